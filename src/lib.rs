@@ -1,0 +1,11 @@
+//! Weir: an L7 HTTP load balancer.
+//!
+//! A request goes down through `listener`, `connection`, `proxy`, `router`,
+//! `target_group` and `balance` to a target, by way of `upstream` and `relay`; its record
+//! comes out in `observe`. That path runs on worker threads that share nothing but one
+//! snapshot, which they only read.
+//!
+//! The control plane (`health`, `discovery`, `replicas`, reload in `server`, `admin`) runs
+//! on a thread of its own and reaches the path through `state` alone: every change goes
+//! to one task, which builds the next snapshot and swaps it in. A module names only
+//! modules below it; `tests/layering.rs` holds the table.
