@@ -9,3 +9,5 @@
 //! on a thread of its own and reaches the path through `state` alone: every change goes
 //! to one task, which builds the next snapshot and swaps it in. A module names only
 //! modules below it; `tests/layering.rs` holds the table.
+
+pub mod model;

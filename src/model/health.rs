@@ -1,0 +1,302 @@
+//! What probes say about a target, and what the operator wants from it.
+//!
+//! [`HealthState`] is the pure rule (ALB's: consecutive results, one pass is enough
+//! for a new target); [`HealthRecord`] adds the reason and the last results for
+//! people to read.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// What health checks say about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Registered, and no result has decided yet.
+    Initial,
+    /// Passing.
+    Healthy,
+    /// Failing.
+    Unhealthy,
+}
+
+impl Health {
+    /// The word in `/api/status`, metrics and logs (ALB's `TargetHealth.State`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Initial => "initial",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What the operator or the autoscaler wants from a target. Independent of
+/// [`Health`]: a healthy target can drain and a draining one can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Registration {
+    /// May be picked.
+    Active,
+    /// Finishes what it has and gets nothing new.
+    Draining,
+}
+
+/// How many consecutive results change a target's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Passes that bring an unhealthy target back; at least 1.
+    pub healthy: u32,
+    /// Failures that take a target out; at least 1.
+    pub unhealthy: u32,
+}
+
+/// Consecutive-result counter behind [`Health`]. Pure: no clock, no I/O.
+///
+/// `streak` counts results that contradict `health`; one that agrees clears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthState {
+    health: Health,
+    streak: u32,
+}
+
+impl HealthState {
+    /// The state of a target that was just registered.
+    pub const fn new() -> Self {
+        Self {
+            health: Health::Initial,
+            streak: 0,
+        }
+    }
+
+    /// What the results so far say.
+    pub const fn health(self) -> Health {
+        self.health
+    }
+
+    /// Records one result and returns the new health when it changed.
+    ///
+    /// A new target needs one pass to become healthy, whatever the threshold
+    /// (ALB user guide, "Target health status").
+    pub fn record(&mut self, passed: bool, thresholds: Thresholds) -> Option<Health> {
+        let (needed, next) = match (self.health, passed) {
+            (Health::Healthy, true) | (Health::Unhealthy, false) => {
+                self.streak = 0;
+                return None;
+            }
+            (Health::Initial, true) => (1, Health::Healthy),
+            (Health::Unhealthy, true) => (thresholds.healthy, Health::Healthy),
+            (Health::Initial | Health::Healthy, false) => (thresholds.unhealthy, Health::Unhealthy),
+        };
+        self.streak += 1;
+        if self.streak < needed {
+            return None;
+        }
+        *self = Self {
+            health: next,
+            streak: 0,
+        };
+        Some(next)
+    }
+}
+
+impl Default for HealthState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a target is in its state, in ALB's words (`TargetHealth.Reason`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HealthReason {
+    /// No check has finished yet.
+    InitialHealthChecking,
+    /// The group checks nothing; its targets count as healthy.
+    HealthCheckDisabled,
+    /// The check got no complete answer in time.
+    Timeout,
+    /// The target refused or reset the connection, or could not be reached.
+    ConnectionError,
+    /// The status was outside the matcher.
+    ResponseCodeMismatch,
+    /// The body did not contain what the check asks for.
+    ResponseBodyMismatch,
+    /// What came back was not HTTP.
+    MalformedResponse,
+}
+
+impl HealthReason {
+    /// ALB's reason code, or one in its style where ALB has none.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InitialHealthChecking => "Elb.InitialHealthChecking",
+            Self::HealthCheckDisabled => "Target.HealthCheckDisabled",
+            Self::Timeout => "Target.Timeout",
+            Self::ConnectionError => "Target.ConnectionError",
+            Self::ResponseCodeMismatch => "Target.ResponseCodeMismatch",
+            Self::ResponseBodyMismatch => "Target.ResponseBodyMismatch",
+            Self::MalformedResponse => "Target.MalformedResponse",
+        }
+    }
+}
+
+impl fmt::Display for HealthReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why one check failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckFailure {
+    /// The class of the failure.
+    pub reason: HealthReason,
+    /// For people: the status, an excerpt of the body, the system's error text.
+    pub detail: String,
+}
+
+/// One finished check.
+#[derive(Clone, Debug)]
+pub struct CheckResult {
+    /// When it started.
+    pub at: SystemTime,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The status the target answered with, if it answered.
+    pub status: Option<u16>,
+    /// What came of it.
+    pub outcome: Result<(), CheckFailure>,
+}
+
+/// All that is known about a target's health.
+#[derive(Clone, Debug)]
+pub struct HealthRecord {
+    /// The state machine.
+    pub state: HealthState,
+    /// Why the target is not healthy; `None` when it is.
+    pub reason: Option<HealthReason>,
+    /// The last results, oldest first; at most [`HealthRecord::KEPT`].
+    pub last: VecDeque<CheckResult>,
+    /// When the health last changed.
+    pub since: Option<SystemTime>,
+    /// Checks ever finished.
+    pub checks: u64,
+    /// Those of them that failed.
+    pub failures: u64,
+}
+
+impl HealthRecord {
+    /// How many results are kept for `/api/status`.
+    pub const KEPT: usize = 10;
+
+    /// Takes in one result and returns the new health when it changed.
+    pub fn record(&mut self, result: CheckResult, thresholds: Thresholds) -> Option<Health> {
+        let at = result.at;
+        self.checks += 1;
+        self.failures += u64::from(result.outcome.is_err());
+        let changed = self.state.record(result.outcome.is_ok(), thresholds);
+        match (self.state.health(), &result.outcome) {
+            (Health::Healthy, _) => self.reason = None,
+            (Health::Initial | Health::Unhealthy, Err(failure)) => {
+                self.reason = Some(failure.reason);
+            }
+            // On its way back: still out for the reason of its last failure.
+            (Health::Initial | Health::Unhealthy, Ok(())) => {}
+        }
+        if changed.is_some() {
+            self.since = Some(at);
+        }
+        if self.last.len() == Self::KEPT {
+            self.last.pop_front();
+        }
+        self.last.push_back(result);
+        changed
+    }
+}
+
+impl Default for HealthRecord {
+    fn default() -> Self {
+        Self {
+            state: HealthState::new(),
+            reason: Some(HealthReason::InitialHealthChecking),
+            last: VecDeque::with_capacity(Self::KEPT),
+            since: None,
+            checks: 0,
+            failures: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALB: Thresholds = Thresholds {
+        healthy: 5,
+        unhealthy: 2,
+    };
+
+    fn run(results: &[bool]) -> Vec<Health> {
+        let mut state = HealthState::new();
+        results
+            .iter()
+            .map(|&passed| {
+                state.record(passed, ALB);
+                state.health()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_pass_is_enough_for_a_new_target() {
+        assert_eq!(run(&[true]), [Health::Healthy]);
+        assert_eq!(run(&[false, true]), [Health::Initial, Health::Healthy]);
+    }
+
+    #[test]
+    fn only_consecutive_failures_take_a_target_out() {
+        use Health::{Healthy, Unhealthy};
+        assert_eq!(
+            run(&[true, false, true, false, false]),
+            [Healthy, Healthy, Healthy, Healthy, Unhealthy]
+        );
+    }
+
+    #[test]
+    fn an_unhealthy_target_needs_the_whole_threshold_to_return() {
+        let mut results = vec![false, false];
+        results.extend([true; 4]);
+        assert_eq!(run(&results).last(), Some(&Health::Unhealthy));
+        results.push(true);
+        assert_eq!(run(&results).last(), Some(&Health::Healthy));
+    }
+
+    #[test]
+    fn the_record_keeps_the_reason_until_the_target_is_back_and_only_ten_results() {
+        let mut record = HealthRecord::default();
+        let result = |outcome| CheckResult {
+            at: SystemTime::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            status: None,
+            outcome,
+        };
+        let failed = || {
+            result(Err(CheckFailure {
+                reason: HealthReason::Timeout,
+                detail: String::new(),
+            }))
+        };
+        record.record(failed(), ALB);
+        record.record(failed(), ALB);
+        assert_eq!(record.state.health(), Health::Unhealthy);
+        for _ in 0..4 {
+            record.record(result(Ok(())), ALB);
+            assert_eq!(record.reason, Some(HealthReason::Timeout));
+        }
+        assert_eq!(record.record(result(Ok(())), ALB), Some(Health::Healthy));
+        assert_eq!(record.reason, None);
+        for _ in 0..20 {
+            record.record(result(Ok(())), ALB);
+        }
+        assert_eq!(record.last.len(), HealthRecord::KEPT);
+        assert_eq!((record.checks, record.failures), (27, 2));
+    }
+}

@@ -1,0 +1,29 @@
+//! The words of the house as plain data and pure state machines.
+//!
+//! Everything else in Weir is built from these types. Nothing here does I/O,
+//! reads a clock or knows about tokio; what needs time or randomness takes it as
+//! an argument. The crates named here are `http`, `ipnet` and `regex`, which are
+//! data too.
+
+mod algorithm;
+mod health;
+mod id;
+mod limits;
+mod outcome;
+mod pattern;
+mod rule;
+mod target;
+
+pub use algorithm::{Algorithm, HashKey, HashPolicy};
+pub use health::{
+    CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Registration,
+    Thresholds,
+};
+pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
+pub use limits::{ClientLimits, Forwarded, ForwardedMode, Upstream};
+pub use outcome::{Blame, Failure, Stage};
+pub use pattern::{HostPattern, Pattern, PatternError};
+pub use rule::{
+    Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,
+};
+pub use target::{Lease, Target};

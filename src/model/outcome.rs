@@ -1,0 +1,179 @@
+//! How a request can fail, and the three questions every failure answers: which
+//! status, whose fault, and a code for the log.
+
+use http::StatusCode;
+
+/// Where in the story of a request a deadline passed or a stream broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Opening a connection to the target.
+    Connect,
+    /// Between the sent request and the target's response head.
+    ResponseHead,
+    /// Inside the target's response body.
+    ResponseBody,
+    /// The whole request, from its head to the last byte of the response.
+    Request,
+}
+
+/// Why a request was not answered by a target, or not to the end.
+///
+/// Closed: a new variant makes the compiler ask for its status, its blame and its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The request is not HTTP/1.1 as RFC 9112 writes it.
+    MalformedRequest,
+    /// `Host` is missing, repeated, or not a host (RFC 9112 section 3.2).
+    BadHost,
+    /// A method Weir does not forward (`CONNECT`, `TRACE`).
+    MethodNotForwarded,
+    /// The request head did not arrive in time.
+    RequestHeadTimeout,
+    /// The client stopped sending its request body.
+    RequestBodyTimeout,
+    /// The client's request body broke off or was not framed as announced.
+    RequestBodyBroken,
+    /// The request body is longer than the listener accepts.
+    RequestBodyTooLarge,
+    /// The request target is longer than 16 KiB.
+    UriTooLong,
+    /// The request head is larger, or has more fields, than the listener accepts.
+    RequestHeadTooLarge,
+    /// The client went away before its response was complete.
+    ClientGone,
+    /// The group has no target that may be picked.
+    NoTarget,
+    /// Every target that may be picked has been tried.
+    AllTried,
+    /// The listener the connection came in by is being removed.
+    ListenerGone,
+    /// The target refused the connection or could not be reached.
+    ConnectError,
+    /// The target closed or reset the connection before its response head.
+    TargetClosed,
+    /// The target closed or reset the connection inside its response body.
+    TargetBodyBroken,
+    /// The target's response is not HTTP.
+    MalformedResponse,
+    /// A deadline on the target's side passed.
+    TargetTimeout(Stage),
+    /// Weir itself is at fault.
+    Internal,
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// The client sent something wrong, too slowly, or left.
+    Client,
+    /// The target did.
+    Target,
+    /// Nobody could serve the request, or Weir failed.
+    Weir,
+}
+
+impl Failure {
+    /// The status the client gets.
+    ///
+    /// 499 (nginx's "client closed request") is never sent, only logged.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::MalformedRequest | Self::BadHost | Self::RequestBodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::MethodNotForwarded => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestHeadTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::RequestHeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::NoTarget | Self::AllTried | Self::ListenerGone => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ConnectError
+            | Self::TargetClosed
+            | Self::TargetBodyBroken
+            | Self::MalformedResponse => StatusCode::BAD_GATEWAY,
+            Self::TargetTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The code in the access log, in metrics and in the response body.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "malformed_request",
+            Self::BadHost => "bad_host",
+            Self::MethodNotForwarded => "method_not_forwarded",
+            Self::RequestHeadTimeout => "request_head_timeout",
+            Self::RequestBodyTimeout => "request_body_timeout",
+            Self::RequestBodyBroken => "request_body_broken",
+            Self::RequestBodyTooLarge => "request_body_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::RequestHeadTooLarge => "request_head_too_large",
+            Self::ClientGone => "client_gone",
+            Self::NoTarget => "no_target",
+            Self::AllTried => "all_targets_tried",
+            Self::ListenerGone => "listener_gone",
+            Self::ConnectError => "connect_error",
+            Self::TargetClosed => "target_closed",
+            Self::TargetBodyBroken => "target_body_broken",
+            Self::MalformedResponse => "malformed_response",
+            Self::TargetTimeout(Stage::Connect) => "connect_timeout",
+            Self::TargetTimeout(Stage::ResponseHead) => "response_head_timeout",
+            Self::TargetTimeout(Stage::ResponseBody) => "response_body_timeout",
+            Self::TargetTimeout(Stage::Request) => "request_timeout",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// Whose fault it is.
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::MalformedRequest
+            | Self::BadHost
+            | Self::MethodNotForwarded
+            | Self::RequestHeadTimeout
+            | Self::RequestBodyTimeout
+            | Self::RequestBodyBroken
+            | Self::RequestBodyTooLarge
+            | Self::UriTooLong
+            | Self::RequestHeadTooLarge
+            | Self::ClientGone => Blame::Client,
+            Self::ConnectError
+            | Self::TargetClosed
+            | Self::TargetBodyBroken
+            | Self::MalformedResponse
+            | Self::TargetTimeout(_) => Blame::Target,
+            Self::NoTarget | Self::AllTried | Self::ListenerGone | Self::Internal => Blame::Weir,
+        }
+    }
+
+    /// Whether the request's own deadline has passed: nobody else may try it either.
+    pub const fn is_out_of_time(self) -> bool {
+        matches!(self, Self::TargetTimeout(Stage::Request))
+    }
+
+    /// What a person reads in the response body.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::MalformedRequest => "the request is not well-formed HTTP/1.1",
+            Self::BadHost => "the Host header is missing, repeated or not a host",
+            Self::MethodNotForwarded => "this method is not forwarded",
+            Self::RequestHeadTimeout => "the request head did not arrive in time",
+            Self::RequestBodyTimeout => "the request body stopped arriving",
+            Self::RequestBodyBroken => "the request body is not framed as announced",
+            Self::RequestBodyTooLarge => "the request body is too large",
+            Self::UriTooLong => "the request target is too long",
+            Self::RequestHeadTooLarge => "the request head is too large",
+            Self::ClientGone => "the client went away",
+            Self::NoTarget => "no target is available",
+            Self::AllTried => "no target could be reached",
+            Self::ListenerGone => "this listener is being removed",
+            Self::ConnectError => "the target could not be reached",
+            Self::TargetClosed => "the target closed the connection without a response",
+            Self::TargetBodyBroken => "the target's response broke off",
+            Self::MalformedResponse => "the target's response is not well-formed HTTP/1.1",
+            Self::TargetTimeout(_) => "the target did not answer in time",
+            Self::Internal => "internal error",
+        }
+    }
+}
