@@ -11,3 +11,4 @@
 //! modules below it; `tests/layering.rs` holds the table.
 
 pub mod model;
+pub mod observe;

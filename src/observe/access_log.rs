@@ -1,0 +1,79 @@
+//! The access log: one event per request, at the target `access`.
+
+use std::fmt;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::record::Record;
+
+/// Which requests are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that no target answered to the end.
+    Failures,
+    /// Every one.
+    All,
+}
+
+impl AccessLog {
+    /// Writes the record if it is one of those.
+    pub(super) fn write(self, record: &Record, elapsed: Duration) {
+        let wanted = match self {
+            Self::Off => false,
+            Self::Failures => record.failure.is_some(),
+            Self::All => true,
+        };
+        if wanted {
+            write(record, elapsed);
+        }
+    }
+}
+
+fn write(record: &Record, elapsed: Duration) {
+    let head = record.head.as_ref();
+    let status = record
+        .status
+        .or(record.failure.map(crate::model::Failure::status));
+    let host = head.and_then(|head| head.host.as_ref());
+    let id = record.request_id.as_ref();
+    info!(
+        target: "access",
+        client = %record.client,
+        method = head.map(|head| head.method.as_str()),
+        host = host.and_then(|host| host.to_str().ok()),
+        path = head.map(|head| head.uri.path()),
+        query = head.and_then(|head| head.uri.query()),
+        status = status.map(|status| status.as_u16()),
+        reason = record.failure.map(crate::model::Failure::code),
+        ms = millis(elapsed),
+        received = record.received,
+        sent = record.sent,
+        listener = %record.listener.1,
+        rule = record.rule,
+        group = record.group.as_ref().map(|group| &*group.0),
+        target = record.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
+        attempts = record.attempts,
+        request_id = id.and_then(|id| id.to_str().ok()),
+        "{}", Summary(record)
+    );
+}
+
+/// Milliseconds with three decimals: enough to tell a local hop from a slow one.
+fn millis(elapsed: Duration) -> f64 {
+    elapsed.as_micros() as f64 / 1000.0
+}
+
+/// What a person reads first.
+struct Summary<'a>(&'a Record);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.failure {
+            Some(failure) => f.write_str(failure.explanation()),
+            None => f.write_str("request"),
+        }
+    }
+}

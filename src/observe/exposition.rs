@@ -1,0 +1,101 @@
+//! Families on a metrics page, as `OpenMetrics` writes them.
+//!
+//! A thin cover over `prometheus-client`'s encoder for collectors that have their
+//! numbers elsewhere: it escapes labels and adds `_total`, this adds nothing but shape.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::names::Name;
+
+/// A label and its value.
+pub(crate) type Label<'a> = (&'static str, &'a str);
+
+/// A page that is being written.
+pub(crate) struct Page<'a>(DescriptorEncoder<'a>);
+
+impl<'a> Page<'a> {
+    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> Self {
+        Self(encoder)
+    }
+
+    pub(crate) fn counters(
+        &mut self,
+        name: Name,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, MetricType::Counter, fill)
+    }
+
+    pub(crate) fn gauges(
+        &mut self,
+        name: Name,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, MetricType::Gauge, fill)
+    }
+
+    pub(crate) fn histograms(
+        &mut self,
+        name: Name,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        self.family(name, MetricType::Histogram, fill)
+    }
+
+    fn family(
+        &mut self,
+        (name, help): Name,
+        kind: MetricType,
+        fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let metric = self.0.encode_descriptor(name, help, None, kind)?;
+        fill(&mut Family(metric))
+    }
+}
+
+/// One metric with its series. It is the caller's to write no series twice.
+pub(crate) struct Family<'a>(MetricEncoder<'a>);
+
+impl Family<'_> {
+    pub(crate) fn count(&mut self, value: u64, labels: &[Label<'_>]) -> fmt::Result {
+        self.series(labels, |series| {
+            series.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        })
+    }
+
+    pub(crate) fn gauge(
+        &mut self,
+        value: &impl EncodeGaugeValue,
+        labels: &[Label<'_>],
+    ) -> fmt::Result {
+        self.series(labels, |series| series.encode_gauge(value))
+    }
+
+    /// `buckets` are upper bounds and the observations in each bucket alone: the
+    /// encoder accumulates. The last bound is infinite.
+    pub(crate) fn histogram(
+        &mut self,
+        sum: f64,
+        buckets: &[(f64, u64)],
+        labels: &[Label<'_>],
+    ) -> fmt::Result {
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        self.series(labels, |series| {
+            series.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+        })
+    }
+
+    fn series(
+        &mut self,
+        labels: &[Label<'_>],
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        if labels.is_empty() {
+            return write(&mut self.0);
+        }
+        write(&mut self.0.encode_family(&labels)?)
+    }
+}

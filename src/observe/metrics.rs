@@ -1,0 +1,416 @@
+//! Counters, per worker, and their sum for a scrape.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustc_hash::FxHashMap;
+
+use super::record::Record;
+use crate::model::{Failure, ListenerSlot, Target, TargetGroupId};
+
+/// Upper bounds of the duration buckets, in seconds: a local hop to ALB's longest wait.
+pub(super) const BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+];
+
+/// Classes of status codes, 1xx to 5xx, and the place of a client that left.
+pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
+
+/// All counters of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    pub(super) workers: Mutex<Vec<Arc<Shard>>>,
+    pub(super) reloads: AtomicU64,
+    pub(super) rejected_reloads: AtomicU64,
+    started: (SystemTime, Instant),
+}
+
+/// What one worker has counted. Written by that worker alone.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) ledger: Mutex<Ledger>,
+    pub(super) failures: Mutex<FxHashMap<&'static str, u64>>,
+    pub(super) connections: AtomicU64,
+    pub(super) fail_open: AtomicU64,
+}
+
+/// The series of one worker. Locked when a series opens or closes and by a scrape,
+/// never to count.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) live: Vec<Arc<Series>>,
+    /// What targets that are gone have left to the histogram of their listener and
+    /// group. Without it the histogram would fall, and Prometheus would take that for
+    /// a restart and count all of it again.
+    pub(super) retired: BTreeMap<(String, String), Durations>,
+}
+
+/// The counters of one listener, group and target.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) labels: Labels,
+    pub(super) classes: [AtomicU64; CLASSES.len()],
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    duration_nanos: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+}
+
+/// Where a request came in and went to. Empty where it went nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Labels {
+    pub(super) listener: String,
+    pub(super) group: String,
+    pub(super) target: String,
+}
+
+/// A histogram at one moment; each bucket counts its own observations only.
+#[derive(Debug, Default)]
+pub(super) struct Durations {
+    pub(super) buckets: [u64; BUCKETS.len() + 1],
+    pub(super) sum: Duration,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            workers: Mutex::default(),
+            reloads: AtomicU64::default(),
+            rejected_reloads: AtomicU64::default(),
+            started: (SystemTime::now(), Instant::now()),
+        }
+    }
+}
+
+impl Metrics {
+    /// A place for one more worker to count in.
+    pub fn worker(&self) -> Rc<WorkerMetrics> {
+        let shard = Arc::new(Shard::default());
+        lock(&self.workers).push(Arc::clone(&shard));
+        Rc::new(WorkerMetrics {
+            shard,
+            by_target: RefCell::default(),
+            elsewhere: RefCell::default(),
+        })
+    }
+
+    /// Counts a configuration that was loaded, or one that was refused.
+    pub fn reloaded(&self, accepted: bool) {
+        let counter = if accepted {
+            &self.reloads
+        } else {
+            &self.rejected_reloads
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// When the process began to count.
+    pub fn started(&self) -> SystemTime {
+        self.started.0
+    }
+
+    /// For how long it has counted, whatever was done to the clock.
+    pub fn uptime(&self) -> Duration {
+        self.started.1.elapsed()
+    }
+}
+
+/// What one worker counts with.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    shard: Arc<Shard>,
+    /// By slot and by the address of the live target, which the entry keeps alive so
+    /// that the address stays its own.
+    by_target: RefCell<FxHashMap<(ListenerSlot, usize), TargetSeries>>,
+    /// Requests that reached no target: answered by a rule, or by an error.
+    elsewhere: RefCell<FxHashMap<Elsewhere, Arc<Series>>>,
+}
+
+/// A request that reached no target: where it came in, and for which group.
+type Elsewhere = (ListenerSlot, Option<TargetGroupId>);
+
+#[derive(Debug)]
+struct TargetSeries {
+    series: Arc<Series>,
+    target: Arc<Target>,
+}
+
+impl WorkerMetrics {
+    /// Counts a connection.
+    pub fn connected(&self) {
+        add(&self.shard.connections, 1);
+    }
+
+    /// Counts a request that goes to a group that fails open.
+    pub fn failed_open(&self) {
+        add(&self.shard.fail_open, 1);
+    }
+
+    /// Forgets the series of targets that `keep` rejects, so that replicas that come
+    /// and go do not add up. A request that ends on such a target later opens its
+    /// series again, until the next call.
+    pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
+        let mut ledger = lock(&self.shard.ledger);
+        let Ledger { live, retired } = &mut *ledger;
+        self.by_target.borrow_mut().retain(|_, entry| {
+            let kept = keep(&entry.target);
+            if !kept {
+                let series = &entry.series;
+                let group = retired.entry(series.labels.group_key()).or_default();
+                group.add(&series.durations());
+            }
+            kept
+        });
+        // The others are still in one of the two maps.
+        live.retain(|series| Arc::strong_count(series) > 1);
+    }
+
+    pub(super) fn record(&self, record: &Record, elapsed: Duration) {
+        if let Some(failure) = record.failure {
+            self.failed(failure);
+        }
+        let slot = record.listener.0;
+        if let Some(target) = &record.target {
+            let key = (slot, Arc::as_ptr(target) as usize);
+            let mut known = self.by_target.borrow_mut();
+            let entry = known.entry(key).or_insert_with(|| TargetSeries {
+                series: self.open(record),
+                target: Arc::clone(target),
+            });
+            entry.series.count(record, elapsed);
+        } else {
+            let key = (slot, record.group.clone());
+            let mut known = self.elsewhere.borrow_mut();
+            let series = known.entry(key).or_insert_with(|| self.open(record));
+            series.count(record, elapsed);
+        }
+    }
+
+    fn failed(&self, failure: Failure) {
+        *lock(&self.shard.failures)
+            .entry(failure.code())
+            .or_default() += 1;
+    }
+
+    fn open(&self, record: &Record) -> Arc<Series> {
+        let target = record.target.as_ref().map(|target| &target.id);
+        let group = target.map(|id| &id.group).or(record.group.as_ref());
+        let series = Arc::new(Series::new(Labels {
+            listener: record.listener.1.to_string(),
+            group: group.map_or(String::new(), TargetGroupId::to_string),
+            target: target.map_or(String::new(), |id| id.addr.to_string()),
+        }));
+        lock(&self.shard.ledger).live.push(Arc::clone(&series));
+        series
+    }
+}
+
+impl Series {
+    fn new(labels: Labels) -> Self {
+        Self {
+            labels,
+            classes: Default::default(),
+            buckets: Default::default(),
+            duration_nanos: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    fn count(&self, record: &Record, elapsed: Duration) {
+        let class = match record.status {
+            Some(status) => usize::from(status.as_u16() / 100 - 1).min(4),
+            None => CLASSES.len() - 1,
+        };
+        add(&self.classes[class], 1);
+        let seconds = elapsed.as_secs_f64();
+        let bucket = BUCKETS.partition_point(|bound| *bound < seconds);
+        add(&self.buckets[bucket], 1);
+        add(&self.duration_nanos, elapsed.as_nanos() as u64);
+        add(&self.received, record.received);
+        add(&self.sent, record.sent);
+    }
+
+    pub(super) fn durations(&self) -> Durations {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Durations {
+            buckets: std::array::from_fn(|i| load(&self.buckets[i])),
+            sum: Duration::from_nanos(load(&self.duration_nanos)),
+        }
+    }
+}
+
+impl Durations {
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum += count;
+        }
+        self.sum += other.sum;
+    }
+}
+
+impl Labels {
+    pub(super) fn group_key(&self) -> (String, String) {
+        (self.listener.clone(), self.group.clone())
+    }
+}
+
+/// Adds to a counter that only this thread writes: a plain load and store, where
+/// `fetch_add` would lock the bus for nobody.
+fn add(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Counters stay legal wherever a panic may have cut a statement off.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::model::TargetId;
+    use crate::observe::AccessLog;
+    use crate::observe::openmetrics::Page;
+
+    fn target(group: &str, port: u16) -> Arc<Target> {
+        Arc::new(Target::new(TargetId {
+            group: group.into(),
+            addr: ([127, 0, 0, 1], port).into(),
+        }))
+    }
+
+    fn record(worker: &Rc<WorkerMetrics>, target: Option<&Arc<Target>>) -> Record {
+        let listener = (ListenerSlot(0), "http".into());
+        let client = [127, 0, 0, 1].into();
+        let mut record = Record::begin(worker, AccessLog::Off, listener, client);
+        record.target = target.cloned();
+        record.group = target.map(|target| target.id.group.clone());
+        record.status = Some(StatusCode::OK);
+        record.complete = true;
+        record
+    }
+
+    fn page(metrics: &Arc<Metrics>) -> Page {
+        Page::of(Arc::clone(metrics))
+    }
+
+    const DURATION: &str =
+        r#"weir_request_duration_seconds_count{listener="http",target_group="todo"}"#;
+
+    #[test]
+    fn a_page_without_requests_is_a_legal_page() {
+        let page = page(&Arc::new(Metrics::default()));
+        assert_eq!(page.value("weir_connections_total"), Some(0.0));
+        let accepted = r#"weir_reloads_total{outcome="accepted"}"#;
+        assert_eq!(page.value(accepted), Some(0.0));
+    }
+
+    #[test]
+    fn workers_are_summed_into_one_series() {
+        let metrics = Arc::new(Metrics::default());
+        let target = target("todo", 6400);
+        for _ in 0..2 {
+            let worker = metrics.worker();
+            worker.connected();
+            record(&worker, Some(&target)).sent = 10;
+        }
+        let page = page(&metrics);
+        let labels = r#"{listener="http",target_group="todo",target="127.0.0.1:6400""#;
+        let requests = format!(r#"weir_requests_total{labels},code="2xx"}}"#);
+        assert_eq!(page.value(&requests), Some(2.0));
+        let sent = format!("weir_response_body_bytes_total{labels}}}");
+        assert_eq!(page.value(&sent), Some(20.0));
+        assert_eq!(page.value("weir_connections_total"), Some(2.0));
+    }
+
+    #[test]
+    fn a_duration_counts_in_every_bucket_that_holds_it() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let target = target("todo", 6400);
+        for millis in [1, 30, 90_000] {
+            let record = record(&worker, Some(&target));
+            worker.record(&record, Duration::from_millis(millis));
+            // The record counts once more when it is dropped: a few microseconds.
+        }
+        let page = page(&metrics);
+        let bucket = |le: &str| {
+            let name = "weir_request_duration_seconds_bucket";
+            page.value(&format!(
+                r#"{name}{{le="{le}",listener="http",target_group="todo"}}"#
+            ))
+        };
+        assert_eq!(bucket("0.001"), Some(4.0), "a bound belongs to its bucket");
+        assert_eq!(bucket("0.025"), Some(4.0));
+        assert_eq!(bucket("0.05"), Some(5.0));
+        assert_eq!(bucket("60.0"), Some(5.0));
+        assert_eq!(bucket("+Inf"), Some(6.0));
+        assert_eq!(page.value(DURATION), Some(6.0));
+    }
+
+    #[test]
+    fn a_group_without_a_target_for_a_request_is_named() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        for group in ["todo", "other"] {
+            let mut record = record(&worker, None);
+            record.group = Some(group.into());
+            record.status = Some(StatusCode::SERVICE_UNAVAILABLE);
+            record.failure = Some(Failure::NoTarget);
+        }
+        drop(record(&worker, None));
+        let page = page(&metrics);
+        for (group, class) in [("todo", "5xx"), ("other", "5xx"), ("", "2xx")] {
+            let labels = format!(r#"listener="http",target_group="{group}",target="""#);
+            let series = format!(r#"weir_requests_total{{{labels},code="{class}"}}"#);
+            assert_eq!(page.value(&series), Some(1.0), "{series}");
+        }
+        let failures = r#"weir_request_failures_total{reason="no_target"}"#;
+        assert_eq!(page.value(failures), Some(2.0));
+    }
+
+    #[test]
+    fn a_removed_target_takes_its_series_but_not_its_share_of_the_group() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let (kept, removed) = (target("todo", 6400), target("todo", 6401));
+        for target in [&kept, &removed, &removed] {
+            drop(record(&worker, Some(target)));
+        }
+        drop(record(&worker, None));
+        worker.retain(|target| target.id == kept.id);
+        let after = page(&metrics);
+        assert_eq!(after.value(DURATION), Some(3.0));
+        assert!(after.has("127.0.0.1:6400"));
+        assert!(after.has(r#"target_group="",target="""#));
+        assert!(!after.has("127.0.0.1:6401"));
+        // A request that was still on it.
+        drop(record(&worker, Some(&removed)));
+        assert_eq!(page(&metrics).value(DURATION), Some(4.0));
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        drop(record(&worker, Some(&target("a\"b\\c\nd", 6400))));
+        assert!(page(&metrics).has(r#"target_group="a\"b\\c\nd""#));
+    }
+
+    #[test]
+    fn a_client_that_leaves_has_a_class_of_its_own() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let mut gone = record(&worker, None);
+        (gone.status, gone.complete) = (None, false);
+        drop(gone);
+        assert!(page(&metrics).has(r#"code="client_gone"} 1"#));
+    }
+}

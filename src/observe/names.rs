@@ -1,0 +1,86 @@
+//! Every metric name, in one place: `weir_<what>[_<unit>]`; the exporter adds `_total`
+//! to counters. `process_*` are the names every Prometheus client uses.
+
+/// A name and what it says.
+pub(crate) type Name = (&'static str, &'static str);
+
+/// Requests, by listener, group, target and class of the status the client got.
+pub(crate) const REQUESTS: Name = (
+    "weir_requests",
+    "Requests answered, by listener, target group, target and class of the status sent",
+);
+/// From the request head to the last byte of the response.
+pub(crate) const DURATION: Name = (
+    "weir_request_duration_seconds",
+    "Time from the request head to the last byte of the response",
+);
+/// Requests Weir answered itself because something failed, by reason.
+pub(crate) const FAILURES: Name = (
+    "weir_request_failures",
+    "Requests that no target answered to the end, by reason",
+);
+/// Body bytes from clients.
+pub(crate) const RECEIVED: Name = (
+    "weir_request_body_bytes",
+    "Bytes of request bodies relayed to targets",
+);
+/// Body bytes to clients.
+pub(crate) const SENT: Name = (
+    "weir_response_body_bytes",
+    "Bytes of response bodies sent to clients",
+);
+/// ALB's `UnhealthyRoutingRequestCount`.
+pub(crate) const FAIL_OPEN: Name = (
+    "weir_fail_open_requests",
+    "Requests routed while their target group was failing open",
+);
+/// Client connections accepted.
+pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
+/// Reloads, by outcome.
+pub(crate) const RELOADS: Name = ("weir_reloads", "Configurations loaded, by outcome");
+/// Requests in flight on a target.
+pub(crate) const IN_FLIGHT: Name = (
+    "weir_target_in_flight",
+    "Requests on a target whose last byte has not left yet",
+);
+/// What the checks say of a target.
+pub(crate) const HEALTH: Name = (
+    "weir_target_health",
+    "Whether the checks of a target say that it serves: 1 or 0",
+);
+/// Finished health checks.
+pub(crate) const CHECKS: Name = (
+    "weir_health_checks",
+    "Health checks finished, by target and outcome: passed or failed",
+);
+/// ALB's `HealthyHostCount` and `UnHealthyHostCount`.
+pub(crate) const TARGETS: Name = (
+    "weir_targets",
+    "Targets of a target group, by state: initial, healthy, unhealthy or draining",
+);
+/// Whether the checks of a group are not believed.
+pub(crate) const FAILING_OPEN: Name = (
+    "weir_target_group_failing_open",
+    "Whether requests go to all targets because too few are healthy: 1 or 0",
+);
+/// Publications.
+pub(crate) const SNAPSHOT: Name = (
+    "weir_snapshot_version",
+    "Counts up with each publication: a reload, a member or a change of health",
+);
+/// Same as `/readyz`.
+pub(crate) const READY: Name = ("weir_ready", "Whether requests are wanted: 1 or 0");
+/// A gauge, because the `info` type is unknown to the older text format.
+pub(crate) const BUILD: Name = ("weir_build_info", "The version that runs, as a label");
+/// Seconds since 1970.
+pub(crate) const PROCESS_START: Name = (
+    "process_start_time_seconds",
+    "When the process started, in seconds since 1970",
+);
+/// Resident set size.
+pub(crate) const PROCESS_MEMORY: Name = (
+    "process_resident_memory_bytes",
+    "Physical memory of the process",
+);
+/// Sockets, mostly.
+pub(crate) const PROCESS_FDS: Name = ("process_open_fds", "Open file descriptors");

@@ -1,0 +1,112 @@
+//! One request, from its head to the last byte of its response.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use super::access_log::AccessLog;
+use super::metrics::WorkerMetrics;
+use crate::model::{Failure, ListenerId, ListenerSlot, Target, TargetGroupId};
+
+/// What the log says about a request's head. Cheap to keep: all parts are shared.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// As sent.
+    pub method: Method,
+    /// As sent.
+    pub uri: Uri,
+    /// The `Host` field, if there was one.
+    pub host: Option<HeaderValue>,
+}
+
+/// One request on its way. Dropping it counts and logs it: whatever happens to the
+/// request, it is recorded once.
+///
+/// A record that is dropped neither complete nor failed is a client that went away.
+#[derive(Debug)]
+pub struct Record {
+    metrics: Rc<WorkerMetrics>,
+    log: AccessLog,
+    started: Instant,
+    /// Where it came in.
+    pub listener: (ListenerSlot, ListenerId),
+    /// The client, as trusted proxies report it.
+    pub client: std::net::IpAddr,
+    /// The id in the `x-request-id` field.
+    pub request_id: Option<HeaderValue>,
+    /// Kept while the access log may need it.
+    pub head: Option<RequestHead>,
+    /// Whether the method is `HEAD`: the response has no body.
+    pub is_head: bool,
+    /// The rule that matched, by priority; `None` for the default action.
+    pub rule: Option<u32>,
+    /// The group the request was forwarded to.
+    pub group: Option<TargetGroupId>,
+    /// The last target that was tried.
+    pub target: Option<Arc<Target>>,
+    /// Targets tried.
+    pub attempts: u32,
+    /// What the client got, once its head is decided.
+    pub status: Option<StatusCode>,
+    /// Why no target answered, or not to the end.
+    pub failure: Option<Failure>,
+    /// Whether the response was relayed, or given by Weir, to its end.
+    pub complete: bool,
+    /// Body bytes from the client.
+    pub received: u64,
+    /// Body bytes to the client.
+    pub sent: u64,
+}
+
+impl Record {
+    /// Starts the record of a request that came in by a listener.
+    pub fn begin(
+        metrics: &Rc<WorkerMetrics>,
+        log: AccessLog,
+        listener: (ListenerSlot, ListenerId),
+        client: std::net::IpAddr,
+    ) -> Self {
+        Self {
+            metrics: Rc::clone(metrics),
+            log,
+            started: Instant::now(),
+            listener,
+            client,
+            request_id: None,
+            head: None,
+            is_head: false,
+            rule: None,
+            group: None,
+            target: None,
+            attempts: 0,
+            status: None,
+            failure: None,
+            complete: false,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Whether it may end up in the access log.
+    pub fn is_logged(&self) -> bool {
+        self.log != AccessLog::Off
+    }
+
+    /// When the request head was complete.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.complete && self.failure.is_none() {
+            self.failure = Some(Failure::ClientGone);
+        }
+        let elapsed = self.started.elapsed();
+        self.metrics.record(self, elapsed);
+        self.log.write(self, elapsed);
+    }
+}

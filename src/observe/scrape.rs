@@ -1,0 +1,145 @@
+//! The sum over all workers, written onto a metrics page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::exposition::{Label, Page};
+use super::metrics::{BUCKETS, CLASSES, Durations, Labels, Metrics, Series, lock};
+use super::names;
+
+/// The sum over all workers.
+#[derive(Default)]
+struct Sum {
+    series: BTreeMap<Labels, SeriesSum>,
+    /// By listener and group: the targets of a group share one histogram, which keeps
+    /// the page short.
+    durations: BTreeMap<(String, String), Durations>,
+    failures: BTreeMap<&'static str, u64>,
+    connections: u64,
+    fail_open: u64,
+}
+
+#[derive(Default)]
+struct SeriesSum {
+    classes: [u64; CLASSES.len()],
+    received: u64,
+    sent: u64,
+}
+
+impl Sum {
+    fn of(metrics: &Metrics) -> Self {
+        let mut sum = Self::default();
+        for shard in lock(&metrics.workers).iter() {
+            sum.connections += load(&shard.connections);
+            sum.fail_open += load(&shard.fail_open);
+            for (code, count) in lock(&shard.failures).iter() {
+                *sum.failures.entry(code).or_default() += count;
+            }
+            let ledger = lock(&shard.ledger);
+            for series in &ledger.live {
+                let labels = &series.labels;
+                sum.series.entry(labels.clone()).or_default().add(series);
+                let group = sum.durations.entry(labels.group_key()).or_default();
+                group.add(&series.durations());
+            }
+            for (group, durations) in &ledger.retired {
+                let group = sum.durations.entry(group.clone()).or_default();
+                group.add(durations);
+            }
+        }
+        sum
+    }
+}
+
+impl SeriesSum {
+    fn add(&mut self, series: &Series) {
+        for (sum, counter) in self.classes.iter_mut().zip(&series.classes) {
+            *sum += load(counter);
+        }
+        self.received += load(&series.received);
+        self.sent += load(&series.sent);
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let sum = Sum::of(self);
+        let page = &mut Page::new(encoder);
+        requests(page, &sum)?;
+        durations(page, &sum)?;
+        bodies(page, &sum)?;
+        page.counters(names::FAILURES, |family| {
+            for (code, count) in &sum.failures {
+                family.count(*count, &[("reason", code)])?;
+            }
+            Ok(())
+        })?;
+        page.counters(names::RELOADS, |family| {
+            family.count(load(&self.reloads), &[("outcome", "accepted")])?;
+            family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
+        })?;
+        page.counters(names::CONNECTIONS, |family| {
+            family.count(sum.connections, &[])
+        })?;
+        page.counters(names::FAIL_OPEN, |family| family.count(sum.fail_open, &[]))
+    }
+}
+
+fn requests(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::REQUESTS, |family| {
+        for (labels, series) in &sum.series {
+            let [listener, group, target] = labels.pairs();
+            for (class, count) in CLASSES.iter().zip(series.classes) {
+                if count > 0 {
+                    family.count(count, &[listener, group, target, ("code", class)])?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.histograms(names::DURATION, |family| {
+        for ((listener, group), durations) in &sum.durations {
+            let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
+            let labels = [("listener", &**listener), ("target_group", group)];
+            family.histogram(durations.sum.as_secs_f64(), &buckets, &labels)?;
+        }
+        Ok(())
+    })
+}
+
+fn bodies(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::RECEIVED, |family| {
+        for (labels, series) in &sum.series {
+            family.count(series.received, &labels.pairs())?;
+        }
+        Ok(())
+    })?;
+    page.counters(names::SENT, |family| {
+        for (labels, series) in &sum.series {
+            family.count(series.sent, &labels.pairs())?;
+        }
+        Ok(())
+    })
+}
+
+impl Labels {
+    fn pairs(&self) -> [Label<'_>; 3] {
+        [
+            ("listener", &self.listener),
+            ("target_group", &self.group),
+            ("target", &self.target),
+        ]
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
