@@ -1,0 +1,93 @@
+//! Listening sockets: one per worker on the same address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel completes before a worker accepts them (`net.core.somaxconn`
+/// caps it further). Large, because thousands of users may arrive in one second.
+const BACKLOG: i32 = 4096;
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {source}")]
+pub struct BindError {
+    /// The address from the configuration.
+    pub addr: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// Binds `count` sockets to one address (`SO_REUSEPORT`: the kernel spreads new
+/// connections over them). With port 0 all get the same free port.
+pub fn bind(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+    let failed = |source| BindError { addr, source };
+    let actual = probe(addr).map_err(failed)?;
+    (0..count).map(|_| listen(actual).map_err(failed)).collect()
+}
+
+/// The same on an address that a listener of this process gives up for it: both may
+/// listen there for a moment.
+pub fn bind_beside(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+    let failed = |source| BindError { addr, source };
+    (0..count).map(|_| listen(addr).map_err(failed)).collect()
+}
+
+/// Finds out whether the address is free, and which port 0 becomes.
+///
+/// `SO_REUSEPORT` alone would let a second Weir share the port in silence; a socket
+/// without it is refused while anybody listens there.
+fn probe(addr: SocketAddr) -> io::Result<SocketAddr> {
+    let socket = socket(addr)?;
+    socket.bind(&addr.into())?;
+    let actual = socket.local_addr()?;
+    actual
+        .as_socket()
+        .ok_or_else(|| io::Error::other("not an internet address"))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(addr)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        // `[::]` means IPv6 only, so that `0.0.0.0` beside it is no conflict.
+        socket.set_only_v6(true)?;
+    }
+    // Connections of a previous process may still be in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_gets_the_same_free_port() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let ports: Vec<u16> = sockets
+            .iter()
+            .map(|s| s.local_addr().unwrap().port())
+            .collect();
+        assert_eq!(ports.len(), 3);
+        assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
+    }
+
+    #[test]
+    fn an_address_in_use_is_refused_even_to_another_weir() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let addr = sockets[0].local_addr().unwrap();
+        let error = bind(addr, 1).unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains(&addr.to_string()));
+    }
+}

@@ -1,0 +1,268 @@
+//! A client's stream that knows where in the request it is.
+//!
+//! hyper has one deadline for idling and reading a head, and answers a broken head by
+//! itself with an empty body. This wrapper gives the two their own deadlines, and
+//! holds back hyper's own answers so that the connection can give a better one.
+//! Timers are lazy: a deadline that moves on costs a clock reading, not a timer.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Between requests.
+    pub idle: Duration,
+    /// From the first byte of a head to its end.
+    pub head: Duration,
+    /// To take a byte of the response.
+    pub write: Duration,
+}
+
+/// Where in a request a connection is. Shared by the stream, which sees bytes, and
+/// the service, which sees requests.
+#[derive(Debug, Default)]
+pub struct Watch {
+    phase: Cell<Phase>,
+    answered: Cell<bool>,
+    timed_out: Cell<bool>,
+    refusal: Cell<Option<StatusCode>>,
+    lingers: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// No byte of a request yet.
+    #[default]
+    Idle,
+    /// Inside a head.
+    Head,
+    /// From the end of a head until its response is flushed.
+    Busy,
+}
+
+impl Watch {
+    /// A request head was complete; its response is being made.
+    pub fn request(&self) {
+        self.phase.set(Phase::Busy);
+        self.answered.set(false);
+        self.lingers.set(false);
+    }
+
+    /// The last byte of the response was handed over.
+    pub fn answered(&self) {
+        self.answered.set(true);
+    }
+
+    /// Whether no part of a request has come since the last response.
+    pub fn is_idle(&self) -> bool {
+        self.phase.get() == Phase::Idle
+    }
+
+    /// Whether a head did not arrive in time. What was read of it may have come with
+    /// the request before, which only hyper's buffer tells: then `is_partial` is set.
+    pub fn head_timed_out(&self, is_partial: bool) -> bool {
+        let began = match self.phase.get() {
+            Phase::Head => true,
+            Phase::Idle => is_partial,
+            Phase::Busy => false,
+        };
+        self.timed_out.get() && began
+    }
+
+    /// The client may still be sending what nobody will read of this request.
+    pub fn linger(&self) {
+        self.lingers.set(true);
+    }
+
+    /// Whether to wait for the client before the connection is closed.
+    pub fn lingers(&self) -> bool {
+        self.lingers.get()
+    }
+
+    /// The status hyper would have answered an unreadable head with.
+    pub fn refusal(&self) -> Option<StatusCode> {
+        self.refusal.get()
+    }
+}
+
+/// A client's stream. See the module.
+#[derive(Debug)]
+pub struct ClientIo {
+    stream: TcpStream,
+    watch: Rc<Watch>,
+    deadlines: Deadlines,
+    read_deadline: Instant,
+    write_deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientIo {
+    /// Wraps an accepted stream.
+    pub fn new(stream: TcpStream, deadlines: Deadlines) -> Self {
+        Self {
+            stream,
+            watch: Rc::default(),
+            deadlines,
+            read_deadline: Instant::now() + deadlines.idle,
+            write_deadline: None,
+            timer: None,
+        }
+    }
+
+    /// The state it shares with the service.
+    pub fn watch(&self) -> &Rc<Watch> {
+        &self.watch
+    }
+
+    /// The bare stream, to say a last word on it.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Ready with an error once `deadline` has passed; otherwise wakes the task then
+    /// at the latest.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<io::Error> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // A timer that is due too early costs one wake-up, then it is set anew; one that
+        // is due too late must be moved at once.
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                self.watch.timed_out.set(true);
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// The next byte begins a new request.
+    ///
+    /// hyper may wait on a read that was begun inside the last request, when reading had
+    /// no deadline: the timer must run without another call.
+    fn go_idle(&mut self, cx: &mut Context<'_>) {
+        self.watch.phase.set(Phase::Idle);
+        let deadline = Instant::now() + self.deadlines.idle;
+        self.read_deadline = deadline;
+        let timer = self.timer.as_ref();
+        let runs = timer.is_some_and(|timer| !timer.is_elapsed() && timer.deadline() <= deadline);
+        if !runs {
+            // A deadline just set has not passed; `poll_read` asks again.
+            let _ = self.poll_deadline(cx, deadline);
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if outcome.is_ready() {
+            self.write_deadline = None;
+            return outcome;
+        }
+        let within = self.deadlines.write;
+        let deadline = *self
+            .write_deadline
+            .get_or_insert_with(|| Instant::now() + within);
+        self.poll_deadline(cx, deadline).map(Err)
+    }
+
+    /// Bytes hyper writes outside of a request are its own answer to a head it could
+    /// not read. They are kept from the client: the connection answers instead.
+    fn holds_back(&self, start: &[u8]) -> bool {
+        if self.watch.phase.get() == Phase::Busy {
+            return false;
+        }
+        let status = start
+            .get(9..12)
+            .and_then(|s| StatusCode::from_bytes(s).ok());
+        self.watch.refusal.set(status);
+        true
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let phase = self.watch.phase.get();
+        if outcome.is_pending() && phase != Phase::Busy {
+            let deadline = self.read_deadline;
+            return self.poll_deadline(cx, deadline).map(Err);
+        }
+        // Empty lines before a request are no part of it (RFC 9112 section 2.2).
+        let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        if phase == Phase::Idle && !buf.filled()[before..].iter().all(is_blank) {
+            self.watch.phase.set(Phase::Head);
+            self.read_deadline = Instant::now() + self.deadlines.head;
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.holds_back(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        if self.holds_back(first.map_or(&[], |buf| buf)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        // hyper flushes after it has written everything it had: the response is out.
+        if self.watch.answered.replace(false) {
+            self.go_idle(cx);
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.refusal.get().is_some() {
+            // The better answer is still to come.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
