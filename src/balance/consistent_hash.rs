@@ -1,0 +1,68 @@
+//! The same key goes to the same member while it is there.
+//!
+//! Groups of up to [`RENDEZVOUS_MEMBERS`] registered targets use [`Rendezvous`], which
+//! moves the fewest keys but asks every member; larger ones use [`Maglev`]. Who a
+//! member is depends on its address alone and the hash is fixed, so all instances
+//! agree, whatever the order of their rosters. Growing beyond the limit moves most
+//! keys once; failing health checks do not, because they do not change how many are
+//! registered (see [`Roster::drawn_from`]).
+//!
+//! A key has its own order of members: tried and full ones are passed over in it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::bounded_load::LoadBound;
+use super::maglev::Maglev;
+use super::rendezvous::Rendezvous;
+use super::{PickContext, Picker, Roster};
+use crate::model::HashPolicy;
+
+/// Asking this many members costs 50 ns, and 100 ns with weights (`benches/picker.rs`).
+const RENDEZVOUS_MEMBERS: usize = 16;
+
+/// How a key ranks the members.
+pub(super) trait KeyOrder: Debug + Send + Sync {
+    /// The first accepted member in the key's order; `None` when none is accepted.
+    fn first(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize>;
+}
+
+/// The picker for this roster.
+pub(super) fn build(policy: &HashPolicy, roster: &Arc<Roster>) -> Box<dyn Picker> {
+    let bound = policy
+        .load_factor
+        .map(|factor| LoadBound::new(roster, factor));
+    if roster.registered() <= RENDEZVOUS_MEMBERS {
+        Box::new(ConsistentHash {
+            order: Rendezvous::new(roster),
+            bound,
+        })
+    } else {
+        Box::new(ConsistentHash {
+            order: Maglev::new(roster),
+            bound,
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+struct ConsistentHash<O> {
+    order: O,
+    bound: Option<LoadBound>,
+}
+
+impl<O: KeyOrder> Picker for ConsistentHash<O> {
+    fn pick(&self, ctx: &PickContext<'_>) -> Option<usize> {
+        let key = ctx.key.unwrap_or(ctx.entropy);
+        let untried = |index| !ctx.tried.contains(&index);
+        let Some(bound) = &self.bound else {
+            return self.order.first(key, untried);
+        };
+        let admits = bound.admits();
+        self.order
+            .first(key, |index| untried(index) && admits(index))
+            // Only full members are left to try: a retry beats an error.
+            .or_else(|| self.order.first(key, untried))
+    }
+}
