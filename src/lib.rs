@@ -13,4 +13,5 @@
 pub mod balance;
 pub mod model;
 pub mod observe;
+pub mod router;
 pub mod transport;
