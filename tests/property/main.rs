@@ -1,0 +1,6 @@
+//! Properties of the pure parts: no sockets, no clock, every run the same.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
+
+mod pickers;
+mod router;

@@ -1,0 +1,371 @@
+//! The index of a rule table changes nothing about its answers, and conditions mean
+//! what they mean in ALB.
+
+use fastrand::Rng;
+use http::{HeaderName, Method, Request};
+use weir::model::{
+    Action, Condition, Forward, GroupIndex, HostPattern, Pattern, Priority, QueryMatch, Rule,
+};
+use weir::router::{RequestView, RuleTable, hold};
+
+fn forward(group: usize) -> Action<GroupIndex> {
+    Action::Forward(Forward {
+        groups: vec![(GroupIndex(group), 1)],
+    })
+}
+
+fn rule(priority: u32, conditions: Vec<Condition>) -> Rule<GroupIndex> {
+    Rule {
+        priority: Priority(priority),
+        conditions,
+        action: forward(priority as usize),
+    }
+}
+
+fn host(texts: &[&str]) -> Condition {
+    let hosts = texts.iter().map(|text| HostPattern::new(text).unwrap());
+    Condition::Host(hosts.collect())
+}
+
+fn globs(texts: &[&str]) -> Vec<Pattern> {
+    let globs = texts.iter().map(|text| Pattern::glob(text).unwrap());
+    globs.collect()
+}
+
+fn path(texts: &[&str]) -> Condition {
+    Condition::Path(globs(texts))
+}
+
+fn header(name: &'static str, texts: &[&str]) -> Condition {
+    Condition::Header {
+        name: HeaderName::from_static(name),
+        values: globs(texts).into_iter().map(Pattern::lowercase).collect(),
+    }
+}
+
+fn query(pairs: &[(Option<&str>, &str)]) -> Condition {
+    let one = |&(key, value): &(Option<&str>, &str)| QueryMatch {
+        key: key.map(str::to_ascii_lowercase),
+        value: Pattern::glob(value).unwrap().lowercase(),
+    };
+    Condition::Query(pairs.iter().map(one).collect())
+}
+
+fn source(networks: &[&str]) -> Condition {
+    let networks = networks.iter().map(|text| text.parse().unwrap());
+    Condition::SourceIp(networks.collect())
+}
+
+/// A request as a test writes it: `GET example.com/path?query from 192.0.2.1 x-a=b`.
+fn request(text: &str) -> (http::request::Parts, std::net::IpAddr) {
+    let mut words = text.split(' ');
+    let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
+    let target = words.next().unwrap();
+    let (host, path) = target.split_at(target.find('/').unwrap());
+    let mut request = Request::builder().method(method).uri(path);
+    if !host.is_empty() {
+        request = request.header("host", host);
+    }
+    let mut client = "192.0.2.1".parse().unwrap();
+    while let Some(word) = words.next() {
+        match word.split_once('=') {
+            None => client = words.next().unwrap().parse().unwrap(),
+            Some((name, value)) => request = request.header(name, value),
+        }
+    }
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    (parts, client)
+}
+
+fn routed(table: &RuleTable, text: &str) -> u32 {
+    let (parts, client) = request(text);
+    let (action, priority) = table.route(&RequestView::new(&parts, client));
+    let priority = priority.map_or(0, |Priority(number)| number);
+    assert_eq!(*action, forward(priority as usize), "{text}");
+    priority
+}
+
+/// Each request, and the priority of the rule it must meet; 0 for the default.
+fn check(rules: Vec<Rule<GroupIndex>>, cases: &[(&str, u32)]) {
+    assert!(!cases.is_empty());
+    let table = RuleTable::new(rules, forward(0));
+    for &(text, expected) in cases {
+        assert_eq!(routed(&table, text), expected, "{text}");
+    }
+}
+
+// ---- conditions, by ALB's user guide ---------------------------------------------
+
+#[test]
+fn hosts_ignore_case_and_ports() {
+    check(
+        vec![
+            rule(10, vec![host(&["Example.com"])]),
+            rule(20, vec![host(&["*.example.com", "example.net"])]),
+            rule(30, vec![host(&["test?.example.org"])]),
+            rule(40, vec![host(&["*"]), path(&["/any"])]),
+            rule(50, vec![host(&["[::1]"])]),
+        ],
+        &[
+            ("GET example.com/", 10),
+            ("GET EXAMPLE.com/", 10),
+            ("GET example.com:8080/", 10),
+            ("GET example.com./", 10),
+            ("GET www.example.com/", 20),
+            ("GET a.b.EXAMPLE.com/", 20),
+            ("GET example.net/", 20),
+            ("GET www.example.net/", 0),
+            ("GET badexample.com/", 0),
+            ("GET example.com.evil.test/", 0),
+            ("GET test1.example.org/", 30),
+            ("GET test12.example.org/", 0),
+            ("GET test.example.org/", 0),
+            ("GET whatever/any", 40),
+            ("GET [::1]:8080/", 50),
+            ("GET /any", 40),
+            ("GET /", 0),
+        ],
+    );
+}
+
+#[test]
+fn paths_respect_case_and_exclude_the_query() {
+    check(
+        vec![
+            rule(10, vec![path(&["/img/*"])]),
+            rule(20, vec![path(&["/img/*/pics", "/exact"])]),
+            rule(30, vec![path(&["/v?/todos"])]),
+            rule(40, vec![path(&["*.css"])]),
+            rule(
+                50,
+                vec![Condition::Path(vec![
+                    Pattern::regex("^/user/[0-9]+$").unwrap(),
+                ])],
+            ),
+        ],
+        &[
+            ("GET a/img/logo.png", 10),
+            ("GET a/img/a/pics", 10),
+            ("GET a/img/", 10),
+            ("GET a/img", 0),
+            ("GET a/IMG/logo.png", 0),
+            ("GET a/exact", 20),
+            ("GET a/exact/", 0),
+            ("GET a/exact?x=/img/", 20),
+            ("GET a/v1/todos", 30),
+            ("GET a/v12/todos", 0),
+            ("GET a/v/todos", 0),
+            ("GET a/deep/down/site.css", 40),
+            ("GET a/site.css?v=1", 40),
+            ("GET a/site.CSS", 0),
+            ("GET a/user/42", 50),
+            ("GET a/user/42/x", 0),
+            ("GET a/?p=/img/a", 0),
+        ],
+    );
+}
+
+#[test]
+fn methods_respect_case() {
+    let custom = Method::from_bytes(b"PURGE").unwrap();
+    check(
+        vec![
+            rule(10, vec![Condition::Method(vec![Method::GET, Method::HEAD])]),
+            rule(20, vec![Condition::Method(vec![custom])]),
+        ],
+        &[
+            ("GET a/", 10),
+            ("HEAD a/", 10),
+            ("POST a/", 0),
+            ("get a/", 0),
+            ("PURGE a/", 20),
+            ("purge a/", 0),
+        ],
+    );
+}
+
+#[test]
+fn headers_ignore_case_and_try_every_value() {
+    check(
+        vec![
+            rule(10, vec![header("user-agent", &["*Chrome*", "*Safari*"])]),
+            rule(20, vec![header("x-tenant", &["Gold"])]),
+            rule(30, vec![header("x-flag", &["*"])]),
+        ],
+        &[
+            ("GET a/ user-agent=Mozilla/5.0(chrome/1)", 10),
+            ("GET a/ User-Agent=xSAFARIx", 10),
+            ("GET a/ user-agent=curl", 0),
+            ("GET a/ x-tenant=gold", 20),
+            ("GET a/ X-Tenant=GOLD", 20),
+            ("GET a/ x-tenant=golden", 0),
+            ("GET a/ x-tenant=silver x-tenant=gold", 20),
+            ("GET a/ x-flag=", 30),
+            ("GET a/ x-flag=\u{e4}", 30),
+            ("GET a/", 0),
+        ],
+    );
+}
+
+#[test]
+fn queries_are_decoded_and_ignore_case() {
+    check(
+        vec![
+            rule(
+                10,
+                vec![query(&[(Some("Version"), "v1"), (None, "*example*")])],
+            ),
+            rule(20, vec![query(&[(Some("q"), "a b")])]),
+            rule(30, vec![query(&[(Some("empty"), "*")])]),
+        ],
+        &[
+            ("GET a/?version=v1", 10),
+            ("GET a/?VERSION=V1", 10),
+            ("GET a/?version=v2", 0),
+            ("GET a/?version=v1x", 0),
+            ("GET a/?other=1&version=v1", 10),
+            ("GET a/?x=an-Example-of", 10),
+            ("GET a/?example=1", 0),
+            ("GET a/?q=a+b", 20),
+            ("GET a/?q=a%20b", 20),
+            ("GET a/?q=A%20B", 20),
+            ("GET a/?%71=a%20b", 20),
+            ("GET a/?q=a%2Bb", 0),
+            ("GET a/?empty", 30),
+            ("GET a/?empty=", 30),
+            ("GET a/?&&empty=&", 30),
+            ("GET a/?emptyx", 0),
+            ("GET a/?", 0),
+            ("GET a/", 0),
+        ],
+    );
+}
+
+#[test]
+fn the_client_is_compared_with_networks() {
+    check(
+        vec![
+            rule(10, vec![source(&["192.0.2.0/24", "198.51.100.10/32"])]),
+            rule(20, vec![source(&["2001:db8::/32"])]),
+        ],
+        &[
+            ("GET a/ from 192.0.2.255", 10),
+            ("GET a/ from 192.0.3.0", 0),
+            ("GET a/ from 198.51.100.10", 10),
+            ("GET a/ from 198.51.100.11", 0),
+            ("GET a/ from ::ffff:192.0.2.7", 10),
+            ("GET a/ from 2001:db8:1::1", 20),
+            ("GET a/ from 2001:db9::1", 0),
+            // What a client claims is not where it is.
+            ("GET a/ from 203.0.113.1 x-forwarded-for=192.0.2.1", 0),
+        ],
+    );
+}
+
+#[test]
+fn conditions_are_anded_and_the_lowest_priority_wins() {
+    check(
+        vec![
+            rule(300, vec![]),
+            rule(20, vec![host(&["b.example"])]),
+            rule(
+                10,
+                vec![
+                    host(&["b.example"]),
+                    path(&["/x"]),
+                    Condition::Method(vec![Method::GET]),
+                ],
+            ),
+            rule(15, vec![path(&["/x"])]),
+            rule(5, vec![host(&["b.example"]), host(&["c.example"])]),
+        ],
+        &[
+            ("GET b.example/x", 10),
+            ("POST b.example/x", 15),
+            ("GET b.example/y", 20),
+            ("GET c.example/x", 15),
+            ("GET c.example/", 300),
+            ("GET /", 300),
+        ],
+    );
+}
+
+// ---- properties ------------------------------------------------------------------
+
+/// What the index must not change: every rule in order of priority.
+fn scanned(rules: &[Rule<GroupIndex>], request: &RequestView<'_>) -> Option<Priority> {
+    let mut rules: Vec<&Rule<GroupIndex>> = rules.iter().collect();
+    rules.sort_by_key(|rule| rule.priority);
+    let found = rules
+        .into_iter()
+        .find(|rule| hold(&rule.conditions, request));
+    found.map(|rule| rule.priority)
+}
+
+const HOSTS: [&str; 6] = ["a.test", "b.test", "c.test", "x.a.test", "*.test", "?.test"];
+const PATHS: [&str; 5] = ["/", "/a", "/a/*", "/b", "*"];
+
+fn some<'a>(rng: &mut Rng, from: &[&'a str]) -> Vec<&'a str> {
+    let count = rng.usize(1..=3);
+    (0..count).map(|_| from[rng.usize(..from.len())]).collect()
+}
+
+fn any_condition(rng: &mut Rng) -> Condition {
+    match rng.u8(..10) {
+        0..4 => host(&some(rng, &HOSTS[..4])),
+        4..6 => host(&some(rng, &HOSTS)),
+        6..8 => path(&some(rng, &PATHS)),
+        8 => Condition::Method(vec![Method::GET]),
+        _ => query(&[(None, "1")]),
+    }
+}
+
+fn any_request(rng: &mut Rng) -> String {
+    format!(
+        "{} {}{}{}",
+        ["GET", "POST"][rng.usize(..2)],
+        [
+            "a.test",
+            "A.TEST:80",
+            "b.test",
+            "x.a.test",
+            "y.test",
+            "test",
+            ""
+        ][rng.usize(..7)],
+        ["/", "/a", "/a/b", "/b", "/c"][rng.usize(..5)],
+        ["", "?x=1", "?x=2"][rng.usize(..3)],
+    )
+}
+
+#[test]
+fn the_table_answers_like_a_scan_of_all_rules() {
+    let mut rng = Rng::with_seed(6400);
+    let mut routes = 0;
+    for _ in 0..500 {
+        let count = rng.u32(..30);
+        let mut priorities: Vec<u32> = (1..=count).collect();
+        rng.shuffle(&mut priorities);
+        let rules: Vec<Rule<GroupIndex>> = priorities
+            .into_iter()
+            .map(|priority| {
+                let conditions = rng.usize(..=3);
+                rule(
+                    priority,
+                    (0..conditions).map(|_| any_condition(&mut rng)).collect(),
+                )
+            })
+            .collect();
+        let table = RuleTable::new(rules.clone(), forward(0));
+        for _ in 0..40 {
+            let text = any_request(&mut rng);
+            let (parts, client) = request(&text);
+            let view = RequestView::new(&parts, client);
+            let (_, found) = table.route(&view);
+            assert_eq!(found, scanned(&rules, &view), "{text}");
+            routes += usize::from(found.is_some());
+        }
+    }
+    // The property would hold for requests that meet no rule at all.
+    assert!(routes > 5_000, "only {routes} requests met a rule");
+}
