@@ -11,6 +11,7 @@
 //! modules below it; `tests/layering.rs` holds the table.
 
 pub mod balance;
+pub mod config;
 pub mod model;
 pub mod observe;
 pub mod router;

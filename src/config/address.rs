@@ -1,0 +1,242 @@
+//! Addresses as operators write them: to listen on, and to send requests to.
+//!
+//! Pure text: nothing is resolved here. An error carries what to write instead.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Why a text is no address, and what to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AddressError {
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+/// A target as written: the port may come from the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+/// What stands before the port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Ip(IpAddr),
+    /// A DNS name, lower-case.
+    Name(String),
+}
+
+fn error<T>(message: String, help: impl Into<String>) -> Result<T, AddressError> {
+    Err(AddressError {
+        message,
+        help: help.into(),
+    })
+}
+
+/// Reads an address to listen on: an IP address and a port.
+pub(super) fn bind(text: &str) -> Result<SocketAddr, AddressError> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let message = format!("`{text}` is not an address to listen on");
+    let port = text.rsplit(':').next().unwrap_or_default();
+    let port = port.parse::<u16>().ok();
+    let help = match (text.rsplit_once(':'), port) {
+        (Some(("" | "*", _)) | None, Some(port)) => {
+            format!("write \"0.0.0.0:{port}\" for all IPv4 addresses, \"[::]:{port}\" for IPv6")
+        }
+        (Some(("localhost", _)), Some(port)) => format!("write \"127.0.0.1:{port}\""),
+        _ if text.parse::<Ipv6Addr>().is_ok() => format!("add a port: \"[{text}]:8080\""),
+        _ if text.parse::<IpAddr>().is_ok() => format!("add a port: \"{text}:8080\""),
+        _ => "write an IP address and a port: \"0.0.0.0:8080\" or \"[::1]:8080\"".to_owned(),
+    };
+    error(message, help)
+}
+
+/// Reads a target: an IP address or a host name, with or without a port.
+pub(super) fn target(text: &str) -> Result<Written, AddressError> {
+    const EXAMPLE: &str = "write \"10.0.0.1:6400\", \"[fd00::1]:6400\" or \"todo.internal:6400\"";
+    let not_a_target = format!("`{text}` is not the address of a target");
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let host = rest.split('/').next().unwrap_or_default();
+        let help = match scheme {
+            "http" if !host.is_empty() => format!("leave out scheme and path: \"{host}\""),
+            _ => "Weir speaks HTTP/1.1 without TLS to its targets; write the address alone".into(),
+        };
+        return error(not_a_target, help);
+    }
+    if let Some((host, _)) = text.split_once('/') {
+        return error(not_a_target, format!("leave out the path: \"{host}\""));
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(Written {
+            host: Host::Ip(usable(ip)?),
+            port: None,
+        });
+    }
+    if text.starts_with('[') {
+        return bracketed(text).unwrap_or_else(|| error(not_a_target, EXAMPLE));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, _)) if host.contains(':') => {
+            return error(
+                not_a_target,
+                "an IPv6 address with a port needs brackets: \"[fd00::1]:6400\"",
+            );
+        }
+        Some((host, port)) => (host, Some(read_port(port)?)),
+        None => (text, None),
+    };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(Written {
+            host: Host::Ip(usable(ip)?),
+            port,
+        });
+    }
+    if let Err(reason) = check_name(host) {
+        return error(format!("{not_a_target}: {reason}"), EXAMPLE);
+    }
+    let host = Host::Name(host.to_ascii_lowercase());
+    Ok(Written { host, port })
+}
+
+/// `[fd00::1]` and `[fd00::1]:6400`; `None` if it is neither.
+fn bracketed(text: &str) -> Option<Result<Written, AddressError>> {
+    let (ip, port) = text.strip_prefix('[')?.split_once(']')?;
+    let ip: Ipv6Addr = ip.parse().ok()?;
+    let port = match port {
+        "" => None,
+        port => match read_port(port.strip_prefix(':')?) {
+            Ok(port) => Some(port),
+            Err(error) => return Some(Err(error)),
+        },
+    };
+    Some(usable(IpAddr::V6(ip)).map(|ip| Written {
+        host: Host::Ip(ip),
+        port,
+    }))
+}
+
+fn read_port(text: &str) -> Result<u16, AddressError> {
+    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+    port.map_or_else(
+        || error(format!("`{text}` is not a port"), "ports are 1 to 65535"),
+        Ok,
+    )
+}
+
+/// An address that can be connected to.
+fn usable(ip: IpAddr) -> Result<IpAddr, AddressError> {
+    if ip.is_unspecified() {
+        return error(
+            format!("`{ip}` is an address to listen on, not one to connect to"),
+            "for a service on this machine write \"127.0.0.1\"",
+        );
+    }
+    if ip.is_multicast() {
+        return error(format!("`{ip}` is a multicast address"), "");
+    }
+    Ok(ip)
+}
+
+/// RFC 1123 names, plus the underscore that container networks allow.
+fn check_name(name: &str) -> Result<(), &'static str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let labels: Vec<_> = name.split('.').collect();
+    if name.len() > 253 {
+        return Err("a host name has at most 253 characters");
+    }
+    if labels
+        .iter()
+        .any(|label| label.is_empty() || label.len() > 63)
+    {
+        return Err("a part between dots is empty or longer than 63 characters");
+    }
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.chars().all(|c| legal(c) || c == '.') {
+        return Err("a host name is made of letters, digits, `-` and `.`");
+    }
+    if labels
+        .iter()
+        .any(|label| label.starts_with('-') || label.ends_with('-'))
+    {
+        return Err("a part between dots starts or ends with `-`");
+    }
+    // A name whose last part is a number is a mistyped address (WHATWG URL, "ends in a number").
+    let last = labels.last().copied().unwrap_or_default();
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("neither an IPv4 address nor a host name");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn targets_are_addresses_or_names_with_or_without_a_port() {
+        let ip = |text: &str| Host::Ip(text.parse().unwrap());
+        let name = |text: &str| Host::Name(text.to_owned());
+        let cases = [
+            ("10.0.0.1", ip("10.0.0.1"), None),
+            ("10.0.0.1:6400", ip("10.0.0.1"), Some(6400)),
+            ("fd00::1", ip("fd00::1"), None),
+            ("[fd00::1]", ip("fd00::1"), None),
+            ("[fd00::1]:6400", ip("fd00::1"), Some(6400)),
+            ("Todo.internal:80", name("todo.internal"), Some(80)),
+            ("tasks.todo_api", name("tasks.todo_api"), None),
+            ("localhost", name("localhost"), None),
+        ];
+        for (text, host, port) in cases {
+            assert_eq!(target(text), Ok(Written { host, port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_refused() {
+        let texts = [
+            "",
+            ":80",
+            "a b",
+            "http://a:80",
+            "a:80/x",
+            "10.0.0.256",
+            "1.2.3",
+            "a:0",
+            "a:65536",
+            "fd00::1:6400:x",
+            "[fd00::1",
+            "[fd00::1]6400",
+            "0.0.0.0:80",
+            "a..b",
+            "-a",
+            "a:",
+            "1",
+        ];
+        for text in texts {
+            assert!(target(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn common_slips_of_a_bind_address_are_explained() {
+        for text in [":8080", "8080", "*:8080"] {
+            assert!(
+                bind(text).unwrap_err().help.contains("\"0.0.0.0:8080\""),
+                "{text}"
+            );
+        }
+        let local = bind("localhost:80").unwrap_err();
+        assert_eq!(local.help, "write \"127.0.0.1:80\"");
+        assert!(bind("[::1]:80").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".*") {
+            let _ = (bind(&text), target(&text));
+        }
+    }
+}

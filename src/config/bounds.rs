@@ -1,0 +1,58 @@
+//! The ranges values must lie in, and why they end there.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Deadlines: below a millisecond nothing can answer, above a day it is a mistake.
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
+
+/// Phases that may be left out: zero skips them.
+pub(super) const PHASE: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+
+/// Health check interval: below 10 ms the checks are the load.
+pub(super) const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+
+/// Worker threads: more than any machine has cores.
+pub(super) const WORKERS: RangeInclusive<usize> = 1..=1024;
+
+/// Connections of a listener: what Linux can be made to open as files.
+pub(super) const CONNECTIONS: RangeInclusive<usize> = 1..=10_000_000;
+
+/// Bytes of a head: hyper needs 8 KiB, and nobody sends a MiB in good faith.
+pub(super) const HEAD: RangeInclusive<u64> = 8 * 1024..=1024 * 1024;
+
+/// Fields of a head.
+pub(super) const FIELDS: RangeInclusive<usize> = 1..=1000;
+
+/// Bytes of a body. A limit of 0 allows requests without one.
+pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 50;
+
+/// Bytes of a body that is held to find its hash key: each request in flight may hold as much.
+pub(super) const HASHED_BODY: RangeInclusive<u64> = 1..=1024 * 1024;
+
+/// Weights, ALB's.
+pub(super) const WEIGHT: RangeInclusive<u16> = 0..=999;
+
+/// Ports that can be connected to.
+pub(super) const PORT: RangeInclusive<u16> = 1..=u16::MAX;
+
+/// Checks in a row. ALB's begin at 2 and end at 10; neither end has a reason here.
+pub(super) const THRESHOLD: RangeInclusive<u32> = 1..=100;
+
+/// Statuses a health check may accept, ALB's.
+pub(super) const MATCHER: RangeInclusive<u16> = 200..=499;
+
+/// Statuses of a fixed response: a 1xx is not an answer.
+pub(super) const FIXED_STATUS: RangeInclusive<u16> = 200..=599;
+
+/// Targets that must be healthy.
+pub(super) const MIN_HEALTHY: RangeInclusive<u32> = 1..=10_000;
+
+/// Idle connections per worker and target.
+pub(super) const MAX_IDLE: RangeInclusive<usize> = 0..=10_000;
+
+/// Processes of one group on one machine.
+pub(super) const REPLICAS: RangeInclusive<u32> = 1..=256;

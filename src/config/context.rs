@@ -1,0 +1,79 @@
+//! What reading a file needs everywhere, and what it notes down on the way.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+
+use super::problem::Problem;
+use super::span::{Mark, Span, line_and_column};
+use crate::model::TargetGroupId;
+
+/// Most errors, and most warnings, that are kept: placing each costs a walk through
+/// the text, and a hostile text could have a million.
+const MAX_PROBLEMS: usize = 500;
+
+/// One reading of one file.
+pub(super) struct Context<'a> {
+    pub(super) text: &'a str,
+    /// The environment, for `${VAR}`.
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    problems: RefCell<Vec<Problem>>,
+    notes: RefCell<Notes>,
+}
+
+/// What only the whole file can judge, with its places.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// Every use of a group's name.
+    pub(super) references: Vec<Mark<TargetGroupId>>,
+    /// Every group that is defined, also a broken one.
+    pub(super) groups: Vec<Mark<TargetGroupId>>,
+    /// Every address Weir listens on, the admin listener's too.
+    pub(super) binds: Vec<Mark<SocketAddr>>,
+    /// The name of every listener.
+    pub(super) listeners: Vec<Mark<String>>,
+    /// Every target that is a socket address.
+    pub(super) targets: Vec<Mark<SocketAddr>>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(text: &'a str, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            text,
+            env,
+            problems: RefCell::default(),
+            notes: RefCell::default(),
+        }
+    }
+
+    /// Keeps a problem, unless there are too many of its kind to be read.
+    pub(super) fn report(&self, problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        let same = |other: &&Problem| other.severity == problem.severity;
+        if problems.len() < MAX_PROBLEMS || problems.iter().filter(same).count() < MAX_PROBLEMS {
+            problems.push(problem);
+        }
+    }
+
+    /// Whether such a problem has been found so far.
+    pub(super) fn has_problem(&self, matches: impl Fn(&Problem) -> bool) -> bool {
+        self.problems.borrow().iter().any(matches)
+    }
+
+    /// Writes something down for [`super::cross`].
+    pub(super) fn note(&self, write: impl FnOnce(&mut Notes)) {
+        write(&mut self.notes.borrow_mut());
+    }
+
+    /// The line of a place, from 1.
+    pub(super) fn line(&self, span: Span) -> usize {
+        line_and_column(self.text, span.start).0
+    }
+
+    pub(super) fn take_notes(&self) -> Notes {
+        self.notes.take()
+    }
+
+    pub(super) fn take_problems(&self) -> Vec<Problem> {
+        self.problems.take()
+    }
+}

@@ -1,0 +1,116 @@
+//! Every default value, its unit and its reason.
+//!
+//! `config/full.toml` shows them to the operator; where ALB has the same setting,
+//! the value is ALB's unless a reason is given.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::types::{
+    AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Shutdown, Upstream,
+};
+use crate::model::{Algorithm, Thresholds};
+
+/// `access_log`: a healthy system writes nothing, and what a user complains about is there.
+pub const ACCESS_LOG: AccessLog = AccessLog::Failures;
+
+/// `shutdown`: five seconds are what balancers and DNS in front of Weir need to look
+/// elsewhere; thirty are Kubernetes' default grace period, so that Weir ends by
+/// itself before it is killed.
+pub const SHUTDOWN: Shutdown = Shutdown {
+    lame_duck: Duration::from_secs(5),
+    drain: Duration::from_secs(25),
+};
+
+/// `admin.bind`: loopback, because it answers anybody; the port Prometheus exporters are expected at.
+pub const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+/// `max_connections`, per listener: ten thousand clients cost some hundred megabytes
+/// at worst, and stay below the file descriptors a service usually gets.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
+/// `client`, see each field.
+pub const CLIENT: ClientLimits = ClientLimits {
+    // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
+    head_timeout: Duration::from_secs(10),
+    // ALB's idle timeout.
+    idle_timeout: Duration::from_secs(60),
+    // The same for a body that stalls.
+    body_timeout: Duration::from_secs(60),
+    // ALB's limit for all header fields together, in bytes.
+    max_head: 64 * 1024,
+    // hyper keeps a hundred on the stack; more cost every request an allocation.
+    max_fields: 100,
+    // Weir streams bodies, so their size costs it nothing.
+    max_body: None,
+};
+
+/// `forwarded.mode`, ALB's.
+pub const FORWARDED_MODE: ForwardedMode = ForwardedMode::Append;
+
+/// `redirect.status`: browsers do not remember a 302, so a mistake can be taken back.
+pub const REDIRECT_STATUS: u16 = 302;
+
+/// `fixed_response.content_type`.
+pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// `weight` of a target or of a group in a `forward`.
+pub const WEIGHT: u16 = 1;
+
+/// `algorithm`, ALB's.
+pub const ALGORITHM: Algorithm = Algorithm::RoundRobin;
+
+/// `hash.body.limit`, bytes: any JSON document a key is looked for in, and still
+/// little enough to be held for each of some thousand requests.
+pub const HASH_BODY_LIMIT: u64 = 64 * 1024;
+
+/// `health.path`.
+pub const HEALTH_PATH: &str = "/";
+
+/// `health.interval`.
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// `health.timeout`; half of the interval where that is shorter, so that a short
+/// interval needs no second key.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `health.healthy` and `health.unhealthy`, checks in a row.
+pub const HEALTH_THRESHOLDS: Thresholds = Thresholds {
+    healthy: 5,
+    unhealthy: 2,
+};
+
+/// `health.matcher`.
+pub const HEALTH_MATCHER: (u16, u16) = (200, 200);
+
+/// `min_healthy` and `fail_open`: as long as one target is healthy it is believed;
+/// when none is, the checks are the likelier culprit.
+pub const FAIL_OPEN: FailOpen = FailOpen {
+    min_healthy: MinHealthy::Count(1),
+    enabled: true,
+};
+
+/// `upstream`, see each field.
+pub const UPSTREAM: Upstream = Upstream {
+    // ALB's target connection timeout.
+    connect_timeout: Duration::from_secs(10),
+    // The client's idle timeout: beyond it nobody is there to read the answer.
+    response_timeout: Duration::from_secs(60),
+    body_timeout: Duration::from_secs(60),
+    // Downloads may take hours.
+    request_timeout: None,
+    // Below Node's 5 s, the shortest keep-alive among common servers: whoever closes
+    // first must be Weir, or a request meets a closing connection.
+    idle_timeout: Duration::from_secs(4),
+    // More than a worker has in flight to one target under any load it can carry;
+    // the idle timeout takes what a burst leaves behind.
+    max_idle: 128,
+};
+
+/// `replicas.count`.
+pub const REPLICAS_COUNT: u32 = 1;
+
+/// `replicas.stop_timeout`, Docker's.
+pub const REPLICAS_STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,154 @@
+//! `forward`, `redirect` and `fixed_response`: what happens with a request.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use toml::de::DeValue;
+
+use super::redirect;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::{bounds, defaults};
+use crate::model::{Action, Condition, FixedResponse, Forward, TargetGroupId};
+
+const ACTIONS: [&str; 3] = ["forward", "redirect", "fixed_response"];
+
+/// The one action of a listener or a rule; `conditions` are those that lead to it.
+pub(super) fn read(
+    section: &Section<'_>,
+    bind: Option<SocketAddr>,
+    conditions: &[Condition],
+) -> Option<Action<TargetGroupId>> {
+    let given: Vec<_> = ACTIONS.iter().filter_map(|key| section.get(key)).collect();
+    let [node, others @ ..] = given.as_slice() else {
+        if ACTIONS.iter().any(|key| section.is_meant(key)) {
+            return None;
+        }
+        let heading = section.heading();
+        let message = format!("{heading} does not say what to do with a request");
+        let help = "write one of\n    forward = \"NAME\"\n    redirect = { protocol = \"https\" }\n    \
+                    fixed_response = { status = 404 }";
+        section.error(Code::MissingKey, "forward", message, help);
+        return None;
+    };
+    for other in others {
+        let message = format!(
+            "`{}` and `{}` exclude each other",
+            node.name(),
+            other.name()
+        );
+        other.error(
+            Code::Conflict,
+            message,
+            "a request gets one of them; take the other out",
+        );
+    }
+    match node.name() {
+        "forward" => forward(node).map(Action::Forward),
+        "redirect" => redirect::read(node, bind, conditions).map(Action::Redirect),
+        _ => fixed_response(node).map(Action::FixedResponse),
+    }
+}
+
+/// A group's name, or a list of names and tables with weights.
+fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
+    let groups = node.items_of(weighted_group)?;
+    let listed = matches!(node.value, DeValue::Array(_));
+    if groups.iter().all(|(_, weight)| *weight == 0) {
+        let message = "the weights sum to 0: no group would get a request";
+        let help = if listed {
+            "give at least one group a weight above 0"
+        } else {
+            ""
+        };
+        node.error(Code::NoWeight, message, help);
+        return None;
+    }
+    for (n, (id, _)) in groups.iter().enumerate() {
+        if groups[..n].iter().any(|(other, _)| other == id) {
+            let message = format!("target group `{id}` is in this list twice");
+            node.error(
+                Code::Duplicate,
+                message,
+                "write it once, with the sum of the weights",
+            );
+        }
+    }
+    Some(Forward { groups })
+}
+
+fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {
+    if matches!(node.value, DeValue::String(_)) {
+        return Some((group(node)?, defaults::WEIGHT));
+    }
+    if !matches!(node.value, DeValue::Table(_)) {
+        node.wrong_type(
+            "the name of a target group",
+            "write \"NAME\" or { group = \"NAME\", weight = 1 }",
+        );
+        return None;
+    }
+    let section = node.section(Place::WeightedGroup)?;
+    let weight = section.integer("weight", bounds::WEIGHT, defaults::WEIGHT);
+    let id = section.require("group", "write { group = \"NAME\", weight = 1 }")?;
+    Some((group(&id)?, weight))
+}
+
+fn group(node: &Node<'_>) -> Option<TargetGroupId> {
+    let name = node.text()?;
+    let id = TargetGroupId::from(name.as_str());
+    node.cx
+        .note(|notes| notes.references.push(node.mark(id.clone())));
+    Some(id)
+}
+
+fn fixed_response(node: &Node<'_>) -> Option<FixedResponse> {
+    let section = node.section(Place::FixedResponse)?;
+    let status = section
+        .require("status", "write { status = 404 }")
+        .and_then(|node| node.integer(bounds::FIXED_STATUS))
+        .and_then(|status| StatusCode::from_u16(status).ok());
+    let content_type = match section.get("content_type") {
+        Some(node) => content_type(&node),
+        None => Some(defaults::CONTENT_TYPE),
+    };
+    let body = section.get("body");
+    let text = body.as_ref().map_or(Some(String::new()), Node::string);
+    let (status, text) = (status?, text?);
+    // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+    if let Some(node) = body
+        && matches!(status.as_u16(), 204 | 205 | 304)
+        && !text.is_empty()
+    {
+        let message = format!("a response with status {} has no body", status.as_u16());
+        node.error(
+            Code::Conflict,
+            message,
+            "leave the body out, or use status 200",
+        );
+        return None;
+    }
+    Some(FixedResponse {
+        status,
+        content_type: content_type?,
+        body: Bytes::from(text),
+    })
+}
+
+fn content_type(node: &Node<'_>) -> Option<HeaderValue> {
+    let text = node.text()?;
+    let value = HeaderValue::from_str(&text).ok();
+    let value = value.filter(|_| text.contains('/'));
+    if value.is_none() {
+        let message = format!("`{text}` is not a content type");
+        node.error(
+            Code::InvalidValue,
+            message,
+            "write \"text/html\" or \"application/json\"",
+        );
+    }
+    value
+}

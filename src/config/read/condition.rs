@@ -1,0 +1,325 @@
+//! `when`: the conditions of a rule.
+
+use std::net::IpAddr;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::suggest::nearest;
+use crate::model::{Condition, HostPattern, Pattern, PatternError, QueryMatch};
+
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
+];
+
+/// All conditions of a rule; at least one.
+pub(super) fn read(node: &Node<'_>) -> Option<Vec<Condition>> {
+    let section = node.section(Place::When)?;
+    let mut read = Vec::new();
+    if let Some(node) = section.get("host") {
+        read.push(node.items_of(host).map(Condition::Host));
+    }
+    if let Some(node) = section.get("path") {
+        read.push(node.items_of(path).map(Condition::Path));
+    }
+    if let Some(node) = section.get("path_regex") {
+        read.push(node.items_of(regex).map(Condition::Path));
+    }
+    if let Some(node) = section.get("method") {
+        read.push(node.items_of(method).map(Condition::Method));
+    }
+    if let Some(node) = section.get("header") {
+        read.extend(headers(&node));
+    }
+    if let Some(node) = section.get("query") {
+        read.extend(queries(&node));
+    }
+    if let Some(node) = section.get("source_ip") {
+        read.push(node.items_of(network).map(Condition::SourceIp));
+    }
+    if read.is_empty() {
+        let message = "a rule without a condition takes every request";
+        let help = "name a condition, or make this the listener's own action";
+        node.error(Code::MissingKey, message, help);
+        return None;
+    }
+    read.into_iter().collect()
+}
+
+fn host(node: &Node<'_>) -> Option<HostPattern> {
+    let text = node.text()?;
+    if let Ok(host) = HostPattern::new(&text) {
+        return Some(host);
+    }
+    let rest = text
+        .split_once("://")
+        .map_or(text.as_str(), |(_, rest)| rest);
+    let help = if rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
+        let host = rest.split(['/', ':', ' ']).next().unwrap_or_default();
+        format!("a rule sees the host alone, without scheme, port and path: \"{host}\"")
+    } else {
+        "write a name like \"example.com\" or \"*.example.com\"".to_owned()
+    };
+    node.error(
+        Code::NeverMatches,
+        format!("`{text}` is not a host name"),
+        help,
+    );
+    None
+}
+
+fn path(node: &Node<'_>) -> Option<Pattern> {
+    let text = node.text()?;
+    if !text.starts_with(['/', '*', '?']) {
+        let message = format!("no path matches `{text}`: paths start with `/`");
+        let start = text
+            .split_once("://")
+            .map_or(text.as_str(), |(_, rest)| rest);
+        let start = match start.split_once('/') {
+            Some((_, path)) if text.contains("://") => path,
+            _ => start,
+        };
+        node.error(Code::NeverMatches, message, format!("write \"/{start}\""));
+        return None;
+    }
+    if let Some(c) = text
+        .chars()
+        .find(|c| matches!(c, '#') || c.is_whitespace() || c.is_control())
+    {
+        let message = format!(
+            "no path matches `{text}`: `{}` cannot be in one",
+            c.escape_default()
+        );
+        node.error(
+            Code::NeverMatches,
+            message,
+            "write it percent-encoded, as clients send it",
+        );
+        return None;
+    }
+    if let Some((before, query)) = text.split_once('?')
+        && query.contains('=')
+    {
+        let message = "`?` stands for one character in a path, and a path has no query string";
+        let help = format!("write path = \"{before}\", query = \"{query}\"");
+        node.warn(Code::Suspicious, message, help);
+    }
+    pattern(node, Pattern::glob(&text))
+}
+
+fn regex(node: &Node<'_>) -> Option<Pattern> {
+    pattern(node, Pattern::regex(&node.text()?))
+}
+
+fn pattern(node: &Node<'_>, pattern: Result<Pattern, PatternError>) -> Option<Pattern> {
+    let error = match pattern {
+        Ok(pattern) => return Some(pattern),
+        Err(error) => error,
+    };
+    let message = match &error {
+        PatternError::Regex(error) => {
+            // The crate draws the expression over several lines; the last one says what is wrong.
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            format!("not a regular expression: {reason}")
+        }
+        PatternError::Empty | PatternError::NotAHost(_) => error.to_string(),
+    };
+    let help = "the syntax is that of the Rust crate `regex`: no look-around, no back-references";
+    node.error(Code::InvalidValue, message, help);
+    None
+}
+
+fn method(node: &Node<'_>) -> Option<Method> {
+    let text = node.text()?;
+    let upper = text.to_ascii_uppercase();
+    if METHODS.contains(&upper.as_str()) && text != upper {
+        let message = format!("no request has the method `{text}`: methods are case-sensitive");
+        node.error(Code::NeverMatches, message, format!("write \"{upper}\""));
+        return None;
+    }
+    let Ok(method) = Method::from_bytes(text.as_bytes()) else {
+        let message = format!("`{text}` is not a method");
+        node.error(
+            Code::NeverMatches,
+            message,
+            format!("write one of {}", METHODS.join(", ")),
+        );
+        return None;
+    };
+    if !METHODS.contains(&text.as_str())
+        && let Some(known) = nearest(&upper, METHODS)
+    {
+        let message = format!("`{text}` is not a common method");
+        node.warn(
+            Code::Suspicious,
+            message,
+            format!("did you mean \"{known}\"?"),
+        );
+    }
+    Some(method)
+}
+
+/// One condition for each header: all of them must hold.
+fn headers(node: &Node<'_>) -> Vec<Option<Condition>> {
+    const EXAMPLE: &str = "write header = { \"X-Version\" = [\"v2*\"] }";
+    if !matches!(node.value, DeValue::Table(_)) {
+        node.error(
+            Code::WrongType,
+            "`header` must be a table of names and values",
+            EXAMPLE,
+        );
+        return vec![None];
+    }
+    let names = Section::names(node);
+    if names.is_empty() {
+        node.error(Code::InvalidValue, "`header` names no header", EXAMPLE);
+        return vec![None];
+    }
+    let read = |(name, span, values): &(String, _, Node<'_>)| {
+        let at = Node {
+            span: *span,
+            ..values.clone()
+        };
+        let name = header_name(name, &at);
+        let values = values.items_of(header_value);
+        let (name, values) = (name?, values?);
+        Some(Condition::Header { name, values })
+    };
+    names.iter().map(read).collect()
+}
+
+/// The name of a header that a rule or a hash may look at.
+pub(super) fn header_name(name: &str, at: &Node<'_>) -> Option<HeaderName> {
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+        let message = format!("`{name}` is not the name of a header");
+        at.error(
+            Code::InvalidValue,
+            message,
+            "names are letters, digits and `-`",
+        );
+        return None;
+    };
+    if header == http::header::HOST {
+        let help = "use the condition `host`, which knows about ports and case";
+        at.warn(
+            Code::Suspicious,
+            "the host is matched as a plain header",
+            help,
+        );
+    }
+    Some(header)
+}
+
+fn header_value(node: &Node<'_>) -> Option<Pattern> {
+    let text = node.text()?;
+    if text.chars().any(char::is_control) {
+        let message = "no header value contains control characters";
+        node.error(Code::NeverMatches, message, "");
+        return None;
+    }
+    pattern(node, Pattern::glob(&text)).map(Pattern::lowercase)
+}
+
+/// A list is one condition, any entry of which may match. A table is a condition
+/// for each key, as with headers.
+fn queries(node: &Node<'_>) -> Vec<Option<Condition>> {
+    const EXAMPLE: &str =
+        "write query = [\"version=2\", \"*debug*\"] or query = { version = \"2\" }";
+    if !matches!(node.value, DeValue::Table(_)) {
+        return vec![node.items_of(query).map(Condition::Query)];
+    }
+    let names = Section::names(node);
+    if names.is_empty() {
+        node.error(Code::InvalidValue, "`query` names no parameter", EXAMPLE);
+        return vec![None];
+    }
+    let read = |(key, _, values): &(String, _, Node<'_>)| {
+        let matches = values.items_of(|node| {
+            let value = pattern(node, Pattern::glob(&node.text()?))?.lowercase();
+            Some(QueryMatch {
+                key: Some(key.to_lowercase()),
+                value,
+            })
+        });
+        matches.map(Condition::Query)
+    };
+    names.iter().map(read).collect()
+}
+
+/// `key=value`, or a value that any key may have.
+fn query(node: &Node<'_>) -> Option<QueryMatch> {
+    let text = node.text()?;
+    let text = match text.strip_prefix('?') {
+        Some(rest) if rest.contains('=') => {
+            let message = "a query string is matched without its `?`";
+            node.error(Code::NeverMatches, message, format!("write \"{rest}\""));
+            return None;
+        }
+        _ => text.as_str(),
+    };
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (Some(key), value),
+        None => (None, text),
+    };
+    if key.is_some_and(str::is_empty) || value.is_empty() {
+        let message = format!("`{text}` lacks a name or a value");
+        let help = "write \"name=value\", or \"value\" for any name; `*` is any value";
+        node.error(Code::InvalidValue, message, help);
+        return None;
+    }
+    if value.contains('&') {
+        let help = "write a list: [\"a=1\", \"b=2\"] for either, { a = \"1\", b = \"2\" } for both";
+        node.error(
+            Code::NeverMatches,
+            "`&` separates parameters; this is one of them",
+            help,
+        );
+        return None;
+    }
+    Some(QueryMatch {
+        key: key.map(str::to_lowercase),
+        value: pattern(node, Pattern::glob(value))?.lowercase(),
+    })
+}
+
+/// A network in CIDR notation, or one address.
+pub(super) fn network(node: &Node<'_>) -> Option<IpNet> {
+    let text = node.text()?;
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(IpNet::from(ip));
+    }
+    let Ok(network) = text.parse::<IpNet>() else {
+        let help = match text.split_once('/') {
+            Some((ip, _)) if ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()) => {
+                "the number after the slash is 0 to 32"
+            }
+            Some((ip, _)) if ip.parse::<IpAddr>().is_ok() => {
+                "the number after the slash is 0 to 128"
+            }
+            _ => "write \"10.0.0.0/8\", \"fd00::/8\" or one address",
+        };
+        node.error(
+            Code::InvalidValue,
+            format!("`{text}` is not a network"),
+            help,
+        );
+        return None;
+    };
+    if network.addr() != network.network() {
+        let message = format!("`{text}` names an address, not a network");
+        let one = network.addr();
+        let help = format!(
+            "it means \"{}\"; for one address write \"{one}\"",
+            network.trunc()
+        );
+        node.warn(Code::Suspicious, message, help);
+    }
+    Some(network.trunc())
+}

@@ -1,0 +1,185 @@
+//! `[[listener]]` and `[[listener.rule]]`.
+
+use std::net::SocketAddr;
+
+use toml::de::DeValue;
+
+use super::{action, bind, check_name, condition};
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, Listener};
+use crate::config::{bounds, defaults, shadow};
+use crate::model::{ListenerId, Priority, Rule, TargetGroupId};
+
+const MODES: [(&str, ForwardedMode); 3] = [
+    ("append", ForwardedMode::Append),
+    ("preserve", ForwardedMode::Preserve),
+    ("remove", ForwardedMode::Remove),
+];
+
+/// A rule and where it is.
+pub(in crate::config) struct Placed<'a> {
+    pub(in crate::config) rule: Rule<TargetGroupId>,
+    pub(in crate::config) node: Node<'a>,
+}
+
+pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
+    let section = node.section(Place::Listener)?;
+    let bind = section
+        .require("bind", "write where it listens: bind = \"0.0.0.0:8080\"")
+        .and_then(|node| Some((bind(&node)?, node)));
+    if let Some((address, at)) = &bind {
+        node.cx.note(|notes| notes.binds.push(at.mark(*address)));
+    }
+    let bind = bind.map(|(address, _)| address);
+    let name = name(&section, node, bind);
+    let default = action::read(&section, bind, &[]);
+    let rules = rules(&section, bind);
+    let max_connections = section.integer(
+        "max_connections",
+        bounds::CONNECTIONS,
+        defaults::MAX_CONNECTIONS,
+    );
+    let client = section
+        .get("client")
+        .and_then(|node| node.section(Place::Client));
+    Some(Listener {
+        client: client.map_or(defaults::CLIENT, |section| client_limits(&section)),
+        forwarded: forwarded(&section)?,
+        id: name?,
+        bind: bind?,
+        max_connections,
+        rules: rules?,
+        default: default?,
+    })
+}
+
+fn name(section: &Section<'_>, node: &Node<'_>, bind: Option<SocketAddr>) -> Option<ListenerId> {
+    let Some(at) = section.get("name") else {
+        let name = bind?.to_string();
+        // Two of the same address are reported as that, but port 0 may be there often.
+        if bind.is_some_and(|bind| bind.port() == 0) {
+            node.cx
+                .note(|notes| notes.listeners.push(node.mark(name.clone())));
+        }
+        return Some(ListenerId::from(name.as_str()));
+    };
+    let name = at.string()?;
+    check_name(&name, &at);
+    let id = ListenerId::from(name.as_str());
+    node.cx.note(|notes| notes.listeners.push(at.mark(name)));
+    Some(id)
+}
+
+fn client_limits(section: &Section<'_>) -> ClientLimits {
+    let default = defaults::CLIENT;
+    let timeout = |key, default| section.duration(key, &bounds::TIMEOUT, default);
+    let max_head = section.size("max_head", &bounds::HEAD, default.max_head as u64);
+    ClientLimits {
+        head_timeout: timeout("head_timeout", default.head_timeout),
+        idle_timeout: timeout("idle_timeout", default.idle_timeout),
+        body_timeout: timeout("body_timeout", default.body_timeout),
+        max_head: usize::try_from(max_head).unwrap_or(default.max_head),
+        max_fields: section.integer("max_fields", bounds::FIELDS, default.max_fields),
+        max_body: section
+            .get("max_body")
+            .and_then(|node| node.size(&bounds::BODY)),
+    }
+}
+
+fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
+    let default = Forwarded {
+        mode: defaults::FORWARDED_MODE,
+        trusted_proxies: Vec::new(),
+    };
+    let Some(node) = section.get("forwarded") else {
+        return Some(default);
+    };
+    let section = node.section(Place::Forwarded)?;
+    let mode = section.get("mode").and_then(|node| node.word(&MODES));
+    let proxies = section.get("trusted_proxies").map(|node| {
+        let networks: Vec<_> = node.items().iter().map(condition::network).collect();
+        networks.into_iter().collect::<Option<Vec<_>>>()
+    });
+    Some(Forwarded {
+        mode: mode.unwrap_or(default.mode),
+        trusted_proxies: proxies.unwrap_or(Some(Vec::new()))?,
+    })
+}
+
+/// The rules, lowest priority first.
+fn rules(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Vec<Rule<TargetGroupId>>> {
+    let Some(node) = section.get("rule") else {
+        return Some(Vec::new());
+    };
+    let DeValue::Array(_) = node.value else {
+        let help = "write [[listener.rule]] with two brackets";
+        node.error(Code::WrongType, "a rule is an entry of a list", help);
+        if matches!(node.value, DeValue::Table(_)) {
+            let _ = rule(&node, bind);
+        }
+        return None;
+    };
+    let items = node.items();
+    let read: Vec<_> = items.iter().map(|node| rule(node, bind)).collect();
+    let complete = read.iter().all(Option::is_some);
+    let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
+    placed.sort_by_key(|placed| placed.rule.priority);
+    unique_priorities(&placed);
+    shadow::check(&placed);
+    complete.then(|| placed.into_iter().map(|placed| placed.rule).collect())
+}
+
+fn rule<'a>(node: &Node<'a>, bind: Option<SocketAddr>) -> Option<Placed<'a>> {
+    let section = node.section(Place::Rule)?;
+    let priority = section
+        .require(
+            "priority",
+            "give it a number: rules are tried from the lowest to the highest",
+        )
+        .and_then(|at| Some((at.integer(Priority::RANGE)?, at)));
+    let conditions = section
+        .require(
+            "when",
+            "write when = { path = \"/api/*\" }; what else comes is the listener's own action",
+        )
+        .and_then(|node| condition::read(&node));
+    let action = section
+        .require("then", "write then = { forward = \"NAME\" }")
+        .and_then(|node| node.section(Place::Then))
+        .and_then(|then| action::read(&then, bind, conditions.as_deref().unwrap_or_default()));
+    let (priority, at) = priority?;
+    Some(Placed {
+        rule: Rule {
+            priority: Priority(priority),
+            conditions: conditions?,
+            action: action?,
+        },
+        node: at,
+    })
+}
+
+/// `rules` are in order, so equal priorities are neighbours.
+fn unique_priorities(rules: &[Placed<'_>]) {
+    for pair in rules.windows(2) {
+        let [first, second] = pair else { continue };
+        if first.rule.priority != second.rule.priority {
+            continue;
+        }
+        let line = second.node.cx.line(first.node.span);
+        let message = format!("priority {} is there twice", second.rule.priority.0);
+        let help = match free_priority(rules, second.rule.priority) {
+            Some(free) => format!("the other one is in line {line}; {free} is free"),
+            None => format!("the other one is in line {line}"),
+        };
+        second.node.error(Code::Duplicate, message, help);
+    }
+}
+
+/// The next number nobody has.
+fn free_priority(rules: &[Placed<'_>], after: Priority) -> Option<u32> {
+    let taken = |number: &u32| rules.iter().any(|rule| rule.rule.priority.0 == *number);
+    (after.0 + 1..=*Priority::RANGE.end()).find(|number| !taken(number))
+}

@@ -1,0 +1,192 @@
+//! The tree of the file as a [`Config`], one section per function.
+//!
+//! Readers return `None` where something is missing or broken, always after
+//! reporting it, and go on with the rest. Names are resolved by [`super::cross`].
+
+mod action;
+mod condition;
+mod hash;
+mod health;
+mod listener;
+mod redirect;
+mod replicas;
+mod target_group;
+
+use std::num::NonZeroUsize;
+
+use toml::de::DeValue;
+
+use super::address;
+use super::node::Node;
+use super::problem::Code;
+use super::schema::Place;
+use super::section::Section;
+pub(super) use listener::Placed;
+
+use super::types::{AccessLog, Admin, Config, Shutdown};
+use super::{bounds, defaults};
+use crate::model::TargetGroupId;
+
+const ACCESS_LOG: [(&str, AccessLog); 3] = [
+    ("off", AccessLog::Off),
+    ("failures", AccessLog::Failures),
+    ("all", AccessLog::All),
+];
+
+/// Reads the whole file.
+pub(super) fn file(root: &Section<'_>) -> Option<Config> {
+    let workers = root.get("workers").and_then(|node| workers(&node));
+    let access_log = root
+        .get("access_log")
+        .and_then(|node| node.word(&ACCESS_LOG));
+    let shutdown = root
+        .get("shutdown")
+        .and_then(|node| node.section(Place::Shutdown));
+    let admin = root.get("admin").map(|node| admin(&node));
+    let target_groups = target_groups(root);
+    let listeners = listeners(root);
+    Some(Config {
+        workers: workers.and_then(NonZeroUsize::new),
+        access_log: access_log.unwrap_or(defaults::ACCESS_LOG),
+        shutdown: shutdown.map_or(defaults::SHUTDOWN, |section| Shutdown {
+            lame_duck: section.duration("lame_duck", &bounds::PHASE, defaults::SHUTDOWN.lame_duck),
+            drain: section.duration("drain", &bounds::PHASE, defaults::SHUTDOWN.drain),
+        }),
+        admin: match admin {
+            Some(admin) => Some(admin?),
+            None => None,
+        },
+        listeners: listeners?,
+        target_groups: target_groups?,
+    })
+}
+
+fn workers(node: &Node<'_>) -> Option<usize> {
+    match node.value {
+        DeValue::Integer(number) if number.as_str() == "0" => {
+            let message = "`workers` must be at least 1";
+            node.error(Code::OutOfRange, message, "leave it out for one per core");
+            None
+        }
+        DeValue::String(text) if text == "auto" => {
+            let message = "`workers` must be a whole number, not a string";
+            node.error(Code::WrongType, message, "leave it out for one per core");
+            None
+        }
+        _ => node.integer(bounds::WORKERS),
+    }
+}
+
+fn admin(node: &Node<'_>) -> Option<Admin> {
+    let section = node.section(Place::Admin)?;
+    let (bind, at) = match section.get("bind") {
+        Some(at) => (bind(&at)?, at),
+        None => (defaults::ADMIN_BIND, node.clone()),
+    };
+    node.cx.note(|notes| notes.binds.push(at.mark(bind)));
+    Some(Admin { bind })
+}
+
+/// An address to listen on.
+fn bind(node: &Node<'_>) -> Option<std::net::SocketAddr> {
+    if let DeValue::Integer(port) = node.value {
+        let help = address::bind(port.as_str()).err().map(|error| error.help);
+        let message = format!("`{}` is an address, not only a port", node.name());
+        node.error(Code::WrongType, message, help.unwrap_or_default());
+        return None;
+    }
+    match address::bind(&node.text()?) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            node.error(Code::InvalidValue, error.message, error.help);
+            None
+        }
+    }
+}
+
+fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
+    const EXAMPLE: &str =
+        "write\n    [[listener]]\n    bind = \"0.0.0.0:8080\"\n    forward = \"NAME\"";
+    let Some(node) = root.get("listener") else {
+        if root.is_meant("listener") {
+            return None;
+        }
+        let message = "there is no [[listener]]: Weir would have nothing to do".to_owned();
+        root.error(Code::MissingKey, "listener", message, EXAMPLE);
+        return None;
+    };
+    let DeValue::Array(_) = node.value else {
+        let message = "a listener is an entry of a list";
+        node.error(
+            Code::WrongType,
+            message,
+            "write [[listener]] with two brackets",
+        );
+        // What is inside is checked all the same.
+        if matches!(node.value, DeValue::Table(_)) {
+            let _ = listener::read(&node);
+        }
+        return None;
+    };
+    let items = node.items();
+    if items.is_empty() {
+        node.error(
+            Code::MissingKey,
+            "there is no listener in this list",
+            EXAMPLE,
+        );
+        return None;
+    }
+    let listeners: Vec<_> = items.iter().map(listener::read).collect();
+    listeners.into_iter().collect()
+}
+
+fn target_groups(root: &Section<'_>) -> Option<Vec<super::TargetGroup>> {
+    let Some(node) = root.get("target_group") else {
+        return Some(Vec::new());
+    };
+    let DeValue::Table(_) = node.value else {
+        let message = "target groups have names";
+        node.error(
+            Code::WrongType,
+            message,
+            "write [target_group.NAME] with one bracket",
+        );
+        return None;
+    };
+    let entries = Section::names(&node);
+    let groups: Vec<_> = entries
+        .into_iter()
+        .map(|(name, span, group)| {
+            let named = Node {
+                span,
+                ..group.clone()
+            };
+            let looks_like_keys = Place::TargetGroup.keys().contains(&name.as_str());
+            if looks_like_keys && !matches!(group.value, DeValue::Table(_)) {
+                let message = format!("`{name}` stands where the name of a target group belongs");
+                named.error(
+                    Code::UnknownKey,
+                    message,
+                    "write [target_group.NAME] above it",
+                );
+                return None;
+            }
+            let known = named.mark(TargetGroupId::from(name.as_str()));
+            node.cx.note(|notes| notes.groups.push(known));
+            check_name(&name, &named);
+            target_group::read(&name, &group)
+        })
+        .collect();
+    groups.into_iter().collect()
+}
+
+/// Names appear in paths, metric labels and logs.
+fn check_name(name: &str, node: &Node<'_>) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+        let message = format!("`{name}` is not a name");
+        let help = "names are 1 to 64 letters, digits, `-`, `_` and `.`";
+        node.error(Code::InvalidValue, message, help);
+    }
+}

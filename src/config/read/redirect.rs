@@ -1,0 +1,316 @@
+//! `redirect`: where to, put together from parts of the request.
+//!
+//! ALB's keys and placeholders. One difference: a new `protocol` without a new
+//! `port` means that protocol's own port. ALB keeps the listener's there, which
+//! makes `https://example.com:80/`.
+
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use toml::de::DeValue;
+
+use crate::config::defaults;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::suggest::nearest;
+use crate::model::{Condition, Redirect, RedirectPart};
+
+const PLACEHOLDERS: [(&str, RedirectPart); 5] = [
+    ("protocol", RedirectPart::Protocol),
+    ("host", RedirectPart::Host),
+    ("port", RedirectPart::Port),
+    ("path", RedirectPart::Path),
+    ("query", RedirectPart::Query),
+];
+
+/// The parts of a location; `None` keeps the request's.
+struct Parts {
+    protocol: Option<Vec<RedirectPart>>,
+    host: Option<Vec<RedirectPart>>,
+    port: Option<Vec<RedirectPart>>,
+    path: Option<Vec<RedirectPart>>,
+    query: Option<Vec<RedirectPart>>,
+}
+
+pub(super) fn read(
+    node: &Node<'_>,
+    bind: Option<SocketAddr>,
+    conditions: &[Condition],
+) -> Option<Redirect> {
+    let section = node.section(Place::Redirect)?;
+    let status = match section.get("status") {
+        Some(node) => status(&node),
+        None => StatusCode::from_u16(defaults::REDIRECT_STATUS).ok(),
+    };
+    let read = [
+        part(&section, "protocol", protocol),
+        part(&section, "host", host),
+        part(&section, "port", port),
+        part(&section, "path", path),
+        part(&section, "query", query),
+    ];
+    let [protocol, host, port, path, query] = read;
+    let parts = Parts {
+        protocol: protocol?,
+        host: host?,
+        port: port?,
+        path: path?,
+        query: query?,
+    };
+    // An unknown key is a change that was meant.
+    if section.unknown_keys().next().is_some() {
+        return None;
+    }
+    if parts.keep_everything(bind, conditions) {
+        let message = "this redirect changes nothing: the client would come back for ever";
+        let help = "change at least one of protocol, host, port, path and query";
+        node.error(Code::Loop, message, help);
+        return None;
+    }
+    Some(Redirect {
+        status: status?,
+        location: parts.location(),
+    })
+}
+
+/// `Some(None)`: the key is not there. `None`: it is wrong.
+#[allow(clippy::option_option)] // absent, wrong and right are three cases
+fn part(
+    section: &Section<'_>,
+    key: &str,
+    read: fn(&Node<'_>) -> Option<Vec<RedirectPart>>,
+) -> Option<Option<Vec<RedirectPart>>> {
+    section
+        .get(key)
+        .map_or(Some(None), |node| read(&node).map(Some))
+}
+
+fn status(node: &Node<'_>) -> Option<StatusCode> {
+    const CODES: [u16; 5] = [301, 302, 303, 307, 308];
+    let code = node.integer(0..=u16::MAX)?;
+    if !CODES.contains(&code) {
+        let message = format!("{code} is not the status of a redirect");
+        let help =
+            "301 and 308 are permanent, 302, 303 and 307 temporary; 307 and 308 keep the method";
+        node.error(Code::OutOfRange, message, help);
+        return None;
+    }
+    StatusCode::from_u16(code).ok()
+}
+
+fn protocol(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
+    let parts = template(node, &node.text()?)?;
+    let lower = match parts.as_slice() {
+        [RedirectPart::Protocol] => return Some(parts),
+        [RedirectPart::Literal(text)] => text.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    if !matches!(lower.as_str(), "http" | "https") {
+        let help = "write \"http\", \"https\" or \"#{protocol}\"";
+        node.error(Code::InvalidValue, "`protocol` is http or https", help);
+        return None;
+    }
+    Some(vec![RedirectPart::Literal(lower)])
+}
+
+fn host(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
+    let text = node.text()?;
+    if let Some(c) = text.chars().find(|c| matches!(c, '/' | '?' | '@' | '*')) {
+        let message = format!("`{text}` is not a host: there is a `{c}` in it");
+        let help = "the location is put together from protocol, host, port, path and query";
+        node.error(Code::InvalidValue, message, help);
+        return None;
+    }
+    if text.contains(':') && !text.starts_with('[') {
+        let message = format!("`{text}` is not a host: there is a port in it");
+        node.error(
+            Code::InvalidValue,
+            message,
+            "write the port under its own key `port`",
+        );
+        return None;
+    }
+    template(node, &text)
+}
+
+fn port(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
+    if let DeValue::String(_) = node.value {
+        let text = node.text()?;
+        let parts = template(node, &text)?;
+        if parts == [RedirectPart::Port] || text.parse::<u16>().is_ok_and(|port| port > 0) {
+            return Some(parts);
+        }
+        let message = format!("`{text}` is not a port");
+        node.error(Code::InvalidValue, message, "write a number or \"#{port}\"");
+        return None;
+    }
+    let port = node.integer(1..=u16::MAX)?;
+    Some(vec![RedirectPart::Literal(port.to_string())])
+}
+
+fn path(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
+    let text = node.text()?;
+    if !text.starts_with('/') {
+        let message = "the path of a redirect starts with `/`";
+        node.error(Code::InvalidValue, message, format!("write \"/{text}\""));
+        return None;
+    }
+    if text.contains(['?', '*']) {
+        let help =
+            "the query string has its own key `query`; \"#{path}\" stands for the request's path";
+        node.error(
+            Code::InvalidValue,
+            "neither `?` nor `*` can be in the path of a redirect",
+            help,
+        );
+        return None;
+    }
+    template(node, &text)
+}
+
+fn query(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
+    let text = node.string()?;
+    if let Some(rest) = text.strip_prefix('?') {
+        let message = "the `?` before a query string is Weir's to write";
+        node.error(Code::InvalidValue, message, format!("write \"{rest}\""));
+        return None;
+    }
+    template(node, &text)
+}
+
+/// Text with `#{...}` in it.
+fn template(node: &Node<'_>, text: &str) -> Option<Vec<RedirectPart>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((literal, after)) = rest.split_once("#{") {
+        push_literal(node, literal, &mut parts)?;
+        let Some((name, after)) = after.split_once('}') else {
+            node.error(Code::InvalidValue, "a `#{` without its `}`", "");
+            return None;
+        };
+        let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
+        let Some((_, part)) = known else {
+            unknown_placeholder(node, name);
+            return None;
+        };
+        parts.push(part.clone());
+        rest = after;
+    }
+    push_literal(node, rest, &mut parts)?;
+    Some(parts)
+}
+
+fn push_literal(node: &Node<'_>, text: &str, parts: &mut Vec<RedirectPart>) -> Option<()> {
+    // What is not visible ASCII would have to be encoded, or split the header.
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        let message = format!("`{}` cannot be in a location", c.escape_default());
+        node.error(
+            Code::InvalidValue,
+            message,
+            "write it percent-encoded, like %20",
+        );
+        return None;
+    }
+    if !text.is_empty() {
+        parts.push(RedirectPart::Literal(text.to_owned()));
+    }
+    Some(())
+}
+
+fn unknown_placeholder(node: &Node<'_>, name: &str) {
+    let names = || PLACEHOLDERS.iter().map(|(name, _)| *name);
+    let list: Vec<_> = names().map(|name| format!("#{{{name}}}")).collect();
+    let help = match nearest(name, names()) {
+        Some(known) => format!("did you mean `#{{{known}}}`?"),
+        None => format!("known are {}", list.join(", ")),
+    };
+    node.error(
+        Code::InvalidValue,
+        format!("unknown placeholder `#{{{name}}}`"),
+        help,
+    );
+}
+
+impl Parts {
+    /// Whether the location is always the request's own, as far as can be known here.
+    fn keep_everything(&self, bind: Option<SocketAddr>, conditions: &[Condition]) -> bool {
+        use RedirectPart as P;
+        let literal = |text: &str| vec![P::Literal(text.to_owned())];
+        let keeps = |part: &Option<Vec<P>>, own: &[Vec<P>]| {
+            part.as_ref().is_none_or(|part| own.contains(part))
+        };
+        // Listeners speak plain HTTP, so a redirect to "http" stays with the request's protocol.
+        let port = bind.map(|bind| literal(&bind.port().to_string()));
+        let mut ports = vec![vec![P::Port]];
+        ports.extend(port);
+        // A rule for one host, redirecting to that host.
+        let mut hosts = vec![vec![P::Host]];
+        hosts.extend(conditions.iter().find_map(|condition| match condition {
+            Condition::Host(values) => match values.as_slice() {
+                [only] => only.exact().map(literal),
+                _ => None,
+            },
+            _ => None,
+        }));
+        let path = [vec![P::Literal("/".to_owned()), P::Path]];
+        keeps(&self.protocol, &[vec![P::Protocol], literal("http")])
+            && keeps(&self.host, &hosts)
+            && (self.default_port().is_none()
+                || self.port.is_some()
+                || bind.is_none_or(|b| b.port() == 80))
+            && keeps(&self.port, &ports)
+            && keeps(&self.path, &path)
+            && keeps(&self.query, &[vec![P::Query]])
+    }
+
+    /// The port that a new protocol brings along.
+    fn default_port(&self) -> Option<&'static str> {
+        match self.protocol.as_deref() {
+            Some([RedirectPart::Literal(protocol)]) if protocol == "https" => Some("443"),
+            Some([RedirectPart::Literal(_)]) => Some("80"),
+            _ => None,
+        }
+    }
+
+    fn location(self) -> Vec<RedirectPart> {
+        use RedirectPart as P;
+        let literal = |text: &str| P::Literal(text.to_owned());
+        let default_port = self.default_port();
+        let port = match (self.port, default_port) {
+            (None, Some(_)) => None,
+            (None, None) => Some(vec![P::Port]),
+            (Some(port), Some(default)) if port == [literal(default)] => None,
+            (Some(port), _) => Some(port),
+        };
+        let mut location = self.protocol.unwrap_or_else(|| vec![P::Protocol]);
+        location.push(literal("://"));
+        location.extend(self.host.unwrap_or_else(|| vec![P::Host]));
+        if let Some(port) = port {
+            location.push(literal(":"));
+            location.extend(port);
+        }
+        location.extend(self.path.unwrap_or_else(|| vec![literal("/"), P::Path]));
+        let query = self.query.unwrap_or_else(|| vec![P::Query]);
+        if !query.is_empty() {
+            location.push(literal("?"));
+            location.extend(query);
+        }
+        merge_literals(location)
+    }
+}
+
+/// Neighbouring literals as one: fewer pieces to write per request.
+fn merge_literals(parts: Vec<RedirectPart>) -> Vec<RedirectPart> {
+    let mut merged: Vec<RedirectPart> = Vec::new();
+    for part in parts {
+        match (merged.last_mut(), part) {
+            (Some(RedirectPart::Literal(last)), RedirectPart::Literal(next)) => {
+                last.push_str(&next);
+            }
+            (_, part) => merged.push(part),
+        }
+    }
+    merged
+}

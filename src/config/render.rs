@@ -1,0 +1,155 @@
+//! Problems for people: the place, the line, a caret, the way out.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::problem::{Problem, Problems, Severity};
+use super::span::{Span, line, line_and_column};
+
+/// Characters of a source line that are shown; longer ones are cut around the caret.
+const MAX_COLUMNS: usize = 120;
+/// What stays visible left of the caret in a line that is cut.
+const LEAD: usize = 40;
+
+impl Display for Problems {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for problem in self.iter() {
+            self.write(problem, f)?;
+            f.write_char('\n')?;
+        }
+        if self.left_out > 0 {
+            writeln!(f, "and {} more\n", self.left_out)?;
+        }
+        write!(f, "{}: {}", Clean(&self.file), self.summary())
+    }
+}
+
+impl Problems {
+    /// "2 errors, 1 warning".
+    fn summary(&self) -> String {
+        let parts = [(Severity::Error, "error"), (Severity::Warning, "warning")];
+        let parts = parts
+            .map(|(severity, word)| (self.count(severity), word))
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}{}", if count == 1 { "" } else { "s" }));
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() {
+            return "no problems".to_owned();
+        }
+        parts.join(", ")
+    }
+
+    fn write(&self, problem: &Problem, f: &mut Formatter<'_>) -> fmt::Result {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let code = problem.code.name();
+        writeln!(f, "{severity}[{code}]: {}", Clean(&problem.message))?;
+        let Some(span) = problem.span else {
+            writeln!(f, "  --> {}", Clean(&self.file))?;
+            return write_help(problem, "", f);
+        };
+        let (number, column) = line_and_column(&self.text, span.start);
+        let margin = " ".repeat(number.to_string().len());
+        writeln!(f, "{margin}--> {}:{number}:{column}", Clean(&self.file))?;
+        let (source, caret) = excerpt(line(&self.text, number), column, self.width(span));
+        writeln!(f, "{margin} |")?;
+        writeln!(f, "{number} | {source}")?;
+        writeln!(f, "{margin} | {caret}")?;
+        write_help(problem, &margin, f)
+    }
+
+    /// Characters to underline: those of the span, at least one.
+    fn width(&self, span: Span) -> usize {
+        let text = self.text.get(span.start..span.end).unwrap_or_default();
+        let first_line = text.split(['\r', '\n']).next().unwrap_or_default();
+        first_line.chars().count().max(1)
+    }
+}
+
+fn write_help(problem: &Problem, margin: &str, f: &mut Formatter<'_>) -> fmt::Result {
+    let Some(help) = &problem.help else {
+        return Ok(());
+    };
+    for (n, line) in help.lines().enumerate() {
+        let lead = if n == 0 { "= help:" } else { "       " };
+        writeln!(f, "{margin} {lead} {}", Clean(line))?;
+    }
+    Ok(())
+}
+
+/// A source line cut to a window, and the underline for it.
+fn excerpt(line: &str, column: usize, width: usize) -> (String, String) {
+    let length = line.chars().count();
+    let at = (column - 1).min(length);
+    let start = if length > MAX_COLUMNS {
+        at.saturating_sub(LEAD)
+    } else {
+        0
+    };
+    let shown: String = line.chars().skip(start).take(MAX_COLUMNS).collect();
+    let (before, after) = (start > 0, start + MAX_COLUMNS < length);
+    let mut source = String::new();
+    if before {
+        source.push_str("...");
+    }
+    let _ = write!(source, "{}", Clean(&shown));
+    if after {
+        source.push_str("...");
+    }
+    let lead: String = shown.chars().take(at - start).collect();
+    let indent = Clean(&lead).to_string().chars().count() + if before { 3 } else { 0 };
+    let marked: String = shown.chars().skip(at - start).take(width).collect();
+    let carets = Clean(&marked).to_string().chars().count().max(1);
+    (source, " ".repeat(indent) + &"^".repeat(carets))
+}
+
+/// Text of the file for a terminal: tabs as four spaces, so that the caret stands
+/// where it should, and control characters made visible, so that a file cannot
+/// send escape sequences.
+struct Clean<'a>(&'a str);
+
+impl Display for Clean<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\t' => f.write_str("    ")?,
+                c if c.is_control() || is_bidi_control(c) => f.write_char('\u{fffd}')?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Characters that reorder what follows: a line must read as it is written.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_cut_around_the_caret() {
+        let line = format!("{}X{}", "a".repeat(300), "b".repeat(300));
+        let (source, caret) = excerpt(&line, 301, 1);
+        assert!(source.starts_with("...aaa") && source.ends_with("bbb..."));
+        assert_eq!(source.find('X'), caret.find('^'));
+    }
+
+    #[test]
+    fn the_caret_stands_under_its_character_after_tabs() {
+        let (source, caret) = excerpt("\tä = \"5\"", 6, 3);
+        assert_eq!(source, "    ä = \"5\"");
+        assert_eq!(caret, "        ^^^");
+    }
+
+    #[test]
+    fn a_file_cannot_send_escape_sequences() {
+        let (source, _) = excerpt("a = \"\u{1b}[31m\u{202e}\"", 1, 1);
+        assert_eq!(source, "a = \"\u{fffd}[31m\u{fffd}\"");
+    }
+}

@@ -1,0 +1,205 @@
+//! Which keys stand where: the map of the file.
+//!
+//! The readers in [`super::read`] ask for keys by name; [`super::section`] checks
+//! in debug builds that each of them is listed here, and refuses all others with a
+//! suggestion drawn from this table.
+
+/// A table of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    File,
+    Shutdown,
+    Admin,
+    Listener,
+    Client,
+    Forwarded,
+    Rule,
+    When,
+    Then,
+    WeightedGroup,
+    Redirect,
+    FixedResponse,
+    TargetGroup,
+    Target,
+    Hash,
+    HashBody,
+    Health,
+    Upstream,
+    Replicas,
+}
+
+impl Place {
+    pub(super) const ALL: [Self; 19] = [
+        Self::File,
+        Self::Shutdown,
+        Self::Admin,
+        Self::Listener,
+        Self::Client,
+        Self::Forwarded,
+        Self::Rule,
+        Self::When,
+        Self::Then,
+        Self::WeightedGroup,
+        Self::Redirect,
+        Self::FixedResponse,
+        Self::TargetGroup,
+        Self::Target,
+        Self::Hash,
+        Self::HashBody,
+        Self::Health,
+        Self::Upstream,
+        Self::Replicas,
+    ];
+
+    /// The keys of this table, in the order they are documented.
+    #[rustfmt::skip] // one line per table is the map
+    pub(super) const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::File => &["workers", "access_log", "shutdown", "admin", "listener", "target_group"],
+            Self::Shutdown => &["lame_duck", "drain"],
+            Self::Admin => &["bind"],
+            Self::Listener => &["name", "bind", "forward", "redirect", "fixed_response", "max_connections", "client", "forwarded", "rule"],
+            Self::Client => &["head_timeout", "idle_timeout", "body_timeout", "max_head", "max_fields", "max_body"],
+            Self::Forwarded => &["mode", "trusted_proxies"],
+            Self::Rule => &["priority", "when", "then"],
+            Self::When => &["host", "path", "path_regex", "method", "header", "query", "source_ip"],
+            Self::Then => &["forward", "redirect", "fixed_response"],
+            Self::WeightedGroup => &["group", "weight"],
+            Self::Redirect => &["protocol", "host", "port", "path", "query", "status"],
+            Self::FixedResponse => &["status", "content_type", "body"],
+            Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "replicas"],
+            Self::Target => &["address", "weight"],
+            Self::Hash => &["header", "cookie", "query", "path", "client_ip", "body", "load_factor"],
+            Self::HashBody => &["limit", "field"],
+            Self::Health => &["type", "path", "port", "host", "method", "interval", "timeout", "healthy", "unhealthy", "matcher", "body"],
+            Self::Upstream => &["connect_timeout", "response_timeout", "body_timeout", "request_timeout", "idle_timeout", "max_idle"],
+            Self::Replicas => &["command", "count", "env", "directory", "stop_timeout"],
+        }
+    }
+
+    /// The dotted path from the top of the file; `*` is any name.
+    pub(super) const fn path(self) -> &'static str {
+        match self {
+            Self::File => "",
+            Self::Shutdown => "shutdown",
+            Self::Admin => "admin",
+            Self::Listener => "listener",
+            Self::Client => "listener.client",
+            Self::Forwarded => "listener.forwarded",
+            Self::Rule => "listener.rule",
+            Self::When => "listener.rule.when",
+            Self::Then => "listener.rule.then",
+            Self::WeightedGroup => "listener.forward",
+            Self::Redirect => "listener.redirect",
+            Self::FixedResponse => "listener.fixed_response",
+            Self::TargetGroup => "target_group.*",
+            Self::Target => "target_group.*.targets",
+            Self::Hash => "target_group.*.hash",
+            Self::HashBody => "target_group.*.hash.body",
+            Self::Health => "target_group.*.health",
+            Self::Upstream => "target_group.*.upstream",
+            Self::Replicas => "target_group.*.replicas",
+        }
+    }
+
+    /// The table this one stands in, most often.
+    pub(super) const fn parent(self) -> Option<Self> {
+        match self {
+            Self::File => None,
+            Self::Shutdown | Self::Admin | Self::Listener | Self::TargetGroup => Some(Self::File),
+            Self::Client
+            | Self::Forwarded
+            | Self::Rule
+            | Self::WeightedGroup
+            | Self::Redirect
+            | Self::FixedResponse => Some(Self::Listener),
+            Self::When | Self::Then => Some(Self::Rule),
+            Self::Target | Self::Hash | Self::Health | Self::Upstream | Self::Replicas => {
+                Some(Self::TargetGroup)
+            }
+            Self::HashBody => Some(Self::Hash),
+        }
+    }
+
+    /// How people find it; `group` is the group they are in.
+    pub(super) fn heading(self, group: Option<&str>) -> String {
+        match self {
+            Self::File => "the top level of the file".to_owned(),
+            Self::Listener => "[[listener]]".to_owned(),
+            Self::Rule => "[[listener.rule]]".to_owned(),
+            Self::WeightedGroup => "an entry of `forward`".to_owned(),
+            Self::Redirect => "`redirect`".to_owned(),
+            Self::FixedResponse => "`fixed_response`".to_owned(),
+            Self::Target => "an entry of `targets`".to_owned(),
+            Self::HashBody => "`body` of `hash`".to_owned(),
+            Self::When | Self::Then => {
+                format!(
+                    "`{}` of a rule",
+                    if self == Self::When { "when" } else { "then" }
+                )
+            }
+            Self::Shutdown
+            | Self::Admin
+            | Self::Client
+            | Self::Forwarded
+            | Self::TargetGroup
+            | Self::Hash
+            | Self::Health
+            | Self::Upstream
+            | Self::Replicas => {
+                format!("[{}]", self.path().replace('*', group.unwrap_or("NAME")))
+            }
+        }
+    }
+
+    /// The key that people who know another proxy look for under this name.
+    pub(super) fn synonym(self, word: &str) -> Option<&'static str> {
+        let key = match (self, word) {
+            (Self::File, "server" | "servers" | "frontend" | "entrypoint" | "listen") => "listener",
+            (
+                Self::File,
+                "backend" | "backends" | "cluster" | "clusters" | "service" | "services" | "pool"
+                | "upstream" | "upstreams",
+            ) => "target_group",
+            (Self::File, "threads") => "workers",
+            (Self::Listener | Self::Admin, "listen" | "address" | "addr" | "port") => "bind",
+            (Self::Listener, "proxy_pass" | "default" | "backend" | "target_group") => "forward",
+            (Self::Rule, "match" | "condition" | "conditions" | "if") => "when",
+            (Self::Rule, "action" | "actions" | "do") => "then",
+            (Self::WeightedGroup, "name" | "target_group") => "group",
+            (Self::When, "headers") => "header",
+            (Self::When, "ip" | "remote_ip" | "client_ip") => "source_ip",
+            (Self::When, "path_prefix" | "uri" | "url") | (Self::Health, "uri" | "url") => "path",
+            (Self::Redirect | Self::FixedResponse, "code" | "status_code") => "status",
+            (Self::Redirect, "scheme") => "protocol",
+            (Self::FixedResponse, "message_body" | "message") => "body",
+            (Self::TargetGroup, "servers" | "members" | "endpoints" | "backends" | "hosts") => {
+                "targets"
+            }
+            (Self::TargetGroup, "policy" | "lb_policy" | "balance" | "strategy") => "algorithm",
+            (Self::Target, "url" | "host" | "addr" | "ip") => "address",
+            (Self::Health, "protocol") => "type",
+            (Self::Health, "fall" | "fails" | "failures") => "unhealthy",
+            (Self::Health, "rise" | "passes") => "healthy",
+            (Self::Health, "status" | "codes" | "expect" | "success_codes") => "matcher",
+            (Self::Replicas, "min" | "number" | "replicas") => "count",
+            (Self::Replicas, "cmd" | "exec" | "args") => "command",
+            (Self::Replicas, "cwd" | "workdir" | "working_directory") => "directory",
+            _ => return None,
+        };
+        Some(key)
+    }
+}
+
+/// Every key of a configuration file as a dotted path; `*` stands for a name of the
+/// operator's choice. Tests use it to prove that each is documented and checked.
+pub fn keys() -> Vec<String> {
+    let mut keys = Vec::new();
+    for place in Place::ALL {
+        for key in place.keys() {
+            let dot = if place.path().is_empty() { "" } else { "." };
+            keys.push(format!("{}{dot}{key}", place.path()));
+        }
+    }
+    keys
+}

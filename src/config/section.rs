@@ -1,0 +1,252 @@
+//! One table of the file: which keys it has, and which it should not have.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::context::Context;
+use super::node::Node;
+use super::problem::{Code, Problem, Severity};
+use super::schema::Place;
+use super::span::Span;
+use super::suggest::nearest;
+
+/// A table whose keys have been checked against the schema.
+pub(super) struct Section<'a> {
+    pub(super) cx: &'a Context<'a>,
+    place: Place,
+    /// Its full name, empty at the top of the file.
+    pub(super) key: String,
+    /// Its header or, if inline, the whole of it.
+    pub(super) span: Span,
+    table: &'a DeTable<'a>,
+}
+
+impl<'a> Section<'a> {
+    /// The file itself.
+    pub(super) fn root(cx: &'a Context<'a>, table: &'a DeTable<'a>) -> Self {
+        let root = Self {
+            cx,
+            place: Place::File,
+            key: String::new(),
+            span: Span::default(),
+            table,
+        };
+        root.refuse_unknown_keys();
+        root
+    }
+
+    pub(super) fn open(node: &Node<'a>, place: Place, table: &'a DeTable<'a>) -> Self {
+        let section = Self {
+            cx: node.cx,
+            place,
+            key: node.key.clone(),
+            span: node.span,
+            table,
+        };
+        section.refuse_unknown_keys();
+        section
+    }
+
+    /// The value of a key, if it is there.
+    pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
+        debug_assert!(
+            self.place.keys().contains(&key),
+            "{key} is not in the schema"
+        );
+        let value = self.table.get(key)?;
+        Some(Node::new(self.cx, self.join(key), value))
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn require(&self, key: &str, help: &str) -> Option<Node<'a>> {
+        let node = self.get(key);
+        if node.is_none() && !self.is_meant(key) {
+            let message = format!("`{key}` is missing in {}", self.heading());
+            self.error(Code::MissingKey, key, message, help);
+        }
+        node
+    }
+
+    /// Whether an unknown key was probably meant to be this one. It has been reported
+    /// as such; that the right one is missing would be the same news again.
+    pub(super) fn is_meant(&self, key: &str) -> bool {
+        self.unknown_keys().any(|(name, _)| {
+            let similar = || nearest(name, self.place.keys().iter().copied());
+            self.place.synonym(name).or_else(similar) == Some(key)
+        })
+    }
+
+    /// Keys that do not belong here.
+    pub(super) fn unknown_keys(&self) -> impl Iterator<Item = (&'a str, Span)> {
+        let known = self.place.keys();
+        let keys = self
+            .table
+            .keys()
+            .map(|key| (&**key.get_ref(), Span::from(key.span())));
+        keys.filter(move |(name, _)| !known.contains(name))
+    }
+
+    /// All entries of a table whose keys are names, in the order of the file.
+    pub(super) fn names(node: &Node<'a>) -> Vec<(String, Span, Node<'a>)> {
+        let toml::de::DeValue::Table(table) = node.value else {
+            return Vec::new();
+        };
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        entries
+            .into_iter()
+            .map(|(key, value)| {
+                let name = key.get_ref().to_string();
+                let child = Node::new(node.cx, format!("{}.{name}", node.key), value);
+                (name, Span::from(key.span()), child)
+            })
+            .collect()
+    }
+
+    /// Reports an error about this table, or about a key it lacks.
+    pub(super) fn error(&self, code: Code, key: &str, message: String, help: &str) {
+        self.cx.report(Problem {
+            severity: Severity::Error,
+            code,
+            key: if key.is_empty() {
+                self.key.clone()
+            } else {
+                self.join(key)
+            },
+            message,
+            help: Some(help.to_owned()).filter(|help| !help.is_empty()),
+            span: Some(self.span).filter(|_| self.place != Place::File),
+        });
+    }
+
+    /// A duration, or its default.
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        bounds: &RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        let given = self.get(key).and_then(|node| node.duration(bounds));
+        given.unwrap_or(default)
+    }
+
+    /// A whole number, or its default.
+    pub(super) fn integer<T>(&self, key: &str, bounds: RangeInclusive<T>, default: T) -> T
+    where
+        T: Copy + PartialOrd + TryFrom<i128> + std::fmt::Display,
+    {
+        let given = self.get(key).and_then(|node| node.integer(bounds));
+        given.unwrap_or(default)
+    }
+
+    /// A size, or its default.
+    pub(super) fn size(&self, key: &str, bounds: &RangeInclusive<u64>, default: u64) -> u64 {
+        let given = self.get(key).and_then(|node| node.size(bounds));
+        given.unwrap_or(default)
+    }
+
+    /// How people find this table.
+    pub(super) fn heading(&self) -> String {
+        self.place.heading(self.group())
+    }
+
+    /// The group this table is of or in.
+    fn group(&self) -> Option<&str> {
+        let name = self.key.strip_prefix("target_group.")?;
+        name.split('.').next()
+    }
+
+    fn join(&self, key: &str) -> String {
+        if self.key.is_empty() {
+            return key.to_owned();
+        }
+        format!("{}.{key}", self.key)
+    }
+
+    fn refuse_unknown_keys(&self) {
+        for (name, span) in self.unknown_keys() {
+            let message = match self.place {
+                Place::File => format!("unknown key `{name}` at {}", self.heading()),
+                _ => format!("unknown key `{name}` in {}", self.heading()),
+            };
+            self.cx.report(Problem {
+                severity: Severity::Error,
+                code: Code::UnknownKey,
+                key: self.join(name),
+                message,
+                help: Some(self.way_out(name)),
+                span: Some(span),
+            });
+        }
+    }
+
+    /// What to do with a key that does not belong here: first what is certain (a
+    /// synonym, the same word in the table around or below), then what is similar.
+    fn way_out(&self, name: &str) -> String {
+        if let Some(known) = self.place.synonym(name) {
+            return format!("Weir calls it `{known}`");
+        }
+        let has = |place: &Place| place.keys().contains(&name);
+        let below = |place: &&Place| place.parent() == Some(self.place);
+        if let Some(down) = Place::ALL.iter().filter(below).find(|place| has(place)) {
+            return format!("it belongs in {}", down.heading(self.group()));
+        }
+        let mut around = std::iter::successors(self.place.parent(), |place| place.parent());
+        if let Some(up) = around.find(has) {
+            return self.belongs_up(up);
+        }
+        let siblings = self.place.keys().iter();
+        let part = siblings.filter(|key| key.split('_').any(|part| part == name));
+        let longer: Vec<_> = part.map(|key| format!("`{key}`")).collect();
+        if !longer.is_empty() {
+            return format!("did you mean {}?", longer.join(" or "));
+        }
+        if let Some(sibling) = nearest(name, self.place.keys().iter().copied()) {
+            return format!("did you mean `{sibling}`?");
+        }
+        let all = Place::ALL.iter();
+        let elsewhere = all.filter_map(|place| {
+            let key = nearest(name, place.keys().iter().copied())?;
+            Some((key != name, *place, key))
+        });
+        match elsewhere.min_by_key(|(differs, _, _)| *differs) {
+            Some((false, place, _)) => {
+                format!("it belongs in {}", place.heading(self.group()))
+            }
+            Some((true, place, key)) => {
+                format!(
+                    "did you mean `{key}`? that belongs in {}",
+                    place.heading(self.group())
+                )
+            }
+            None => format!("known here are: {}", self.place.keys().join(", ")),
+        }
+    }
+
+    fn belongs_up(&self, up: Place) -> String {
+        let levels = if self.place.parent() == Some(up) {
+            "it belongs one level up"
+        } else {
+            "it belongs further up"
+        };
+        let place = up.heading(self.group());
+        let place = match up {
+            Place::File => format!("{levels}, at {place}"),
+            _ => format!("{levels}, in {place}"),
+        };
+        let by_header = self.cx.text[self.span.start..].starts_with('[');
+        if !by_header {
+            return place;
+        }
+        let above = match up {
+            Place::File => "the first header".to_owned(),
+            _ => format!("line {}", self.cx.line(self.span)),
+        };
+        format!(
+            "{place};\n\
+             in TOML a key written after a header is inside that table: move it above {above}"
+        )
+    }
+}

@@ -1,0 +1,164 @@
+//! Rules that never get a request, because an earlier one takes them all.
+//!
+//! A sufficient test, not a complete one: what it reports is certain; it does not
+//! compare regular expressions, and not unions of several rules.
+
+use super::problem::Code;
+use super::read::Placed;
+use crate::model::{Condition, HostPattern, Pattern, QueryMatch};
+
+/// Most rules that are compared; the comparison is quadratic.
+const MAX_RULES: usize = 2000;
+
+/// Warns about each rule behind one that covers it. `rules` are in order.
+pub(super) fn check(rules: &[Placed<'_>]) {
+    for (n, later) in rules.iter().enumerate().take(MAX_RULES) {
+        let covering = rules[..n]
+            .iter()
+            // Equal priorities are an error of their own.
+            .filter(|earlier| earlier.rule.priority != later.rule.priority)
+            .find(|earlier| covers(&earlier.rule.conditions, &later.rule.conditions));
+        let Some(earlier) = covering else { continue };
+        let (number, before) = (later.rule.priority.0, earlier.rule.priority.0);
+        let line = later.node.cx.line(earlier.node.span);
+        let message = format!("rule {number} never gets a request: rule {before} takes them all");
+        let help = format!(
+            "rules are tried from the lowest priority number; give this one a number\n\
+             below {before} (line {line}), or take it out"
+        );
+        later.node.warn(Code::Shadowed, message, help);
+    }
+}
+
+/// Whether every request that meets `later` meets `earlier` too.
+fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
+    let implied = |wide: &Condition| later.iter().any(|narrow| implies(narrow, wide));
+    earlier.iter().all(implied)
+}
+
+/// Whether every request that meets `narrow` meets `wide`.
+fn implies(narrow: &Condition, wide: &Condition) -> bool {
+    match (narrow, wide) {
+        (Condition::Host(narrow), Condition::Host(wide)) => all_in(narrow, wide, host_within),
+        (Condition::Path(narrow), Condition::Path(wide)) => all_in(narrow, wide, pattern_within),
+        (Condition::Method(narrow), Condition::Method(wide)) => {
+            all_in(narrow, wide, |narrow, wide| narrow == wide)
+        }
+        (
+            Condition::Header { name, values },
+            Condition::Header {
+                name: wide_name,
+                values: wide,
+            },
+        ) => name == wide_name && all_in(values, wide, pattern_within),
+        (Condition::Query(narrow), Condition::Query(wide)) => all_in(narrow, wide, query_within),
+        (Condition::SourceIp(narrow), Condition::SourceIp(wide)) => {
+            all_in(narrow, wide, |narrow, wide| wide.contains(narrow))
+        }
+        (
+            Condition::Host(_)
+            | Condition::Path(_)
+            | Condition::Method(_)
+            | Condition::Header { .. }
+            | Condition::Query(_)
+            | Condition::SourceIp(_),
+            _,
+        ) => false,
+    }
+}
+
+fn all_in<T>(narrow: &[T], wide: &[T], within: impl Fn(&T, &T) -> bool) -> bool {
+    let covered = |narrow: &T| wide.iter().any(|wide| within(narrow, wide));
+    narrow.iter().all(covered)
+}
+
+/// A thousand rules for as many exact hosts are common: those cost a comparison.
+fn host_within(narrow: &HostPattern, wide: &HostPattern) -> bool {
+    match wide.exact() {
+        Some(name) => narrow.exact() == Some(name),
+        None => glob_covers(&wide.to_string(), &narrow.to_string()),
+    }
+}
+
+fn query_within(narrow: &QueryMatch, wide: &QueryMatch) -> bool {
+    let key = wide.key.is_none() || wide.key == narrow.key;
+    key && pattern_within(&narrow.value, &wide.value)
+}
+
+fn pattern_within(narrow: &Pattern, wide: &Pattern) -> bool {
+    match (narrow, wide) {
+        (Pattern::Regex(narrow), Pattern::Regex(wide)) => narrow.as_str() == wide.as_str(),
+        (Pattern::Exact(text), Pattern::Regex(wide)) => wide.is_match(text),
+        (Pattern::Glob(_), Pattern::Regex(_)) | (Pattern::Regex(_), Pattern::Exact(_)) => false,
+        // Only what takes every path takes those of an expression.
+        (Pattern::Regex(_), Pattern::Glob(wide)) => matches!(wide.as_str(), "*" | "/*"),
+        (
+            Pattern::Exact(narrow) | Pattern::Glob(narrow),
+            Pattern::Exact(wide) | Pattern::Glob(wide),
+        ) => glob_covers(wide, narrow),
+    }
+}
+
+/// Whether the glob `wide` matches everything that the glob `narrow` does.
+///
+/// `narrow` is matched as a text whose `*` only a `*` can stand for, and whose `?`
+/// only `?` or `*` can: whatever they become, `wide` matches it in the same way.
+fn glob_covers(wide: &str, narrow: &str) -> bool {
+    let (wide, narrow): (Vec<char>, Vec<char>) = (wide.chars().collect(), narrow.chars().collect());
+    let (mut w, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < narrow.len() {
+        match wide.get(w) {
+            Some('*') => {
+                star = Some((w + 1, n));
+                w += 1;
+            }
+            Some('?') if narrow[n] != '*' => (w, n) = (w + 1, n + 1),
+            Some(c) if *c == narrow[n] => (w, n) = (w + 1, n + 1),
+            _ => {
+                let Some((after, from)) = star else {
+                    return false;
+                };
+                star = Some((after, from + 1));
+                (w, n) = (after, from + 1);
+            }
+        }
+    }
+    wide[w..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_wider_glob_covers_a_narrower_one() {
+        let cases = [
+            ("/api/*", "/api/v1/*", true),
+            ("/api/*", "/api/*", true),
+            ("/api/*", "/api/x", true),
+            ("*", "/?", true),
+            ("/?", "/*", false),
+            ("/a?", "/ab", true),
+            ("/a?", "/a?", true),
+            ("/ab", "/a?", false),
+            ("/api/v1/*", "/api/*", false),
+            ("*.example.com", "example.com", false),
+        ];
+        for (wide, narrow, expected) in cases {
+            assert_eq!(glob_covers(wide, narrow), expected, "{wide} over {narrow}");
+        }
+    }
+
+    proptest! {
+        /// No false alarm: what a covered glob matches, the covering one matches.
+        #[test]
+        fn a_reported_cover_is_one(wide in "[ab*?]{1,5}", narrow in "[ab*?]{1,5}", text in "[ab]{0,6}") {
+            let matches = |glob: &str| Pattern::glob(glob).unwrap().matches(&text);
+            if glob_covers(&wide, &narrow) && matches(&narrow) {
+                prop_assert!(matches(&wide));
+            }
+        }
+    }
+}

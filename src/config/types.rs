@@ -1,0 +1,225 @@
+//! A checked configuration: every value that exists is legal, every name it uses
+//! is defined, every default is filled in. `state::compile` turns it into a snapshot.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
+
+pub use crate::model::{ClientLimits, Forwarded, ForwardedMode, Upstream};
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Worker threads; `None` takes one per core the process may use.
+    pub workers: Option<NonZeroUsize>,
+    /// Which requests are logged.
+    pub access_log: AccessLog,
+    /// How a shutdown proceeds.
+    pub shutdown: Shutdown,
+    /// The admin listener; off when absent.
+    pub admin: Option<Admin>,
+    /// In the order of the file.
+    pub listeners: Vec<Listener>,
+    /// In the order of the file.
+    pub target_groups: Vec<TargetGroup>,
+}
+
+/// Which requests the access log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that a target did not answer to the end.
+    Failures,
+    /// Every one.
+    All,
+}
+
+/// The phases of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long Weir says "not ready" and still accepts, so that whoever stands in
+    /// front of it can turn away first.
+    pub lame_duck: Duration,
+    /// How long requests in flight may take after that.
+    pub drain: Duration,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub bind: SocketAddr,
+}
+
+/// One listening address and its rules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Unique; the bind address unless configured.
+    pub id: ListenerId,
+    /// Where it listens. Port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Most client connections at a time, over all workers; further ones wait in
+    /// the accept queue.
+    pub max_connections: usize,
+    /// Limits and deadlines on the client's side.
+    pub client: ClientLimits,
+    /// How the target learns about the client.
+    pub forwarded: Forwarded,
+    /// By priority, lowest first.
+    pub rules: Vec<Rule<TargetGroupId>>,
+    /// What happens when no rule matches.
+    pub default: Action<TargetGroupId>,
+}
+
+/// A set of targets with one policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetGroup {
+    /// Unique.
+    pub id: TargetGroupId,
+    /// For targets that name no port.
+    pub port: Option<u16>,
+    /// Who is in it from the start.
+    pub targets: Vec<TargetSpec>,
+    /// How one is chosen.
+    pub algorithm: Algorithm,
+    /// For `consistent_hash`.
+    pub hash: HashPolicy,
+    /// How its targets are checked; `None` checks nothing and trusts all of them.
+    pub health: Option<HealthCheck>,
+    /// When to stop believing the checks.
+    pub fail_open: FailOpen,
+    /// Deadlines and pools towards the targets.
+    pub upstream: Upstream,
+    /// Processes Weir runs as targets of this group.
+    pub replicas: Option<Replicas>,
+}
+
+/// One configured target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetSpec {
+    /// Where it is.
+    pub address: TargetAddress,
+    /// 0-999; 0 gets no new requests.
+    pub weight: u16,
+}
+
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetAddress {
+    /// Known from the start.
+    Socket(SocketAddr),
+    /// Resolved at start and again when the answer's time to live is over. Every
+    /// address of the answer is a target.
+    Host {
+        /// A DNS name.
+        name: String,
+        /// The target's own port or the group's.
+        port: u16,
+    },
+}
+
+/// An active health check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Instead of the target's own port.
+    pub port: Option<u16>,
+    /// From the start of one check to the start of the next; spread by up to a
+    /// tenth so that checks of many targets do not march in step.
+    pub interval: Duration,
+    /// For connection and answer together; shorter than the interval.
+    pub timeout: Duration,
+    /// Results in a row that change a target's health.
+    pub thresholds: Thresholds,
+}
+
+/// What a health check asks of a target.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Probe {
+    /// That the port accepts a connection. Says nothing about the service behind it.
+    Tcp,
+    /// An HTTP/1.1 request.
+    Http(HttpProbe),
+}
+
+/// An HTTP health check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpProbe {
+    /// `GET` unless configured.
+    pub method: Method,
+    /// Path and query; starts with a slash.
+    pub path: String,
+    /// The `Host` header; the target's address unless configured.
+    pub host: Option<String>,
+    /// Statuses that pass: inclusive ranges within 200-499. Never empty.
+    pub matcher: Vec<(u16, u16)>,
+    /// Text the body (its first 64 KiB) must contain.
+    pub body: Option<String>,
+}
+
+/// When a group's checks are believed no longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FailOpen {
+    /// With fewer healthy targets than this, requests go to all active targets.
+    pub min_healthy: MinHealthy,
+    /// `false` answers 503 when no target is healthy instead.
+    pub enabled: bool,
+}
+
+/// The least a group must have healthy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MinHealthy {
+    /// So many targets.
+    Count(u32),
+    /// So many percent of the active targets, rounded up: 1-100.
+    Percent(u8),
+}
+
+/// Processes that Weir runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// Program and arguments; `{port}` stands for the replica's port in any of them.
+    pub command: Vec<String>,
+    /// How many.
+    pub count: u32,
+    /// Set in the replica's environment in addition to Weir's own.
+    pub env: Vec<(String, String)>,
+    /// Where it runs; Weir's own directory unless configured.
+    pub directory: Option<PathBuf>,
+    /// How long a stopped replica has between SIGTERM and SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+impl Config {
+    /// The configuration before the first one: nothing listens, nothing is forwarded.
+    pub fn empty() -> Self {
+        Self {
+            workers: None,
+            access_log: AccessLog::Failures,
+            shutdown: Shutdown {
+                lame_duck: Duration::ZERO,
+                drain: Duration::ZERO,
+            },
+            admin: None,
+            listeners: Vec::new(),
+            target_groups: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for MinHealthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}

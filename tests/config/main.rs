@@ -1,0 +1,6 @@
+//! Broken configuration files and what Weir says about them, word for word; and
+//! texts that are no configuration at all.
+
+mod garbage;
+mod golden;
+mod meaning;
