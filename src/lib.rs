@@ -15,4 +15,5 @@ pub mod config;
 pub mod model;
 pub mod observe;
 pub mod router;
+pub mod target_group;
 pub mod transport;

@@ -1,0 +1,149 @@
+//! Who of a group may be picked: the rule of fail-open.
+
+use std::num::NonZeroU16;
+
+use super::Registered;
+use crate::balance::{Member, Roster};
+use crate::model::Registration;
+
+/// When a group stops believing its checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailOpen {
+    /// Fewest healthy targets among the active ones.
+    pub min_healthy: usize,
+    /// Otherwise only healthy targets are ever picked.
+    pub enabled: bool,
+}
+
+/// The outcome of [`choose`].
+#[derive(Debug)]
+pub struct Choice {
+    /// `None` when nobody is eligible.
+    pub roster: Option<Roster>,
+    /// Whether it holds targets that are not healthy.
+    pub failing_open: bool,
+}
+
+/// The eligible targets: the healthy and active ones, or every active one when
+/// fewer than the minimum are healthy (ALB user guide, "Target group health").
+///
+/// Weight 0 is never eligible and does not count as active: the operator has taken
+/// the target out, so it is no reason to distrust the checks of the others.
+pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Choice {
+    let active = |registered: &&Registered| {
+        registered.registration == Registration::Active && registered.weight > 0
+    };
+    let healthy = |registered: &&Registered| !checked || registered.target.is_healthy();
+    let actives: Vec<&Registered> = targets.iter().filter(active).collect();
+    let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
+    let failing_open =
+        fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < actives.len();
+    let members = if failing_open { actives } else { passing };
+    let roster = Roster::new(members.into_iter().filter_map(member).collect());
+    Choice {
+        roster: roster.map(|roster| roster.drawn_from(targets.len())),
+        failing_open,
+    }
+}
+
+fn member(registered: &Registered) -> Option<Member> {
+    Some(Member {
+        target: registered.target.clone(),
+        weight: NonZeroU16::new(registered.weight)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::model::{CheckFailure, CheckResult, HealthReason, Target, TargetId, Thresholds};
+
+    const OPEN: FailOpen = FailOpen {
+        min_healthy: 1,
+        enabled: true,
+    };
+
+    fn targets(healthy: &[bool]) -> Vec<Registered> {
+        let register = |(n, &passed): (usize, &bool)| {
+            let target = Target::new(TargetId {
+                group: "todo".into(),
+                addr: ([127, 0, 0, 1], 6400 + n as u16).into(),
+            });
+            let outcome = if passed {
+                Ok(())
+            } else {
+                Err(CheckFailure {
+                    reason: HealthReason::Timeout,
+                    detail: String::new(),
+                })
+            };
+            let result = CheckResult {
+                at: SystemTime::UNIX_EPOCH,
+                elapsed: Duration::ZERO,
+                status: None,
+                outcome,
+            };
+            let once = Thresholds {
+                healthy: 1,
+                unhealthy: 1,
+            };
+            target.health().record(result, once);
+            Registered {
+                target: Arc::new(target),
+                weight: 1,
+                registration: Registration::Active,
+            }
+        };
+        healthy.iter().enumerate().map(register).collect()
+    }
+
+    fn size(choice: &Choice) -> usize {
+        choice.roster.as_ref().map_or(0, |r| r.members().len())
+    }
+
+    #[test]
+    fn only_healthy_targets_are_eligible() {
+        let choice = choose(&targets(&[true, false, true]), true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (2, false));
+    }
+
+    #[test]
+    fn below_the_minimum_every_active_target_is_eligible() {
+        let choice = choose(&targets(&[false, false]), true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (2, true));
+        let two = FailOpen {
+            min_healthy: 2,
+            ..OPEN
+        };
+        let choice = choose(&targets(&[true, false, false]), true, two);
+        assert_eq!((size(&choice), choice.failing_open), (3, true));
+    }
+
+    #[test]
+    fn with_fail_open_switched_off_nobody_is_left() {
+        let off = FailOpen {
+            enabled: false,
+            ..OPEN
+        };
+        let choice = choose(&targets(&[false, false]), true, off);
+        assert_eq!((size(&choice), choice.failing_open), (0, false));
+    }
+
+    #[test]
+    fn draining_and_weightless_targets_are_never_eligible() {
+        let mut some = targets(&[false, false, false]);
+        some[0].weight = 0;
+        some[1].registration = Registration::Draining;
+        let choice = choose(&some, true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (1, true));
+    }
+
+    #[test]
+    fn without_checks_every_target_counts_as_healthy() {
+        let choice = choose(&targets(&[false, false]), false, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (2, false));
+    }
+}
