@@ -15,5 +15,6 @@ pub mod config;
 pub mod model;
 pub mod observe;
 pub mod router;
+pub mod state;
 pub mod target_group;
 pub mod transport;

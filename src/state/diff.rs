@@ -1,0 +1,75 @@
+//! What a reload changed, for the log.
+
+use std::fmt;
+
+use crate::config::Config;
+
+/// The difference between two configurations, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// `listener web`, `target group todo`.
+    pub added: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+    /// There before and after, with other settings.
+    pub changed: Vec<String>,
+}
+
+impl Diff {
+    /// Compares by name.
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let mut diff = Self::default();
+        diff.compare("listener", &old.listeners, &new.listeners, |l| &l.id.0);
+        let (old_groups, new_groups) = (&old.target_groups, &new.target_groups);
+        diff.compare("target group", old_groups, new_groups, |g| &g.id.0);
+        let settings = |c: &Config| (c.access_log, c.shutdown, c.admin.clone());
+        if settings(old) != settings(new) {
+            diff.changed.push("settings".to_owned());
+        }
+        diff
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    fn compare<T: PartialEq>(&mut self, what: &str, old: &[T], new: &[T], name: fn(&T) -> &str) {
+        for item in new {
+            let label = format!("{what} {}", name(item));
+            match old.iter().find(|other| name(other) == name(item)) {
+                None => self.added.push(label),
+                Some(other) if other != item => self.changed.push(label),
+                Some(_) => {}
+            }
+        }
+        for item in old {
+            if !new.iter().any(|other| name(other) == name(item)) {
+                self.removed.push(format!("{what} {}", name(item)));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changed");
+        }
+        let parts = [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+        ];
+        let mut first = true;
+        for (verb, names) in parts {
+            if names.is_empty() {
+                continue;
+            }
+            let separator = if first { "" } else { "; " };
+            write!(f, "{separator}{verb} {}", names.join(", "))?;
+            first = false;
+        }
+        Ok(())
+    }
+}

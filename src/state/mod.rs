@@ -1,0 +1,22 @@
+//! The picture the data plane reads, and the one task that paints it.
+//!
+//! Every change (a new configuration, other members, a health flip) reaches the
+//! [`Publisher`] as a [`Change`]; it builds the next [`Snapshot`] and stores it. A
+//! snapshot is complete and never modified. Live counters stand outside, in the
+//! targets of the [`Registry`], so that they outlive a reload.
+
+mod compile;
+mod diff;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod known;
+mod phase;
+mod publisher;
+mod registry;
+mod snapshot;
+
+pub use diff::Diff;
+pub use phase::{Lifecycle, Phase};
+pub use publisher::{Change, Publisher, PublisherTask, Source};
+pub use registry::Registry;
+pub use snapshot::{Listener, Reader, Snapshot};

@@ -1,0 +1,67 @@
+//! Where in its life the process is.
+
+use tokio::sync::watch;
+
+/// The phases of the process, in order. A second signal skips to `Closing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Sockets are bound; targets are being started and checked.
+    Starting,
+    /// Accepting and answering.
+    Serving,
+    /// Not ready, still accepting; every response closes its connection.
+    LameDuck,
+    /// No longer accepting; requests in flight go on.
+    Draining,
+    /// The drain deadline is over: what is left is dropped.
+    Closing,
+    /// Nothing is left.
+    Stopped,
+}
+
+impl Phase {
+    /// The word in `/api/status` and in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::LameDuck => "lame_duck",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether whoever stands in front should send requests here.
+    pub fn is_ready(self) -> bool {
+        self == Self::Serving
+    }
+}
+
+/// The current phase, published by the server and read by whoever wants to know.
+#[derive(Debug)]
+pub struct Lifecycle(watch::Sender<Phase>);
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self(watch::Sender::new(Phase::Starting))
+    }
+}
+
+impl Lifecycle {
+    /// The current phase.
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Enters a phase. Phases only go forward.
+    pub fn enter(&self, phase: Phase) {
+        self.0.send_if_modified(|current| {
+            let forward = phase > *current;
+            if forward {
+                *current = phase;
+            }
+            forward
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! One version of everything a request needs.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use crate::config::{Config, HealthCheck};
+use crate::model::{
+    ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, Target, TargetGroupId,
+};
+use crate::observe::AccessLog;
+use crate::router::RuleTable;
+use crate::target_group::TargetGroup;
+
+/// One version of everything a request needs. Never modified: the publisher builds
+/// the next one and swaps it in.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up by one with each publication.
+    pub version: u64,
+    /// What it was compiled from.
+    pub config: Arc<Config>,
+    /// By slot; a slot stays empty after its listener is gone.
+    pub(super) listeners: Vec<Option<Arc<Listener>>>,
+    /// In the order of `config.target_groups`.
+    pub(super) groups: Vec<Arc<TargetGroup>>,
+}
+
+/// What a connection needs to know about the listener it came in by.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub id: ListenerId,
+    /// Its place in every snapshot.
+    pub slot: ListenerSlot,
+    /// Limits and deadlines on the client's side.
+    pub client: ClientLimits,
+    /// How the target learns about the client.
+    pub forwarded: Forwarded,
+    /// Which of its requests are logged.
+    pub access_log: AccessLog,
+    /// Its rules.
+    pub rules: RuleTable,
+}
+
+impl Snapshot {
+    /// The picture before the first configuration: no listeners, no groups.
+    pub(super) fn empty() -> Self {
+        Self {
+            version: 0,
+            config: Arc::new(Config::empty()),
+            listeners: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// A group that a rule of this snapshot names.
+    pub fn group(&self, index: GroupIndex) -> &Arc<TargetGroup> {
+        &self.groups[index.0]
+    }
+
+    /// The listener in a slot; `None` once it has been removed.
+    pub fn listener(&self, slot: ListenerSlot) -> Option<&Arc<Listener>> {
+        self.listeners.get(slot.0)?.as_ref()
+    }
+
+    /// Every listener.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().flatten()
+    }
+
+    /// Every group, in the order of the configuration.
+    pub fn groups(&self) -> &[Arc<TargetGroup>] {
+        &self.groups
+    }
+
+    /// A group by its name, for the control plane.
+    pub fn group_named(&self, id: &TargetGroupId) -> Option<&Arc<TargetGroup>> {
+        self.groups.iter().find(|group| group.id == *id)
+    }
+
+    /// Every target that has a health check, with it.
+    pub fn checked_targets(&self) -> impl Iterator<Item = (&Arc<Target>, &HealthCheck)> {
+        let groups = self.groups.iter().zip(&self.config.target_groups);
+        groups
+            .filter_map(|(group, config)| Some((group, config.health.as_ref()?)))
+            .flat_map(|(group, check)| group.targets.iter().map(move |t| (&t.target, check)))
+    }
+}
+
+/// Read half of the picture: cheap to clone, cheaper to load.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(super) current: Arc<ArcSwap<Snapshot>>,
+    pub(super) version: watch::Receiver<u64>,
+}
+
+impl Reader {
+    /// The newest snapshot. Drop the guard before the first await: a snapshot held
+    /// on an idle connection would keep removed targets alive.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The newest snapshot, to keep across awaits in the control plane.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Waits for a snapshot that this reader has not waited for yet; `false` when
+    /// there will be no more.
+    pub async fn changed(&mut self) -> bool {
+        self.version.changed().await.is_ok()
+    }
+}
