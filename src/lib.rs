@@ -18,3 +18,4 @@ pub mod router;
 pub mod state;
 pub mod target_group;
 pub mod transport;
+pub mod upstream;

@@ -1,0 +1,8 @@
+//! Connections to targets: one pool per worker, one list per target, the most
+//! recently used connection first, so that surplus ones age out.
+
+mod checkout;
+mod pool;
+
+pub use checkout::{Checkout, SendError};
+pub use pool::{ConnectError, Pool};
