@@ -1,0 +1,17 @@
+//! One request on one connection: the heads rewritten for the next hop, both bodies
+//! streamed with backpressure and deadlines.
+//!
+//! Cancel safety: dropping what [`forward`] returns, or the response body, abandons
+//! the request upstream, closes its connection and ends its lease.
+
+mod forward;
+mod headers;
+mod request_body;
+mod response_body;
+
+pub use forward::{Answered, Outgoing, forward};
+pub use headers::{
+    ForwardedFields, RequestFields, forwarded_for, prepare_request, prepare_response, request_id,
+};
+pub use request_body::{BodyProgress, BodyStart, RequestBody};
+pub use response_body::ResponseBody;
