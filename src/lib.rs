@@ -14,6 +14,7 @@ pub mod balance;
 pub mod config;
 pub mod model;
 pub mod observe;
+pub mod proxy;
 pub mod relay;
 pub mod router;
 pub mod state;

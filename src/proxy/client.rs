@@ -1,0 +1,144 @@
+//! What is known about a client's connection.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::model::{Forwarded, ListenerId, ListenerSlot};
+use crate::relay::{ForwardedFields, forwarded_for};
+use crate::transport::Watch;
+
+/// A client's connection, as its requests need it.
+#[derive(Debug)]
+pub struct Client {
+    /// The listener it came in by.
+    pub listener: (ListenerSlot, ListenerId),
+    /// The other end.
+    pub peer: SocketAddr,
+    /// This end.
+    pub local: SocketAddr,
+    /// Where in a request its stream is.
+    pub watch: Rc<Watch>,
+    /// Set when the connection should end with its next response.
+    pub closing: Rc<Cell<bool>>,
+    /// What targets learn about it.
+    pub forwarded: ForwardedFields,
+}
+
+impl Client {
+    /// The fields targets learn about a peer from.
+    pub fn forwarded_fields(peer: SocketAddr, local: SocketAddr) -> ForwardedFields {
+        let address = canonical(peer.ip()).to_string();
+        let legal = "an address has no control characters";
+        ForwardedFields {
+            peer: HeaderValue::try_from(address).expect(legal),
+            proto: HeaderValue::from_static("http"),
+            port: HeaderValue::from(local.port()),
+        }
+    }
+
+    /// Whether the next response must close the connection.
+    pub(super) fn closes(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Whether the peer's word about the client counts.
+    pub(super) fn is_trusted(&self, forwarded: &Forwarded) -> bool {
+        !forwarded.trusted_proxies.is_empty() && trusted(self.peer.ip(), forwarded)
+    }
+
+    /// The client behind a trusted peer: the last address of the chain that is not a
+    /// trusted proxy itself. Whoever is not trusted may have invented what stands
+    /// before it, so the first address of the chain means nothing.
+    pub(super) fn behind_proxies(&self, headers: &HeaderMap, forwarded: &Forwarded) -> IpAddr {
+        let mut client = self.peer.ip();
+        for value in forwarded_for(headers).iter().rev() {
+            let Ok(text) = value.to_str() else {
+                return client;
+            };
+            for address in text.rsplit(',') {
+                let Some(address) = parse_address(address.trim()) else {
+                    return client;
+                };
+                client = address;
+                if !trusted(address, forwarded) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// Addresses stand in the chain bare, with a port, or in brackets.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let socket = || text.parse::<SocketAddr>().map(|addr| addr.ip());
+    bare.parse().or_else(|_| socket()).ok().map(canonical)
+}
+
+fn trusted(address: IpAddr, forwarded: &Forwarded) -> bool {
+    let address = canonical(address);
+    forwarded
+        .trusted_proxies
+        .iter()
+        .any(|net| net.contains(&address))
+}
+
+/// An IPv4 address that came in over IPv6 is still an IPv4 address.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ForwardedMode;
+
+    fn client_for(chain: &[&str], trusted: &[&str]) -> IpAddr {
+        let (peer, local) = (
+            "10.0.0.1:5000".parse().unwrap(),
+            "10.0.0.2:80".parse().unwrap(),
+        );
+        let client = Client {
+            listener: (ListenerSlot(0), "web".into()),
+            peer,
+            local,
+            watch: Rc::default(),
+            closing: Rc::default(),
+            forwarded: Client::forwarded_fields(peer, local),
+        };
+        let mut headers = HeaderMap::new();
+        for value in chain {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let forwarded = Forwarded {
+            mode: ForwardedMode::Append,
+            trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+        };
+        if client.is_trusted(&forwarded) {
+            client.behind_proxies(&headers, &forwarded)
+        } else {
+            peer.ip()
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
+        let cases: [(&[&str], &[&str], &str); 7] = [
+            (&["1.1.1.1"], &[], "10.0.0.1"),
+            (&["1.1.1.1"], &["10.0.0.0/8"], "1.1.1.1"),
+            (&["6.6.6.6, 1.1.1.1, 10.0.0.7"], &["10.0.0.0/8"], "1.1.1.1"),
+            (&["6.6.6.6", "1.1.1.1:99"], &["10.0.0.0/8"], "1.1.1.1"),
+            (&["[2001:db8::1]"], &["10.0.0.0/8"], "2001:db8::1"),
+            (&["nonsense"], &["10.0.0.0/8"], "10.0.0.1"),
+            (&["1.1.1.1"], &["192.168.0.0/16"], "10.0.0.1"),
+        ];
+        for (chain, trusted, expected) in cases {
+            let found = client_for(chain, trusted);
+            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{chain:?}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! From what went wrong below to the one table of failures.
+
+use http::StatusCode;
+
+use crate::model::{Failure, Stage};
+use crate::target_group::Unavailable;
+use crate::transport::DialError;
+use crate::upstream::ConnectError;
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::NoTarget => Self::NoTarget,
+            Unavailable::AllTried => Self::AllTried,
+        }
+    }
+}
+
+impl From<&ConnectError> for Failure {
+    fn from(error: &ConnectError) -> Self {
+        match error {
+            ConnectError::Dial(DialError::TimedOut) => Self::TargetTimeout(Stage::Connect),
+            ConnectError::Dial(DialError::Io(_)) | ConnectError::Handshake(_) => Self::ConnectError,
+        }
+    }
+}
+
+/// The failure behind the status hyper would answer an unreadable head with.
+pub fn refusal(status: StatusCode) -> Failure {
+    match status {
+        StatusCode::URI_TOO_LONG => Failure::UriTooLong,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Failure::RequestHeadTooLarge,
+        _ => Failure::MalformedRequest,
+    }
+}

@@ -1,0 +1,176 @@
+//! What is read of a request before its target is chosen: the key to hash, and the
+//! body it stands in if that is where the key is.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, COOKIE};
+use http::request::Parts;
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::model::{ClientLimits, Failure, HashKey};
+use crate::relay::{BodyProgress, BodyStart, RequestBody};
+use crate::target_group::{TargetGroup, hash_client, hash_key};
+
+/// A body ready to be forwarded, and the key its target is chosen by.
+pub(super) struct Prepared {
+    pub(super) key: Option<u64>,
+    pub(super) body: RequestBody,
+    pub(super) progress: Option<Rc<BodyProgress>>,
+}
+
+/// Refuses a body that announces itself as too long.
+pub(super) fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
+    let Some(limit) = limit else { return Ok(()) };
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    match announced.and_then(|text| text.parse::<u64>().ok()) {
+        Some(length) if length > limit => Err(Failure::RequestBodyTooLarge),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Finds the key and readies the body. Waits only if the key is in the body.
+pub(super) async fn prepare(
+    group: &TargetGroup,
+    parts: &Parts,
+    client: IpAddr,
+    mut incoming: Incoming,
+    limits: &ClientLimits,
+) -> Result<Prepared, Failure> {
+    let mut start = BodyStart::default();
+    let key = match &group.hash_key {
+        None => None,
+        Some(HashKey::Body { limit, field }) => {
+            start = read_start(&mut incoming, *limit, limits).await?;
+            // How much was read beyond the limit depends on how the body was cut.
+            let hashed = &start.data[..start.data.len().min(*limit)];
+            Some(body_key(hashed, field.as_deref()).unwrap_or_else(|| hash_client(client)))
+        }
+        Some(key) => Some(head_key(key, parts).unwrap_or_else(|| hash_client(client))),
+    };
+    if start.is_empty() && incoming.is_end_stream() {
+        return Ok(Prepared {
+            key,
+            body: RequestBody::default(),
+            progress: None,
+        });
+    }
+    let progress = Rc::new(BodyProgress::read(start.data.len()));
+    let body = RequestBody::streamed(
+        start,
+        incoming,
+        Rc::clone(&progress),
+        limits.max_body,
+        limits.body_timeout,
+    );
+    Ok(Prepared {
+        key,
+        body,
+        progress: Some(progress),
+    })
+}
+
+/// The key of a request in its head; `None` when the request has no such part.
+fn head_key(key: &HashKey, parts: &Parts) -> Option<u64> {
+    match key {
+        HashKey::Header(name) => Some(hash_key(parts.headers.get(name)?.as_bytes())),
+        HashKey::Cookie(name) => cookie(&parts.headers, name).map(hash_key),
+        HashKey::Query(name) => query(parts.uri.query()?, name).map(|v| hash_key(v.as_bytes())),
+        HashKey::Path => Some(hash_key(parts.uri.path().as_bytes())),
+        HashKey::ClientIp | HashKey::Body { .. } => None,
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let fields = headers.get_all(COOKIE).iter();
+    fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+}
+
+fn query<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = query.split('&');
+    pairs.find_map(|pair| match pair.split_once('=') {
+        Some((key, value)) => (key == name).then_some(value),
+        None => (pair == name).then_some(""),
+    })
+}
+
+/// The whole of what was read, or one field of it.
+fn body_key(read: &[u8], field: Option<&str>) -> Option<u64> {
+    let Some(field) = field else {
+        return (!read.is_empty()).then(|| hash_key(read));
+    };
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(read).ok()?;
+    let value = object.get(field)?;
+    // Text without its quotes, so that "7" in a body and 7 in a header can agree.
+    let text = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
+    Some(hash_key(text.as_bytes()))
+}
+
+/// Reads until the end or until at least `limit` bytes are there.
+async fn read_start(
+    incoming: &mut Incoming,
+    limit: usize,
+    limits: &ClientLimits,
+) -> Result<BodyStart, Failure> {
+    let mut read = BytesMut::new();
+    let mut trailers = None;
+    while read.len() < limit && !incoming.is_end_stream() {
+        let frame = timeout(limits.body_timeout, incoming.frame()).await;
+        let frame = frame.map_err(|_| Failure::RequestBodyTimeout)?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Failure::RequestBodyBroken)?;
+        match frame.into_data() {
+            Ok(data) => read.extend_from_slice(&data),
+            Err(last) => trailers = last.into_trailers().ok(),
+        }
+        if limits.max_body.is_some_and(|max| read.len() as u64 > max) {
+            return Err(Failure::RequestBodyTooLarge);
+        }
+    }
+    Ok(BodyStart {
+        data: read.freeze(),
+        trailers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, "xid=1; id=2".parse().unwrap());
+        headers.append(COOKIE, "other=3".parse().unwrap());
+        assert_eq!(cookie(&headers, "id"), Some(&b"2"[..]));
+        assert_eq!(cookie(&headers, "other"), Some(&b"3"[..]));
+        assert_eq!(cookie(&headers, "none"), None);
+    }
+
+    #[test]
+    fn a_query_parameter_is_found_by_its_whole_name() {
+        assert_eq!(query("aid=1&id=2&flag", "id"), Some("2"));
+        assert_eq!(query("aid=1&id=2&flag", "flag"), Some(""));
+        assert_eq!(query("aid=1", "id"), None);
+    }
+
+    #[test]
+    fn a_json_field_is_a_key_and_broken_json_is_none() {
+        let key = |text: &str| body_key(text.as_bytes(), Some("user"));
+        assert_eq!(key(r#"{"user":"7","x":1}"#), key(r#"{"x":2,"user":7}"#));
+        assert_eq!(key("{"), None);
+        assert_eq!(key(r#"{"x":2}"#), None);
+    }
+}

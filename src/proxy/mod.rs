@@ -1,0 +1,300 @@
+//! The story of a request.
+//!
+//! [`Proxy::handle`] never fails: every error becomes a response and a record. It
+//! reads top-down: `handle` routes, `forward` chooses targets until one takes the
+//! request, `attempt` sends it to one of them.
+
+mod client;
+mod error;
+mod head;
+mod host;
+mod ids;
+mod key;
+mod respond;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::EXPECT;
+use http::{Method, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::model::{Action, Failure, Lease};
+use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
+use crate::relay::{
+    Answered, Outgoing, RequestFields, ResponseBody, prepare_request, prepare_response,
+};
+use crate::router::{self, RequestView};
+use crate::state::{Listener, Reader, Snapshot};
+use crate::target_group::{TargetGroup, Tried};
+use crate::upstream::Pool;
+
+pub use crate::relay::RequestBody;
+pub use client::Client;
+pub use error::refusal;
+use host::Host;
+use ids::{Entropy, RequestIds};
+
+/// What one worker answers requests with.
+#[derive(Debug)]
+pub struct Proxy {
+    reader: Reader,
+    pool: Rc<Pool<RequestBody>>,
+    metrics: Rc<WorkerMetrics>,
+    ids: RequestIds,
+    entropy: Entropy,
+}
+
+/// What becomes of a request, decided without waiting.
+enum Route {
+    Forward(Arc<TargetGroup>),
+    Answer(respond::Answer),
+}
+
+/// A request that is checked and routed.
+struct Routed {
+    route: Route,
+    parts: http::request::Parts,
+    host: Host,
+    listener: Arc<Listener>,
+    trusted: bool,
+    client: std::net::IpAddr,
+}
+
+impl Proxy {
+    /// A proxy over the pools of one worker.
+    pub fn new(reader: Reader, pool: Rc<Pool<RequestBody>>, metrics: Rc<WorkerMetrics>) -> Self {
+        Self {
+            reader,
+            pool,
+            metrics,
+            ids: RequestIds::default(),
+            entropy: Entropy::default(),
+        }
+    }
+
+    /// What this worker counts with.
+    pub fn metrics(&self) -> &Rc<WorkerMetrics> {
+        &self.metrics
+    }
+
+    /// Answers a request. Cancel safety: dropping the future abandons the request,
+    /// ends its lease and records a client that went away.
+    pub async fn handle(
+        &self,
+        client: &Client,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        client.watch.request();
+        let has_body = !request.body().is_end_stream();
+        let waits = has_body && request.headers().contains_key(EXPECT);
+        let (mut record, routed, body) = self.receive(client, request);
+        let outcome = match routed {
+            Ok(routed) => self.answer(client, routed, body, &mut record).await,
+            Err(failure) => Err(failure),
+        };
+        let is_unread = has_body && !matches!(outcome, Ok(Outcome::Relayed(_)));
+        if is_unread {
+            client.watch.linger();
+        }
+        let mut response = match outcome {
+            Ok(Outcome::Relayed(answered)) => relayed(answered, record, client),
+            Ok(Outcome::Own(answer)) => answer.into_response(record, client),
+            Err(failure) => respond::failure(failure, record, client),
+        };
+        // Whether a client that was not told to go on sends its body all the same cannot be
+        // known, so no request can follow (RFC 9110 section 10.1.1).
+        if client.closes() || (waits && is_unread) {
+            respond::close(&mut response);
+        }
+        response
+    }
+
+    /// Answers a head that could not be read: the whole response, as it goes out.
+    pub fn refuse(&self, client: &Client, failure: Failure) -> String {
+        let snapshot = self.reader.load();
+        let listener = snapshot.listener(client.listener.0);
+        respond::refusal(failure, self.begin(client, listener.map(Arc::as_ref)))
+    }
+
+    /// Begins the record and decides what is to be done, without waiting: the snapshot
+    /// is read once and let go.
+    fn receive(
+        &self,
+        client: &Client,
+        request: Request<Incoming>,
+    ) -> (Record, Result<Routed, Failure>, Incoming) {
+        let snapshot = self.reader.load();
+        let listener = snapshot.listener(client.listener.0);
+        let mut record = self.begin(client, listener.map(Arc::as_ref));
+        record.is_head = request.method() == Method::HEAD;
+        if record.is_logged() {
+            record.head = Some(RequestHead {
+                method: request.method().clone(),
+                uri: request.uri().clone(),
+                host: request.headers().get(http::header::HOST).cloned(),
+            });
+        }
+        let (parts, body) = request.into_parts();
+        let routed = match listener {
+            Some(listener) => head::check(&parts, &body)
+                .and_then(|()| self.route(client, &snapshot, listener, parts, &mut record)),
+            None => Err(Failure::ListenerGone),
+        };
+        (record, routed, body)
+    }
+
+    fn begin(&self, client: &Client, listener: Option<&Listener>) -> Record {
+        let log = listener.map_or(AccessLog::Failures, |listener| listener.access_log);
+        let (id, peer) = (client.listener.clone(), client.peer.ip());
+        let mut record = Record::begin(&self.metrics, log, id, peer);
+        record.request_id = Some(self.ids.next());
+        record
+    }
+
+    /// Checks the head and finds the action.
+    fn route(
+        &self,
+        client: &Client,
+        snapshot: &Snapshot,
+        listener: &Arc<Listener>,
+        parts: http::request::Parts,
+        record: &mut Record,
+    ) -> Result<Routed, Failure> {
+        let host = Host::of(&parts, client)?;
+        let trusted = client.is_trusted(&listener.forwarded);
+        if trusted {
+            record.client = client.behind_proxies(&parts.headers, &listener.forwarded);
+            if let Some(id) = crate::relay::request_id(&parts.headers) {
+                record.request_id = Some(id.clone());
+            }
+        }
+        let view = RequestView::new(&parts, record.client);
+        let (action, priority) = listener.rules.route(&view);
+        record.rule = priority.map(|priority| priority.0);
+        let route = match action {
+            Action::Forward(forward) => {
+                let index = router::choose(forward, self.entropy.next());
+                Route::Forward(Arc::clone(snapshot.group(index)))
+            }
+            Action::Redirect(redirect) => Route::Answer(respond::redirect(redirect, &view, client)),
+            Action::FixedResponse(fixed) => Route::Answer(respond::fixed(fixed)),
+        };
+        Ok(Routed {
+            route,
+            host,
+            listener: Arc::clone(listener),
+            trusted,
+            client: record.client,
+            parts,
+        })
+    }
+
+    async fn answer(
+        &self,
+        client: &Client,
+        routed: Routed,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Outcome, Failure> {
+        let group = match routed.route {
+            Route::Answer(answer) => return Ok(Outcome::Own(answer)),
+            Route::Forward(group) => group,
+        };
+        record.group = Some(group.id.clone());
+        if group.failing_open {
+            self.metrics.failed_open();
+        }
+        let limits = &routed.listener.client;
+        let mut parts = routed.parts;
+        key::check_length(&parts.headers, limits.max_body)?;
+        let prepared = key::prepare(&group, &parts, routed.client, body, limits).await?;
+        prepare_request(
+            &mut parts,
+            RequestFields {
+                forwarded: &client.forwarded,
+                mode: routed.listener.forwarded.mode,
+                trusted: routed.trusted,
+                host: &routed.host.value,
+                new_host: routed.host.is_new.then(|| routed.host.value.clone()),
+                request_id: record.request_id.clone().unwrap_or_else(|| self.ids.next()),
+            },
+        );
+        let timeout = group.upstream.request_timeout;
+        let mut outgoing = Outgoing {
+            request: Some(Request::from_parts(parts, prepared.body)),
+            progress: prepared.progress,
+            until: timeout.map(|timeout| Instant::from_std(record.started()) + timeout),
+        };
+        let outcome = self
+            .forward(&group, prepared.key, &mut outgoing, record)
+            .await;
+        if let Some(progress) = &outgoing.progress {
+            record.received = progress.received();
+        }
+        outcome.map(Outcome::Relayed)
+    }
+
+    /// Tries targets until one has taken the request. Only a request of which no byte
+    /// was written goes on to the next target, so none is ever executed twice.
+    async fn forward(
+        &self,
+        group: &TargetGroup,
+        key: Option<u64>,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> Result<Answered, Failure> {
+        let mut tried = Tried::default();
+        let mut last = None;
+        loop {
+            let lease = group
+                .acquire(key, self.entropy.next(), &mut tried)
+                .map_err(|unavailable| last.unwrap_or(unavailable.into()))?;
+            record.attempts += 1;
+            record.target = Some(Arc::clone(lease.target()));
+            match self.attempt(group, lease, outgoing).await {
+                Err(failure) if outgoing.request.is_some() && !failure.is_out_of_time() => {
+                    last = Some(failure);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Sends the request to one target: on a kept-alive connection if there is one,
+    /// on the next if its target had closed that one already.
+    async fn attempt(
+        &self,
+        group: &TargetGroup,
+        mut lease: Lease,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, Failure> {
+        let target = Arc::clone(lease.target());
+        loop {
+            let checkout = self.pool.checkout(&target, &group.upstream);
+            let checkout = outgoing.in_time(checkout).await?;
+            let checkout = checkout.map_err(|error| Failure::from(&error))?;
+            let reused = checkout.is_reused();
+            match crate::relay::forward(checkout, lease, outgoing, &group.upstream).await {
+                Err(_) if reused && outgoing.request.is_some() => lease = target.lease(),
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Relayed(Answered),
+    Own(respond::Answer),
+}
+
+fn relayed(answered: Answered, mut record: Record, client: &Client) -> Response<ResponseBody> {
+    record.status = Some(answered.status());
+    let id = record.request_id.clone();
+    let response = answered.into_response(record, Rc::clone(&client.watch));
+    let (mut parts, body) = response.into_parts();
+    prepare_response(&mut parts, id);
+    Response::from_parts(parts, body)
+}

@@ -1,0 +1,150 @@
+//! Responses that Weir gives itself.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::client::Client;
+use crate::model::{Blame, Failure, FixedResponse, Redirect};
+use crate::observe::Record;
+use crate::relay::ResponseBody;
+use crate::router::{RequestView, location};
+
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// RFC 9110 section 15.5.6 asks a 405 for them. Any other but `CONNECT` and `TRACE` is
+/// forwarded too.
+const FORWARDED_METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+/// How long a client should wait before it asks again, in seconds: about as long as a
+/// replacement needs to start and pass its first check.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// A response without a target.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    field: (HeaderName, HeaderValue),
+    body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn into_response(
+        self,
+        mut record: Record,
+        client: &Client,
+    ) -> Response<ResponseBody> {
+        record.status = Some(self.status);
+        let mut headers = HeaderMap::with_capacity(2);
+        headers.insert(self.field.0, self.field.1);
+        respond(self.status, headers, self.body, record, client)
+    }
+}
+
+/// The answer of a fixed-response action.
+pub(super) fn fixed(fixed: &FixedResponse) -> Answer {
+    Answer {
+        status: fixed.status,
+        field: (CONTENT_TYPE, fixed.content_type.clone()),
+        body: fixed.body.clone(),
+    }
+}
+
+/// The answer of a redirect action.
+pub(super) fn redirect(redirect: &Redirect, view: &RequestView<'_>, client: &Client) -> Answer {
+    let location = location(redirect, view, &Scheme::HTTP, client.local.port());
+    Answer {
+        status: redirect.status,
+        field: (LOCATION, location),
+        body: Bytes::new(),
+    }
+}
+
+/// The answer to a request that failed: status, reason and id, for people and for logs.
+pub(super) fn failure(
+    failure: Failure,
+    mut record: Record,
+    client: &Client,
+) -> Response<ResponseBody> {
+    let status = failure.status();
+    record.failure = Some(failure);
+    record.status = Some(status);
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    if failure == Failure::MethodNotForwarded {
+        headers.insert(ALLOW, FORWARDED_METHODS);
+    }
+    let id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
+    let body = failure_text(failure, id.unwrap_or_default());
+    let mut response = respond(status, headers, body.into(), record, client);
+    // What is left of the request is not worth reading.
+    if failure.blame() == Blame::Client {
+        close(&mut response);
+        client.watch.linger();
+    }
+    response
+}
+
+/// The same for a head that could not be read: the response as it goes out.
+pub(super) fn refusal(failure: Failure, mut record: Record) -> String {
+    let status = failure.status();
+    record.failure = Some(failure);
+    record.status = Some(status);
+    let id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
+    let id = id.unwrap_or_default();
+    let body = failure_text(failure, id);
+    format!(
+        "HTTP/1.1 {status}\r\n\
+         content-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\
+         connection: close\r\n\
+         x-request-id: {id}\r\n\r\n\
+         {body}",
+        body.len()
+    )
+}
+
+/// What a person reads when a request failed.
+fn failure_text(failure: Failure, request_id: &str) -> String {
+    format!(
+        "{} {}: {} (request {request_id})\n",
+        failure.status().as_u16(),
+        failure.code(),
+        failure.explanation(),
+    )
+}
+
+/// Ends the connection with this response.
+pub(super) fn close(response: &mut Response<ResponseBody>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+}
+
+fn respond(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    mut body: Bytes,
+    record: Record,
+    client: &Client,
+) -> Response<ResponseBody> {
+    if let Some(id) = &record.request_id {
+        headers.insert("x-request-id", id.clone());
+    }
+    // hyper would drop such a body unsent, which looks like a client that went away.
+    if record.is_head {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        body = Bytes::new();
+    }
+    let body = ResponseBody::own(body, record, Rc::clone(&client.watch));
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
