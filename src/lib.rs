@@ -12,6 +12,7 @@
 
 pub mod balance;
 pub mod config;
+pub mod connection;
 pub mod model;
 pub mod observe;
 pub mod proxy;

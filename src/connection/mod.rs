@@ -1,0 +1,164 @@
+//! HTTP/1.1 on one accepted stream, from the first byte to the last.
+//!
+//! hyper parses and frames; this module gives it limits and deadlines, answers heads
+//! that hyper cannot read, ends the connection when its listener drains, and closes
+//! in a way that lets the last response arrive.
+
+mod gate;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot};
+use crate::proxy::{Client, Proxy};
+use crate::transport::{ClientIo, Deadlines};
+
+pub use gate::Gate;
+
+/// How long a client that came in just before its listener began to drain has for its
+/// first request: it connected in good faith, and mostly to ask at once.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// How long a client that still sends is listened to after the last response. Closing
+/// at once would reset its connection and could destroy the response on its way. Long
+/// enough to send some megabytes to the end, for those who read only then.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How long it may pause meanwhile: a client that has nothing left to say and does not
+/// close either is not waited for.
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+
+/// An accepted stream and where it came in.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The stream.
+    pub stream: TcpStream,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The listener, by slot and by name.
+    pub listener: (ListenerSlot, ListenerId),
+    /// The listener's limits.
+    pub limits: ClientLimits,
+}
+
+/// Serves every request of a connection, in order, until it ends.
+pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
+    let limits = accepted.limits;
+    let Ok(local) = accepted.stream.local_addr() else {
+        return; // already reset
+    };
+    let io = ClientIo::new(accepted.stream, deadlines(&limits));
+    let watch = Rc::clone(io.watch());
+    let client = Rc::new(Client {
+        listener: accepted.listener,
+        peer: accepted.peer,
+        local,
+        watch: Rc::clone(&watch),
+        closing: Rc::clone(gate.closing()),
+        forwarded: Client::forwarded_fields(accepted.peer, local),
+    });
+    let (handler, caller) = (Rc::clone(&proxy), Rc::clone(&client));
+    let service = tower::service_fn(move |request: http::Request<Incoming>| {
+        let (proxy, client) = (Rc::clone(&handler), Rc::clone(&caller));
+        async move { Ok::<_, Infallible>(proxy.handle(&client, request).await) }
+    });
+    let mut connection =
+        builder(&limits).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => Some(ended),
+        () = gate.draining() => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        // Ends a connection between two requests; one that has had none yet may still
+        // have its first.
+        Pin::new(&mut connection).graceful_shutdown();
+        match timeout(FIRST_REQUEST, &mut connection).await {
+            Ok(ended) => ended,
+            Err(_) if watch.is_idle() => return,
+            Err(_) => (&mut connection).await,
+        }
+    };
+    if let Err(error) = &ended {
+        debug!(peer = %client.peer, %error, "connection ended early");
+    }
+    let parts = connection.into_parts();
+    let is_partial = !parts.read_buf.trim_ascii().is_empty();
+    let failure = match watch.refusal() {
+        Some(status) => Some(crate::proxy::refusal(status)),
+        None if watch.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
+        // The preface of HTTP/2, to which hyper says nothing.
+        None if ended.is_err_and(|error| error.is_parse()) => Some(Failure::MalformedRequest),
+        None => None,
+    };
+    let answer = failure.map(|failure| proxy.refuse(&client, failure));
+    let stream = parts.io.into_inner().into_stream();
+    if let Err(error) = conclude(stream, answer, watch.lingers()).await {
+        debug!(peer = %client.peer, %error, "last response may be lost");
+    }
+}
+
+fn deadlines(limits: &ClientLimits) -> Deadlines {
+    Deadlines {
+        idle: limits.idle_timeout,
+        head: limits.head_timeout,
+        write: limits.body_timeout,
+    }
+}
+
+fn builder(limits: &ClientLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_buf_size(limits.max_head.max(MIN_BUFFER))
+        .max_header_size(limits.max_head)
+        // Both deadlines are the stream's: see `transport::ClientIo`.
+        .header_read_timeout(None);
+    if limits.max_fields != HYPER_FIELDS {
+        builder.max_headers(limits.max_fields);
+    }
+    builder
+}
+
+/// hyper's own limit lies on the stack; any other costs an allocation per head.
+const HYPER_FIELDS: usize = 100;
+
+/// hyper refuses smaller buffers.
+const MIN_BUFFER: usize = 8 * 1024;
+
+/// What is left to say after hyper has ended: the answer to a head it could not read,
+/// or nothing; then the end, gently if the client may still be sending.
+async fn conclude(mut stream: TcpStream, answer: Option<String>, lingers: bool) -> io::Result<()> {
+    if let Some(answer) = &answer {
+        timeout(LINGER_PAUSE, stream.write_all(answer.as_bytes())).await??;
+    } else if !lingers {
+        return Ok(());
+    }
+    // Already shut down if hyper has ended well.
+    stream.shutdown().await?;
+    timeout(LINGER, discard(&mut stream)).await?
+}
+
+/// Reads until the client ends its side, or pauses for too long.
+async fn discard(stream: &mut TcpStream) -> io::Result<()> {
+    let mut sink = vec![0; DISCARD_BUFFER];
+    while timeout(LINGER_PAUSE, stream.read(&mut sink)).await?? > 0 {}
+    Ok(())
+}
+
+/// A few packets: lingering is rare, and what comes is thrown away.
+const DISCARD_BUFFER: usize = 16 * 1024;
