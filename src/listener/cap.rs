@@ -1,0 +1,134 @@
+//! How many connections a listener may have, over all workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// The cap of one listener. It may change while connections are open: those beyond a
+/// smaller cap stay, and nobody comes in until there is room below it.
+#[derive(Debug)]
+pub struct Cap {
+    limit: AtomicUsize,
+    open: AtomicUsize,
+    room: Notify,
+}
+
+/// One connection below a cap; dropping it makes room.
+#[derive(Debug)]
+pub struct Place(Arc<Cap>);
+
+impl Cap {
+    /// Nobody is in yet.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit: AtomicUsize::new(limit),
+            open: AtomicUsize::new(0),
+            room: Notify::new(),
+        }
+    }
+
+    /// Connections now open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Changes the cap.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::SeqCst);
+        // There may be room for several; those for whom there is none wait again.
+        self.room.notify_waiters();
+    }
+
+    /// Waits for room and takes it. Cancel-safe.
+    pub(super) async fn enter(self: &Arc<Self>) -> Place {
+        loop {
+            // Created before the look, so that a place given up in between is not missed.
+            let room = self.room.notified();
+            if let Some(place) = self.try_enter() {
+                return place;
+            }
+            room.await;
+        }
+    }
+
+    fn try_enter(self: &Arc<Self>) -> Option<Place> {
+        let limit = self.limit.load(Ordering::SeqCst);
+        let one_more = |open| (open < limit).then_some(open + 1);
+        self.open
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .ok()
+            .map(|_| Place(Arc::clone(self)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn who_leaves_lets_the_next_one_in() {
+        let cap = Arc::new(Cap::new(1));
+        let first = cap.enter().await;
+        let mut second = Box::pin(cap.enter());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = second.now_or_never().expect("there is room");
+        assert_eq!(cap.open(), 1);
+        drop(second);
+        assert_eq!(cap.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_smaller_cap_holds_once_enough_have_left() {
+        let cap = Arc::new(Cap::new(3));
+        let mut inside = vec![cap.enter().await, cap.enter().await, cap.enter().await];
+        cap.set_limit(1);
+        let mut next = Box::pin(cap.enter());
+        for left in [2, 1] {
+            assert!(next.as_mut().now_or_never().is_none());
+            inside.pop();
+            assert_eq!(cap.open(), left);
+        }
+        assert!(next.as_mut().now_or_never().is_none());
+        inside.pop();
+        assert!(next.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_larger_cap_lets_all_in_who_fit() {
+        let cap = Arc::new(Cap::new(1));
+        let first = cap.enter().await;
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(cap.enter())).collect();
+        for waiting in &mut waiting {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        cap.set_limit(3);
+        let entered: Vec<_> = waiting
+            .iter_mut()
+            .filter_map(|waiting| waiting.as_mut().now_or_never())
+            .collect();
+        assert_eq!((entered.len(), cap.open()), (2, 3));
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_passes_its_turn_on() {
+        let cap = Arc::new(Cap::new(1));
+        let first = cap.enter().await;
+        let (mut one, mut other) = (Box::pin(cap.enter()), Box::pin(cap.enter()));
+        assert!(one.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(one);
+        assert!(other.now_or_never().is_some());
+    }
+}

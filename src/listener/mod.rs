@@ -1,0 +1,169 @@
+//! The accept loop of one listener on one worker.
+//!
+//! Accepting pauses at the listener's connection cap (the next client of each worker
+//! waits unserved, further ones in the kernel's queue) and backs off when the process
+//! runs out of descriptors. The loop owns its connections: it ends when they have ended,
+//! or drops them when told to.
+
+mod cap;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::connection::{Accepted, Gate, serve};
+use crate::model::{ListenerId, ListenerSlot};
+use crate::proxy::Proxy;
+use crate::state::Reader;
+
+pub use cap::{Cap, Place};
+
+/// Between attempts while accepting fails: long enough for descriptors to come back,
+/// short enough that a queue of clients does not notice.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Without a failed attempt for this long the shortage is over. At the limit every
+/// connection that ends lets one in and the next attempt fails again, which is one
+/// shortage and not many.
+const RECOVERED: Duration = Duration::from_secs(5);
+
+/// One listener on one worker.
+#[derive(Debug)]
+pub struct Listener {
+    /// By slot and by name.
+    pub id: (ListenerSlot, ListenerId),
+    /// This worker's socket.
+    pub socket: TcpListener,
+    /// Shared with the other workers.
+    pub cap: Arc<Cap>,
+    /// A client for whom there is no room yet.
+    pub waiting: RefCell<Option<(TcpStream, SocketAddr)>>,
+    /// Its way out.
+    pub gate: Rc<Gate>,
+    /// What answers.
+    pub proxy: Rc<Proxy>,
+    /// For limits that a reload may have changed.
+    pub reader: Reader,
+    /// When an attempt to accept failed last, while that is the state of affairs: its
+    /// begin and its end are said once each.
+    pub starved: Cell<Option<Instant>>,
+}
+
+impl Listener {
+    /// Accepts until the gate drains, then waits for the connections that are left.
+    ///
+    /// Cancel safety: dropping the future drops every connection.
+    pub async fn run(self) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.gate.draining() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.accept() => {
+                    if let Some(client) = accepted {
+                        connections.spawn_local(self.serve(client));
+                    }
+                }
+            }
+        }
+        // Closing the socket resets the clients the kernel has let in already.
+        while let Some(Some(client)) = self.accept().now_or_never() {
+            connections.spawn_local(self.serve(client));
+        }
+        drop((self.socket, self.waiting));
+        while connections.join_next().await.is_some() {}
+    }
+
+    fn serve(&self, (accepted, place): (Accepted, Place)) -> impl Future<Output = ()> + use<> {
+        let (proxy, gate) = (Rc::clone(&self.proxy), Rc::clone(&self.gate));
+        async move {
+            serve(accepted, proxy, gate).await;
+            drop(place);
+        }
+    }
+
+    /// One connection, and the place it takes; `None` is worth another try. Cancel-safe.
+    async fn accept(&self) -> Option<(Accepted, Place)> {
+        match self.next_client().await {
+            Ok(None) => None,
+            Ok(Some((stream, peer, place))) => {
+                self.note_success();
+                self.proxy.metrics().connected();
+                let limits = self.reader.load().listener(self.id.0)?.client;
+                let accepted = Accepted {
+                    stream: prepared(stream),
+                    peer,
+                    listener: self.id.clone(),
+                    limits,
+                };
+                Some((accepted, place))
+            }
+            Err(error) => {
+                self.survive(&error).await;
+                None
+            }
+        }
+    }
+
+    /// A place is taken once a client is there: taken before, every worker would hold
+    /// one for nobody, and the clients of other workers would wait for it.
+    ///
+    /// Cancel-safe: a client that waits for its place stays where the next call finds it.
+    async fn next_client(&self) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+        let waiting = self.waiting.take();
+        let client = match waiting {
+            Some(client) => client,
+            None => self.socket.accept().await?,
+        };
+        self.waiting.replace(Some(client));
+        let place = self.cap.enter().await;
+        let client = self.waiting.take();
+        Ok(client.map(|(stream, peer)| (stream, peer, place)))
+    }
+
+    /// A client that left before it was accepted is nobody's business; anything else
+    /// is the process at its limits.
+    async fn survive(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted
+        ) {
+            debug!(listener = %self.id.1, %error, "client left before it was accepted");
+            return;
+        }
+        if self.starved.replace(Some(Instant::now())).is_none() {
+            warn!(
+                listener = %self.id.1,
+                %error,
+                "cannot accept connections; trying again every {BACK_OFF:?}"
+            );
+        }
+        sleep(BACK_OFF).await;
+    }
+
+    fn note_success(&self) {
+        let failed = self.starved.get();
+        if failed.is_some_and(|failed| failed.elapsed() >= RECOVERED) {
+            self.starved.set(None);
+            info!(listener = %self.id.1, "accepting connections again");
+        }
+    }
+}
+
+fn prepared(stream: TcpStream) -> TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "client left at once");
+    }
+    stream
+}
