@@ -1,0 +1,454 @@
+//! An HTTP health check: one request, and what is read from its answer.
+//!
+//! Reads at most [`BODY_LIMIT`] of the body and follows no redirect: a redirect is a
+//! status like any other. The deadline is the caller's.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::prober::{Heard, excerpt, failure};
+use super::tcp_probe::connect;
+use crate::config::HttpProbe;
+use crate::model::{CheckFailure, HealthReason};
+
+/// Most bytes of a body that are read, and searched for the text the check wants.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of an answer's head: what a target may send to its health check must not
+/// cost more than its body.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
+
+/// Asks once over a fresh connection and judges the answer.
+pub(super) async fn probe(
+    addr: SocketAddr,
+    probe: &HttpProbe,
+    heard: &mut Heard,
+) -> Result<(), CheckFailure> {
+    let request = request(addr, probe)?;
+    let stream = TokioIo::new(connect(addr).await?);
+    heard.connected = true;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_LIMIT)
+        .handshake(stream)
+        .await
+        .map_err(|error| broken(&error))?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        hear(response, heard).await
+    };
+    let heard_out = tokio::select! {
+        outcome = exchange => outcome,
+        never = drive(connection) => match never {},
+    };
+    // A wrong status is the reason, also when the body behind it breaks off.
+    if let Some(mismatch) = status_mismatch(probe, heard) {
+        return Err(mismatch);
+    }
+    heard_out.map_err(|error| broken(&error))?;
+    match &probe.body {
+        Some(text) if !contains(&heard.body, text.as_bytes()) => Err(failure(
+            HealthReason::ResponseBodyMismatch,
+            format!("no {text:?} in body \"{}\"", excerpt(&heard.body)),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The failure of an answer whose status does not pass; `None` when it does, or when
+/// there is no status yet.
+pub(super) fn status_mismatch(probe: &HttpProbe, heard: &Heard) -> Option<CheckFailure> {
+    let status = heard.status?;
+    let passes = |&(first, last): &(u16, u16)| (first..=last).contains(&status);
+    if probe.matcher.iter().any(passes) {
+        return None;
+    }
+    let detail = if heard.body.is_empty() {
+        format!("status {status}")
+    } else {
+        format!("status {status}, body \"{}\"", excerpt(&heard.body))
+    };
+    Some(failure(HealthReason::ResponseCodeMismatch, detail))
+}
+
+fn request(addr: SocketAddr, probe: &HttpProbe) -> Result<Request<Empty<Bytes>>, CheckFailure> {
+    let host = probe.host.clone().unwrap_or_else(|| addr.to_string());
+    Request::builder()
+        .method(probe.method.clone())
+        .uri(&probe.path)
+        .header(HOST, host)
+        .header(USER_AGENT, AGENT)
+        .header(ACCEPT, "*/*")
+        .header(CONNECTION, HeaderValue::from_static("close"))
+        .body(Empty::new())
+        .map_err(|error| {
+            let detail = format!("the check cannot be asked: {error}");
+            failure(HealthReason::ConnectionError, detail)
+        })
+}
+
+/// Takes in head and body, up to the limit.
+async fn hear(mut response: Response<Incoming>, heard: &mut Heard) -> hyper::Result<()> {
+    heard.status = Some(response.status().as_u16());
+    while let Some(frame) = response.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            let room = BODY_LIMIT - heard.body.len();
+            heard.body.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        if heard.body.len() == BODY_LIMIT {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Drives the connection for as long as the exchange on it needs it. Whatever goes
+/// wrong on it, the exchange is told.
+async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> Infallible {
+    let _ = connection.await;
+    pending().await
+}
+
+fn broken(error: &hyper::Error) -> CheckFailure {
+    if error.is_parse() {
+        return failure(HealthReason::MalformedResponse, root(error));
+    }
+    let detail = if error.is_incomplete_message() {
+        "closed the connection before the end of the answer".to_owned()
+    } else {
+        root(error)
+    };
+    failure(HealthReason::ConnectionError, detail)
+}
+
+/// The innermost error names the cause, those around it only where it was noticed.
+fn root(error: &hyper::Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinHandle;
+
+    use super::super::prober::{NetworkProber, check};
+    use super::*;
+    use crate::config::{HealthCheck, Probe};
+    use crate::model::{CheckResult, Thresholds};
+
+    fn plain() -> HttpProbe {
+        HttpProbe {
+            method: http::Method::GET,
+            path: "/health?deep=1".to_owned(),
+            host: None,
+            matcher: vec![(200, 200)],
+            body: None,
+        }
+    }
+
+    fn within(timeout: Duration, probe: HttpProbe) -> HealthCheck {
+        HealthCheck {
+            probe: Probe::Http(probe),
+            port: None,
+            interval: Duration::from_secs(30),
+            timeout,
+            thresholds: Thresholds {
+                healthy: 1,
+                unhealthy: 1,
+            },
+        }
+    }
+
+    /// A target that reads one request and then does as told. Returns the request.
+    async fn target<F, D>(behave: F) -> (SocketAddr, JoinHandle<String>)
+    where
+        F: FnOnce(TcpStream) -> D + Send + 'static,
+        D: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let request = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            behave(stream).await;
+            String::from_utf8(request).unwrap()
+        });
+        (addr, request)
+    }
+
+    async fn ask(probe: HttpProbe, answer: impl Into<Vec<u8>>) -> CheckResult {
+        let answer = answer.into();
+        let (addr, _) = target(async move |mut stream| {
+            // The check may hang up before it has taken all of it.
+            let _ = stream.write_all(&answer).await;
+        })
+        .await;
+        check(
+            &NetworkProber,
+            addr,
+            &within(Duration::from_secs(10), probe),
+        )
+        .await
+    }
+
+    fn reason(result: &CheckResult) -> HealthReason {
+        result.outcome.as_ref().unwrap_err().reason
+    }
+
+    fn detail(result: &CheckResult) -> &str {
+        &result.outcome.as_ref().unwrap_err().detail
+    }
+
+    #[tokio::test]
+    async fn the_request_asks_what_was_configured_and_closes() {
+        let probe = HttpProbe {
+            method: http::Method::HEAD,
+            host: Some("todo.example".to_owned()),
+            ..plain()
+        };
+        let (addr, request) = target(async |mut stream| {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        })
+        .await;
+        let result = check(
+            &NetworkProber,
+            addr,
+            &within(Duration::from_secs(10), probe),
+        )
+        .await;
+        assert_eq!(result.outcome, Ok(()));
+        assert_eq!(result.status, Some(200));
+        let request = request.await.unwrap().to_lowercase();
+        assert!(
+            request.starts_with("head /health?deep=1 http/1.1\r\n"),
+            "{request}"
+        );
+        assert!(request.contains("host: todo.example\r\n"), "{request}");
+        assert!(request.contains("connection: close\r\n"), "{request}");
+        assert!(
+            request.contains("user-agent: weir-healthchecker/"),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn another_port_can_be_asked_and_the_host_is_the_address_asked() {
+        let (addr, request) = target(async |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        })
+        .await;
+        let mut other_port = within(Duration::from_secs(10), plain());
+        other_port.port = Some(addr.port());
+        let registered = SocketAddr::new(addr.ip(), 1);
+        let result = check(&NetworkProber, registered, &other_port).await;
+        assert_eq!(result.outcome, Ok(()));
+        let request = request.await.unwrap();
+        assert!(request.contains(&format!("host: {addr}\r\n")), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_status_outside_the_matcher_is_a_mismatch_with_an_excerpt() {
+        let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\nno\nspace\x1b";
+        let result = ask(plain(), answer).await;
+        assert_eq!(reason(&result), HealthReason::ResponseCodeMismatch);
+        assert_eq!(detail(&result), r#"status 503, body "no\nspace\u{1b}""#);
+        assert_eq!(result.status, Some(503));
+    }
+
+    #[tokio::test]
+    async fn matcher_lists_and_ranges_are_inclusive() {
+        let cases = [
+            (200, true),
+            (204, true),
+            (299, false),
+            (300, true),
+            (399, true),
+            (400, false),
+        ];
+        for (status, passes) in cases {
+            let probe = HttpProbe {
+                matcher: vec![(200, 200), (204, 204), (300, 399)],
+                ..plain()
+            };
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+            let result = ask(probe, answer).await;
+            assert_eq!(result.outcome.is_ok(), passes, "{status}: {result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let answer = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+        let result = ask(plain(), answer).await;
+        assert_eq!(reason(&result), HealthReason::ResponseCodeMismatch);
+        assert_eq!(detail(&result), "status 302");
+    }
+
+    #[tokio::test]
+    async fn the_body_must_contain_the_text_within_its_first_64_kib() {
+        let probe = || HttpProbe {
+            body: Some("ready".to_owned()),
+            ..plain()
+        };
+        let answer = |padding: usize| {
+            let body = format!("{}ready", ".".repeat(padding));
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
+        assert_eq!(ask(probe(), answer(BODY_LIMIT - 5)).await.outcome, Ok(()));
+        let late = ask(probe(), answer(BODY_LIMIT - 4)).await;
+        assert_eq!(reason(&late), HealthReason::ResponseBodyMismatch);
+        assert!(
+            detail(&late).starts_with("no \"ready\" in body \"...."),
+            "{late:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_endless_body_is_read_to_the_limit_and_no_further() {
+        let (addr, _target) = target(async |mut stream| {
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            // Ends when the check hangs up.
+            while stream.write_all(&[b'.'; 4096]).await.is_ok() {}
+        })
+        .await;
+        let result = check(
+            &NetworkProber,
+            addr,
+            &within(Duration::from_secs(10), plain()),
+        )
+        .await;
+        assert_eq!(result.outcome, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_for_ever_is_a_timeout() {
+        let (addr, _target) = target(async |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            while stream.write_all(b".").await.is_ok() {
+                tick.tick().await;
+            }
+        })
+        .await;
+        let limit = Duration::from_millis(100);
+        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        assert_eq!(reason(&result), HealthReason::Timeout);
+        assert_eq!(
+            detail(&result),
+            "status 200, but no whole body within 100ms"
+        );
+        assert!(result.elapsed >= limit);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_status_is_the_reason_even_if_its_body_drips() {
+        let (addr, _target) = target(async |mut stream| {
+            let head = b"HTTP/1.1 500 X\r\nContent-Length: 50\r\n\r\nbroken";
+            stream.write_all(head).await.unwrap();
+            // Holds the connection until the check hangs up.
+            let _ = stream.read(&mut [0]).await;
+        })
+        .await;
+        let limit = Duration::from_millis(100);
+        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        assert_eq!(reason(&result), HealthReason::ResponseCodeMismatch);
+        assert_eq!(detail(&result), r#"status 500, body "broken""#);
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_timeout() {
+        let (addr, _target) = target(async |mut stream| {
+            let _ = stream.read(&mut [0]).await;
+        })
+        .await;
+        let limit = Duration::from_millis(50);
+        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        assert_eq!(reason(&result), HealthReason::Timeout);
+        assert_eq!(detail(&result), "no answer within 50ms");
+    }
+
+    #[tokio::test]
+    async fn garbage_is_malformed() {
+        let garbage = [
+            "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            "HTTP/1.1 abc\r\n\r\n",
+            "\0\0\0\0\0\r\n\r\n",
+        ];
+        for answer in garbage {
+            let result = ask(plain(), answer).await;
+            assert_eq!(
+                reason(&result),
+                HealthReason::MalformedResponse,
+                "{result:?}"
+            );
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(1 << 20));
+        let result = ask(plain(), endless).await;
+        assert_eq!(
+            reason(&result),
+            HealthReason::MalformedResponse,
+            "{result:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn closing_early_is_a_connection_error() {
+        for answer in [
+            "",
+            "HTTP/1.1 20",
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfour",
+        ] {
+            let result = ask(plain(), answer).await;
+            assert_eq!(
+                reason(&result),
+                HealthReason::ConnectionError,
+                "{answer}: {result:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_a_connection_error() {
+        let addr = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let result = check(
+            &NetworkProber,
+            addr,
+            &within(Duration::from_secs(10), plain()),
+        )
+        .await;
+        assert_eq!(reason(&result), HealthReason::ConnectionError);
+        assert_eq!(result.status, None);
+    }
+}

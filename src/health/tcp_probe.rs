@@ -1,0 +1,54 @@
+//! A TCP health check: the port accepts a connection. Says nothing about the service
+//! behind it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use super::prober::failure;
+use crate::model::{CheckFailure, HealthReason};
+
+/// Connects and hangs up.
+pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {
+    connect(addr).await.map(drop)
+}
+
+/// A connection that nobody used before.
+pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, CheckFailure> {
+    TcpStream::connect(addr)
+        .await
+        .map_err(|error| failure(HealthReason::ConnectionError, describe(addr, &error)))
+}
+
+fn describe(addr: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("{addr} refused the connection"),
+        io::ErrorKind::ConnectionReset => format!("{addr} reset the connection"),
+        _ => format!("cannot connect to {addr}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_open_port_passes_even_if_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(probe(listener.local_addr().unwrap()).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_connection_error() {
+        let addr = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let failure = probe(addr).await.unwrap_err();
+        assert_eq!(failure.reason, HealthReason::ConnectionError);
+        assert_eq!(failure.detail, format!("{addr} refused the connection"));
+    }
+}
