@@ -13,6 +13,7 @@
 pub mod balance;
 pub mod config;
 pub mod connection;
+pub mod discovery;
 pub mod health;
 pub mod listener;
 pub mod model;
