@@ -20,6 +20,7 @@ pub mod model;
 pub mod observe;
 pub mod proxy;
 pub mod relay;
+pub mod replicas;
 pub mod router;
 pub mod state;
 pub mod target_group;

@@ -1,0 +1,286 @@
+//! Keeps one replica process alive: starts it, sees it open its port, starts it again
+//! when it dies, and stops it in the end.
+
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{debug, error, info, warn};
+
+use super::backoff::Backoff;
+use super::output::Output;
+use super::port::{Port, Ports};
+use super::spawn::Process;
+use super::{Replica, ReplicaId, ReplicaState};
+use crate::config::Replicas;
+use crate::model::TargetGroupId;
+
+/// Between attempts to connect to a replica that has not opened its port: doubling from
+/// the first to the last.
+const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// A replica that has not opened its port by then probably listens elsewhere.
+const SLOW_START: Duration = Duration::from_secs(10);
+
+/// Between looks at whether what a stopped replica had started has ended too.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The task that keeps one replica.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    group: TargetGroupId,
+    settings: Arc<Replicas>,
+    ports: Ports,
+    report: Report,
+    stop: oneshot::Receiver<()>,
+    backoff: Backoff,
+    /// What was last said about why the replica does not live: said once.
+    complaint: Option<String>,
+}
+
+/// Where a keeper says how its replica is. Dropping it says that there is none any more.
+#[derive(Debug)]
+struct Report {
+    replica: Option<watch::Sender<Replica>>,
+    news: Arc<Notify>,
+}
+
+/// What the owner of a keeper holds.
+#[derive(Debug)]
+pub(super) struct Handle {
+    replica: watch::Receiver<Replica>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It lived so long.
+    Died(Duration),
+}
+
+impl Keeper {
+    /// A keeper for a new replica. `news` is notified whenever the replica changes.
+    pub(super) fn new(
+        group: TargetGroupId,
+        id: ReplicaId,
+        settings: Arc<Replicas>,
+        ports: Ports,
+        news: Arc<Notify>,
+    ) -> (Self, Handle) {
+        let (sender, replica) = watch::channel(Replica {
+            id,
+            pid: None,
+            address: None,
+            state: ReplicaState::Starting,
+            restarts: 0,
+            since: SystemTime::now(),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let keeper = Self {
+            group,
+            settings,
+            ports,
+            report: Report {
+                replica: Some(sender),
+                news,
+            },
+            stop: stopped,
+            backoff: Backoff::default(),
+            complaint: None,
+        };
+        let stop = Some(stop);
+        (keeper, Handle { replica, stop })
+    }
+
+    /// Runs until told to stop, and until the process is reaped then. Aborting it kills
+    /// the process.
+    pub(super) async fn run(mut self) {
+        while let Ended::Died(lived) = self.live().await {
+            let wait = self.backoff.after(lived);
+            self.report.set(|replica| {
+                replica.state = ReplicaState::Starting;
+                replica.pid = None;
+                replica.address = None;
+                replica.restarts += 1;
+            });
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = &mut self.stop => return,
+            }
+        }
+    }
+
+    /// One life of the replica.
+    async fn live(&mut self) -> Ended {
+        let Some((process, port)) = self.start() else {
+            return Ended::Died(Duration::ZERO);
+        };
+        let mut process = process;
+        let born = Instant::now();
+        let pid = process.child.id();
+        let output = Output::follow(&self.group, &mut process.child);
+        self.report.set(|replica| {
+            replica.pid = pid;
+            replica.address = Some(port.address());
+        });
+        let ended = self.wait(&mut process, port.address()).await;
+        let Some(status) = ended else {
+            self.terminate(process).await;
+            return Ended::Stopped;
+        };
+        // What it has started must not go on answering in its place.
+        drop(process);
+        let lived = born.elapsed();
+        self.mourn(pid, status, lived, output.last_words().await);
+        Ended::Died(lived)
+    }
+
+    fn start(&mut self) -> Option<(Process, Port)> {
+        let started = match self.ports.reserve() {
+            Ok(port) => match Process::spawn(&self.settings, port.number()) {
+                Ok(process) => Ok((process, port)),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(format!("no free port on the loopback interface: {error}")),
+        };
+        match started {
+            Ok(started) => Some(started),
+            Err(error) => {
+                if self.is_new(&error) {
+                    error!(group = %self.group, %error, "cannot start a replica, trying again");
+                }
+                None
+            }
+        }
+    }
+
+    /// Until the process ends, or `None` when it is to be stopped.
+    async fn wait(
+        &mut self,
+        process: &mut Process,
+        address: SocketAddr,
+    ) -> Option<std::io::Result<ExitStatus>> {
+        tokio::select! {
+            status = process.child.wait() => return Some(status),
+            _ = &mut self.stop => return None,
+            () = port_opens(&self.group, address) => {}
+        }
+        info!(group = %self.group, replica = process.child.id(), %address, "replica runs");
+        self.complaint = None;
+        self.report
+            .set(|replica| replica.state = ReplicaState::Running);
+        tokio::select! {
+            status = process.child.wait() => Some(status),
+            _ = &mut self.stop => None,
+        }
+    }
+
+    /// Asks the process to end, and makes it when its time is over.
+    async fn terminate(&mut self, mut process: Process) {
+        let pid = process.child.id();
+        self.report
+            .set(|replica| replica.state = ReplicaState::Stopping);
+        let deadline = Instant::now() + self.settings.stop_timeout;
+        process.signal(Signal::TERM);
+        let all_gone = async {
+            let _ = process.child.wait().await;
+            while process.is_alive() {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        if timeout_at(deadline, all_gone).await.is_err() {
+            warn!(
+                group = %self.group,
+                replica = pid,
+                stop_timeout = ?self.settings.stop_timeout,
+                "replica did not stop in time, killing it"
+            );
+            process.signal(Signal::KILL);
+            // Cannot fail for a child of ours, and cannot take long after SIGKILL.
+            let _ = process.child.wait().await;
+        }
+        debug!(group = %self.group, replica = pid, "replica stopped");
+    }
+
+    fn mourn(
+        &mut self,
+        pid: Option<u32>,
+        status: std::io::Result<ExitStatus>,
+        lived: Duration,
+        last_words: Vec<String>,
+    ) {
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        warn!(group = %self.group, replica = pid, %status, ?lived, "replica died, starting another");
+        if self.is_new(&last_words.join("\n")) {
+            for line in last_words {
+                warn!(group = %self.group, replica = pid, "it said: {line}");
+            }
+        }
+    }
+
+    fn is_new(&mut self, complaint: &str) -> bool {
+        let is_new = self.complaint.as_deref() != Some(complaint);
+        self.complaint = Some(complaint.to_owned());
+        is_new
+    }
+}
+
+impl Report {
+    fn set(&self, change: impl FnOnce(&mut Replica)) {
+        if let Some(replica) = &self.replica {
+            replica.send_modify(|replica| {
+                let before = replica.state;
+                change(replica);
+                if replica.state != before {
+                    replica.since = SystemTime::now();
+                }
+            });
+        }
+        self.news.notify_one();
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // First gone, then news of it.
+        self.replica = None;
+        self.news.notify_one();
+    }
+}
+
+impl Handle {
+    /// How the replica is; `None` once there is none any more.
+    pub(super) fn replica(&self) -> Option<Replica> {
+        self.replica.has_changed().ok()?;
+        Some(self.replica.borrow().clone())
+    }
+
+    /// Tells the replica to stop. Later calls change nothing.
+    pub(super) fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // The keeper may have ended by itself.
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// Waits until somebody accepts connections at the replica's address.
+async fn port_opens(group: &TargetGroupId, address: SocketAddr) {
+    let born = Instant::now();
+    let mut warned = false;
+    let mut wait = CONNECT_AGAIN.0;
+    while TcpStream::connect(address).await.is_err() {
+        if !warned && born.elapsed() >= SLOW_START {
+            warned = true;
+            warn!(%group, %address, "replica runs but does not listen on the port it was given");
+        }
+        sleep(wait).await;
+        wait = CONNECT_AGAIN.1.min(wait * 2);
+    }
+}

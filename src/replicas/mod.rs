@@ -1,0 +1,405 @@
+//! The replicas of a group that Weir runs itself: how many there are and where.
+//!
+//! A [`Provider`] lists the replicas of one group and sets how many there are;
+//! [`Processes`] does so with child processes, and a container engine fits the same
+//! trait. [`run`] keeps a provider per group that is configured to have replicas,
+//! registers those that answer as targets, and takes a replica out of the roster and
+//! waits for its requests before it lets the provider stop it.
+//!
+//! How many there should be is the configuration's (later the autoscaler's) decision;
+//! whether a replica is well is `health`'s.
+
+mod backoff;
+mod crew;
+mod keeper;
+mod output;
+mod port;
+mod process;
+mod rollout;
+mod spawn;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::Replicas;
+use crate::model::TargetGroupId;
+use crate::state::{Publisher, Reader};
+
+pub use port::Ports;
+pub use process::Processes;
+use supervisor::Supervisor;
+
+/// Runs the replicas of every snapshot's groups as processes until `shutdown` is done;
+/// then stops all of them, and returns when the last has been reaped.
+///
+/// Complete `shutdown` after the data plane has drained: nothing is waited for. Dropping
+/// the future instead kills every replica at once. `status` always shows all of them.
+///
+/// Must run on a thread that lives as long as Weir: the kernel kills the replicas when
+/// the thread that started them ends.
+pub async fn run(
+    reader: Reader,
+    publisher: Publisher,
+    status: watch::Sender<Status>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let ports = Ports::default();
+    let start = move |group: &TargetGroupId| Processes::new(group.clone(), ports.clone());
+    Supervisor::new(reader, publisher, status, start)
+        .run(shutdown)
+        .await;
+}
+
+/// All replicas by group, for the status page.
+pub type Status = BTreeMap<TargetGroupId, Vec<Replica>>;
+
+/// Who runs the replicas of one group.
+pub trait Provider: Send + 'static {
+    /// Other settings. Replicas that run with different ones are replaced one after
+    /// another, a new one before the old. The count in `settings` plays no part.
+    fn configure(
+        &mut self,
+        settings: &Replicas,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// Asks for so many replicas. Done when the wish is noted; [`Provider::list`] tells
+    /// when it has come true.
+    fn set_count(&mut self, count: u32) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// All replicas that exist now.
+    fn list(&mut self) -> impl Future<Output = Result<Vec<Replica>, ProviderError>> + Send;
+
+    /// Waits until the list may be another one. Cancel-safe.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// A replica that is listed as draining has no requests left and may be stopped. An
+    /// engine that drains by itself ignores this.
+    fn release(
+        &mut self,
+        replica: ReplicaId,
+    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+}
+
+/// Identity of a replica within its group; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplicaId(pub u64);
+
+/// One replica as its provider sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Which one. A process that replaces a dead one has the same.
+    pub id: ReplicaId,
+    /// Its process, if it is one and lives.
+    pub pid: Option<u32>,
+    /// Where it answers or is going to.
+    pub address: Option<SocketAddr>,
+    /// Where it is in its life.
+    pub state: ReplicaState,
+    /// How many times it has been started again.
+    pub restarts: u32,
+    /// When it got into this state.
+    pub since: SystemTime,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReplicaState {
+    /// Does not accept connections yet, or waits to be started again.
+    Starting,
+    /// Accepts connections: a target.
+    Running,
+    /// Gets no new requests and is not stopped yet.
+    Draining,
+    /// Has been told to stop.
+    Stopping,
+}
+
+impl ReplicaState {
+    /// The word in `/api/status` and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Why a provider cannot do what it was asked. The next change tries again.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    /// The engine behind the provider did not answer.
+    #[error("the engine does not answer: {0}")]
+    Unreachable(String),
+    /// The engine refused.
+    #[error("the engine refused: {0}")]
+    Refused(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, Signal};
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::TargetGroup;
+    use crate::state::fixture::{config, empty_group, publish};
+
+    /// For whatever is waited for: only a broken test takes this long.
+    const LONG: Duration = Duration::from_secs(20);
+
+    struct Rig {
+        publisher: Publisher,
+        reader: Reader,
+        status: watch::Receiver<Status>,
+        shutdown: oneshot::Sender<()>,
+        task: JoinHandle<()>,
+    }
+
+    fn group(count: u32, command: &[&str]) -> TargetGroup {
+        TargetGroup {
+            replicas: Some(Replicas {
+                command: command.iter().map(|&part| part.to_owned()).collect(),
+                count,
+                env: Vec::new(),
+                directory: None,
+                stop_timeout: Duration::from_secs(10),
+            }),
+            ..empty_group()
+        }
+    }
+
+    impl Rig {
+        async fn start(group: TargetGroup) -> Self {
+            let (publisher, reader) = publish(vec![group]).await;
+            let (writer, status) = watch::channel(Status::new());
+            let (shutdown, down) = oneshot::channel();
+            let down = async { drop(down.await) };
+            let task = tokio::spawn(run(reader.clone(), publisher.clone(), writer, down));
+            Self {
+                publisher,
+                reader,
+                status,
+                shutdown,
+                task,
+            }
+        }
+
+        /// The replicas, once they are as wanted.
+        async fn replicas(&mut self, wanted: impl Fn(&[Replica]) -> bool) -> Vec<Replica> {
+            let id = TargetGroupId::from("todo");
+            let found = |status: &Status| status.get(&id).is_some_and(|list| wanted(list));
+            let status = timeout(LONG, self.status.wait_for(found)).await;
+            let status = status.expect("replicas as wanted").unwrap();
+            status[&id].clone()
+        }
+
+        /// Waits until the targets of the group are these.
+        async fn targets(&mut self, wanted: &[SocketAddr]) {
+            let is_wanted = |reader: &Reader| {
+                let snapshot = reader.load_full();
+                let targets = snapshot.groups()[0].targets.iter();
+                targets.map(|t| t.target.id.addr).eq(wanted.iter().copied())
+            };
+            let reader = &mut self.reader;
+            let seen = async { while !is_wanted(reader) && reader.changed().await {} };
+            timeout(LONG, seen).await.expect("targets as wanted");
+        }
+
+        async fn stop(self) {
+            self.shutdown.send(()).unwrap();
+            timeout(LONG, self.task).await.unwrap().unwrap();
+            assert!(self.status.borrow().is_empty());
+        }
+    }
+
+    fn started(replica: &Replica) -> bool {
+        replica.pid.is_some() && replica.address.is_some()
+    }
+
+    fn running(replica: &Replica) -> bool {
+        replica.state == ReplicaState::Running
+    }
+
+    fn process(replica: &Replica) -> Pid {
+        Pid::from_raw(replica.pid.unwrap().cast_signed()).unwrap()
+    }
+
+    fn exists(pid: Pid) -> bool {
+        rustix::process::test_kill_process(pid).is_ok()
+    }
+
+    /// Plays the service that `sleep` is not.
+    async fn listen(replica: &Replica) -> TcpListener {
+        TcpListener::bind(replica.address.unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replica_becomes_a_target_when_it_opens_its_port() {
+        let mut rig = Rig::start(group(2, &["sleep", "1000"])).await;
+        let replicas = rig
+            .replicas(|all| all.iter().filter(|r| started(r)).count() == 2)
+            .await;
+        assert!(replicas.iter().all(|r| r.state == ReplicaState::Starting));
+        rig.targets(&[]).await;
+        let _first = listen(&replicas[0]).await;
+        rig.targets(&[replicas[0].address.unwrap()]).await;
+        let _second = listen(&replicas[1]).await;
+        let both = [replicas[0].address.unwrap(), replicas[1].address.unwrap()];
+        rig.targets(&both).await;
+        rig.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_killed_replica_is_taken_out_and_replaced_on_another_port() {
+        let mut rig = Rig::start(group(1, &["sleep", "1000"])).await;
+        let first = rig.replicas(|all| all.iter().any(started)).await.remove(0);
+        let _first = listen(&first).await;
+        rig.targets(&[first.address.unwrap()]).await;
+        rustix::process::kill_process(process(&first), Signal::KILL).unwrap();
+        rig.targets(&[]).await;
+        let again = |all: &[Replica]| started(&all[0]) && all[0].restarts == 1;
+        let second = rig.replicas(again).await.remove(0);
+        assert_ne!(second.pid, first.pid);
+        assert_ne!(second.address, first.address);
+        let _second = listen(&second).await;
+        rig.targets(&[second.address.unwrap()]).await;
+        rig.stop().await;
+        assert!(!exists(process(&second)));
+    }
+
+    #[tokio::test]
+    async fn shutdown_stops_and_reaps_every_replica() {
+        let mut rig = Rig::start(group(4, &["sleep", "1000"])).await;
+        let replicas = rig
+            .replicas(|all| all.iter().filter(|r| started(r)).count() == 4)
+            .await;
+        let _running = listen(&replicas[0]).await;
+        rig.replicas(|all| all.iter().any(running)).await;
+        rig.stop().await;
+        assert!(!replicas.iter().any(|replica| exists(process(replica))));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_future_kills_every_replica() {
+        let mut rig = Rig::start(group(2, &["sleep", "1000"])).await;
+        let replicas = rig
+            .replicas(|all| all.iter().filter(|r| started(r)).count() == 2)
+            .await;
+        rig.task.abort();
+        let gone = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            while replicas.iter().any(|replica| exists(process(replica))) {
+                tick.tick().await;
+            }
+        };
+        timeout(LONG, gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_that_does_not_exist_is_tried_again_ever_more_slowly() {
+        let born = Instant::now();
+        let mut rig = Rig::start(group(1, &["/no/such/command"])).await;
+        rig.replicas(|all| all.iter().any(|replica| replica.restarts == 4))
+            .await;
+        // After 100, 200 and 400 milliseconds.
+        assert!(born.elapsed() >= Duration::from_millis(700));
+        rig.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_dies_at_once_is_tried_again_ever_more_slowly() {
+        let born = Instant::now();
+        let mut rig = Rig::start(group(
+            1,
+            &["sh", "-c", "echo port {port} in use >&2; exit 1"],
+        ))
+        .await;
+        rig.replicas(|all| all.iter().any(|replica| replica.restarts == 3))
+            .await;
+        assert!(born.elapsed() >= Duration::from_millis(300));
+        rig.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_ignores_sigterm_is_killed_when_its_time_is_over() {
+        let mut stubborn = group(1, &["sh", "-c", "trap '' TERM; exec sleep 1000"]);
+        let limit = Duration::from_millis(200);
+        stubborn.replicas.as_mut().unwrap().stop_timeout = limit;
+        let mut rig = Rig::start(stubborn).await;
+        let replica = rig.replicas(|all| all.iter().any(started)).await.remove(0);
+        let comm = format!("/proc/{}/comm", replica.pid.unwrap());
+        let trapped = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            while std::fs::read_to_string(&comm).unwrap() != "sleep\n" {
+                tick.tick().await;
+            }
+        };
+        timeout(LONG, trapped).await.unwrap();
+        let told = Instant::now();
+        rig.stop().await;
+        assert!(told.elapsed() >= limit);
+        assert!(!exists(process(&replica)));
+    }
+
+    #[tokio::test]
+    async fn fewer_replicas_stop_those_that_do_not_run_first() {
+        let mut rig = Rig::start(group(2, &["sleep", "1000"])).await;
+        let replicas = rig
+            .replicas(|all| all.iter().filter(|r| started(r)).count() == 2)
+            .await;
+        let _second = listen(&replicas[1]).await;
+        rig.targets(&[replicas[1].address.unwrap()]).await;
+        let fewer = config(vec![group(1, &["sleep", "1000"])]);
+        rig.publisher.configure(fewer).await.unwrap();
+        let left = rig.replicas(|all| all.len() == 1).await;
+        assert_eq!(left[0].pid, replicas[1].pid);
+        rig.stop().await;
+    }
+
+    #[tokio::test]
+    async fn another_command_replaces_a_replica_once_the_new_one_runs() {
+        let mut rig = Rig::start(group(1, &["sleep", "1000"])).await;
+        let old = rig.replicas(|all| all.iter().any(started)).await.remove(0);
+        let _old = listen(&old).await;
+        rig.targets(&[old.address.unwrap()]).await;
+        let other = config(vec![group(1, &["sleep", "2000"])]);
+        rig.publisher.configure(other).await.unwrap();
+        let new = rig
+            .replicas(|all| all.len() == 2 && started(&all[1]))
+            .await
+            .remove(1);
+        assert!(exists(process(&old)));
+        let _new = listen(&new).await;
+        rig.targets(&[new.address.unwrap()]).await;
+        let left = rig.replicas(|all| all.len() == 1).await;
+        assert_eq!(left[0].pid, new.pid);
+        assert!(!exists(process(&old)));
+        rig.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_group_that_is_removed_stops_its_replicas() {
+        let mut rig = Rig::start(group(1, &["sleep", "1000"])).await;
+        let replica = rig.replicas(|all| all.iter().any(started)).await.remove(0);
+        let _listener = listen(&replica).await;
+        rig.targets(&[replica.address.unwrap()]).await;
+        rig.publisher.configure(config(Vec::new())).await.unwrap();
+        let gone = rig.status.wait_for(Status::is_empty);
+        timeout(LONG, gone).await.unwrap().unwrap();
+        assert!(!exists(process(&replica)));
+        rig.stop().await;
+    }
+}

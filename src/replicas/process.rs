@@ -1,0 +1,171 @@
+//! Replicas that are child processes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::keeper::{Handle, Keeper};
+use super::port::Ports;
+use super::rollout::{Present, plan};
+use super::{Provider, ProviderError, Replica, ReplicaId, ReplicaState};
+use crate::config::Replicas;
+use crate::model::TargetGroupId;
+
+/// Runs the replicas of one group as child processes. Dropping it kills all of them.
+#[derive(Debug)]
+pub struct Processes {
+    group: TargetGroupId,
+    ports: Ports,
+    count: u32,
+    /// `None` until configured.
+    settings: Option<Arc<Replicas>>,
+    kept: BTreeMap<ReplicaId, Kept>,
+    next_id: u64,
+    keepers: JoinSet<()>,
+    news: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    handle: Handle,
+    settings: Arc<Replicas>,
+    is_draining: bool,
+}
+
+impl Processes {
+    /// No replicas yet.
+    pub fn new(group: TargetGroupId, ports: Ports) -> Self {
+        Self {
+            group,
+            ports,
+            count: 0,
+            settings: None,
+            kept: BTreeMap::new(),
+            next_id: 0,
+            keepers: JoinSet::new(),
+            news: Arc::default(),
+        }
+    }
+
+    /// Takes the next step towards the wanted replicas.
+    fn reconcile(&mut self) {
+        while self.keepers.try_join_next().is_some() {}
+        self.kept.retain(|_, kept| kept.handle.replica().is_some());
+        for kept in self.kept.values_mut().filter(|kept| kept.is_draining) {
+            // One that dies while it drains need not be started again.
+            kept.stop_unless_running();
+        }
+        let Some(settings) = self.settings.clone() else {
+            return;
+        };
+        let present: Vec<Present> = self
+            .kept
+            .iter()
+            .filter(|(_, kept)| !kept.is_draining)
+            .filter_map(|(id, kept)| {
+                Some(Present {
+                    id: *id,
+                    is_current: Arc::ptr_eq(&kept.settings, &settings),
+                    is_running: kept.handle.replica()?.state == ReplicaState::Running,
+                })
+            })
+            .collect();
+        let next = plan(self.count as usize, &present);
+        for _ in 0..next.start {
+            self.start(&settings);
+        }
+        for id in next.drain {
+            self.drain(id);
+        }
+    }
+
+    fn start(&mut self, settings: &Arc<Replicas>) {
+        let id = ReplicaId(self.next_id);
+        self.next_id += 1;
+        let (keeper, handle) = Keeper::new(
+            self.group.clone(),
+            id,
+            settings.clone(),
+            self.ports.clone(),
+            self.news.clone(),
+        );
+        self.keepers.spawn(keeper.run());
+        let kept = Kept {
+            handle,
+            settings: settings.clone(),
+            is_draining: false,
+        };
+        self.kept.insert(id, kept);
+        self.news.notify_one();
+    }
+
+    fn drain(&mut self, id: ReplicaId) {
+        let Some(kept) = self.kept.get_mut(&id) else {
+            return;
+        };
+        kept.is_draining = true;
+        kept.stop_unless_running();
+        self.news.notify_one();
+    }
+}
+
+impl Kept {
+    /// A replica that is no target has no requests to wait for.
+    fn stop_unless_running(&mut self) {
+        let is_target = |replica: Replica| replica.state == ReplicaState::Running;
+        if !self.handle.replica().is_some_and(is_target) {
+            self.handle.stop();
+        }
+    }
+}
+
+impl Provider for Processes {
+    async fn configure(&mut self, settings: &Replicas) -> Result<(), ProviderError> {
+        let is_same = |current: &Arc<Replicas>| {
+            let count = current.count;
+            **current
+                == Replicas {
+                    count,
+                    ..settings.clone()
+                }
+        };
+        if !self.settings.as_ref().is_some_and(is_same) {
+            self.settings = Some(Arc::new(settings.clone()));
+            self.reconcile();
+        }
+        Ok(())
+    }
+
+    async fn set_count(&mut self, count: u32) -> Result<(), ProviderError> {
+        self.count = count;
+        self.reconcile();
+        Ok(())
+    }
+
+    async fn list(&mut self) -> Result<Vec<Replica>, ProviderError> {
+        let replicas = self.kept.values().filter_map(|kept| {
+            let mut replica = kept.handle.replica()?;
+            if kept.is_draining && replica.state == ReplicaState::Running {
+                replica.state = ReplicaState::Draining;
+            }
+            Some(replica)
+        });
+        Ok(replicas.collect())
+    }
+
+    async fn changed(&mut self) {
+        self.news.notified().await;
+        self.reconcile();
+    }
+
+    async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
+        if let Some(kept) = self.kept.get_mut(&replica)
+            && kept.is_draining
+        {
+            kept.handle.stop();
+        }
+        Ok(())
+    }
+}

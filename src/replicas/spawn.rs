@@ -1,0 +1,211 @@
+//! A replica's process: how it is started, and that it never outlives Weir.
+//!
+//! Each replica leads a process group of its own, so a terminal's Ctrl-C reaches Weir
+//! alone, and what the replica starts can be signalled with it. When Weir is killed
+//! with SIGKILL the kernel kills the replica (`PR_SET_PDEATHSIG`). It does not kill what
+//! the replica has started: a wrapper script should `exec` its service. Neither is a
+//! program covered that gains privileges when it is executed (set-user-id): the kernel
+//! takes the signal away.
+
+use std::io;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal};
+use thiserror::Error;
+use tokio::process::{Child, Command};
+
+use crate::config::Replicas;
+
+/// What stands for the replica's port in its command.
+const PORT: &str = "{port}";
+
+/// Why a replica could not be started.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(super) enum SpawnError {
+    /// The command is empty.
+    #[error("the command is empty")]
+    NoCommand,
+    /// There is no such program.
+    #[error("command `{0}` not found")]
+    NotFound(String),
+    /// The program may not be executed.
+    #[error("command `{0}` is not executable: permission denied")]
+    NotExecutable(String),
+    /// The working directory is missing.
+    #[error("directory `{0}` not found")]
+    NoDirectory(String),
+    /// Whatever else the system says.
+    #[error("cannot start `{0}`: {1}")]
+    Other(String, String),
+}
+
+/// A process and all that it has started in its process group. Dropping it kills them.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) child: Child,
+    group: Pid,
+}
+
+impl Process {
+    /// Starts a replica that is to listen on `port`.
+    pub(super) fn spawn(settings: &Replicas, port: u16) -> Result<Self, SpawnError> {
+        let fill = |part: &String| part.replace(PORT, &port.to_string());
+        let mut words = settings.command.iter().map(fill);
+        let program = words.next().ok_or(SpawnError::NoCommand)?;
+        let mut command = Command::new(&program);
+        command
+            .args(words)
+            .envs(settings.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(directory) = &settings.directory {
+            command.current_dir(directory);
+        }
+        die_with_parent(&mut command);
+        let child = command
+            .spawn()
+            .map_err(|error| explain(settings, program, &error))?;
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let group = pid.expect("a child that nobody has waited for has an id");
+        Ok(Self { child, group })
+    }
+
+    /// Signals the process and all it has started.
+    pub(super) fn signal(&self, signal: Signal) {
+        // They may all be gone: then there is nothing to do.
+        let _ = rustix::process::kill_process_group(self.group, signal);
+    }
+
+    /// Whether any process of the group is left.
+    pub(super) fn is_alive(&self) -> bool {
+        rustix::process::test_kill_process_group(self.group).is_ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // After the leader was reaped its id could in theory belong to another group: it
+        // would have to be given away in the microseconds since, out of millions of ids.
+        self.signal(Signal::KILL);
+    }
+}
+
+/// Lets the kernel kill the process when the thread that starts it ends, which is the
+/// control thread and ends with Weir.
+fn die_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let in_child = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Weir may have died before the signal was set; nobody would send it any more.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotConnected.into())
+        }
+    };
+    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls
+    // are allowed. It makes two system calls, takes no lock and allocates nothing: both
+    // errors are plain numbers.
+    #[allow(
+        unsafe_code,
+        reason = "the only way to make a system call between fork and exec"
+    )]
+    unsafe {
+        command.pre_exec(in_child);
+    }
+}
+
+fn explain(settings: &Replicas, program: String, error: &io::Error) -> SpawnError {
+    if let Some(directory) = &settings.directory
+        && !directory.is_dir()
+    {
+        return SpawnError::NoDirectory(directory.display().to_string());
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => SpawnError::NotFound(program),
+        io::ErrorKind::PermissionDenied => SpawnError::NotExecutable(program),
+        _ => SpawnError::Other(program, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+    use std::time::Duration;
+
+    use rustix::process::WaitOptions;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn settings(command: &[&str]) -> Replicas {
+        Replicas {
+            command: command.iter().map(|&part| part.to_owned()).collect(),
+            count: 1,
+            env: vec![("NAME".to_owned(), "from the file".to_owned())],
+            directory: Some("/".into()),
+            stop_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_learns_port_environment_and_directory() {
+        let script = r#"test "$1 $2 $NAME $PWD" = "--port=4711 4711 from the file /""#;
+        let settings = settings(&["sh", "-c", script, "sh", "--port={port}", "{port}"]);
+        let mut process = Process::spawn(&settings, 4711).unwrap();
+        assert!(process.child.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_is_named() {
+        let error = |settings: &Replicas| Process::spawn(settings, 1).unwrap_err().to_string();
+        assert_eq!(
+            error(&settings(&["/no/such"])),
+            "command `/no/such` not found"
+        );
+        let denied = "command `/etc/passwd` is not executable: permission denied";
+        assert_eq!(error(&settings(&["/etc/passwd"])), denied);
+        assert_eq!(error(&settings(&[])), "the command is empty");
+        let mut nowhere = settings(&["true"]);
+        nowhere.directory = Some("/no/such".into());
+        assert_eq!(error(&nowhere), "directory `/no/such` not found");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_process_kills_what_it_has_started() {
+        let settings = settings(&["sh", "-c", "sleep 1000 & echo $!; wait"]);
+        let mut process = Process::spawn(&settings, 1).unwrap();
+        let mut grandchild = String::new();
+        let mut stdout = process.child.stdout.take().unwrap();
+        while !grandchild.ends_with('\n') {
+            grandchild.push(char::from(stdout.read_u8().await.unwrap()));
+        }
+        drop(process);
+        // Both hold the pipe open for as long as they live.
+        let rest = stdout.read_to_string(&mut grandchild).await.unwrap();
+        assert_eq!(rest, 0);
+    }
+
+    #[test]
+    fn a_process_dies_with_the_thread_that_started_it() {
+        let starter = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let process = Process::spawn(&settings(&["sleep", "1000"]), 1).unwrap();
+                // Nobody is to kill it but the kernel.
+                ManuallyDrop::new(process).group
+            })
+        });
+        let pid = starter.join().unwrap();
+        let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::empty())
+            .unwrap()
+            .unwrap();
+        assert_eq!(status.terminating_signal(), Some(9));
+    }
+}

@@ -1,0 +1,121 @@
+//! One crew per group that has replicas, started and retired as snapshots come.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::error;
+
+use super::crew::{Crew, Order};
+use super::{Provider, Status};
+use crate::model::TargetGroupId;
+use crate::state::{Publisher, Reader, Snapshot};
+
+/// Owns the crews; dropping it drops them.
+pub(super) struct Supervisor<F> {
+    reader: Reader,
+    publisher: Publisher,
+    status: watch::Sender<Status>,
+    start: F,
+    crews: HashMap<TargetGroupId, Running>,
+    tasks: JoinSet<()>,
+}
+
+struct Running {
+    orders: watch::Sender<Order>,
+    task: Id,
+}
+
+impl<P, F> Supervisor<F>
+where
+    P: Provider,
+    F: Fn(&TargetGroupId) -> P,
+{
+    /// `start` makes the provider of a group.
+    pub(super) fn new(
+        reader: Reader,
+        publisher: Publisher,
+        status: watch::Sender<Status>,
+        start: F,
+    ) -> Self {
+        Self {
+            reader,
+            publisher,
+            status,
+            start,
+            crews: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Follows the snapshots until `shutdown` is done, and ends when the last replica
+    /// has.
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.follow(&self.reader.load_full());
+        loop {
+            // Every arm is cancel-safe: each either waits or took what it waited for.
+            tokio::select! {
+                () = &mut shutdown => break,
+                more = self.reader.changed() => {
+                    if !more {
+                        break;
+                    }
+                }
+                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+            }
+            self.follow(&self.reader.load_full());
+        }
+        for crew in self.crews.values() {
+            // A crew that has ended needs no order.
+            let _ = crew.orders.send(Order::Stop);
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Gives every crew its order, and starts those that are missing.
+    fn follow(&mut self, snapshot: &Snapshot) {
+        let groups = snapshot.config.target_groups.iter();
+        let mut wanted: HashMap<&TargetGroupId, Order> = groups
+            .filter_map(|group| Some((&group.id, Order::Run(group.replicas.clone()?))))
+            .collect();
+        for (group, crew) in &self.crews {
+            let order = wanted.remove(group).unwrap_or(Order::Retire);
+            crew.orders.send_if_modified(|current| {
+                let is_other = *current != order;
+                *current = order;
+                is_other
+            });
+        }
+        for (group, order) in wanted {
+            self.start_crew(group, order);
+        }
+    }
+
+    fn start_crew(&mut self, group: &TargetGroupId, order: Order) {
+        let crew = Crew::new(
+            group.clone(),
+            (self.start)(group),
+            self.publisher.clone(),
+            self.reader.clone(),
+            self.status.clone(),
+        );
+        let (orders, receiver) = watch::channel(order);
+        let task = self.tasks.spawn(crew.run(receiver)).id();
+        self.crews.insert(group.clone(), Running { orders, task });
+    }
+
+    /// Forgets a crew that has ended. The next look at the snapshot starts another one
+    /// if there is to be one.
+    fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                error!(%error, "managing the replicas of a group panicked, starting again");
+                error.id()
+            }
+        };
+        self.crews.retain(|_, crew| crew.task != id);
+    }
+}
