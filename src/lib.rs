@@ -10,6 +10,7 @@
 //! to one task, which builds the next snapshot and swaps it in. A module names only
 //! modules below it; `tests/layering.rs` holds the table.
 
+pub mod admin;
 pub mod balance;
 pub mod config;
 pub mod connection;

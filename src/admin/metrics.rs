@@ -1,0 +1,154 @@
+//! The metrics page: the counters of the workers, and gauges of the moment.
+//!
+//! The gauges are those of `/api/status`, so that the two never tell different stories.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use super::status::{DRAINING, HEALTHY, Status, TARGET_STATES, TargetStatus};
+use super::{Context, process};
+use crate::observe::exposition::{Label, Page};
+use crate::observe::{Metrics, names};
+
+/// The page in the `OpenMetrics` text format.
+pub(super) fn page(context: &Context) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Counters(Arc::clone(&context.metrics))));
+    registry.register_collector(Box::new(Gauges {
+        status: Status::of(context),
+        ready: context.lifecycle.phase().is_ready(),
+        started: context.metrics.started(),
+    }));
+    let mut page = String::new();
+    text::encode(&mut page, &registry)?;
+    Ok(page)
+}
+
+#[derive(Debug)]
+struct Counters(Arc<Metrics>);
+
+impl Collector for Counters {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+#[derive(Debug)]
+struct Gauges {
+    status: Status,
+    ready: bool,
+    started: SystemTime,
+}
+
+impl Collector for Gauges {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let page = &mut Page::new(encoder);
+        self.targets(page)?;
+        self.groups(page)?;
+        page.gauges(names::READY, |family| {
+            family.gauge(&u32::from(self.ready), &[])
+        })?;
+        page.gauges(names::SNAPSHOT, |family| {
+            family.gauge(&self.status.snapshot, &[])
+        })?;
+        page.gauges(names::BUILD, |family| {
+            family.gauge(&1_u32, &[("version", &self.status.version)])
+        })?;
+        self.process(page)
+    }
+}
+
+impl Gauges {
+    fn targets(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::IN_FLIGHT, |family| {
+            self.each_target(|target, labels| family.gauge(&target.in_flight, labels))
+        })?;
+        page.gauges(names::HEALTH, |family| {
+            self.each_target(|target, labels| {
+                family.gauge(&u32::from(target.state == HEALTHY), labels)
+            })
+        })?;
+        page.counters(names::CHECKS, |family| {
+            self.each_target(|target, labels| {
+                let outcomes = [
+                    ("passed", target.checks - target.failed_checks),
+                    ("failed", target.failed_checks),
+                ];
+                for (outcome, count) in outcomes {
+                    family.count(count, &[labels, &[("outcome", outcome)]].concat())?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn each_target(
+        &self,
+        mut write: impl FnMut(&TargetStatus, &[Label<'_>]) -> fmt::Result,
+    ) -> fmt::Result {
+        for group in &self.status.target_groups {
+            for target in &group.targets {
+                let address = target.address.to_string();
+                write(
+                    target,
+                    &[("target_group", &group.name), ("target", &address)],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn groups(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::TARGETS, |family| {
+            for group in &self.status.target_groups {
+                for state in TARGET_STATES {
+                    let targets = group.targets.iter();
+                    let count = targets.filter(|target| counted_as(target) == state).count();
+                    family.gauge(&count, &[("target_group", &group.name), ("state", state)])?;
+                }
+            }
+            Ok(())
+        })?;
+        page.gauges(names::FAILING_OPEN, |family| {
+            for group in &self.status.target_groups {
+                let failing_open = u32::from(group.failing_open);
+                family.gauge(&failing_open, &[("target_group", &group.name)])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the system does not tell is left out.
+    fn process(&self, page: &mut Page<'_>) -> fmt::Result {
+        let since_1970 = self.started.duration_since(SystemTime::UNIX_EPOCH);
+        if let Ok(started) = since_1970 {
+            page.gauges(names::PROCESS_START, |family| {
+                family.gauge(&started.as_secs_f64(), &[])
+            })?;
+        }
+        let measured = [
+            (names::PROCESS_MEMORY, process::memory()),
+            (names::PROCESS_FDS, process::open_files()),
+        ];
+        for (name, value) in measured {
+            if let Some(value) = value {
+                page.gauges(name, |family| family.gauge(&value, &[]))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each target counts once: one that drains is neither healthy nor unhealthy capacity.
+fn counted_as(target: &TargetStatus) -> &str {
+    if target.registration == DRAINING {
+        DRAINING
+    } else {
+        &target.state
+    }
+}

@@ -1,0 +1,564 @@
+//! The admin listener: liveness, readiness, metrics, status.
+//!
+//! It only reads: the snapshot, the counters, the phase. One request per connection,
+//! so that one deadline bounds everything a client can do to it, and a cap on
+//! connections; a client beyond it waits in the accept queue. It runs on the control
+//! thread and answers without waiting for anything.
+
+mod metrics;
+mod process;
+mod respond;
+mod status;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, error, warn};
+
+use crate::observe::Metrics;
+use crate::replicas;
+use crate::state::{Lifecycle, Reader};
+
+pub use status::{CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus};
+
+/// Where `/livez` and its kin are found.
+pub mod paths {
+    /// Answers while the process runs.
+    pub const LIVE: &str = "/livez";
+    /// Answers 200 while requests are wanted.
+    pub const READY: &str = "/readyz";
+    /// For Prometheus.
+    pub const METRICS: &str = "/metrics";
+    /// [`super::Status`] as JSON.
+    pub const STATUS: &str = "/api/status";
+}
+
+/// Connections at a time: some scrapers, some probes, some people.
+const MAX_CONNECTIONS: usize = 64;
+
+/// For a request head to arrive. Its senders are near and have nothing to think about.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For a whole connection: head, answer, and the client taking the answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a request head; nothing asked here needs more.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// After a failed accept (no more descriptors, mostly).
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What the admin listener reports on.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The picture the data plane reads.
+    pub reader: Reader,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Where in its life the process is.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The replicas that Weir runs.
+    pub replicas: watch::Receiver<replicas::Status>,
+}
+
+/// Serves until it is dropped, and its connections with it.
+pub async fn serve(listener: TcpListener, context: Context) {
+    let mut connections = JoinSet::new();
+    let mut starved = false;
+    loop {
+        // Both waits are cancel-safe: no connection and no result is lost.
+        tokio::select! {
+            Some(ended) = connections.join_next() => {
+                if ended.is_err() {
+                    error!("an admin connection ended in a panic");
+                }
+            }
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
+                match accepted {
+                    Ok((stream, _)) => {
+                        starved = false;
+                        connections.spawn(converse(stream, context.clone()));
+                    }
+                    Err(error) => survive(&error, &mut starved).await,
+                }
+            }
+        }
+    }
+}
+
+/// Said once, not ten times a second.
+async fn survive(error: &io::Error, starved: &mut bool) {
+    if !std::mem::replace(starved, true) {
+        warn!(%error, "the admin listener cannot accept; trying again every {BACK_OFF:?}");
+    }
+    sleep(BACK_OFF).await;
+}
+
+async fn converse(stream: TcpStream, context: Context) {
+    let service = service_fn(move |request| {
+        let response = respond::respond(&request, &context);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "an admin client did not speak to the end"),
+        Err(_) => debug!("an admin client took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::{Instant, SystemTime};
+
+    use bytes::Bytes;
+    use http::StatusCode;
+    use jiff::Timestamp;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::config::{self, Config};
+    use crate::model::{
+        Action, Algorithm, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward,
+        Forwarded, ForwardedMode, HashPolicy, HealthReason, Lease, ListenerId, Priority, Redirect,
+        RedirectPart, Rule, TargetGroupId, Thresholds, Upstream,
+    };
+    use crate::observe::openmetrics::Page;
+    use crate::state::{Phase, Publisher};
+
+    /// A Weir without workers, and its admin listener.
+    struct House {
+        address: SocketAddr,
+        context: Context,
+        tasks: JoinSet<()>,
+        publisher: Publisher,
+    }
+
+    impl House {
+        async fn new() -> Self {
+            let (publisher, task, reader) = Publisher::new(0);
+            let (_, replicas) = watch::channel(replicas::Status::default());
+            let context = Context {
+                replicas,
+                reader,
+                metrics: Arc::default(),
+                lifecycle: Arc::default(),
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(task.run());
+            tasks.spawn(serve(listener, context.clone()));
+            Self {
+                address,
+                context,
+                tasks,
+                publisher,
+            }
+        }
+
+        async fn configured() -> Self {
+            let house = Self::new().await;
+            house.publisher.configure(config()).await.unwrap();
+            house
+        }
+
+        /// Sends bytes as they are, reads until the other side closes.
+        async fn say(&self, request: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // A connection that was reset has said what it had to say.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        }
+
+        async fn ask(&self, method: &str, path: &str) -> (StatusCode, String, String) {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nhost: weir\r\naccept: application/openmetrics-text\r\n\r\n"
+            );
+            let answer = self.say(&request).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+            (status, head.to_ascii_lowercase(), body.to_owned())
+        }
+
+        async fn get(&self, path: &str) -> (StatusCode, String) {
+            let (status, _, body) = self.ask("GET", path).await;
+            (status, body)
+        }
+
+        async fn status(&self) -> Status {
+            let (status, body) = self.get(paths::STATUS).await;
+            assert_eq!(status, StatusCode::OK);
+            serde_json::from_str(&body).unwrap()
+        }
+
+        async fn page(&self) -> Page {
+            let (status, body) = self.get(paths::METRICS).await;
+            assert_eq!(status, StatusCode::OK);
+            Page::parse(body)
+        }
+
+        fn fail(&self, target: usize, detail: &str) {
+            let result = CheckResult {
+                at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+                elapsed: Duration::from_micros(2_500),
+                status: Some(503),
+                outcome: Err(CheckFailure {
+                    reason: HealthReason::ResponseCodeMismatch,
+                    detail: detail.to_owned(),
+                }),
+            };
+            self.record(target, result);
+        }
+
+        fn pass(&self, target: usize) {
+            let result = CheckResult {
+                at: SystemTime::UNIX_EPOCH + Duration::from_secs(3),
+                elapsed: Duration::from_millis(1),
+                status: Some(200),
+                outcome: Ok(()),
+            };
+            self.record(target, result);
+        }
+
+        fn record(&self, target: usize, result: CheckResult) {
+            let once = Thresholds {
+                healthy: 1,
+                unhealthy: 1,
+            };
+            let snapshot = self.context.reader.load();
+            let target = &snapshot.groups()[0].targets[target].target;
+            target.health().record(result, once);
+        }
+
+        fn lease(&self) -> Lease {
+            let snapshot = self.context.reader.load();
+            snapshot.groups()[0].targets[0].target.lease()
+        }
+    }
+
+    fn config() -> Config {
+        let forward = Action::Forward(Forward {
+            groups: vec![("todo".into(), 90), ("empty".into(), 10)],
+        });
+        let redirect = Action::Redirect(Redirect {
+            status: StatusCode::MOVED_PERMANENTLY,
+            location: vec![
+                RedirectPart::Literal("https://".into()),
+                RedirectPart::Host,
+                RedirectPart::Literal("/".into()),
+                RedirectPart::Path,
+            ],
+        });
+        let mut todo = group("todo");
+        todo.health = Some(health_check());
+        todo.targets = [6400, 6401].map(target).to_vec();
+        Config {
+            listeners: vec![listener("http", forward), listener("other", redirect)],
+            target_groups: vec![todo, group("empty")],
+            ..Config::empty()
+        }
+    }
+
+    fn target(port: u16) -> config::TargetSpec {
+        config::TargetSpec {
+            address: config::TargetAddress::Socket(([127, 0, 0, 1], port).into()),
+            weight: 1,
+        }
+    }
+
+    fn health_check() -> config::HealthCheck {
+        config::HealthCheck {
+            probe: config::Probe::Tcp,
+            port: None,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            thresholds: Thresholds {
+                healthy: 2,
+                unhealthy: 2,
+            },
+        }
+    }
+
+    fn group(name: &str) -> config::TargetGroup {
+        let second = Duration::from_secs(1);
+        config::TargetGroup {
+            id: name.into(),
+            port: None,
+            targets: Vec::new(),
+            algorithm: Algorithm::RoundRobin,
+            hash: HashPolicy::default(),
+            health: None,
+            fail_open: config::FailOpen {
+                min_healthy: config::MinHealthy::Percent(50),
+                enabled: false,
+            },
+            upstream: Upstream {
+                connect_timeout: second,
+                response_timeout: second,
+                body_timeout: second,
+                request_timeout: None,
+                idle_timeout: second,
+                max_idle: 1,
+            },
+            replicas: None,
+        }
+    }
+
+    fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
+        let second = Duration::from_secs(1);
+        config::Listener {
+            id: ListenerId::from(name),
+            bind: ([127, 0, 0, 1], 8080).into(),
+            max_connections: 100,
+            client: ClientLimits {
+                head_timeout: second,
+                idle_timeout: second,
+                body_timeout: second,
+                max_head: 8192,
+                max_fields: 100,
+                max_body: None,
+            },
+            forwarded: Forwarded {
+                mode: ForwardedMode::Append,
+                trusted_proxies: Vec::new(),
+            },
+            rules: vec![Rule {
+                priority: Priority(1),
+                conditions: Vec::new(),
+                action: Action::FixedResponse(FixedResponse {
+                    status: StatusCode::NOT_FOUND,
+                    content_type: http::HeaderValue::from_static("text/plain"),
+                    body: Bytes::new(),
+                }),
+            }],
+            default,
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_before_it_is_ready() {
+        let house = House::new().await;
+        let ready = || house.get(paths::READY);
+        assert_eq!(
+            house.get(paths::LIVE).await,
+            (StatusCode::OK, "ok\n".into())
+        );
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(ready().await, (unavailable, "starting\n".into()));
+        house.context.lifecycle.enter(Phase::Serving);
+        assert_eq!(ready().await, (StatusCode::OK, "ready\n".into()));
+        house.context.lifecycle.enter(Phase::LameDuck);
+        assert_eq!(ready().await, (unavailable, "lame_duck\n".into()));
+        assert_eq!(house.get(paths::LIVE).await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_tells_what_does() {
+        let house = House::new().await;
+        for path in ["/", "/metrics/", "/livez/../metrics", "//metrics"] {
+            let (status, body) = house.get(path).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+            for page in ["/livez", "/readyz", "/metrics", "/api/status"] {
+                assert!(body.contains(page), "{body}");
+            }
+        }
+        assert_eq!(house.get("/livez?verbose").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn only_get_and_head_are_answered() {
+        let house = House::configured().await;
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "X"] {
+            let (status, head, _) = house.ask(method, paths::STATUS).await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+            assert!(head.contains("allow: get, head"), "{head}");
+        }
+        for path in [paths::LIVE, paths::METRICS, paths::STATUS] {
+            let (status, head, body) = house.ask("HEAD", path).await;
+            assert_eq!((status, body.as_str()), (StatusCode::OK, ""), "{path}");
+            assert!(head.contains("content-length: "), "{head}");
+            assert!(!head.contains("content-length: 0"), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn odd_requests_end_in_an_answer_or_a_close() {
+        let house = House::new().await;
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(2 * MAX_HEAD));
+        let odd = [
+            "\r\n\r\n\r\n",
+            "GET\r\n\r\n",
+            "GET * HTTP/1.1\r\n\r\n",
+            "GET /livez HTTP/9.9\r\n\r\n",
+            "CONNECT a:1 HTTP/1.1\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET /livez HTTP/1.1\r\naccept: \u{fc}\r\n\r\n",
+            "POST /livez HTTP/1.1\r\ncontent-length: 10\r\n\r\nabc",
+            "\u{0}\u{1}\u{2}\r\n\r\n",
+            &long,
+        ];
+        for request in odd {
+            let said = timeout(HEAD_TIMEOUT * 2, house.say(request)).await;
+            assert!(said.is_ok(), "{request:?}");
+            assert_eq!(
+                house.get(paths::LIVE).await.0,
+                StatusCode::OK,
+                "{request:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_closed() {
+        let house = House::new().await;
+        let started = Instant::now();
+        assert_eq!(house.say("GET /livez HTTP/1.1\r\n").await, "");
+        assert!(started.elapsed() < HEAD_TIMEOUT * 2);
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_cap_wait_their_turn() {
+        let house = House::new().await;
+        let mut held = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            held.push(TcpStream::connect(house.address).await.unwrap());
+        }
+        let mut next = Box::pin(house.get(paths::LIVE));
+        let early = timeout(Duration::from_millis(200), &mut next).await;
+        assert!(early.is_err(), "answered beyond the cap");
+        held.clear();
+        assert_eq!(next.await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn connections_end_with_the_listener() {
+        let mut house = House::new().await;
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        assert_eq!(house.get(paths::LIVE).await.0, StatusCode::OK);
+        house.tasks.shutdown().await;
+        let mut byte = [0];
+        let read = timeout(HEAD_TIMEOUT / 2, stream.read(&mut byte)).await;
+        assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+        assert!(TcpStream::connect(house.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_listeners_and_groups_in_their_order() {
+        let house = House::configured().await;
+        house.context.lifecycle.enter(Phase::Serving);
+        let status = house.status().await;
+        assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
+        assert_eq!((status.phase.as_str(), status.snapshot), ("serving", 1));
+        assert!(status.started <= status.now);
+        let listeners = status.listeners.iter();
+        let listeners: Vec<_> = listeners
+            .map(|l| (l.name.as_str(), l.rules, l.default_action.as_str()))
+            .collect();
+        let expected = [
+            ("http", 1, "forward todo (90), empty (10)"),
+            ("other", 1, "redirect 301 https://#{host}/#{path}"),
+        ];
+        assert_eq!(listeners, expected);
+        let [todo, empty] = status.target_groups.as_slice() else {
+            panic!("{:?}", status.target_groups);
+        };
+        assert_eq!((todo.name.as_str(), todo.checked), ("todo", true));
+        assert_eq!(todo.algorithm, "round_robin");
+        assert_eq!((todo.min_healthy.as_str(), todo.fail_open), ("50%", false));
+        assert_eq!((empty.name.as_str(), empty.targets.len()), ("empty", 0));
+    }
+
+    #[tokio::test]
+    async fn the_status_shows_why_a_target_is_out() {
+        let house = House::configured().await;
+        house.pass(0);
+        house.fail(0, "\u{1b}[2J \"no\"");
+        let _lease = house.lease();
+        let status = house.status().await;
+        let [sick, new] = status.target_groups[0].targets.as_slice() else {
+            panic!("{status:?}");
+        };
+        assert_eq!((sick.state.as_str(), sick.weight), ("unhealthy", 1));
+        assert_eq!(sick.reason.as_deref(), Some("Target.ResponseCodeMismatch"));
+        assert_eq!(
+            sick.since,
+            Some(Timestamp::from_millisecond(1_500).unwrap())
+        );
+        assert_eq!((sick.in_flight, sick.requests), (1, 1));
+        let [last, first] = sick.last_checks.as_slice() else {
+            panic!("{sick:?}");
+        };
+        assert_eq!((last.ok, last.status, first.ok), (false, Some(503), true));
+        assert_eq!(last.elapsed, Duration::from_micros(2_500));
+        assert_eq!(last.detail.as_deref(), Some("\u{1b}[2J \"no\""));
+        assert_eq!((new.state.as_str(), new.since), ("initial", None));
+        assert_eq!(new.reason.as_deref(), Some("Elb.InitialHealthChecking"));
+        let (_, json) = house.get(paths::STATUS).await;
+        assert!(json.contains(r#""at": "1970-01-01T00:00:01.5Z""#), "{json}");
+        assert!(json.contains(r#""ms": 2.5"#), "{json}");
+    }
+
+    #[tokio::test]
+    async fn the_metrics_page_is_legal_and_shows_the_moment() {
+        let house = House::new().await;
+        assert_eq!(house.page().await.value("weir_ready"), Some(0.0));
+        house.publisher.configure(config()).await.unwrap();
+        house.context.lifecycle.enter(Phase::Serving);
+        house.pass(0);
+        house.fail(1, "");
+        let _lease = house.lease();
+        let page = house.page().await;
+        let target = |name: &str, port: u16| {
+            let labels = format!(r#"target_group="todo",target="127.0.0.1:{port}""#);
+            page.value(&format!("{name}{{{labels}}}"))
+        };
+        assert_eq!(target("weir_target_in_flight", 6400), Some(1.0));
+        assert_eq!(target("weir_target_health", 6400), Some(1.0));
+        assert_eq!(target("weir_target_health", 6401), Some(0.0));
+        let targets = |group: &str, state: &str| {
+            let labels = format!(r#"target_group="{group}",state="{state}""#);
+            page.value(&format!("weir_targets{{{labels}}}"))
+        };
+        assert_eq!(targets("todo", "healthy"), Some(1.0));
+        assert_eq!(targets("todo", "unhealthy"), Some(1.0));
+        assert_eq!(targets("todo", "draining"), Some(0.0));
+        assert_eq!(targets("empty", "healthy"), Some(0.0));
+        let failing_open = r#"weir_target_group_failing_open{target_group="todo"}"#;
+        assert_eq!(page.value(failing_open), Some(0.0));
+        assert_eq!(page.value("weir_ready"), Some(1.0));
+        assert_eq!(page.value("weir_snapshot_version"), Some(1.0));
+        assert!(page.value("process_start_time_seconds") > Some(1.6e9));
+        if cfg!(target_os = "linux") {
+            assert!(page.value("process_resident_memory_bytes") > Some(1e6));
+            assert!(page.value("process_open_fds") > Some(3.0));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_format_is_what_the_scraper_asks_for() {
+        let house = House::new().await;
+        let (_, head, _) = house.ask("GET", paths::METRICS).await;
+        assert!(head.contains("application/openmetrics-text; version=1.0.0"));
+        let browser = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\r\n";
+        let answer = house.say(browser).await;
+        assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Which page a request gets. Total: every request gets an answer.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use super::{Context, Status, metrics, paths};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// The older format reads the same page, but for the types of counters; browsers show it.
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// The pages, as somebody who is lost is told them.
+const PAGES: [(&str, Page, &str); 4] = [
+    (paths::LIVE, Page::Live, "200 while the process runs"),
+    (paths::READY, Page::Ready, "200 while requests are wanted"),
+    (paths::METRICS, Page::Metrics, "for Prometheus"),
+    (paths::STATUS, Page::Status, "listeners and targets, JSON"),
+];
+
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    Live,
+    Ready,
+    Metrics,
+    Status,
+}
+
+/// Answers one request. A `HEAD` gets the head of what a `GET` gets; hyper leaves its
+/// body out. Bodies of requests are not read.
+pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Full<Bytes>> {
+    let asked = request.uri().path();
+    let Some((_, page, _)) = PAGES.iter().find(|(path, ..)| *path == asked) else {
+        return text(StatusCode::NOT_FOUND, index());
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let body = "this listener only answers GET and HEAD\n".to_owned();
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, body);
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    match page {
+        Page::Live => text(StatusCode::OK, "ok\n".to_owned()),
+        Page::Ready => readiness(context),
+        Page::Metrics => match metrics::page(context) {
+            Ok(page) => answer(StatusCode::OK, format_of(request.headers()), page),
+            Err(error) => internal(&error),
+        },
+        Page::Status => match serde_json::to_vec_pretty(&Status::of(context)) {
+            Ok(json) => answer(StatusCode::OK, JSON, json),
+            Err(error) => internal(&error),
+        },
+    }
+}
+
+fn readiness(context: &Context) -> Response<Full<Bytes>> {
+    let phase = context.lifecycle.phase();
+    if phase.is_ready() {
+        text(StatusCode::OK, "ready\n".to_owned())
+    } else {
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", phase.name()),
+        )
+    }
+}
+
+fn format_of(headers: &HeaderMap) -> HeaderValue {
+    let accepted = headers.get_all(ACCEPT).iter();
+    let openmetrics = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("application/openmetrics-text"));
+    if openmetrics { OPENMETRICS } else { PROMETHEUS }
+}
+
+fn index() -> String {
+    let lines = PAGES.map(|(path, _, what)| format!("  {path:<12} {what}\n"));
+    format!("nothing here; there is\n{}", lines.concat())
+}
+
+fn internal(error: &dyn std::error::Error) -> Response<Full<Bytes>> {
+    let body = format!("this page could not be written: {error}\n");
+    text(StatusCode::INTERNAL_SERVER_ERROR, body)
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    answer(status, TEXT, body)
+}
+
+fn answer(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,331 @@
+//! `/api/status`: what runs, in the order of the configuration.
+//!
+//! `weir status` reads what this writes through the same types, so the table and the
+//! API cannot drift apart. Times are RFC 3339, in UTC, to the millisecond.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use jiff::{Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::model::{
+    Action, CheckResult, Forward, Health, HealthReason, RedirectPart, Registration, Target,
+    TargetGroupId,
+};
+use crate::replicas::{self, Replica};
+use crate::state::Snapshot;
+
+/// The state of a target that passes its checks.
+pub(super) const HEALTHY: &str = Health::Healthy.name();
+/// The registration of a target that gets nothing new.
+pub(super) const DRAINING: &str = "draining";
+/// What a target counts as in `weir_targets`.
+pub(super) const TARGET_STATES: [&str; 4] = [
+    Health::Initial.name(),
+    HEALTHY,
+    Health::Unhealthy.name(),
+    DRAINING,
+];
+
+/// The whole process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Weir's.
+    pub version: String,
+    /// Where in its life the process is: `serving`, when all is well.
+    pub phase: String,
+    /// Counts up with each publication.
+    pub snapshot: u64,
+    /// When the process started.
+    pub started: Timestamp,
+    /// When this was written.
+    pub now: Timestamp,
+    /// Since the start, whatever was done to the clock.
+    #[serde(rename = "uptime_seconds", with = "seconds")]
+    pub uptime: Duration,
+    /// In the order of the file.
+    pub listeners: Vec<ListenerStatus>,
+    /// In the order of the file.
+    pub target_groups: Vec<GroupStatus>,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// The address in the configuration.
+    pub bind: SocketAddr,
+    /// Most client connections at a time.
+    pub max_connections: usize,
+    /// How many rules stand before the default action.
+    pub rules: usize,
+    /// What happens when no rule matches, for people.
+    pub default_action: String,
+}
+
+/// One target group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// How a target is chosen.
+    pub algorithm: String,
+    /// Whether its targets are checked; all of them count as healthy otherwise.
+    pub checked: bool,
+    /// Whether it may fail open.
+    pub fail_open: bool,
+    /// Whether requests go to targets that fail their checks, because too few pass.
+    pub failing_open: bool,
+    /// The least it must have healthy: a count, or a percentage with its sign.
+    pub min_healthy: String,
+    /// The file's, in its order, then those from elsewhere.
+    pub targets: Vec<TargetStatus>,
+    /// Those that Weir runs; empty if it runs none.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// One replica that Weir runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Its process, while it lives.
+    pub pid: Option<u32>,
+    /// Where it answers or is going to.
+    pub address: Option<SocketAddr>,
+    /// `starting`, `running`, `draining` or `stopping`.
+    pub state: String,
+    /// How many times it has been started again.
+    pub restarts: u32,
+    /// When it got into this state.
+    pub since: Timestamp,
+}
+
+/// One target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// 0-999; 0 gets no new requests.
+    pub weight: u16,
+    /// What the operator wants: `active` or `draining`.
+    pub registration: String,
+    /// What the checks say: `initial`, `healthy` or `unhealthy`.
+    pub state: String,
+    /// ALB's code for why it is not healthy, or why nobody asks.
+    pub reason: Option<String>,
+    /// When the state last changed.
+    pub since: Option<Timestamp>,
+    /// Requests whose last byte has not left yet.
+    pub in_flight: u32,
+    /// Requests ever sent to it.
+    pub requests: u64,
+    /// Checks that have finished.
+    pub checks: u64,
+    /// Those of them that failed.
+    pub failed_checks: u64,
+    /// The last results, newest first.
+    pub last_checks: Vec<CheckStatus>,
+}
+
+/// One finished check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// When it started.
+    pub at: Timestamp,
+    /// Whether it passed.
+    pub ok: bool,
+    /// The status the target answered with, if it answered.
+    pub status: Option<u16>,
+    /// How long it took.
+    #[serde(rename = "ms", with = "millis")]
+    pub elapsed: Duration,
+    /// ALB's code for the failure.
+    pub reason: Option<String>,
+    /// For people: the system's error text, an excerpt of the body.
+    pub detail: Option<String>,
+}
+
+impl Status {
+    /// The picture of this moment.
+    pub(super) fn of(context: &Context) -> Self {
+        let snapshot = context.reader.load_full();
+        let replicas = context.replicas.borrow();
+        let (listeners, groups) = (snapshot.config.listeners.len(), snapshot.groups().len());
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            phase: context.lifecycle.phase().name().to_owned(),
+            snapshot: snapshot.version,
+            started: timestamp(context.metrics.started()),
+            now: timestamp(SystemTime::now()),
+            uptime: context.metrics.uptime(),
+            listeners: (0..listeners).map(|i| listener(&snapshot, i)).collect(),
+            target_groups: (0..groups)
+                .map(|i| group(&snapshot, i, &replicas))
+                .collect(),
+        }
+    }
+}
+
+fn listener(snapshot: &Snapshot, index: usize) -> ListenerStatus {
+    let listener = &snapshot.config.listeners[index];
+    ListenerStatus {
+        name: listener.id.to_string(),
+        bind: listener.bind,
+        max_connections: listener.max_connections,
+        rules: listener.rules.len(),
+        default_action: summary(&listener.default),
+    }
+}
+
+/// A snapshot's groups stand in the order of its configuration.
+fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> GroupStatus {
+    let (group, config) = (
+        &snapshot.groups()[index],
+        &snapshot.config.target_groups[index],
+    );
+    let checked = config.health.is_some();
+    let targets = group.targets.iter();
+    GroupStatus {
+        name: group.id.to_string(),
+        algorithm: config.algorithm.name().to_owned(),
+        checked,
+        fail_open: config.fail_open.enabled,
+        failing_open: group.failing_open,
+        min_healthy: config.fail_open.min_healthy.to_string(),
+        targets: targets
+            .map(|t| target(&t.target, t.weight, t.registration, checked))
+            .collect(),
+        replicas: replicas
+            .get(&group.id)
+            .map(|all| all.iter().map(replica).collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn replica(replica: &Replica) -> ReplicaStatus {
+    ReplicaStatus {
+        pid: replica.pid,
+        address: replica.address,
+        state: replica.state.name().to_owned(),
+        restarts: replica.restarts,
+        since: timestamp(replica.since),
+    }
+}
+
+fn target(target: &Target, weight: u16, registration: Registration, checked: bool) -> TargetStatus {
+    // Copied, so that no prober waits while its words are made into text.
+    let record = target.health().clone();
+    let (health, reason) = if checked {
+        (record.state.health(), record.reason)
+    } else {
+        (Health::Healthy, Some(HealthReason::HealthCheckDisabled))
+    };
+    TargetStatus {
+        address: target.id.addr,
+        weight,
+        registration: registration_name(registration).to_owned(),
+        state: health.name().to_owned(),
+        reason: reason.map(|reason| reason.code().to_owned()),
+        since: record.since.map(timestamp),
+        in_flight: target.in_flight(),
+        requests: target.leases(),
+        checks: record.checks,
+        failed_checks: record.failures,
+        last_checks: record.last.iter().rev().map(check).collect(),
+    }
+}
+
+fn check(result: &CheckResult) -> CheckStatus {
+    let failure = result.outcome.as_ref().err();
+    CheckStatus {
+        at: timestamp(result.at),
+        ok: failure.is_none(),
+        status: result.status,
+        elapsed: result.elapsed,
+        reason: failure.map(|failure| failure.reason.code().to_owned()),
+        detail: failure
+            .map(|failure| failure.detail.clone())
+            .filter(|detail| !detail.is_empty()),
+    }
+}
+
+fn registration_name(registration: Registration) -> &'static str {
+    match registration {
+        Registration::Active => "active",
+        Registration::Draining => DRAINING,
+    }
+}
+
+fn summary(action: &Action<TargetGroupId>) -> String {
+    match action {
+        Action::Forward(forward) => format!("forward {}", groups(forward)),
+        Action::Redirect(redirect) => {
+            let location: String = redirect.location.iter().map(part).collect();
+            format!("redirect {} {location}", redirect.status.as_u16())
+        }
+        Action::FixedResponse(fixed) => format!("fixed response {}", fixed.status.as_u16()),
+    }
+}
+
+/// `todo`, or `blue (90), green (10)`.
+fn groups(forward: &Forward<TargetGroupId>) -> String {
+    if let [(only, _)] = forward.groups.as_slice() {
+        return only.to_string();
+    }
+    let weighted = forward.groups.iter();
+    let weighted: Vec<String> = weighted
+        .map(|(group, weight)| format!("{group} ({weight})"))
+        .collect();
+    weighted.join(", ")
+}
+
+/// As the configuration writes it.
+fn part(part: &RedirectPart) -> &str {
+    match part {
+        RedirectPart::Literal(text) => text,
+        RedirectPart::Protocol => "#{protocol}",
+        RedirectPart::Host => "#{host}",
+        RedirectPart::Port => "#{port}",
+        RedirectPart::Path => "#{path}",
+        RedirectPart::Query => "#{query}",
+    }
+}
+
+/// A clock outside the years that RFC 3339 can write counts from 1970.
+fn timestamp(at: SystemTime) -> Timestamp {
+    Timestamp::try_from(at)
+        .and_then(|at| at.round(Unit::Millisecond))
+        .unwrap_or_default()
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_millis() as f64 / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
+    }
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(time.as_micros() as f64 / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let millis = f64::deserialize(from)?;
+        Duration::try_from_secs_f64(millis / 1000.0).map_err(D::Error::custom)
+    }
+}
