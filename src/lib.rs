@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod relay;
 pub mod replicas;
 pub mod router;
+pub mod server;
 pub mod state;
 pub mod target_group;
 pub mod transport;

@@ -1,0 +1,152 @@
+//! The tasks of the control plane, with one owner that ends them.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tracing::error;
+
+use super::TIDY;
+use crate::admin;
+use crate::config;
+use crate::discovery;
+use crate::health;
+use crate::replicas;
+use crate::state::{Publisher, PublisherTask, Reader};
+use crate::transport::{BindError, bind};
+
+/// Every task of the control plane. They end with it.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    tasks: JoinSet<()>,
+    admin: Option<Admin>,
+    /// Ended before the others, and never aborted: it has processes to stop.
+    replicas: JoinHandle<()>,
+    stop_replicas: oneshot::Sender<()>,
+    replica_status: watch::Receiver<replicas::Status>,
+}
+
+/// The admin listener that runs.
+#[derive(Debug)]
+struct Admin {
+    configured: SocketAddr,
+    addr: SocketAddr,
+    task: AbortHandle,
+}
+
+/// What a new configuration does to the admin listener.
+#[derive(Debug)]
+pub(super) enum AdminChange {
+    Keep,
+    Close,
+    Open(SocketAddr, tokio::net::TcpListener),
+}
+
+impl ControlPlane {
+    pub(super) fn start(
+        task: PublisherTask,
+        publisher: &Publisher,
+        reader: &Reader,
+        tidy: fn(),
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task.run());
+        tasks.spawn(health::run(reader.clone(), publisher.clone()));
+        tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
+        tasks.spawn(async move {
+            let mut tidied = tokio::time::interval(TIDY);
+            loop {
+                tidied.tick().await;
+                tidy();
+            }
+        });
+        let (stop_replicas, stopped) = oneshot::channel();
+        let (status, replica_status) = watch::channel(replicas::Status::default());
+        let stopped = async {
+            // A dropped sender means the same.
+            let _ = stopped.await;
+        };
+        let replicas = replicas::run(reader.clone(), publisher.clone(), status, stopped);
+        Self {
+            tasks,
+            admin: None,
+            replicas: tokio::spawn(replicas),
+            stop_replicas,
+            replica_status,
+        }
+    }
+
+    /// Binds the admin listener if it is new or has moved.
+    pub(super) fn bind_admin(
+        &self,
+        config: Option<&config::Admin>,
+    ) -> Result<AdminChange, BindError> {
+        let running = self.admin.as_ref().map(|admin| admin.configured);
+        let Some(config) = config else {
+            return Ok(AdminChange::Close);
+        };
+        if running == Some(config.bind) {
+            return Ok(AdminChange::Keep);
+        }
+        let failed = |source: io::Error| BindError {
+            addr: config.bind,
+            source,
+        };
+        let mut sockets = bind(config.bind, 1)?;
+        let socket = sockets
+            .pop()
+            .ok_or_else(|| failed(io::Error::other("no socket")))?;
+        let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
+        Ok(AdminChange::Open(config.bind, socket))
+    }
+
+    /// Carries out what [`Self::bind_admin`] found.
+    pub(super) fn serve_admin(&mut self, change: AdminChange, context: &admin::Context) {
+        let (configured, socket) = match change {
+            AdminChange::Keep => return,
+            AdminChange::Close => {
+                self.close_admin();
+                return;
+            }
+            AdminChange::Open(configured, socket) => (configured, socket),
+        };
+        self.close_admin();
+        let addr = socket.local_addr().unwrap_or(configured);
+        let task = self.tasks.spawn(admin::serve(socket, context.clone()));
+        self.admin = Some(Admin {
+            configured,
+            addr,
+            task,
+        });
+    }
+
+    /// The replicas that run, for the status page.
+    pub(super) fn replicas(&self) -> &watch::Receiver<replicas::Status> {
+        &self.replica_status
+    }
+
+    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.addr)
+    }
+
+    /// Stops the replicas and waits for their processes, then ends every other task.
+    pub(super) async fn stop(mut self) {
+        drop(self.stop_replicas);
+        if self.replicas.await.is_err() {
+            error!("the replicas' task ended in a panic");
+        }
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            if ended.is_err_and(|error| error.is_panic()) {
+                error!("a control task ended in a panic");
+            }
+        }
+    }
+
+    fn close_admin(&mut self) {
+        if let Some(admin) = self.admin.take() {
+            admin.task.abort();
+        }
+    }
+}

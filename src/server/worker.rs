@@ -1,0 +1,259 @@
+//! One worker: a thread with its own runtime, sockets and pools.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rustc_hash::FxHashMap;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error};
+
+use super::TIDY;
+use crate::connection::Gate;
+use crate::listener::{Cap, Listener};
+use crate::model::{ListenerId, ListenerSlot, TargetId};
+use crate::observe::Metrics;
+use crate::proxy::Proxy;
+use crate::state::Reader;
+use crate::upstream::Pool;
+
+/// A worker thread, as the server sees it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+/// What the server tells a worker. Few and rare: reloads and shutdown.
+enum Command {
+    Listen {
+        key: u64,
+        id: (ListenerSlot, ListenerId),
+        socket: TcpListener,
+        cap: Arc<Cap>,
+    },
+    CloseAfterResponses,
+    Drain(u64),
+    DrainAll(oneshot::Sender<()>),
+    Stop,
+}
+
+impl Worker {
+    /// Starts a worker without listeners.
+    pub(super) fn spawn(
+        index: usize,
+        reader: &Reader,
+        metrics: &Arc<Metrics>,
+        tidy: fn(),
+    ) -> io::Result<Self> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (reader, metrics) = (reader.clone(), Arc::clone(metrics));
+        let (started, outcome) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(format!("weir-worker-{index}"))
+            .spawn(move || {
+                // Bound to the thread it is built on.
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => {
+                        let _ = started.send(Ok(()));
+                        runtime.block_on(Room::new(reader, &metrics).run(receiver, tidy));
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            })?;
+        let started = outcome.recv().map_err(io::Error::other)?;
+        started.map(|()| Self { commands, thread })
+    }
+
+    pub(super) fn listen(
+        &self,
+        key: u64,
+        id: (ListenerSlot, ListenerId),
+        socket: TcpListener,
+        cap: &Arc<Cap>,
+    ) {
+        self.tell(Command::Listen {
+            key,
+            id,
+            socket,
+            cap: Arc::clone(cap),
+        });
+    }
+
+    /// From now on every response closes its connection.
+    pub(super) fn close_after_responses(&self) {
+        self.tell(Command::CloseAfterResponses);
+    }
+
+    /// Ends one listener once its requests are finished.
+    pub(super) fn drain(&self, key: u64) {
+        self.tell(Command::Drain(key));
+    }
+
+    /// Ends all listeners; the receiver is told when their requests are finished.
+    pub(super) fn drain_all(&self) -> oneshot::Receiver<()> {
+        let (done, drained) = oneshot::channel();
+        self.tell(Command::DrainAll(done));
+        drained
+    }
+
+    /// Drops whatever is left and waits for the thread.
+    pub(super) async fn stop(self) {
+        self.tell(Command::Stop);
+        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            error!("a worker ended in a panic");
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        if self.commands.send(command).is_err() {
+            error!("a worker is gone");
+        }
+    }
+}
+
+/// What lives on the worker's thread.
+struct Room {
+    reader: Reader,
+    pool: Rc<Pool<crate::proxy::RequestBody>>,
+    proxy: Rc<Proxy>,
+    listeners: FxHashMap<u64, Open>,
+    /// Of listeners that a reload removed, until their last connection has ended.
+    removed: Vec<tokio::task::JoinHandle<()>>,
+    closing: bool,
+}
+
+struct Open {
+    gate: Rc<Gate>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Room {
+    fn new(reader: Reader, metrics: &Metrics) -> Self {
+        let pool = Rc::new(Pool::default());
+        let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), metrics.worker());
+        Self {
+            reader,
+            pool,
+            proxy: Rc::new(proxy),
+            listeners: FxHashMap::default(),
+            removed: Vec::new(),
+            closing: false,
+        }
+    }
+
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, tidy: fn()) {
+        let mut tidied = interval(TIDY);
+        tidied.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => return,
+                    Some(command) => self.obey(command),
+                },
+                true = self.reader.changed() => self.forget_removed_targets(),
+                _ = tidied.tick() => {
+                    self.pool.reap();
+                    tidy();
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen {
+                key,
+                id,
+                socket,
+                cap,
+            } => self.listen(key, id, socket, cap),
+            Command::CloseAfterResponses => {
+                self.closing = true;
+                for open in self.listeners.values() {
+                    open.gate.close_after_responses();
+                }
+            }
+            Command::Drain(key) => {
+                self.removed.retain(|task| !task.is_finished());
+                if let Some(open) = self.listeners.remove(&key) {
+                    open.gate.drain();
+                    self.removed.push(open.task);
+                }
+            }
+            Command::DrainAll(done) => {
+                let mut tasks = std::mem::take(&mut self.removed);
+                for (_, open) in self.listeners.drain() {
+                    open.gate.drain();
+                    tasks.push(open.task);
+                }
+                tokio::task::spawn_local(async move {
+                    for task in tasks {
+                        if task.await.is_err() {
+                            error!("an accept loop ended in a panic");
+                        }
+                    }
+                    // The server may have stopped waiting.
+                    let _ = done.send(());
+                });
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn listen(
+        &mut self,
+        key: u64,
+        id: (ListenerSlot, ListenerId),
+        socket: TcpListener,
+        cap: Arc<Cap>,
+    ) {
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                error!(listener = %id.1, %error, "cannot poll the listening socket");
+                return;
+            }
+        };
+        let gate = Rc::new(Gate::default());
+        if self.closing {
+            gate.close_after_responses();
+        }
+        let listener = Listener {
+            id,
+            socket,
+            cap,
+            waiting: RefCell::default(),
+            gate: Rc::clone(&gate),
+            proxy: Rc::clone(&self.proxy),
+            reader: self.reader.clone(),
+            starved: Cell::default(),
+        };
+        let task = tokio::task::spawn_local(listener.run());
+        self.listeners.insert(key, Open { gate, task });
+    }
+
+    /// Pools and series of targets that have left the picture are dropped.
+    fn forget_removed_targets(&self) {
+        let snapshot = self.reader.load();
+        let groups = snapshot.groups().iter();
+        let live: HashSet<&TargetId> = groups
+            .flat_map(|group| group.targets.iter().map(|t| &t.target.id))
+            .collect();
+        self.pool.retain(|target| live.contains(&target.id));
+        self.proxy
+            .metrics()
+            .retain(|target| live.contains(&target.id));
+        debug!(idle = self.pool.idle(), "pools looked through");
+    }
+}
