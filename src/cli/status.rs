@@ -1,0 +1,403 @@
+//! `weir status`: what a running Weir says at `/api/status`, as a table.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::fetch::{self, FetchError};
+use super::table::{Table, printable};
+use weir::admin::{
+    CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus, paths,
+};
+
+/// `weir status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArguments {
+    /// Where the admin listener answers
+    #[arg(
+        long,
+        env = "WEIR_ADMIN",
+        default_value = "127.0.0.1:9090",
+        value_name = "HOST:PORT"
+    )]
+    admin: String,
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// As `/api/status` gives it
+    Json,
+}
+
+/// Prints the status: exit code 0, or 1 and one line on standard error when there is
+/// none to be had.
+pub(super) fn status(arguments: &StatusArguments) -> ExitCode {
+    match report(&arguments.admin, arguments.format) {
+        Ok(text) => {
+            // A reader that went away has seen enough.
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            complain(&problem);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command talks to its terminal")]
+fn complain(problem: &str) {
+    eprintln!("weir status: {problem}");
+}
+
+fn report(admin: &str, format: Format) -> Result<String, String> {
+    let answer = fetch::get(admin, paths::STATUS).map_err(|error| explain(&error))?;
+    let strange =
+        |why: &str| format!("what answers at {admin} is not this Weir's admin listener: {why}");
+    if answer.status != StatusCode::OK {
+        return Err(strange(&answer.status.to_string()));
+    }
+    let status: Status =
+        serde_json::from_slice(&answer.body).map_err(|error| strange(&error.to_string()))?;
+    match format {
+        Format::Table => Ok(table(&status)),
+        Format::Json => Ok(format!("{}\n", String::from_utf8_lossy(&answer.body))),
+    }
+}
+
+fn explain(error: &FetchError) -> String {
+    match error {
+        FetchError::Connect { .. } => format!(
+            "{error}; the admin listener is off unless the configuration has \
+             `admin = {{ bind = \"127.0.0.1:9090\" }}`, and --admin names another address"
+        ),
+        FetchError::Timeout(_) | FetchError::Http { .. } | FetchError::System(_) => {
+            error.to_string()
+        }
+    }
+}
+
+fn table(status: &Status) -> String {
+    let mut text = format!(
+        "weir {}  {}  up {}  snapshot {}\n\n",
+        printable(&status.version),
+        printable(&status.phase),
+        age(status.uptime),
+        status.snapshot
+    );
+    text.push_str(&listeners(&status.listeners));
+    for group in &status.target_groups {
+        text.push('\n');
+        text.push_str(&heading(group));
+        text.push_str(&targets(&group.targets, status.now));
+        text.push_str(&replicas(&group.replicas, status.now));
+    }
+    text
+}
+
+fn listeners(listeners: &[ListenerStatus]) -> String {
+    let mut table = Table::new([
+        "LISTENER",
+        "BIND",
+        "RULES",
+        "DEFAULT ACTION",
+        "MAX CONNECTIONS",
+    ]);
+    for listener in listeners {
+        table.row([
+            listener.name.clone(),
+            listener.bind.to_string(),
+            listener.rules.to_string(),
+            listener.default_action.clone(),
+            listener.max_connections.to_string(),
+        ]);
+    }
+    table.render("")
+}
+
+/// The group in one line: `todo: round_robin, 3 of 4 targets healthy`.
+fn heading(group: &GroupStatus) -> String {
+    let mut line = format!(
+        "{}: {}, ",
+        printable(&group.name),
+        printable(&group.algorithm)
+    );
+    let (count, targets) = (group.targets.len(), plural(group.targets.len(), "target"));
+    let healthy = group
+        .targets
+        .iter()
+        .filter(|t| t.state == "healthy")
+        .count();
+    // Writing into a String does not fail.
+    let _ = match (count, group.checked) {
+        (0, _) => write!(line, "no targets"),
+        (_, true) => write!(line, "{healthy} of {targets} healthy"),
+        (_, false) => write!(line, "{targets}, unchecked"),
+    };
+    if group.failing_open {
+        let _ = write!(
+            line,
+            "; FAILING OPEN: fewer than {} healthy, requests go to all of them",
+            printable(&group.min_healthy)
+        );
+    }
+    line.push('\n');
+    line
+}
+
+fn targets(targets: &[TargetStatus], now: Timestamp) -> String {
+    if targets.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([
+        "TARGET",
+        "STATE",
+        "SINCE",
+        "REASON",
+        "IN-FLIGHT",
+        "REQUESTS",
+        "WEIGHT",
+        "LAST CHECK",
+    ]);
+    for target in targets {
+        table.row([
+            target.address.to_string(),
+            state(target),
+            target
+                .since
+                .map_or(dash(), |since| age(between(since, now))),
+            target.reason.clone().unwrap_or_else(dash),
+            target.in_flight.to_string(),
+            target.requests.to_string(),
+            target.weight.to_string(),
+            target
+                .last_checks
+                .first()
+                .map_or(dash(), |last| check(last, now)),
+        ]);
+    }
+    table.render("  ")
+}
+
+fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
+    if replicas.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(["REPLICA", "PID", "STATE", "SINCE", "RESTARTS"]);
+    for replica in replicas {
+        table.row([
+            replica
+                .address
+                .map_or(dash(), |address| address.to_string()),
+            replica.pid.map_or(dash(), |pid| pid.to_string()),
+            replica.state.clone(),
+            age(between(replica.since, now)),
+            replica.restarts.to_string(),
+        ]);
+    }
+    format!("\n{}", table.render("  "))
+}
+
+fn state(target: &TargetStatus) -> String {
+    if target.registration == "active" {
+        return target.state.clone();
+    }
+    format!("{}, {}", target.state, target.registration)
+}
+
+/// `200 in 3 ms, 2s ago`.
+fn check(check: &CheckStatus, now: Timestamp) -> String {
+    let outcome = match (check.status, check.ok) {
+        (Some(status), _) => status.to_string(),
+        (None, true) => "passed".to_owned(),
+        (None, false) => "failed".to_owned(),
+    };
+    let (millis, ago) = (check.elapsed.as_millis(), age(between(check.at, now)));
+    format!("{outcome} in {millis} ms, {ago} ago")
+}
+
+/// Zero when a clock was set back in between.
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+/// The two largest units: `2d 4h`, `3h 5m`, `12m 40s`, `7s`.
+fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        (_, _, _) => format!("{days}d {}h", hours % 24),
+    }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{end}")
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use tokio::sync::watch;
+    use weir::admin::{self, Context};
+    use weir::state::Publisher;
+
+    /// The admin listener of a Weir that has nothing to do, until the test ends.
+    fn running() -> SocketAddr {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let (_, _, reader) = Publisher::new(0);
+        let (_, replicas) = watch::channel(weir::replicas::Status::default());
+        let context = Context {
+            replicas,
+            reader,
+            metrics: Arc::default(),
+            lifecycle: Arc::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        thread::spawn(move || {
+            runtime.block_on(async {
+                let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+                admin::serve(socket, context).await;
+            });
+        });
+        address
+    }
+
+    #[test]
+    fn a_running_weir_is_shown() {
+        let address = running().to_string();
+        let table = report(&address, Format::Table).unwrap();
+        let line = concat!(
+            "weir ",
+            env!("CARGO_PKG_VERSION"),
+            "  starting  up 0s  snapshot 0\n"
+        );
+        assert!(table.starts_with(line), "{table}");
+        let json = report(&address, Format::Json).unwrap();
+        serde_json::from_str::<Status>(&json).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_weir_is_said_to_be_none() {
+        let other = fetch::tests::server;
+        let answers = [
+            &b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        ];
+        for answer in answers {
+            let problem = report(&other(answer), Format::Json).unwrap_err();
+            assert!(
+                problem.contains("is not this Weir's admin listener"),
+                "{problem}"
+            );
+        }
+    }
+
+    const SAMPLE: &str = r#"{
+        "version": "1.2.3", "phase": "serving", "snapshot": 7,
+        "started": "2026-01-02T03:04:05Z", "now": "2026-01-02T06:09:05.5Z",
+        "uptime_seconds": 11100.5,
+        "listeners": [{ "name": "http", "bind": "127.0.0.1:8080", "max_connections": 10000,
+            "rules": 2, "default_action": "forward todo" }],
+        "target_groups": [
+            { "name": "todo", "algorithm": "round_robin", "checked": true, "fail_open": true,
+              "failing_open": false, "min_healthy": "1", "targets": [
+                { "address": "127.0.0.1:6400", "weight": 1, "registration": "active",
+                  "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
+                  "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
+                  "last_checks": [
+                    { "at": "2026-01-02T06:09:03Z", "ok": true, "status": 200, "ms": 3.25,
+                      "reason": null, "detail": null }] },
+                { "address": "[::1]:6400", "weight": 10, "registration": "draining",
+                  "state": "unhealthy", "reason": "Target.Timeout",
+                  "since": "2026-01-02T06:08:00Z", "in_flight": 0, "requests": 5,
+                  "checks": 9, "failed_checks": 2, "last_checks": [
+                    { "at": "2026-01-02T06:09:00Z", "ok": false, "status": null, "ms": 5000.0,
+                      "reason": "Target.Timeout", "detail": "no answer" }] }],
+              "replicas": [
+                { "pid": 4242, "address": "127.0.0.1:6400", "state": "running", "restarts": 1,
+                  "since": "2026-01-02T03:04:05Z" },
+                { "pid": null, "address": null, "state": "starting", "restarts": 0,
+                  "since": "2026-01-02T06:09:05Z" }] },
+            { "name": "empty", "algorithm": "random", "checked": false, "fail_open": true,
+              "failing_open": false, "min_healthy": "50%", "targets": [],
+              "replicas": [] }]
+    }"#;
+
+    fn sample() -> Status {
+        serde_json::from_str(SAMPLE).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let expected = "\
+weir 1.2.3  serving  up 3h 5m  snapshot 7
+
+LISTENER  BIND            RULES  DEFAULT ACTION  MAX CONNECTIONS
+http      127.0.0.1:8080  2      forward todo    10000
+
+todo: round_robin, 1 of 2 targets healthy
+  TARGET          STATE                SINCE  REASON          IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
+  127.0.0.1:6400  healthy              3h 5m  -               3          1234      1       200 in 3 ms, 2s ago
+  [::1]:6400      unhealthy, draining  1m 5s  Target.Timeout  0          5         10      failed in 5000 ms, 5s ago
+
+  REPLICA         PID   STATE     SINCE  RESTARTS
+  127.0.0.1:6400  4242  running   3h 5m  1
+  -               -     starting  0s     0
+
+empty: random, no targets
+";
+        assert_eq!(table(&sample()), expected);
+    }
+
+    #[test]
+    fn a_group_that_fails_open_says_so() {
+        let mut group = sample().target_groups.remove(0);
+        group.failing_open = true;
+        assert!(heading(&group).contains("FAILING OPEN: fewer than 1 healthy"));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_no_problem() {
+        let status = sample();
+        assert_eq!(between(status.now, status.started), Duration::ZERO);
+    }
+
+    #[test]
+    fn without_an_admin_listener_it_says_how_to_switch_it_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let problem = report(&address, Format::Table).unwrap_err();
+        assert!(problem.contains(&address), "{problem}");
+        assert!(problem.contains("admin = { bind"), "{problem}");
+        assert_eq!(problem.lines().count(), 1);
+    }
+}

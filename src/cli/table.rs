@@ -1,0 +1,70 @@
+//! Text in aligned columns.
+
+/// A table that is being filled. Every row has as many cells as the head.
+#[derive(Debug)]
+pub(super) struct Table<const COLUMNS: usize> {
+    rows: Vec<[String; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    pub(super) fn new(head: [&str; COLUMNS]) -> Self {
+        let rows = vec![head.map(str::to_owned)];
+        Self { rows }
+    }
+
+    pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
+        self.rows.push(cells.map(|cell| printable(&cell)));
+    }
+
+    /// Each line behind `indent`, two spaces between columns, none at the end.
+    pub(super) fn render(&self, indent: &str) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().map(|row| row[column].chars().count());
+            cells.max().unwrap_or(0)
+        };
+        let widths: [usize; COLUMNS] = std::array::from_fn(width);
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells = row.iter().zip(widths);
+            let cells: Vec<String> = cells
+                .map(|(cell, width)| format!("{cell:<width$}"))
+                .collect();
+            text.push_str(indent);
+            text.push_str(cells.join("  ").trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Names come from another process: none may move the cursor.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(["A", "BB", "C"]);
+        table.row(["äöü".into(), String::new(), "x".into()]);
+        table.row(["1".into(), "2".into(), String::new()]);
+        assert_eq!(table.render(" "), " A    BB  C\n äöü      x\n 1    2\n");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let mut table = Table::new(["A"]);
+        table.row(["\u{1b}[2J\n".into()]);
+        assert_eq!(table.render(""), "A\n\u{fffd}[2J\u{fffd}\n");
+    }
+}
