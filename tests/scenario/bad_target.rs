@@ -1,0 +1,716 @@
+//! Targets that break the rules. The client gets a status, or a response that is cut
+//! and never completed falsely; the log names the reason; the broken connection serves
+//! nobody else; the lease ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{
+    Backend, Message, Rig, Wire, answer, eventually, read_request, read_request_head,
+};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Reads a request, then says `bytes` and waits for the other side to close.
+async fn saying(bytes: impl Into<Vec<u8>>) -> Backend {
+    let bytes: Arc<Vec<u8>> = Arc::new(bytes.into());
+    Backend::raw(move |mut stream| {
+        let bytes = Arc::clone(&bytes);
+        async move {
+            read_request(&mut stream).await;
+            // Weir may close before it has taken all of it.
+            let _ = stream.write_all(&bytes).await;
+            until_closed(&mut stream).await;
+        }
+    })
+    .await
+}
+
+/// Reads a request, then says `bytes` and closes in an orderly way.
+async fn saying_and_closing(bytes: impl Into<Vec<u8>>) -> Backend {
+    let bytes: Arc<Vec<u8>> = Arc::new(bytes.into());
+    Backend::raw(move |mut stream| {
+        let bytes = Arc::clone(&bytes);
+        async move {
+            read_request(&mut stream).await;
+            stream.write_all(&bytes).await.unwrap();
+            stream.shutdown().await.unwrap();
+            until_closed(&mut stream).await;
+        }
+    })
+    .await
+}
+
+async fn until_closed(stream: &mut TcpStream) {
+    let mut sink = vec![0; 65536];
+    while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Asks once; returns the response, after the log, the counters and the leases were
+/// found as they should be.
+async fn assert_fails(
+    name: &str,
+    target: &Backend,
+    group: &str,
+    status: u16,
+    reason: &str,
+) -> Message {
+    let rig = Rig::with(&[target.addr()], "", group).await;
+    let mut wire = rig.wire(GET).await;
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), status, "{name}: {reply:?}");
+    let log = rig.logged(1).await;
+    let code = status.to_string();
+    assert_eq!(log[0].verdict(), (code.as_str(), reason), "{name}");
+    assert_eq!(log[0].get("target"), target.addr().to_string(), "{name}");
+    assert_eq!(rig.failures(reason).await, 1, "{name}");
+    if status >= 500 {
+        assert!(
+            reply.complete && reply.text().contains(reason),
+            "{name}: {reply:?}"
+        );
+        let id = reply.field("x-request-id").unwrap();
+        assert!(reply.text().contains(&id), "{name}: {reply:?}");
+        assert_eq!(log[0].get("request_id"), id, "{name}");
+    }
+    drop(wire);
+    rig.quiet().await;
+    until_no_connection(name, target).await;
+    reply
+}
+
+async fn until_no_connection(name: &str, target: &Backend) {
+    eventually(
+        &format!("{name}: the connection to the target is closed"),
+        || async {
+            let open = target.open_connections();
+            (open == 0).then_some(()).ok_or(format!("{open} open"))
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_is_a_connect_error() {
+    let gone = Backend::answering("gone").await;
+    let addr = gone.addr();
+    drop(gone);
+    let rig = Rig::forward(&[addr]).await;
+    // The port must be free before anybody is refused on it.
+    eventually("the port refuses", || async {
+        let refused = TcpStream::connect(addr).await.is_err();
+        refused.then_some(()).ok_or("still open".to_owned())
+    })
+    .await;
+    let mut wire = rig.wire(format!("{GET}{GET}")).await;
+    for _ in 0..2 {
+        let reply = wire.response().await;
+        assert_eq!(reply.status(), 502);
+        assert!(reply.text().contains("connect_error"), "{reply:?}");
+        assert_eq!(reply.field("connection"), None, "the client may go on");
+    }
+    let log = rig.logged(2).await;
+    assert_eq!(log[0].verdict(), ("502", "connect_error"));
+    assert_eq!(rig.failures("connect_error").await, 2);
+    drop(wire);
+    rig.quiet().await;
+}
+
+/// A listener whose queue is full drops further handshakes, as a host that is down does.
+#[tokio::test]
+async fn a_target_that_does_not_accept_is_a_connect_timeout() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(0).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut fillers = Vec::new();
+    let mut full = false;
+    while !full {
+        let connecting = TcpStream::connect(addr);
+        match tokio::time::timeout(Duration::from_millis(200), connecting).await {
+            Ok(stream) => fillers.push(stream.unwrap()),
+            Err(_) => full = true,
+        }
+    }
+    let upstream = "upstream = { connect_timeout = \"200ms\" }";
+    let rig = Rig::with(&[addr], "", upstream).await;
+    let mut wire = rig.wire(GET).await;
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), 504);
+    assert!(reply.text().contains("connect_timeout"), "{reply:?}");
+    assert_eq!(rig.logged(1).await[0].verdict(), ("504", "connect_timeout"));
+
+    let upstream = "upstream = { connect_timeout = \"30s\", request_timeout = \"200ms\" }";
+    let rig = Rig::with(&[addr], "", upstream).await;
+    let mut wire = rig.wire(GET).await;
+    let reply = wire.response().await;
+    assert_eq!(
+        reply.status(),
+        504,
+        "the deadline of the whole request holds here too"
+    );
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].verdict(), ("504", "request_timeout"));
+    drop(wire);
+    rig.quiet().await;
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_up_without_a_byte_is_a_502() {
+    let closing = saying_and_closing("").await;
+    assert_fails("close", &closing, "", 502, "target_closed").await;
+    let resetting = Backend::raw(|mut stream| async move {
+        read_request_head(&mut stream).await;
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    })
+    .await;
+    assert_fails("reset", &resetting, "", 502, "target_closed").await;
+    let at_once = Backend::raw(|stream| async move { drop(stream) }).await;
+    assert_fails(
+        "close before the request",
+        &at_once,
+        "",
+        502,
+        "target_closed",
+    )
+    .await;
+    let inside = saying_and_closing("HTTP/1.1 200 OK\r\ncontent-len").await;
+    assert_fails("close inside the head", &inside, "", 502, "target_closed").await;
+}
+
+/// Responses that are not HTTP.
+fn not_http() -> Vec<(&'static str, String)> {
+    let many = "x: 1\r\n".repeat(101);
+    vec![
+        ("garbage", "this is not HTTP\r\n\r\n".to_owned()),
+        ("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n".to_owned()),
+        ("no version", "200 OK\r\n\r\n".to_owned()),
+        ("HTTP/2.0", "HTTP/2.0 200 OK\r\n\r\n".to_owned()),
+        (
+            "a status of two digits",
+            "HTTP/1.1 20 OK\r\n\r\n".to_owned(),
+        ),
+        ("a status below 100", "HTTP/1.1 099 OK\r\n\r\n".to_owned()),
+        (
+            "a field without a colon",
+            "HTTP/1.1 200 OK\r\nx\r\n\r\n".to_owned(),
+        ),
+        (
+            "a space in a name",
+            "HTTP/1.1 200 OK\r\nx y: 1\r\n\r\n".to_owned(),
+        ),
+        (
+            "NUL in a value",
+            "HTTP/1.1 200 OK\r\nx: 1\x002\r\n\r\n".to_owned(),
+        ),
+        (
+            "a folded line",
+            "HTTP/1.1 200 OK\r\nx: 1\r\n 2\r\n\r\n".to_owned(),
+        ),
+        (
+            "a length that is no number",
+            "HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n".to_owned(),
+        ),
+        (
+            "a negative length",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_owned(),
+        ),
+        (
+            "two lengths",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_owned(),
+        ),
+        ("too many fields", format!("HTTP/1.1 200 OK\r\n{many}\r\n")),
+        (
+            "a head too large",
+            format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(200 * 1024)),
+        ),
+    ]
+}
+
+/// Responses that a target and a client would understand differently.
+fn misleading() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "a protocol nobody asked for",
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n\
+             HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nworse"
+                .to_owned(),
+        ),
+        (
+            "a coding that would be hidden",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
+        (
+            "a coding alone",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nhello".to_owned(),
+        ),
+        (
+            "chunked in HTTP/1.0",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_response_that_is_not_http_is_a_502() {
+    for (name, bytes) in not_http().into_iter().chain(misleading()) {
+        let target = saying(bytes).await;
+        assert_fails(name, &target, "", 502, "malformed_response").await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_stalls_before_its_head_is_a_504() {
+    let upstream = "upstream = { response_timeout = \"200ms\" }";
+    let cases = [
+        ("nothing", ""),
+        ("half a head", "HTTP/1.1 200 OK\r\n"),
+        (
+            "an informational head",
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",
+        ),
+    ];
+    for (name, bytes) in cases {
+        let target = saying(bytes).await;
+        assert_fails(name, &target, upstream, 504, "response_head_timeout").await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_stalls_inside_its_body_is_cut() {
+    let upstream = "upstream = { body_timeout = \"200ms\" }";
+    let cases = [
+        (
+            "a length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+        ),
+        (
+            "chunks",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        ),
+    ];
+    for (name, bytes) in cases {
+        let target = saying(bytes).await;
+        let reply = assert_fails(name, &target, upstream, 200, "response_body_timeout").await;
+        assert!(!reply.complete, "{name}: {reply:?}");
+        assert_eq!(reply.text(), "hello", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_closes_inside_its_body_is_cut() {
+    let cases = [
+        (
+            "a length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+        ),
+        (
+            "chunks",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        ),
+        (
+            "inside a chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhello",
+        ),
+        (
+            "inside the last chunk",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        ),
+        (
+            "a chunk size that is no number",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n",
+        ),
+    ];
+    for (name, bytes) in cases {
+        let target = saying_and_closing(bytes).await;
+        let reply = assert_fails(name, &target, "", 200, "target_body_broken").await;
+        assert!(!reply.complete, "{name}: {reply:?}");
+        assert_eq!(reply.text(), "hello", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_of_the_whole_request_cuts_a_body_that_keeps_flowing() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request(&mut stream).await;
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+        while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let upstream = "upstream = { request_timeout = \"300ms\" }";
+    let reply = assert_fails("endless", &target, upstream, 200, "request_timeout").await;
+    assert!(!reply.complete);
+    let silent = saying("").await;
+    assert_fails("silent", &silent, upstream, 504, "request_timeout").await;
+}
+
+/// What a target sends beyond its response must not become the next client's response.
+#[tokio::test]
+async fn extra_bytes_never_reach_the_next_client() {
+    let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    let cases = [
+        (
+            "after a length",
+            format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok{poison}"),
+        ),
+        (
+            "after the last chunk",
+            format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{poison}"
+            ),
+        ),
+        (
+            "after no body",
+            format!("HTTP/1.1 204 No Content\r\n\r\n{poison}"),
+        ),
+        (
+            "after a 304",
+            format!("HTTP/1.1 304 Not Modified\r\ncontent-length: 6\r\n\r\n{poison}"),
+        ),
+    ];
+    for (name, bytes) in cases {
+        let target = saying(bytes).await;
+        let rig = Rig::forward(&[target.addr()]).await;
+        for _ in 0..3 {
+            let mut wire = rig.wire(GET).await;
+            let reply = wire.response().await;
+            assert!(reply.status() < 400, "{name}: {reply:?}");
+            assert_ne!(reply.text(), "poison", "{name}: {reply:?}");
+        }
+        assert_eq!(target.connections(), 3, "{name}: none was used twice");
+        rig.quiet().await;
+    }
+}
+
+/// Chunked framing wins over a length (RFC 9112 section 6.3), and the client must not be
+/// told both.
+#[tokio::test]
+async fn a_response_with_two_framings_reaches_the_client_with_one() {
+    for fields in [
+        "transfer-encoding: chunked\r\ncontent-length: 3",
+        "content-length: 3\r\ntransfer-encoding: chunked",
+        "content-length: 300\r\nconnection: transfer-encoding\r\ntransfer-encoding: chunked",
+    ] {
+        let bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+        let target = saying(bytes).await;
+        let rig = Rig::forward(&[target.addr()]).await;
+        let mut wire = rig.wire(GET).await;
+        let reply = wire.response().await;
+        assert!(reply.complete, "{fields}: {reply:?}");
+        assert_eq!(reply.text(), "hello", "{fields}");
+        assert_eq!(reply.fields("content-length"), [""; 0], "{fields}");
+    }
+    let twice = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello";
+    let target = saying(twice).await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let reply = rig.wire(GET).await.response().await;
+    assert_eq!(reply.text(), "hello");
+    assert_eq!(reply.fields("content-length"), ["5"], "said once");
+}
+
+#[tokio::test]
+async fn informational_responses_are_skipped_however_many_there_are() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+    let last = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let target = saying(format!("{}{last}", hints.repeat(5000))).await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let reply = rig.wire(GET).await.response().await;
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "ok"));
+    assert_eq!(reply.field("link"), None);
+}
+
+#[tokio::test]
+async fn a_flood_of_informational_responses_ends_at_the_deadline() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request(&mut stream).await;
+        let hint = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(100);
+        while stream.write_all(hint.as_bytes()).await.is_ok() {}
+    })
+    .await;
+    let upstream = "upstream = { response_timeout = \"300ms\" }";
+    assert_fails("flood", &target, upstream, 504, "response_head_timeout").await;
+}
+
+#[tokio::test]
+async fn a_response_that_says_close_is_the_last_on_its_connection() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let target = Backend::raw(move |mut stream| {
+        let count = Arc::clone(&counted);
+        async move {
+            while read_request(&mut stream).await.is_some() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let mut wire = Wire::open(rig.addr()).await;
+    for _ in 0..3 {
+        wire.send(GET).await;
+        let reply = wire.response().await;
+        assert_eq!(reply.text(), "ok");
+        assert_eq!(reply.field("connection"), None, "it is meant for this hop");
+    }
+    assert_eq!((target.connections(), count.load(Ordering::SeqCst)), (3, 3));
+    until_no_connection("close", &target).await;
+}
+
+#[tokio::test]
+async fn a_target_of_http_1_0_is_read_until_it_closes() {
+    let target = saying_and_closing("HTTP/1.0 200 OK\r\n\r\nhello from the past").await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let mut wire = Wire::open(rig.addr()).await;
+    for _ in 0..2 {
+        wire.send(GET).await;
+        let reply = wire.response().await;
+        assert!(reply.head.starts_with("HTTP/1.1 200 OK\r\n"), "{reply:?}");
+        assert!(reply.complete);
+        assert_eq!(reply.text(), "hello from the past");
+    }
+    let log = rig.logged(2).await;
+    assert!(
+        log.iter().all(|entry| entry.verdict() == ("200", "")),
+        "{log:?}"
+    );
+    assert_eq!(target.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_is_no_body() {
+    let cases = [
+        ("HEAD", "200 OK\r\ncontent-length: 1000", Some("1000")),
+        ("HEAD", "200 OK\r\ntransfer-encoding: chunked", None),
+        ("GET", "204 No Content\r\ncontent-length: 5", None),
+        ("GET", "304 Not Modified\r\ncontent-length: 1000", None),
+    ];
+    for (method, head, length) in cases {
+        let bytes = Arc::new(format!("HTTP/1.1 {head}\r\n\r\n"));
+        let target = Backend::raw(move |mut stream| {
+            let bytes = Arc::clone(&bytes);
+            async move {
+                while read_request(&mut stream).await.is_some() {
+                    stream.write_all(bytes.as_bytes()).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let rig = Rig::forward(&[target.addr()]).await;
+        let mut wire = Wire::open(rig.addr()).await;
+        for n in 1..=3 {
+            wire.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))
+                .await;
+            let got = wire.head().await;
+            let found = got
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            assert_eq!(found, length, "{method} {head}: {got}");
+            let log = rig.logged(n).await;
+            assert_eq!(log[n - 1].get("reason"), "", "{method} {head}");
+        }
+        assert_eq!(target.connections(), 1, "{method} {head}: kept alive");
+        drop(wire);
+        rig.quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_weir_answers_itself_is_no_client_that_left() {
+    let target = Backend::answering("a").await;
+    let rule = "[[listener.rule]]\npriority = 1\nwhen = { path = \"/fixed\" }\n\
+                then = { fixed_response = { status = 200, body = \"four\" } }";
+    let rig = Rig::with(&[target.addr()], rule, "").await;
+    let mut wire = rig.wire("HEAD /fixed HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let head = wire.head().await;
+    assert!(head.contains("content-length: 4\r\n"), "{head}");
+    wire.send("GET /fixed HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(wire.response().await.text(), "four");
+    let log = rig.logged(2).await;
+    assert_eq!(log[0].verdict(), ("200", ""));
+    assert_eq!(log[1].verdict(), ("200", ""));
+}
+
+#[tokio::test]
+async fn trailers_pass_if_the_client_wants_them() {
+    let target = Backend::raw(|mut stream| async move {
+        let answer = "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
+                      5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n";
+        while read_request(&mut stream).await.is_some() {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n";
+    let whole = String::from_utf8(rig.wire(request).await.rest().await).unwrap();
+    assert!(
+        whole.ends_with("5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n"),
+        "{whole}"
+    );
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let whole = String::from_utf8(rig.wire(request).await.rest().await).unwrap();
+    assert!(whole.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{whole}");
+    let log = rig.logged(2).await;
+    assert!(
+        log.iter().all(|entry| entry.verdict() == ("200", "")),
+        "{log:?}"
+    );
+    assert_eq!(target.connections(), 1, "trailers end a response");
+    rig.quiet().await;
+}
+
+/// A target may refuse an upload on its head alone. The client gets that answer even if
+/// it reads only after it has sent everything; the connection serves nobody else.
+#[tokio::test]
+async fn an_answer_before_the_whole_request_ends_the_exchange() {
+    let early = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno";
+    let target = Backend::raw(move |mut stream| async move {
+        read_request_head(&mut stream).await;
+        stream.write_all(early.as_bytes()).await.unwrap();
+        // Neither reads on nor closes: Weir must not wait for it.
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    // More than the buffers on the way can hold.
+    let length = 64 << 20;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let mut wire = rig.wire(head).await;
+    for _ in 0..length / 65536 {
+        wire.send(vec![b'x'; 65536]).await;
+    }
+    let reply = wire.response().await;
+    assert_eq!((reply.status(), reply.text().as_str()), (401, "no"));
+    wire.ends().await;
+    drop(wire);
+    assert_eq!(rig.logged(1).await[0].verdict(), ("401", ""));
+    rig.quiet().await;
+    let mut next = rig.wire(GET).await;
+    assert_eq!(next.response().await.status(), 401);
+    assert_eq!(
+        target.connections(),
+        2,
+        "the first connection is not used again"
+    );
+}
+
+#[tokio::test]
+async fn a_502_reaches_a_client_that_is_still_sending() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request_head(&mut stream).await;
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let length = 4 << 20;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let mut wire = rig.wire(head).await;
+    for _ in 0..length / 65536 {
+        wire.send(vec![b'x'; 65536]).await;
+    }
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), 502, "{reply:?}");
+    assert_eq!(rig.logged(1).await[0].verdict(), ("502", "target_closed"));
+    drop(wire);
+    rig.quiet().await;
+}
+
+/// The target's time does not run while the client sends: an upload may take longer than
+/// a target may think.
+#[tokio::test]
+async fn a_long_upload_is_no_slow_target() {
+    let target = Backend::with(|request| async move {
+        use http_body_util::BodyExt;
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        answer(200, body.len().to_string())
+    })
+    .await;
+    let upstream = "upstream = { response_timeout = \"300ms\" }";
+    let rig = Rig::with(&[target.addr()], "", upstream).await;
+    let mut wire = rig
+        .wire("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .await;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..10 {
+        pace.tick().await;
+        wire.send("x").await;
+    }
+    let reply = wire.response().await;
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "10"));
+}
+
+/// The client's fault stays the client's when the response has begun already.
+#[tokio::test]
+async fn a_client_that_stalls_is_not_blamed_on_a_target_that_streams() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request_head(&mut stream).await;
+        let start = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        stream.write_all(start.as_bytes()).await.unwrap();
+        until_closed(&mut stream).await;
+    })
+    .await;
+    let rig = Rig::with(
+        &[target.addr()],
+        "client = { body_timeout = \"200ms\" }",
+        "",
+    )
+    .await;
+    let mut wire = rig
+        .wire("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+        .await;
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), 200);
+    assert!(!reply.complete);
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].verdict(), ("200", "request_body_timeout"));
+    drop(wire);
+    rig.quiet().await;
+    until_no_connection("stalled", &target).await;
+}
+
+#[tokio::test]
+async fn a_target_that_takes_nothing_of_a_body_is_a_504() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request_head(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let upstream = "upstream = { response_timeout = \"300ms\" }";
+    let rig = Rig::with(&[target.addr()], "", upstream).await;
+    let mut wire = rig
+        .wire("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let (chunk, stream) = (
+        format!("10000\r\n{}\r\n", "x".repeat(0x10000)),
+        wire.stream(),
+    );
+    // Sends until Weir takes no more, reading nothing.
+    while let Ok(sent) = tokio::time::timeout(
+        Duration::from_millis(500),
+        stream.write_all(chunk.as_bytes()),
+    )
+    .await
+    {
+        if sent.is_err() {
+            break;
+        }
+    }
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), 504, "{reply:?}");
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].verdict(), ("504", "response_head_timeout"));
+    drop(wire);
+    rig.quiet().await;
+}

@@ -1,0 +1,31 @@
+//! Real sockets, real time, Weir in process. One binary: it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that cannot do its part has failed the test"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "`pub` marks what the tests of this binary may use"
+)]
+#![allow(
+    clippy::format_push_string,
+    reason = "a test may allocate, and reads better without results to drop"
+)]
+
+mod support;
+
+mod bad_client;
+mod bad_target;
+mod balancing;
+mod forwarding;
+mod health;
+mod keep_alive;
+mod listeners;
+mod passing_over;
+mod relay;
+mod reload;
+mod routing;
+mod shutdown;
+mod slow_client;
+mod streaming;

@@ -1,0 +1,85 @@
+//! The access log of every Weir in this process, as a test can read it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::eventually;
+
+/// One line of the access log: its fields as text.
+#[derive(Clone, Debug, Default)]
+pub struct Entry(BTreeMap<&'static str, String>);
+
+impl Entry {
+    /// A field, or nothing.
+    pub fn get(&self, field: &str) -> &str {
+        self.0.get(field).map_or("", String::as_str)
+    }
+
+    /// Status and reason: what most tests ask for.
+    pub fn verdict(&self) -> (&str, &str) {
+        (self.get("status"), self.get("reason"))
+    }
+}
+
+static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+
+/// Begins to keep the access log. Workers have threads of their own, so this is for
+/// the whole process; entries are told apart by the name of their listener.
+pub fn keep_access_log() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let access = Targets::new().with_target("access", tracing::Level::INFO);
+        let kept = tracing_subscriber::registry().with(Keeper.with_filter(access));
+        // Somebody else's subscriber would be a harness that keeps another log.
+        kept.try_init().unwrap();
+    });
+}
+
+/// What was logged for a listener so far.
+fn logged(listener: &str) -> Vec<Entry> {
+    let entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let ours = entries.iter().filter(|e| e.get("listener") == listener);
+    ours.cloned().collect()
+}
+
+/// Waits until so many requests are logged, and fails if there are more.
+pub async fn until_logged(listener: &str, count: usize) -> Vec<Entry> {
+    let entries = eventually("the requests are logged", || async {
+        let entries = logged(listener);
+        if entries.len() >= count {
+            return Ok(entries);
+        }
+        Err(format!("{} of {count}: {entries:?}", entries.len()))
+    })
+    .await;
+    assert_eq!(entries.len(), count, "too many records: {entries:#?}");
+    entries
+}
+
+struct Keeper;
+
+impl<S: Subscriber> Layer<S> for Keeper {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut entry = Entry::default();
+        event.record(&mut entry);
+        let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.push(entry);
+    }
+}
+
+impl Visit for Entry {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
