@@ -1,0 +1,115 @@
+//! `weir check`: the answer, the exit code, the same for programs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::command;
+
+/// Exit code, standard output, standard error.
+fn check(file: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = command().arg("check").arg(file).args(arguments).output();
+    let output = output.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn five_mistakes() -> PathBuf {
+    repository("tests/config/broken/five_mistakes.toml")
+}
+
+/// Line, column, and what the way out says.
+const MISTAKES: [(u64, u64, &str); 5] = [
+    (4, 11, "did you mean `todo`? (line 11)"),
+    (7, 12, "the most is 50000"),
+    (13, 38, "did you mean `interval`?"),
+    (13, 67, "write \"5s\""),
+    (13, 80, "a 1xx is no answer"),
+];
+
+#[test]
+fn a_fine_file_is_summed_up() {
+    let (code, answer, errors) = check(&repository("config/quickstart.toml"), &[]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let summary = "quickstart.toml: fine, 1 listener, 0 rules, 1 target group, 4 targets\n";
+    assert!(answer.ends_with(summary), "{answer}");
+}
+
+#[test]
+fn five_mistakes_are_shown_at_once_with_place_and_way_out() {
+    let file = five_mistakes();
+    let (code, answer, errors) = check(&file, &[]);
+    assert_eq!((code, errors.as_str()), (1, ""));
+    assert_eq!(answer.matches("error[").count(), 5, "{answer}");
+    for (line, column, help) in MISTAKES {
+        let place = format!("--> {}:{line}:{column}\n", file.display());
+        assert!(answer.contains(&place), "{place} in {answer}");
+        assert!(
+            answer.contains(&format!("= help: {help}")),
+            "{help} in {answer}"
+        );
+    }
+    let end = format!("{}: 5 errors\n", file.display());
+    assert!(answer.ends_with(&end), "{answer}");
+}
+
+#[test]
+fn programs_get_the_same_as_json() {
+    let (code, answer, _) = check(&five_mistakes(), &["--format", "json"]);
+    assert_eq!(code, 1);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["ok"], false);
+    let problems = answer["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 5);
+    for (problem, (line, column, help)) in problems.iter().zip(MISTAKES) {
+        assert_eq!(problem["severity"], "error");
+        assert_eq!(
+            (&problem["line"], &problem["column"]),
+            (&line.into(), &column.into())
+        );
+        assert!(
+            problem["help"].as_str().unwrap().contains(help),
+            "{problem}"
+        );
+    }
+    let (code, answer, _) = check(&repository("config/quickstart.toml"), &["--format", "json"]);
+    assert_eq!(code, 0);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer, serde_json::json!({ "ok": true, "problems": [] }));
+}
+
+#[test]
+fn warnings_are_shown_and_do_not_fail_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("unused.toml");
+    let config = "[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }\n\
+                  [target_group.idle]\ntargets = [\"10.0.0.1:80\"]\n";
+    std::fs::write(&file, config).unwrap();
+    let (code, answer, _) = check(&file, &[]);
+    assert_eq!(code, 0, "{answer}");
+    assert!(answer.contains("warning[unused]"), "{answer}");
+    assert!(answer.ends_with("1 warning; it can be used\n"), "{answer}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_neither_fine_nor_wrong() {
+    let missing = Path::new("/no/such/weir.toml");
+    let (code, answer, _) = check(missing, &[]);
+    assert_eq!(code, 2);
+    assert!(
+        answer.starts_with("cannot read /no/such/weir.toml: "),
+        "{answer}"
+    );
+    let (code, answer, _) = check(missing, &["--format", "json"]);
+    assert_eq!(code, 2);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["ok"], false);
+    assert_eq!(answer["problems"][0]["code"], "unreadable");
+    let (code, _, _) = check(Path::new("/"), &[]);
+    assert_eq!(code, 2);
+}

@@ -1,0 +1,22 @@
+//! The `weir` program itself: started, signalled, killed, and read by what it prints.
+//!
+//! Everything here blocks and polls with a deadline; ports are learnt from the log.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that cannot do its part has failed the test"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "`pub` marks what the tests of this binary may use"
+)]
+
+mod support;
+
+mod check;
+mod descriptors;
+mod reload;
+mod replicas;
+mod start;
+mod stop;
+mod streaming;

@@ -1,0 +1,200 @@
+//! Bodies pass through the process without staying in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What passes through in each direction. `WEIR_TEST_STREAM_MIB` changes it.
+const MIB: u64 = 2048;
+
+/// How much the process may grow meanwhile.
+const GROWTH_KIB: u64 = 8 * 1024;
+
+/// How long the transfer of a body may stand still.
+const STALL: Duration = Duration::from_secs(20);
+
+const CHUNK: usize = 256 * 1024;
+
+fn length() -> u64 {
+    let configured = std::env::var("WEIR_TEST_STREAM_MIB").ok();
+    let mib = configured.map_or(MIB, |text| text.parse().unwrap());
+    mib << 20
+}
+
+/// Takes what comes and answers with its length; sends [`length`] bytes to `/download`.
+fn target() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    addr
+}
+
+fn serve(stream: TcpStream) {
+    let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone().unwrap());
+    let mut stream = stream;
+    while let Some((line, expected)) = read_head(&mut reader) {
+        let received = discard(&mut reader, expected);
+        if line.starts_with("GET /download ") {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", length());
+            stream.write_all(head.as_bytes()).unwrap();
+            pour(&mut stream, length());
+        } else {
+            let body = received.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        }
+    }
+}
+
+/// The first line of a head, and the length it announces.
+fn read_head(reader: &mut impl BufRead) -> Option<(String, u64)> {
+    let mut first = String::new();
+    if reader.read_line(&mut first).ok()? == 0 {
+        return None;
+    }
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.to_ascii_lowercase();
+        if line.trim().is_empty() {
+            return Some((first, length));
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+}
+
+fn discard(reader: &mut impl Read, length: u64) -> u64 {
+    std::io::copy(&mut reader.take(length), &mut std::io::sink()).unwrap()
+}
+
+fn pour(stream: &mut TcpStream, length: u64) {
+    let chunk = vec![b'x'; CHUNK];
+    let mut left = length;
+    while left > 0 {
+        let part = left.min(CHUNK as u64) as usize;
+        stream.write_all(&chunk[..part]).unwrap();
+        left -= part as u64;
+    }
+}
+
+/// A running `weir`; killed when dropped.
+struct Weir {
+    child: Child,
+    addr: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Weir {
+    fn start(target: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        // Taken and let go: Weir's own log is not read here, so its port must be known.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+        let text = format!(
+            "[[listener]]\nbind = \"{addr}\"\nforward = \"app\"\n\
+             [target_group.app]\ntargets = [\"{target}\"]\nhealth = false\n"
+        );
+        fs::write(&file, text).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let weir = Self {
+            child,
+            addr,
+            _folder: folder,
+        };
+        weir.until_it_listens();
+        weir
+    }
+
+    fn until_it_listens(&self) {
+        let end = Instant::now() + STALL;
+        while TcpStream::connect(self.addr).is_err() {
+            assert!(Instant::now() < end, "weir does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(STALL)).unwrap();
+        stream.set_write_timeout(Some(STALL)).unwrap();
+        stream
+    }
+
+    /// A line of `/proc/PID/status`, in KiB.
+    fn status(&self, field: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        // It may have ended already, which the test has noticed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn upload(stream: &TcpStream, length: u64) -> String {
+    let mut writer = stream.try_clone().unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    writer.write_all(head.as_bytes()).unwrap();
+    pour(&mut writer, length);
+    let mut reader = BufReader::new(stream);
+    let (line, expected) = read_head(&mut reader).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
+    let mut body = String::new();
+    reader.take(expected).read_to_string(&mut body).unwrap();
+    body
+}
+
+fn download(stream: &TcpStream) -> u64 {
+    let mut writer = stream.try_clone().unwrap();
+    writer
+        .write_all(b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut reader = BufReader::with_capacity(CHUNK, stream);
+    let (line, expected) = read_head(&mut reader).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200 "), "{line}");
+    discard(&mut reader, expected)
+}
+
+#[test]
+fn bodies_of_gigabytes_leave_the_memory_as_it_was() {
+    let weir = Weir::start(target());
+    let stream = weir.connect();
+    // Buffers and the allocator's own pages are there from now on.
+    assert_eq!(upload(&stream, 1 << 20), (1 << 20).to_string());
+    let before = weir.status("VmHWM:");
+    assert_eq!(upload(&stream, length()), length().to_string());
+    let after_upload = weir.status("VmHWM:");
+    assert_eq!(download(&stream), length());
+    let after_download = weir.status("VmHWM:");
+    // The highest it ever was, not what is left at the end. The kernel counts in batches,
+    // so that it may say a little less than before.
+    let grown = after_download.saturating_sub(before);
+    assert!(
+        grown < GROWTH_KIB,
+        "from {before} KiB to {after_upload} KiB by the upload, to {after_download} KiB by the download"
+    );
+}
