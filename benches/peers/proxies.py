@@ -1,0 +1,201 @@
+"""The processes of a run: backends, proxies, and how each is started and ended.
+
+Everything listens on loopback, on ports that were free a moment ago, keeps its files in one
+temporary folder, and is ended by its pid.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# A daemon that does not answer within this time will not answer; under valgrind a start takes seconds.
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+class Failed(Exception):
+    """Something that ends the run with a message instead of a stack trace."""
+
+
+def free_ports(count):
+    """Ports that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def fill(template, target, **values):
+    """Writes a template of this folder to `target`."""
+    text = string.Template((HERE / "templates" / template).read_text())
+    target.write_text(text.substitute({name: str(value) for name, value in values.items()}))
+    return target
+
+
+def need(program, package=None):
+    """The path of a program; installs its Debian package when it is missing and we are root."""
+    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if path:
+        return path
+    package = package or program
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-q"], stdout=sys.stderr, check=False)
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+        subprocess.run(command, stdout=sys.stderr, env=environment, check=False)
+        path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if not path:
+        raise Failed(f"{program} is missing; install it with: apt-get install {package}")
+    return path
+
+
+class Process:
+    """A child and its children, ended by pid when the `with` block is left."""
+
+    def __init__(self, command, log, cpus=None):
+        self.log = log
+        with open(log, "ab") as output:
+            pin = (lambda: os.sched_setaffinity(0, cpus)) if cpus else None
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=pin
+            )
+        self.pid = self.child.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def wait_for(self, port):
+        """Returns when the port accepts connections."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.child.poll() is not None:
+                raise Failed(f"{self.child.args[0]} ended at once:\n{self.tail()}")
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise Failed(f"{self.child.args[0]} does not listen on port {port}:\n{self.tail()}")
+
+    def tail(self):
+        return "\n".join(Path(self.log).read_text(errors="replace").splitlines()[-15:])
+
+    def pids(self):
+        """This process and its children (nginx's workers)."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
+
+    def cpu_ticks(self):
+        """User and system time so far, all threads of all processes, in clock ticks."""
+        user = system = 0
+        for pid in self.pids():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            user += int(fields[11])
+            system += int(fields[12])
+        return user, system
+
+    def memory(self, field="VmHWM"):
+        """KiB of resident memory: `VmHWM` for the most so far, `VmRSS` for now."""
+        status = (Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
+        return sum(int(re.search(rf"{field}:\s+(\d+)", text).group(1)) for text in status)
+
+    def stop(self):
+        """SIGTERM, then SIGKILL; returns the exit status."""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+        return self.child.wait()
+
+
+class Backends(Process):
+    """Four ports, each answering a small response."""
+
+    def __init__(self, directory, cpus=None):
+        self.ports = free_ports(4)
+        listens = "\n".join(f"        listen 127.0.0.1:{port};" for port in self.ports)
+        config = fill("backends.conf", directory / "backends.conf", directory=directory, listens=listens)
+        command = [need("nginx"), "-p", str(directory), "-c", str(config), "-e", f"{directory}/backends.log"]
+        super().__init__(command, directory / "backends.out", cpus)
+
+
+class Weir:
+    """Weir, built with `cargo build --release`."""
+
+    name = "weir"
+
+    def __init__(self, binary):
+        self.binary = str(binary)
+        if not os.access(self.binary, os.X_OK):
+            raise Failed(f"{self.binary} is missing; build it with: cargo build --release --bin weir")
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def command(self, directory, port, backends, workers, alone=False):
+        servers = ", ".join(f'"127.0.0.1:{one}"' for one in backends)
+        config = fill("weir.toml", directory / f"weir-{port}.toml", port=port, servers=servers, workers=workers)
+        return [self.binary, "run", "--config", str(config)]
+
+
+class Nginx:
+    """nginx from Debian."""
+
+    name = "nginx"
+
+    def __init__(self):
+        self.binary = need("nginx")
+
+    def version(self):
+        return first_line([self.binary, "-v"])
+
+    def command(self, directory, port, backends, workers, alone=False):
+        """`alone` keeps all work in the process that was started, where callgrind counts it."""
+        servers = "\n".join(f"        server 127.0.0.1:{one};" for one in backends)
+        own = directory / f"nginx-{port}"
+        own.mkdir()
+        master = "off" if alone else "on"
+        config = fill(
+            "nginx.conf", own / "nginx.conf", directory=own, port=port, servers=servers, workers=workers, master=master
+        )
+        return [self.binary, "-p", str(own), "-c", str(config), "-e", f"{own}/nginx.log"]
+
+
+class Haproxy:
+    """HAProxy, measured when it is installed."""
+
+    name = "haproxy"
+
+    def __init__(self):
+        self.binary = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+    def version(self):
+        return first_line([self.binary, "-v"])
+
+    def command(self, directory, port, backends, workers, alone=False):
+        servers = "\n".join(f"    server b{i} 127.0.0.1:{one}" for i, one in enumerate(backends))
+        config = fill("haproxy.cfg", directory / f"haproxy-{port}.cfg", port=port, servers=servers, workers=workers)
+        return [self.binary, "-db", "-f", str(config)]
+
+
+def first_line(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout.splitlines()[0] if done.stdout else "unknown"
