@@ -1,0 +1,47 @@
+# Weir in an image of one file.
+#
+#   docker build -t weir .
+#   docker run --read-only -v ./weir.toml:/etc/weir/weir.toml:ro -p 8080:8080 weir
+#
+# BUILD_BASE needs cargo, a linker and the C library's static archive; RUNTIME_BASE needs nothing,
+# for the binary is linked statically. Name others where these cannot be pulled:
+#
+#   docker build --build-arg BUILD_BASE=my/rust --build-arg RUNTIME_BASE=my/base -t weir .
+#
+# Where the crate registry cannot be reached from a build, bring the crates along in the build context:
+#
+#   cargo vendor --locked >> .cargo/config.toml
+#
+# BINARY names an image that holds /rootfs/usr/local/bin/weir, built elsewhere, to be packed instead of
+# one that is built here. BuildKit then skips the build stage.
+
+ARG BUILD_BASE=rust:1-slim-bookworm
+ARG RUNTIME_BASE=scratch
+ARG BINARY=build
+
+FROM ${BUILD_BASE} AS build
+WORKDIR /src
+COPY . .
+# With --target the flag stays away from build scripts and procedural macros, which cannot be static.
+RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
+ && RUSTFLAGS="-C target-feature=+crt-static" \
+    cargo build --locked --release --package weir --bin weir --target "$target" \
+ && install -D "target/$target/release/weir" /rootfs/usr/local/bin/weir \
+ && install -d /rootfs/etc/weir
+
+FROM ${BINARY} AS binary
+
+FROM ${RUNTIME_BASE}
+LABEL org.opencontainers.image.title="weir" \
+      org.opencontainers.image.description="An L7 HTTP load balancer: one binary, one TOML file" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=binary /rootfs/ /
+# By number: there is no /etc/passwd. Ports below 1024 are open to it in a container.
+USER 65532:65532
+STOPSIGNAL SIGTERM
+EXPOSE 8080
+# Asks the admin listener, which the configuration must turn on.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/weir", "health"]
+ENTRYPOINT ["/usr/local/bin/weir"]
+# Reads /etc/weir/weir.toml, or the file that WEIR_CONFIG names.
+CMD ["run"]
