@@ -17,6 +17,7 @@ const SIZES: [u32; 3] = [1, 50, 1000];
 fn forward(group: u32) -> Action<GroupIndex> {
     Action::Forward(Forward {
         groups: vec![(GroupIndex(group as usize), 1)],
+        sticky: None,
     })
 }
 

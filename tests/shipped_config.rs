@@ -79,6 +79,7 @@ fn the_defaults_that_the_full_file_shows_are_the_defaults() {
     assert_eq!(listener.forwarded.mode, defaults::FORWARDED_MODE);
     let client = config::ClientLimits {
         max_body: None,
+        max_requests: None,
         ..listener.client
     };
     assert_eq!(client, defaults::CLIENT);
@@ -86,6 +87,7 @@ fn the_defaults_that_the_full_file_shows_are_the_defaults() {
     assert_eq!(group.fail_open, defaults::FAIL_OPEN);
     let upstream = config::Upstream {
         request_timeout: None,
+        idle_timeout: None,
         ..group.upstream
     };
     assert_eq!(upstream, defaults::UPSTREAM);

@@ -134,9 +134,9 @@ mod tests {
     use super::*;
     use crate::config::{self, Config};
     use crate::model::{
-        Action, Algorithm, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward,
-        Forwarded, ForwardedMode, HashPolicy, HealthReason, Lease, ListenerId, Priority, Redirect,
-        RedirectPart, Rule, TargetGroupId, Thresholds, Upstream,
+        Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward, Forwarded,
+        ForwardedMode, HealthReason, Lease, ListenerId, Priority, Redirect, RedirectPart, Rule,
+        TargetGroupId, Thresholds,
     };
     use crate::observe::openmetrics::Page;
     use crate::state::{Phase, Publisher};
@@ -257,6 +257,7 @@ mod tests {
     fn config() -> Config {
         let forward = Action::Forward(Forward {
             groups: vec![("todo".into(), 90), ("empty".into(), 10)],
+            sticky: None,
         });
         let redirect = Action::Redirect(Redirect {
             status: StatusCode::MOVED_PERMANENTLY,
@@ -298,27 +299,12 @@ mod tests {
     }
 
     fn group(name: &str) -> config::TargetGroup {
-        let second = Duration::from_secs(1);
         config::TargetGroup {
-            id: name.into(),
-            port: None,
-            targets: Vec::new(),
-            algorithm: Algorithm::RoundRobin,
-            hash: HashPolicy::default(),
-            health: None,
             fail_open: config::FailOpen {
                 min_healthy: config::MinHealthy::Percent(50),
                 enabled: false,
             },
-            upstream: Upstream {
-                connect_timeout: second,
-                response_timeout: second,
-                body_timeout: second,
-                request_timeout: None,
-                idle_timeout: second,
-                max_idle: 1,
-            },
-            replicas: None,
+            ..config::TargetGroup::new(name.into())
         }
     }
 
@@ -335,11 +321,13 @@ mod tests {
                 max_head: 8192,
                 max_fields: 100,
                 max_body: None,
+                max_requests: None,
             },
             forwarded: Forwarded {
                 mode: ForwardedMode::Append,
                 trusted_proxies: Vec::new(),
             },
+            rate_limit: None,
             rules: vec![Rule {
                 priority: Priority(1),
                 conditions: Vec::new(),

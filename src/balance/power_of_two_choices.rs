@@ -60,7 +60,7 @@ impl Picker for PowerOfTwoChoices {
 
 /// Strictly, by requests in flight per weight.
 fn is_less_loaded(one: &Member, other: &Member) -> bool {
-    let load = |member: &Member| u64::from(member.target.in_flight());
+    let load = |member: &Member| u64::from(member.target.load());
     let weight = |member: &Member| u64::from(member.weight.get());
     load(one) * weight(other) < load(other) * weight(one)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::types::{
-    AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Shutdown, Upstream,
+    AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
+    Shutdown, Upstream,
 };
 use crate::model::{Algorithm, Thresholds};
 
@@ -45,6 +46,7 @@ pub const CLIENT: ClientLimits = ClientLimits {
     max_fields: 100,
     // Weir streams bodies, so their size costs it nothing.
     max_body: None,
+    max_requests: None,
 };
 
 /// `forwarded.mode`, ALB's.
@@ -101,13 +103,61 @@ pub const UPSTREAM: Upstream = Upstream {
     body_timeout: Duration::from_secs(60),
     // Downloads may take hours.
     request_timeout: None,
-    // Below Node's 5 s, the shortest keep-alive among common servers: whoever closes
-    // first must be Weir, or a request meets a closing connection.
-    idle_timeout: Duration::from_secs(4),
+    idle_timeout: None,
     // More than a worker has in flight to one target under any load it can carry;
     // the idle timeout takes what a burst leaves behind.
     max_idle: 128,
 };
+
+/// `retry`, see each field.
+pub const RETRY: Retry = Retry {
+    // Two of three targets may fail a request before its client hears of it.
+    attempts: 3,
+    // Whether a status is worth another try is known to the service alone.
+    statuses: Vec::new(),
+    // What is not idempotent would be done twice.
+    non_idempotent: false,
+    // linkerd's: most JSON documents, and little enough to hold for thousands of requests.
+    max_body: 64 * 1024,
+    // Envoy's and linkerd's: a group that fails altogether gets a fifth more, not thrice.
+    budget: 20,
+    min_concurrency: 3,
+};
+
+/// `outlier`, see each field; Envoy's unless a reason is given.
+pub const OUTLIER: Outlier = Outlier {
+    consecutive_errors: Some(5),
+    consecutive_gateway_errors: Some(5),
+    // Envoy's statistics need five targets; a difference to the peers works from two.
+    error_ratio: Some(50),
+    min_requests: 20,
+    interval: Duration::from_secs(10),
+    ejection: Duration::from_secs(30),
+    max_ejection: Duration::from_secs(300),
+    // Envoy's tenth would never eject one of four.
+    max_ejected: 50,
+};
+
+/// `max_concurrency` and `queue`: no limit, so nobody waits. With a limit and no `queue`,
+/// what is beyond it fails at once.
+pub const OVERLOAD: Overload = Overload {
+    max_concurrency: None,
+    queue_length: 0,
+    // Longer than a burst, shorter than a person's patience.
+    queue_timeout: Duration::from_secs(5),
+};
+
+/// `slow_start`, ALB's: off.
+pub const SLOW_START: Duration = Duration::ZERO;
+
+/// `deregistration_delay`, ALB's.
+pub const DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+
+/// `sticky.duration`, ALB's.
+pub const STICKY_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `sticky.cookie`.
+pub const STICKY_COOKIE: &str = "WEIRLB";
 
 /// `replicas.count`.
 pub const REPLICAS_COUNT: u32 = 1;

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::defaults;
 use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
 
-pub use crate::model::{ClientLimits, Forwarded, ForwardedMode, Upstream};
+pub use crate::model::{
+    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Sticky,
+    Upstream,
+};
 
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The admin listener; off when absent.
     pub admin: Option<Admin>,
+    /// What session cookies are sealed with; `None` takes a key of this process, so that
+    /// sessions end with it and no other Weir understands them.
+    pub cookie_key: Option<CookieKey>,
+    /// Where a new process asks this one for its listening sockets; `None` gives them to
+    /// nobody.
+    pub upgrade_socket: Option<PathBuf>,
     /// In the order of the file.
     pub listeners: Vec<Listener>,
     /// In the order of the file.
@@ -56,6 +66,28 @@ pub struct Shutdown {
 pub struct Admin {
     /// Where it listens.
     pub bind: SocketAddr,
+    /// Whoever knows it may change targets; `None` lets nobody.
+    pub token: Option<Token>,
+}
+
+/// The bearer token of the admin listener. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+/// The key session cookies are sealed with. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieKey(pub [u8; 32]);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+impl fmt::Debug for CookieKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieKey(..)")
+    }
 }
 
 /// One listening address and its rules.
@@ -72,6 +104,8 @@ pub struct Listener {
     pub client: ClientLimits,
     /// How the target learns about the client.
     pub forwarded: Forwarded,
+    /// How many requests a client may send.
+    pub rate_limit: Option<RateLimit>,
     /// By priority, lowest first.
     pub rules: Vec<Rule<TargetGroupId>>,
     /// What happens when no rule matches.
@@ -97,6 +131,18 @@ pub struct TargetGroup {
     pub fail_open: FailOpen,
     /// Deadlines and pools towards the targets.
     pub upstream: Upstream,
+    /// When a failed request goes to another target.
+    pub retry: Retry,
+    /// When a target that fails requests is taken out; `None` never takes one out.
+    pub outlier: Option<Outlier>,
+    /// What the targets take at a time, and who waits.
+    pub overload: Overload,
+    /// How long a new or recovered target takes to get its full share: 0 s or 30-900 s.
+    pub slow_start: Duration,
+    /// How long requests on a target that leaves may take: 0-3600 s.
+    pub deregistration_delay: Duration,
+    /// How clients stay on a target; `None` chooses anew for every request.
+    pub sticky: Option<Sticky>,
     /// Processes Weir runs as targets of this group.
     pub replicas: Option<Replicas>,
 }
@@ -198,6 +244,29 @@ pub struct Replicas {
     pub stop_timeout: Duration,
 }
 
+impl TargetGroup {
+    /// A group without targets, with every default.
+    pub fn new(id: TargetGroupId) -> Self {
+        Self {
+            id,
+            port: None,
+            targets: Vec::new(),
+            algorithm: defaults::ALGORITHM,
+            hash: HashPolicy::default(),
+            health: None,
+            fail_open: defaults::FAIL_OPEN,
+            upstream: defaults::UPSTREAM,
+            retry: defaults::RETRY,
+            outlier: Some(defaults::OUTLIER),
+            overload: defaults::OVERLOAD,
+            slow_start: defaults::SLOW_START,
+            deregistration_delay: defaults::DEREGISTRATION_DELAY,
+            sticky: None,
+            replicas: None,
+        }
+    }
+}
+
 impl Config {
     /// The configuration before the first one: nothing listens, nothing is forwarded.
     pub fn empty() -> Self {
@@ -209,6 +278,8 @@ impl Config {
                 drain: Duration::ZERO,
             },
             admin: None,
+            cookie_key: None,
+            upgrade_socket: None,
             listeners: Vec::new(),
             target_groups: Vec::new(),
         }

@@ -5,6 +5,7 @@
 //! an argument. The crates named here are `http`, `ipnet` and `regex`, which are
 //! data too.
 
+mod admission;
 mod algorithm;
 mod health;
 mod id;
@@ -12,18 +13,23 @@ mod limits;
 mod outcome;
 mod pattern;
 mod rule;
+mod sticky;
 mod target;
 
+pub use admission::Admission;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Registration,
     Thresholds,
 };
 pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
-pub use limits::{ClientLimits, Forwarded, ForwardedMode, Upstream};
+pub use limits::{
+    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Upstream,
+};
 pub use outcome::{Blame, Failure, Stage};
 pub use pattern::{HostPattern, Pattern, PatternError};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,
 };
-pub use target::{Lease, Target};
+pub use sticky::{CookieSource, Sticky, StickyDraining, StickyFull};
+pub use target::{Failings, Lease, Target, Verdict};

@@ -45,6 +45,8 @@ pub enum Failure {
     NoTarget,
     /// Every target that may be picked has been tried.
     AllTried,
+    /// Every target has as many requests as it may have, and nobody may wait.
+    Overloaded,
     /// The listener the connection came in by is being removed.
     ListenerGone,
     /// The target refused the connection or could not be reached.
@@ -87,7 +89,9 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestHeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::NoTarget | Self::AllTried | Self::ListenerGone => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoTarget | Self::AllTried | Self::Overloaded | Self::ListenerGone => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::ConnectError
             | Self::TargetClosed
             | Self::TargetBodyBroken
@@ -112,6 +116,7 @@ impl Failure {
             Self::ClientGone => "client_gone",
             Self::NoTarget => "no_target",
             Self::AllTried => "all_targets_tried",
+            Self::Overloaded => "overloaded",
             Self::ListenerGone => "listener_gone",
             Self::ConnectError => "connect_error",
             Self::TargetClosed => "target_closed",
@@ -143,7 +148,11 @@ impl Failure {
             | Self::TargetBodyBroken
             | Self::MalformedResponse
             | Self::TargetTimeout(_) => Blame::Target,
-            Self::NoTarget | Self::AllTried | Self::ListenerGone | Self::Internal => Blame::Weir,
+            Self::NoTarget
+            | Self::AllTried
+            | Self::Overloaded
+            | Self::ListenerGone
+            | Self::Internal => Blame::Weir,
         }
     }
 
@@ -167,6 +176,7 @@ impl Failure {
             Self::ClientGone => "the client went away",
             Self::NoTarget => "no target is available",
             Self::AllTried => "no target could be reached",
+            Self::Overloaded => "every target is busy",
             Self::ListenerGone => "this listener is being removed",
             Self::ConnectError => "the target could not be reached",
             Self::TargetClosed => "the target closed the connection without a response",

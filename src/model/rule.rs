@@ -1,5 +1,7 @@
 //! Listener rules: conditions and actions, in ALB's words.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
@@ -78,6 +80,9 @@ pub enum Action<G> {
 pub struct Forward<G> {
     /// Groups and their weights (0-999). Never empty, and the weights never sum to 0.
     pub groups: Vec<(G, u16)>,
+    /// How long a client stays with the group it got (ALB's target group stickiness);
+    /// `None` chooses anew for every request.
+    pub sticky: Option<Duration>,
 }
 
 /// A redirect whose location is put together from parts of the request.
@@ -128,6 +133,7 @@ impl<G> Action<G> {
                     .iter()
                     .map(|(group, weight)| Ok((name(group)?, *weight)))
                     .collect::<Result<_, E>>()?,
+                sticky: forward.sticky,
             }),
             Self::Redirect(redirect) => Action::Redirect(redirect.clone()),
             Self::FixedResponse(fixed) => Action::FixedResponse(fixed.clone()),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
+use super::admission::Admission;
 use super::health::HealthRecord;
 use super::{Health, TargetId};
 
@@ -18,6 +19,8 @@ use super::{Health, TargetId};
 pub struct Target {
     /// Which group it belongs to and where it answers.
     pub id: TargetId,
+    /// What its group lets it take.
+    admission: Arc<Admission>,
     /// Written by every request on every worker: padded, so that two targets never
     /// share a cache line.
     counters: CachePadded<Counters>,
@@ -28,24 +31,82 @@ pub struct Target {
 
 #[derive(Debug, Default)]
 struct Counters {
-    in_flight: AtomicU32,
+    /// Requests in flight in the low half, the bias of failures in the high half: a
+    /// picker reads both at once.
+    load: AtomicU64,
     leases: AtomicU64,
+    errors: AtomicU64,
+    gateway_errors: AtomicU64,
+    /// Errors since the last request that was served.
+    run: AtomicU32,
+    /// The longest run that nobody has taken notice of yet.
+    longest_run: AtomicU32,
+    /// The same two for gateway errors.
+    gateway_run: AtomicU32,
+    longest_gateway_run: AtomicU32,
 }
 
+/// What a target made of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered, with anything below 500.
+    Served,
+    /// It answered with a 5xx that is its own.
+    ServerError,
+    /// It could not be reached, broke off, kept silent, or answered 502, 503 or 504.
+    GatewayError,
+}
+
+/// What a target has failed at so far: the difference of two readings says how it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failings {
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Those that failed in any way.
+    pub errors: u64,
+    /// Those that failed at the gateway.
+    pub gateway_errors: u64,
+    /// The longest run of errors since the last reading.
+    pub longest_run: u32,
+    /// The longest run of gateway errors since the last reading.
+    pub longest_gateway_run: u32,
+}
+
+/// In the high half of `Counters::load`.
+const BIAS: u64 = 1 << 32;
+
+/// Beyond this many failures the bias stays: nobody has more requests in flight.
+const MAX_BIAS: u64 = 1 << 20;
+
 impl Target {
-    /// A target nothing is known about yet.
+    /// A target nothing is known about yet, in a group without limits.
     pub fn new(id: TargetId) -> Self {
+        Self::admitted(id, Arc::default())
+    }
+
+    /// A target nothing is known about yet.
+    pub fn admitted(id: TargetId, admission: Arc<Admission>) -> Self {
         Self {
             id,
+            admission,
             counters: CachePadded::default(),
             health: Mutex::new(HealthRecord::default()),
         }
     }
 
     /// Requests picked for this target whose last byte has not left yet.
-    #[inline] // read once per target and pick; a call would cost more than the read
+    #[inline] // see `load`
     pub fn in_flight(&self) -> u32 {
-        self.counters.in_flight.load(Ordering::Relaxed)
+        (self.counters.load.load(Ordering::Relaxed) % BIAS) as u32
+    }
+
+    /// What pickers go by: the requests in flight, and one more for each failure of the
+    /// last moments. Without that a target that fails at once would look idle, and get
+    /// all requests.
+    #[inline] // read once per target and pick; a call would cost more than the read
+    pub fn load(&self) -> u32 {
+        let load = self.counters.load.load(Ordering::Relaxed);
+        (load % BIAS + load / BIAS) as u32
     }
 
     /// Requests ever sent here.
@@ -53,12 +114,93 @@ impl Target {
         self.counters.leases.load(Ordering::Relaxed)
     }
 
-    /// Starts a request on this target; it ends when the lease is dropped.
+    /// Starts a request on this target, whatever its limit; it ends when the lease is
+    /// dropped.
     pub fn lease(self: &Arc<Self>) -> Lease {
-        self.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counters.load.fetch_add(1, Ordering::Relaxed);
+        self.leased()
+    }
+
+    /// Starts a request on this target, unless it has as many as its group allows. Never
+    /// one more, however many workers ask.
+    pub fn try_lease(self: &Arc<Self>) -> Option<Lease> {
+        let limit = self.admission.limit();
+        if limit == u32::MAX {
+            return Some(self.lease());
+        }
+        let one_more = |load| (load % BIAS < u64::from(limit)).then_some(load + 1);
+        self.counters
+            .load
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
+            .ok()
+            .map(|_| self.leased())
+    }
+
+    fn leased(self: &Arc<Self>) -> Lease {
         self.counters.leases.fetch_add(1, Ordering::Relaxed);
         Lease {
             target: Arc::clone(self),
+        }
+    }
+
+    /// Takes in what became of a request.
+    pub fn report(&self, verdict: Verdict) {
+        let counters = &*self.counters;
+        match verdict {
+            Verdict::Served => {
+                // Read first: a line that is only read stays in every core's cache.
+                if counters.run.load(Ordering::Relaxed) != 0 {
+                    counters.run.store(0, Ordering::Relaxed);
+                    counters.gateway_run.store(0, Ordering::Relaxed);
+                }
+            }
+            Verdict::ServerError => {
+                counters.gateway_run.store(0, Ordering::Relaxed);
+                self.failed();
+            }
+            Verdict::GatewayError => {
+                counters.gateway_errors.fetch_add(1, Ordering::Relaxed);
+                let run = counters.gateway_run.fetch_add(1, Ordering::Relaxed) + 1;
+                counters
+                    .longest_gateway_run
+                    .fetch_max(run, Ordering::Relaxed);
+                self.failed();
+            }
+        }
+    }
+
+    fn failed(&self) {
+        let counters = &*self.counters;
+        counters.errors.fetch_add(1, Ordering::Relaxed);
+        let run = counters.run.fetch_add(1, Ordering::Relaxed) + 1;
+        counters.longest_run.fetch_max(run, Ordering::Relaxed);
+        if counters.load.load(Ordering::Relaxed) / BIAS < MAX_BIAS {
+            counters.load.fetch_add(BIAS, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets half of the bias of past failures go. Called at a steady pace.
+    pub fn forgive(&self) {
+        let halve = |load: u64| match load / BIAS {
+            0 => None,
+            bias => Some(load - bias.div_ceil(2) * BIAS),
+        };
+        // `Err` is a target that has not failed.
+        let _ = self
+            .counters
+            .load
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve);
+    }
+
+    /// What it has failed at; the longest runs are counted anew from here.
+    pub fn take_failings(&self) -> Failings {
+        let counters = &*self.counters;
+        Failings {
+            requests: counters.leases.load(Ordering::Relaxed),
+            errors: counters.errors.load(Ordering::Relaxed),
+            gateway_errors: counters.gateway_errors.load(Ordering::Relaxed),
+            longest_run: counters.longest_run.swap(0, Ordering::Relaxed),
+            longest_gateway_run: counters.longest_gateway_run.swap(0, Ordering::Relaxed),
         }
     }
 
@@ -99,10 +241,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.target
-            .counters
-            .in_flight
-            .fetch_sub(1, Ordering::Relaxed);
+        // `SeqCst`: who begins to wait looks at the load once more afterwards, and either
+        // sees this place or is seen here.
+        self.target.counters.load.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -127,5 +268,58 @@ mod tests {
         assert_eq!((target.in_flight(), target.leases()), (1, 2));
         drop(second);
         assert_eq!(target.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_limit_is_never_passed() {
+        let admission = Arc::new(Admission::default());
+        admission.set_limit(std::num::NonZeroU32::new(10));
+        let target = Arc::new(Target::admitted(target().id.clone(), admission));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        let lease = target.try_lease();
+                        assert!(target.in_flight() <= 10);
+                        drop(lease);
+                    }
+                });
+            }
+        });
+        assert_eq!(target.in_flight(), 0);
+    }
+
+    #[test]
+    fn failures_weigh_like_requests_until_they_are_forgiven() {
+        let target = target();
+        let _lease = target.lease();
+        for _ in 0..5 {
+            target.report(Verdict::ServerError);
+        }
+        assert_eq!((target.load(), target.in_flight()), (6, 1));
+        let mut loads = vec![];
+        for _ in 0..4 {
+            target.forgive();
+            loads.push(target.load());
+        }
+        assert_eq!(loads, [3, 2, 1, 1]);
+    }
+
+    #[test]
+    fn runs_of_failures_end_with_a_request_that_is_served() {
+        let target = target();
+        for verdict in [
+            Verdict::GatewayError,
+            Verdict::GatewayError,
+            Verdict::ServerError,
+            Verdict::Served,
+            Verdict::GatewayError,
+        ] {
+            target.report(verdict);
+        }
+        let failings = target.take_failings();
+        assert_eq!((failings.errors, failings.gateway_errors), (4, 3));
+        assert_eq!((failings.longest_run, failings.longest_gateway_run), (3, 2));
+        assert_eq!(target.take_failings().longest_run, 0);
     }
 }

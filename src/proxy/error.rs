@@ -12,6 +12,7 @@ impl From<Unavailable> for Failure {
         match unavailable {
             Unavailable::NoTarget => Self::NoTarget,
             Unavailable::AllTried => Self::AllTried,
+            Unavailable::Full => Self::Overloaded,
         }
     }
 }

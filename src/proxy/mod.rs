@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod forward;
 mod head;
 mod host;
 mod ids;
@@ -21,14 +22,14 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::model::{Action, Failure, Lease};
+use crate::model::{Action, Failure};
 use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
 use crate::relay::{
     Answered, Outgoing, RequestFields, ResponseBody, prepare_request, prepare_response,
 };
 use crate::router::{self, RequestView};
 use crate::state::{Listener, Reader, Snapshot};
-use crate::target_group::{TargetGroup, Tried};
+use crate::target_group::TargetGroup;
 use crate::upstream::Pool;
 
 pub use crate::relay::RequestBody;
@@ -235,53 +236,6 @@ impl Proxy {
             record.received = progress.received();
         }
         outcome.map(Outcome::Relayed)
-    }
-
-    /// Tries targets until one has taken the request. Only a request of which no byte
-    /// was written goes on to the next target, so none is ever executed twice.
-    async fn forward(
-        &self,
-        group: &TargetGroup,
-        key: Option<u64>,
-        outgoing: &mut Outgoing,
-        record: &mut Record,
-    ) -> Result<Answered, Failure> {
-        let mut tried = Tried::default();
-        let mut last = None;
-        loop {
-            let lease = group
-                .acquire(key, self.entropy.next(), &mut tried)
-                .map_err(|unavailable| last.unwrap_or(unavailable.into()))?;
-            record.attempts += 1;
-            record.target = Some(Arc::clone(lease.target()));
-            match self.attempt(group, lease, outgoing).await {
-                Err(failure) if outgoing.request.is_some() && !failure.is_out_of_time() => {
-                    last = Some(failure);
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Sends the request to one target: on a kept-alive connection if there is one,
-    /// on the next if its target had closed that one already.
-    async fn attempt(
-        &self,
-        group: &TargetGroup,
-        mut lease: Lease,
-        outgoing: &mut Outgoing,
-    ) -> Result<Answered, Failure> {
-        let target = Arc::clone(lease.target());
-        loop {
-            let checkout = self.pool.checkout(&target, &group.upstream);
-            let checkout = outgoing.in_time(checkout).await?;
-            let checkout = checkout.map_err(|error| Failure::from(&error))?;
-            let reused = checkout.is_reused();
-            match crate::relay::forward(checkout, lease, outgoing, &group.upstream).await {
-                Err(_) if reused && outgoing.request.is_some() => lease = target.lease(),
-                outcome => return outcome,
-            }
-        }
     }
 }
 

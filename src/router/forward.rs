@@ -34,6 +34,7 @@ mod tests {
     fn groups_are_chosen_in_exact_proportion() {
         let forward = Forward {
             groups: vec![(GroupIndex(0), 90), (GroupIndex(1), 0), (GroupIndex(2), 10)],
+            sticky: None,
         };
         let mut counts = [0; 3];
         for step in 0..1000_u128 {
@@ -49,6 +50,7 @@ mod tests {
     fn the_only_group_is_always_chosen() {
         let forward = Forward {
             groups: vec![(GroupIndex(7), 1)],
+            sticky: None,
         };
         for entropy in [0, 1 << 63, u64::MAX] {
             assert_eq!(choose(&forward, entropy), GroupIndex(7));

@@ -30,6 +30,8 @@ pub(super) fn compile(
         .target_groups
         .iter()
         .map(|group| {
+            let admission = registry.admission(&group.id);
+            admission.set_limit(group.overload.max_concurrency);
             Arc::new(compile_group(
                 group,
                 registered(group, members, registry),
@@ -42,6 +44,7 @@ pub(super) fn compile(
         .flat_map(|group| group.targets.iter().map(|t| t.target.id.clone()))
         .collect();
     registry.retain_targets(&kept);
+    registry.retain_groups(&config.target_groups.iter().map(|group| &group.id).collect());
     Snapshot {
         version,
         config: Arc::clone(config),
@@ -157,6 +160,7 @@ pub(super) fn compile_group(
     TargetGroup {
         id: config.id.clone(),
         upstream: config.upstream,
+        retry: config.retry.clone(),
         hash_key: (config.algorithm == Algorithm::ConsistentHash).then(|| config.hash.key.clone()),
         targets,
         selection,

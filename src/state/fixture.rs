@@ -1,37 +1,13 @@
 //! Small configurations for the tests of those who change the picture.
 
-use std::time::Duration;
-
 use tokio::task::JoinHandle;
 
 use super::{Publisher, Reader};
-use crate::config::{Config, FailOpen, MinHealthy, TargetGroup};
-use crate::model::{Algorithm, HashPolicy, Upstream};
+use crate::config::{Config, TargetGroup};
 
 /// A group named `todo` with nothing in it.
 pub(crate) fn empty_group() -> TargetGroup {
-    let second = Duration::from_secs(1);
-    TargetGroup {
-        id: "todo".into(),
-        port: None,
-        targets: Vec::new(),
-        algorithm: Algorithm::RoundRobin,
-        hash: HashPolicy::default(),
-        health: None,
-        fail_open: FailOpen {
-            min_healthy: MinHealthy::Count(1),
-            enabled: true,
-        },
-        upstream: Upstream {
-            connect_timeout: second,
-            response_timeout: second,
-            body_timeout: second,
-            request_timeout: None,
-            idle_timeout: second,
-            max_idle: 0,
-        },
-        replicas: None,
-    }
+    TargetGroup::new("todo".into())
 }
 
 /// A configuration with these groups and no listener.

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{ListenerId, ListenerSlot, Target, TargetGroupId, TargetId};
+use crate::model::{Admission, ListenerId, ListenerSlot, Target, TargetGroupId, TargetId};
 
 /// What outlives a snapshot: targets by group and address, slots by listener.
 #[derive(Debug, Default)]
 pub struct Registry {
     targets: HashMap<TargetId, Arc<Target>>,
+    admissions: HashMap<TargetGroupId, Arc<Admission>>,
     /// The position is the slot; an empty one stays empty.
     slots: Vec<Option<ListenerId>>,
 }
@@ -21,11 +22,22 @@ impl Registry {
             group: group.clone(),
             addr,
         };
+        let admission = self.admission(group);
         let target = self
             .targets
             .entry(id)
-            .or_insert_with_key(|id| Arc::new(Target::new(id.clone())));
+            .or_insert_with_key(|id| Arc::new(Target::admitted(id.clone(), admission)));
         Arc::clone(target)
+    }
+
+    /// What the targets of a group may take.
+    pub fn admission(&mut self, group: &TargetGroupId) -> Arc<Admission> {
+        Arc::clone(self.admissions.entry(group.clone()).or_default())
+    }
+
+    /// Forgets every group that is not in `kept`.
+    pub fn retain_groups(&mut self, kept: &HashSet<&TargetGroupId>) {
+        self.admissions.retain(|id, _| kept.contains(id));
     }
 
     /// Forgets every target that is not in `kept`. Requests in flight on it hold

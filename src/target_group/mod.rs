@@ -6,9 +6,10 @@
 mod roster;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::balance::{PickContext, Picker, Roster};
-use crate::model::{HashKey, Lease, Registration, Target, TargetGroupId, Upstream};
+use crate::model::{HashKey, Lease, Registration, Retry, Target, TargetGroupId, Upstream};
 
 pub use crate::balance::{hash_client, hash_key};
 pub use roster::{Choice, FailOpen, choose};
@@ -20,6 +21,8 @@ pub struct TargetGroup {
     pub id: TargetGroupId,
     /// Deadlines and pools towards its targets.
     pub upstream: Upstream,
+    /// When a failed request goes to another target.
+    pub retry: Retry,
     /// What requests are hashed by; `None` when the algorithm does not hash.
     pub hash_key: Option<HashKey>,
     /// Everybody in it, eligible or not.
@@ -50,8 +53,30 @@ pub struct Selection {
     pub picker: Box<dyn Picker>,
 }
 
-/// Most targets one request may try.
-pub const MAX_ATTEMPTS: usize = 3;
+/// What a request asks of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// What `consistent_hash` goes by.
+    pub key: Option<u64>,
+    /// Random bits.
+    pub entropy: u64,
+    /// When the request came.
+    pub now: Instant,
+}
+
+impl Wish {
+    fn context<'a>(&self, tried: &'a [usize]) -> PickContext<'a> {
+        PickContext {
+            key: self.key,
+            entropy: self.entropy,
+            tried,
+        }
+    }
+}
+
+/// Most targets one request may try: with so many that cannot even be reached, another
+/// will not help.
+pub const MAX_ATTEMPTS: usize = 8;
 
 /// The members a request has tried: a short list that needs no allocation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,28 +108,60 @@ pub enum Unavailable {
     NoTarget,
     /// Everybody eligible, or as many as one request may try, has been tried.
     AllTried,
+    /// Everybody eligible who has not been tried has as many requests as its group allows.
+    Full,
 }
 
 impl TargetGroup {
     /// Picks a target and starts a request on it. `tried` grows by the member that
     /// was picked, so a retry with the same list goes elsewhere.
-    pub fn acquire(
-        &self,
-        key: Option<u64>,
-        entropy: u64,
-        tried: &mut Tried,
-    ) -> Result<Lease, Unavailable> {
+    pub fn acquire(&self, wish: &Wish, tried: &mut Tried) -> Result<Lease, Unavailable> {
         let Selection { roster, picker } = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
         if tried.is_full() {
             return Err(Unavailable::AllTried);
         }
-        let context = PickContext {
-            key,
-            entropy,
-            tried: tried.as_slice(),
-        };
+        let context = wish.context(tried.as_slice());
         let index = picker.pick(&context).ok_or(Unavailable::AllTried)?;
-        tried.push(index);
-        Ok(roster.members()[index].target.lease())
+        if let Some(lease) = roster.members()[index].target.try_lease() {
+            tried.push(index);
+            return Ok(lease);
+        }
+        self.acquire_beside(index, wish, tried)
+    }
+
+    /// The same when the member picked first is full: whoever has a place will do.
+    #[cold]
+    fn acquire_beside(
+        &self,
+        full: usize,
+        wish: &Wish,
+        tried: &mut Tried,
+    ) -> Result<Lease, Unavailable> {
+        let Selection { roster, picker } = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
+        let mut passed = *tried;
+        passed.push(full);
+        while !passed.is_full() {
+            let Some(index) = picker.pick(&wish.context(passed.as_slice())) else {
+                return Err(Unavailable::Full);
+            };
+            if let Some(lease) = roster.members()[index].target.try_lease() {
+                tried.push(index);
+                return Ok(lease);
+            }
+            passed.push(index);
+        }
+        // Many are full: the picker's order matters less than an end to the search.
+        let members = roster.members();
+        let start = wish.entropy as usize % members.len();
+        for index in (start..members.len()).chain(0..start) {
+            if passed.as_slice().contains(&index) {
+                continue;
+            }
+            if let Some(lease) = members[index].target.try_lease() {
+                tried.push(index);
+                return Ok(lease);
+            }
+        }
+        Err(Unavailable::Full)
     }
 }

@@ -19,6 +19,10 @@ use crate::transport::{DialError, dial};
 /// Largest response head a target may send; ALB allows 32 KiB.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
+/// How long an idle connection is kept as long as nothing is known about its target:
+/// below Node's 5 s, the shortest keep-alive among common servers.
+const UNLEARNED: Duration = Duration::from_secs(4);
+
 /// Why no connection to a target could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -140,7 +144,8 @@ where
             })
         });
         list.max_idle.set(policy.max_idle);
-        list.idle_timeout.set(policy.idle_timeout);
+        list.idle_timeout
+            .set(policy.idle_timeout.unwrap_or(UNLEARNED));
         Rc::clone(list)
     }
 }

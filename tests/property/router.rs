@@ -11,6 +11,7 @@ use weir::router::{RequestView, RuleTable, hold};
 fn forward(group: usize) -> Action<GroupIndex> {
     Action::Forward(Forward {
         groups: vec![(GroupIndex(group), 1)],
+        sticky: None,
     })
 }
 

@@ -77,7 +77,10 @@ fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
             );
         }
     }
-    Some(Forward { groups })
+    Some(Forward {
+        groups,
+        sticky: None,
+    })
 }
 
 fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {

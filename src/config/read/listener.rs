@@ -51,6 +51,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         id: name?,
         bind: bind?,
         max_connections,
+        rate_limit: None,
         rules: rules?,
         default: default?,
     })
@@ -86,6 +87,7 @@ fn client_limits(section: &Section<'_>) -> ClientLimits {
         max_body: section
             .get("max_body")
             .and_then(|node| node.size(&bounds::BODY)),
+        max_requests: None,
     }
 }
 

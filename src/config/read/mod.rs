@@ -56,6 +56,8 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
             Some(admin) => Some(admin?),
             None => None,
         },
+        cookie_key: None,
+        upgrade_socket: None,
         listeners: listeners?,
         target_groups: target_groups?,
     })
@@ -84,7 +86,7 @@ fn admin(node: &Node<'_>) -> Option<Admin> {
         None => (defaults::ADMIN_BIND, node.clone()),
     };
     node.cx.note(|notes| notes.binds.push(at.mark(bind)));
-    Some(Admin { bind })
+    Some(Admin { bind, token: None })
 }
 
 /// An address to listen on.

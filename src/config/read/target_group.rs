@@ -74,6 +74,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
             Some(replicas) => Some(replicas?),
             None => None,
         },
+        ..TargetGroup::new(TargetGroupId::from(name))
     })
 }
 
@@ -297,8 +298,10 @@ fn upstream_limits(section: &Section<'_>) -> Upstream {
         body_timeout: timeout("body_timeout", default.body_timeout),
         request_timeout: section
             .get("request_timeout")
+            .and_then(|node| node.duration(&&bounds::TIMEOUT)),
+        idle_timeout: section
+            .get("idle_timeout")
             .and_then(|node| node.duration(&bounds::TIMEOUT)),
-        idle_timeout: timeout("idle_timeout", default.idle_timeout),
         max_idle: section.integer("max_idle", bounds::MAX_IDLE, default.max_idle),
     }
 }

@@ -1,0 +1,82 @@
+//! From target to target until one has taken the request.
+
+use std::sync::Arc;
+
+use super::Proxy;
+use crate::model::{Blame, Failure, Lease, Target, Verdict};
+use crate::observe::Record;
+use crate::relay::{Answered, Outgoing};
+use crate::target_group::{TargetGroup, Tried, Wish};
+
+impl Proxy {
+    /// Tries targets until one has taken the request. Only a request of which no byte
+    /// was written goes on to the next target, so none is ever executed twice.
+    pub(super) async fn forward(
+        &self,
+        group: &TargetGroup,
+        key: Option<u64>,
+        outgoing: &mut Outgoing,
+        record: &mut Record,
+    ) -> Result<Answered, Failure> {
+        let mut tried = Tried::default();
+        let mut last = None;
+        loop {
+            let wish = Wish {
+                key,
+                entropy: self.entropy.next(),
+                now: record.started(),
+            };
+            let lease = group
+                .acquire(&wish, &mut tried)
+                .map_err(|unavailable| last.unwrap_or(unavailable.into()))?;
+            record.attempts += 1;
+            record.target = Some(Arc::clone(lease.target()));
+            let outcome = self.attempt(group, lease, outgoing).await;
+            if let Some(target) = &record.target {
+                report(target, &outcome);
+            }
+            match outcome {
+                Err(failure) if outgoing.request.is_some() && !failure.is_out_of_time() => {
+                    last = Some(failure);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Sends the request to one target: on a kept-alive connection if there is one,
+    /// on the next if its target had closed that one already.
+    async fn attempt(
+        &self,
+        group: &TargetGroup,
+        mut lease: Lease,
+        outgoing: &mut Outgoing,
+    ) -> Result<Answered, Failure> {
+        let target = Arc::clone(lease.target());
+        loop {
+            let checkout = self.pool.checkout(&target, &group.upstream);
+            let checkout = outgoing.in_time(checkout).await?;
+            let checkout = checkout.map_err(|error| Failure::from(&error))?;
+            let reused = checkout.is_reused();
+            match crate::relay::forward(checkout, lease, outgoing, &group.upstream).await {
+                Err(_) if reused && outgoing.request.is_some() => lease = target.lease(),
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Tells the target's counters what became of a request.
+fn report(target: &Target, outcome: &Result<Answered, Failure>) {
+    let verdict = match outcome {
+        Ok(answered) => match answered.status().as_u16() {
+            502..=504 => Verdict::GatewayError,
+            500.. => Verdict::ServerError,
+            _ => Verdict::Served,
+        },
+        Err(failure) if failure.blame() == Blame::Target => Verdict::GatewayError,
+        // Says nothing about the target.
+        Err(_) => return,
+    };
+    target.report(verdict);
+}
