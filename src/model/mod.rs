@@ -32,4 +32,4 @@ pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,
 };
 pub use sticky::{CookieSource, Sticky, StickyDraining, StickyFull};
-pub use target::{Failings, Lease, Target, Verdict};
+pub use target::{Failings, Lease, Target, Verdict, WHOLE_SHARE};

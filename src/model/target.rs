@@ -29,7 +29,7 @@ pub struct Target {
     health: Mutex<HealthRecord>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
     /// Requests in flight in the low half, the bias of failures in the high half: a
     /// picker reads both at once.
@@ -44,7 +44,28 @@ struct Counters {
     /// The same two for gateway errors.
     gateway_run: AtomicU32,
     longest_gateway_run: AtomicU32,
+    /// See [`Target::share`].
+    share: AtomicU32,
 }
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            load: AtomicU64::new(0),
+            leases: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            gateway_errors: AtomicU64::new(0),
+            run: AtomicU32::new(0),
+            longest_run: AtomicU32::new(0),
+            gateway_run: AtomicU32::new(0),
+            longest_gateway_run: AtomicU32::new(0),
+            share: AtomicU32::new(WHOLE_SHARE),
+        }
+    }
+}
+
+/// A target that gets all requests it is picked for, in thousandths.
+pub const WHOLE_SHARE: u32 = 1000;
 
 /// What a target made of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +211,18 @@ impl Target {
             .counters
             .load
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve);
+    }
+
+    /// How many of the requests it is picked for it gets, in thousandths: less than
+    /// [`WHOLE_SHARE`] while it does worse than its peers.
+    pub fn share(&self) -> u32 {
+        self.counters.share.load(Ordering::Relaxed)
+    }
+
+    /// Changes its share, at most to the whole.
+    pub fn set_share(&self, thousandths: u32) {
+        let share = thousandths.min(WHOLE_SHARE);
+        self.counters.share.store(share, Ordering::Relaxed);
     }
 
     /// What it has failed at; the longest runs are counted anew from here.
