@@ -5,6 +5,7 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Deadlines: below a millisecond nothing can answer, above a day it is a mistake.
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
@@ -56,3 +57,57 @@ pub(super) const MAX_IDLE: RangeInclusive<usize> = 0..=10_000;
 
 /// Processes of one group on one machine.
 pub(super) const REPLICAS: RangeInclusive<u32> = 1..=256;
+
+/// Requests on one connection: beyond a billion it is no limit.
+pub(super) const REQUESTS: RangeInclusive<u32> = 1..=1_000_000_000;
+
+/// Requests of a rate limit and its burst: in the shortest time they come a
+/// nanosecond apart, the least a clock can tell.
+pub(super) const RATE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// What a rate limit counts over: what clients do within a millisecond is chance, and
+/// counts of more than a day belong in a database.
+pub(super) const RATE_PER: RangeInclusive<Duration> = TIMEOUT;
+
+/// Sessions, ALB's.
+pub(super) const STICKY: RangeInclusive<Duration> = Duration::from_secs(1)..=WEEK;
+
+/// Requests at a time on one target: more than it has ports for.
+pub(super) const CONCURRENCY: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Waiting requests of a group; 0 lets none wait.
+pub(super) const QUEUE: RangeInclusive<usize> = 0..=1_000_000;
+
+/// Slow start, ALB's; 0 is legal too.
+pub(super) const SLOW_START: RangeInclusive<Duration> =
+    Duration::from_secs(30)..=Duration::from_secs(900);
+
+/// Deregistration delay, ALB's.
+pub(super) const DEREGISTRATION_DELAY: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+
+/// Attempts of a request: a client has given up long before the ninth.
+pub(super) const ATTEMPTS: RangeInclusive<u32> = 1..=8;
+
+/// Bytes of a body that is held to be sent again: each request in flight may hold as much.
+pub(super) const REPLAYED_BODY: RangeInclusive<u64> = 0..=1024 * 1024;
+
+/// Retries in flight without a budget.
+pub(super) const RETRIES: RangeInclusive<u32> = 0..=10_000;
+
+/// Any share.
+pub(super) const PERCENT: RangeInclusive<u8> = 0..=100;
+
+/// A share that is not nothing.
+pub(super) const SOME_PERCENT: RangeInclusive<u8> = 1..=100;
+
+/// Failures in a row that eject; 0 counts none.
+pub(super) const FAILURES: RangeInclusive<u32> = 0..=10_000;
+
+/// Requests an error ratio is taken of.
+pub(super) const RATIO_REQUESTS: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Characters of the admin token: 16 cannot be guessed, 1024 fit in a head.
+pub(super) const TOKEN: RangeInclusive<usize> = 16..=1024;
+
+/// Bytes of a socket's path: `sun_path` holds 108, a zero at the end.
+pub(super) const SOCKET_PATH: usize = 107;

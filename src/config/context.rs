@@ -1,7 +1,9 @@
 //! What reading a file needs everywhere, and what it notes down on the way.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::problem::Problem;
 use super::span::{Mark, Span, line_and_column};
@@ -11,11 +13,16 @@ use crate::model::TargetGroupId;
 /// the text, and a hostile text could have a million.
 const MAX_PROBLEMS: usize = 500;
 
+/// Reads another file that the text names.
+pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
+
 /// One reading of one file.
 pub(super) struct Context<'a> {
     pub(super) text: &'a str,
     /// The environment, for `${VAR}`.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    /// For keys that stand in files of their own.
+    pub(super) files: &'a Files<'a>,
     problems: RefCell<Vec<Problem>>,
     notes: RefCell<Notes>,
 }
@@ -36,10 +43,15 @@ pub(super) struct Notes {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(text: &'a str, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(
+        text: &'a str,
+        env: &'a dyn Fn(&str) -> Option<String>,
+        files: &'a Files<'a>,
+    ) -> Self {
         Self {
             text,
             env,
+            files,
             problems: RefCell::default(),
             notes: RefCell::default(),
         }

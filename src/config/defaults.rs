@@ -12,7 +12,7 @@ use super::types::{
     AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
     Shutdown, Upstream,
 };
-use crate::model::{Algorithm, Thresholds};
+use crate::model::{Algorithm, StickyDraining, StickyFull, Thresholds};
 
 /// `access_log`: a healthy system writes nothing, and what a user complains about is there.
 pub const ACCESS_LOG: AccessLog = AccessLog::Failures;
@@ -109,6 +109,9 @@ pub const UPSTREAM: Upstream = Upstream {
     max_idle: 128,
 };
 
+/// `rate_limit.per`: what requests are counted in.
+pub const RATE_LIMIT_PER: Duration = Duration::from_secs(1);
+
 /// `retry`, see each field.
 pub const RETRY: Retry = Retry {
     // Two of three targets may fail a request before its client hears of it.
@@ -158,6 +161,12 @@ pub const STICKY_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `sticky.cookie`.
 pub const STICKY_COOKIE: &str = "WEIRLB";
+
+/// `sticky.when_full`: an answer now is worth more than the same target.
+pub const STICKY_FULL: StickyFull = StickyFull::Move;
+
+/// `sticky.when_draining`, ALB's.
+pub const STICKY_DRAINING: StickyDraining = StickyDraining::Move;
 
 /// `replicas.count`.
 pub const REPLICAS_COUNT: u32 = 1;

@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::context::Context;
+use super::context::{Context, Files};
 use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
 use super::span::{Span, line_and_column};
 use super::types::Config;
-use super::{Parsed, cross, read, syntax};
+use super::{Parsed, cross, read, secret, syntax};
 
 /// Longest file that is read, bytes: twenty times a configuration with a
 /// thousand rules and targets.
 pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Longest file that a key may stand in, bytes.
+const MAX_KEY_FILE: u64 = 4 * 1024;
 
 /// Why a file gives no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -33,28 +36,52 @@ pub enum LoadError {
     Invalid(Box<Problems>),
 }
 
-/// Reads and checks a file; variables come from the process environment.
+/// Reads and checks a file; variables come from the process environment, and the files
+/// it names stand where it stands itself.
 pub fn load(path: &Path) -> Result<Parsed, LoadError> {
-    let read = |error| LoadError::Read {
+    let bytes = read_at_most(path, MAX_BYTES).map_err(|error| LoadError::Read {
         path: path.to_owned(),
         error,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(read)?;
-    // One byte more tells a file of exactly the limit from a longer one.
-    let mut file = file.take(MAX_BYTES + 1);
-    file.read_to_end(&mut bytes).map_err(read)?;
-    parse_bytes(&path.display().to_string(), bytes, &|name| {
-        std::env::var(name).ok()
-    })
-    .map_err(|problems| LoadError::Invalid(Box::new(problems)))
+    })?;
+    let env = |name: &str| std::env::var(name).ok();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let files = |name: &Path| key_file(&folder.join(name));
+    parse_bytes(&path.display().to_string(), bytes, &env, &files)
+        .map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
-/// Checks a text. `file` is what the problems call it; `env` answers for `${VAR}`.
+/// One byte more than `limit` tells a file of exactly the limit from a longer one.
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn key_file(path: &Path) -> io::Result<String> {
+    let bytes = read_at_most(path, MAX_KEY_FILE)?;
+    if bytes.len() as u64 > MAX_KEY_FILE {
+        return Err(io::Error::other("it is longer than 4 KiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text"))
+}
+
+/// Checks a text that stands alone: a file it names cannot be read. `file` is what the
+/// problems call it; `env` answers for `${VAR}`.
 pub fn parse(
     file: &str,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parsed, Problems> {
+    let none = |_: &Path| Err(io::Error::other("no files are read here"));
+    parse_with_files(file, text, env, &none)
+}
+
+/// Checks a text; `files` reads those that it names.
+pub fn parse_with_files(
+    file: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    files: &Files<'_>,
 ) -> Result<Parsed, Problems> {
     if text.len() as u64 > MAX_BYTES {
         return Err(too_long(file));
@@ -62,9 +89,11 @@ pub fn parse(
     // Editors on Windows begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (tree, errors) = DeTable::parse_recoverable(text);
-    let (mut problems, broken_lines) = syntax::problems(text, errors);
+    // What problems show; the places in it are the same.
+    let shown = secret::masked(text);
+    let (mut problems, broken_lines) = syntax::problems(&shown, errors);
 
-    let cx = Context::new(text, env);
+    let cx = Context::new(text, env, files);
     let config = read::file(&Section::root(&cx, tree.get_ref()));
     cross::check(&cx);
     let found = cx.take_problems();
@@ -75,7 +104,7 @@ pub fn parse(
             .is_some_and(|span| broken_lines.contains(&on(span)));
         broken_lines.is_empty() || (problem.code.survives_syntax_errors() && !on_broken_line)
     }));
-    finish(file, text, config, problems)
+    finish(file, &shown, config, problems)
 }
 
 fn finish(
@@ -103,22 +132,23 @@ fn parse_bytes(
     file: &str,
     bytes: Vec<u8>,
     env: &dyn Fn(&str) -> Option<String>,
+    files: &Files<'_>,
 ) -> Result<Parsed, Problems> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_long(file));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse(file, &text, env),
+        Ok(text) => parse_with_files(file, &text, env, files),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             // The lossy text agrees with the file up to that byte, so the place is right.
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let text = String::from_utf8_lossy(error.as_bytes());
             let span = Some(Span { start: at, end: at });
             let message = "the file is not UTF-8 text from here on".to_owned();
             let help = "save it as UTF-8".to_owned();
             Err(Problems::new(
                 file,
-                &text,
+                &secret::masked(&text),
                 vec![unreadable(message, help, span)],
             ))
         }
@@ -147,7 +177,8 @@ mod tests {
     use super::*;
 
     fn refused(bytes: Vec<u8>) -> String {
-        parse_bytes("weir.toml", bytes, &|_| None)
+        let files = |_: &Path| Err(io::Error::other("none"));
+        parse_bytes("weir.toml", bytes, &|_| None, &files)
             .unwrap_err()
             .to_string()
     }

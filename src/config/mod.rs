@@ -21,6 +21,7 @@ mod problem;
 mod read;
 mod render;
 mod schema;
+mod secret;
 mod section;
 mod shadow;
 mod span;
@@ -30,7 +31,7 @@ mod syntax;
 mod types;
 mod units;
 
-pub use load::{LoadError, MAX_BYTES, load, parse};
+pub use load::{LoadError, MAX_BYTES, load, parse, parse_with_files};
 pub use problem::{Code, Location, Problem, Problems, Severity};
 pub use schema::keys;
 pub use types::*;

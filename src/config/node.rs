@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use super::context::Context;
 use super::problem::{Code, Problem, Severity};
 use super::schema::Place;
+use super::secret::is_secret;
 use super::section::Section;
 use super::span::{Mark, Span};
 use super::substitute::{SubstituteError, substitute};
@@ -146,6 +147,15 @@ impl<'a> Node<'a> {
         Some(text)
     }
 
+    /// A string that no message may show.
+    pub(super) fn secret(&self) -> Option<String> {
+        let DeValue::String(text) = self.value else {
+            self.wrong_type("a string", "put it in quotes");
+            return None;
+        };
+        self.substituted(text).map(|(text, _)| text)
+    }
+
     /// One of a few words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let names = || words.iter().map(|(word, _)| *word);
@@ -266,6 +276,44 @@ impl<'a> Node<'a> {
         None
     }
 
+    /// A share within bounds, in percent.
+    pub(super) fn percent(&self, bounds: &RangeInclusive<u8>) -> Option<u8> {
+        let text = match self.value {
+            DeValue::String(_) => self.text()?,
+            DeValue::Integer(_) => {
+                let help = format!("write \"{}%\"", self.source());
+                self.error(Code::Unit, "a share needs a percent sign", help);
+                return None;
+            }
+            _ => {
+                self.wrong_type("a share", "write a share like \"20%\"");
+                return None;
+            }
+        };
+        let Some(number) = text.strip_suffix('%').map(str::trim_end) else {
+            let help = match text.parse::<u8>() {
+                Ok(number) => format!("write \"{number}%\""),
+                Err(_) => "write a share like \"20%\"".to_owned(),
+            };
+            self.error(Code::Unit, format!("`{text}` is not a share"), help);
+            return None;
+        };
+        let Ok(percent) = number.parse::<i32>() else {
+            let message = format!("`{text}` is not a share");
+            self.error(Code::InvalidValue, message, "write a whole number: \"20%\"");
+            return None;
+        };
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let read = u8::try_from(percent)
+            .ok()
+            .filter(|read| bounds.contains(read));
+        if read.is_none() {
+            let too_low = percent < i32::from(low);
+            self.out_of_range(too_low, &format!("{low}%"), &format!("{high}%"));
+        }
+        read
+    }
+
     fn quantity<T>(
         &self,
         noun: &str,
@@ -287,7 +335,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    fn out_of_range(&self, too_low: bool, low: &str, high: &str) {
+    pub(super) fn out_of_range(&self, too_low: bool, low: &str, high: &str) {
         let message = format!("`{}` must be from {low} to {high}", self.name());
         let help = if too_low {
             format!("the least is {low}")
@@ -323,6 +371,10 @@ impl<'a> Node<'a> {
             Err(SubstituteError::Missing(name)) => (
                 format!("the environment variable `{name}` is not set"),
                 format!("set it, or give a default: ${{{name}:-value}}"),
+            ),
+            Err(SubstituteError::BadName(_)) if is_secret(self.name()) => (
+                "what stands in `${...}` is not the name of an environment variable".to_owned(),
+                "write ${NAME} or ${NAME:-default}; a literal `${` is written `$${`".to_owned(),
             ),
             Err(SubstituteError::BadName(name)) => (
                 format!("`{name}` is not the name of an environment variable"),

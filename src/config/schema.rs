@@ -13,6 +13,8 @@ pub(super) enum Place {
     Listener,
     Client,
     Forwarded,
+    RateLimit,
+    RateKey,
     Rule,
     When,
     Then,
@@ -25,11 +27,15 @@ pub(super) enum Place {
     HashBody,
     Health,
     Upstream,
+    Retry,
+    Outlier,
+    Queue,
+    Sticky,
     Replicas,
 }
 
 impl Place {
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 25] = [
         Self::File,
         Self::Shutdown,
         Self::Admin,
@@ -42,12 +48,18 @@ impl Place {
         Self::WeightedGroup,
         Self::Redirect,
         Self::FixedResponse,
+        Self::RateLimit,
+        Self::RateKey,
         Self::TargetGroup,
         Self::Target,
         Self::Hash,
         Self::HashBody,
         Self::Health,
         Self::Upstream,
+        Self::Retry,
+        Self::Outlier,
+        Self::Queue,
+        Self::Sticky,
         Self::Replicas,
     ];
 
@@ -55,24 +67,30 @@ impl Place {
     #[rustfmt::skip] // one line per table is the map
     pub(super) const fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::File => &["workers", "access_log", "shutdown", "admin", "listener", "target_group"],
+            Self::File => &["workers", "access_log", "shutdown", "admin", "cookie_key", "cookie_key_file", "upgrade_socket", "listener", "target_group"],
             Self::Shutdown => &["lame_duck", "drain"],
-            Self::Admin => &["bind"],
-            Self::Listener => &["name", "bind", "forward", "redirect", "fixed_response", "max_connections", "client", "forwarded", "rule"],
-            Self::Client => &["head_timeout", "idle_timeout", "body_timeout", "max_head", "max_fields", "max_body"],
+            Self::Admin => &["bind", "token", "token_file"],
+            Self::Listener => &["name", "bind", "forward", "redirect", "fixed_response", "group_sticky", "max_connections", "rate_limit", "client", "forwarded", "rule"],
+            Self::Client => &["head_timeout", "idle_timeout", "body_timeout", "max_head", "max_fields", "max_body", "max_requests"],
             Self::Forwarded => &["mode", "trusted_proxies"],
+            Self::RateLimit => &["key", "requests", "per", "burst"],
+            Self::RateKey => &["header"],
             Self::Rule => &["priority", "when", "then"],
             Self::When => &["host", "path", "path_regex", "method", "header", "query", "source_ip"],
-            Self::Then => &["forward", "redirect", "fixed_response"],
+            Self::Then => &["forward", "redirect", "fixed_response", "group_sticky"],
             Self::WeightedGroup => &["group", "weight"],
             Self::Redirect => &["protocol", "host", "port", "path", "query", "status"],
             Self::FixedResponse => &["status", "content_type", "body"],
-            Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "replicas"],
+            Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "retry", "outlier", "max_concurrency", "queue", "slow_start", "deregistration_delay", "sticky", "replicas"],
             Self::Target => &["address", "weight"],
             Self::Hash => &["header", "cookie", "query", "path", "client_ip", "body", "load_factor"],
             Self::HashBody => &["limit", "field"],
             Self::Health => &["type", "path", "port", "host", "method", "interval", "timeout", "healthy", "unhealthy", "matcher", "body"],
             Self::Upstream => &["connect_timeout", "response_timeout", "body_timeout", "request_timeout", "idle_timeout", "max_idle"],
+            Self::Retry => &["attempts", "status", "non_idempotent", "max_body", "budget", "min_concurrency"],
+            Self::Outlier => &["consecutive_errors", "consecutive_gateway_errors", "error_ratio", "min_requests", "interval", "ejection", "max_ejection", "max_ejected"],
+            Self::Queue => &["length", "timeout"],
+            Self::Sticky => &["type", "name", "cookie", "duration", "when_full", "when_draining"],
             Self::Replicas => &["command", "count", "env", "directory", "stop_timeout"],
         }
     }
@@ -86,6 +104,8 @@ impl Place {
             Self::Listener => "listener",
             Self::Client => "listener.client",
             Self::Forwarded => "listener.forwarded",
+            Self::RateLimit => "listener.rate_limit",
+            Self::RateKey => "listener.rate_limit.key",
             Self::Rule => "listener.rule",
             Self::When => "listener.rule.when",
             Self::Then => "listener.rule.then",
@@ -98,6 +118,10 @@ impl Place {
             Self::HashBody => "target_group.*.hash.body",
             Self::Health => "target_group.*.health",
             Self::Upstream => "target_group.*.upstream",
+            Self::Retry => "target_group.*.retry",
+            Self::Outlier => "target_group.*.outlier",
+            Self::Queue => "target_group.*.queue",
+            Self::Sticky => "target_group.*.sticky",
             Self::Replicas => "target_group.*.replicas",
         }
     }
@@ -109,15 +133,23 @@ impl Place {
             Self::Shutdown | Self::Admin | Self::Listener | Self::TargetGroup => Some(Self::File),
             Self::Client
             | Self::Forwarded
+            | Self::RateLimit
             | Self::Rule
             | Self::WeightedGroup
             | Self::Redirect
             | Self::FixedResponse => Some(Self::Listener),
             Self::When | Self::Then => Some(Self::Rule),
-            Self::Target | Self::Hash | Self::Health | Self::Upstream | Self::Replicas => {
-                Some(Self::TargetGroup)
-            }
+            Self::Target
+            | Self::Hash
+            | Self::Health
+            | Self::Upstream
+            | Self::Retry
+            | Self::Outlier
+            | Self::Queue
+            | Self::Sticky
+            | Self::Replicas => Some(Self::TargetGroup),
             Self::HashBody => Some(Self::Hash),
+            Self::RateKey => Some(Self::RateLimit),
         }
     }
 
@@ -132,6 +164,7 @@ impl Place {
             Self::FixedResponse => "`fixed_response`".to_owned(),
             Self::Target => "an entry of `targets`".to_owned(),
             Self::HashBody => "`body` of `hash`".to_owned(),
+            Self::RateKey => "`key` of `rate_limit`".to_owned(),
             Self::When | Self::Then => {
                 format!(
                     "`{}` of a rule",
@@ -142,10 +175,15 @@ impl Place {
             | Self::Admin
             | Self::Client
             | Self::Forwarded
+            | Self::RateLimit
             | Self::TargetGroup
             | Self::Hash
             | Self::Health
             | Self::Upstream
+            | Self::Retry
+            | Self::Outlier
+            | Self::Queue
+            | Self::Sticky
             | Self::Replicas => {
                 format!("[{}]", self.path().replace('*', group.unwrap_or("NAME")))
             }
@@ -202,4 +240,9 @@ pub fn keys() -> Vec<String> {
         }
     }
     keys
+}
+
+/// Whether some table has such a key.
+pub(super) fn is_key(name: &str) -> bool {
+    Place::ALL.iter().any(|place| place.keys().contains(&name))
 }

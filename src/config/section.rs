@@ -147,6 +147,12 @@ impl<'a> Section<'a> {
         given.unwrap_or(default)
     }
 
+    /// A share in percent, or its default.
+    pub(super) fn percent(&self, key: &str, bounds: &RangeInclusive<u8>, default: u8) -> u8 {
+        let given = self.get(key).and_then(|node| node.percent(bounds));
+        given.unwrap_or(default)
+    }
+
     /// How people find this table.
     pub(super) fn heading(&self) -> String {
         self.place.heading(self.group())
@@ -187,6 +193,9 @@ impl<'a> Section<'a> {
     fn way_out(&self, name: &str) -> String {
         if let Some(known) = self.place.synonym(name) {
             return format!("Weir calls it `{known}`");
+        }
+        if (self.place, name) == (Place::TargetGroup, "name") {
+            return "a group has its name in its header: [target_group.NAME]".to_owned();
         }
         let has = |place: &Place| place.keys().contains(&name);
         let below = |place: &&Place| place.parent() == Some(self.place);

@@ -22,8 +22,13 @@ impl Diff {
         diff.compare("listener", &old.listeners, &new.listeners, |l| &l.id.0);
         let (old_groups, new_groups) = (&old.target_groups, &new.target_groups);
         diff.compare("target group", old_groups, new_groups, |g| &g.id.0);
-        let settings = |c: &Config| (c.access_log, c.shutdown, c.admin.clone());
-        if settings(old) != settings(new) {
+        // Not `workers`: only a restart changes their number.
+        let same_settings = old.access_log == new.access_log
+            && old.shutdown == new.shutdown
+            && old.admin == new.admin
+            && old.cookie_key == new.cookie_key
+            && old.upgrade_socket == new.upgrade_socket;
+        if !same_settings {
             diff.changed.push("settings".to_owned());
         }
         diff

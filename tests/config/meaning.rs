@@ -1,10 +1,12 @@
 //! What a good file means: the values that come out, not only that it is accepted.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::Method;
-use weir::config::{self, Config, MinHealthy, Probe, TargetAddress};
-use weir::model::{Action, Algorithm, Condition, HashKey, RedirectPart};
+use weir::config::{self, Config, MinHealthy, Outlier, Probe, TargetAddress, TargetGroup};
+use weir::model::{Action, Algorithm, Condition, CookieSource, HashKey, RedirectPart};
+use weir::model::{RateKey, Retry, Sticky, StickyDraining, StickyFull};
 
 fn read(text: &str) -> Config {
     let env = |name: &str| (name == "TARGETS").then(|| "10.0.0.1, 10.0.0.2:1,db".to_owned());
@@ -24,7 +26,7 @@ fn listener(inside: &str) -> Config {
 }
 
 /// A group with this in it, behind a listener.
-fn group(inside: &str) -> config::TargetGroup {
+fn group(inside: &str) -> TargetGroup {
     let text = format!(
         "[[listener]]\nbind = \"0.0.0.0:8080\"\nforward = \"todo\"\n[target_group.todo]\n{inside}"
     );
@@ -256,4 +258,218 @@ fn ports_of_both_ip_versions_do_not_collide_and_port_0_never_does() {
                 [[listener]]\nname = \"a\"\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }\n\
                 [[listener]]\nname = \"b\"\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }\n";
     assert_eq!(read(text).listeners.len(), 4);
+}
+
+/// A group with one target and this setting.
+fn with(setting: &str) -> TargetGroup {
+    group(&format!("targets = \"10.0.0.1:1\"\n{setting}\n"))
+}
+
+#[test]
+fn a_group_that_says_nothing_has_the_defaults() {
+    let said_nothing = with("");
+    let default = TargetGroup {
+        targets: said_nothing.targets.clone(),
+        health: said_nothing.health.clone(),
+        ..TargetGroup::new("todo".into())
+    };
+    assert_eq!(said_nothing, default);
+    for setting in [
+        "retry = true",
+        "retry = {}",
+        "outlier = true",
+        "outlier = {}",
+    ] {
+        assert_eq!(with(setting), default, "{setting}");
+    }
+}
+
+#[test]
+fn retries_are_what_is_written_or_off() {
+    let written = Retry {
+        attempts: 2,
+        statuses: vec![502, 504],
+        non_idempotent: true,
+        max_body: 1024,
+        budget: 0,
+        min_concurrency: 0,
+    };
+    let text = "retry = { attempts = 2, status = [504, 502, 504], non_idempotent = true, \
+                max_body = \"1KiB\", budget = \"0%\", min_concurrency = 0 }";
+    assert_eq!(with(text).retry, written);
+    assert_eq!(with("retry = { status = 503 }").retry.statuses, [503]);
+    assert_eq!(with("retry = false").retry.attempts, 1);
+}
+
+#[test]
+fn each_way_to_find_an_outlier_can_be_off() {
+    assert_eq!(with("outlier = false").outlier, None);
+    let written = Outlier {
+        consecutive_errors: None,
+        consecutive_gateway_errors: Some(7),
+        error_ratio: None,
+        ejection: Duration::from_secs(600),
+        max_ejection: Duration::from_secs(600),
+        max_ejected: 100,
+        ..config::defaults::OUTLIER
+    };
+    let text = "outlier = { consecutive_errors = 0, consecutive_gateway_errors = 7, \
+                error_ratio = \"0%\", ejection = \"10m\", max_ejected = \"100%\" }";
+    assert_eq!(with(text).outlier, Some(written));
+}
+
+#[test]
+fn limits_of_a_group_are_read() {
+    let group = with(
+        "max_concurrency = 10\nqueue = { length = 7 }\nslow_start = \"30s\"\n\
+                      deregistration_delay = \"0s\"",
+    );
+    assert_eq!(
+        group.overload.max_concurrency.map(NonZeroU32::get),
+        Some(10)
+    );
+    assert_eq!(group.overload.queue_length, 7);
+    assert_eq!(group.overload.queue_timeout, Duration::from_secs(5));
+    assert_eq!(group.slow_start, Duration::from_secs(30));
+    assert_eq!(group.deregistration_delay, Duration::ZERO);
+    assert_eq!(with("slow_start = \"0s\"").slow_start, Duration::ZERO);
+}
+
+#[test]
+fn sessions_follow_either_cookie() {
+    let default = Sticky {
+        source: CookieSource::LoadBalancer,
+        cookie: "WEIRLB".to_owned(),
+        duration: Duration::from_secs(86_400),
+        when_full: StickyFull::Move,
+        when_draining: StickyDraining::Move,
+    };
+    assert_eq!(
+        with("sticky = { type = \"lb_cookie\" }").sticky,
+        Some(default)
+    );
+    let written = Sticky {
+        source: CookieSource::Application("JSESSIONID".to_owned()),
+        cookie: "STAY".to_owned(),
+        duration: Duration::from_secs(7 * 86_400),
+        when_full: StickyFull::Wait,
+        when_draining: StickyDraining::Stay,
+    };
+    let text = "max_concurrency = 1\nqueue = { length = 1 }\n\
+                sticky = { type = \"app_cookie\", name = \"JSESSIONID\", cookie = \"STAY\", \
+                duration = \"7d\", when_full = \"wait\", when_draining = \"stay\" }";
+    assert_eq!(with(text).sticky, Some(written));
+}
+
+#[test]
+fn a_rate_limit_counts_by_address_or_by_header() {
+    let limit = |inside: &str| {
+        let config = listener(&format!("rate_limit = {{ {inside} }}"));
+        config.listeners[0].rate_limit.clone().expect("a limit")
+    };
+    let least = limit("requests = 100");
+    assert_eq!(least.key, RateKey::ClientIp);
+    assert_eq!((least.requests.get(), least.burst.get()), (100, 100));
+    assert_eq!(least.per, Duration::from_secs(1));
+    let most = limit("key = { header = \"X-Api-Key\" }, requests = 6, per = \"1m\", burst = 200");
+    assert_eq!(
+        most.key,
+        RateKey::Header("x-api-key".parse().expect("a name"))
+    );
+    assert_eq!((most.requests.get(), most.burst.get()), (6, 200));
+    assert_eq!(most.per, Duration::from_secs(60));
+    assert_eq!(limit("key = \"client_ip\", requests = 100"), least);
+}
+
+#[test]
+fn a_weighted_forward_keeps_its_clients_on_a_group() {
+    let text = "[[listener]]\nbind = \"0.0.0.0:80\"\nforward = [\"a\", \"b\"]\ngroup_sticky = \"1h\"\n\
+                client = { max_requests = 1000 }\n\
+                [[listener.rule]]\npriority = 1\nwhen = { path = \"/a\" }\n\
+                then = { forward = [\"a\", \"b\"], group_sticky = \"7d\" }\n\
+                [target_group.a]\ntargets = \"10.0.0.1:1\"\n[target_group.b]\ntargets = \"10.0.0.1:2\"\n";
+    let config = read(text);
+    let listener = &config.listeners[0];
+    let sticky = |action: &Action<_>| match action {
+        Action::Forward(forward) => forward.sticky.map(|time| time.as_secs()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(sticky(&listener.default), Some(3600));
+    assert_eq!(sticky(&listener.rules[0].action), Some(7 * 86_400));
+    assert_eq!(
+        listener.client.max_requests.map(NonZeroU32::get),
+        Some(1000)
+    );
+}
+
+const ADMIN: &str =
+    "[[listener]]\nbind = \"0.0.0.0:80\"\nfixed_response = { status = 200 }\n[admin]\n";
+
+#[test]
+fn secrets_come_from_the_file_a_variable_or_a_file_of_their_own() {
+    let env = |name: &str| (name == "TOKEN").then(|| "correct-horse-battery".to_owned());
+    let files = |path: &std::path::Path| match path.to_str() {
+        Some("keys/token") => Ok("correct-horse-battery\n".to_owned()),
+        Some("/key") => Ok(format!("{}\r\n", "0f".repeat(32))),
+        _ => Err(std::io::Error::other("no such file")),
+    };
+    let read = |text: &str| match config::parse_with_files("good.toml", text, &env, &files) {
+        Ok(parsed) => parsed.config,
+        Err(problems) => panic!("{problems}"),
+    };
+    for token in ["token = \"${TOKEN}\"", "token_file = \"keys/token\""] {
+        let admin = read(&format!("{ADMIN}{token}\n"))
+            .admin
+            .expect("it is there");
+        assert_eq!(
+            admin.token.expect("a token").0,
+            "correct-horse-battery",
+            "{token}"
+        );
+    }
+    let digits = format!("cookie_key = \"{}\"\n", "0f".repeat(32));
+    let base64 = format!("cookie_key = \"{}Dw8=\"\n", "Dw8P".repeat(10));
+    for key in [&digits, &base64, "cookie_key_file = \"/key\"\n"] {
+        let config = read(&format!(
+            "{key}upgrade_socket = \"/run/weir.sock\"\n{ADMIN}"
+        ));
+        assert_eq!(config.cookie_key.expect("a key").0, [0x0f; 32], "{key}");
+        assert_eq!(
+            config.upgrade_socket.expect("a path").to_str(),
+            Some("/run/weir.sock")
+        );
+    }
+}
+
+#[test]
+fn no_message_shows_a_secret() {
+    let cases = [
+        "token = \"hunter2-in-short\", bnd = 1",
+        "token = \"hunter2\"",
+        "token = \"hunter2 with spaces in it\"",
+        "tokne = \"hunter2\"",
+        "token = \"${hunter2!}\"",
+        "token = 'hunter2",
+        "token = hunter2",
+        "token = \"hunter2\", token = \"hunter2\"",
+        "token = [\"hunter2\"]",
+        "token = { is = \"hunter2\" }",
+        "token = \"\\hunter2\"",
+    ];
+    for case in cases {
+        for text in [
+            format!("admin = {{ {case} }}\n"),
+            format!("{ADMIN}{case}\n"),
+        ] {
+            let problems = config::parse("bad.toml", &text, &|_| None).expect_err("it is broken");
+            let json = serde_json::to_string(&problems).expect("plain data");
+            assert!(
+                !format!("{problems}{json}").contains("hunter2"),
+                "{problems}"
+            );
+        }
+    }
+    let key = "cookie_key = \"hunter2\"\nworkers = 0\n";
+    let problems = config::parse("bad.toml", key, &|_| None).expect_err("it is broken");
+    assert!(!problems.to_string().contains("hunter2"), "{problems}");
 }

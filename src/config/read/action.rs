@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use toml::de::DeValue;
 
-use super::redirect;
+use super::{redirect, sticky};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
@@ -46,10 +46,20 @@ pub(super) fn read(
             "a request gets one of them; take the other out",
         );
     }
-    match node.name() {
+    let action = match node.name() {
         "forward" => forward(node).map(Action::Forward),
         "redirect" => redirect::read(node, bind, conditions).map(Action::Redirect),
         _ => fixed_response(node).map(Action::FixedResponse),
+    };
+    match action? {
+        Action::Forward(mut forward) => {
+            forward.sticky = sticky::group_sticky(section, Some(forward.groups.len()));
+            Some(Action::Forward(forward))
+        }
+        other => {
+            sticky::group_sticky(section, None);
+            Some(other)
+        }
     }
 }
 

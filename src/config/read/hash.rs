@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::condition::header_name;
+use super::sticky::cookie_name;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
@@ -62,27 +63,12 @@ fn key(section: &Section<'_>) -> Option<HashKey> {
     }
     match node.name() {
         "header" => header_name(&node.text()?, node).map(HashKey::Header),
-        "cookie" => token(node).map(HashKey::Cookie),
+        "cookie" => cookie_name(node).map(HashKey::Cookie),
         "query" => node.text().map(HashKey::Query),
         "path" => switched_on(node, HashKey::Path),
         "client_ip" => switched_on(node, HashKey::ClientIp),
         _ => body(node),
     }
-}
-
-/// The name of a cookie: a token (RFC 6265 section 4.1.1).
-fn token(node: &Node<'_>) -> Option<String> {
-    let text = node.text()?;
-    let separator = |c: char| !c.is_ascii_graphic() || "()<>@,;:\\\"/[]?={}".contains(c);
-    if let Some(c) = text.chars().find(|c| separator(*c)) {
-        let message = format!(
-            "no cookie is called `{text}`: `{}` cannot be in its name",
-            c.escape_default()
-        );
-        node.error(Code::InvalidValue, message, "write the name alone");
-        return None;
-    }
-    Some(text)
 }
 
 fn switched_on(node: &Node<'_>, key: HashKey) -> Option<HashKey> {

@@ -1,10 +1,11 @@
 //! `[[listener]]` and `[[listener.rule]]`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use toml::de::DeValue;
 
-use super::{action, bind, check_name, condition};
+use super::{action, bind, check_name, condition, overload};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
@@ -42,6 +43,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         bounds::CONNECTIONS,
         defaults::MAX_CONNECTIONS,
     );
+    let rate_limit = overload::rate_limit(&section);
     let client = section
         .get("client")
         .and_then(|node| node.section(Place::Client));
@@ -51,7 +53,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         id: name?,
         bind: bind?,
         max_connections,
-        rate_limit: None,
+        rate_limit,
         rules: rules?,
         default: default?,
     })
@@ -87,7 +89,10 @@ fn client_limits(section: &Section<'_>) -> ClientLimits {
         max_body: section
             .get("max_body")
             .and_then(|node| node.size(&bounds::BODY)),
-        max_requests: None,
+        max_requests: section
+            .get("max_requests")
+            .and_then(|node| node.integer(bounds::REQUESTS))
+            .and_then(NonZeroU32::new),
     }
 }
 

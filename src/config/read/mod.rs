@@ -8,11 +8,16 @@ mod condition;
 mod hash;
 mod health;
 mod listener;
+mod overload;
 mod redirect;
 mod replicas;
+mod retry;
+mod secrets;
+mod sticky;
 mod target_group;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
@@ -43,6 +48,10 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
         .get("shutdown")
         .and_then(|node| node.section(Place::Shutdown));
     let admin = root.get("admin").map(|node| admin(&node));
+    let cookie_key = secrets::cookie_key(root);
+    let upgrade_socket = root
+        .get("upgrade_socket")
+        .and_then(|node| socket_path(&node));
     let target_groups = target_groups(root);
     let listeners = listeners(root);
     Some(Config {
@@ -56,8 +65,8 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
             Some(admin) => Some(admin?),
             None => None,
         },
-        cookie_key: None,
-        upgrade_socket: None,
+        cookie_key,
+        upgrade_socket,
         listeners: listeners?,
         target_groups: target_groups?,
     })
@@ -81,12 +90,33 @@ fn workers(node: &Node<'_>) -> Option<usize> {
 
 fn admin(node: &Node<'_>) -> Option<Admin> {
     let section = node.section(Place::Admin)?;
+    let token = secrets::token(&section);
     let (bind, at) = match section.get("bind") {
         Some(at) => (bind(&at)?, at),
         None => (defaults::ADMIN_BIND, node.clone()),
     };
     node.cx.note(|notes| notes.binds.push(at.mark(bind)));
-    Some(Admin { bind, token: None })
+    Some(Admin { bind, token })
+}
+
+/// Where a socket is made: the same place for every process, wherever it was started.
+fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
+    let text = node.text()?;
+    let (message, help) = if !text.starts_with('/') {
+        let message = format!("`{text}` is not an absolute path");
+        (message, "write the whole path: \"/run/weir/upgrade.sock\"")
+    } else if text.ends_with('/') || text.contains('\0') {
+        let message = format!("`{}` is not the path of a file", text.escape_default());
+        (message, "write the whole path: \"/run/weir/upgrade.sock\"")
+    } else if text.len() > bounds::SOCKET_PATH {
+        let (length, most) = (text.len(), bounds::SOCKET_PATH);
+        let message = format!("the path of a socket has at most {most} bytes, not {length}");
+        (message, "choose a folder with a shorter path")
+    } else {
+        return Some(PathBuf::from(text));
+    };
+    node.error(Code::InvalidValue, message, help);
+    None
 }
 
 /// An address to listen on.

@@ -1,10 +1,11 @@
 //! `[target_group.NAME]`: its targets and how they are used.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{hash, health, replicas};
+use super::{hash, health, overload, replicas, retry, sticky};
 use crate::config::address::{self, Host};
 use crate::config::node::Node;
 use crate::config::problem::Code;
@@ -13,6 +14,7 @@ use crate::config::section::Section;
 use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, Upstream,
 };
+use crate::config::units::display_duration;
 use crate::config::{bounds, defaults};
 use crate::model::{Algorithm, TargetGroupId};
 
@@ -40,18 +42,15 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let upstream = section
         .get("upstream")
         .and_then(|node| node.section(Place::Upstream));
+    let overload = overload::read(&section);
+    let sticky = sticky::read(&section, algorithm, &overload);
     let replicas = section.get("replicas").map(|node| replicas::read(&node));
     let targets = targets(&section, port);
     if let Some(targets) = &targets {
         check_weights(targets, algorithm);
     }
     if section.get("targets").is_none() && replicas.is_none() {
-        if section.is_meant("targets") || section.is_meant("replicas") {
-            return None;
-        }
-        let message = format!("{} has neither `targets` nor `replicas`", section.heading());
-        let help = "write targets = [\"10.0.0.1:6400\"], or replicas = { command = [...] } to let Weir run them";
-        section.error(Code::MissingKey, "targets", message, help);
+        miss_targets(&section);
         return None;
     }
     let known = targets.as_ref().map_or(0, Vec::len);
@@ -70,12 +69,45 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         health: health?,
         fail_open,
         upstream: upstream.map_or(defaults::UPSTREAM, |section| upstream_limits(&section)),
+        retry: retry::retry(&section),
+        outlier: retry::outlier(&section),
+        overload,
+        slow_start: slow_start(&section),
+        deregistration_delay: section.duration(
+            "deregistration_delay",
+            &bounds::DEREGISTRATION_DELAY,
+            defaults::DEREGISTRATION_DELAY,
+        ),
+        sticky,
         replicas: match replicas {
             Some(replicas) => Some(replicas?),
             None => None,
         },
-        ..TargetGroup::new(TargetGroupId::from(name))
     })
+}
+
+fn miss_targets(section: &Section<'_>) {
+    if section.is_meant("targets") || section.is_meant("replicas") {
+        return;
+    }
+    let message = format!("{} has neither `targets` nor `replicas`", section.heading());
+    let help = "write targets = [\"10.0.0.1:6400\"], or replicas = { command = [...] } to let Weir run them";
+    section.error(Code::MissingKey, "targets", message, help);
+}
+
+/// Zero, or within ALB's range: a shorter one would be over before it is noticed.
+fn slow_start(section: &Section<'_>) -> Duration {
+    let (low, high) = (*bounds::SLOW_START.start(), *bounds::SLOW_START.end());
+    let read = section.duration("slow_start", &(Duration::ZERO..=high), defaults::SLOW_START);
+    if let Some(node) = section.get("slow_start")
+        && !read.is_zero()
+        && read < low
+    {
+        let range = format!("{} to {}", display_duration(low), display_duration(high));
+        let message = format!("`slow_start` must be \"0s\" or from {range}");
+        node.error(Code::OutOfRange, message, "\"0s\" turns it off");
+    }
+    read
 }
 
 fn algorithm(section: &Section<'_>) -> Algorithm {
@@ -298,7 +330,7 @@ fn upstream_limits(section: &Section<'_>) -> Upstream {
         body_timeout: timeout("body_timeout", default.body_timeout),
         request_timeout: section
             .get("request_timeout")
-            .and_then(|node| node.duration(&&bounds::TIMEOUT)),
+            .and_then(|node| node.duration(&bounds::TIMEOUT)),
         idle_timeout: section
             .get("idle_timeout")
             .and_then(|node| node.duration(&bounds::TIMEOUT)),

@@ -1,0 +1,88 @@
+//! What is let in: `max_concurrency` and `queue` of a group, `rate_limit` of a listener.
+
+use std::num::NonZeroU32;
+
+use toml::de::DeValue;
+
+use super::condition::header_name;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::{bounds, defaults};
+use crate::model::{Overload, RateKey, RateLimit};
+
+pub(super) fn read(group: &Section<'_>) -> Overload {
+    let default = defaults::OVERLOAD;
+    let limit = group.get("max_concurrency");
+    let queue = group.get("queue");
+    if let (None, Some(node)) = (&limit, &queue)
+        && !group.is_meant("max_concurrency")
+    {
+        let message = "a `queue` without `max_concurrency`: nobody ever waits";
+        let help = "write max_concurrency = 100, the requests each target takes at a time";
+        node.error(Code::MissingKey, message, help);
+    }
+    let max_concurrency = limit
+        .and_then(|node| node.integer(bounds::CONCURRENCY))
+        .and_then(NonZeroU32::new);
+    let Some(section) = queue.and_then(|node| node.section(Place::Queue)) else {
+        return Overload {
+            max_concurrency,
+            ..default
+        };
+    };
+    let length = section
+        .require("length", "write { length = 100, timeout = \"5s\" }")
+        .and_then(|node| node.integer(bounds::QUEUE));
+    Overload {
+        max_concurrency,
+        queue_length: length.unwrap_or(default.queue_length),
+        queue_timeout: section.duration("timeout", &bounds::TIMEOUT, default.queue_timeout),
+    }
+}
+
+/// `None` if it is not there or broken.
+pub(super) fn rate_limit(listener: &Section<'_>) -> Option<RateLimit> {
+    let section = listener.get("rate_limit")?.section(Place::RateLimit)?;
+    let key = match section.get("key") {
+        Some(node) => rate_key(&node),
+        None => Some(RateKey::ClientIp),
+    };
+    let requests = section
+        .require("requests", "write { requests = 100, per = \"1s\" }")
+        .and_then(|node| node.integer(bounds::RATE));
+    let per = section.duration("per", &bounds::RATE_PER, defaults::RATE_LIMIT_PER);
+    let burst = section.get("burst").map(|node| node.integer(bounds::RATE));
+    let requests = NonZeroU32::new(requests?)?;
+    Some(RateLimit {
+        key: key?,
+        requests,
+        per,
+        burst: match burst {
+            Some(burst) => NonZeroU32::new(burst?)?,
+            None => requests,
+        },
+    })
+}
+
+/// `"client_ip"`, or a table that names a header.
+fn rate_key(node: &Node<'_>) -> Option<RateKey> {
+    const HELP: &str = "write \"client_ip\" or { header = \"X-Api-Key\" }";
+    if let DeValue::Table(_) = node.value {
+        let section = node.section(Place::RateKey)?;
+        let header = section.require("header", "write { header = \"X-Api-Key\" }")?;
+        return header_name(&header.text()?, &header).map(RateKey::Header);
+    }
+    if !matches!(node.value, DeValue::String(_)) {
+        node.wrong_type("a string or a table", HELP);
+        return None;
+    }
+    let text = node.text()?;
+    if text == "client_ip" {
+        return Some(RateKey::ClientIp);
+    }
+    let message = format!("`{text}` is not what clients can be told apart by");
+    node.error(Code::InvalidValue, message, HELP);
+    None
+}

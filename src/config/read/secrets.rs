@@ -1,0 +1,166 @@
+//! `cookie_key` and the token of the admin listener: in the file, in a variable, or in a
+//! file of their own.
+
+use std::path::Path;
+
+use crate::config::bounds;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::section::Section;
+use crate::config::types::{CookieKey, Token};
+
+/// How to make a key of 32 bytes.
+const MAKE: &str = "make one with `openssl rand -hex 32`";
+
+/// A secret and where it comes from.
+struct Given<'a> {
+    text: String,
+    /// The key that holds it or names its file.
+    node: Node<'a>,
+    /// How messages call it: never by its value.
+    what: String,
+}
+
+/// The key session cookies are sealed with; `None` if it is not there or broken.
+pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
+    let given = given(root, "cookie_key", "cookie_key_file")?;
+    let text = &given.text;
+    let read = match text.len() {
+        64 => hex(text),
+        44 => base64(text),
+        _ => {
+            let message = format!(
+                "{} is {} characters long; 32 bytes are 64 hex digits, or 44 characters of base64",
+                given.what,
+                text.chars().count()
+            );
+            given.node.error(Code::InvalidValue, message, MAKE);
+            return None;
+        }
+    };
+    if read.is_none() {
+        let kind = match text.len() {
+            64 => "as long as 64 hex digits, but other characters are in it",
+            _ => "as long as 32 bytes of base64, but is none",
+        };
+        let message = format!("{} is {kind}", given.what);
+        given.node.error(Code::InvalidValue, message, MAKE);
+    }
+    read.map(CookieKey)
+}
+
+/// The bearer token of the admin listener; `None` if it is not there or broken.
+pub(super) fn token(admin: &Section<'_>) -> Option<Token> {
+    let given = given(admin, "token", "token_file")?;
+    let (low, high) = (bounds::TOKEN.start(), bounds::TOKEN.end());
+    let length = given.text.chars().count();
+    if !bounds::TOKEN.contains(&length) {
+        let message = format!(
+            "{} is {length} characters long; it must be {low} to {high}",
+            given.what
+        );
+        given.node.error(Code::InvalidValue, message, MAKE);
+        return None;
+    }
+    if !given.text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("{} holds a space or a character beyond ASCII", given.what);
+        let help = format!("no client could send it in a header; {MAKE}");
+        given.node.error(Code::InvalidValue, message, help);
+        return None;
+    }
+    Some(Token(given.text))
+}
+
+/// The secret under `key`, or in the file that `file_key` names.
+fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'a>> {
+    let Some(node) = section.get(file_key) else {
+        let node = section.get(key)?;
+        return Some(Given {
+            text: node.secret()?,
+            what: format!("`{key}`"),
+            node,
+        });
+    };
+    if section.get(key).is_some() {
+        let message = format!("`{key}` and `{file_key}` exclude each other");
+        let help = "there is one secret; take the other out";
+        node.error(Code::Conflict, message, help);
+        return None;
+    }
+    let path = node.text()?;
+    match (node.cx.files)(Path::new(&path)) {
+        Ok(text) => Some(Given {
+            // Editors and `openssl` end a file with a line end.
+            text: text.trim_end_matches(['\r', '\n']).to_owned(),
+            what: format!("what `{path}` holds"),
+            node,
+        }),
+        Err(error) => {
+            let message = format!("cannot read `{path}`: {error}");
+            let help = "the file holds nothing but the secret, and Weir must be allowed to read it";
+            node.error(Code::Unreadable, message, help);
+            None
+        }
+    }
+}
+
+fn hex(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
+    }
+    Some(key)
+}
+
+/// RFC 4648 section 4 or 5: 43 characters and the `=` that makes them 44.
+fn base64(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    let mut filled = 0;
+    let (mut bits, mut count) = (0_u32, 0);
+    for c in text.strip_suffix('=')?.bytes() {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            *key.get_mut(filled)? = (bits >> count) as u8;
+            filled += 1;
+        }
+    }
+    // The last character has two bits to spare; others than zero are somebody's mistake.
+    (filled == key.len() && bits & 0b11 == 0).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_in_hex_and_in_both_alphabets_of_base64() {
+        let key: [u8; 32] = std::array::from_fn(|n| 255 - n as u8 * 5);
+        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex(&digits), Some(key));
+        assert_eq!(hex(&digits.to_uppercase()), Some(key));
+        // Printed by coreutils' base64.
+        let text = "//r18Ovm4dzX0s3Iw765tK+qpaCblpGMh4J9eHNuaWQ=";
+        assert_eq!(base64(text), Some(key));
+        assert_eq!(base64(&text.replace('/', "_").replace('+', "-")), Some(key));
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        assert_eq!(hex(&"0g".repeat(32)), None);
+        assert_eq!(base64(&"A".repeat(44)), None, "33 bytes");
+        assert_eq!(base64(&format!("{}==", "A".repeat(42))), None, "31 bytes");
+        assert_eq!(base64(&format!("{}B=", "A".repeat(42))), None, "spare bits");
+        assert_eq!(base64(&format!("{} =", "A".repeat(42))), None);
+    }
+}
