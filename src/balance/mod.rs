@@ -13,6 +13,7 @@
 mod alias;
 mod bounded_load;
 mod consistent_hash;
+mod first;
 mod hash;
 mod least_connections;
 mod maglev;
@@ -127,10 +128,12 @@ pub fn build(
         }
         Algorithm::WeightedLeastConnections => weighted_least_connections::build(roster, seed),
         Algorithm::ConsistentHash => consistent_hash::build(hash, &roster),
-        Algorithm::Random => Box::new(random::Random::new(&roster)),
-        Algorithm::PowerOfTwoChoices => {
+        Algorithm::Random | Algorithm::WeightedRandom => Box::new(random::Random::new(&roster)),
+        Algorithm::PowerOfTwoChoices | Algorithm::PeakEwma => {
             Box::new(power_of_two_choices::PowerOfTwoChoices::new(roster))
         }
+        Algorithm::LeastTime => weighted_least_connections::build(roster, seed),
+        Algorithm::First => Box::new(first::First::new(roster)),
     }
 }
 

@@ -16,19 +16,35 @@ pub enum Algorithm {
     ConsistentHash,
     /// Uniform by weight, without memory.
     Random,
+    /// [`Random`](Self::Random), with automatic target weights: a target that does
+    /// worse than its peers gets less (ALB's `weighted_random` with anomaly mitigation).
+    WeightedRandom,
     /// Two distinct targets at random, the less loaded of them.
     PowerOfTwoChoices,
+    /// Two distinct targets at random, the one that will answer sooner for its weight,
+    /// going by the peaks of the times to the response's head (linkerd's).
+    PeakEwma,
+    /// The shortest expected wait for its weight of all targets, going by the averages of
+    /// the times to the response's head (nginx's `least_time header`).
+    LeastTime,
+    /// The first target with a place, in the order of the configuration (`HAProxy`'s):
+    /// the last ones idle, so that they can be taken away.
+    First,
 }
 
 impl Algorithm {
     /// Every algorithm: tests and benches loop over it, so a new one cannot be forgotten.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::RoundRobin,
         Self::LeastConnections,
         Self::WeightedLeastConnections,
         Self::ConsistentHash,
         Self::Random,
+        Self::WeightedRandom,
         Self::PowerOfTwoChoices,
+        Self::PeakEwma,
+        Self::LeastTime,
+        Self::First,
     ];
 
     /// The name in the configuration, in `/api/status` and in logs.
@@ -39,7 +55,11 @@ impl Algorithm {
             Self::WeightedLeastConnections => "weighted_least_connections",
             Self::ConsistentHash => "consistent_hash",
             Self::Random => "random",
+            Self::WeightedRandom => "weighted_random",
             Self::PowerOfTwoChoices => "power_of_two_choices",
+            Self::PeakEwma => "peak_ewma",
+            Self::LeastTime => "least_time",
+            Self::First => "first",
         }
     }
 }

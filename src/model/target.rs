@@ -130,6 +130,11 @@ impl Target {
         (load % BIAS + load / BIAS) as u32
     }
 
+    /// Whether [`Target::try_lease`] would have succeeded a moment ago.
+    pub fn has_place(&self) -> bool {
+        self.in_flight() < self.admission.limit()
+    }
+
     /// Requests ever sent here.
     pub fn leases(&self) -> u64 {
         self.counters.leases.load(Ordering::Relaxed)

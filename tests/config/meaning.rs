@@ -163,10 +163,7 @@ fn a_variable_may_hold_several_targets() {
 #[test]
 fn algorithms_are_known_by_their_names_and_by_those_of_alb() {
     let names = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
-    let aliases = [
-        ("least_outstanding_requests", Algorithm::LeastConnections),
-        ("weighted_random", Algorithm::Random),
-    ];
+    let aliases = [("least_outstanding_requests", Algorithm::LeastConnections)];
     for (name, algorithm) in names.into_iter().chain(aliases) {
         let group = group(&format!(
             "targets = \"10.0.0.1:1\"\nalgorithm = \"{name}\"\n"

@@ -213,10 +213,14 @@ async fn a_target_of_weight_zero_gets_nothing_and_heavier_ones_get_more() {
         match algorithm {
             Algorithm::RoundRobin => assert_eq!(counts[..2], [180, 20]),
             Algorithm::LeastConnections => assert_eq!(counts[..2], [100, 100]),
+            Algorithm::First => assert_eq!(counts[..2], [200, 0]),
             Algorithm::WeightedLeastConnections
             | Algorithm::ConsistentHash
             | Algorithm::Random
-            | Algorithm::PowerOfTwoChoices => {
+            | Algorithm::WeightedRandom
+            | Algorithm::PowerOfTwoChoices
+            | Algorithm::PeakEwma
+            | Algorithm::LeastTime => {
                 assert!(
                     counts[0] >= counts[1] && counts[1] > 0,
                     "{algorithm:?}: {counts:?}"

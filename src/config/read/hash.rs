@@ -23,7 +23,11 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm) -> Option<HashPoli
         | Algorithm::LeastConnections
         | Algorithm::WeightedLeastConnections
         | Algorithm::Random
-        | Algorithm::PowerOfTwoChoices => {
+        | Algorithm::WeightedRandom
+        | Algorithm::PowerOfTwoChoices
+        | Algorithm::PeakEwma
+        | Algorithm::LeastTime
+        | Algorithm::First => {
             let message = format!(
                 "`hash` does nothing with algorithm \"{}\"",
                 algorithm.name()

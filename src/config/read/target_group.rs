@@ -19,9 +19,8 @@ use crate::config::{bounds, defaults};
 use crate::model::{Algorithm, TargetGroupId};
 
 /// Names of algorithms beyond [`Algorithm::name`]: ALB's, and what other proxies say.
-const ALIASES: [(&str, Algorithm); 4] = [
+const ALIASES: [(&str, Algorithm); 3] = [
     ("least_outstanding_requests", Algorithm::LeastConnections),
-    ("weighted_random", Algorithm::Random),
     ("least_conn", Algorithm::LeastConnections),
     ("p2c", Algorithm::PowerOfTwoChoices),
 ];
@@ -240,15 +239,20 @@ fn check_weights(targets: &[Placed<'_>], algorithm: Algorithm) {
         return;
     }
     let ignored = match algorithm {
-        Algorithm::LeastConnections => targets.iter().find(|target| target.spec.weight > 1),
+        Algorithm::LeastConnections | Algorithm::First => {
+            targets.iter().find(|target| target.spec.weight > 1)
+        }
         Algorithm::RoundRobin
         | Algorithm::WeightedLeastConnections
         | Algorithm::ConsistentHash
         | Algorithm::Random
-        | Algorithm::PowerOfTwoChoices => None,
+        | Algorithm::WeightedRandom
+        | Algorithm::PowerOfTwoChoices
+        | Algorithm::PeakEwma
+        | Algorithm::LeastTime => None,
     };
     if let Some(target) = ignored {
-        let message = "`least_connections` does not look at weights";
+        let message = format!("`{}` does not look at weights", algorithm.name());
         let help = "use algorithm = \"weighted_least_connections\"";
         target.node.warn(Code::NoEffect, message, help);
     }

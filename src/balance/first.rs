@@ -1,0 +1,31 @@
+//! The first member with a place; weights ignored.
+//!
+//! Members are filled to their group's concurrency limit one after another, as in
+//! `HAProxy`'s `first`: the last ones idle, and whoever scales a group sees which it can do
+//! without. Without a limit the first member takes everything while it is in the roster.
+
+use std::sync::Arc;
+
+use super::{PickContext, Picker, Roster};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct First {
+    roster: Arc<Roster>,
+}
+
+impl First {
+    pub(super) fn new(roster: Arc<Roster>) -> Self {
+        Self { roster }
+    }
+}
+
+impl Picker for First {
+    fn pick(&self, ctx: &PickContext<'_>) -> Option<usize> {
+        let members = self.roster.members();
+        let untried = || (0..members.len()).filter(|index| !ctx.tried.contains(index));
+        untried()
+            .find(|&index| members[index].target.has_place())
+            .or_else(|| untried().next())
+    }
+}
