@@ -49,7 +49,7 @@ fn every_file_that_ships_has_no_problem_and_no_warning() {
 fn the_full_file_documents_every_key() {
     let text = fs::read_to_string(root().join("config/full.toml")).expect("it ships");
     let keys = config::keys();
-    assert!(keys.len() > 70, "found only {} keys", keys.len());
+    assert!(keys.len() > 110, "found only {} keys", keys.len());
     let documented = |key: &str| {
         let last = key.rsplit('.').next().unwrap_or(key);
         // As a key, as a header, or as a commented-out alternative.
@@ -91,6 +91,27 @@ fn the_defaults_that_the_full_file_shows_are_the_defaults() {
         ..group.upstream
     };
     assert_eq!(upstream, defaults::UPSTREAM);
+    let retry = config::Retry {
+        statuses: Vec::new(),
+        ..group.retry.clone()
+    };
+    assert_eq!(retry, defaults::RETRY);
+    assert_eq!(group.outlier, Some(defaults::OUTLIER));
+    assert_eq!(
+        group.overload.queue_timeout,
+        defaults::OVERLOAD.queue_timeout
+    );
+    assert_eq!(group.deregistration_delay, defaults::DEREGISTRATION_DELAY);
+    let sticky = group.sticky.as_ref().expect("it is shown");
+    assert_eq!(sticky.cookie, defaults::STICKY_COOKIE);
+    assert_eq!(sticky.duration, defaults::STICKY_DURATION);
+    assert_eq!(sticky.when_full, defaults::STICKY_FULL);
+    assert_eq!(sticky.when_draining, defaults::STICKY_DRAINING);
+    let limit = listener.rate_limit.as_ref().expect("it is shown");
+    assert_eq!(
+        (&limit.key, limit.per),
+        (&config::RateKey::ClientIp, defaults::RATE_LIMIT_PER)
+    );
     let health = group.health.as_ref().expect("it is shown");
     assert_eq!(health.interval, defaults::HEALTH_INTERVAL);
     assert_eq!(health.timeout, defaults::HEALTH_TIMEOUT);

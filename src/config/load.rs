@@ -209,4 +209,21 @@ mod tests {
         let error = load(Path::new("/nonexistent/weir.toml")).unwrap_err();
         assert!(matches!(error, LoadError::Read { .. }), "{error}");
     }
+
+    #[test]
+    fn a_key_file_is_looked_for_beside_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        let text = "cookie_key_file = \"key\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
+                    fixed_response = { status = 200 }\n";
+        std::fs::write(&file, text).unwrap();
+        let missing = load(&file).unwrap_err().to_string();
+        assert!(missing.contains("cannot read `key`"), "{missing}");
+        std::fs::write(folder.path().join("key"), "ab".repeat(32) + "\n").unwrap();
+        let key = load(&file).unwrap().config.cookie_key.expect("a key");
+        assert_eq!(key.0, [0xab; 32]);
+        std::fs::write(folder.path().join("key"), "ab".repeat(4096)).unwrap();
+        let long = load(&file).unwrap_err().to_string();
+        assert!(long.contains("longer than 4 KiB"), "{long}");
+    }
 }

@@ -12,7 +12,6 @@ use toml::de::DeValue;
 use super::context::Context;
 use super::problem::{Code, Problem, Severity};
 use super::schema::Place;
-use super::secret::is_secret;
 use super::section::Section;
 use super::span::{Mark, Span};
 use super::substitute::{SubstituteError, substitute};
@@ -153,7 +152,22 @@ impl<'a> Node<'a> {
             self.wrong_type("a string", "put it in quotes");
             return None;
         };
-        self.substituted(text).map(|(text, _)| text)
+        let (message, help) = match substitute(text, self.cx.env) {
+            Ok((text, _)) => return Some(text),
+            Err(SubstituteError::Missing(name)) => (
+                format!("the environment variable `{name}` is not set"),
+                format!(
+                    "set it, or keep the secret in a file: {}_file = \"...\"",
+                    self.name()
+                ),
+            ),
+            Err(SubstituteError::BadName(_) | SubstituteError::Unclosed) => (
+                "a `${` that begins no variable".to_owned(),
+                "write ${NAME}; a literal `${` is written `$${`".to_owned(),
+            ),
+        };
+        self.error(Code::Variable, message, help);
+        None
     }
 
     /// One of a few words.
@@ -286,7 +300,13 @@ impl<'a> Node<'a> {
                 return None;
             }
             _ => {
-                self.wrong_type("a share", "write a share like \"20%\"");
+                let off = matches!(self.value, DeValue::Boolean(false)) && *bounds.start() == 0;
+                let help = if off {
+                    "\"0%\" turns it off"
+                } else {
+                    "write a share like \"20%\""
+                };
+                self.wrong_type("a share", help);
                 return None;
             }
         };
@@ -371,10 +391,6 @@ impl<'a> Node<'a> {
             Err(SubstituteError::Missing(name)) => (
                 format!("the environment variable `{name}` is not set"),
                 format!("set it, or give a default: ${{{name}:-value}}"),
-            ),
-            Err(SubstituteError::BadName(_)) if is_secret(self.name()) => (
-                "what stands in `${...}` is not the name of an environment variable".to_owned(),
-                "write ${NAME} or ${NAME:-default}; a literal `${` is written `$${`".to_owned(),
             ),
             Err(SubstituteError::BadName(name)) => (
                 format!("`{name}` is not the name of an environment variable"),

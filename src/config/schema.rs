@@ -200,26 +200,63 @@ impl Place {
                 | "upstream" | "upstreams",
             ) => "target_group",
             (Self::File, "threads") => "workers",
+            (Self::File, "cookie_secret" | "session_key" | "secret_key") => "cookie_key",
+            (Self::File, "upgrade" | "handover_socket") => "upgrade_socket",
+            (Self::Admin, "password" | "secret" | "bearer" | "auth") => "token",
             (Self::Listener | Self::Admin, "listen" | "address" | "addr" | "port") => "bind",
             (Self::Listener, "proxy_pass" | "default" | "backend" | "target_group") => "forward",
+            (Self::Listener, "limit_req" | "ratelimit" | "throttle") => "rate_limit",
+            (Self::Listener | Self::Then, "stickiness" | "session") => "group_sticky",
+            (Self::Client, "keepalive_requests" | "max_keepalive_requests") => "max_requests",
+            (Self::RateLimit, "rate" | "limit" | "average") => "requests",
+            (Self::RateLimit, "period" | "interval" | "window") => "per",
+            (Self::RateLimit, "by" | "source") => "key",
             (Self::Rule, "match" | "condition" | "conditions" | "if") => "when",
             (Self::Rule, "action" | "actions" | "do") => "then",
             (Self::WeightedGroup, "name" | "target_group") => "group",
             (Self::When, "headers") => "header",
             (Self::When, "ip" | "remote_ip" | "client_ip") => "source_ip",
-            (Self::When, "path_prefix" | "uri" | "url") | (Self::Health, "uri" | "url") => "path",
+            (Self::When, "path_prefix" | "uri" | "url") => "path",
             (Self::Redirect | Self::FixedResponse, "code" | "status_code") => "status",
             (Self::Redirect, "scheme") => "protocol",
             (Self::FixedResponse, "message_body" | "message") => "body",
+            _ => return self.synonym_in_group(word),
+        };
+        Some(key)
+    }
+
+    /// The same for the tables of a target group.
+    fn synonym_in_group(self, word: &str) -> Option<&'static str> {
+        let key = match (self, word) {
             (Self::TargetGroup, "servers" | "members" | "endpoints" | "backends" | "hosts") => {
                 "targets"
             }
             (Self::TargetGroup, "policy" | "lb_policy" | "balance" | "strategy") => "algorithm",
+            (Self::TargetGroup, "retries" | "retry_policy" | "redispatch") => "retry",
+            (Self::TargetGroup, "outlier_detection" | "passive" | "passive_health") => "outlier",
+            (Self::TargetGroup, "maxconn" | "max_conns" | "max_connections" | "max_requests") => {
+                "max_concurrency"
+            }
+            (Self::TargetGroup, "backlog" | "max_pending_requests" | "maxqueue") => "queue",
+            (Self::TargetGroup, "slowstart" | "warmup" | "ramp_up") => "slow_start",
+            (Self::TargetGroup, "drain" | "drain_timeout" | "drain_delay") => {
+                "deregistration_delay"
+            }
+            (Self::TargetGroup, "stickiness" | "session" | "sessions" | "affinity") => "sticky",
             (Self::Target, "url" | "host" | "addr" | "ip") => "address",
+            (Self::Health, "uri" | "url") => "path",
             (Self::Health, "protocol") => "type",
             (Self::Health, "fall" | "fails" | "failures") => "unhealthy",
             (Self::Health, "rise" | "passes") => "healthy",
             (Self::Health, "status" | "codes" | "expect" | "success_codes") => "matcher",
+            (Self::Retry, "tries" | "max_attempts") => "attempts",
+            (Self::Retry, "on" | "retry_on" | "statuses" | "codes") => "status",
+            (Self::Outlier, "consecutive_5xx") => "consecutive_errors",
+            (Self::Outlier, "base_ejection_time" | "ejection_time") => "ejection",
+            (Self::Outlier, "max_ejection_percent") => "max_ejected",
+            (Self::Queue, "size" | "max" | "depth") => "length",
+            (Self::Queue, "max_wait" | "wait") => "timeout",
+            (Self::Sticky, "ttl" | "max_age" | "lifetime" | "timeout") => "duration",
             (Self::Replicas, "min" | "number" | "replicas") => "count",
             (Self::Replicas, "cmd" | "exec" | "args") => "command",
             (Self::Replicas, "cwd" | "workdir" | "working_directory") => "directory",

@@ -78,3 +78,24 @@ impl fmt::Display for Diff {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CookieKey;
+
+    #[test]
+    fn settings_of_the_whole_file_are_one_change() {
+        let old = Config::empty();
+        let changes: [fn(&mut Config); 2] = [
+            |config| config.cookie_key = Some(CookieKey([0; 32])),
+            |config| config.upgrade_socket = Some("/run/weir.sock".into()),
+        ];
+        for change in changes {
+            let mut new = old.clone();
+            change(&mut new);
+            assert_eq!(Diff::between(&old, &new).to_string(), "changed settings");
+        }
+        assert!(Diff::between(&old, &old).is_empty());
+    }
+}

@@ -165,9 +165,12 @@ fn algorithms_are_known_by_their_names_and_by_those_of_alb() {
     let names = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
     let aliases = [("least_outstanding_requests", Algorithm::LeastConnections)];
     for (name, algorithm) in names.into_iter().chain(aliases) {
-        let group = group(&format!(
-            "targets = \"10.0.0.1:1\"\nalgorithm = \"{name}\"\n"
-        ));
+        let limit = if algorithm == Algorithm::First {
+            "max_concurrency = 10"
+        } else {
+            ""
+        };
+        let group = with(&format!("algorithm = \"{name}\"\n{limit}"));
         assert_eq!(group.algorithm, algorithm, "{name}");
     }
 }

@@ -16,6 +16,12 @@ use crate::support::{Backend, Connection, Lb, Reply, answer, eventually, raw};
 
 /// One listener in front of one group; `targets` as they stand in its list.
 pub(super) fn group(algorithm: Algorithm, targets: &[String], more: &str) -> String {
+    // `first` must know when a target is full.
+    let limit = if algorithm == Algorithm::First && !more.contains("max_concurrency") {
+        "max_concurrency = 1000000"
+    } else {
+        ""
+    };
     format!(
         r#"
         workers = 2
@@ -25,6 +31,7 @@ pub(super) fn group(algorithm: Algorithm, targets: &[String], more: &str) -> Str
         [target_group.app]
         algorithm = "{}"
         targets = [{}]
+        {limit}
         {more}
         "#,
         algorithm.name(),

@@ -10,9 +10,9 @@ use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::{bounds, defaults};
-use crate::model::{Overload, RateKey, RateLimit};
+use crate::model::{Algorithm, Overload, RateKey, RateLimit};
 
-pub(super) fn read(group: &Section<'_>) -> Overload {
+pub(super) fn read(group: &Section<'_>, algorithm: Algorithm) -> Overload {
     let default = defaults::OVERLOAD;
     let limit = group.get("max_concurrency");
     let queue = group.get("queue");
@@ -21,6 +21,15 @@ pub(super) fn read(group: &Section<'_>) -> Overload {
     {
         let message = "a `queue` without `max_concurrency`: nobody ever waits";
         let help = "write max_concurrency = 100, the requests each target takes at a time";
+        node.error(Code::MissingKey, message, help);
+    }
+    if algorithm == Algorithm::First
+        && limit.is_none()
+        && !group.is_meant("max_concurrency")
+        && let Some(node) = group.get("algorithm")
+    {
+        let message = "`first` without `max_concurrency` would send everything to one target";
+        let help = "write max_concurrency = 10, the requests that fill a target";
         node.error(Code::MissingKey, message, help);
     }
     let max_concurrency = limit

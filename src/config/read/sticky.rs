@@ -50,8 +50,10 @@ pub(super) fn read(
     let when_full = full.as_ref().and_then(|node| node.word(&WHEN_FULL));
     if let (Some(node), Some(StickyFull::Wait), 0) = (&full, when_full, overload.queue_length) {
         let message = "`when_full = \"wait\"` needs a `queue` to wait in";
-        let help =
-            "give the group a `max_concurrency` and queue = { length = 100, timeout = \"5s\" }";
+        let help = match overload.max_concurrency {
+            Some(_) => "write queue = { length = 100, timeout = \"5s\" }",
+            None => "write max_concurrency = 100 and queue = { length = 100, timeout = \"5s\" }",
+        };
         node.error(Code::MissingKey, message, help);
     }
     let when_draining = section

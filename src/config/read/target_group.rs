@@ -41,7 +41,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let upstream = section
         .get("upstream")
         .and_then(|node| node.section(Place::Upstream));
-    let overload = overload::read(&section);
+    let overload = overload::read(&section, algorithm);
     let sticky = sticky::read(&section, algorithm, &overload);
     let replicas = section.get("replicas").map(|node| replicas::read(&node));
     let targets = targets(&section, port);
