@@ -28,7 +28,9 @@ use crate::observe::Metrics;
 use crate::replicas;
 use crate::state::{Lifecycle, Reader};
 
-pub use status::{CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus};
+pub use status::{
+    CheckStatus, DrainingStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus,
+};
 
 /// Where `/livez` and its kin are found.
 pub mod paths {

@@ -4,15 +4,15 @@
 //! API cannot drift apart. Times are RFC 3339, in UTC, to the millisecond.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::model::{
-    Action, CheckResult, Forward, Health, HealthReason, RedirectPart, Registration, Target,
-    TargetGroupId,
+    Action, CheckResult, Draining, Forward, Health, HealthReason, RedirectPart, Registration,
+    Target, TargetGroupId,
 };
 use crate::replicas::{self, Replica};
 use crate::state::Snapshot;
@@ -109,8 +109,10 @@ pub struct TargetStatus {
     pub address: SocketAddr,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
-    /// What the operator wants: `active` or `draining`.
+    /// What is wanted from it: `active` or `draining`.
     pub registration: String,
+    /// How it drains, while it does.
+    pub draining: Option<DrainingStatus>,
     /// What the checks say: `initial`, `healthy` or `unhealthy`.
     pub state: String,
     /// ALB's code for why it is not healthy, or why nobody asks.
@@ -127,6 +129,17 @@ pub struct TargetStatus {
     pub failed_checks: u64,
     /// The last results, newest first.
     pub last_checks: Vec<CheckStatus>,
+}
+
+/// How a target drains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainingStatus {
+    /// ALB's code for why: it has left its group, or somebody asked for it.
+    pub reason: String,
+    /// From when on.
+    pub since: Timestamp,
+    /// How long its requests still have, at most; without it as long as they like.
+    pub seconds_left: Option<u64>,
 }
 
 /// One finished check.
@@ -225,7 +238,11 @@ fn target(target: &Target, weight: u16, registration: Registration, checked: boo
     TargetStatus {
         address: target.id.addr,
         weight,
-        registration: registration_name(registration).to_owned(),
+        registration: registration.name().to_owned(),
+        draining: match registration {
+            Registration::Active => None,
+            Registration::Draining(draining) => Some(self::draining(draining)),
+        },
         state: health.name().to_owned(),
         reason: reason.map(|reason| reason.code().to_owned()),
         since: record.since.map(timestamp),
@@ -251,10 +268,14 @@ fn check(result: &CheckResult) -> CheckStatus {
     }
 }
 
-fn registration_name(registration: Registration) -> &'static str {
-    match registration {
-        Registration::Active => "active",
-        Registration::Draining => DRAINING,
+fn draining(draining: Draining) -> DrainingStatus {
+    let now = Instant::now();
+    let left = |until: Instant| until.saturating_duration_since(now).as_secs();
+    let since = SystemTime::now().checked_sub(now - draining.since);
+    DrainingStatus {
+        reason: draining.reason.code().to_owned(),
+        since: timestamp(since.unwrap_or(SystemTime::UNIX_EPOCH)),
+        seconds_left: draining.until.map(left),
     }
 }
 

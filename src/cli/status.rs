@@ -133,18 +133,19 @@ fn heading(group: &GroupStatus) -> String {
         printable(&group.name),
         printable(&group.algorithm)
     );
-    let (count, targets) = (group.targets.len(), plural(group.targets.len(), "target"));
-    let healthy = group
-        .targets
-        .iter()
-        .filter(|t| t.state == "healthy")
-        .count();
+    let active = || group.targets.iter().filter(|t| t.draining.is_none());
+    let (count, targets) = (active().count(), plural(active().count(), "target"));
+    let healthy = active().filter(|t| t.state == "healthy").count();
+    let draining = group.targets.len() - count;
     // Writing into a String does not fail.
     let _ = match (count, group.checked) {
         (0, _) => write!(line, "no targets"),
         (_, true) => write!(line, "{healthy} of {targets} healthy"),
         (_, false) => write!(line, "{targets}, unchecked"),
     };
+    if draining > 0 {
+        let _ = write!(line, ", {draining} draining");
+    }
     if group.failing_open {
         let _ = write!(
             line,
@@ -174,10 +175,8 @@ fn targets(targets: &[TargetStatus], now: Timestamp) -> String {
         table.row([
             target.address.to_string(),
             state(target),
-            target
-                .since
-                .map_or(dash(), |since| age(between(since, now))),
-            target.reason.clone().unwrap_or_else(dash),
+            since(target).map_or(dash(), |since| age(between(since, now))),
+            reason(target).map_or(dash(), str::to_owned),
             target.in_flight.to_string(),
             target.requests.to_string(),
             target.weight.to_string(),
@@ -209,11 +208,29 @@ fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
     format!("\n{}", table.render("  "))
 }
 
+/// `healthy`, or `healthy, draining for at most 299s`.
 fn state(target: &TargetStatus) -> String {
-    if target.registration == "active" {
+    let Some(draining) = &target.draining else {
         return target.state.clone();
-    }
-    format!("{}, {}", target.state, target.registration)
+    };
+    let left = draining.seconds_left.map(Duration::from_secs);
+    let left = left.map_or(String::new(), |left| format!(" for at most {}", age(left)));
+    format!("{}, {}{left}", target.state, target.registration)
+}
+
+/// While it drains, that is what matters.
+fn since(target: &TargetStatus) -> Option<Timestamp> {
+    target
+        .draining
+        .as_ref()
+        .map_or(target.since, |d| Some(d.since))
+}
+
+fn reason(target: &TargetStatus) -> Option<&str> {
+    let draining = target.draining.as_ref();
+    draining
+        .map(|draining| draining.reason.as_str())
+        .or(target.reason.as_deref())
 }
 
 /// `200 in 3 ms, 2s ago`.
@@ -330,12 +347,14 @@ mod tests {
             { "name": "todo", "algorithm": "round_robin", "checked": true, "fail_open": true,
               "failing_open": false, "min_healthy": "1", "targets": [
                 { "address": "127.0.0.1:6400", "weight": 1, "registration": "active",
-                  "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
+                  "draining": null, "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
                   "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
                   "last_checks": [
                     { "at": "2026-01-02T06:09:03Z", "ok": true, "status": 200, "ms": 3.25,
                       "reason": null, "detail": null }] },
                 { "address": "[::1]:6400", "weight": 10, "registration": "draining",
+                  "draining": { "reason": "Target.DeregistrationInProgress",
+                    "since": "2026-01-02T06:08:05Z", "seconds_left": 240 },
                   "state": "unhealthy", "reason": "Target.Timeout",
                   "since": "2026-01-02T06:08:00Z", "in_flight": 0, "requests": 5,
                   "checks": 9, "failed_checks": 2, "last_checks": [
@@ -363,10 +382,10 @@ weir 1.2.3  serving  up 3h 5m  snapshot 7
 LISTENER  BIND            RULES  DEFAULT ACTION  MAX CONNECTIONS
 http      127.0.0.1:8080  2      forward todo    10000
 
-todo: round_robin, 1 of 2 targets healthy
-  TARGET          STATE                SINCE  REASON          IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
-  127.0.0.1:6400  healthy              3h 5m  -               3          1234      1       200 in 3 ms, 2s ago
-  [::1]:6400      unhealthy, draining  1m 5s  Target.Timeout  0          5         10      failed in 5000 ms, 5s ago
+todo: round_robin, 1 of 1 target healthy, 1 draining
+  TARGET          STATE                                 SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
+  127.0.0.1:6400  healthy                               3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
+  [::1]:6400      unhealthy, draining for at most 4m 0s  1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
 
   REPLICA         PID   STATE     SINCE  RESTARTS
   127.0.0.1:6400  4242  running   3h 5m  1

@@ -1,4 +1,4 @@
-//! What probes say about a target, and what the operator wants from it.
+//! What probes say about a target.
 //!
 //! [`HealthState`] is the pure rule (ALB's: consecutive results, one pass is enough
 //! for a new target); [`HealthRecord`] adds the reason and the last results for
@@ -28,16 +28,6 @@ impl Health {
             Self::Unhealthy => "unhealthy",
         }
     }
-}
-
-/// What the operator or the autoscaler wants from a target. Independent of
-/// [`Health`]: a healthy target can drain and a draining one can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Registration {
-    /// May be picked.
-    Active,
-    /// Finishes what it has and gets nothing new.
-    Draining,
 }
 
 /// How many consecutive results change a target's health.

@@ -12,6 +12,7 @@ mod id;
 mod limits;
 mod outcome;
 mod pattern;
+mod registration;
 mod rule;
 mod sticky;
 mod target;
@@ -19,8 +20,7 @@ mod target;
 pub use admission::Admission;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use health::{
-    CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Registration,
-    Thresholds,
+    CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
 pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
 pub use limits::{
@@ -28,6 +28,7 @@ pub use limits::{
 };
 pub use outcome::{Blame, Failure, Stage};
 pub use pattern::{HostPattern, Pattern, PatternError};
+pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,
 };

@@ -1,7 +1,7 @@
 //! Live state of one target: what outlives a reload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -27,6 +27,8 @@ pub struct Target {
     /// Written by the prober, read by the publisher and the status page. Never
     /// touched by a request.
     health: Mutex<HealthRecord>,
+    /// Set once, when it has left its group for good.
+    released: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Target {
             admission,
             counters: CachePadded::default(),
             health: Mutex::new(HealthRecord::default()),
+            released: AtomicBool::new(false),
         }
     }
 
@@ -253,6 +256,18 @@ impl Target {
     /// What the checks say now.
     pub fn health_now(&self) -> Health {
         self.health().state.health()
+    }
+
+    /// Says that it has left its group and that what is still on it has had its time. It
+    /// never comes back: the same address in the group is another target then.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::release`] was called. Whoever holds a target without an end of its
+    /// own (an upgraded connection) looks now and then, and ends.
+    pub fn is_released(&self) -> bool {
+        self.released.load(Ordering::Relaxed)
     }
 
     /// Whether the checks say that it serves.

@@ -8,20 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Provider, ProviderError, Replica, ReplicaId, ReplicaState, Status};
 use crate::config::Replicas;
-use crate::model::{Target, TargetGroupId, TargetId};
+use crate::model::{Target, TargetGroupId};
 use crate::state::{Change, Publisher, Reader, Source};
 
-/// How long a draining replica keeps its requests. Whoever takes longer has a download
-/// or a stream that may never end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Between looks at whether a draining replica has requests left. Also long enough for
-/// a worker that has just loaded the snapshot before to have picked from it.
+/// Between looks at whether a draining replica's target has been released.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Configured replicas all take the same share.
@@ -165,7 +160,8 @@ impl<P: Provider> Crew<P> {
             .group_named(&self.group)
             .map(|group| &group.targets);
         let find = |addr: SocketAddr| {
-            let found = listed?.iter().find(|t| t.target.id.addr == addr)?;
+            let mut members = listed?.iter().filter(|t| !t.registration.is_leaving());
+            let found = members.find(|t| t.target.id.addr == addr)?;
             Some((addr, found.target.clone()))
         };
         let published = self.published.iter().flatten();
@@ -206,20 +202,17 @@ impl<P: Provider> Crew<P> {
         groups.any(|group| group.id == self.group && group.replicas.is_some())
     }
 
-    /// Releases a replica once it has no requests left.
+    /// Releases a replica once its target has left the group and has drained, or has had
+    /// the group's deregistration delay.
     async fn let_go(&mut self, replica: &Replica, order: &Order) {
         let id = replica.id;
         let target = replica.address.and_then(|addr| self.targets.remove(&addr));
         match target {
             Some(target) if *order != Order::Stop => {
                 info!(group = %self.group, replica = replica.pid, "replica drains");
-                let reader = self.reader.clone();
                 self.drains.spawn(async move {
-                    let drained = timeout(DRAIN_TIMEOUT, drained(&target, reader)).await;
-                    if drained.is_err() {
-                        let TargetId { group, addr } = &target.id;
-                        let requests = target.in_flight();
-                        warn!(%group, target = %addr, requests, "replica still has requests");
+                    while !target.is_released() {
+                        sleep(LOOK_AGAIN).await;
                     }
                     id
                 });
@@ -238,22 +231,6 @@ impl<P: Provider> Crew<P> {
     }
 }
 
-/// Waits until no snapshot lists the target and its last request has ended.
-async fn drained(target: &Arc<Target>, mut reader: Reader) {
-    let is_listed = |reader: &Reader| {
-        let snapshot = reader.load_full();
-        let group = snapshot.group_named(&target.id.group);
-        group.is_some_and(|group| group.targets.iter().any(|t| Arc::ptr_eq(&t.target, target)))
-    };
-    while is_listed(&reader) && reader.changed().await {}
-    loop {
-        sleep(LOOK_AGAIN).await;
-        if target.in_flight() == 0 {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -264,6 +241,8 @@ mod tests {
 
     use super::*;
     use crate::state::fixture::{empty_group, publish};
+
+    const DELAY: Duration = Duration::from_secs(30);
 
     /// Replicas that run at once, and go when they are released.
     #[derive(Clone, Default)]
@@ -339,6 +318,7 @@ mod tests {
         async fn start() -> Self {
             let mut group = empty_group();
             group.replicas = Some(replicas(2));
+            group.deregistration_delay = DELAY;
             let (publisher, reader) = publish(vec![group]).await;
             let fake = Fake::default();
             let crew = Crew::new(
@@ -363,13 +343,14 @@ mod tests {
 
         /// Under a paused clock every task runs until all of them wait.
         async fn settle(&self) {
-            sleep(2 * LOOK_AGAIN).await;
+            sleep(4 * LOOK_AGAIN).await;
         }
 
         fn targets(&self) -> Vec<Arc<Target>> {
             let snapshot = self.reader.load_full();
             let targets = snapshot.groups()[0].targets.iter();
-            targets.map(|t| t.target.clone()).collect()
+            let active = targets.filter(|t| t.registration.is_active());
+            active.map(|t| t.target.clone()).collect()
         }
 
         fn count(&self) -> usize {
@@ -384,7 +365,7 @@ mod tests {
         rig.orders.send_replace(Order::Run(replicas(1)));
         rig.settle().await;
         assert_eq!(rig.targets().len(), 1, "no new requests");
-        sleep(DRAIN_TIMEOUT / 2).await;
+        sleep(DELAY / 2).await;
         assert_eq!(rig.count(), 2);
         drop(lease);
         rig.settle().await;
@@ -396,9 +377,9 @@ mod tests {
         let rig = Rig::start().await;
         let _lease = rig.targets()[1].lease();
         rig.orders.send_replace(Order::Run(replicas(1)));
-        sleep(DRAIN_TIMEOUT / 2).await;
+        sleep(DELAY / 2).await;
         assert_eq!(rig.count(), 2);
-        sleep(DRAIN_TIMEOUT / 2).await;
+        sleep(DELAY / 2).await;
         rig.settle().await;
         assert_eq!(rig.count(), 1);
     }

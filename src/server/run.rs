@@ -74,7 +74,12 @@ async fn reload(server: &mut Server, config: Option<Config>) {
         return;
     };
     match server.reload(config).await {
-        Ok(diff) => info!("configuration loaded: {diff}"),
+        Ok(diff) => {
+            info!("configuration loaded: {diff}");
+            for contradiction in &diff.contradictions {
+                warn!("{contradiction}");
+            }
+        }
         Err(error) => {
             error!("configuration not applied; the previous one stays active: {error}");
         }

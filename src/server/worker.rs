@@ -128,6 +128,8 @@ struct Room {
     pool: Rc<Pool<crate::proxy::RequestBody>>,
     proxy: Rc<Proxy>,
     listeners: FxHashMap<u64, Open>,
+    /// The version whose targets the pools were last looked through for.
+    targets_since: u64,
     /// Of listeners that a reload removed, until their last connection has ended.
     removed: Vec<tokio::task::JoinHandle<()>>,
     closing: bool,
@@ -147,6 +149,7 @@ impl Room {
             pool,
             proxy: Rc::new(proxy),
             listeners: FxHashMap::default(),
+            targets_since: 0,
             removed: Vec::new(),
             closing: false,
         }
@@ -244,8 +247,12 @@ impl Room {
     }
 
     /// Pools and series of targets that have left the picture are dropped.
-    fn forget_removed_targets(&self) {
+    fn forget_removed_targets(&mut self) {
         let snapshot = self.reader.load();
+        let since = std::mem::replace(&mut self.targets_since, snapshot.targets_since);
+        if since == snapshot.targets_since {
+            return;
+        }
         let groups = snapshot.groups().iter();
         let live: HashSet<&TargetId> = groups
             .flat_map(|group| group.targets.iter().map(|t| &t.target.id))

@@ -1,56 +1,66 @@
 //! Configuration plus live members to snapshot: names become indexes, pickers are built.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::publisher::Source;
+use super::membership::{Entry, Membership};
 use super::registry::Registry;
 use super::snapshot::{Listener, Snapshot};
-use crate::config::{self, Config, MinHealthy, TargetAddress};
-use crate::model::{
-    Algorithm, GroupIndex, ListenerId, Registration, Rule, TargetGroupId, TargetId,
-};
+use crate::config::{self, Config, MinHealthy};
+use crate::model::{Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
 use crate::target_group::{self, FailOpen, Registered, Selection, TargetGroup};
 
-/// Members that did not come from the file, by where they came from.
-pub(super) type Members = HashMap<(TargetGroupId, Source), Vec<(SocketAddr, u16)>>;
-
-/// Builds the whole next snapshot.
+/// Builds the whole next snapshot. Who is in the one before and not in this one leaves.
 pub(super) fn compile(
-    version: u64,
+    old: &Snapshot,
     config: &Arc<Config>,
-    members: &Members,
+    membership: &Membership,
     registry: &mut Registry,
     seed: u64,
+    now: Instant,
 ) -> Snapshot {
+    let version = old.version + 1;
+    let members: Vec<Vec<Registered>> = config
+        .target_groups
+        .iter()
+        .map(|group| registered(&group.id, &membership.of(group), registry))
+        .collect();
+    registry.part(old, config, &members, now);
     let groups: Vec<Arc<TargetGroup>> = config
         .target_groups
         .iter()
-        .map(|group| {
+        .zip(members)
+        .map(|(group, mut targets)| {
             let admission = registry.admission(&group.id);
             admission.set_limit(group.overload.max_concurrency);
-            Arc::new(compile_group(
-                group,
-                registered(group, members, registry),
-                seed,
-            ))
+            targets.extend(registry.leaving(&group.id));
+            Arc::new(compile_group(group, targets, seed))
         })
         .collect();
-    let kept: HashSet<TargetId> = groups
-        .iter()
-        .flat_map(|group| group.targets.iter().map(|t| t.target.id.clone()))
-        .collect();
-    registry.retain_targets(&kept);
-    registry.retain_groups(&config.target_groups.iter().map(|group| &group.id).collect());
+    registry.retain(config, &groups);
     Snapshot {
         version,
+        targets_since: if has_same_targets(old, &groups) {
+            old.targets_since
+        } else {
+            version
+        },
         config: Arc::clone(config),
         listeners: compile_listeners(config, registry),
         groups,
     }
+}
+
+/// Whether the same live targets stand in the same places.
+fn has_same_targets(old: &Snapshot, groups: &[Arc<TargetGroup>]) -> bool {
+    let same = |(a, b): (&Registered, &Registered)| Arc::ptr_eq(&a.target, &b.target);
+    old.groups.len() == groups.len()
+        && old.groups.iter().zip(groups).all(|(a, b)| {
+            a.targets.len() == b.targets.len() && a.targets.iter().zip(&b.targets).all(same)
+        })
 }
 
 fn compile_listeners(config: &Config, registry: &mut Registry) -> Vec<Option<Arc<Listener>>> {
@@ -107,37 +117,17 @@ fn compile_listener(
     }
 }
 
-/// The members of a group from the file and from elsewhere, each address once: the
-/// file's weight wins.
 fn registered(
-    group: &config::TargetGroup,
-    members: &Members,
+    group: &TargetGroupId,
+    members: &[Entry],
     registry: &mut Registry,
 ) -> Vec<Registered> {
-    let mut seen = HashSet::new();
-    let configured = group.targets.iter().filter_map(|spec| match &spec.address {
-        TargetAddress::Socket(addr) => Some((*addr, spec.weight)),
-        TargetAddress::Host { .. } => None,
-    });
-    let mut sources: Vec<_> = members
-        .iter()
-        .filter(|((id, _), _)| *id == group.id)
-        .collect();
-    // The order of a map changes from run to run; that of a roster must not.
-    sources.sort_by(|((_, a), _), ((_, b), _)| a.cmp(b));
-    configured
-        .chain(
-            sources
-                .into_iter()
-                .flat_map(|(_, list)| list.iter().copied()),
-        )
-        .filter(|(addr, _)| seen.insert(*addr))
-        .map(|(addr, weight)| Registered {
-            target: registry.target(&group.id, addr),
-            weight,
-            registration: Registration::Active,
-        })
-        .collect()
+    let register = |entry: &Entry| Registered {
+        target: registry.target(group, entry.addr),
+        weight: entry.weight,
+        registration: entry.registration,
+    };
+    members.iter().map(register).collect()
 }
 
 /// Builds a group over its targets as they are now.
@@ -146,9 +136,10 @@ pub(super) fn compile_group(
     targets: Vec<Registered>,
     seed: u64,
 ) -> TargetGroup {
-    let active = targets.iter().filter(|t| t.weight > 0).count();
+    let active = targets.iter();
+    let active = active.filter(|t| t.registration.is_active() && t.weight > 0);
     let fail_open = FailOpen {
-        min_healthy: min_healthy(config.fail_open.min_healthy, active),
+        min_healthy: min_healthy(config.fail_open.min_healthy, active.count()),
         enabled: config.fail_open.enabled,
     };
     let choice = target_group::choose(&targets, config.health.is_some(), fail_open);

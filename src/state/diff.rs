@@ -13,6 +13,9 @@ pub struct Diff {
     pub removed: Vec<String>,
     /// There before and after, with other settings.
     pub changed: Vec<String>,
+    /// Where the new configuration says one thing about a target and somebody has said
+    /// another at run time, which stands: `target 10.0.0.1:80 of todo: …`.
+    pub contradictions: Vec<String>,
 }
 
 impl Diff {
@@ -34,7 +37,7 @@ impl Diff {
         diff
     }
 
-    /// Whether nothing changed.
+    /// Whether the configuration is the same.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }

@@ -16,7 +16,9 @@ impl Snapshot {
 fn has_its_targets(group: &TargetGroup, config: &config::TargetGroup) -> bool {
     let replicas = config.replicas.as_ref().map_or(0, |r| r.count as usize);
     let names = usize::from(!config.targets.is_empty());
-    group.targets.len() >= replicas.max(names)
+    let members = group.targets.iter();
+    let members = members.filter(|t| !t.registration.is_leaving());
+    members.count() >= replicas.max(names)
 }
 
 fn is_checked(group: &TargetGroup, config: &config::TargetGroup) -> bool {

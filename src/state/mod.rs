@@ -10,12 +10,17 @@ mod diff;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod known;
+mod leaving;
+mod membership;
 mod phase;
 mod publisher;
 mod registry;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use diff::Diff;
+pub use membership::{Refusal, TargetChange};
 pub use phase::{Lifecycle, Phase};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
 pub use registry::Registry;

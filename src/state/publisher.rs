@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::compile::{Members, compile, compile_group};
+use super::compile::{compile, compile_group};
 use super::diff::Diff;
+use super::leaving::LOOK;
+use super::membership::{Membership, Refusal, TargetChange, still_listed};
 use super::registry::Registry;
 use super::snapshot::{Reader, Snapshot};
-use crate::config::{Config, TargetAddress};
+use crate::config::Config;
 use crate::model::{Health, TargetGroupId, TargetId};
 use crate::target_group::{Registered, TargetGroup};
 
@@ -33,6 +36,15 @@ pub enum Change {
         source: Source,
         /// Addresses and weights.
         members: Vec<(std::net::SocketAddr, u16)>,
+    },
+    /// Somebody wants something of a target at run time.
+    Target {
+        /// Which target.
+        target: TargetId,
+        /// What.
+        change: TargetChange,
+        /// Told what became of it; see [`Publisher::change_target`].
+        done: oneshot::Sender<Result<Option<Registered>, Refusal>>,
     },
     /// The health of a target changed; its record says to what.
     Health {
@@ -71,8 +83,9 @@ impl Publisher {
             current: current.clone(),
             version,
             registry: Registry::default(),
-            members: Members::default(),
+            membership: Membership::default(),
             distrusted: BTreeSet::new(),
+            next_look: None,
             seed,
         };
         let reader = Reader {
@@ -93,6 +106,24 @@ impl Publisher {
         self.send(Change::Configure { config, done }).await;
         outcome.await.ok()
     }
+
+    /// Changes a target at run time and waits until that is visible: the target as its
+    /// group has it then, or `None` when it is gone. It stays so whatever configuration
+    /// comes.
+    pub async fn change_target(
+        &self,
+        target: TargetId,
+        change: TargetChange,
+    ) -> Result<Option<Registered>, Refusal> {
+        let (done, outcome) = oneshot::channel();
+        self.send(Change::Target {
+            target,
+            change,
+            done,
+        })
+        .await;
+        outcome.await.unwrap_or(Err(Refusal::Stopping))
+    }
 }
 
 /// The task behind a [`Publisher`].
@@ -102,9 +133,11 @@ pub struct PublisherTask {
     current: Arc<ArcSwap<Snapshot>>,
     version: watch::Sender<u64>,
     registry: Registry,
-    members: Members,
+    membership: Membership,
     /// Groups of which it was said that their checks are not believed.
     distrusted: BTreeSet<TargetGroupId>,
+    /// When to see who has drained; `None` while nobody leaves.
+    next_look: Option<Instant>,
     seed: u64,
 }
 
@@ -115,12 +148,37 @@ impl PublisherTask {
     /// pass their first check at once, their group is rebuilt once.
     pub async fn run(mut self) {
         let mut changes = Vec::with_capacity(QUEUE);
-        while self.changes.recv_many(&mut changes, QUEUE).await > 0 {
-            let mut flipped = BTreeSet::new();
-            for change in changes.drain(..) {
-                self.apply(change, &mut flipped);
+        loop {
+            // Both arms are cancel-safe: each either waits or took what it waited for.
+            tokio::select! {
+                count = self.changes.recv_many(&mut changes, QUEUE) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.take_in(&mut changes);
+                }
+                () = until(self.next_look) => self.let_go(),
             }
-            self.refresh(&flipped);
+            if self.next_look.is_none() && self.registry.is_draining() {
+                self.next_look = Some(Instant::now() + LOOK);
+            }
+        }
+    }
+
+    fn take_in(&mut self, changes: &mut Vec<Change>) {
+        let mut flipped = BTreeSet::new();
+        for change in changes.drain(..) {
+            self.apply(change, &mut flipped);
+        }
+        self.refresh(&flipped);
+    }
+
+    /// Parts with those who have drained or had their time.
+    fn let_go(&mut self) {
+        self.next_look = None;
+        let config = Arc::clone(&self.current.load().config);
+        if self.registry.let_go(&config, Instant::now().into_std()) {
+            self.rebuild(&config);
         }
     }
 
@@ -140,9 +198,17 @@ impl PublisherTask {
                 let config = Arc::clone(&self.current.load().config);
                 // The source may have been removed while its list was on the way.
                 if still_listed(&config, &group, &source) {
-                    self.members.insert((group, source), members);
+                    self.membership.set(group, source, members);
                     self.rebuild(&config);
                 }
+            }
+            Change::Target {
+                target,
+                change,
+                done,
+            } => {
+                // As above.
+                let _ = done.send(self.change_target(&target, change));
             }
             Change::Health { target } => drop(flipped.insert(target.group)),
         }
@@ -150,21 +216,40 @@ impl PublisherTask {
 
     fn configure(&mut self, config: Config) -> Diff {
         let old = self.current.load_full();
-        self.members
-            .retain(|(group, source), _| still_listed(&config, group, source));
+        let contradictions = self.membership.contradictions(&config);
+        self.membership.retain(&config);
         self.rebuild(&Arc::new(config));
-        Diff::between(&old.config, &self.current.load().config)
+        Diff {
+            contradictions,
+            ..Diff::between(&old.config, &self.current.load().config)
+        }
+    }
+
+    fn change_target(
+        &mut self,
+        target: &TargetId,
+        change: TargetChange,
+    ) -> Result<Option<Registered>, Refusal> {
+        let config = Arc::clone(&self.current.load().config);
+        let now = Instant::now().into_std();
+        self.membership.change(&config, target, change, now)?;
+        self.rebuild(&config);
+        let snapshot = self.current.load();
+        let mut groups = snapshot.groups.iter();
+        let group = groups.find(|group| group.id == target.group);
+        let mut targets = group.iter().flat_map(|group| &group.targets);
+        Ok(targets.find(|t| t.target.id == *target).cloned())
     }
 
     fn rebuild(&mut self, config: &Arc<Config>) {
-        let old = self.current.load_full();
         let seed = self.next_seed();
         let next = compile(
-            old.version + 1,
+            &self.current.load_full(),
             config,
-            &self.members,
+            &self.membership,
             &mut self.registry,
             seed,
+            Instant::now().into_std(),
         );
         for group in &next.groups {
             self.log_fail_open(group);
@@ -206,6 +291,7 @@ impl PublisherTask {
         }
         self.publish(Snapshot {
             version: old.version + 1,
+            targets_since: old.targets_since,
             config: Arc::clone(&old.config),
             listeners: old.listeners.clone(),
             groups,
@@ -225,22 +311,17 @@ impl PublisherTask {
     }
 }
 
-/// Whether members from `source` still belong to a group of `config`.
-fn still_listed(config: &Config, group: &TargetGroupId, source: &Source) -> bool {
-    let Some(group) = config.target_groups.iter().find(|g| g.id == *group) else {
-        return false;
-    };
-    match source {
-        Source::Replicas => group.replicas.is_some(),
-        Source::Dns(name, port) => group.targets.iter().any(|spec| {
-            matches!(&spec.address, TargetAddress::Host { name: n, port: p } if n == name && p == port)
-        }),
-    }
-}
-
 /// Whether a group sends requests to targets that are known to fail. A group whose
 /// first checks are still out fails open too, but has nothing to report.
 fn is_distrusted(group: &TargetGroup) -> bool {
-    let failing = |t: &Registered| t.target.health_now() == Health::Unhealthy;
+    let failing =
+        |t: &Registered| t.registration.is_active() && t.target.health_now() == Health::Unhealthy;
     group.failing_open && group.targets.iter().any(failing)
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

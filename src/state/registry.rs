@@ -3,13 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::leaving::Leaving;
+use super::snapshot::Snapshot;
+use crate::config::Config;
 use crate::model::{Admission, ListenerId, ListenerSlot, Target, TargetGroupId, TargetId};
+use crate::target_group::{Registered, TargetGroup};
 
 /// What outlives a snapshot: targets by group and address, slots by listener.
 #[derive(Debug, Default)]
 pub struct Registry {
     targets: HashMap<TargetId, Arc<Target>>,
+    leaving: Leaving,
     admissions: HashMap<TargetGroupId, Arc<Admission>>,
     /// The position is the slot; an empty one stays empty.
     slots: Vec<Option<ListenerId>>,
@@ -35,15 +41,57 @@ impl Registry {
         Arc::clone(self.admissions.entry(group.clone()).or_default())
     }
 
-    /// Forgets every group that is not in `kept`.
-    pub fn retain_groups(&mut self, kept: &HashSet<&TargetGroupId>) {
-        self.admissions.retain(|id, _| kept.contains(id));
+    /// Sees off the targets that `old` has and the groups of `config` do not: `members`.
+    pub(super) fn part(
+        &mut self,
+        old: &Snapshot,
+        config: &Config,
+        members: &[Vec<Registered>],
+        now: Instant,
+    ) {
+        let stay: HashSet<&TargetId> = members.iter().flatten().map(|t| &t.target.id).collect();
+        for id in &stay {
+            self.leaving.back(id);
+        }
+        for (group, last) in old.groups.iter().zip(&old.config.target_groups) {
+            let mut configured = config.target_groups.iter();
+            let settings = configured.find(|g| g.id == group.id).unwrap_or(last);
+            for registered in &group.targets {
+                let is_leaving = registered.registration.is_leaving();
+                if !is_leaving && !stay.contains(&registered.target.id) {
+                    self.leaving.begin(registered, settings, now);
+                }
+            }
+        }
     }
 
-    /// Forgets every target that is not in `kept`. Requests in flight on it hold
-    /// their own reference and end in peace.
-    pub fn retain_targets(&mut self, kept: &HashSet<TargetId>) {
-        self.targets.retain(|id, _| kept.contains(id));
+    /// Those who leave a group and still have requests.
+    pub(super) fn leaving(&mut self, group: &TargetGroupId) -> Vec<Registered> {
+        self.leaving.show(group)
+    }
+
+    /// Releases those who have drained or had their time; says whether that shows.
+    pub(super) fn let_go(&mut self, config: &Config, now: Instant) -> bool {
+        self.leaving.let_go(config, now)
+    }
+
+    /// Whether somebody leaves.
+    pub(super) fn is_draining(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Forgets every group and every target that neither is in these groups nor leaves.
+    /// Requests in flight on it hold their own reference and end in peace.
+    pub(super) fn retain(&mut self, config: &Config, groups: &[Arc<TargetGroup>]) {
+        let listed = groups.iter().flat_map(|group| &group.targets);
+        let listed: HashSet<&TargetId> = listed.map(|t| &t.target.id).collect();
+        let leaving = &self.leaving;
+        self.targets
+            .retain(|id, _| listed.contains(id) || leaving.has(id));
+        // Who comes back in time finds the places it has taken.
+        let mut kept = leaving.groups();
+        kept.extend(config.target_groups.iter().map(|group| &group.id));
+        self.admissions.retain(|id, _| kept.contains(id));
     }
 
     /// The slot of a listener: the one it has, or a new one.

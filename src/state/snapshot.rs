@@ -19,6 +19,8 @@ use crate::target_group::TargetGroup;
 pub struct Snapshot {
     /// Counts up by one with each publication.
     pub version: u64,
+    /// The first version that has these targets in these groups.
+    pub targets_since: u64,
     /// What it was compiled from.
     pub config: Arc<Config>,
     /// By slot; a slot stays empty after its listener is gone.
@@ -49,6 +51,7 @@ impl Snapshot {
     pub(super) fn empty() -> Self {
         Self {
             version: 0,
+            targets_since: 0,
             config: Arc::new(Config::empty()),
             listeners: Vec::new(),
             groups: Vec::new(),

@@ -25,7 +25,7 @@ pub struct TargetGroup {
     pub retry: Retry,
     /// What requests are hashed by; `None` when the algorithm does not hash.
     pub hash_key: Option<HashKey>,
-    /// Everybody in it, eligible or not.
+    /// Everybody in it, eligible or not; then those who have left it and have requests.
     pub targets: Vec<Registered>,
     /// Whom a request may get; `None` when there is nobody.
     pub selection: Option<Selection>,
@@ -40,7 +40,7 @@ pub struct Registered {
     pub target: Arc<Target>,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
-    /// What the operator wants from it.
+    /// What is wanted from it.
     pub registration: Registration,
 }
 

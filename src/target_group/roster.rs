@@ -4,7 +4,6 @@ use std::num::NonZeroU16;
 
 use super::Registered;
 use crate::balance::{Member, Roster};
-use crate::model::Registration;
 
 /// When a group stops believing its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +29,8 @@ pub struct Choice {
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.
 pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Choice {
-    let active = |registered: &&Registered| {
-        registered.registration == Registration::Active && registered.weight > 0
-    };
+    let active =
+        |registered: &&Registered| registered.registration.is_active() && registered.weight > 0;
     let healthy = |registered: &&Registered| !checked || registered.target.is_healthy();
     let actives: Vec<&Registered> = targets.iter().filter(active).collect();
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
@@ -40,8 +38,10 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
         fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < actives.len();
     let members = if failing_open { actives } else { passing };
     let roster = Roster::new(members.into_iter().filter_map(member).collect());
+    let registered = targets.iter().filter(|t| !t.registration.is_leaving());
+    let registered = registered.count();
     Choice {
-        roster: roster.map(|roster| roster.drawn_from(targets.len())),
+        roster: roster.map(|roster| roster.drawn_from(registered)),
         failing_open,
     }
 }
@@ -56,10 +56,13 @@ fn member(registered: &Registered) -> Option<Member> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, SystemTime};
+    use std::time::{Duration, Instant, SystemTime};
 
     use super::*;
-    use crate::model::{CheckFailure, CheckResult, HealthReason, Target, TargetId, Thresholds};
+    use crate::model::{
+        CheckFailure, CheckResult, DrainReason, Draining, HealthReason, Registration, Target,
+        TargetId, Thresholds,
+    };
 
     const OPEN: FailOpen = FailOpen {
         min_healthy: 1,
@@ -136,7 +139,11 @@ mod tests {
     fn draining_and_weightless_targets_are_never_eligible() {
         let mut some = targets(&[false, false, false]);
         some[0].weight = 0;
-        some[1].registration = Registration::Draining;
+        some[1].registration = Registration::Draining(Draining {
+            reason: DrainReason::Requested,
+            since: Instant::now(),
+            until: None,
+        });
         let choice = choose(&some, true, OPEN);
         assert_eq!((size(&choice), choice.failing_open), (1, true));
     }

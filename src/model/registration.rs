@@ -1,0 +1,63 @@
+//! What the operator, the file or the autoscaler wants from a target.
+
+use std::time::Instant;
+
+/// What is wanted from a target. Independent of [`Health`](super::Health): a healthy
+/// target can drain and a draining one can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Registration {
+    /// May be picked.
+    Active,
+    /// Finishes what it has and gets nothing new, but perhaps of its own sessions.
+    Draining(Draining),
+}
+
+/// How a target drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Draining {
+    /// Why.
+    pub reason: DrainReason,
+    /// From when on.
+    pub since: Instant,
+    /// The longest its requests may take; `None` as long as they like.
+    pub until: Option<Instant>,
+}
+
+/// Why a target drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DrainReason {
+    /// It has left its group.
+    Deregistered,
+    /// It is in its group, and has been taken out of service at run time.
+    Requested,
+}
+
+impl DrainReason {
+    /// ALB's reason code (`TargetHealth.Reason`), or one in its style where ALB has none.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Deregistered => "Target.DeregistrationInProgress",
+            Self::Requested => "Target.DrainRequested",
+        }
+    }
+}
+
+impl Registration {
+    /// The word in `/api/status`, metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining(_) => "draining",
+        }
+    }
+
+    /// Whether it may be picked.
+    pub fn is_active(self) -> bool {
+        self == Self::Active
+    }
+
+    /// Whether it has left its group and only finishes what it has.
+    pub fn is_leaving(self) -> bool {
+        matches!(self, Self::Draining(draining) if draining.reason == DrainReason::Deregistered)
+    }
+}

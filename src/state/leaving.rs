@@ -1,0 +1,145 @@
+//! Targets that have left their group and may still have requests.
+//!
+//! A target leaves by any way: a configuration, a deregistration, another DNS answer,
+//! fewer replicas. It drains until nothing is in flight or its group's deregistration
+//! delay is over (ALB, "Deregistration delay"). Then it is released, which is final.
+//!
+//! It stays here for a moment even when it is idle, because a worker that loaded the
+//! snapshot before may be about to pick it; only those with requests are shown.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::config::{self, Config};
+use crate::model::{
+    DrainReason, Draining, Registration, StickyDraining, Target, TargetGroupId, TargetId,
+};
+use crate::target_group::Registered;
+
+/// Between looks at who has finished. Far longer than the moment from loading a snapshot to
+/// picking from it, and short enough that a replica is not kept for nothing.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+
+/// Everybody who has left and is not released yet.
+#[derive(Debug, Default)]
+pub(super) struct Leaving(BTreeMap<TargetId, Left>);
+
+#[derive(Debug)]
+struct Left {
+    target: Arc<Target>,
+    weight: u16,
+    draining: Draining,
+    /// Its sessions may come back to it, so it does not end early.
+    keeps_sessions: bool,
+    /// Whether the last snapshot has it.
+    shown: bool,
+}
+
+impl Left {
+    fn is_busy(&self) -> bool {
+        self.keeps_sessions || self.target.in_flight() > 0
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.draining.until.is_some_and(|until| until <= now)
+    }
+}
+
+impl Leaving {
+    /// A target leaves; `group` is its group as configured now, or as it was last.
+    pub(super) fn begin(
+        &mut self,
+        registered: &Registered,
+        group: &config::TargetGroup,
+        now: Instant,
+    ) {
+        let target = &registered.target;
+        let delay = group.deregistration_delay;
+        if delay.is_zero() {
+            target.release();
+            return;
+        }
+        let sticky = group.sticky.as_ref();
+        let left = Left {
+            target: Arc::clone(target),
+            weight: registered.weight,
+            draining: Draining {
+                reason: DrainReason::Deregistered,
+                since: now,
+                until: Some(now + delay),
+            },
+            keeps_sessions: sticky.is_some_and(|s| s.when_draining == StickyDraining::Stay),
+            shown: false,
+        };
+        if left.is_busy() {
+            let (TargetId { group, addr }, requests) = (&target.id, target.in_flight());
+            info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
+        }
+        self.0.insert(target.id.clone(), left);
+    }
+
+    /// A target is in its group again.
+    pub(super) fn back(&mut self, id: &TargetId) {
+        if self.0.remove(id).is_some_and(|left| left.shown) {
+            info!(group = %id.group, target = %id.addr, "target is back before it has drained");
+        }
+    }
+
+    /// Those of a group to be shown in the next snapshot.
+    pub(super) fn show(&mut self, group: &TargetGroupId) -> Vec<Registered> {
+        let of_group = self.0.values_mut();
+        let of_group = of_group.filter(|left| left.target.id.group == *group);
+        let busy = of_group.filter_map(|left| {
+            left.shown = left.is_busy();
+            left.shown.then(|| Registered {
+                target: Arc::clone(&left.target),
+                weight: left.weight,
+                registration: Registration::Draining(left.draining),
+            })
+        });
+        busy.collect()
+    }
+
+    /// Releases those who are done; says whether a snapshot of `config` would show others
+    /// now.
+    pub(super) fn let_go(&mut self, config: &Config, now: Instant) -> bool {
+        let groups = config.target_groups.iter();
+        let groups: HashSet<&TargetGroupId> = groups.map(|group| &group.id).collect();
+        let mut changed = false;
+        self.0.retain(|id, left| {
+            let (TargetId { group, addr }, requests) = (id, left.target.in_flight());
+            if left.is_busy() && !left.is_over(now) {
+                changed |= !left.shown && groups.contains(group);
+                return true;
+            }
+            if requests > 0 {
+                warn!(
+                    %group, target = %addr, requests,
+                    "deregistration delay is over: upgraded connections are closed"
+                );
+            } else if left.shown {
+                info!(%group, target = %addr, "target has drained");
+            }
+            changed |= left.shown;
+            left.target.release();
+            false
+        });
+        changed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has(&self, id: &TargetId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// Groups that somebody leaves.
+    pub(super) fn groups(&self) -> HashSet<&TargetGroupId> {
+        self.0.keys().map(|id| &id.group).collect()
+    }
+}
