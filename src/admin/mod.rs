@@ -1,20 +1,24 @@
-//! The admin listener: liveness, readiness, metrics, status.
+//! The admin listener: liveness, readiness, metrics, status, and changes of targets.
 //!
-//! It only reads: the snapshot, the counters, the phase. One request per connection,
-//! so that one deadline bounds everything a client can do to it, and a cap on
-//! connections; a client beyond it waits in the accept queue. It runs on the control
-//! thread and answers without waiting for anything.
+//! Whoever reaches it may read: the snapshot, the counters, the phase. Whoever has the
+//! token may change targets. One request per connection, so that one deadline bounds
+//! everything a client can do to it, and a cap on connections; a client beyond it waits in
+//! the accept queue. It runs on the control thread.
 
 mod metrics;
 mod process;
 mod respond;
 mod status;
+mod targets;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,14 +30,17 @@ use tracing::{debug, error, warn};
 
 use crate::observe::Metrics;
 use crate::replicas;
-use crate::state::{Lifecycle, Reader};
+use crate::state::{Lifecycle, Publisher, Reader};
 
 pub use status::{
     CheckStatus, DrainingStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus,
 };
+pub use targets::TargetChanged;
 
 /// Where `/livez` and its kin are found.
 pub mod paths {
+    use percent_encoding::NON_ALPHANUMERIC;
+
     /// Answers while the process runs.
     pub const LIVE: &str = "/livez";
     /// Answers 200 while requests are wanted.
@@ -42,6 +49,13 @@ pub mod paths {
     pub const METRICS: &str = "/metrics";
     /// [`super::Status`] as JSON.
     pub const STATUS: &str = "/api/status";
+
+    /// One target, to be changed: PUT, PATCH, DELETE.
+    pub fn target(group: &str, address: &str) -> String {
+        let [group, address] = [group, address]
+            .map(|part| percent_encoding::utf8_percent_encode(part, NON_ALPHANUMERIC));
+        format!("{}{group}/targets/{address}", super::targets::PREFIX)
+    }
 }
 
 /// Connections at a time: some scrapers, some probes, some people.
@@ -59,7 +73,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// After a failed accept (no more descriptors, mostly).
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// What the admin listener reports on.
+/// What the admin listener reports on, and what it changes.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The picture the data plane reads.
@@ -70,6 +84,8 @@ pub struct Context {
     pub lifecycle: Arc<Lifecycle>,
     /// The replicas that Weir runs.
     pub replicas: watch::Receiver<replicas::Status>,
+    /// Where changes of targets go.
+    pub publisher: Publisher,
 }
 
 /// Serves until it is dropped, and its connections with it.
@@ -86,9 +102,9 @@ pub async fn serve(listener: TcpListener, context: Context) {
             }
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, peer)) => {
                         starved = false;
-                        connections.spawn(converse(stream, context.clone()));
+                        connections.spawn(converse(stream, peer, context.clone()));
                     }
                     Err(error) => survive(&error, &mut starved).await,
                 }
@@ -105,10 +121,13 @@ async fn survive(error: &io::Error, starved: &mut bool) {
     sleep(BACK_OFF).await;
 }
 
-async fn converse(stream: TcpStream, context: Context) {
-    let service = service_fn(move |request| {
-        let response = respond::respond(&request, &context);
-        async move { Ok::<_, Infallible>(response) }
+async fn converse(stream: TcpStream, peer: SocketAddr, context: Context) {
+    let service = service_fn(|request: Request<Incoming>| async {
+        Ok::<_, Infallible>(if request.uri().path().starts_with(targets::PREFIX) {
+            targets::respond(request, peer, &context).await
+        } else {
+            respond::respond(&request, &context)
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,7 +144,6 @@ async fn converse(stream: TcpStream, context: Context) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::{Instant, SystemTime};
 
     use bytes::Bytes;
@@ -141,7 +159,7 @@ mod tests {
         TargetGroupId, Thresholds,
     };
     use crate::observe::openmetrics::Page;
-    use crate::state::{Phase, Publisher};
+    use crate::state::Phase;
 
     /// A Weir without workers, and its admin listener.
     struct House {
@@ -156,6 +174,7 @@ mod tests {
             let (publisher, task, reader) = Publisher::new(0);
             let (_, replicas) = watch::channel(replicas::Status::default());
             let context = Context {
+                publisher: publisher.clone(),
                 replicas,
                 reader,
                 metrics: Arc::default(),

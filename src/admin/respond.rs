@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use serde::Serialize;
 
-use super::{Context, Status, metrics, paths};
+use super::{Context, Status, metrics, paths, targets};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -52,10 +53,15 @@ pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Fu
             Ok(page) => answer(StatusCode::OK, format_of(request.headers()), page),
             Err(error) => internal(&error),
         },
-        Page::Status => match serde_json::to_vec_pretty(&Status::of(context)) {
-            Ok(json) => answer(StatusCode::OK, JSON, json),
-            Err(error) => internal(&error),
-        },
+        Page::Status => json(StatusCode::OK, &Status::of(context)),
+    }
+}
+
+/// A value as JSON.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(json) => answer(status, JSON, json),
+        Err(error) => internal(&error),
     }
 }
 
@@ -81,7 +87,11 @@ fn format_of(headers: &HeaderMap) -> HeaderValue {
 
 fn index() -> String {
     let lines = PAGES.map(|(path, _, what)| format!("  {path:<12} {what}\n"));
-    format!("nothing here; there is\n{}", lines.concat())
+    let prefix = targets::PREFIX;
+    format!(
+        "nothing here; there is\n{}  {prefix}…  to change targets, with the token\n",
+        lines.concat()
+    )
 }
 
 fn internal(error: &dyn std::error::Error) -> Response<Full<Bytes>> {

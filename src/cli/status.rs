@@ -286,10 +286,11 @@ mod tests {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
-        let (_, _, reader) = Publisher::new(0);
+        let (publisher, _, reader) = Publisher::new(0);
         let (_, replicas) = watch::channel(weir::replicas::Status::default());
         let context = Context {
             replicas,
+            publisher,
             reader,
             metrics: Arc::default(),
             lifecycle: Arc::default(),

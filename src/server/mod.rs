@@ -151,6 +151,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             lifecycle: Arc::clone(&self.lifecycle),
             replicas: self.control.replicas().clone(),
+            publisher: self.publisher.clone(),
         };
         self.control.serve_admin(admin, &context);
         Ok(Applied {
