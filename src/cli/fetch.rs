@@ -1,4 +1,4 @@
-//! One `GET` of a running Weir.
+//! One request to a running Weir.
 
 use std::error::Error;
 use std::io;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -43,25 +43,48 @@ pub(super) enum FetchError {
     System(io::Error),
 }
 
+impl FetchError {
+    /// With what to do about it, for those who ask the admin listener.
+    pub(super) fn explained(&self) -> String {
+        match self {
+            Self::Connect { .. } => format!(
+                "{self}; the admin listener is off unless the configuration has \
+                 `admin = {{ bind = \"127.0.0.1:9090\" }}`, and --admin names another address"
+            ),
+            Self::Timeout(_) | Self::Http { .. } | Self::System(_) => self.to_string(),
+        }
+    }
+}
+
 /// Asks `address`, a `host:port`, for a path, and waits for the whole answer.
 pub(super) fn get(address: &str, path: &str) -> Result<Answer, FetchError> {
+    let request = Request::get(path).body(Full::default());
+    let request = request.map_err(|error| FetchError::Http {
+        address: address.to_owned(),
+        source: error.into(),
+    })?;
+    send(address, request)
+}
+
+/// The same for any request; `Host` is added.
+pub(super) fn send(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(FetchError::System)?;
     runtime.block_on(async {
-        let answer = timeout(DEADLINE, ask(address, path)).await;
+        let answer = timeout(DEADLINE, ask(address, request)).await;
         answer.unwrap_or_else(|_| Err(FetchError::Timeout(address.to_owned())))
     })
 }
 
-async fn ask(address: &str, path: &str) -> Result<Answer, FetchError> {
+async fn ask(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|source| FetchError::Connect {
         address: address.to_owned(),
         source,
     })?;
-    let answer = converse(stream, address, path).await;
+    let answer = converse(stream, address, request).await;
     answer.map_err(|source| FetchError::Http {
         address: address.to_owned(),
         source,
@@ -71,12 +94,12 @@ async fn ask(address: &str, path: &str) -> Result<Answer, FetchError> {
 async fn converse(
     stream: TcpStream,
     address: &str,
-    path: &str,
+    mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
-    let request = Request::get(path)
-        .header(HOST, address)
-        .header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::<Bytes>::new())?;
+    let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(address)?);
+    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
         let response = sender.send_request(request).await?;

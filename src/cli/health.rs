@@ -5,20 +5,14 @@ use std::process::ExitCode;
 
 use http::{StatusCode, Uri};
 
-use super::fetch;
+use super::{AdminArguments, fetch};
 use weir::admin::paths;
 
 /// `weir health`.
 #[derive(Debug, clap::Args)]
 pub(super) struct HealthArguments {
-    /// Where the admin listener answers
-    #[arg(
-        long,
-        env = "WEIR_ADMIN",
-        default_value = "127.0.0.1:9090",
-        value_name = "HOST:PORT"
-    )]
-    admin: String,
+    #[command(flatten)]
+    admin: AdminArguments,
     /// Ask whether requests are wanted, not only whether the process runs
     #[arg(long)]
     ready: bool,
@@ -38,8 +32,8 @@ struct Url {
 pub(super) fn health(arguments: &HealthArguments) -> ExitCode {
     let (address, path) = match (&arguments.url, arguments.ready) {
         (Some(url), _) => (&url.address, url.path.as_str()),
-        (None, true) => (&arguments.admin, paths::READY),
-        (None, false) => (&arguments.admin, paths::LIVE),
+        (None, true) => (&arguments.admin.admin, paths::READY),
+        (None, false) => (&arguments.admin.admin, paths::LIVE),
     };
     match ask(address, path) {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod health;
 mod run;
 mod status;
 mod table;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     },
     /// Show what a running Weir knows about its targets
     Status(status::StatusArguments),
+    /// Register, deregister, drain or weigh a target of a running Weir
+    Target(target::TargetArguments),
     /// Exit 0 if a running Weir is alive; for container health checks
     Health(health::HealthArguments),
 }
@@ -53,6 +56,20 @@ struct RunArguments {
     log_format: LogFormat,
 }
 
+/// For commands that speak with a running Weir.
+#[derive(Debug, clap::Args)]
+struct AdminArguments {
+    /// Where the admin listener answers
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_ADMIN",
+        default_value = "127.0.0.1:9090",
+        value_name = "HOST:PORT"
+    )]
+    admin: String,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
     /// For people
@@ -68,6 +85,7 @@ pub(crate) fn main(tidy: fn()) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, tidy),
         Command::Check { file, format } => check::check(&file, format),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Target(arguments) => target::target(&arguments),
         Command::Health(arguments) => health::health(&arguments),
     }
 }

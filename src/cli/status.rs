@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::fetch::{self, FetchError};
 use super::table::{Table, printable};
+use super::{AdminArguments, fetch};
 use weir::admin::{
     CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus, paths,
 };
@@ -18,14 +18,8 @@ use weir::admin::{
 /// `weir status`.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArguments {
-    /// Where the admin listener answers
-    #[arg(
-        long,
-        env = "WEIR_ADMIN",
-        default_value = "127.0.0.1:9090",
-        value_name = "HOST:PORT"
-    )]
-    admin: String,
+    #[command(flatten)]
+    admin: AdminArguments,
     /// How the answer is written
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -43,7 +37,7 @@ enum Format {
 /// Prints the status: exit code 0, or 1 and one line on standard error when there is
 /// none to be had.
 pub(super) fn status(arguments: &StatusArguments) -> ExitCode {
-    match report(&arguments.admin, arguments.format) {
+    match report(&arguments.admin.admin, arguments.format) {
         Ok(text) => {
             // A reader that went away has seen enough.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -62,7 +56,7 @@ fn complain(problem: &str) {
 }
 
 fn report(admin: &str, format: Format) -> Result<String, String> {
-    let answer = fetch::get(admin, paths::STATUS).map_err(|error| explain(&error))?;
+    let answer = fetch::get(admin, paths::STATUS).map_err(|error| error.explained())?;
     let strange =
         |why: &str| format!("what answers at {admin} is not this Weir's admin listener: {why}");
     if answer.status != StatusCode::OK {
@@ -73,18 +67,6 @@ fn report(admin: &str, format: Format) -> Result<String, String> {
     match format {
         Format::Table => Ok(table(&status)),
         Format::Json => Ok(format!("{}\n", String::from_utf8_lossy(&answer.body))),
-    }
-}
-
-fn explain(error: &FetchError) -> String {
-    match error {
-        FetchError::Connect { .. } => format!(
-            "{error}; the admin listener is off unless the configuration has \
-             `admin = {{ bind = \"127.0.0.1:9090\" }}`, and --admin names another address"
-        ),
-        FetchError::Timeout(_) | FetchError::Http { .. } | FetchError::System(_) => {
-            error.to_string()
-        }
     }
 }
 

@@ -20,3 +20,4 @@ mod replicas;
 mod start;
 mod stop;
 mod streaming;
+mod target;

@@ -23,6 +23,7 @@ mod health;
 mod keep_alive;
 mod listeners;
 mod passing_over;
+mod registration;
 mod relay;
 mod reload;
 mod routing;

@@ -1,0 +1,143 @@
+//! `weir target`: what it changes, what it says, how it ends.
+
+use std::net::SocketAddr;
+
+use crate::support::{Target, Weir, command};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn start(target: &Target) -> Weir {
+    Weir::start(&config(target, 1))
+}
+
+fn config(target: &Target, weight: u16) -> String {
+    format!(
+        r#"
+        workers = 1
+        admin = {{ bind = "127.0.0.1:0", token = "{TOKEN}" }}
+        shutdown = {{ lame_duck = "0s", drain = "10s" }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [target_group.app]
+        targets = [{{ address = "{}", weight = {weight} }}]
+        health = false
+        "#,
+        target.addr()
+    )
+}
+
+/// Exit code, standard output and standard error of `weir target`.
+fn target(admin: SocketAddr, token: Option<&str>, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = command();
+    command.arg("target").args(arguments);
+    command.env("WEIR_ADMIN", admin.to_string());
+    command.env_remove("WEIR_ADMIN_TOKEN");
+    if let Some(token) = token {
+        command.env("WEIR_ADMIN_TOKEN", token);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn targets_come_and_go_without_a_reload_and_the_reload_says_where_it_differs() {
+    let (a, b) = (Target::named("a"), Target::named("b"));
+    let weir = start(&a);
+    let (a_addr, b_addr) = (a.addr().to_string(), b.addr().to_string());
+    let done = |arguments: &[&str]| {
+        let (code, line, errors) = target(weir.admin_addr(), Some(TOKEN), arguments);
+        assert_eq!((code, errors.as_str()), (0, ""), "{arguments:?}");
+        line
+    };
+    let line = done(&["register", "app", &b_addr, "--weight", "5"]);
+    assert_eq!(line, format!("{b_addr} is registered with app, weight 5\n"));
+    let line = done(&["drain", "app", &a_addr]);
+    assert!(line.starts_with(&format!("{a_addr} of app drains with 0 requests")));
+    assert_eq!(weir.get("/").body, "b");
+    done(&["register", "app", &a_addr]);
+    let line = done(&["weight", "app", &a_addr, "7"]);
+    assert_eq!(line, format!("{a_addr} of app has weight 7\n"));
+    let line = done(&["deregister", "app", &b_addr]);
+    assert_eq!(line, format!("{b_addr} is deregistered from app\n"));
+    assert_eq!(weir.get("/").body, "a");
+    // Who did what.
+    weir.line(&["at run time", &b_addr, "peer=127.0.0.1:"]);
+
+    weir.replace(&config(&a, 2));
+    let said = format!("target {a_addr} of app: weight 7 set at run time stays, the file says 2");
+    assert!(weir.line(&[&said]).contains("WARN"));
+    assert_eq!(weir.targets("app")[0]["weight"], 7);
+}
+
+#[test]
+fn the_token_may_be_in_a_file() {
+    let (a, b) = (Target::named("a"), Target::named("b"));
+    let weir = start(&a);
+    let file = weir.file().with_file_name("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let (file, b_addr) = (file.to_str().unwrap(), b.addr().to_string());
+    let arguments = ["register", "app", &b_addr, "--token-file", file];
+    // What is said in the command outweighs what is in the environment.
+    let (code, _, errors) = target(weir.admin_addr(), Some("wrong"), &arguments);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert_eq!(weir.targets("app").len(), 2);
+}
+
+#[test]
+fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
+    let a = Target::named("a");
+    let weir = start(&a);
+    let (admin, addr) = (weir.admin_addr(), a.addr().to_string());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = free.local_addr().unwrap();
+    drop(free);
+    let drain = ["drain", "app", &addr];
+    let cases: [(SocketAddr, Option<&str>, &[&str], i32, &str); 7] = [
+        (
+            admin,
+            None,
+            &drain,
+            2,
+            "--token-file FILE, or WEIR_ADMIN_TOKEN",
+        ),
+        (admin, Some("wrong"), &drain, 1, "not the token"),
+        (nobody, Some(TOKEN), &drain, 1, "cannot connect to"),
+        (
+            admin,
+            Some(TOKEN),
+            &["drain", "app", "10.0.0.1:80"],
+            1,
+            "not a target",
+        ),
+        (
+            admin,
+            Some(TOKEN),
+            &["drain", "nope", &addr],
+            1,
+            "no target group `nope`",
+        ),
+        (
+            admin,
+            Some(TOKEN),
+            &["weight", "app", &addr, "1000"],
+            2,
+            "0..=999",
+        ),
+        (
+            admin,
+            None,
+            &["drain", "app", &addr, "--token-file", "/no/such/file"],
+            2,
+            "cannot read /no/such/file",
+        ),
+    ];
+    for (admin, token, arguments, expected, reason) in cases {
+        let (code, line, errors) = target(admin, token, arguments);
+        assert_eq!((code, line.as_str()), (expected, ""), "{arguments:?}");
+        assert!(errors.contains(reason), "{errors}");
+    }
+    assert_eq!(weir.targets("app")[0]["registration"], "active");
+}
