@@ -7,11 +7,11 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use weir::balance::{Member, PickContext, Picker, Roster, build};
-use weir::model::{Algorithm, HashPolicy, Lease, Target, TargetId};
+use weir::model::{Algorithm, HashPolicy, Lease, Target, TargetId, Verdict};
 
 const SIZES: [u32; 4] = [2, 10, 100, 1000];
 const EVEN: fn(u32) -> u16 = |_| 1;
@@ -29,6 +29,14 @@ fn roster(len: u32, weight: fn(u32) -> u16) -> Arc<Roster> {
     Arc::new(Roster::new((0..len).map(member).collect()).expect("not empty"))
 }
 
+/// Every target with a time of its own to answer in.
+fn measured(roster: &Roster, now: Instant) {
+    for (index, member) in roster.members().iter().enumerate() {
+        let elapsed = Duration::from_micros(500 + 37 * index as u64 % 1000);
+        member.target.answered(now - elapsed, now, Verdict::Served);
+    }
+}
+
 /// Every target with two to eight requests in flight: nobody is idle.
 fn busy(roster: &Roster) -> Vec<Lease> {
     let mut rng = fastrand::Rng::with_seed(6400);
@@ -41,12 +49,13 @@ fn busy(roster: &Roster) -> Vec<Lease> {
     leases.collect()
 }
 
-fn pick_with(picker: &dyn Picker, entropy: &mut u64) -> Option<usize> {
+fn pick_with(picker: &dyn Picker, now: Instant, entropy: &mut u64) -> Option<usize> {
     // A cheap counter spread over the word: the draw is not what is measured.
     *entropy = entropy.wrapping_add(0x9E37_79B9_7F4A_7C15);
     picker.pick(&PickContext {
         key: Some(*entropy),
         entropy: *entropy,
+        now,
         tried: &[],
     })
 }
@@ -67,11 +76,13 @@ fn pick(c: &mut Criterion) {
             for len in SIZES {
                 for load in ["idle", "busy"] {
                     let roster = roster(len, weight);
+                    let now = Instant::now();
+                    measured(&roster, now);
                     let leases = (load == "busy").then(|| busy(&roster));
                     let picker = build(algorithm, &policy(load_factor), roster, 1);
                     let mut entropy = 1;
                     group.bench_function(BenchmarkId::new(format!("{weights}/{load}"), len), |b| {
-                        b.iter(|| black_box(pick_with(picker.as_ref(), &mut entropy)));
+                        b.iter(|| black_box(pick_with(picker.as_ref(), now, &mut entropy)));
                     });
                     drop(leases);
                 }
@@ -83,14 +94,16 @@ fn pick(c: &mut Criterion) {
 /// Two threads pick from one picker; the time is of one thread's pick.
 fn contended(c: &mut Criterion) {
     for algorithm in Algorithm::ALL {
-        let picker = build(algorithm, &policy(None), roster(100, EVEN), 1);
+        let (roster, now) = (roster(100, EVEN), Instant::now());
+        measured(&roster, now);
+        let picker = build(algorithm, &policy(None), roster, 1);
         c.bench_function(&format!("contended/{}", algorithm.name()), |b| {
             b.iter_custom(|picks| {
                 let elapsed = |seed: u64| {
-                    let started = std::time::Instant::now();
+                    let started = Instant::now();
                     let mut entropy = seed;
                     for _ in 0..picks {
-                        black_box(pick_with(picker.as_ref(), &mut entropy));
+                        black_box(pick_with(picker.as_ref(), now, &mut entropy));
                     }
                     started.elapsed()
                 };

@@ -16,7 +16,9 @@ mod consistent_hash;
 mod first;
 mod hash;
 mod least_connections;
+mod least_time;
 mod maglev;
+mod peak_ewma;
 mod power_of_two_choices;
 mod random;
 mod rendezvous;
@@ -27,6 +29,7 @@ mod weighted_least_connections;
 use std::fmt::Debug;
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::model::{Algorithm, HashPolicy, Target};
 
@@ -96,6 +99,8 @@ pub struct PickContext<'a> {
     pub key: Option<u64>,
     /// Fresh random bits for this attempt.
     pub entropy: u64,
+    /// When the request came: what is measured fades by the clock.
+    pub now: Instant,
     /// Members already tried for this request, as indexes into the roster.
     pub tried: &'a [usize],
 }
@@ -129,10 +134,9 @@ pub fn build(
         Algorithm::WeightedLeastConnections => weighted_least_connections::build(roster, seed),
         Algorithm::ConsistentHash => consistent_hash::build(hash, &roster),
         Algorithm::Random | Algorithm::WeightedRandom => Box::new(random::Random::new(&roster)),
-        Algorithm::PowerOfTwoChoices | Algorithm::PeakEwma => {
-            Box::new(power_of_two_choices::PowerOfTwoChoices::new(roster))
-        }
-        Algorithm::LeastTime => weighted_least_connections::build(roster, seed),
+        Algorithm::PowerOfTwoChoices => power_of_two_choices::build(roster),
+        Algorithm::PeakEwma => peak_ewma::build(roster),
+        Algorithm::LeastTime => Box::new(least_time::LeastTime::new(roster, seed)),
         Algorithm::First => Box::new(first::First::new(roster)),
     }
 }
@@ -146,6 +150,11 @@ fn first_untried(len: usize, start: usize, tried: &[usize]) -> Option<usize> {
         .chain(0..start)
         .find(|index| !tried.contains(index))
 }
+
+/// What a target that has requests and has not answered any yet is taken to need
+/// (linkerd's default). An idle one is tried at once: so it is not flooded before its
+/// speed is known, and not starved beside targets that are faster than this.
+const UNKNOWN_TIME: Duration = Duration::from_secs(1);
 
 /// Members that a search for the least loaded reads at once.
 const BLOCK: usize = 8;

@@ -9,24 +9,39 @@
 //! replacement: the strictly most loaded member is never picked while there is
 //! another to pick.
 
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::alias::Alias;
 use super::hash::{mix, scale};
 use super::{Member, PickContext, Picker, Roster, first_untried};
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct PowerOfTwoChoices {
-    roster: Arc<Roster>,
-    alias: Alias,
+/// Which of two members is taken.
+pub(super) trait Choice: Debug + Send + Sync {
+    /// Whether the second draw is strictly better than the first.
+    fn is_better(&self, second: &Member, first: &Member, now: Instant) -> bool;
 }
 
-impl PowerOfTwoChoices {
-    pub(super) fn new(roster: Arc<Roster>) -> Self {
+/// The picker for this roster.
+pub(super) fn build(roster: Arc<Roster>) -> Box<dyn Picker> {
+    Box::new(TwoChoices::new(roster, LessLoaded))
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct TwoChoices<C> {
+    roster: Arc<Roster>,
+    alias: Alias,
+    choice: C,
+}
+
+impl<C> TwoChoices<C> {
+    pub(super) fn new(roster: Arc<Roster>, choice: C) -> Self {
         Self {
             alias: Alias::new(roster.members()),
             roster,
+            choice,
         }
     }
 
@@ -45,22 +60,33 @@ impl PowerOfTwoChoices {
     }
 }
 
-impl Picker for PowerOfTwoChoices {
+impl<C: Choice> Picker for TwoChoices<C> {
     fn pick(&self, ctx: &PickContext<'_>) -> Option<usize> {
         let members = self.roster.members();
         let first = self.draw(ctx.entropy, ctx.tried, None)?;
         // `None` or the first again when there is no second.
         let second = self.draw(mix(ctx.entropy), ctx.tried, Some(first));
         Some(match second {
-            Some(second) if is_less_loaded(&members[second], &members[first]) => second,
+            Some(second)
+                if self
+                    .choice
+                    .is_better(&members[second], &members[first], ctx.now) =>
+            {
+                second
+            }
             _ => first,
         })
     }
 }
 
-/// Strictly, by requests in flight per weight.
-fn is_less_loaded(one: &Member, other: &Member) -> bool {
-    let load = |member: &Member| u64::from(member.target.load());
-    let weight = |member: &Member| u64::from(member.weight.get());
-    load(one) * weight(other) < load(other) * weight(one)
+/// By requests in flight per weight.
+#[derive(Debug)]
+struct LessLoaded;
+
+impl Choice for LessLoaded {
+    fn is_better(&self, second: &Member, first: &Member, _: Instant) -> bool {
+        let load = |member: &Member| u64::from(member.target.load());
+        let weight = |member: &Member| u64::from(member.weight.get());
+        load(second) * weight(first) < load(first) * weight(second)
+    }
 }

@@ -55,6 +55,8 @@ impl Picker for RoundRobin {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::balance::turns::tests::members;
 
@@ -67,6 +69,7 @@ mod tests {
                 let ctx = PickContext {
                     key: None,
                     entropy,
+                    now: Instant::now(),
                     tried: &[],
                 };
                 picker.pick(&ctx).unwrap()

@@ -62,6 +62,11 @@ impl Algorithm {
             Self::First => "first",
         }
     }
+
+    /// Whether it goes by how long targets take to answer: only then is the clock read.
+    pub const fn measures_time(self) -> bool {
+        matches!(self, Self::PeakEwma | Self::LeastTime)
+    }
 }
 
 /// How `consistent_hash` finds and bounds its targets.

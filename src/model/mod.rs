@@ -9,6 +9,7 @@ mod admission;
 mod algorithm;
 mod health;
 mod id;
+mod latency;
 mod limits;
 mod outcome;
 mod pattern;
@@ -23,6 +24,7 @@ pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
 pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
+pub use latency::Moment;
 pub use limits::{
     ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Upstream,
 };

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
 use super::admission::Admission;
 use super::health::HealthRecord;
-use super::{Health, TargetId};
+use super::latency::Latency;
+use super::{Health, Moment, TargetId};
 
 /// Live state of one target.
 ///
@@ -48,6 +50,8 @@ struct Counters {
     longest_gateway_run: AtomicU32,
     /// See [`Target::share`].
     share: AtomicU32,
+    /// Written only in groups whose algorithm goes by it.
+    latency: Latency,
 }
 
 impl Default for Counters {
@@ -62,6 +66,7 @@ impl Default for Counters {
             gateway_run: AtomicU32::new(0),
             longest_gateway_run: AtomicU32::new(0),
             share: AtomicU32::new(WHOLE_SHARE),
+            latency: Latency::default(),
         }
     }
 }
@@ -206,6 +211,27 @@ impl Target {
         if counters.load.load(Ordering::Relaxed) / BIAS < MAX_BIAS {
             counters.load.fetch_add(BIAS, Ordering::Relaxed);
         }
+    }
+
+    /// Takes in how long an answer took, from the pick to the head of the response. For
+    /// groups whose algorithm goes by it: others need not read the clock.
+    pub fn answered(&self, begun: Instant, now: Instant, verdict: Verdict) {
+        let failed = verdict != Verdict::Served;
+        self.counters.latency.record(begun, now, failed);
+    }
+
+    /// Nanoseconds to the head of a response, by the recent worst; `None` while it has not
+    /// answered yet.
+    #[inline] // see `load`
+    pub fn peak_time(&self, now: Moment) -> Option<f64> {
+        self.counters.latency.peak(now)
+    }
+
+    /// Nanoseconds to the head of a response, on average; `None` while it has not answered
+    /// yet.
+    #[inline] // see `load`
+    pub fn mean_time(&self, now: Moment) -> Option<u64> {
+        self.counters.latency.mean(now)
     }
 
     /// Lets half of the bias of past failures go. Called at a steady pace.

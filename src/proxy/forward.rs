@@ -1,6 +1,7 @@
 //! From target to target until one has taken the request.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Proxy;
 use crate::model::{Blame, Failure, Lease, Target, Verdict};
@@ -31,9 +32,10 @@ impl Proxy {
                 .map_err(|unavailable| last.unwrap_or(unavailable.into()))?;
             record.attempts += 1;
             record.target = Some(Arc::clone(lease.target()));
+            let begun = group.measures_time.then(Instant::now);
             let outcome = self.attempt(group, lease, outgoing).await;
             if let Some(target) = &record.target {
-                report(target, &outcome);
+                report(target, &outcome, begun);
             }
             match outcome {
                 Err(failure) if outgoing.request.is_some() && !failure.is_out_of_time() => {
@@ -66,8 +68,9 @@ impl Proxy {
     }
 }
 
-/// Tells the target's counters what became of a request.
-fn report(target: &Target, outcome: &Result<Answered, Failure>) {
+/// Tells the target's counters what became of a request, and how long its answer took if
+/// its group goes by that.
+fn report(target: &Target, outcome: &Result<Answered, Failure>, begun: Option<Instant>) {
     let verdict = match outcome {
         Ok(answered) => match answered.status().as_u16() {
             502..=504 => Verdict::GatewayError,
@@ -79,4 +82,7 @@ fn report(target: &Target, outcome: &Result<Answered, Failure>) {
         Err(_) => return,
     };
     target.report(verdict);
+    if let Some(begun) = begun {
+        target.answered(begun, Instant::now(), verdict);
+    }
 }

@@ -153,6 +153,7 @@ pub(super) fn compile_group(
         upstream: config.upstream,
         retry: config.retry.clone(),
         hash_key: (config.algorithm == Algorithm::ConsistentHash).then(|| config.hash.key.clone()),
+        measures_time: config.algorithm.measures_time(),
         targets,
         selection,
         failing_open: choice.failing_open,

@@ -27,6 +27,8 @@ pub struct TargetGroup {
     pub hash_key: Option<HashKey>,
     /// Everybody in it, eligible or not; then those who have left it and have requests.
     pub targets: Vec<Registered>,
+    /// Whether its algorithm goes by how long targets take: see [`Target::answered`].
+    pub measures_time: bool,
     /// Whom a request may get; `None` when there is nobody.
     pub selection: Option<Selection>,
     /// Whether requests go to targets that fail their checks, because too few pass.
@@ -69,6 +71,7 @@ impl Wish {
         PickContext {
             key: self.key,
             entropy: self.entropy,
+            now: self.now,
             tried,
         }
     }

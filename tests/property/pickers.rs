@@ -3,15 +3,17 @@
 //! Every test that speaks of all algorithms loops over [`Algorithm::ALL`].
 
 mod hashing;
+mod times;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use fastrand::Rng;
 use weir::balance::{Member, PickContext, Picker, Roster, build};
-use weir::model::{Algorithm, HashPolicy, Lease, Target, TargetId};
+use weir::model::{Admission, Algorithm, HashPolicy, Lease, Target, TargetId};
 
 fn address(index: usize) -> SocketAddr {
     ([10, 0, (index >> 8) as u8, index as u8], 6400).into()
@@ -77,6 +79,7 @@ fn draw(rng: &mut Rng) -> PickContext<'static> {
     PickContext {
         key: Some(rng.u64(..)),
         entropy: rng.u64(..),
+        now: Instant::now(),
         tried: &[],
     }
 }
@@ -85,6 +88,7 @@ fn with_key(key: u64) -> PickContext<'static> {
     PickContext {
         key: Some(key),
         entropy: 0,
+        now: Instant::now(),
         tried: &[],
     }
 }
@@ -181,6 +185,10 @@ fn nobody_is_left_out() {
         let (total, lightest) = (weights.clone().sum::<u64>(), weights.min().unwrap());
         let picks = 20 * total / lightest;
         for (name, picker) in pickers(&roster, 9) {
+            if name == Algorithm::First.name() {
+                // Leaving the others out while it has a place is what it is for.
+                continue;
+            }
             let counts = counts(picker.as_ref(), roster.members().len(), picks);
             assert!(counts.iter().all(|&count| count > 0), "{name}: {counts:?}");
         }
@@ -278,6 +286,7 @@ fn sequential_requests_on_idle_targets_are_spread_equally() {
     for algorithm in [
         Algorithm::LeastConnections,
         Algorithm::WeightedLeastConnections,
+        Algorithm::LeastTime,
         Algorithm::RoundRobin,
     ] {
         let picker = build(algorithm, &unbounded(), roster(&[1; 4]), 14);
@@ -366,7 +375,12 @@ fn least_connections_agree_with_the_definition() {
 #[test]
 fn random_and_idle_two_choices_follow_the_weights() {
     // 100 000 draws: a share of 1/2 has a standard deviation of 160, so 800 is five.
-    for algorithm in [Algorithm::Random, Algorithm::PowerOfTwoChoices] {
+    for algorithm in [
+        Algorithm::Random,
+        Algorithm::WeightedRandom,
+        Algorithm::PowerOfTwoChoices,
+        Algorithm::PeakEwma,
+    ] {
         let picker = build(algorithm, &unbounded(), roster(&[5, 1, 1, 3]), 18);
         let counts = counts(picker.as_ref(), 4, 100_000);
         for (count, expected) in counts.iter().zip([50_000_u64, 10_000, 10_000, 30_000]) {
@@ -385,9 +399,11 @@ fn two_choices_never_pick_the_strictly_most_loaded() {
         let _more: Vec<Lease> = (0..4)
             .map(|_| roster.members()[most].target.lease())
             .collect();
-        let picker = build(Algorithm::PowerOfTwoChoices, &unbounded(), roster, 20);
-        for _ in 0..10_000 {
-            assert_ne!(picker.pick(&draw(&mut rng)), Some(most));
+        for algorithm in [Algorithm::PowerOfTwoChoices, Algorithm::PeakEwma] {
+            let picker = build(algorithm, &unbounded(), Arc::clone(&roster), 20);
+            for _ in 0..10_000 {
+                assert_ne!(picker.pick(&draw(&mut rng)), Some(most));
+            }
         }
     }
 }
@@ -402,4 +418,39 @@ fn two_choices_are_drawn_without_replacement() {
     let counts = counts(picker.as_ref(), 3, 100_000);
     assert_eq!(counts[2], 0);
     assert!(counts[0].abs_diff(50_000) < 800, "{counts:?}");
+}
+
+// ---- first ---------------------------------------------------------------------
+
+#[test]
+fn first_fills_one_member_before_the_next_and_keeps_to_the_order_when_all_are_full() {
+    let admission = Arc::new(Admission::default());
+    admission.set_limit(NonZeroU32::new(2));
+    let member = |index| Member {
+        target: Arc::new(Target::admitted(
+            TargetId {
+                group: "todo".into(),
+                addr: address(index),
+            },
+            Arc::clone(&admission),
+        )),
+        weight: NonZeroU16::MIN,
+    };
+    let roster = Arc::new(Roster::new((0..3).map(member).collect()).unwrap());
+    let picker = build(Algorithm::First, &unbounded(), Arc::clone(&roster), 22);
+    let mut leases: Vec<Lease> = Vec::new();
+    for expected in [0, 0, 1, 1, 2, 2] {
+        assert_eq!(picker.pick(&with_key(0)), Some(expected));
+        leases.extend(roster.members()[expected].target.try_lease());
+    }
+    assert_eq!(leases.len(), 6);
+    assert_eq!(picker.pick(&with_key(0)), Some(0));
+    leases.remove(0);
+    leases.remove(3);
+    assert_eq!(picker.pick(&with_key(0)), Some(0));
+    let ctx = PickContext {
+        tried: &[0],
+        ..with_key(0)
+    };
+    assert_eq!(picker.pick(&ctx), Some(2));
 }
