@@ -39,6 +39,13 @@ pub(super) fn identity(address: SocketAddr) -> u64 {
     hash_key(&bytes)
 }
 
+/// A number below `n` that a request draws at a target, always the same for these bits:
+/// the hash of its key, or random ones. Says nothing about whether `consistent_hash` sends
+/// the key there.
+pub fn lot(bits: u64, target: SocketAddr, n: u32) -> u32 {
+    scale(mix(mix(bits) ^ identity(target)), n as usize) as u32
+}
+
 /// A bijection that spreads every input bit over the whole word (the finalizer of
 /// `SplitMix64`: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
 /// Generators", 2014).

@@ -63,6 +63,22 @@ impl Algorithm {
         }
     }
 
+    /// Whether it prefers targets that have less to do.
+    pub const fn goes_by_load(self) -> bool {
+        match self {
+            Self::LeastConnections
+            | Self::WeightedLeastConnections
+            | Self::PowerOfTwoChoices
+            | Self::PeakEwma
+            | Self::LeastTime => true,
+            Self::RoundRobin
+            | Self::ConsistentHash
+            | Self::Random
+            | Self::WeightedRandom
+            | Self::First => false,
+        }
+    }
+
     /// Whether it goes by how long targets take to answer: only then is the clock read.
     pub const fn measures_time(self) -> bool {
         matches!(self, Self::PeakEwma | Self::LeastTime)

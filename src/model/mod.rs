@@ -13,6 +13,7 @@ mod latency;
 mod limits;
 mod outcome;
 mod pattern;
+mod ramp;
 mod registration;
 mod rule;
 mod sticky;
@@ -30,6 +31,7 @@ pub use limits::{
 };
 pub use outcome::{Blame, Failure, Stage};
 pub use pattern::{HostPattern, Pattern, PatternError};
+pub use ramp::Ramp;
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,

@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 use super::admission::Admission;
 use super::health::HealthRecord;
 use super::latency::Latency;
-use super::{Health, Moment, TargetId};
+use super::{Health, Moment, Ramp, TargetId};
 
 /// Live state of one target.
 ///
@@ -31,6 +31,8 @@ pub struct Target {
     health: Mutex<HealthRecord>,
     /// Set once, when it has left its group for good.
     released: AtomicBool,
+    /// Written and read by whoever builds its group's rosters.
+    ramp: Mutex<Ramp>,
 }
 
 #[derive(Debug)]
@@ -120,6 +122,7 @@ impl Target {
             counters: CachePadded::default(),
             health: Mutex::new(HealthRecord::default()),
             released: AtomicBool::new(false),
+            ramp: Mutex::default(),
         }
     }
 
@@ -277,6 +280,16 @@ impl Target {
     pub fn health(&self) -> MutexGuard<'_, HealthRecord> {
         // A panic while the record was held leaves plain numbers behind, all legal.
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it is on its way into service; for the control plane.
+    pub fn ramp(&self) -> Ramp {
+        *self.ramp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves it along on its way into service.
+    pub fn set_ramp(&self, ramp: Ramp) {
+        *self.ramp.lock().unwrap_or_else(PoisonError::into_inner) = ramp;
     }
 
     /// What the checks say now.

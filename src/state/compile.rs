@@ -7,11 +7,12 @@ use std::time::Instant;
 use super::membership::{Entry, Membership};
 use super::registry::Registry;
 use super::snapshot::{Listener, Snapshot};
+use crate::balance;
 use crate::config::{self, Config, MinHealthy};
 use crate::model::{Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
-use crate::target_group::{self, FailOpen, Registered, Selection, TargetGroup};
+use crate::target_group::{self, FailOpen, Registered, Selection, TargetGroup, Thinning};
 
 /// Builds the whole next snapshot. Who is in the one before and not in this one leaves.
 pub(super) fn compile(
@@ -37,7 +38,7 @@ pub(super) fn compile(
             let admission = registry.admission(&group.id);
             admission.set_limit(group.overload.max_concurrency);
             targets.extend(registry.leaving(&group.id));
-            Arc::new(compile_group(group, targets, seed))
+            Arc::new(compile_group(group, targets, seed, now))
         })
         .collect();
     registry.retain(config, &groups);
@@ -130,11 +131,12 @@ fn registered(
     members.iter().map(register).collect()
 }
 
-/// Builds a group over its targets as they are now.
-pub(super) fn compile_group(
+/// Builds a group over its targets as they are now. `seed` decides where rotations start.
+pub fn compile_group(
     config: &config::TargetGroup,
     targets: Vec<Registered>,
     seed: u64,
+    now: Instant,
 ) -> TargetGroup {
     let active = targets.iter();
     let active = active.filter(|t| t.registration.is_active() && t.weight > 0);
@@ -143,10 +145,18 @@ pub(super) fn compile_group(
         enabled: config.fail_open.enabled,
     };
     let choice = target_group::choose(&targets, config.health.is_some(), fail_open);
+    let serving = match &choice.roster {
+        Some(roster) if !choice.failing_open => roster.members(),
+        _ => &[],
+    };
+    target_group::advance(&targets, serving, config.slow_start, now);
     let selection = choice.roster.map(|roster| {
         let roster = Arc::new(roster);
-        let picker = crate::balance::build(config.algorithm, &config.hash, roster.clone(), seed);
-        Selection { roster, picker }
+        Selection {
+            picker: balance::build(config.algorithm, &config.hash, Arc::clone(&roster), seed),
+            thinning: Thinning::new(&roster, config.algorithm, config.slow_start, now),
+            roster,
+        }
     });
     TargetGroup {
         id: config.id.clone(),

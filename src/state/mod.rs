@@ -19,6 +19,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use compile::compile_group;
 pub use diff::Diff;
 pub use membership::{Refusal, TargetChange};
 pub use phase::{Lifecycle, Phase};

@@ -281,10 +281,11 @@ impl PublisherTask {
         if !old.groups.iter().any(|group| changed.contains(&group.id)) {
             return;
         }
+        let now = Instant::now().into_std();
         let mut groups = old.groups.clone();
         for (group, config) in groups.iter_mut().zip(&old.config.target_groups) {
             if changed.contains(&group.id) {
-                let next = compile_group(config, group.targets.clone(), self.next_seed());
+                let next = compile_group(config, group.targets.clone(), self.next_seed(), now);
                 self.log_fail_open(&next);
                 *group = Arc::new(next);
             }

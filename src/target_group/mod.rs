@@ -4,6 +4,8 @@
 //! builds another one. Roster and picker change together or not at all.
 
 mod roster;
+mod slow_start;
+mod thinning;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +15,8 @@ use crate::model::{HashKey, Lease, Registration, Retry, Target, TargetGroupId, U
 
 pub use crate::balance::{hash_client, hash_key};
 pub use roster::{Choice, FailOpen, choose};
+pub use slow_start::advance;
+pub use thinning::Thinning;
 
 /// A set of targets with one policy.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub struct Selection {
     pub roster: Arc<Roster>,
     /// Who is.
     pub picker: Box<dyn Picker>,
+    /// Who is passed over though picked; `None` when nobody is.
+    pub thinning: Option<Thinning>,
 }
 
 /// What a request asks of a group.
@@ -119,45 +125,51 @@ impl TargetGroup {
     /// Picks a target and starts a request on it. `tried` grows by the member that
     /// was picked, so a retry with the same list goes elsewhere.
     pub fn acquire(&self, wish: &Wish, tried: &mut Tried) -> Result<Lease, Unavailable> {
-        let Selection { roster, picker } = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
+        let selection = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
         if tried.is_full() {
             return Err(Unavailable::AllTried);
         }
         let context = wish.context(tried.as_slice());
-        let index = picker.pick(&context).ok_or(Unavailable::AllTried)?;
-        if let Some(lease) = roster.members()[index].target.try_lease() {
+        let index = selection.picker.pick(&context);
+        let index = index.ok_or(Unavailable::AllTried)?;
+        if !selection.holds_back(index, wish)
+            && let Some(lease) = selection.roster.members()[index].target.try_lease()
+        {
             tried.push(index);
             return Ok(lease);
         }
-        self.acquire_beside(index, wish, tried)
+        selection.acquire_beside(index, wish, tried)
     }
+}
 
-    /// The same when the member picked first is full: whoever has a place will do.
+impl Selection {
+    /// The same when the member picked first is full or held back: one that is neither, or
+    /// else whoever has a place. To be held back is never a reason for an error.
     #[cold]
     fn acquire_beside(
         &self,
-        full: usize,
+        first: usize,
         wish: &Wish,
         tried: &mut Tried,
     ) -> Result<Lease, Unavailable> {
-        let Selection { roster, picker } = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
+        let members = self.roster.members();
         let mut passed = *tried;
-        passed.push(full);
-        while !passed.is_full() {
-            let Some(index) = picker.pick(&wish.context(passed.as_slice())) else {
-                return Err(Unavailable::Full);
-            };
-            if let Some(lease) = roster.members()[index].target.try_lease() {
+        passed.push(first);
+        while !passed.is_full()
+            && let Some(index) = self.picker.pick(&wish.context(passed.as_slice()))
+        {
+            if !self.holds_back(index, wish)
+                && let Some(lease) = members[index].target.try_lease()
+            {
                 tried.push(index);
                 return Ok(lease);
             }
             passed.push(index);
         }
-        // Many are full: the picker's order matters less than an end to the search.
-        let members = roster.members();
-        let start = wish.entropy as usize % members.len();
-        for index in (start..members.len()).chain(0..start) {
-            if passed.as_slice().contains(&index) {
+        // The first choice before others; if many are full, the picker's order matters less
+        // than an end to the search.
+        for index in (first..members.len()).chain(0..first) {
+            if tried.as_slice().contains(&index) {
                 continue;
             }
             if let Some(lease) = members[index].target.try_lease() {
@@ -166,5 +178,11 @@ impl TargetGroup {
             }
         }
         Err(Unavailable::Full)
+    }
+
+    /// Whether a request passes a member over; one branch when nobody is.
+    fn holds_back(&self, index: usize, wish: &Wish) -> bool {
+        let thinning = self.thinning.as_ref();
+        thinning.is_some_and(|thinning| thinning.holds_back(index, &self.roster, wish))
     }
 }

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
 
+mod failing;
 mod pickers;
 mod router;
+mod simulation;
+mod slow_start;

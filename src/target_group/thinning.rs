@@ -1,0 +1,79 @@
+//! Members that get less than they are picked for: those in slow start, and under
+//! `weighted_random` those that do worse than their peers.
+//!
+//! Whatever the algorithm, a member is picked as if it had its whole share, and then a
+//! part of the requests passes it over, as if it were full. Who they are is left to chance,
+//! or to the request's key: a key then moves to the member once and stays. Algorithms that
+//! go by load would pick a member that is passed over again and again, because it has less
+//! to do than the others; for them its share is also one of the requests in flight.
+
+use std::time::{Duration, Instant};
+
+use super::Wish;
+use crate::balance::{self, Roster};
+use crate::model::{Algorithm, Ramp, WHOLE_SHARE};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Thinning {
+    /// How long a ramp takes.
+    over: Duration,
+    /// By member.
+    ramps: Box<[Ramp]>,
+    /// Whether targets' own shares count.
+    is_automatic: bool,
+    /// Whether the algorithm prefers members with less to do.
+    is_by_load: bool,
+}
+
+impl Thinning {
+    /// What is to be passed over in a roster; `None` if nobody is.
+    pub fn new(
+        roster: &Roster,
+        algorithm: Algorithm,
+        over: Duration,
+        now: Instant,
+    ) -> Option<Self> {
+        let ramps = roster.members().iter().map(|member| member.target.ramp());
+        let ramps: Box<[Ramp]> = ramps.collect();
+        let is_automatic = algorithm == Algorithm::WeightedRandom;
+        let is_whole = |ramp: &Ramp| ramp.share(over, now) == WHOLE_SHARE;
+        if !is_automatic && ramps.iter().all(is_whole) {
+            return None;
+        }
+        Some(Self {
+            over,
+            ramps,
+            is_automatic,
+            is_by_load: algorithm.goes_by_load(),
+        })
+    }
+
+    /// Whether a request passes this member over.
+    pub(super) fn holds_back(&self, index: usize, roster: &Roster, wish: &Wish) -> bool {
+        let target = &roster.members()[index].target;
+        let mut share = self.ramps[index].share(self.over, wish.now);
+        if self.is_automatic {
+            share = share * target.share() / WHOLE_SHARE;
+        }
+        if share == WHOLE_SHARE {
+            return false;
+        }
+        let bits = wish.key.unwrap_or(wish.entropy);
+        balance::lot(bits, target.id.addr, WHOLE_SHARE) >= share
+            || (self.is_by_load && has_its_share(index, roster, share))
+    }
+}
+
+/// Whether a member has as many requests in flight as `share` of what its weight stands for.
+fn has_its_share(index: usize, roster: &Roster, share: u32) -> bool {
+    let (mut requests, mut weights) = (1, 0);
+    for member in roster.members() {
+        requests += u64::from(member.target.in_flight());
+        weights += u64::from(member.weight.get());
+    }
+    let member = &roster.members()[index];
+    let allowed = requests * u64::from(member.weight.get()) * u64::from(share);
+    let has = u64::from(member.target.in_flight());
+    has * weights * u64::from(WHOLE_SHARE) >= allowed
+}
