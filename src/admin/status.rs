@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::model::{
-    Action, CheckResult, Draining, Forward, Health, HealthReason, RedirectPart, Registration,
-    Target, TargetGroupId,
+    Action, Algorithm, CheckResult, Draining, Forward, Health, HealthReason, RedirectPart,
+    Registration, Target, TargetGroupId, WHOLE_SHARE,
 };
 use crate::replicas::{self, Replica};
 use crate::state::Snapshot;
@@ -119,6 +119,9 @@ pub struct TargetStatus {
     pub reason: Option<String>,
     /// When the state last changed.
     pub since: Option<Timestamp>,
+    /// Percent of the requests it is picked for that it gets: fewer than 100 in slow start,
+    /// and under `weighted_random` while it does worse than its peers.
+    pub share: u32,
     /// Requests whose last byte has not left yet.
     pub in_flight: u32,
     /// Requests ever sent to it.
@@ -200,6 +203,16 @@ fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> Grou
     );
     let checked = config.health.is_some();
     let targets = group.targets.iter();
+    let is_automatic = config.algorithm == Algorithm::WeightedRandom;
+    let share = |target: &Target| {
+        let own = if is_automatic {
+            target.share()
+        } else {
+            WHOLE_SHARE
+        };
+        let ramp = target.ramp().share(config.slow_start, Instant::now());
+        (ramp * own).div_ceil(WHOLE_SHARE * WHOLE_SHARE / 100)
+    };
     GroupStatus {
         name: group.id.to_string(),
         algorithm: config.algorithm.name().to_owned(),
@@ -208,7 +221,15 @@ fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> Grou
         failing_open: group.failing_open,
         min_healthy: config.fail_open.min_healthy.to_string(),
         targets: targets
-            .map(|t| target(&t.target, t.weight, t.registration, checked))
+            .map(|t| {
+                target(
+                    &t.target,
+                    t.weight,
+                    t.registration,
+                    checked,
+                    share(&t.target),
+                )
+            })
             .collect(),
         replicas: replicas
             .get(&group.id)
@@ -227,7 +248,13 @@ fn replica(replica: &Replica) -> ReplicaStatus {
     }
 }
 
-fn target(target: &Target, weight: u16, registration: Registration, checked: bool) -> TargetStatus {
+fn target(
+    target: &Target,
+    weight: u16,
+    registration: Registration,
+    checked: bool,
+    share: u32,
+) -> TargetStatus {
     // Copied, so that no prober waits while its words are made into text.
     let record = target.health().clone();
     let (health, reason) = if checked {
@@ -246,6 +273,7 @@ fn target(target: &Target, weight: u16, registration: Registration, checked: boo
         state: health.name().to_owned(),
         reason: reason.map(|reason| reason.code().to_owned()),
         since: record.since.map(timestamp),
+        share,
         in_flight: target.in_flight(),
         requests: target.leases(),
         checks: record.checks,

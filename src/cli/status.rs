@@ -192,12 +192,16 @@ fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
 
 /// `healthy`, or `healthy, draining for at most 299s`.
 fn state(target: &TargetStatus) -> String {
-    let Some(draining) = &target.draining else {
-        return target.state.clone();
-    };
-    let left = draining.seconds_left.map(Duration::from_secs);
-    let left = left.map_or(String::new(), |left| format!(" for at most {}", age(left)));
-    format!("{}, {}{left}", target.state, target.registration)
+    let mut state = target.state.clone();
+    if let Some(draining) = &target.draining {
+        let left = draining.seconds_left.map(Duration::from_secs);
+        let left = left.map_or(String::new(), |left| format!(" for at most {}", age(left)));
+        state = format!("{state}, {}{left}", target.registration);
+    }
+    if target.share < 100 {
+        state = format!("{state}, at {} %", target.share);
+    }
+    state
 }
 
 /// While it drains, that is what matters.
@@ -331,7 +335,7 @@ mod tests {
               "failing_open": false, "min_healthy": "1", "targets": [
                 { "address": "127.0.0.1:6400", "weight": 1, "registration": "active",
                   "draining": null, "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
-                  "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
+                  "share": 40, "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
                   "last_checks": [
                     { "at": "2026-01-02T06:09:03Z", "ok": true, "status": 200, "ms": 3.25,
                       "reason": null, "detail": null }] },
@@ -339,8 +343,8 @@ mod tests {
                   "draining": { "reason": "Target.DeregistrationInProgress",
                     "since": "2026-01-02T06:08:05Z", "seconds_left": 240 },
                   "state": "unhealthy", "reason": "Target.Timeout",
-                  "since": "2026-01-02T06:08:00Z", "in_flight": 0, "requests": 5,
-                  "checks": 9, "failed_checks": 2, "last_checks": [
+                  "since": "2026-01-02T06:08:00Z", "share": 100, "in_flight": 0,
+                  "requests": 5, "checks": 9, "failed_checks": 2, "last_checks": [
                     { "at": "2026-01-02T06:09:00Z", "ok": false, "status": null, "ms": 5000.0,
                       "reason": "Target.Timeout", "detail": "no answer" }] }],
               "replicas": [
@@ -367,7 +371,7 @@ http      127.0.0.1:8080  2      forward todo    10000
 
 todo: round_robin, 1 of 1 target healthy, 1 draining
   TARGET          STATE                                 SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
-  127.0.0.1:6400  healthy                               3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
+  127.0.0.1:6400  healthy, at 40 %                      3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
   [::1]:6400      unhealthy, draining for at most 4m 0s  1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
 
   REPLICA         PID   STATE     SINCE  RESTARTS

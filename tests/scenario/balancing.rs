@@ -88,7 +88,7 @@ pub(super) async fn echoing(count: usize) -> Vec<Backend> {
 }
 
 /// Targets that answer with their names, but hold `/hold` until told otherwise.
-async fn holding(count: usize) -> (Vec<Backend>, Arc<Semaphore>) {
+pub(super) async fn holding(count: usize) -> (Vec<Backend>, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let mut backends = Vec::new();
     for name in &NAMES[..count] {

@@ -15,6 +15,7 @@
 
 mod support;
 
+mod algorithms;
 mod bad_client;
 mod bad_target;
 mod balancing;
