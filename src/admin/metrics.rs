@@ -114,6 +114,12 @@ impl Gauges {
             }
             Ok(())
         })?;
+        page.gauges(names::QUEUE_WAITING, |family| {
+            for group in &self.status.target_groups {
+                family.gauge(&group.waiting, &[("target_group", &group.name)])?;
+            }
+            Ok(())
+        })?;
         page.gauges(names::FAILING_OPEN, |family| {
             for group in &self.status.target_groups {
                 let failing_open = u32::from(group.failing_open);

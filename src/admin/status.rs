@@ -4,6 +4,7 @@
 //! API cannot drift apart. Times are RFC 3339, in UTC, to the millisecond.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{Timestamp, Unit};
@@ -81,6 +82,12 @@ pub struct GroupStatus {
     pub failing_open: bool,
     /// The least it must have healthy: a count, or a percentage with its sign.
     pub min_healthy: String,
+    /// Requests each of its targets takes at a time, if there is a limit.
+    pub max_concurrency: Option<u32>,
+    /// Requests that wait for a place on one of them.
+    pub waiting: usize,
+    /// How many may.
+    pub queue_length: usize,
     /// The file's, in its order, then those from elsewhere.
     pub targets: Vec<TargetStatus>,
     /// Those that Weir runs; empty if it runs none.
@@ -220,6 +227,9 @@ fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> Grou
         fail_open: config.fail_open.enabled,
         failing_open: group.failing_open,
         min_healthy: config.fail_open.min_healthy.to_string(),
+        max_concurrency: group.overload.max_concurrency.map(NonZeroU32::get),
+        waiting: group.admission.waiting(),
+        queue_length: group.overload.queue_length,
         targets: targets
             .map(|t| {
                 target(

@@ -19,7 +19,7 @@ mod rule;
 mod sticky;
 mod target;
 
-pub use admission::Admission;
+pub use admission::{Admission, Waiter, Wants};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,

@@ -47,6 +47,10 @@ pub enum Failure {
     AllTried,
     /// Every target has as many requests as it may have, and nobody may wait.
     Overloaded,
+    /// Every target has as many requests as it may have, and as many wait as may wait.
+    QueueFull,
+    /// No target had a place for the request in time.
+    QueueTimeout,
     /// The listener the connection came in by is being removed.
     ListenerGone,
     /// The target refused the connection or could not be reached.
@@ -89,9 +93,12 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestHeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::NoTarget | Self::AllTried | Self::Overloaded | Self::ListenerGone => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoTarget
+            | Self::AllTried
+            | Self::Overloaded
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::ListenerGone => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectError
             | Self::TargetClosed
             | Self::TargetBodyBroken
@@ -117,6 +124,8 @@ impl Failure {
             Self::NoTarget => "no_target",
             Self::AllTried => "all_targets_tried",
             Self::Overloaded => "overloaded",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
             Self::ListenerGone => "listener_gone",
             Self::ConnectError => "connect_error",
             Self::TargetClosed => "target_closed",
@@ -151,6 +160,8 @@ impl Failure {
             Self::NoTarget
             | Self::AllTried
             | Self::Overloaded
+            | Self::QueueFull
+            | Self::QueueTimeout
             | Self::ListenerGone
             | Self::Internal => Blame::Weir,
         }
@@ -177,6 +188,8 @@ impl Failure {
             Self::NoTarget => "no target is available",
             Self::AllTried => "no target could be reached",
             Self::Overloaded => "every target is busy",
+            Self::QueueFull => "every target is busy, and too many requests wait already",
+            Self::QueueTimeout => "every target was busy for too long",
             Self::ListenerGone => "this listener is being removed",
             Self::ConnectError => "the target could not be reached",
             Self::TargetClosed => "the target closed the connection without a response",

@@ -336,6 +336,9 @@ impl Drop for Lease {
         // `SeqCst`: who begins to wait looks at the load once more afterwards, and either
         // sees this place or is seen here.
         self.target.counters.load.fetch_sub(1, Ordering::SeqCst);
+        if self.target.admission.waiting() > 0 {
+            self.target.admission.serve(&self.target);
+        }
     }
 }
 
@@ -365,7 +368,7 @@ mod tests {
     #[test]
     fn a_limit_is_never_passed() {
         let admission = Arc::new(Admission::default());
-        admission.set_limit(std::num::NonZeroU32::new(10));
+        admission.open(std::num::NonZeroU32::new(10), &[]);
         let target = Arc::new(Target::admitted(target().id.clone(), admission));
         std::thread::scope(|scope| {
             for _ in 0..8 {

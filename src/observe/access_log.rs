@@ -49,6 +49,7 @@ fn write(record: &Record, elapsed: Duration) {
         status = status.map(|status| status.as_u16()),
         reason = record.failure.map(crate::model::Failure::code),
         ms = millis(elapsed),
+        queued_ms = record.queued().map(millis),
         received = record.received,
         sent = record.sent,
         listener = %record.listener.1,

@@ -34,6 +34,8 @@ pub struct Metrics {
 pub(super) struct Shard {
     pub(super) ledger: Mutex<Ledger>,
     pub(super) failures: Mutex<FxHashMap<&'static str, u64>>,
+    /// By target group.
+    pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
     pub(super) connections: AtomicU64,
     pub(super) fail_open: AtomicU64,
 }
@@ -173,6 +175,10 @@ impl WorkerMetrics {
         if let Some(failure) = record.failure {
             self.failed(failure);
         }
+        if let (Some(time), Some(group)) = (record.queued(), &record.group) {
+            let mut queued = lock(&self.shard.queued);
+            queued.entry(group.clone()).or_default().count(time);
+        }
         let slot = record.listener.0;
         if let Some(target) = &record.target {
             let key = (slot, Arc::as_ptr(target) as usize);
@@ -227,9 +233,7 @@ impl Series {
             None => CLASSES.len() - 1,
         };
         add(&self.classes[class], 1);
-        let seconds = elapsed.as_secs_f64();
-        let bucket = BUCKETS.partition_point(|bound| *bound < seconds);
-        add(&self.buckets[bucket], 1);
+        add(&self.buckets[bucket(elapsed)], 1);
         add(&self.duration_nanos, elapsed.as_nanos() as u64);
         add(&self.received, record.received);
         add(&self.sent, record.sent);
@@ -244,7 +248,18 @@ impl Series {
     }
 }
 
+/// Which bucket a time belongs to.
+fn bucket(time: Duration) -> usize {
+    let seconds = time.as_secs_f64();
+    BUCKETS.partition_point(|bound| *bound < seconds)
+}
+
 impl Durations {
+    fn count(&mut self, time: Duration) {
+        self.buckets[bucket(time)] += 1;
+        self.sum += time;
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {
             *sum += count;

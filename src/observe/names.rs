@@ -34,6 +34,21 @@ pub(crate) const FAIL_OPEN: Name = (
     "weir_fail_open_requests",
     "Requests routed while their target group was failing open",
 );
+/// Requests in the queue of a target group.
+pub(crate) const QUEUE_WAITING: Name = (
+    "weir_queue_waiting",
+    "Requests that wait for a place on a target of the target group",
+);
+/// Requests that have left the queue of a target group.
+pub(crate) const QUEUED: Name = (
+    "weir_queued_requests",
+    "Requests that have waited for a place on a target of the target group",
+);
+/// What they spent there, served or not.
+pub(crate) const QUEUE_WAIT: Name = (
+    "weir_queue_wait_seconds",
+    "Time that requests have waited for a place, whether they got one or not",
+);
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
 /// Reloads, by outcome.

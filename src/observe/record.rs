@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
@@ -48,6 +48,8 @@ pub struct Record {
     pub target: Option<Arc<Target>>,
     /// Targets tried.
     pub attempts: u32,
+    /// What it spent in its group's queue.
+    queued: Queued,
     /// What the client got, once its head is decided.
     pub status: Option<StatusCode>,
     /// Why no target answered, or not to the end.
@@ -58,6 +60,15 @@ pub struct Record {
     pub received: u64,
     /// Body bytes to the client.
     pub sent: u64,
+}
+
+/// What a request spent in a queue.
+#[derive(Clone, Copy, Debug)]
+enum Queued {
+    Never,
+    /// It is in line; so long as if it had come at this time and never left.
+    Since(Instant),
+    For(Duration),
 }
 
 impl Record {
@@ -81,6 +92,7 @@ impl Record {
             group: None,
             target: None,
             attempts: 0,
+            queued: Queued::Never,
             status: None,
             failure: None,
             complete: false,
@@ -94,6 +106,27 @@ impl Record {
         self.log != AccessLog::Off
     }
 
+    /// It joins a queue.
+    pub fn waits(&mut self) {
+        let now = Instant::now();
+        let earlier = self.queued().unwrap_or_default();
+        self.queued = Queued::Since(now.checked_sub(earlier).unwrap_or(now));
+    }
+
+    /// It leaves the queue.
+    pub fn waits_no_more(&mut self) {
+        self.queued = self.queued().map_or(Queued::Never, Queued::For);
+    }
+
+    /// What it has spent in queues, if it was in any.
+    pub(super) fn queued(&self) -> Option<Duration> {
+        match self.queued {
+            Queued::Never => None,
+            Queued::Since(since) => Some(since.elapsed()),
+            Queued::For(time) => Some(time),
+        }
+    }
+
     /// When the request head was complete.
     pub fn started(&self) -> Instant {
         self.started
@@ -105,6 +138,7 @@ impl Drop for Record {
         if !self.complete && self.failure.is_none() {
             self.failure = Some(Failure::ClientGone);
         }
+        self.waits_no_more();
         let elapsed = self.started.elapsed();
         self.metrics.record(self, elapsed);
         self.log.write(self, elapsed);

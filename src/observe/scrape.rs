@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::exposition::{Label, Page};
+use super::exposition::{Family, Label, Page};
 use super::metrics::{BUCKETS, CLASSES, Durations, Labels, Metrics, Series, lock};
 use super::names;
 
@@ -19,6 +19,8 @@ struct Sum {
     /// the page short.
     durations: BTreeMap<(String, String), Durations>,
     failures: BTreeMap<&'static str, u64>,
+    /// By target group.
+    queued: BTreeMap<String, Durations>,
     connections: u64,
     fail_open: u64,
 }
@@ -38,6 +40,9 @@ impl Sum {
             sum.fail_open += load(&shard.fail_open);
             for (code, count) in lock(&shard.failures).iter() {
                 *sum.failures.entry(code).or_default() += count;
+            }
+            for (group, waits) in lock(&shard.queued).iter() {
+                sum.queued.entry(group.to_string()).or_default().add(waits);
             }
             let ledger = lock(&shard.ledger);
             for series in &ledger.live {
@@ -78,6 +83,7 @@ impl Collector for Metrics {
             }
             Ok(())
         })?;
+        queues(page, &sum)?;
         page.counters(names::RELOADS, |family| {
             family.count(load(&self.reloads), &[("outcome", "accepted")])?;
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
@@ -106,13 +112,34 @@ fn requests(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
 fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     page.histograms(names::DURATION, |family| {
         for ((listener, group), durations) in &sum.durations {
-            let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
             let labels = [("listener", &**listener), ("target_group", group)];
-            family.histogram(durations.sum.as_secs_f64(), &buckets, &labels)?;
+            durations.write(family, &labels)?;
         }
         Ok(())
     })
+}
+
+fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::QUEUED, |family| {
+        for (group, waits) in &sum.queued {
+            family.count(waits.buckets.iter().sum(), &[("target_group", group)])?;
+        }
+        Ok(())
+    })?;
+    page.histograms(names::QUEUE_WAIT, |family| {
+        for (group, waits) in &sum.queued {
+            waits.write(family, &[("target_group", group)])?;
+        }
+        Ok(())
+    })
+}
+
+impl Durations {
+    fn write(&self, family: &mut Family<'_>, labels: &[Label<'_>]) -> fmt::Result {
+        let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.buckets).collect();
+        family.histogram(self.sum.as_secs_f64(), &buckets, labels)
+    }
 }
 
 fn bodies(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Proxy;
+use super::queue::wait_in_line;
 use crate::model::{Blame, Failure, Lease, Target, Verdict};
 use crate::observe::Record;
 use crate::relay::{Answered, Outgoing};
-use crate::target_group::{TargetGroup, Tried, Wish};
+use crate::target_group::{TargetGroup, Tried, Unavailable, Wish};
 
 impl Proxy {
     /// Tries targets until one has taken the request. Only a request of which no byte
@@ -27,9 +28,13 @@ impl Proxy {
                 entropy: self.entropy.next(),
                 now: record.started(),
             };
-            let lease = group
-                .acquire(&wish, &mut tried)
-                .map_err(|unavailable| last.unwrap_or(unavailable.into()))?;
+            let lease = match group.acquire(&wish, &mut tried) {
+                Err(Unavailable::Full) => {
+                    wait_in_line(group, &mut tried, outgoing.until, record).await
+                }
+                acquired => acquired.map_err(Failure::from),
+            };
+            let lease = lease.map_err(|unavailable| last.unwrap_or(unavailable))?;
             record.attempts += 1;
             record.target = Some(Arc::clone(lease.target()));
             let begun = group.measures_time.then(Instant::now);

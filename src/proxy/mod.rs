@@ -11,6 +11,7 @@ mod head;
 mod host;
 mod ids;
 mod key;
+mod queue;
 mod respond;
 
 use std::rc::Rc;

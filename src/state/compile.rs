@@ -9,7 +9,7 @@ use super::registry::Registry;
 use super::snapshot::{Listener, Snapshot};
 use crate::balance;
 use crate::config::{self, Config, MinHealthy};
-use crate::model::{Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
+use crate::model::{Admission, Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
 use crate::target_group::{self, FailOpen, Registered, Selection, TargetGroup, Thinning};
@@ -36,9 +36,8 @@ pub(super) fn compile(
         .zip(members)
         .map(|(group, mut targets)| {
             let admission = registry.admission(&group.id);
-            admission.set_limit(group.overload.max_concurrency);
             targets.extend(registry.leaving(&group.id));
-            Arc::new(compile_group(group, targets, seed, now))
+            Arc::new(compile_group(group, targets, admission, seed, now))
         })
         .collect();
     registry.retain(config, &groups);
@@ -135,6 +134,7 @@ fn registered(
 pub fn compile_group(
     config: &config::TargetGroup,
     targets: Vec<Registered>,
+    admission: Arc<Admission>,
     seed: u64,
     now: Instant,
 ) -> TargetGroup {
@@ -162,6 +162,8 @@ pub fn compile_group(
         id: config.id.clone(),
         upstream: config.upstream,
         retry: config.retry.clone(),
+        overload: config.overload,
+        admission,
         hash_key: (config.algorithm == Algorithm::ConsistentHash).then(|| config.hash.key.clone()),
         measures_time: config.algorithm.measures_time(),
         targets,

@@ -285,7 +285,8 @@ impl PublisherTask {
         let mut groups = old.groups.clone();
         for (group, config) in groups.iter_mut().zip(&old.config.target_groups) {
             if changed.contains(&group.id) {
-                let next = compile_group(config, group.targets.clone(), self.next_seed(), now);
+                let (targets, admission) = (group.targets.clone(), group.admission.clone());
+                let next = compile_group(config, targets, admission, self.next_seed(), now);
                 self.log_fail_open(&next);
                 *group = Arc::new(next);
             }
@@ -300,6 +301,9 @@ impl PublisherTask {
     }
 
     fn publish(&mut self, next: Snapshot) {
+        for group in &next.groups {
+            open(group);
+        }
         let version = next.version;
         self.current.store(Arc::new(next));
         self.version.send_replace(version);
@@ -310,6 +314,15 @@ impl PublisherTask {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.seed
     }
+}
+
+/// Lets those who wait have the places of everybody who may be picked now.
+fn open(group: &TargetGroup) {
+    let members = group.selection.iter().flat_map(|s| s.roster.members());
+    let eligible: Vec<_> = members.map(|member| member.target.clone()).collect();
+    group
+        .admission
+        .open(group.overload.max_concurrency, &eligible);
 }
 
 /// Whether a group sends requests to targets that are known to fail. A group whose

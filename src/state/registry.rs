@@ -91,7 +91,14 @@ impl Registry {
         // Who comes back in time finds the places it has taken.
         let mut kept = leaving.groups();
         kept.extend(config.target_groups.iter().map(|group| &group.id));
-        self.admissions.retain(|id, _| kept.contains(id));
+        self.admissions.retain(|id, admission| {
+            let stays = kept.contains(id);
+            if !stays {
+                // Who waits for it waits no longer.
+                admission.open(None, &[]);
+            }
+            stays
+        });
     }
 
     /// The slot of a listener: the one it has, or a new one.

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::balance::{PickContext, Picker, Roster};
-use crate::model::{HashKey, Lease, Registration, Retry, Target, TargetGroupId, Upstream};
+use crate::model::{
+    Admission, HashKey, Lease, Overload, Registration, Retry, Target, TargetGroupId, Upstream,
+    Waiter, Wants,
+};
 
 pub use crate::balance::{hash_client, hash_key};
 pub use roster::{Choice, FailOpen, choose};
@@ -27,6 +30,10 @@ pub struct TargetGroup {
     pub upstream: Upstream,
     /// When a failed request goes to another target.
     pub retry: Retry,
+    /// What its targets take at a time, and who waits.
+    pub overload: Overload,
+    /// The same as live state, shared with the targets.
+    pub admission: Arc<Admission>,
     /// What requests are hashed by; `None` when the algorithm does not hash.
     pub hash_key: Option<HashKey>,
     /// Everybody in it, eligible or not; then those who have left it and have requests.
@@ -132,6 +139,10 @@ impl TargetGroup {
         let context = wish.context(tried.as_slice());
         let index = selection.picker.pick(&context);
         let index = index.ok_or(Unavailable::AllTried)?;
+        if self.admission.waiting() > 0 {
+            // Whoever waits comes first.
+            return Err(Unavailable::Full);
+        }
         if !selection.holds_back(index, wish)
             && let Some(lease) = selection.roster.members()[index].target.try_lease()
         {
@@ -139,6 +150,26 @@ impl TargetGroup {
             return Ok(lease);
         }
         selection.acquire_beside(index, wish, tried)
+    }
+
+    /// Joins the line of those who wait for a place on a target that was not tried, unless
+    /// it is too long.
+    pub fn line_up(&self, tried: &Tried) -> Option<Waiter> {
+        let members = self.selection.iter().flat_map(|s| s.roster.members());
+        let tried = members
+            .enumerate()
+            .filter(|(index, _)| tried.as_slice().contains(index))
+            .map(|(_, member)| Arc::clone(&member.target));
+        let wants = Wants::AnyBut(tried.collect());
+        self.admission.line_up(wants, self.overload.queue_length)
+    }
+
+    /// Notes that a request was sent to a target that [`Self::acquire`] did not pick. One
+    /// that joined after this roster was built takes up a try all the same.
+    pub fn note(&self, target: &Arc<Target>, tried: &mut Tried) {
+        let mut members = self.selection.iter().flat_map(|s| s.roster.members());
+        let index = members.position(|member| Arc::ptr_eq(&member.target, target));
+        tried.push(index.unwrap_or(usize::MAX));
     }
 }
 

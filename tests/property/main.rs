@@ -4,6 +4,7 @@
 
 mod failing;
 mod pickers;
+mod queue;
 mod router;
 mod simulation;
 mod slow_start;

@@ -23,6 +23,7 @@ mod forwarding;
 mod health;
 mod keep_alive;
 mod listeners;
+mod overload;
 mod passing_over;
 mod registration;
 mod relay;

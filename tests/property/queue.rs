@@ -1,0 +1,383 @@
+//! The queue of a group: who gets which place, whatever happens in which order.
+//!
+//! A seeded schedule of arrivals, ends, timeouts and changes runs against a model that
+//! knows the order of arrival; then the same on many threads, where only what always
+//! holds can be looked at.
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use weir::model::{Admission, Lease, Target, TargetId, Waiter, Wants};
+
+/// A group of targets with one limit.
+struct Group {
+    admission: Arc<Admission>,
+    targets: Vec<Arc<Target>>,
+}
+
+impl Group {
+    fn new(targets: u16, limit: u32) -> Self {
+        let admission = Arc::new(Admission::default());
+        let target = |n| {
+            let (group, addr) = ("todo".into(), ([10, 0, 0, 1], 6400 + n).into());
+            Arc::new(Target::admitted(
+                TargetId { group, addr },
+                admission.clone(),
+            ))
+        };
+        let targets: Vec<_> = (0..targets).map(target).collect();
+        admission.open(NonZeroU32::new(limit), &targets);
+        Self { admission, targets }
+    }
+
+    /// As `TargetGroup` does: whoever waits comes first, then whoever has a place.
+    fn acquire(&self) -> Option<Lease> {
+        if self.admission.waiting() > 0 {
+            return None;
+        }
+        self.targets.iter().find_map(|target| target.try_lease())
+    }
+}
+
+fn anybody() -> Wants {
+    Wants::AnyBut(vec![])
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A request in line, as its task sees it.
+struct Queued {
+    number: usize,
+    wants: Wants,
+    waiter: Pin<Box<Waiter>>,
+    alarm: Arc<Alarm>,
+    is_polled: bool,
+}
+
+impl Queued {
+    fn new(number: usize, wants: Wants, waiter: Waiter) -> Self {
+        Self {
+            number,
+            wants,
+            waiter: Box::pin(waiter),
+            alarm: Arc::default(),
+            is_polled: false,
+        }
+    }
+
+    fn poll(&mut self) -> Poll<Option<Lease>> {
+        self.is_polled = true;
+        let waker = Waker::from(self.alarm.clone());
+        self.waiter.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    fn is_woken(&self) -> bool {
+        self.alarm.0.load(Ordering::SeqCst) > 0
+    }
+
+    fn accepts(&self, target: &Arc<Target>) -> bool {
+        match &self.wants {
+            Wants::AnyBut(tried) => !tried.iter().any(|t| Arc::ptr_eq(t, target)),
+            Wants::Only(own) => Arc::ptr_eq(own, target),
+        }
+    }
+}
+
+#[test]
+fn places_go_to_whoever_waits_longest_and_would_have_them() {
+    let late: usize = (0..300).map(|seed| Schedule::new(seed).run(400)).sum();
+    assert!(
+        late > 1000,
+        "schedules in which nobody waits show nothing: {late}"
+    );
+}
+
+/// Requests that come, wait, give up and end on one thread, in an order drawn by lot.
+struct Schedule {
+    rng: Rng,
+    group: Group,
+    eligible: Vec<bool>,
+    limit: Option<u32>,
+    running: Vec<Lease>,
+    /// In the order of arrival.
+    line: Vec<Queued>,
+    arrived: usize,
+    served_late: usize,
+}
+
+const LENGTH: usize = 12;
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let (targets, limit) = (rng.u16(1..=4), rng.u32(1..=3));
+        Self {
+            rng,
+            group: Group::new(targets, limit),
+            eligible: vec![true; usize::from(targets)],
+            limit: Some(limit),
+            running: vec![],
+            line: vec![],
+            arrived: 0,
+            served_late: 0,
+        }
+    }
+
+    /// Returns how many were served after they had waited.
+    fn run(mut self, steps: usize) -> usize {
+        for _ in 0..steps {
+            match self.rng.u8(..) {
+                0..=119 => self.arrive(),
+                120..=209 => self.end_one(),
+                210..=239 => self.leave(),
+                240..=247 => self.change_limit(),
+                _ => self.change_members(),
+            }
+            self.check();
+        }
+        // Everybody is served once those before have ended.
+        self.eligible.fill(true);
+        self.limit = Some(1);
+        self.publish();
+        self.check();
+        while !self.line.is_empty() || !self.running.is_empty() {
+            if self.running.is_empty() {
+                // Who is left has tried every target.
+                assert!(
+                    self.line
+                        .iter()
+                        .all(|q| !self.group.targets.iter().any(|t| q.accepts(t)))
+                );
+                self.line.clear();
+                break;
+            }
+            self.end_one();
+            self.check();
+        }
+        assert_eq!(self.group.admission.waiting(), 0);
+        assert!(
+            self.group
+                .targets
+                .iter()
+                .all(|target| target.in_flight() == 0)
+        );
+        self.served_late
+    }
+
+    fn arrive(&mut self) {
+        let target = self.rng.choice(&self.group.targets).cloned().unwrap();
+        let wants = match self.rng.u8(0..8) {
+            0 => Wants::Only(target),
+            1 | 2 => Wants::AnyBut(vec![target]),
+            _ => anybody(),
+        };
+        let before = self.group.admission.waiting();
+        let number = self.arrived;
+        self.arrived += 1;
+        match self.group.admission.line_up(wants.clone(), LENGTH) {
+            Some(waiter) => self.line.push(Queued::new(number, wants, waiter)),
+            None => assert_eq!(before, LENGTH, "sent away from a line that is not full"),
+        }
+    }
+
+    fn end_one(&mut self) {
+        if !self.running.is_empty() {
+            let index = self.rng.usize(0..self.running.len());
+            drop(self.running.swap_remove(index));
+        }
+    }
+
+    /// Somebody gives up, perhaps with a place that he has not noticed yet.
+    fn leave(&mut self) {
+        if !self.line.is_empty() {
+            let index = self.rng.usize(0..self.line.len());
+            drop(self.line.remove(index));
+        }
+    }
+
+    fn change_limit(&mut self) {
+        self.limit = (self.rng.u8(0..6) > 0).then(|| self.rng.u32(1..=4));
+        self.publish();
+    }
+
+    fn change_members(&mut self) {
+        let index = self.rng.usize(0..self.eligible.len());
+        self.eligible[index] = !self.eligible[index];
+        self.publish();
+    }
+
+    fn eligible(&self) -> Vec<Arc<Target>> {
+        let all = self.group.targets.iter().zip(&self.eligible);
+        all.filter(|(_, is)| **is).map(|(t, _)| t.clone()).collect()
+    }
+
+    fn publish(&mut self) {
+        let limit = self.limit.and_then(NonZeroU32::new);
+        self.group.admission.open(limit, &self.eligible());
+    }
+
+    /// Takes what was given away, and looks at who got it and who did not.
+    fn check(&mut self) {
+        let in_flight: Vec<u32> = self.group.targets.iter().map(|t| t.in_flight()).collect();
+        let eligible = self.eligible();
+        let mut waiting: Vec<Queued> = vec![];
+        for mut queued in std::mem::take(&mut self.line) {
+            let was_polled = queued.is_polled;
+            match queued.poll() {
+                Poll::Pending => {
+                    assert!(!queued.is_woken(), "woken for nothing");
+                    waiting.push(queued);
+                }
+                Poll::Ready(Some(lease)) => {
+                    assert!(queued.is_woken() || !was_polled, "served and not woken");
+                    assert!(queued.accepts(lease.target()));
+                    let passed = waiting.iter().find(|q| q.accepts(lease.target()));
+                    assert!(
+                        passed.is_none(),
+                        "{:?} was passed over",
+                        passed.map(|q| q.number)
+                    );
+                    self.served_late += usize::from(was_polled);
+                    self.running.push(lease);
+                }
+                Poll::Ready(None) => assert!(
+                    eligible.is_empty()
+                        || matches!(&queued.wants, Wants::Only(t) if !eligible.iter().any(|e| Arc::ptr_eq(e, t))),
+                    "sent away in vain"
+                ),
+            }
+        }
+        self.line = waiting;
+        assert_eq!(self.group.admission.waiting(), self.line.len());
+        assert_eq!(
+            in_flight.iter().sum::<u32>() as usize,
+            self.running.len(),
+            "a place was lost"
+        );
+        for target in &eligible {
+            let has_place = self.limit.is_none_or(|limit| target.in_flight() < limit);
+            let wanted = self.line.iter().any(|queued| queued.accepts(target));
+            assert!(
+                !(has_place && wanted),
+                "somebody waits and there is a place"
+            );
+        }
+    }
+}
+
+#[test]
+fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
+    const THREADS: u64 = 8;
+    const REQUESTS: usize = 3_000;
+    const LIMIT: u32 = 2;
+    let group = Group::new(3, LIMIT);
+    let peaks: Vec<AtomicU32> = group.targets.iter().map(|_| AtomicU32::new(0)).collect();
+    let waited = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for seed in 0..THREADS {
+            let (group, peaks, waited) = (&group, &peaks, &waited);
+            scope.spawn(move || {
+                let mut rng = Rng::with_seed(seed);
+                for _ in 0..REQUESTS {
+                    let lease = group.acquire().or_else(|| {
+                        let waiter = group.admission.line_up(anybody(), usize::MAX)?;
+                        waited.fetch_add(1, Ordering::SeqCst);
+                        wait(waiter, &mut rng)
+                    });
+                    let Some(lease) = lease else { continue };
+                    let index = group
+                        .targets
+                        .iter()
+                        .position(|t| Arc::ptr_eq(t, lease.target()));
+                    peaks[index.unwrap()].fetch_max(lease.target().in_flight(), Ordering::SeqCst);
+                    if rng.bool() {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    assert!(waited.load(Ordering::SeqCst) > 0, "nobody ever waited");
+    assert_eq!(group.admission.waiting(), 0);
+    for (target, peak) in group.targets.iter().zip(&peaks) {
+        assert_eq!(target.in_flight(), 0);
+        assert_eq!(
+            peak.load(Ordering::SeqCst),
+            LIMIT,
+            "never full, or more than full"
+        );
+    }
+}
+
+/// Places change hands within microseconds; who waits longer was forgotten.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits on this thread until there is a place; sometimes gives up at once.
+fn wait(waiter: Waiter, rng: &mut Rng) -> Option<Lease> {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut waiter = Box::pin(waiter);
+    let (gives_up, began) = (rng.u8(0..5) == 0, Instant::now());
+    loop {
+        match waiter.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(lease) => return Some(lease.expect("the group stays open")),
+            Poll::Pending if gives_up => return None,
+            // Returns without a wake-up now and then, which costs another look.
+            Poll::Pending => {
+                thread::park_timeout(PATIENCE);
+                assert!(began.elapsed() < PATIENCE, "never woken");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_never_served_holds_no_more_than_its_length() {
+    let group = Group::new(1, 1);
+    let _busy = group.acquire().unwrap();
+    for _ in 0..1000 {
+        let mut line: Vec<_> = (0..100)
+            .filter_map(|_| group.admission.line_up(anybody(), 10))
+            .collect();
+        assert_eq!((line.len(), group.admission.waiting()), (10, 10));
+        line.truncate(5);
+        assert_eq!(group.admission.waiting(), 5);
+    }
+}
+
+#[test]
+fn a_group_that_is_removed_sends_everybody_away() {
+    let group = Group::new(2, 1);
+    let _busy = [group.acquire(), group.acquire()].map(Option::unwrap);
+    let mut queued = Queued::new(
+        0,
+        anybody(),
+        group.admission.line_up(anybody(), 10).unwrap(),
+    );
+    assert!(queued.poll().is_pending());
+    group.admission.open(None, &[]);
+    assert!(queued.is_woken());
+    assert!(matches!(queued.poll(), Poll::Ready(None)));
+    let late = group.admission.line_up(anybody(), 10).unwrap();
+    let mut late = Queued::new(1, anybody(), late);
+    assert!(matches!(late.poll(), Poll::Ready(None)));
+}
