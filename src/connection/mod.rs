@@ -6,9 +6,11 @@
 
 mod gate;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -68,6 +70,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         local,
         watch: Rc::clone(&watch),
         closing: Rc::clone(gate.closing()),
+        allowance: Cell::new(limits.max_requests.map_or(u32::MAX, NonZeroU32::get)),
         forwarded: Client::forwarded_fields(accepted.peer, local),
     });
     let (handler, caller) = (Rc::clone(&proxy), Rc::clone(&client));

@@ -1,6 +1,8 @@
 //! How a request can fail, and the three questions every failure answers: which
 //! status, whose fault, and a code for the log.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 /// Where in the story of a request a deadline passed or a stream broke.
@@ -51,6 +53,8 @@ pub enum Failure {
     QueueFull,
     /// No target had a place for the request in time.
     QueueTimeout,
+    /// The client has sent more requests than it may; the next may come after this time.
+    RateLimited(Duration),
     /// The listener the connection came in by is being removed.
     ListenerGone,
     /// The target refused the connection or could not be reached.
@@ -93,6 +97,7 @@ impl Failure {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::RequestHeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientGone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoTarget
             | Self::AllTried
             | Self::Overloaded
@@ -126,6 +131,7 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::RateLimited(_) => "rate_limited",
             Self::ListenerGone => "listener_gone",
             Self::ConnectError => "connect_error",
             Self::TargetClosed => "target_closed",
@@ -151,6 +157,7 @@ impl Failure {
             | Self::RequestBodyTooLarge
             | Self::UriTooLong
             | Self::RequestHeadTooLarge
+            | Self::RateLimited(_)
             | Self::ClientGone => Blame::Client,
             Self::ConnectError
             | Self::TargetClosed
@@ -165,6 +172,12 @@ impl Failure {
             | Self::ListenerGone
             | Self::Internal => Blame::Weir,
         }
+    }
+
+    /// Whether the rest of the request is not worth reading: the client does what it should
+    /// not, and the next request would be no better. One that only came too early is.
+    pub const fn ends_connection(self) -> bool {
+        matches!(self.blame(), Blame::Client) && !matches!(self, Self::RateLimited(_))
     }
 
     /// Whether the request's own deadline has passed: nobody else may try it either.
@@ -190,6 +203,7 @@ impl Failure {
             Self::Overloaded => "every target is busy",
             Self::QueueFull => "every target is busy, and too many requests wait already",
             Self::QueueTimeout => "every target was busy for too long",
+            Self::RateLimited(_) => "too many requests from this client",
             Self::ListenerGone => "this listener is being removed",
             Self::ConnectError => "the target could not be reached",
             Self::TargetClosed => "the target closed the connection without a response",

@@ -23,6 +23,8 @@ pub struct Client {
     pub watch: Rc<Watch>,
     /// Set when the connection should end with its next response.
     pub closing: Rc<Cell<bool>>,
+    /// Requests it may still send; without a limit more than anybody can.
+    pub allowance: Cell<u32>,
     /// What targets learn about it.
     pub forwarded: ForwardedFields,
 }
@@ -39,9 +41,19 @@ impl Client {
         }
     }
 
+    /// Notes that it has sent a request.
+    pub(super) fn count_request(&self) {
+        self.allowance.set(self.allowance.get().saturating_sub(1));
+    }
+
+    /// Whether it has sent as many requests as it may on one connection.
+    pub(super) fn has_sent_enough(&self) -> bool {
+        self.allowance.get() == 0
+    }
+
     /// Whether the next response must close the connection.
     pub(super) fn closes(&self) -> bool {
-        self.closing.get()
+        self.closing.get() || self.has_sent_enough()
     }
 
     /// Whether the peer's word about the client counts.
@@ -108,6 +120,7 @@ mod tests {
             local,
             watch: Rc::default(),
             closing: Rc::default(),
+            allowance: Cell::new(u32::MAX),
             forwarded: Client::forwarded_fields(peer, local),
         };
         let mut headers = HeaderMap::new();

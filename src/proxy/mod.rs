@@ -90,6 +90,7 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
         client.watch.request();
+        client.count_request();
         let has_body = !request.body().is_end_stream();
         let waits = has_body && request.headers().contains_key(EXPECT);
         let (mut record, routed, body) = self.receive(client, request);
@@ -106,6 +107,10 @@ impl Proxy {
             Ok(Outcome::Own(answer)) => answer.into_response(record, client),
             Err(failure) => respond::failure(failure, record, client),
         };
+        if client.has_sent_enough() {
+            // What it has sent already stays unread.
+            client.watch.linger();
+        }
         // Whether a client that was not told to go on sends its body all the same cannot be
         // known, so no request can follow (RFC 9110 section 10.1.1).
         if client.closes() || (waits && is_unread) {
@@ -172,6 +177,10 @@ impl Proxy {
             if let Some(id) = crate::relay::request_id(&parts.headers) {
                 record.request_id = Some(id.clone());
             }
+        }
+        if let Some(limiter) = &listener.rate_limit {
+            let passed = limiter.check(record.client, &parts.headers);
+            passed.map_err(Failure::RateLimited)?;
         }
         let view = RequestView::new(&parts, record.client);
         let (action, priority) = listener.rules.route(&view);

@@ -1,6 +1,7 @@
 //! Responses that Weir gives itself.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -8,7 +9,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::client::Client;
-use crate::model::{Blame, Failure, FixedResponse, Redirect};
+use crate::model::{Failure, FixedResponse, Redirect};
 use crate::observe::Record;
 use crate::relay::ResponseBody;
 use crate::router::{RequestView, location};
@@ -75,7 +76,9 @@ pub(super) fn failure(
     record.status = Some(status);
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, PLAIN_TEXT);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if let Failure::RateLimited(wait) = failure {
+        headers.insert(RETRY_AFTER, seconds(wait));
+    } else if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
     }
     if failure == Failure::MethodNotForwarded {
@@ -84,12 +87,17 @@ pub(super) fn failure(
     let id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
     let body = failure_text(failure, id.unwrap_or_default());
     let mut response = respond(status, headers, body.into(), record, client);
-    // What is left of the request is not worth reading.
-    if failure.blame() == Blame::Client {
+    if failure.ends_connection() {
         close(&mut response);
         client.watch.linger();
     }
     response
+}
+
+/// Rounded up: who comes back after this time is let through.
+fn seconds(wait: Duration) -> HeaderValue {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    HeaderValue::from(wait.as_secs() + begun)
 }
 
 /// The same for a head that could not be read: the response as it goes out.

@@ -54,13 +54,7 @@ impl ControlPlane {
         tasks.spawn(task.run());
         tasks.spawn(health::run(reader.clone(), publisher.clone()));
         tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
-        tasks.spawn(async move {
-            let mut tidied = tokio::time::interval(TIDY);
-            loop {
-                tidied.tick().await;
-                tidy();
-            }
-        });
+        tasks.spawn(keep_tidy(reader.clone(), tidy));
         let (stop_replicas, stopped) = oneshot::channel();
         let (status, replica_status) = watch::channel(replicas::Status::default());
         let stopped = async {
@@ -148,5 +142,17 @@ impl ControlPlane {
         if let Some(admin) = self.admin.take() {
             admin.task.abort();
         }
+    }
+}
+
+/// Forgets what nobody needs any more, about once a second.
+async fn keep_tidy(reader: Reader, tidy: fn()) {
+    let mut tidied = tokio::time::interval(TIDY);
+    loop {
+        tidied.tick().await;
+        let snapshot = reader.load_full();
+        let limiters = snapshot.listeners().filter_map(|l| l.rate_limit.as_ref());
+        limiters.for_each(|limiter| limiter.tidy());
+        tidy();
     }
 }

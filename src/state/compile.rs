@@ -65,7 +65,7 @@ fn has_same_targets(old: &Snapshot, groups: &[Arc<TargetGroup>]) -> bool {
 
 fn compile_listeners(config: &Config, registry: &mut Registry) -> Vec<Option<Arc<Listener>>> {
     let ids: Vec<ListenerId> = config.listeners.iter().map(|l| l.id.clone()).collect();
-    registry.retain_slots(&ids);
+    registry.retain_listeners(&ids);
     let indexes: HashMap<&TargetGroupId, GroupIndex> = config
         .target_groups
         .iter()
@@ -108,6 +108,10 @@ fn compile_listener(
         slot: registry.slot(&listener.id),
         client: listener.client,
         forwarded: listener.forwarded.clone(),
+        rate_limit: listener
+            .rate_limit
+            .as_ref()
+            .map(|limit| registry.limiter(&listener.id, limit)),
         access_log: match access_log {
             config::AccessLog::Off => AccessLog::Off,
             config::AccessLog::Failures => AccessLog::Failures,

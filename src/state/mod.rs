@@ -14,6 +14,7 @@ mod leaving;
 mod membership;
 mod phase;
 mod publisher;
+mod rate_limiter;
 mod registry;
 mod snapshot;
 #[cfg(test)]
@@ -24,5 +25,6 @@ pub use diff::Diff;
 pub use membership::{Refusal, TargetChange};
 pub use phase::{Lifecycle, Phase};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
+pub use rate_limiter::RateLimiter;
 pub use registry::Registry;
 pub use snapshot::{Listener, Reader, Snapshot};

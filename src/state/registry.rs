@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::leaving::Leaving;
+use super::rate_limiter::RateLimiter;
 use super::snapshot::Snapshot;
 use crate::config::Config;
-use crate::model::{Admission, ListenerId, ListenerSlot, Target, TargetGroupId, TargetId};
+use crate::model::{
+    Admission, ListenerId, ListenerSlot, RateLimit, Target, TargetGroupId, TargetId,
+};
 use crate::target_group::{Registered, TargetGroup};
 
 /// What outlives a snapshot: targets by group and address, slots by listener.
@@ -17,6 +20,7 @@ pub struct Registry {
     targets: HashMap<TargetId, Arc<Target>>,
     leaving: Leaving,
     admissions: HashMap<TargetGroupId, Arc<Admission>>,
+    limiters: HashMap<ListenerId, Arc<RateLimiter>>,
     /// The position is the slot; an empty one stays empty.
     slots: Vec<Option<ListenerId>>,
 }
@@ -112,11 +116,23 @@ impl Registry {
         ListenerSlot(slot)
     }
 
-    /// Empties the slots of listeners that are not in `kept`.
+    /// The limiter of a listener: the one it has, or a new one if its settings are new.
+    pub(super) fn limiter(&mut self, id: &ListenerId, limit: &RateLimit) -> Arc<RateLimiter> {
+        let kept = self.limiters.get(id).filter(|kept| kept.limit() == limit);
+        if let Some(kept) = kept {
+            return Arc::clone(kept);
+        }
+        let limiter = Arc::new(RateLimiter::new(limit.clone()));
+        self.limiters.insert(id.clone(), Arc::clone(&limiter));
+        limiter
+    }
+
+    /// Forgets listeners that are not in `kept`: empties their slots.
     ///
     /// A slot is not given to another listener: connections of the old one may still
     /// be draining, and they must not be answered by somebody else's rules.
-    pub fn retain_slots(&mut self, kept: &[ListenerId]) {
+    pub fn retain_listeners(&mut self, kept: &[ListenerId]) {
+        self.limiters.retain(|id, _| kept.contains(id));
         for slot in &mut self.slots {
             slot.take_if(|id| !kept.contains(id));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
+use super::rate_limiter::RateLimiter;
 use crate::config::{Config, HealthCheck};
 use crate::model::{
     ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, Target, TargetGroupId,
@@ -40,6 +41,8 @@ pub struct Listener {
     pub client: ClientLimits,
     /// How the target learns about the client.
     pub forwarded: Forwarded,
+    /// How many requests a client may send.
+    pub rate_limit: Option<Arc<RateLimiter>>,
     /// Which of its requests are logged.
     pub access_log: AccessLog,
     /// Its rules.

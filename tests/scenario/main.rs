@@ -19,6 +19,7 @@ mod algorithms;
 mod bad_client;
 mod bad_target;
 mod balancing;
+mod client_limits;
 mod forwarding;
 mod health;
 mod keep_alive;
