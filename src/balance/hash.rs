@@ -28,8 +28,8 @@ pub fn hash_client(client: IpAddr) -> u64 {
     }
 }
 
-/// Who a member is to the hashing algorithms: its address, and nothing else.
-pub(super) fn identity(address: SocketAddr) -> u64 {
+/// Who a target is, to every instance: its address, and nothing else.
+pub fn hash_target(address: SocketAddr) -> u64 {
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(&match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
@@ -43,7 +43,7 @@ pub(super) fn identity(address: SocketAddr) -> u64 {
 /// the hash of its key, or random ones. Says nothing about whether `consistent_hash` sends
 /// the key there.
 pub fn lot(bits: u64, target: SocketAddr, n: u32) -> u32 {
-    scale(mix(mix(bits) ^ identity(target)), n as usize) as u32
+    scale(mix(mix(bits) ^ hash_target(target)), n as usize) as u32
 }
 
 /// A bijection that spreads every input bit over the whole word (the finalizer of
@@ -71,7 +71,7 @@ mod tests {
     fn hashes_never_change_between_versions() {
         assert_eq!(hash_key(b""), 3_985_879_818_411_753_575);
         assert_eq!(hash_key(b"todo"), 3_416_037_780_240_237_690);
-        let target = identity("10.0.0.1:6400".parse().unwrap());
+        let target = hash_target("10.0.0.1:6400".parse().unwrap());
         assert_eq!(target, 18_363_933_571_644_215_464);
         assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF);
     }

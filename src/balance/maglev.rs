@@ -13,7 +13,7 @@
 
 use super::Roster;
 use super::consistent_hash::KeyOrder;
-use super::hash::{identity, mix, scale};
+use super::hash::{hash_target, mix, scale};
 use super::rendezvous::Rendezvous;
 
 /// Table sizes: primes, so that every skip visits every slot. The paper wants at
@@ -86,7 +86,7 @@ fn claimants(roster: &Roster, size: usize) -> Vec<Claimant> {
     let mut members: Vec<_> = roster.members().iter().enumerate().collect();
     members.sort_unstable_by_key(|(_, member)| member.target.id.addr);
     let claimant = |(index, member): (usize, &super::Member)| {
-        let identity = identity(member.target.id.addr);
+        let identity = hash_target(member.target.id.addr);
         Claimant {
             index: index as u32,
             weight: u64::from(member.weight.get()),

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Algorithm, HashPolicy, Target};
 
-pub use hash::{hash_client, hash_key, lot};
+pub use hash::{hash_client, hash_key, hash_target, lot};
 
 /// A target that may be picked, with the settings a reload may change.
 #[derive(Clone, Debug)]

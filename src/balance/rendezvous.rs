@@ -8,7 +8,7 @@
 //! and the order of the bids is the order in which a key falls back.
 
 use super::consistent_hash::KeyOrder;
-use super::hash::{identity, mix};
+use super::hash::{hash_target, mix};
 use super::{Member, Roster};
 
 /// See the module.
@@ -30,7 +30,7 @@ impl Rendezvous {
     pub(super) fn new(roster: &Roster) -> Self {
         let members = roster.members();
         let bidder = |(index, member): (usize, &Member)| Bidder {
-            identity: identity(member.target.id.addr),
+            identity: hash_target(member.target.id.addr),
             index,
             weight: f64::from(member.weight.get()),
         };

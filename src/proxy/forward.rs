@@ -17,6 +17,7 @@ impl Proxy {
         &self,
         group: &TargetGroup,
         key: Option<u64>,
+        session: Option<u64>,
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<Answered, Failure> {
@@ -25,6 +26,7 @@ impl Proxy {
         loop {
             let wish = Wish {
                 key,
+                session: session.filter(|_| record.attempts == 0),
                 entropy: self.entropy.next(),
                 now: record.started(),
             };

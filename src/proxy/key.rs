@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, COOKIE};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::cookie;
 use crate::model::{ClientLimits, Failure, HashKey};
 use crate::relay::{BodyProgress, BodyStart, RequestBody};
 use crate::target_group::{TargetGroup, hash_client, hash_key};
@@ -81,19 +82,11 @@ pub(super) async fn prepare(
 fn head_key(key: &HashKey, parts: &Parts) -> Option<u64> {
     match key {
         HashKey::Header(name) => Some(hash_key(parts.headers.get(name)?.as_bytes())),
-        HashKey::Cookie(name) => cookie(&parts.headers, name).map(hash_key),
+        HashKey::Cookie(name) => cookie::values(&parts.headers, name).next().map(hash_key),
         HashKey::Query(name) => query(parts.uri.query()?, name).map(|v| hash_key(v.as_bytes())),
         HashKey::Path => Some(hash_key(parts.uri.path().as_bytes())),
         HashKey::ClientIp | HashKey::Body { .. } => None,
     }
-}
-
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let fields = headers.get_all(COOKIE).iter();
-    fields
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
-        .map(<[u8]>::trim_ascii)
-        .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 fn query<'a>(query: &'a str, name: &str) -> Option<&'a str> {
@@ -148,16 +141,6 @@ async fn read_start(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cookie_is_found_among_others_by_its_whole_name() {
-        let mut headers = HeaderMap::new();
-        headers.append(COOKIE, "xid=1; id=2".parse().unwrap());
-        headers.append(COOKIE, "other=3".parse().unwrap());
-        assert_eq!(cookie(&headers, "id"), Some(&b"2"[..]));
-        assert_eq!(cookie(&headers, "other"), Some(&b"3"[..]));
-        assert_eq!(cookie(&headers, "none"), None);
-    }
 
     #[test]
     fn a_query_parameter_is_found_by_its_whole_name() {

@@ -5,6 +5,7 @@
 //! request, `attempt` sends it to one of them.
 
 mod client;
+mod cookie;
 mod error;
 mod forward;
 mod head;
@@ -13,12 +14,13 @@ mod ids;
 mod key;
 mod queue;
 mod respond;
+mod sticky;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::EXPECT;
-use http::{Method, Request, Response};
+use http::header::{EXPECT, SET_COOKIE};
+use http::{HeaderValue, Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -38,6 +40,7 @@ pub use client::Client;
 pub use error::refusal;
 use host::Host;
 use ids::{Entropy, RequestIds};
+use sticky::{Visit, Visitor};
 
 /// What one worker answers requests with.
 #[derive(Debug)]
@@ -51,7 +54,8 @@ pub struct Proxy {
 
 /// What becomes of a request, decided without waiting.
 enum Route {
-    Forward(Arc<TargetGroup>),
+    /// To a group, with the cookie that says so if the client does not know it yet.
+    Forward(Arc<TargetGroup>, Option<HeaderValue>),
     Answer(respond::Answer),
 }
 
@@ -187,8 +191,16 @@ impl Proxy {
         record.rule = priority.map(|priority| priority.0);
         let route = match action {
             Action::Forward(forward) => {
-                let index = router::choose(forward, self.entropy.next());
-                Route::Forward(Arc::clone(snapshot.group(index)))
+                let entropy = self.entropy.next();
+                let (index, cookie) = match forward.sticky {
+                    None => (router::choose(forward, entropy), None),
+                    Some(duration) => {
+                        let visitor = Visitor::new(&parts.headers, client, trusted);
+                        let seal = &listener.choices;
+                        sticky::choose_group(forward, duration, snapshot, seal, visitor, entropy)
+                    }
+                };
+                Route::Forward(Arc::clone(snapshot.group(index)), cookie)
             }
             Action::Redirect(redirect) => Route::Answer(respond::redirect(redirect, &view, client)),
             Action::FixedResponse(fixed) => Route::Answer(respond::fixed(fixed)),
@@ -210,9 +222,9 @@ impl Proxy {
         body: Incoming,
         record: &mut Record,
     ) -> Result<Outcome, Failure> {
-        let group = match routed.route {
+        let (group, group_cookie) = match routed.route {
             Route::Answer(answer) => return Ok(Outcome::Own(answer)),
-            Route::Forward(group) => group,
+            Route::Forward(group, cookie) => (group, cookie),
         };
         record.group = Some(group.id.clone());
         if group.failing_open {
@@ -221,6 +233,13 @@ impl Proxy {
         let limits = &routed.listener.client;
         let mut parts = routed.parts;
         key::check_length(&parts.headers, limits.max_body)?;
+        let visit = group.sticky.as_ref().map(|sessions| {
+            Visit::new(
+                sessions,
+                Visitor::new(&parts.headers, client, routed.trusted),
+            )
+        });
+        let session = visit.as_ref().and_then(Visit::target);
         let prepared = key::prepare(&group, &parts, routed.client, body, limits).await?;
         prepare_request(
             &mut parts,
@@ -239,11 +258,19 @@ impl Proxy {
             progress: prepared.progress,
             until: timeout.map(|timeout| Instant::from_std(record.started()) + timeout),
         };
-        let outcome = self
-            .forward(&group, prepared.key, &mut outgoing, record)
+        let mut outcome = self
+            .forward(&group, prepared.key, session, &mut outgoing, record)
             .await;
         if let Some(progress) = &outgoing.progress {
             record.received = progress.received();
+        }
+        if let Ok(answered) = &mut outcome {
+            if let (Some(visit), Some(target)) = (visit, &record.target) {
+                visit.conclude(target.id.addr, answered.headers_mut());
+            }
+            if let Some(cookie) = group_cookie {
+                answered.headers_mut().append(SET_COOKIE, cookie);
+            }
         }
         outcome.map(Outcome::Relayed)
     }

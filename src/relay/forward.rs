@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -41,6 +41,11 @@ impl Answered {
     /// The target's verdict.
     pub fn status(&self) -> StatusCode {
         self.head.status()
+    }
+
+    /// Its fields, for what the client must be told beside them.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.head.headers_mut()
     }
 
     /// The response for the client; the record and the lease end with its body.

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use crate::model::{Action, Condition, GroupIndex, HostPattern, Priority, Rule};
 
 pub use condition::hold;
-pub use forward::choose;
+pub use forward::{choose, choose_again};
 pub use redirect::location;
 pub use request::RequestView;
 

@@ -8,11 +8,13 @@ use super::membership::{Entry, Membership};
 use super::registry::Registry;
 use super::snapshot::{Listener, Snapshot};
 use crate::balance;
-use crate::config::{self, Config, MinHealthy};
+use crate::config::{self, Config, CookieKey, MinHealthy};
 use crate::model::{Admission, Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
-use crate::target_group::{self, FailOpen, Registered, Selection, TargetGroup, Thinning};
+use crate::target_group::{
+    self, Choices, FailOpen, Registered, Selection, Sessions, TargetGroup, Thinning,
+};
 
 /// Builds the whole next snapshot. Who is in the one before and not in this one leaves.
 pub(super) fn compile(
@@ -20,6 +22,7 @@ pub(super) fn compile(
     config: &Arc<Config>,
     membership: &Membership,
     registry: &mut Registry,
+    key: &CookieKey,
     seed: u64,
     now: Instant,
 ) -> Snapshot {
@@ -37,7 +40,7 @@ pub(super) fn compile(
         .map(|(group, mut targets)| {
             let admission = registry.admission(&group.id);
             targets.extend(registry.leaving(&group.id));
-            Arc::new(compile_group(group, targets, admission, seed, now))
+            Arc::new(compile_group(group, targets, admission, key, seed, now))
         })
         .collect();
     registry.retain(config, &groups);
@@ -49,7 +52,7 @@ pub(super) fn compile(
             version
         },
         config: Arc::clone(config),
-        listeners: compile_listeners(config, registry),
+        listeners: compile_listeners(config, registry, key),
         groups,
     }
 }
@@ -63,7 +66,11 @@ fn has_same_targets(old: &Snapshot, groups: &[Arc<TargetGroup>]) -> bool {
         })
 }
 
-fn compile_listeners(config: &Config, registry: &mut Registry) -> Vec<Option<Arc<Listener>>> {
+fn compile_listeners(
+    config: &Config,
+    registry: &mut Registry,
+    key: &CookieKey,
+) -> Vec<Option<Arc<Listener>>> {
     let ids: Vec<ListenerId> = config.listeners.iter().map(|l| l.id.clone()).collect();
     registry.retain_listeners(&ids);
     let indexes: HashMap<&TargetGroupId, GroupIndex> = config
@@ -75,7 +82,7 @@ fn compile_listeners(config: &Config, registry: &mut Registry) -> Vec<Option<Arc
     let compiled: Vec<Listener> = config
         .listeners
         .iter()
-        .map(|listener| compile_listener(listener, config.access_log, &indexes, registry))
+        .map(|listener| compile_listener(listener, config.access_log, &indexes, registry, key))
         .collect();
     let mut slots: Vec<Option<Arc<Listener>>> = vec![None; registry.slots()];
     for listener in compiled {
@@ -90,6 +97,7 @@ fn compile_listener(
     access_log: config::AccessLog,
     indexes: &HashMap<&TargetGroupId, GroupIndex>,
     registry: &mut Registry,
+    key: &CookieKey,
 ) -> Listener {
     let index = |id: &TargetGroupId| indexes.get(id).copied().ok_or(());
     let named = "a checked configuration names only groups it has";
@@ -118,6 +126,7 @@ fn compile_listener(
             config::AccessLog::All => AccessLog::All,
         },
         rules: RuleTable::new(rules, default),
+        choices: Choices::seal_of(&key.0),
     }
 }
 
@@ -139,6 +148,7 @@ pub fn compile_group(
     config: &config::TargetGroup,
     targets: Vec<Registered>,
     admission: Arc<Admission>,
+    key: &CookieKey,
     seed: u64,
     now: Instant,
 ) -> TargetGroup {
@@ -148,12 +158,22 @@ pub fn compile_group(
         min_healthy: min_healthy(config.fail_open.min_healthy, active.count()),
         enabled: config.fail_open.enabled,
     };
-    let choice = target_group::choose(&targets, config.health.is_some(), fail_open);
+    let checked = config.health.is_some();
+    let choice = target_group::choose(&targets, checked, fail_open);
     let serving = match &choice.roster {
         Some(roster) if !choice.failing_open => roster.members(),
         _ => &[],
     };
     target_group::advance(&targets, serving, config.slow_start, now);
+    let roster = choice.roster.as_ref();
+    let is_alive = roster.is_some_and(|roster| {
+        let mut members = roster.members().iter();
+        !choice.failing_open || members.any(|member| member.target.is_healthy())
+    });
+    let sticky = config.sticky.clone().map(|sticky| {
+        let draining = target_group::draining(&targets, checked);
+        Sessions::new(sticky, &key.0, &config.id, roster, draining)
+    });
     let selection = choice.roster.map(|roster| {
         let roster = Arc::new(roster);
         Selection {
@@ -173,6 +193,8 @@ pub fn compile_group(
         targets,
         selection,
         failing_open: choice.failing_open,
+        is_alive,
+        sticky,
     }
 }
 

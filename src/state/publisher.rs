@@ -14,8 +14,8 @@ use super::leaving::LOOK;
 use super::membership::{Membership, Refusal, TargetChange, still_listed};
 use super::registry::Registry;
 use super::snapshot::{Reader, Snapshot};
-use crate::config::Config;
-use crate::model::{Health, TargetGroupId, TargetId};
+use crate::config::{Config, CookieKey};
+use crate::model::{Action, Health, TargetGroupId, TargetId};
 use crate::target_group::{Registered, TargetGroup};
 
 /// Something that changes the picture.
@@ -86,6 +86,8 @@ impl Publisher {
             membership: Membership::default(),
             distrusted: BTreeSet::new(),
             next_look: None,
+            own_key: random_key(),
+            key_was_missed: false,
             seed,
         };
         let reader = Reader {
@@ -138,6 +140,10 @@ pub struct PublisherTask {
     distrusted: BTreeSet<TargetGroupId>,
     /// When to see who has drained; `None` while nobody leaves.
     next_look: Option<Instant>,
+    /// Seals sessions when the configuration has no key; the same across reloads.
+    own_key: CookieKey,
+    /// Whether it was said that there is none.
+    key_was_missed: bool,
     seed: u64,
 }
 
@@ -218,6 +224,10 @@ impl PublisherTask {
         let old = self.current.load_full();
         let contradictions = self.membership.contradictions(&config);
         self.membership.retain(&config);
+        if config.cookie_key.is_none() && has_sessions(&config) && !self.key_was_missed {
+            self.key_was_missed = true;
+            info!("no cookie_key: sessions end with this process, and no other Weir knows them");
+        }
         self.rebuild(&Arc::new(config));
         Diff {
             contradictions,
@@ -248,6 +258,7 @@ impl PublisherTask {
             config,
             &self.membership,
             &mut self.registry,
+            config.cookie_key.as_ref().unwrap_or(&self.own_key),
             seed,
             Instant::now().into_std(),
         );
@@ -286,7 +297,9 @@ impl PublisherTask {
         for (group, config) in groups.iter_mut().zip(&old.config.target_groups) {
             if changed.contains(&group.id) {
                 let (targets, admission) = (group.targets.clone(), group.admission.clone());
-                let next = compile_group(config, targets, admission, self.next_seed(), now);
+                let seed = self.next_seed();
+                let key = old.config.cookie_key.as_ref().unwrap_or(&self.own_key);
+                let next = compile_group(config, targets, admission, key, seed, now);
                 self.log_fail_open(&next);
                 *group = Arc::new(next);
             }
@@ -323,6 +336,29 @@ fn open(group: &TargetGroup) {
     group
         .admission
         .open(group.overload.max_concurrency, &eligible);
+}
+
+fn random_key() -> CookieKey {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the maps of std need random numbers of the system too");
+    CookieKey(key)
+}
+
+/// Whether anything in a configuration keeps clients together.
+fn has_sessions(config: &Config) -> bool {
+    let is_sticky = |action: &Action<TargetGroupId>| match action {
+        Action::Forward(forward) => forward.sticky.is_some(),
+        Action::Redirect(_) | Action::FixedResponse(_) => false,
+    };
+    let mut listeners = config.listeners.iter();
+    config
+        .target_groups
+        .iter()
+        .any(|group| group.sticky.is_some())
+        || listeners.any(|listener| {
+            is_sticky(&listener.default)
+                || listener.rules.iter().any(|rule| is_sticky(&rule.action))
+        })
 }
 
 /// Whether a group sends requests to targets that are known to fail. A group whose

@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
-use crate::target_group::TargetGroup;
+use crate::target_group::{Seal, TargetGroup};
 
 /// One version of everything a request needs. Never modified: the publisher builds
 /// the next one and swaps it in.
@@ -47,6 +47,8 @@ pub struct Listener {
     pub access_log: AccessLog,
     /// Its rules.
     pub rules: RuleTable,
+    /// For the groups that clients of weighted forwards stay with.
+    pub choices: Seal,
 }
 
 impl Snapshot {

@@ -5,6 +5,7 @@
 
 mod roster;
 mod slow_start;
+mod sticky;
 mod thinning;
 
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use crate::model::{
     Waiter, Wants,
 };
 
-pub use crate::balance::{hash_client, hash_key};
+pub use crate::balance::{hash_client, hash_key, hash_target};
 pub use roster::{Choice, FailOpen, choose};
 pub use slow_start::advance;
+pub use sticky::{ApplicationCookie, Choices, Nonce, Seal, Session, Sessions, Verdict, draining};
 pub use thinning::Thinning;
 
 /// A set of targets with one policy.
@@ -44,6 +46,11 @@ pub struct TargetGroup {
     pub selection: Option<Selection>,
     /// Whether requests go to targets that fail their checks, because too few pass.
     pub failing_open: bool,
+    /// Whether anybody may be picked who passes the checks, if there are any. Clients that
+    /// stay with a group leave it otherwise.
+    pub is_alive: bool,
+    /// How clients stay on a target; `None` chooses anew for every request.
+    pub sticky: Option<Sessions>,
 }
 
 /// A target of a group with its settings.
@@ -73,6 +80,9 @@ pub struct Selection {
 pub struct Wish {
     /// What `consistent_hash` goes by.
     pub key: Option<u64>,
+    /// The target of the request's session, by [`hash_target`]; `None` from the second
+    /// attempt on.
+    pub session: Option<u64>,
     /// Random bits.
     pub entropy: u64,
     /// When the request came.
@@ -132,6 +142,11 @@ impl TargetGroup {
     /// Picks a target and starts a request on it. `tried` grows by the member that
     /// was picked, so a retry with the same list goes elsewhere.
     pub fn acquire(&self, wish: &Wish, tried: &mut Tried) -> Result<Lease, Unavailable> {
+        if let (Some(session), Some(sessions)) = (wish.session, &self.sticky)
+            && let Some(lease) = sessions.resume(session, tried)?
+        {
+            return Ok(lease);
+        }
         let selection = self.selection.as_ref().ok_or(Unavailable::NoTarget)?;
         if tried.is_full() {
             return Err(Unavailable::AllTried);

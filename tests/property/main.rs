@@ -8,3 +8,4 @@ mod queue;
 mod router;
 mod simulation;
 mod slow_start;
+mod sticky;

@@ -1,0 +1,182 @@
+//! Cookies in heads: those of a request, those a response sets (RFC 6265).
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::target_group::ApplicationCookie;
+
+/// The values of the cookies of a name in a request, in order.
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let fields = headers.get_all(COOKIE).iter();
+    fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(move |pair| {
+            let pair = pair.trim_ascii();
+            pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+        })
+}
+
+/// Whether a request has a cookie of a name, whatever its value.
+pub(super) fn has(headers: &HeaderMap, name: &str) -> bool {
+    values(headers, name).next().is_some()
+}
+
+/// A cookie for the whole site that scripts cannot read and other sites' requests do not
+/// bring along, except when a user follows a link. A life of 0 seconds deletes it.
+pub(super) fn set(
+    name: &str,
+    value: &str,
+    max_age: Option<Duration>,
+    secure: bool,
+) -> Option<HeaderValue> {
+    let mut text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
+    if let Some(age) = max_age {
+        write!(text, "; Max-Age={}", age.as_secs()).ok()?;
+    }
+    if secure {
+        text.push_str("; Secure");
+    }
+    HeaderValue::try_from(text).ok()
+}
+
+/// What a response says of a cookie of the application's. The last word counts, as it does
+/// in a browser.
+pub(super) fn said_of(headers: &HeaderMap, name: &str, now: SystemTime) -> ApplicationCookie {
+    let fields = headers.get_all(SET_COOKIE).iter().rev();
+    let mut found = fields.filter_map(|field| meaning(field.as_bytes(), name, now));
+    found.next().unwrap_or(ApplicationCookie::Unmentioned)
+}
+
+/// `None` for a field that sets another cookie.
+fn meaning(field: &[u8], name: &str, now: SystemTime) -> Option<ApplicationCookie> {
+    let mut parts = field.split(|byte| *byte == b';');
+    let equals = |byte: &u8| *byte == b'=';
+    let pair = parts.next()?;
+    let end = pair.iter().position(equals)?;
+    if pair[..end].trim_ascii() != name.as_bytes() {
+        return None;
+    }
+    let (mut max_age, mut expires) = (None, None);
+    for part in parts {
+        let end = part.iter().position(equals).unwrap_or(part.len());
+        let (attribute, value) = part.split_at(end);
+        let attribute = attribute.trim_ascii();
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        let value = value.trim_start_matches('=').trim();
+        // An attribute that cannot be read is as good as none (RFC 6265 section 5.2).
+        if attribute.eq_ignore_ascii_case(b"max-age") {
+            max_age = age(value).or(max_age);
+        } else if attribute.eq_ignore_ascii_case(b"expires") {
+            expires = date(value).or(expires);
+        }
+    }
+    // RFC 6265 section 5.3: `Max-Age` overrides `Expires`.
+    let ends = max_age.map(|age| now + age).or(expires);
+    Some(match ends {
+        Some(ends) if ends <= now => ApplicationCookie::Deleted,
+        ends => ApplicationCookie::Set(ends),
+    })
+}
+
+/// No cookie lives longer (draft-ietf-httpbis-rfc6265bis section 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// RFC 6265 section 5.2.2: digits, or a minus and digits.
+fn age(text: &str) -> Option<Duration> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if text.starts_with('-') {
+        return Some(Duration::ZERO);
+    }
+    // What does not fit is long enough.
+    let age = digits.parse().map_or(LONGEST, Duration::from_secs);
+    Some(age.min(LONGEST))
+}
+
+/// A date as HTTP writes it, or with the hyphens that many cookies still have.
+fn date(text: &str) -> Option<SystemTime> {
+    let parsed = httpdate::parse_http_date(text);
+    let parsed = parsed.or_else(|_| httpdate::parse_http_date(&text.replace('-', " ")));
+    parsed.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, "xid=1; id=2;id=4".parse().unwrap());
+        headers.append(COOKIE, "other=3; id=".parse().unwrap());
+        let values = |name| values(&headers, name).collect::<Vec<_>>();
+        assert_eq!(values("id"), [&b"2"[..], b"4", b""]);
+        assert_eq!(values("other"), [b"3"]);
+        assert!(!has(&headers, "none") && has(&headers, "id"));
+    }
+
+    #[test]
+    fn a_response_sets_or_deletes_a_cookie_or_says_nothing_of_it() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_000); // 2015-10-21 07:20
+        let later = |seconds| ApplicationCookie::Set(Some(now + Duration::from_secs(seconds)));
+        let (deleted, open) = (ApplicationCookie::Deleted, ApplicationCookie::Set(None));
+        let cases = [
+            ("id=1", open),
+            (" id = 1 ; Path=/; HttpOnly", open),
+            ("id=; Max-Age=60", later(60)),
+            ("id=1; max-age = 60", later(60)),
+            (
+                "id=1; Max-Age=99999999999999999999999",
+                later(LONGEST.as_secs()),
+            ),
+            ("id=1; Max-Age=soon", open),
+            ("id=1; Max-Age=0", deleted),
+            ("id=1; Max-Age=-5", deleted),
+            ("id=1; Expires=Wed, 21 Oct 2015 07:28:00 GMT", later(480)),
+            ("id=1; Expires=Wed, 21-Oct-2015 07:28:00 GMT", later(480)),
+            (
+                "id=1; Expires=Wednesday, 21-Oct-15 07:28:00 GMT",
+                later(480),
+            ),
+            ("id=1; expires=Thu, 01 Jan 1970 00:00:00 GMT", deleted),
+            (
+                "id=1; Expires=Thu, 01-Jan-1970 00:00:00 GMT; Max-Age=9",
+                later(9),
+            ),
+            ("id=1; Expires=tomorrow", open),
+            ("xid=1; id=2", ApplicationCookie::Unmentioned),
+            ("id", ApplicationCookie::Unmentioned),
+        ];
+        for (text, expected) in cases {
+            let mut headers = HeaderMap::new();
+            headers.append(SET_COOKIE, "id=0; Max-Age=1".parse().unwrap());
+            headers.insert(SET_COOKIE, text.parse().unwrap());
+            headers.append(SET_COOKIE, "other=1; Max-Age=0".parse().unwrap());
+            assert_eq!(said_of(&headers, "id", now), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_field_of_a_name_counts() {
+        let mut headers = HeaderMap::new();
+        headers.append(SET_COOKIE, "id=; Max-Age=0".parse().unwrap());
+        headers.append(SET_COOKIE, "id=1".parse().unwrap());
+        let said = said_of(&headers, "id", SystemTime::UNIX_EPOCH);
+        assert_eq!(said, ApplicationCookie::Set(None));
+    }
+
+    #[test]
+    fn a_cookie_says_what_may_be_done_with_it() {
+        let cookie = set("a", "b", Some(Duration::from_secs(1)), true).unwrap();
+        let expected = "a=b; Path=/; HttpOnly; SameSite=Lax; Max-Age=1; Secure";
+        assert_eq!(cookie, expected);
+        let cookie = set("a", "b", None, false).unwrap();
+        assert_eq!(cookie, "a=b; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(set("a", "line\nbreak", None, false), None);
+    }
+}
