@@ -39,6 +39,16 @@ struct Running {
     lease: Lease,
 }
 
+fn compile(
+    config: &config::TargetGroup,
+    targets: &[(Arc<Target>, Manner)],
+    seed: u64,
+    now: Instant,
+) -> TargetGroup {
+    let key = config::CookieKey([0; 32]);
+    compile_group(config, registered(targets), Arc::default(), &key, seed, now)
+}
+
 /// See the module.
 pub(crate) struct Simulation {
     pub(crate) config: config::TargetGroup,
@@ -55,7 +65,7 @@ impl Simulation {
     pub(crate) fn new(config: config::TargetGroup, targets: Vec<(Arc<Target>, Manner)>) -> Self {
         let now = Instant::now();
         Self {
-            group: compile_group(&config, registered(&targets), 1, now),
+            group: compile(&config, &targets, 1, now),
             rng: Rng::with_seed(51),
             ends: BinaryHeap::new(),
             leases: Vec::new(),
@@ -68,7 +78,7 @@ impl Simulation {
     /// Builds the group anew, as after a change.
     pub(crate) fn rebuild(&mut self) {
         let seed = self.rng.u64(..);
-        self.group = compile_group(&self.config, registered(&self.targets), seed, self.now);
+        self.group = compile(&self.config, &self.targets, seed, self.now);
     }
 
     pub(crate) fn wish(&mut self) -> Wish {
@@ -76,6 +86,7 @@ impl Simulation {
             key: self.group.hash_key.is_some().then(|| self.rng.u64(..)),
             entropy: self.rng.u64(..),
             now: self.now,
+            session: None,
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use weir::balance::{Member, Roster};
 use weir::model::{
-    CookieSource, Registration, Sticky, StickyDraining, StickyFull, Target, TargetId,
+    CookieSource, DrainReason, Draining, Registration, Sticky, StickyDraining, StickyFull, Target,
+    TargetId,
 };
 use weir::target_group::{
     ApplicationCookie, Choices, Nonce, Registered, Seal, Session, Sessions, Verdict, draining,
@@ -345,10 +346,15 @@ fn targets_without_weight_or_about_to_leave_keep_their_sessions() {
         weight,
         registration,
     };
+    let leaving = Draining {
+        reason: DrainReason::Deregistered,
+        since: Instant::now(),
+        until: None,
+    };
     let all = [
         registered(0, 1, Registration::Active),
         registered(1, 0, Registration::Active),
-        registered(2, 1, Registration::Draining),
+        registered(2, 1, Registration::Draining(leaving)),
     ];
     let kept = |checked| {
         draining(&all, checked)

@@ -32,4 +32,5 @@ mod reload;
 mod routing;
 mod shutdown;
 mod slow_client;
+mod sticky;
 mod streaming;
