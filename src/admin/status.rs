@@ -35,6 +35,8 @@ pub(super) const TARGET_STATES: [&str; 4] = [
 pub struct Status {
     /// Weir's.
     pub version: String,
+    /// The process.
+    pub pid: u32,
     /// Where in its life the process is: `serving`, when all is well.
     pub phase: String,
     /// Counts up with each publication.
@@ -178,6 +180,7 @@ impl Status {
         let (listeners, groups) = (snapshot.config.listeners.len(), snapshot.groups().len());
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
             phase: context.lifecycle.phase().name().to_owned(),
             snapshot: snapshot.version,
             started: timestamp(context.metrics.started()),

@@ -54,6 +54,9 @@ struct RunArguments {
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
+    /// Take the place of the Weir that listens at the configuration's `upgrade_socket`
+    #[arg(long)]
+    upgrade: bool,
 }
 
 /// For commands that speak with a running Weir.

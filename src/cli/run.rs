@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{LogFormat, RunArguments};
 use weir::config::{self, Config, LoadError};
-use weir::server::{self, Outcome};
+use weir::server::{self, Outcome, Program};
 
 /// Runs until a signal: exit code 0 when every request was finished, 1 when some were
 /// dropped, 2 when Weir could not start.
@@ -29,7 +29,14 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match runtime.block_on(server::run(config, file, || load(file), tidy)) {
+    let program = Program {
+        file,
+        load: || load(file),
+        tidy,
+        upgrade: arguments.upgrade,
+        successor,
+    };
+    match runtime.block_on(server::run(config, program)) {
         Ok(Outcome::Graceful) => ExitCode::SUCCESS,
         Ok(Outcome::Forced) => ExitCode::FAILURE,
         Err(error) => {
@@ -38,6 +45,20 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         }
     }
 }
+
+/// This program with the same arguments, to take its own place. The file may be another one
+/// by now: that is what an upgrade is for.
+fn successor() -> Command {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| "weir".into());
+    let mut command = Command::new(program);
+    command.args(arguments.filter(|argument| argument != UPGRADE));
+    command.arg(UPGRADE);
+    command
+}
+
+/// See [`RunArguments::upgrade`].
+const UPGRADE: &str = "--upgrade";
 
 /// The file's configuration, or `None` after its problems were printed.
 #[expect(clippy::print_stderr, reason = "problems are drawn over several lines")]

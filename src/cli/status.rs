@@ -325,7 +325,7 @@ mod tests {
     }
 
     const SAMPLE: &str = r#"{
-        "version": "1.2.3", "phase": "serving", "snapshot": 7,
+        "version": "1.2.3", "pid": 7, "phase": "serving", "snapshot": 7,
         "started": "2026-01-02T03:04:05Z", "now": "2026-01-02T06:09:05.5Z",
         "uptime_seconds": 11100.5,
         "listeners": [{ "name": "http", "bind": "127.0.0.1:8080", "max_connections": 10000,

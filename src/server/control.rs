@@ -8,6 +8,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::error;
 
 use super::TIDY;
+use super::upgrade::Inherited;
 use crate::admin;
 use crate::config;
 use crate::discovery;
@@ -33,6 +34,8 @@ struct Admin {
     configured: SocketAddr,
     addr: SocketAddr,
     task: AbortHandle,
+    /// For the process that takes over.
+    copy: std::net::TcpListener,
 }
 
 /// What a new configuration does to the admin listener.
@@ -40,7 +43,7 @@ struct Admin {
 pub(super) enum AdminChange {
     Keep,
     Close,
-    Open(SocketAddr, tokio::net::TcpListener),
+    Open(SocketAddr, std::net::TcpListener, tokio::net::TcpListener),
 }
 
 impl ControlPlane {
@@ -75,6 +78,7 @@ impl ControlPlane {
     pub(super) fn bind_admin(
         &self,
         config: Option<&config::Admin>,
+        inherited: &mut Inherited,
     ) -> Result<AdminChange, BindError> {
         let running = self.admin.as_ref().map(|admin| admin.configured);
         let Some(config) = config else {
@@ -87,23 +91,26 @@ impl ControlPlane {
             addr: config.bind,
             source,
         };
-        let mut sockets = bind(config.bind, 1)?;
-        let socket = sockets
-            .pop()
-            .ok_or_else(|| failed(io::Error::other("no socket")))?;
+        let socket = match inherited.take_admin(config.bind) {
+            Some(socket) => socket,
+            None => bind(config.bind, 1)?
+                .pop()
+                .ok_or_else(|| failed(io::Error::other("no socket")))?,
+        };
+        let copy = socket.try_clone().map_err(failed)?;
         let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-        Ok(AdminChange::Open(config.bind, socket))
+        Ok(AdminChange::Open(config.bind, copy, socket))
     }
 
     /// Carries out what [`Self::bind_admin`] found.
     pub(super) fn serve_admin(&mut self, change: AdminChange, context: &admin::Context) {
-        let (configured, socket) = match change {
+        let (configured, copy, socket) = match change {
             AdminChange::Keep => return,
             AdminChange::Close => {
                 self.close_admin();
                 return;
             }
-            AdminChange::Open(configured, socket) => (configured, socket),
+            AdminChange::Open(configured, copy, socket) => (configured, copy, socket),
         };
         self.close_admin();
         let addr = socket.local_addr().unwrap_or(configured);
@@ -112,6 +119,7 @@ impl ControlPlane {
             configured,
             addr,
             task,
+            copy,
         });
     }
 
@@ -122,6 +130,12 @@ impl ControlPlane {
 
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.addr)
+    }
+
+    /// The socket of the admin listener, by the address in the configuration.
+    pub(super) fn admin_socket(&self) -> Option<(SocketAddr, &std::net::TcpListener)> {
+        let admin = self.admin.as_ref()?;
+        Some((admin.configured, &admin.copy))
     }
 
     /// Stops the replicas and waits for their processes, then ends every other task.
@@ -138,7 +152,7 @@ impl ControlPlane {
         }
     }
 
-    fn close_admin(&mut self) {
+    pub(super) fn close_admin(&mut self) {
         if let Some(admin) = self.admin.take() {
             admin.task.abort();
         }

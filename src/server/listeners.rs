@@ -1,9 +1,11 @@
 //! Bound listeners, from one configuration to the next.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::upgrade::Inherited;
 use crate::config;
 use crate::listener::Cap;
 use crate::model::ListenerId;
@@ -19,8 +21,10 @@ pub(super) struct Bound {
     configured: SocketAddr,
     /// As bound.
     pub(super) addr: SocketAddr,
-    /// One per worker, until the workers have them.
+    /// At least one per worker, until the workers have them.
     pub(super) sockets: Vec<TcpListener>,
+    /// Copies, for the process that takes over.
+    copies: Vec<TcpListener>,
     /// Shared by the workers.
     pub(super) cap: Arc<Cap>,
 }
@@ -39,6 +43,7 @@ impl Listeners {
         &mut self,
         config: &[config::Listener],
         workers: usize,
+        inherited: &mut Inherited,
     ) -> Result<Vec<(ListenerId, Bound)>, BindError> {
         let mut new = Vec::new();
         for listener in config {
@@ -46,16 +51,16 @@ impl Listeners {
             if bound.is_some_and(|bound| bound.configured == listener.bind) {
                 continue;
             }
-            let sockets = if self.gives_up(listener.bind, config) {
+            let sockets = if let Some(sockets) = inherited.take(&listener.id, listener.bind) {
+                enough(sockets, listener.bind, workers)?
+            } else if self.gives_up(listener.bind, config) {
                 bind_beside(listener.bind, workers)?
             } else {
                 bind(listener.bind, workers)?
             };
             self.keys += 1;
-            new.push((
-                listener.id.clone(),
-                Bound::new(self.keys, listener, sockets),
-            ));
+            let bound = Bound::new(self.keys, listener, sockets)?;
+            new.push((listener.id.clone(), bound));
         }
         Ok(new)
     }
@@ -106,6 +111,21 @@ impl Listeners {
         self.bound.iter()
     }
 
+    /// The sockets of every listener, with its address in the configuration.
+    pub(super) fn sockets(
+        &self,
+    ) -> impl Iterator<Item = (&ListenerId, SocketAddr, &[TcpListener])> {
+        let bound = self.bound.iter();
+        bound.map(|(id, bound)| (id, bound.configured, bound.copies.as_slice()))
+    }
+
+    /// Closes the copies: as long as one is open the kernel lets clients in.
+    pub(super) fn close_copies(&mut self) {
+        for bound in self.bound.values_mut() {
+            bound.copies.clear();
+        }
+    }
+
     /// Client connections now open.
     pub(super) fn connections(&self) -> usize {
         self.bound.values().map(|bound| bound.cap.open()).sum()
@@ -113,16 +133,41 @@ impl Listeners {
 }
 
 impl Bound {
-    fn new(key: u64, listener: &config::Listener, sockets: Vec<TcpListener>) -> Self {
+    fn new(
+        key: u64,
+        listener: &config::Listener,
+        sockets: Vec<TcpListener>,
+    ) -> Result<Self, BindError> {
         let addr = sockets.first().and_then(|socket| socket.local_addr().ok());
-        Self {
+        let copies: io::Result<_> = sockets.iter().map(TcpListener::try_clone).collect();
+        let failed = |source| BindError {
+            addr: listener.bind,
+            source,
+        };
+        Ok(Self {
             key,
             configured: listener.bind,
             addr: addr.unwrap_or(listener.bind),
             sockets,
+            copies: copies.map_err(failed)?,
             cap: Arc::new(Cap::new(listener.max_connections)),
-        }
+        })
     }
+}
+
+/// The sockets a process before this one had, and as many more as there are workers
+/// without one. With fewer workers some have two: a socket that nobody accepts from would
+/// keep the clients in its queue waiting.
+fn enough(
+    mut sockets: Vec<TcpListener>,
+    configured: SocketAddr,
+    workers: usize,
+) -> Result<Vec<TcpListener>, BindError> {
+    if let Some(missing) = workers.checked_sub(sockets.len()).filter(|n| *n > 0) {
+        let addr = sockets.first().and_then(|socket| socket.local_addr().ok());
+        sockets.extend(bind_beside(addr.unwrap_or(configured), missing)?);
+    }
+    Ok(sockets)
 }
 
 /// Whether a socket on one of two addresses is in the way of one on the other.

@@ -8,9 +8,12 @@ mod control;
 mod listeners;
 mod ready;
 mod run;
+mod signals;
+mod upgrade;
 mod worker;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +29,8 @@ use crate::transport::BindError;
 
 use control::ControlPlane;
 use listeners::{Bound, Listeners};
-pub use run::{Outcome, run};
+pub use run::{Outcome, Program, StartError, run};
+pub use upgrade::{Inherited, TakeOverError};
 use worker::Worker;
 
 /// Longest wait for the first health checks before requests are let in.
@@ -64,10 +68,10 @@ pub enum ApplyError {
     Bind(#[from] BindError),
     /// The system gives no more threads.
     #[error("cannot start a worker: {0}")]
-    Worker(std::io::Error),
+    Worker(io::Error),
     /// The system takes no signal handlers.
     #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
+    Signals(io::Error),
     /// The publisher has ended, which only a defect can cause.
     #[error("the publisher is gone; restart Weir")]
     PublisherGone,
@@ -85,13 +89,16 @@ impl Server {
     /// Starts Weir on a checked configuration: returns once it serves. Needs a tokio
     /// runtime that lives as long as the server; workers bring their own.
     pub async fn start(config: Config) -> Result<Self, ApplyError> {
-        Self::start_unless(config, std::future::pending(), || {}).await
+        let inherited = Inherited::default();
+        Self::start_unless(config, inherited, std::future::pending(), || {}).await
     }
 
-    /// The same, but lets nobody in when `hurry` resolves before the first health checks
-    /// are done: what it returns then is only good for a shutdown.
+    /// The same on sockets of the process before, as far as the configuration has them. Lets
+    /// nobody in when `hurry` resolves before the first health checks are done: what it
+    /// returns then is only good for a shutdown.
     pub async fn start_unless(
         config: Config,
+        mut inherited: Inherited,
         hurry: impl Future<Output = ()>,
         tidy: fn(),
     ) -> Result<Self, ApplyError> {
@@ -113,7 +120,8 @@ impl Server {
             control,
             shutdown: config.shutdown,
         };
-        let applied = server.prepare(config).await?;
+        let applied = server.prepare(config, &mut inherited).await?;
+        drop(inherited);
         tokio::select! {
             () = server.first_checks() => {
                 server.open(applied);
@@ -127,21 +135,27 @@ impl Server {
 
     /// Makes `config` the running configuration, or changes nothing and says why.
     pub async fn reload(&mut self, config: Config) -> Result<Diff, ApplyError> {
-        let applied = self.prepare(config).await;
+        let applied = self.prepare(config, &mut Inherited::default()).await;
         self.metrics.reloaded(applied.is_ok());
         applied.map(|applied| self.open(applied))
     }
 
     /// Binds what is new, then publishes: after this nothing can fail.
-    async fn prepare(&mut self, config: Config) -> Result<Applied, ApplyError> {
+    async fn prepare(
+        &mut self,
+        config: Config,
+        inherited: &mut Inherited,
+    ) -> Result<Applied, ApplyError> {
         let from = self.workers.len();
         // Without a number in the file, the one taken at the start stands, whatever
         // became of the machine since.
         if let Some(to) = config.workers.map(usize::from).filter(|to| *to != from) {
             return Err(ApplyError::Workers { from, to });
         }
-        let bound = self.listeners.bind_new(&config.listeners, from)?;
-        let admin = self.control.bind_admin(config.admin.as_ref())?;
+        let bound = self
+            .listeners
+            .bind_new(&config.listeners, from, inherited)?;
+        let admin = self.control.bind_admin(config.admin.as_ref(), inherited)?;
         self.shutdown = config.shutdown;
         let listeners = config.listeners.clone();
         let published = self.publisher.configure(config).await;
@@ -169,7 +183,8 @@ impl Server {
             let Some(bound) = self.listeners.get_mut(&listener.id) else {
                 continue;
             };
-            for (worker, socket) in self.workers.iter().zip(bound.sockets.drain(..)) {
+            let workers = self.workers.iter().cycle();
+            for (worker, socket) in workers.zip(bound.sockets.drain(..)) {
                 let id = (listener.slot, listener.id.clone());
                 worker.listen(bound.key, id, socket, &bound.cap);
             }
@@ -199,6 +214,24 @@ impl Server {
     /// Where the admin listener listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.control.admin_address()
+    }
+
+    /// Copies of every listening socket, by the address in the configuration, and of the
+    /// admin listener's.
+    fn sockets(&self) -> io::Result<upgrade::Sockets> {
+        let copies = |sockets: &[TcpListener]| -> io::Result<Vec<_>> {
+            sockets.iter().map(TcpListener::try_clone).collect()
+        };
+        let listeners = self.listeners.sockets();
+        let admin = self.control.admin_socket();
+        Ok(upgrade::Sockets {
+            listeners: listeners
+                .map(|(id, bind, sockets)| Ok((id.clone(), bind, copies(sockets)?)))
+                .collect::<io::Result<_>>()?,
+            admin: admin
+                .map(|(bind, socket)| Ok::<_, io::Error>((bind, socket.try_clone()?)))
+                .transpose()?,
+        })
     }
 
     /// The picture the data plane reads.
@@ -231,7 +264,7 @@ impl Server {
         graceful
     }
 
-    async fn drain(&self) -> bool {
+    async fn drain(&mut self) -> bool {
         self.lifecycle.enter(Phase::LameDuck);
         for worker in &self.workers {
             worker.close_after_responses();
@@ -242,6 +275,7 @@ impl Server {
             tokio::time::sleep(lame_duck).await;
         }
         self.lifecycle.enter(Phase::Draining);
+        self.listeners.close_copies();
         let connections = self.listeners.connections();
         info!(connections, "draining for at most {drain:?}");
         // All are told before one is waited for: none accepts while another drains.

@@ -1,14 +1,16 @@
 //! The life of the daemon: signals and file changes in, reloads and an end out.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::signals::Signals;
+use super::upgrade::{Event, Inherited, TakeOverError, Upgrades};
 use super::{ApplyError, Server};
 use crate::config::Config;
 
@@ -21,64 +23,107 @@ pub enum Outcome {
     Forced,
 }
 
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be run.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// There was no Weir to take the place of.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+}
+
 /// After a change of the file, how long it must stay quiet before it is read: editors
 /// write in several steps.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// Runs Weir until a signal ends it. `load` reads and checks the configuration, and has
-/// told the operator what is wrong when it returns `None`. `file` is watched for changes.
-/// `tidy` is called by every thread about once a second.
+/// What the daemon knows of the program it is.
+#[derive(Debug)]
+pub struct Program<'a, L> {
+    /// The configuration file; watched for changes.
+    pub file: &'a Path,
+    /// Reads and checks it, and has told the operator what is wrong when it returns `None`.
+    pub load: L,
+    /// Called by every thread about once a second.
+    pub tidy: fn(),
+    /// Whether to take the place of the Weir that runs.
+    pub upgrade: bool,
+    /// The program anew, taking this one's place.
+    pub successor: fn() -> Command,
+}
+
+/// Runs Weir until a signal ends it, or another Weir takes its place.
 ///
 /// Fails only when the first configuration cannot be run.
-pub async fn run(
-    config: Config,
-    file: &Path,
-    mut load: impl FnMut() -> Option<Config>,
-    tidy: fn(),
-) -> Result<Outcome, ApplyError> {
-    let mut signals = StopSignals::new().map_err(ApplyError::Signals)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(ApplyError::Signals)?;
+pub async fn run<L>(config: Config, mut program: Program<'_, L>) -> Result<Outcome, StartError>
+where
+    L: FnMut() -> Option<Config>,
+{
+    let mut signals = Signals::new().map_err(ApplyError::Signals)?;
     // Before the start, which may take seconds: a change meanwhile must not be missed.
-    let (watcher, mut changes) = watch(file);
+    let (watcher, mut changes) = watch(program.file);
+    let mut upgrades = Upgrades::default();
+    let inherited = match program.upgrade {
+        true => upgrades.take_over(config.upgrade_socket.as_deref())?,
+        false => Inherited::default(),
+    };
     let mut stopping = false;
     let stopped_early = async {
-        signals.stop().await;
+        signals.stop.next().await;
         stopping = true;
     };
-    let mut server = Server::start_unless(config, stopped_early, tidy).await?;
+    let path = config.upgrade_socket.clone();
+    let mut server = Server::start_unless(config, inherited, stopped_early, program.tidy).await?;
     if !stopping {
         announce(&server);
+        upgrades.serving(path.as_deref());
     }
     while !stopping {
         tokio::select! {
-            () = signals.stop() => stopping = true,
-            _ = hangup.recv() => reload(&mut server, load()).await,
-            () = settled(&mut changes) => reload(&mut server, load()).await,
+            () = signals.stop.next() => stopping = true,
+            _ = signals.hangup.recv() => reload(&mut server, &mut upgrades, (program.load)()).await,
+            () = settled(&mut changes) => reload(&mut server, &mut upgrades, (program.load)()).await,
+            _ = signals.upgrade.recv() => upgrades.start_successor(program.successor),
+            event = upgrades.next() => match event {
+                Event::Asked(stream) => upgrades.hand_over(stream, server.sockets()),
+                Event::Replaced => {
+                    server.control.close_admin();
+                    stopping = true;
+                }
+            },
         }
     }
     drop(watcher);
     info!("shutting down; a second signal closes at once");
-    if server.shutdown(signals.stop()).await {
+    let graceful = server.shutdown(signals.stop.next()).await;
+    if graceful {
         info!("stopped: every request was finished");
-        Ok(Outcome::Graceful)
     } else {
         warn!("stopped with requests unfinished");
-        Ok(Outcome::Forced)
     }
+    upgrades.outlive(&mut signals).await;
+    Ok(if graceful {
+        Outcome::Graceful
+    } else {
+        Outcome::Forced
+    })
 }
 
-async fn reload(server: &mut Server, config: Option<Config>) {
+async fn reload(server: &mut Server, upgrades: &mut Upgrades, config: Option<Config>) {
     let Some(config) = config else {
         server.metrics.reloaded(false);
         error!("configuration not applied; the previous one stays active");
         return;
     };
+    let path = config.upgrade_socket.clone();
     match server.reload(config).await {
         Ok(diff) => {
             info!("configuration loaded: {diff}");
             for contradiction in &diff.contradictions {
                 warn!("{contradiction}");
             }
+            upgrades.listen(path.as_deref());
         }
         Err(error) => {
             error!("configuration not applied; the previous one stays active: {error}");
@@ -114,28 +159,6 @@ fn announce(server: &Server) {
     }
     if let Some(addr) = server.admin_address() {
         info!("admin on http://{addr}");
-    }
-}
-
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Resolves at the next signal that asks for an end. Cancel-safe.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rustc_hash::FxHashMap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -127,7 +126,8 @@ struct Room {
     reader: Reader,
     pool: Rc<Pool<crate::proxy::RequestBody>>,
     proxy: Rc<Proxy>,
-    listeners: FxHashMap<u64, Open>,
+    /// One for each socket; those of one listener have the same key.
+    listeners: Vec<Open>,
     /// The version whose targets the pools were last looked through for.
     targets_since: u64,
     /// Of listeners that a reload removed, until their last connection has ended.
@@ -136,6 +136,7 @@ struct Room {
 }
 
 struct Open {
+    key: u64,
     gate: Rc<Gate>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -148,7 +149,7 @@ impl Room {
             reader,
             pool,
             proxy: Rc::new(proxy),
-            listeners: FxHashMap::default(),
+            listeners: Vec::new(),
             targets_since: 0,
             removed: Vec::new(),
             closing: false,
@@ -183,20 +184,21 @@ impl Room {
             } => self.listen(key, id, socket, cap),
             Command::CloseAfterResponses => {
                 self.closing = true;
-                for open in self.listeners.values() {
+                for open in &self.listeners {
                     open.gate.close_after_responses();
                 }
             }
             Command::Drain(key) => {
                 self.removed.retain(|task| !task.is_finished());
-                if let Some(open) = self.listeners.remove(&key) {
+                let gone = self.listeners.extract_if(.., |open| open.key == key);
+                self.removed.extend(gone.map(|open| {
                     open.gate.drain();
-                    self.removed.push(open.task);
-                }
+                    open.task
+                }));
             }
             Command::DrainAll(done) => {
                 let mut tasks = std::mem::take(&mut self.removed);
-                for (_, open) in self.listeners.drain() {
+                for open in self.listeners.drain(..) {
                     open.gate.drain();
                     tasks.push(open.task);
                 }
@@ -243,7 +245,7 @@ impl Room {
             starved: Cell::default(),
         };
         let task = tokio::task::spawn_local(listener.run());
-        self.listeners.insert(key, Open { gate, task });
+        self.listeners.push(Open { key, gate, task });
     }
 
     /// Pools and series of targets that have left the picture are dropped.

@@ -3,6 +3,7 @@
 mod bind;
 mod client_io;
 mod dial;
+pub mod handover;
 
 pub use bind::{BindError, bind, bind_beside};
 pub use client_io::{ClientIo, Deadlines, Watch};

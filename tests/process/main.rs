@@ -21,3 +21,4 @@ mod start;
 mod stop;
 mod streaming;
 mod target;
+mod upgrade;

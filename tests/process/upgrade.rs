@@ -1,0 +1,203 @@
+//! A new process takes the place of the one that runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::support::{Client, Target, Weir, command, eventually, exists};
+
+fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
+    format!(
+        r#"
+        workers = {workers}
+        upgrade_socket = "{}/upgrade.sock"
+        admin = {{ bind = "127.0.0.1:0" }}
+        shutdown = {{ lame_duck = "300ms", drain = "10s" }}
+        [[listener]]
+        name = "web"
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [[listener]]
+        name = "zoo"
+        bind = "127.0.0.1:0"
+        fixed_response = {{ status = 200, body = "zoo" }}
+        [target_group.app]
+        targets = ["{}"]
+        health = {{ path = "/health", interval = "1h" }}
+        "#,
+        folder.path().display(),
+        target.addr()
+    )
+}
+
+/// Asks one thing after another, on a new connection whenever the old one was announced
+/// to close. A broken connection or a bad answer is a panic.
+struct User {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl User {
+    fn start(addr: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut client = Client::connect(addr);
+            let mut answers = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                let reply = client.get("/").expect("no broken connection");
+                assert_eq!((reply.status, reply.body.as_str()), (200, "app"));
+                if reply.header("connection") == Some("close") {
+                    client = Client::connect(addr);
+                }
+                answers += 1;
+            }
+            answers
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> usize {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
+}
+
+/// The process that serves after the first one; ended when dropped.
+struct Successor(u32);
+
+impl Successor {
+    /// Waits for the `n`th one, counted from 1.
+    fn of(weir: &Weir, n: usize) -> Self {
+        let line = weir.nth_line(n, &["a new process serves in this one's place"]);
+        let (_, pid) = line.rsplit_once("pid=").unwrap();
+        Self(pid.trim().parse().unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.0.cast_signed()).unwrap();
+        // It may have ended already.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+#[test]
+fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let mut weir = Weir::start(&config(&target, &folder, 2));
+    let (addr, admin) = (weir.addr(), weir.admin_addr());
+    let users: Vec<User> = (0..8).map(|_| User::start(addr)).collect();
+    let pid = || {
+        let reply = Client::connect(admin).get("/api/status").unwrap();
+        let status: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        status["pid"].as_u64().unwrap()
+    };
+    assert_eq!(pid(), u64::from(weir.pid()));
+
+    weir.signal(Signal::USR2);
+    let first = Successor::of(&weir, 1);
+    assert_eq!(
+        weir.end(),
+        0,
+        "every request of the old process was finished"
+    );
+    assert_eq!(pid(), u64::from(first.0));
+
+    first.signal(Signal::USR2);
+    let second = Successor::of(&weir, 2);
+    eventually("the end of the process in between", || {
+        if exists(first.0) {
+            Err(format!("{} runs", first.0))
+        } else {
+            Ok(())
+        }
+    });
+    assert_eq!(pid(), u64::from(second.0));
+
+    for user in users {
+        assert!(user.stop() > 0);
+    }
+    let zoo = weir.line(&["listening on http://", "(zoo)"]);
+    let (_, rest) = zoo.split_once("http://").unwrap();
+    let zoo = rest.split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(Client::connect(zoo).get("/").unwrap().body, "zoo");
+}
+
+#[test]
+fn a_new_process_that_cannot_start_leaves_the_old_one_serving() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let good = config(&target, &folder, 2);
+    let mut weir = Weir::start(&good);
+    // Read by the new process only: the old one is told of no change that settles.
+    weir.overwrite("listener = 5");
+    weir.signal(Signal::USR2);
+    weir.line(&["the new process ended: exit status: 2"]);
+    assert_eq!(weir.get("/").body, "app");
+    // Nor is one that got the sockets and then found its address taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = format!(
+        "{good}\n[[listener]]\nbind = \"{}\"\nforward = \"app\"\n",
+        taken.local_addr().unwrap()
+    );
+    weir.overwrite(&more);
+    weir.signal(Signal::USR2);
+    weir.line(&["the new process gave up; this one goes on"]);
+    assert_eq!(weir.get("/").body, "app");
+    assert!(weir.is_running());
+}
+
+#[test]
+fn another_number_of_workers_leaves_nobody_in_a_queue() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    for (before, after) in [(3, 1), (1, 3)] {
+        let weir = Weir::start(&config(&target, &folder, before));
+        let addr = weir.addr();
+        weir.overwrite(&config(&target, &folder, after));
+        weir.signal(Signal::USR2);
+        let _successor = Successor::of(&weir, 1);
+        // The kernel spreads them over all sockets.
+        for _ in 0..50 {
+            assert_eq!(Client::connect(addr).get("/").unwrap().body, "app");
+        }
+    }
+}
+
+#[test]
+fn without_a_weir_to_take_over_from_it_says_so() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let file = folder.path().join("weir.toml");
+    std::fs::write(&file, config(&target, &folder, 1)).unwrap();
+    let output = command()
+        .args(["run", "--upgrade", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(log.contains("cannot take over from the Weir at"), "{log}");
+}
+
+#[test]
+fn without_an_upgrade_socket_the_signal_changes_nothing() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let config = config(&target, &folder, 1);
+    let without: Vec<&str> = config
+        .lines()
+        .filter(|line| !line.contains("upgrade_socket"))
+        .collect();
+    let weir = Weir::start(&without.join("\n"));
+    weir.signal(Signal::USR2);
+    weir.line(&["cannot be upgraded: the configuration has no `upgrade_socket`"]);
+    assert_eq!(weir.get("/").body, "app");
+}
