@@ -16,7 +16,8 @@ async fn a_target_that_refuses_is_passed_over_and_a_post_runs_once() {
         let backends = echoing(2).await;
         let refusing = Refusing::new();
         let mut targets = plain(&backends);
-        targets.insert(1, format!("\"{}\"", refusing.addr()));
+        // At the front: `first` looks no further while that one has a place.
+        targets.insert(0, format!("\"{}\"", refusing.addr()));
         let more = format!("health = false\n{}", hash_of(algorithm));
         let lb = Lb::start(&group(algorithm, &targets, &more)).await;
         let mut client = lb.connect().await;
