@@ -33,7 +33,7 @@ fn roster(len: u32, weight: fn(u32) -> u16) -> Arc<Roster> {
 fn measured(roster: &Roster, now: Instant) {
     for (index, member) in roster.members().iter().enumerate() {
         let elapsed = Duration::from_micros(500 + 37 * index as u64 % 1000);
-        member.target.answered(now - elapsed, now, Verdict::Served);
+        member.target.answered(now, now + elapsed, Verdict::Served);
     }
 }
 

@@ -148,7 +148,8 @@ mod tests {
 
         fn after(&mut self, pause: Duration, elapsed: Duration, failed: bool) {
             self.now += pause;
-            self.latency.record(self.now - elapsed, self.now, failed);
+            let begun = self.now.checked_sub(elapsed).unwrap();
+            self.latency.record(begun, self.now, failed);
         }
 
         fn peak(&self, later: Duration) -> f64 {
@@ -209,7 +210,8 @@ mod tests {
     fn instants_before_the_first_one_keep_their_distance() {
         let now = Instant::now();
         let _first = Moment::from(now);
-        let (before, after) = (Moment::from(now - SECOND), Moment::from(now + SECOND));
+        let (before, after) = (now.checked_sub(SECOND).unwrap(), now + SECOND);
+        let (before, after) = (Moment::from(before), Moment::from(after));
         assert_eq!(after.nanos_since(before.0), 2_000_000_000);
         assert_eq!(before.nanos_since(after.0), 0);
     }

@@ -11,7 +11,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn answered(roster: &Roster, index: usize, elapsed: Duration, now: Instant) {
     let target = &roster.members()[index].target;
-    target.answered(now - elapsed, now, Verdict::Served);
+    target.answered(now.checked_sub(elapsed).unwrap(), now, Verdict::Served);
 }
 
 fn at(now: Instant, rng: &mut Rng) -> PickContext<'static> {
