@@ -370,8 +370,8 @@ LISTENER  BIND            RULES  DEFAULT ACTION  MAX CONNECTIONS
 http      127.0.0.1:8080  2      forward todo    10000
 
 todo: round_robin, 1 of 1 target healthy, 1 draining
-  TARGET          STATE                                 SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
-  127.0.0.1:6400  healthy, at 40 %                      3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
+  TARGET          STATE                                  SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
+  127.0.0.1:6400  healthy, at 40 %                       3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
   [::1]:6400      unhealthy, draining for at most 4m 0s  1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
 
   REPLICA         PID   STATE     SINCE  RESTARTS
