@@ -3,6 +3,7 @@
 //! A [`TargetGroup`] is immutable: whoever changes membership, weights or health
 //! builds another one. Roster and picker change together or not at all.
 
+mod budget;
 mod roster;
 mod slow_start;
 mod sticky;
@@ -18,6 +19,7 @@ use crate::model::{
 };
 
 pub use crate::balance::{hash_client, hash_key, hash_target};
+pub use budget::{Budget, Permit};
 pub use roster::{Choice, FailOpen, choose};
 pub use slow_start::advance;
 pub use sticky::{ApplicationCookie, Choices, Nonce, Seal, Session, Sessions, Verdict, draining};

@@ -5,6 +5,7 @@
 mod failing;
 mod pickers;
 mod queue;
+mod retry_budget;
 mod router;
 mod simulation;
 mod slow_start;
