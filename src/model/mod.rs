@@ -9,6 +9,7 @@ mod admission;
 mod algorithm;
 mod health;
 mod id;
+mod keep_alive;
 mod latency;
 mod limits;
 mod outcome;
@@ -25,6 +26,7 @@ pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
 pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
+pub use keep_alive::KeepAlive;
 pub use latency::Moment;
 pub use limits::{
     ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Upstream,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::record::Record;
+use super::record::{Attempt, Record};
 
 /// Which requests are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ fn write(record: &Record, elapsed: Duration) {
         group = record.group.as_ref().map(|group| &*group.0),
         target = record.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
         attempts = record.attempts,
+        tried = (!record.tried.is_empty()).then(|| tracing::field::display(Tried(&record.tried))),
         request_id = id.and_then(|id| id.to_str().ok()),
         "{}", Summary(record)
     );
@@ -65,6 +66,22 @@ fn write(record: &Record, elapsed: Duration) {
 /// Milliseconds with three decimals: enough to tell a local hop from a slow one.
 fn millis(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1000.0
+}
+
+/// The attempts at a request: target, milliseconds, reason.
+struct Tried<'a>(&'a [Attempt]);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, attempt) in self.0.iter().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            let space = if attempt.reason.is_empty() { "" } else { " " };
+            let (target, reason) = (attempt.target, attempt.reason);
+            let ms = millis(attempt.elapsed);
+            write!(f, "{comma}{target} {ms}ms{space}{reason}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What a person reads first.

@@ -36,6 +36,8 @@ pub(super) struct Shard {
     pub(super) failures: Mutex<FxHashMap<&'static str, u64>>,
     /// By target group.
     pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
+    /// By group and reason.
+    pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
     pub(super) connections: AtomicU64,
     pub(super) fail_open: AtomicU64,
 }
@@ -150,6 +152,12 @@ impl WorkerMetrics {
     /// Counts a request that goes to a group that fails open.
     pub fn failed_open(&self) {
         add(&self.shard.fail_open, 1);
+    }
+
+    /// Counts a retry by its reason.
+    pub fn retried(&self, group: &TargetGroupId, reason: &'static str) {
+        let mut retries = lock(&self.shard.retries);
+        *retries.entry((group.clone(), reason)).or_default() += 1;
     }
 
     /// Forgets the series of targets that `keep` rejects, so that replicas that come

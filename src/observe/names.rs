@@ -19,6 +19,12 @@ pub(crate) const FAILURES: Name = (
     "weir_request_failures",
     "Requests that no target answered to the end, by reason",
 );
+/// Requests sent to another target, by group and by what became of the attempt before; and
+/// those that were not because the budget was spent.
+pub(crate) const RETRIES: Name = (
+    "weir_retries",
+    "Retries by target group and reason; reason budget_exhausted counts those not made",
+);
 /// Body bytes from clients.
 pub(crate) const RECEIVED: Name = (
     "weir_request_body_bytes",

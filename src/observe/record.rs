@@ -1,5 +1,6 @@
 //! One request, from its head to the last byte of its response.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,17 @@ pub struct RequestHead {
     pub uri: Uri,
     /// The `Host` field, if there was one.
     pub host: Option<HeaderValue>,
+}
+
+/// One of several attempts at a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Where.
+    pub target: SocketAddr,
+    /// From the end of the attempt before, or from the request's head.
+    pub elapsed: Duration,
+    /// Why it was not the last, or why it failed; empty if it brought the response.
+    pub reason: &'static str,
 }
 
 /// One request on its way. Dropping it counts and logs it: whatever happens to the
@@ -46,10 +58,12 @@ pub struct Record {
     pub group: Option<TargetGroupId>,
     /// The last target that was tried.
     pub target: Option<Arc<Target>>,
-    /// Targets tried.
+    /// Times it was sent to a target, or was to be.
     pub attempts: u32,
     /// What it spent in its group's queue.
     queued: Queued,
+    /// Each of them, if there was more than one.
+    pub tried: Vec<Attempt>,
     /// What the client got, once its head is decided.
     pub status: Option<StatusCode>,
     /// Why no target answered, or not to the end.
@@ -93,6 +107,7 @@ impl Record {
             target: None,
             attempts: 0,
             queued: Queued::Never,
+            tried: Vec::new(),
             status: None,
             failure: None,
             complete: false,
@@ -125,6 +140,18 @@ impl Record {
             Queued::Since(since) => Some(since.elapsed()),
             Queued::For(time) => Some(time),
         }
+    }
+
+    /// Takes in the end of the attempt at the target it is on: only if there is more than
+    /// one, so that most requests need no memory for it.
+    pub fn attempt_ended(&mut self, reason: &'static str) {
+        let Some(target) = &self.target else { return };
+        let before: Duration = self.tried.iter().map(|attempt| attempt.elapsed).sum();
+        self.tried.push(Attempt {
+            target: target.id.addr,
+            elapsed: self.started.elapsed().saturating_sub(before),
+            reason,
+        });
     }
 
     /// When the request head was complete.

@@ -21,6 +21,7 @@ struct Sum {
     failures: BTreeMap<&'static str, u64>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
+    retries: BTreeMap<(String, &'static str), u64>,
     connections: u64,
     fail_open: u64,
 }
@@ -43,6 +44,10 @@ impl Sum {
             }
             for (group, waits) in lock(&shard.queued).iter() {
                 sum.queued.entry(group.to_string()).or_default().add(waits);
+            }
+            for ((group, reason), count) in lock(&shard.retries).iter() {
+                let series = (group.to_string(), *reason);
+                *sum.retries.entry(series).or_default() += count;
             }
             let ledger = lock(&shard.ledger);
             for series in &ledger.live {
@@ -84,6 +89,13 @@ impl Collector for Metrics {
             Ok(())
         })?;
         queues(page, &sum)?;
+        page.counters(names::RETRIES, |family| {
+            for ((group, reason), count) in &sum.retries {
+                let labels = [("target_group", &**group), ("reason", reason)];
+                family.count(*count, &labels)?;
+            }
+            Ok(())
+        })?;
         page.counters(names::RELOADS, |family| {
             family.count(load(&self.reloads), &[("outcome", "accepted")])?;
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])

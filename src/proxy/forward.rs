@@ -5,91 +5,222 @@ use std::time::Instant;
 
 use super::Proxy;
 use super::queue::wait_in_line;
-use crate::model::{Blame, Failure, Lease, Target, Verdict};
+use super::retry::{Again, Retries, reason};
+use crate::model::{Blame, Failure, Lease, Verdict};
 use crate::observe::Record;
-use crate::relay::{Answered, Outgoing};
-use crate::target_group::{TargetGroup, Tried, Unavailable, Wish};
+use crate::relay::{Answered, Lost, Outgoing, Reached};
+use crate::target_group::{Permit, TargetGroup, Tried, Unavailable, Wish};
+
+/// One request on its way from target to target.
+struct Course<'a> {
+    proxy: &'a Proxy,
+    group: &'a TargetGroup,
+    /// What `consistent_hash` goes by, and the target its session is on.
+    wanted: (Option<u64>, Option<u64>),
+    outgoing: &'a mut Outgoing,
+    record: &'a mut Record,
+    retries: Retries<'a>,
+    tried: Tried,
+}
+
+/// Where the request goes next.
+enum Next<'a> {
+    /// Another target. The permit counts the retry as long as it is under way.
+    Elsewhere(Lease, Option<Permit<'a>>),
+    /// The same target, on a new connection.
+    Here,
+    /// The queue, until another target has a place.
+    InLine,
+}
+
+/// What came of an attempt.
+type Outcome = Result<Answered, Lost>;
 
 impl Proxy {
-    /// Tries targets until one has taken the request. Only a request of which no byte
-    /// was written goes on to the next target, so none is ever executed twice.
+    /// Tries targets until one has taken the request, or until trying again could execute
+    /// it twice.
     pub(super) async fn forward(
         &self,
         group: &TargetGroup,
-        key: Option<u64>,
-        session: Option<u64>,
+        wanted: (Option<u64>, Option<u64>),
         outgoing: &mut Outgoing,
         record: &mut Record,
     ) -> Result<Answered, Failure> {
-        let mut tried = Tried::default();
-        let mut last = None;
-        loop {
-            let wish = Wish {
-                key,
-                session: session.filter(|_| record.attempts == 0),
-                entropy: self.entropy.next(),
-                now: record.started(),
-            };
-            let lease = match group.acquire(&wish, &mut tried) {
-                Err(Unavailable::Full) => {
-                    wait_in_line(group, &mut tried, outgoing.until, record).await
-                }
-                acquired => acquired.map_err(Failure::from),
-            };
-            let lease = lease.map_err(|unavailable| last.unwrap_or(unavailable))?;
-            record.attempts += 1;
-            record.target = Some(Arc::clone(lease.target()));
-            let begun = group.measures_time.then(Instant::now);
-            let outcome = self.attempt(group, lease, outgoing).await;
-            if let Some(target) = &record.target {
-                report(target, &outcome, begun);
-            }
-            match outcome {
-                Err(failure) if outgoing.request.is_some() && !failure.is_out_of_time() => {
-                    last = Some(failure);
-                }
-                outcome => return outcome,
-            }
+        let (method, fields) = outgoing.head().ok_or(Failure::Internal)?;
+        let retries = Retries::new(&group.retry, method, fields);
+        if retries.may_rewrite() {
+            outgoing.keep_body(group.retry.max_body);
         }
-    }
-
-    /// Sends the request to one target: on a kept-alive connection if there is one,
-    /// on the next if its target had closed that one already.
-    async fn attempt(
-        &self,
-        group: &TargetGroup,
-        mut lease: Lease,
-        outgoing: &mut Outgoing,
-    ) -> Result<Answered, Failure> {
-        let target = Arc::clone(lease.target());
-        loop {
-            let checkout = self.pool.checkout(&target, &group.upstream);
-            let checkout = outgoing.in_time(checkout).await?;
-            let checkout = checkout.map_err(|error| Failure::from(&error))?;
-            let reused = checkout.is_reused();
-            match crate::relay::forward(checkout, lease, outgoing, &group.upstream).await {
-                Err(_) if reused && outgoing.request.is_some() => lease = target.lease(),
-                outcome => return outcome,
-            }
+        if group.retry.attempts > 1 {
+            group.live.budget.request(record.started());
         }
+        let course = Course {
+            proxy: self,
+            group,
+            wanted,
+            outgoing,
+            record,
+            retries,
+            tried: Tried::default(),
+        };
+        course.run().await
     }
 }
 
-/// Tells the target's counters what became of a request, and how long its answer took if
-/// its group goes by that.
-fn report(target: &Target, outcome: &Result<Answered, Failure>, begun: Option<Instant>) {
-    let verdict = match outcome {
-        Ok(answered) => match answered.status().as_u16() {
-            502..=504 => Verdict::GatewayError,
-            500.. => Verdict::ServerError,
-            _ => Verdict::Served,
-        },
-        Err(failure) if failure.blame() == Blame::Target => Verdict::GatewayError,
+impl<'a> Course<'a> {
+    async fn run(mut self) -> Result<Answered, Failure> {
+        let mut lease = match self.acquire() {
+            Err(Unavailable::Full) => self.wait_in_line().await?,
+            acquired => acquired?,
+        };
+        let mut _permit = None;
+        loop {
+            self.record.attempts += 1;
+            self.record.target = Some(Arc::clone(lease.target()));
+            let begun = self.group.measures_time.then(Instant::now);
+            let outcome = self.attempt(lease).await;
+            _permit = None;
+            if let Some(begun) = begun {
+                measure(&outcome, begun);
+            }
+            lease = match (self.next(&outcome), outcome) {
+                (Some(Next::Elsewhere(other, permit)), _) => {
+                    _permit = permit;
+                    other
+                }
+                (Some(Next::Here), Err(lost)) => lost.lease,
+                (Some(Next::InLine), Err(Lost { failure, lease, .. })) => {
+                    // Nobody waits for one place while holding another.
+                    drop(lease);
+                    self.wait_in_line().await.map_err(|_| failure)?
+                }
+                (Some(Next::Here | Next::InLine) | None, outcome) => {
+                    return outcome.map_err(|lost| lost.failure);
+                }
+            };
+        }
+    }
+
+    fn acquire(&mut self) -> Result<Lease, Unavailable> {
+        let (key, session) = self.wanted;
+        let wish = Wish {
+            key,
+            session: session.filter(|_| self.record.attempts == 0),
+            entropy: self.proxy.entropy.next(),
+            now: self.record.started(),
+        };
+        self.group.acquire(&wish, &mut self.tried)
+    }
+
+    async fn wait_in_line(&mut self) -> Result<Lease, Failure> {
+        let until = self.outgoing.until();
+        wait_in_line(self.group, &mut self.tried, until, self.record).await
+    }
+
+    /// Sends the request to one target: on a kept-alive connection if there is one, on the
+    /// next if its target had closed that one already.
+    async fn attempt(&mut self, mut lease: Lease) -> Outcome {
+        let group = self.group;
+        loop {
+            let learned = &group.live.keep_alive;
+            let pool = &self.proxy.pool;
+            let checkout = pool.checkout(lease.target(), &group.upstream, learned);
+            let checkout = match self.outgoing.in_time(checkout).await {
+                Ok(Ok(checkout)) => checkout,
+                Ok(Err(error)) => return Err(unreached((&error).into(), lease)),
+                Err(failure) => return Err(unreached(failure, lease)),
+            };
+            let reused = checkout.is_reused();
+            // Without this a retry would need what is gone by then; with it, it would
+            // mostly be made for nothing.
+            let elsewhere = reused || group.has_another(&self.tried);
+            let again = elsewhere && self.retries.may_rewrite() && self.outgoing.is_whole();
+            let upstream = &group.upstream;
+            match crate::relay::forward(checkout, lease, self.outgoing, upstream, again).await {
+                Err(lost) if reused && lost.reached == Reached::Nothing => lease = lost.lease,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Where the request goes next; `None` if this outcome stands.
+    fn next(&mut self, outcome: &Outcome) -> Option<Next<'a>> {
+        let (again, reason) = match outcome {
+            Ok(answered) => {
+                let status = answered.status();
+                (self.retries.after_response(status), reason(status))
+            }
+            Err(lost) => {
+                report(lost);
+                let again = self.retries.after_loss(lost.failure, lost.reached);
+                (again, lost.failure.code())
+            }
+        };
+        let next = again
+            .filter(|_| self.outgoing.is_whole())
+            .and_then(|again| self.find(again));
+        if next.is_some() {
+            self.proxy.metrics.retried(&self.group.id, reason);
+            self.record.attempt_ended(reason);
+            if let Ok(answered) = outcome {
+                answered.lease().target().report(answered.verdict());
+            }
+        } else if self.record.attempts > 1 {
+            // The last of several is in the record like the others.
+            let reason = if outcome.is_ok() { "" } else { reason };
+            self.record.attempt_ended(reason);
+        }
+        next
+    }
+
+    /// A place for another attempt: what there is already is given up only for that.
+    fn find(&mut self, again: Again) -> Option<Next<'a>> {
+        let permit = match again {
+            Again::Free | Again::Reconnect => None,
+            Again::Budgeted if self.group.has_another(&self.tried) => Some(self.permit()?),
+            Again::Budgeted => return None,
+        };
+        match self.acquire() {
+            Ok(lease) => Some(Next::Elsewhere(lease, permit)),
+            Err(Unavailable::Full) if again == Again::Free => Some(Next::InLine),
+            Err(_) => (again == Again::Reconnect).then_some(Next::Here),
+        }
+    }
+
+    fn permit(&self) -> Option<Permit<'a>> {
+        let (group, now) = (self.group, Instant::now());
+        let permit = group.live.budget.retry(&group.retry, now);
+        if permit.is_none() {
+            let metrics = &self.proxy.metrics;
+            metrics.retried(&group.id, "budget_exhausted");
+        }
+        permit
+    }
+}
+
+/// An attempt that found no connection.
+fn unreached(failure: Failure, lease: Lease) -> Lost {
+    Lost {
+        failure,
+        reached: Reached::Nothing,
+        lease,
+    }
+}
+
+/// Tells the target's counters of a request that it did not answer.
+fn report(lost: &Lost) {
+    if lost.failure.blame() == Blame::Target {
+        lost.lease.target().report(Verdict::GatewayError);
+    }
+}
+
+/// Tells the target how long it took, in a group that goes by that.
+fn measure(outcome: &Outcome, begun: Instant) {
+    let (lease, verdict) = match outcome {
+        Ok(answered) => (answered.lease(), answered.verdict()),
+        Err(lost) if lost.failure.blame() == Blame::Target => (&lost.lease, Verdict::GatewayError),
         // Says nothing about the target.
         Err(_) => return,
     };
-    target.report(verdict);
-    if let Some(begun) = begun {
-        target.answered(begun, Instant::now(), verdict);
-    }
+    lease.target().answered(begun, Instant::now(), verdict);
 }

@@ -15,14 +15,14 @@ use tokio::time::timeout;
 
 use super::cookie;
 use crate::model::{ClientLimits, Failure, HashKey};
-use crate::relay::{BodyProgress, BodyStart, RequestBody};
+use crate::relay::{BodyStart, Upload, UploadLimits};
 use crate::target_group::{TargetGroup, hash_client, hash_key};
 
 /// A body ready to be forwarded, and the key its target is chosen by.
 pub(super) struct Prepared {
     pub(super) key: Option<u64>,
-    pub(super) body: RequestBody,
-    pub(super) progress: Option<Rc<BodyProgress>>,
+    /// `None` when there is none.
+    pub(super) body: Option<Rc<Upload>>,
 }
 
 /// Refuses a body that announces itself as too long.
@@ -57,24 +57,16 @@ pub(super) async fn prepare(
         Some(key) => Some(head_key(key, parts).unwrap_or_else(|| hash_client(client))),
     };
     if start.is_empty() && incoming.is_end_stream() {
-        return Ok(Prepared {
-            key,
-            body: RequestBody::default(),
-            progress: None,
-        });
+        return Ok(Prepared { key, body: None });
     }
-    let progress = Rc::new(BodyProgress::read(start.data.len()));
-    let body = RequestBody::streamed(
-        start,
-        incoming,
-        Rc::clone(&progress),
-        limits.max_body,
-        limits.body_timeout,
-    );
+    let limits = UploadLimits {
+        length: limits.max_body,
+        idle: limits.body_timeout,
+    };
+    let upload = Upload::new(start, incoming, limits);
     Ok(Prepared {
         key,
-        body,
-        progress: Some(progress),
+        body: Some(Rc::new(upload)),
     })
 }
 

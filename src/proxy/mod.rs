@@ -14,6 +14,7 @@ mod ids;
 mod key;
 mod queue;
 mod respond;
+mod retry;
 mod sticky;
 
 use std::rc::Rc;
@@ -27,9 +28,7 @@ use tokio::time::Instant;
 
 use crate::model::{Action, Failure};
 use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
-use crate::relay::{
-    Answered, Outgoing, RequestFields, ResponseBody, prepare_request, prepare_response,
-};
+use crate::relay::{Answered, Outgoing, RequestFields, ResponseBody, prepare_request};
 use crate::router::{self, RequestView};
 use crate::state::{Listener, Reader, Snapshot};
 use crate::target_group::TargetGroup;
@@ -107,7 +106,9 @@ impl Proxy {
             client.watch.linger();
         }
         let mut response = match outcome {
-            Ok(Outcome::Relayed(answered)) => relayed(answered, record, client),
+            Ok(Outcome::Relayed(answered)) => {
+                answered.into_response(record, Rc::clone(&client.watch))
+            }
             Ok(Outcome::Own(answer)) => answer.into_response(record, client),
             Err(failure) => respond::failure(failure, record, client),
         };
@@ -253,17 +254,11 @@ impl Proxy {
             },
         );
         let timeout = group.upstream.request_timeout;
-        let mut outgoing = Outgoing {
-            request: Some(Request::from_parts(parts, prepared.body)),
-            progress: prepared.progress,
-            until: timeout.map(|timeout| Instant::from_std(record.started()) + timeout),
-        };
-        let mut outcome = self
-            .forward(&group, prepared.key, session, &mut outgoing, record)
-            .await;
-        if let Some(progress) = &outgoing.progress {
-            record.received = progress.received();
-        }
+        let until = timeout.map(|timeout| Instant::from_std(record.started()) + timeout);
+        let mut outgoing = Outgoing::new(parts, prepared.body, until);
+        let wanted = (prepared.key, session);
+        let mut outcome = self.forward(&group, wanted, &mut outgoing, record).await;
+        record.received = outgoing.received();
         if let Ok(answered) = &mut outcome {
             if let (Some(visit), Some(target)) = (visit, &record.target) {
                 visit.conclude(target.id.addr, answered.headers_mut());
@@ -279,13 +274,4 @@ impl Proxy {
 enum Outcome {
     Relayed(Answered),
     Own(respond::Answer),
-}
-
-fn relayed(answered: Answered, mut record: Record, client: &Client) -> Response<ResponseBody> {
-    record.status = Some(answered.status());
-    let id = record.request_id.clone();
-    let response = answered.into_response(record, Rc::clone(&client.watch));
-    let (mut parts, body) = response.into_parts();
-    prepare_response(&mut parts, id);
-    Response::from_parts(parts, body)
 }

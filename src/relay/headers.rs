@@ -85,7 +85,7 @@ pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) {
 
 /// Rewrites a response head for the client: no hop-by-hop fields, the request's id, and
 /// Weir's own version (RFC 9110 section 2.5), which decides how the body is framed.
-pub fn prepare_response(parts: &mut response::Parts, request_id: Option<HeaderValue>) {
+pub(super) fn prepare_response(parts: &mut response::Parts, request_id: Option<HeaderValue>) {
     parts.version = Version::HTTP_11;
     let found = Found::in_head(&parts.headers);
     found.remove_from(&mut parts.headers);

@@ -9,9 +9,7 @@ mod headers;
 mod request_body;
 mod response_body;
 
-pub use forward::{Answered, Outgoing, forward};
-pub use headers::{
-    ForwardedFields, RequestFields, forwarded_for, prepare_request, prepare_response, request_id,
-};
-pub use request_body::{BodyProgress, BodyStart, RequestBody};
+pub use forward::{Answered, Lost, Outgoing, Reached, forward};
+pub use headers::{ForwardedFields, RequestFields, forwarded_for, prepare_request, request_id};
+pub use request_body::{BodyStart, RequestBody, Upload, UploadLimits};
 pub use response_body::ResponseBody;

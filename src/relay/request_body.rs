@@ -1,41 +1,40 @@
-//! A request body on its way to a target.
+//! A request body on its way to a target, and to the next one if that fails.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::model::Failure;
+use crate::transport::Timer;
 
-/// A request body on its way to a target: counted, limited, and given up when the
-/// client stalls.
-#[derive(Debug, Default)]
-pub struct RequestBody(Source);
-
-#[derive(Debug, Default)]
-enum Source {
-    #[default]
-    Empty,
-    Streamed(Box<Streamed>),
+/// The body of one request: read from its client once, counted, limited, given up when the
+/// client stalls. It can be sent several times as long as all that was sent of it is kept.
+#[derive(Debug)]
+pub struct Upload {
+    received: Cell<u64>,
+    failure: Cell<Option<Failure>>,
+    done: Cell<bool>,
+    turn: Cell<Turn>,
+    /// Counts the times it was sent: only the last may read on.
+    sending: Cell<u32>,
+    stream: RefCell<Stream>,
 }
 
-#[derive(Debug)]
-struct Streamed {
-    start: BodyStart,
-    incoming: Incoming,
-    progress: Rc<BodyProgress>,
-    limit: Option<u64>,
-    idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Set while the client keeps Weir waiting.
-    deadline: Option<Instant>,
+/// How much a client may send, and how slowly.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// Bytes; `None` sets no limit.
+    pub length: Option<u64>,
+    /// Without a byte.
+    pub idle: Duration,
 }
 
 /// What was read of a body before its target was chosen.
@@ -45,29 +44,6 @@ pub struct BodyStart {
     pub data: Bytes,
     /// What followed the last byte, if that was reached.
     pub trailers: Option<HeaderMap>,
-}
-
-impl BodyStart {
-    /// Whether nothing was read, or all of it was handed on.
-    pub fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.trailers.is_none()
-    }
-
-    fn take(&mut self) -> Option<Frame<Bytes>> {
-        if !self.data.is_empty() {
-            return Some(Frame::data(std::mem::take(&mut self.data)));
-        }
-        self.trailers.take().map(Frame::trailers)
-    }
-}
-
-/// How far a request body has come: read by whoever waits for the response.
-#[derive(Debug, Default)]
-pub struct BodyProgress {
-    received: Cell<u64>,
-    failure: Cell<Option<Failure>>,
-    done: Cell<bool>,
-    turn: Cell<Turn>,
 }
 
 /// Who keeps the request from going on.
@@ -82,12 +58,69 @@ enum Turn {
     Target(Instant),
 }
 
-impl BodyProgress {
-    /// Of a body of which so many bytes were read already.
-    pub fn read(received: usize) -> Self {
-        let progress = Self::default();
-        progress.received.set(received as u64);
-        progress
+/// What was read and is kept, then what is still to come.
+#[derive(Debug)]
+struct Stream {
+    /// What is sent before anything else is read.
+    kept: Vec<Bytes>,
+    /// What follows the last byte of `kept`: then there is nothing else to read.
+    trailers: Option<HeaderMap>,
+    /// How much of the two has been sent this time; the trailers count as the last part.
+    position: usize,
+    keeping: Keeping,
+    /// `None` once nobody will read it.
+    incoming: Option<Incoming>,
+    limits: UploadLimits,
+    timer: Timer,
+    /// Set while the client keeps Weir waiting.
+    deadline: Option<Instant>,
+}
+
+/// Whether what is sent is kept to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    /// It is, and there is room for so many bytes more.
+    Yes { room: usize },
+    /// It is not. Nothing was sent yet.
+    No,
+    /// Part of what was sent is gone.
+    TooLate,
+}
+
+/// The body broke off; [`Upload::failure`] says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body broke off")]
+pub struct Broken;
+
+impl BodyStart {
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none()
+    }
+}
+
+impl Upload {
+    /// What was read already, then what the client goes on to send.
+    pub fn new(start: BodyStart, incoming: Incoming, limits: UploadLimits) -> Self {
+        let received = start.data.len() as u64;
+        let data = Some(start.data).filter(|data| !data.is_empty());
+        Self {
+            received: Cell::new(received),
+            failure: Cell::default(),
+            done: Cell::default(),
+            turn: Cell::default(),
+            sending: Cell::default(),
+            stream: RefCell::new(Stream {
+                kept: data.into_iter().collect(),
+                trailers: start.trailers,
+                position: 0,
+                keeping: Keeping::No,
+                incoming: Some(incoming),
+                limits,
+                timer: Timer::default(),
+                deadline: None,
+            }),
+        }
     }
 
     /// Bytes read from the client.
@@ -114,83 +147,187 @@ impl BodyProgress {
     pub fn is_done(&self) -> bool {
         self.done.get()
     }
-}
 
-/// The body broke off; [`BodyProgress::failure`] says why.
-#[derive(Debug, thiserror::Error)]
-#[error("the request body broke off")]
-pub struct Broken;
+    /// Keeps what is sent, up to so many bytes. To be called before anything is.
+    pub fn keep(&self, limit: usize) {
+        let stream = &mut *self.stream.borrow_mut();
+        let kept = stream.kept.iter().map(Bytes::len).sum();
+        if let Some(room) = limit.checked_sub(kept) {
+            stream.keeping = Keeping::Yes { room };
+        }
+    }
 
-impl RequestBody {
-    /// A body that is streamed from the client, after what was read already.
-    pub fn streamed(
-        start: BodyStart,
-        incoming: Incoming,
-        progress: Rc<BodyProgress>,
-        limit: Option<u64>,
-        idle: Duration,
-    ) -> Self {
-        Self(Source::Streamed(Box::new(Streamed {
-            start,
-            incoming,
-            progress,
-            limit,
-            idle,
-            timer: None,
-            deadline: None,
-        })))
+    /// It is not sent again: what was kept for that is let go.
+    pub fn settle(&self) {
+        let stream = &mut *self.stream.borrow_mut();
+        stream.keeping = Keeping::TooLate;
+        // What was not sent yet still is to be.
+        if stream.rest_of_kept().is_empty() && !stream.owes_trailers() {
+            stream.kept = Vec::new();
+            stream.position = usize::from(stream.trailers.is_some());
+        }
+    }
+
+    /// Whether it can be sent from its beginning.
+    pub fn is_whole(&self) -> bool {
+        self.stream.borrow().keeping != Keeping::TooLate
     }
 }
 
-impl Streamed {
-    fn poll_incoming(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.deadline = None;
-                self.progress.turn.set(Turn::Target(Instant::now()));
+impl Stream {
+    fn rest_of_kept(&self) -> &[Bytes] {
+        self.kept.get(self.position..).unwrap_or_default()
+    }
+
+    /// Whether the trailers are all there is left.
+    fn owes_trailers(&self) -> bool {
+        self.trailers.is_some() && self.position == self.kept.len()
+    }
+
+    fn next_kept(&mut self) -> Option<Frame<Bytes>> {
+        let is_kept = matches!(self.keeping, Keeping::Yes { .. });
+        let frame = if let Some(data) = self.kept.get_mut(self.position) {
+            let data = if is_kept {
+                data.clone()
+            } else {
+                std::mem::take(data)
+            };
+            Frame::data(data)
+        } else if self.owes_trailers() {
+            Frame::trailers(self.trailers.clone()?)
+        } else {
+            return None;
+        };
+        if !is_kept {
+            self.keeping = Keeping::TooLate;
+        }
+        self.position += 1;
+        Some(frame)
+    }
+
+    /// Keeps a part that is about to be sent, if there is room for it.
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Keeping::Yes { room } = self.keeping else {
+            self.keeping = Keeping::TooLate;
+            return;
+        };
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        } else if let Some(data) = frame.data_ref() {
+            let Some(room) = room.checked_sub(data.len()) else {
+                self.keeping = Keeping::TooLate;
+                (self.kept, self.position) = (Vec::new(), 0);
+                return;
+            };
+            self.keeping = Keeping::Yes { room };
+            self.kept.push(data.clone());
+        }
+        self.position += 1;
+    }
+
+    fn is_end(&self) -> bool {
+        let incoming = self.incoming.as_ref();
+        self.rest_of_kept().is_empty()
+            && !self.owes_trailers()
+            && incoming.is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept: usize = self.rest_of_kept().iter().map(Bytes::len).sum();
+        let incoming = self.incoming.as_ref();
+        let rest = incoming.map(Body::size_hint).unwrap_or_default();
+        let mut hint = SizeHint::new();
+        hint.set_lower(kept as u64 + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(kept as u64 + upper);
+        }
+        hint
+    }
+}
+
+impl Upload {
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        let stream = &mut *self.stream.borrow_mut();
+        if let Some(frame) = stream.next_kept() {
+            self.done.set(frame.is_trailers());
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let ended = stream.trailers.is_some();
+        let Some(incoming) = stream.incoming.as_mut().filter(|_| !ended) else {
+            self.done.set(true);
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
+            self.turn.set(Turn::Client);
+            ready!(stream.poll_stalled(cx));
+            return Poll::Ready(Some(Err(Failure::RequestBodyTimeout)));
+        };
+        stream.deadline = None;
+        match next {
+            Some(Ok(frame)) => {
+                self.turn.set(Turn::Target(Instant::now()));
+                stream.keep(&frame);
                 // Trailers are the last frame; nobody asks for another.
-                self.progress.done.set(frame.is_trailers());
-                Poll::Ready(Some(self.count(frame)))
+                self.done.set(frame.is_trailers());
+                Poll::Ready(Some(self.count(frame, stream.limits.length)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Failure::RequestBodyBroken))),
-            Poll::Ready(None) => {
-                self.progress.turn.set(Turn::Target(Instant::now()));
-                self.progress.done.set(true);
+            Some(Err(_)) => Poll::Ready(Some(Err(Failure::RequestBodyBroken))),
+            None => {
+                self.turn.set(Turn::Target(Instant::now()));
+                self.done.set(true);
                 Poll::Ready(None)
             }
-            Poll::Pending => {
-                self.progress.turn.set(Turn::Client);
-                let stalled = self.poll_stalled(cx);
-                stalled.map(|()| Some(Err(Failure::RequestBodyTimeout)))
-            }
         }
     }
 
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Failure> {
+    fn count(&self, frame: Frame<Bytes>, limit: Option<u64>) -> Result<Frame<Bytes>, Failure> {
         let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-        let received = self.progress.received.get() + len;
-        self.progress.received.set(received);
-        if self.limit.is_some_and(|limit| received > limit) {
+        let received = self.received.get() + len;
+        self.received.set(received);
+        if limit.is_some_and(|limit| received > limit) {
             return Err(Failure::RequestBodyTooLarge);
         }
-        // hyper asks for nothing after trailers.
-        self.progress.done.set(frame.is_trailers());
         Ok(frame)
     }
+}
 
+impl Stream {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let idle = self.idle;
+        let idle = self.limits.idle;
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + idle);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx)
+        self.timer.poll(cx, deadline)
+    }
+}
+
+/// A request body as one target is sent it.
+#[derive(Debug, Default)]
+pub struct RequestBody(Option<Sending>);
+
+#[derive(Debug)]
+struct Sending {
+    upload: Rc<Upload>,
+    number: u32,
+}
+
+impl RequestBody {
+    /// The whole body, from its beginning. The one sent before is abandoned and never reads
+    /// from the client again.
+    pub fn of(upload: &Rc<Upload>) -> Self {
+        let number = upload.sending.get().wrapping_add(1);
+        upload.sending.set(number);
+        upload.done.set(false);
+        upload.turn.set(Turn::Nobody);
+        upload.stream.borrow_mut().position = 0;
+        Self(Some(Sending {
+            upload: Rc::clone(upload),
+            number,
+        }))
+    }
+}
+
+impl Sending {
+    fn is_abandoned(&self) -> bool {
+        self.number != self.upload.sending.get()
     }
 }
 
@@ -199,20 +336,19 @@ impl Body for RequestBody {
     type Error = Broken;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Source::Streamed(streamed) = &mut self.0 else {
+        let Some(sending) = &self.0 else {
             return Poll::Ready(None);
         };
-        if let Some(frame) = streamed.start.take() {
-            streamed.progress.done.set(frame.is_trailers());
-            return Poll::Ready(Some(Ok(frame)));
+        if sending.is_abandoned() {
+            return Poll::Ready(Some(Err(Broken)));
         }
-        streamed.poll_incoming(cx).map(|next| {
+        sending.upload.poll_frame(cx).map(|next| {
             next.map(|frame| {
                 frame.map_err(|failure| {
-                    streamed.progress.failure.set(Some(failure));
+                    sending.upload.failure.set(Some(failure));
                     Broken
                 })
             })
@@ -220,34 +356,31 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Empty => true,
-            Source::Streamed(body) => body.start.is_empty() && body.incoming.is_end_stream(),
-        }
+        let sending = self.0.as_ref();
+        sending.is_none_or(|sending| sending.upload.stream.borrow().is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Streamed(body) => {
-                let start = body.start.data.len() as u64;
-                let rest = body.incoming.size_hint();
-                let mut hint = SizeHint::new();
-                hint.set_lower(start + rest.lower());
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(start + upper);
-                }
-                hint
-            }
+            None => SizeHint::with_exact(0),
+            Some(sending) => sending.upload.stream.borrow().size_hint(),
         }
     }
 }
 
-impl Drop for Streamed {
+impl Drop for Sending {
     fn drop(&mut self) {
+        if self.is_abandoned() {
+            return;
+        }
+        let stream = &mut *self.upload.stream.borrow_mut();
         // hyper may drop a body of known length right after its last frame.
-        if self.start.is_empty() && self.incoming.is_end_stream() {
-            self.progress.done.set(true);
+        if stream.is_end() {
+            self.upload.done.set(true);
+        }
+        // Nobody else reads what is left: the client's connection must know.
+        if stream.keeping == Keeping::TooLate {
+            stream.incoming = None;
         }
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::request_body::{BodyProgress, RequestBody};
-use crate::model::{Failure, Lease, Stage};
+use super::request_body::{RequestBody, Upload};
+use crate::model::{Blame, Failure, Lease, Stage, Verdict};
 use crate::observe::Record;
-use crate::transport::Watch;
+use crate::transport::{Timer, Watch};
 use crate::upstream::Checkout;
 
 /// A response body on its way to a client. It carries all that must last until the
@@ -39,15 +39,17 @@ pub(super) struct Relayed {
     pub(super) incoming: Incoming,
     /// `None` once it has gone back to its pool.
     pub(super) checkout: Option<Checkout<RequestBody>>,
-    /// Held for its `Drop`: the target is loaded until the last byte is out.
-    pub(super) _lease: Lease,
-    pub(super) request: Option<Rc<BodyProgress>>,
+    /// The target is loaded until the last byte is out.
+    pub(super) lease: Lease,
+    /// What the target is told to have made of the request, at the end.
+    pub(super) verdict: Verdict,
+    pub(super) request: Option<Rc<Upload>>,
     pub(super) idle: Duration,
     /// The end of the whole request, if it has one.
     pub(super) until: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    pub(super) timer: Timer,
     /// Set while the target keeps the client waiting.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
 /// The target's part of the response broke off; the record says why. hyper closes the
@@ -100,32 +102,15 @@ impl ResponseBody {
         self.record.failure = Some(failure);
         if let Source::Relayed(relayed) = &mut self.source {
             relayed.checkout = None;
+            if failure.blame() == Blame::Target {
+                relayed.verdict = Verdict::GatewayError;
+            }
         }
         Broken
     }
 }
 
 impl Relayed {
-    pub(super) fn new(
-        incoming: Incoming,
-        checkout: Checkout<RequestBody>,
-        lease: Lease,
-        request: Option<Rc<BodyProgress>>,
-        idle: Duration,
-        until: Option<Instant>,
-    ) -> Self {
-        Self {
-            incoming,
-            checkout: Some(checkout),
-            _lease: lease,
-            request,
-            idle,
-            until,
-            timer: None,
-            deadline: None,
-        }
-    }
-
     fn request_is_done(&self) -> bool {
         self.request.as_ref().is_none_or(|body| body.is_done())
     }
@@ -172,13 +157,7 @@ impl Relayed {
             Some(until) if until < idle_end => (until, Stage::Request),
             Some(_) | None => (idle_end, Stage::ResponseBody),
         };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        timer.as_mut().poll(cx).map(|()| stage)
+        self.timer.poll(cx, deadline).map(|()| stage)
     }
 }
 
@@ -242,5 +221,11 @@ impl Drop for ResponseBody {
             self.record.received = request.received();
         }
         self.watch.answered();
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.lease.target().report(self.verdict);
     }
 }

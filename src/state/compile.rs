@@ -13,7 +13,7 @@ use crate::model::{Admission, Algorithm, GroupIndex, ListenerId, Rule, TargetGro
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
 use crate::target_group::{
-    self, Choices, FailOpen, Registered, Selection, Sessions, TargetGroup, Thinning,
+    self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, Thinning,
 };
 
 /// Builds the whole next snapshot. Who is in the one before and not in this one leaves.
@@ -40,7 +40,9 @@ pub(super) fn compile(
         .map(|(group, mut targets)| {
             let admission = registry.admission(&group.id);
             targets.extend(registry.leaving(&group.id));
-            Arc::new(compile_group(group, targets, admission, key, seed, now))
+            let live = registry.live(&group.id);
+            let next = compile_group(group, targets, admission, live, key, seed, now);
+            Arc::new(next)
         })
         .collect();
     registry.retain(config, &groups);
@@ -148,6 +150,7 @@ pub fn compile_group(
     config: &config::TargetGroup,
     targets: Vec<Registered>,
     admission: Arc<Admission>,
+    live: Live,
     key: &CookieKey,
     seed: u64,
     now: Instant,
@@ -195,6 +198,7 @@ pub fn compile_group(
         failing_open: choice.failing_open,
         is_alive,
         sticky,
+        live,
     }
 }
 

@@ -297,9 +297,10 @@ impl PublisherTask {
         for (group, config) in groups.iter_mut().zip(&old.config.target_groups) {
             if changed.contains(&group.id) {
                 let (targets, admission) = (group.targets.clone(), group.admission.clone());
+                let live = group.live.clone();
                 let seed = self.next_seed();
                 let key = old.config.cookie_key.as_ref().unwrap_or(&self.own_key);
-                let next = compile_group(config, targets, admission, key, seed, now);
+                let next = compile_group(config, targets, admission, live, key, seed, now);
                 self.log_fail_open(&next);
                 *group = Arc::new(next);
             }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::model::{
     Admission, ListenerId, ListenerSlot, RateLimit, Target, TargetGroupId, TargetId,
 };
-use crate::target_group::{Registered, TargetGroup};
+use crate::target_group::{Live, Registered, TargetGroup};
 
 /// What outlives a snapshot: targets by group and address, slots by listener.
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub struct Registry {
     leaving: Leaving,
     admissions: HashMap<TargetGroupId, Arc<Admission>>,
     limiters: HashMap<ListenerId, Arc<RateLimiter>>,
+    live: HashMap<TargetGroupId, Live>,
     /// The position is the slot; an empty one stays empty.
     slots: Vec<Option<ListenerId>>,
 }
@@ -43,6 +44,12 @@ impl Registry {
     /// What the targets of a group may take.
     pub fn admission(&mut self, group: &TargetGroupId) -> Arc<Admission> {
         Arc::clone(self.admissions.entry(group.clone()).or_default())
+    }
+
+    /// What a group has learned and spent so far.
+    pub fn live(&mut self, group: &TargetGroupId) -> Live {
+        let begun = || Live::new(Instant::now());
+        self.live.entry(group.clone()).or_insert_with(begun).clone()
     }
 
     /// Sees off the targets that `old` has and the groups of `config` do not: `members`.
@@ -103,6 +110,7 @@ impl Registry {
             }
             stays
         });
+        self.live.retain(|id, _| kept.contains(id));
     }
 
     /// The slot of a listener: the one it has, or a new one.

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use crate::balance::{PickContext, Picker, Roster};
 use crate::model::{
-    Admission, HashKey, Lease, Overload, Registration, Retry, Target, TargetGroupId, Upstream,
-    Waiter, Wants,
+    Admission, HashKey, KeepAlive, Lease, Overload, Registration, Retry, Target, TargetGroupId,
+    Upstream, Waiter, Wants,
 };
 
 pub use crate::balance::{hash_client, hash_key, hash_target};
@@ -53,6 +53,28 @@ pub struct TargetGroup {
     pub is_alive: bool,
     /// How clients stay on a target; `None` chooses anew for every request.
     pub sticky: Option<Sessions>,
+    /// What outlives it.
+    pub live: Live,
+}
+
+/// What a group has learned and spent: kept by `state::Registry`, so that it outlives the
+/// group's next version.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// What its retries may cost.
+    pub budget: Arc<Budget>,
+    /// For how long its targets keep idle connections.
+    pub keep_alive: Arc<KeepAlive>,
+}
+
+impl Live {
+    /// Of a group that begins at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            budget: Arc::new(Budget::new(now)),
+            keep_alive: Arc::new(KeepAlive::new(now)),
+        }
+    }
 }
 
 /// A target of a group with its settings.
@@ -141,6 +163,13 @@ pub enum Unavailable {
 }
 
 impl TargetGroup {
+    /// Whether there may be a target that was not tried yet.
+    pub fn has_another(&self, tried: &Tried) -> bool {
+        let selection = self.selection.as_ref();
+        selection.is_some_and(|selection| tried.len < selection.roster.members().len())
+            && !tried.is_full()
+    }
+
     /// Picks a target and starts a request on it. `tried` grows by the member that
     /// was picked, so a retry with the same list goes elsewhere.
     pub fn acquire(&self, wish: &Wish, tried: &mut Tried) -> Result<Lease, Unavailable> {

@@ -2,19 +2,22 @@
 
 use std::fmt;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::pool::{IdleList, Link};
+use crate::transport::Timer;
 
 /// A connection in use. It returns to its pool only through [`Checkout::recycle`];
 /// dropping it closes it.
 pub struct Checkout<B> {
     link: Link<B>,
     list: Rc<IdleList<B>>,
-    reused: bool,
+    /// For how long it was idle; `None` if it is new.
+    idle: Option<Duration>,
 }
 
 /// A request that got no response.
@@ -26,18 +29,49 @@ pub struct SendError<B> {
 }
 
 impl<B> Checkout<B> {
-    pub(super) fn new(link: Link<B>, list: Rc<IdleList<B>>, reused: bool) -> Self {
-        Self { link, list, reused }
+    pub(super) fn new(link: Link<B>, list: Rc<IdleList<B>>, idle: Option<Duration>) -> Self {
+        Self { link, list, idle }
     }
 
     /// Whether it served a request before. Its target may have closed it already.
     pub fn is_reused(&self) -> bool {
-        self.reused
+        self.idle.is_some()
+    }
+
+    /// Whether a byte came since the last request was sent.
+    pub fn heard(&self) -> bool {
+        self.link.signals.heard()
+    }
+
+    /// For deadlines of whoever uses it: it outlives the request, so that most deadlines
+    /// need no timer of their own.
+    pub fn timer(&mut self) -> &mut Timer {
+        &mut self.link.timer
+    }
+
+    /// Takes in the head of a response: what a target says about its connections, it says
+    /// on the first.
+    pub fn answered(&self, headers: &HeaderMap) {
+        if self.idle.is_none() {
+            self.list.lifespan.announced(headers);
+        }
+    }
+
+    /// Takes in that the target closed the connection before a byte of a response came.
+    ///
+    /// If the request was written, what closed it was seen too late. The idle ones are
+    /// older still, and are not used any more.
+    pub fn closed(&self, was_written: bool) {
+        let Some(idle) = self.idle else { return };
+        self.list.lifespan.closed(idle, Instant::now());
+        if was_written {
+            self.list.clear();
+        }
     }
 
     /// Gives the connection back, after its response was read to the end.
     pub fn recycle(self) {
-        self.list.put(self.link);
+        self.list.put(self.link, self.idle);
     }
 }
 
@@ -46,19 +80,25 @@ impl<B: Body + 'static> Checkout<B> {
     ///
     /// Cancel safety: dropping the future abandons the request, and the connection
     /// must not be used again.
-    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, SendError<B>> {
-        let sent = self.link.sender.try_send_request(request).await;
-        sent.map_err(|mut error| SendError {
-            unsent: error.take_message(),
-            source: error.into_error(),
-        })
+    pub fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError<B>>> + use<B> {
+        self.link.signals.begin();
+        let sending = self.link.sender.try_send_request(request);
+        async move {
+            sending.await.map_err(|mut error| SendError {
+                unsent: error.take_message(),
+                source: error.into_error(),
+            })
+        }
     }
 }
 
 impl<B> fmt::Debug for Checkout<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checkout")
-            .field("reused", &self.reused)
+            .field("idle", &self.idle)
             .finish_non_exhaustive()
     }
 }

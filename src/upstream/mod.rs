@@ -2,7 +2,9 @@
 //! recently used connection first, so that surplus ones age out.
 
 mod checkout;
+mod lifespan;
 mod pool;
+mod target_io;
 
 pub use checkout::{Checkout, SendError};
 pub use pool::{ConnectError, Pool};

@@ -1,6 +1,8 @@
 //! The idle connections of one worker.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +15,13 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::checkout::Checkout;
-use crate::model::{Target, Upstream};
-use crate::transport::{DialError, dial};
+use super::lifespan::Lifespan;
+use super::target_io::{Signals, TargetIo};
+use crate::model::{KeepAlive, Target, Upstream};
+use crate::transport::{DialError, Timer, dial};
 
 /// Largest response head a target may send; ALB allows 32 KiB.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-
-/// How long an idle connection is kept as long as nothing is known about its target:
-/// below Node's 5 s, the shortest keep-alive among common servers.
-const UNLEARNED: Duration = Duration::from_secs(4);
 
 /// Why no connection to a target could be had.
 #[derive(Debug, thiserror::Error)]
@@ -47,18 +47,13 @@ pub struct Pool<B> {
 #[derive(Debug)]
 pub(super) struct IdleList<B> {
     target: Arc<Target>,
-    idle: RefCell<Vec<Idle<B>>>,
+    idle: RefCell<Vec<Link<B>>>,
+    /// How old they may get.
+    pub(super) lifespan: Rc<Lifespan>,
     /// As the group had it at the last checkout.
     max_idle: Cell<usize>,
-    idle_timeout: Cell<Duration>,
     /// The target has left the picture: nothing comes back.
     closed: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Idle<B> {
-    link: Link<B>,
-    since: Instant,
 }
 
 /// An open connection: the way in, and the task that drives it. Dropping it closes it
@@ -66,6 +61,10 @@ struct Idle<B> {
 #[derive(Debug)]
 pub(super) struct Link<B> {
     pub(super) sender: SendRequest<B>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) timer: Timer,
+    /// Since when it has been idle, or was before the request it has now.
+    since: Rc<Cell<Option<Instant>>>,
     driver: AbortHandle,
 }
 
@@ -86,24 +85,26 @@ impl<B> Default for Pool<B> {
 impl<B> Pool<B>
 where
     B: Body<Data = bytes::Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// A connection to the target: the idle one used last, or a new one.
     pub async fn checkout(
         &self,
         target: &Arc<Target>,
         policy: &Upstream,
+        learned: &Arc<KeepAlive>,
     ) -> Result<Checkout<B>, ConnectError> {
-        let list = self.list(target, policy);
-        while let Some(mut link) = list.take() {
+        let list = self.list(target, policy, learned);
+        while let Some((mut link, age)) = list.take() {
             // A connection that came back a moment ago becomes ready when its task has
             // seen the end of the last response; one that its target closed never does.
             if link.sender.ready().await.is_ok() {
-                return Ok(Checkout::new(link, list, true));
+                link.since.set(None);
+                return Ok(Checkout::new(link, list, Some(age)));
             }
         }
-        let link = connect(target, policy).await?;
-        Ok(Checkout::new(link, list, false))
+        let link = connect(target, policy, &list.lifespan).await?;
+        Ok(Checkout::new(link, list, None))
     }
 
     /// Closes idle connections that are too old.
@@ -131,81 +132,129 @@ where
         targets.values().map(|list| list.idle.borrow().len()).sum()
     }
 
-    fn list(&self, target: &Arc<Target>, policy: &Upstream) -> Rc<IdleList<B>> {
+    fn list(
+        &self,
+        target: &Arc<Target>,
+        policy: &Upstream,
+        learned: &Arc<KeepAlive>,
+    ) -> Rc<IdleList<B>> {
         let key = Arc::as_ptr(target) as usize;
         let mut targets = self.targets.borrow_mut();
         let list = targets.entry(key).or_insert_with(|| {
             Rc::new(IdleList {
                 target: Arc::clone(target),
                 idle: RefCell::default(),
+                lifespan: Rc::new(Lifespan::new(learned, Instant::now())),
                 max_idle: Cell::default(),
-                idle_timeout: Cell::default(),
                 closed: Cell::default(),
             })
         });
         list.max_idle.set(policy.max_idle);
-        list.idle_timeout
-            .set(policy.idle_timeout.unwrap_or(UNLEARNED));
+        list.lifespan.adapt(policy);
         Rc::clone(list)
     }
 }
 
 impl<B> IdleList<B> {
-    /// The connection used last, if it is young enough.
-    fn take(&self) -> Option<Link<B>> {
+    /// The connection used last and its age, if that is young enough.
+    fn take(&self) -> Option<(Link<B>, Duration)> {
         let mut idle = self.idle.borrow_mut();
         let newest = idle.pop()?;
-        if newest.since.elapsed() > self.idle_timeout.get() {
+        let age = newest.age(Instant::now());
+        let limit = self.lifespan.limit().unwrap_or_default();
+        if age > limit {
             // All below it are older still.
             idle.clear();
             return None;
         }
-        Some(newest.link)
+        // A system call for each request would cost more than it saves. One that is used
+        // all the time is not closed for being idle.
+        if age + age > limit {
+            newest.signals.look();
+        }
+        Some((newest, age))
     }
 
-    pub(super) fn put(&self, link: Link<B>) {
-        let mut idle = self.idle.borrow_mut();
-        if self.closed.get() || idle.len() >= self.max_idle.get() || link.sender.is_closed() {
-            return;
+    /// Takes a connection back that had been idle for `proven` before its last request.
+    pub(super) fn put(&self, link: Link<B>, proven: Option<Duration>) {
+        let now = Instant::now();
+        if let Some(age) = proven {
+            self.lifespan.proved(age, now);
         }
-        idle.push(Idle {
-            link,
-            since: Instant::now(),
-        });
+        let mut idle = self.idle.borrow_mut();
+        let is_wanted = !self.closed.get() && idle.len() < self.max_idle.get();
+        if is_wanted && !link.sender.is_closed() && self.lifespan.limit().is_some() {
+            link.since.set(Some(now));
+            idle.push(link);
+        }
     }
 
     fn reap(&self) {
-        let (timeout, now) = (self.idle_timeout.get(), Instant::now());
-        let young = |idle: &Idle<B>| now.duration_since(idle.since) <= timeout;
-        let usable = |idle: &mut Idle<B>| !idle.link.sender.is_closed() && young(idle);
+        let now = Instant::now();
+        self.lifespan.forget(now);
+        let limit = self.lifespan.limit().unwrap_or_default();
+        let usable = |link: &mut Link<B>| !link.sender.is_closed() && link.age(now) <= limit;
         self.idle.borrow_mut().retain_mut(usable);
+    }
+
+    /// Closes all of them.
+    pub(super) fn clear(&self) {
+        self.idle.borrow_mut().clear();
     }
 
     fn close(&self) {
         self.closed.set(true);
-        self.idle.borrow_mut().clear();
+        self.clear();
     }
 }
 
-async fn connect<B>(target: &Target, policy: &Upstream) -> Result<Link<B>, ConnectError>
+impl<B> Link<B> {
+    /// For how long it has been idle.
+    fn age(&self, now: Instant) -> Duration {
+        let since = self.since.get().unwrap_or(now);
+        now.saturating_duration_since(since)
+    }
+}
+
+async fn connect<B>(
+    target: &Target,
+    policy: &Upstream,
+    lifespan: &Rc<Lifespan>,
+) -> Result<Link<B>, ConnectError>
 where
     B: Body<Data = bytes::Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let stream = dial(target.id.addr, policy.connect_timeout).await?;
+    let io = TargetIo::new(dial(target.id.addr, policy.connect_timeout).await?);
+    let signals = Arc::clone(io.signals());
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_RESPONSE_HEAD)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(io))
         .await?;
-    let id = target.id.clone();
+    let since = Rc::<Cell<Option<Instant>>>::default();
+    let (id, idle, lifespan) = (target.id.clone(), Rc::clone(&since), Rc::clone(lifespan));
     // Owned by the link; ends by itself when the target closes.
     let driver = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        let ended = connection.await;
+        if let Err(error) = &ended {
             debug!(target = %id, %error, "connection to target ended");
+        }
+        if let Some(since) = idle.get().filter(|_| is_closing(&ended)) {
+            lifespan.closed(since.elapsed(), Instant::now());
         }
     });
     Ok(Link {
         sender,
+        signals,
+        timer: Timer::default(),
+        since,
         driver: driver.abort_handle(),
     })
+}
+
+/// Whether the target closed or reset the connection: not if it said something that it was
+/// not asked.
+fn is_closing(ended: &hyper::Result<()>) -> bool {
+    let Err(error) = ended else { return true };
+    error.source().is_some_and(<dyn Error>::is::<io::Error>)
 }

@@ -13,7 +13,7 @@ use weir::model::{
     TargetId, Thresholds, Verdict,
 };
 use weir::state::compile_group;
-use weir::target_group::{Registered, TargetGroup, Tried, Wish};
+use weir::target_group::{Live, Registered, TargetGroup, Tried, Wish};
 
 /// From one request to the next, on average.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
@@ -46,7 +46,16 @@ fn compile(
     now: Instant,
 ) -> TargetGroup {
     let key = config::CookieKey([0; 32]);
-    compile_group(config, registered(targets), Arc::default(), &key, seed, now)
+    let live = Live::new(now);
+    compile_group(
+        config,
+        registered(targets),
+        Arc::default(),
+        live,
+        &key,
+        seed,
+        now,
+    )
 }
 
 /// See the module.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::Request;
+use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Barrier;
 
@@ -140,7 +142,8 @@ async fn a_connection_the_target_has_closed_costs_no_request() {
     assert_eq!(rig.in_flight(), 0);
 }
 
-/// A request of which bytes were written may have been executed: it is not sent again.
+/// A request of which bytes were written may have been executed: it is not sent again if
+/// that could do harm.
 #[tokio::test]
 async fn a_request_that_was_written_is_not_sent_twice() {
     let seen = Arc::new(AtomicUsize::new(0));
@@ -164,13 +167,39 @@ async fn a_request_that_was_written_is_not_sent_twice() {
     let rig = Rig::forward(&[target.addr()]).await;
     let mut client = rig.connect().await;
     assert_eq!(client.get("/").await.status, 200);
-    assert_eq!(client.get("/").await.status, 502);
+    let order = Request::post("/").body(Full::from("order")).unwrap();
+    assert_eq!(client.send(order).await.unwrap().status, 502);
     assert_eq!(seen.load(Ordering::SeqCst), 2);
     let log = rig.logged(2).await;
     assert_eq!(log[1].verdict(), ("502", "target_closed"));
     assert_eq!(log[1].get("attempts"), "1");
     assert_eq!(client.get("/").await.status, 200, "on a new connection");
     assert_eq!(target.connections(), 2);
+}
+
+/// The same target closes a kept connection just as a request is written: that is the
+/// connection's end, not the target's, and a GET does no harm twice.
+#[tokio::test]
+async fn a_get_on_a_connection_that_breaks_is_sent_on_a_new_one() {
+    let target = Backend::raw(|mut stream| async move {
+        if read_request(&mut stream).await.is_some() {
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            read_request(&mut stream).await;
+        }
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let mut client = rig.connect().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    let log = rig.logged(3).await;
+    assert_eq!(log[1].get("attempts"), "2");
+    let tried = log[1].get("tried");
+    let addr = target.addr().to_string();
+    assert_eq!(tried.matches(&addr).count(), 2, "{tried}");
+    assert!(tried.contains("ms target_closed, "), "{tried}");
 }
 
 #[tokio::test]
