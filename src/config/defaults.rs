@@ -103,6 +103,8 @@ pub const UPSTREAM: Upstream = Upstream {
     body_timeout: Duration::from_secs(60),
     // Downloads may take hours.
     request_timeout: None,
+    // A WebSocket may have nothing to say for long, and applications send pings of their own.
+    tunnel_timeout: Duration::from_secs(60 * 60),
     idle_timeout: None,
     // More than a worker has in flight to one target under any load it can carry;
     // the idle timeout takes what a burst leaves behind.

@@ -86,7 +86,7 @@ impl Place {
             Self::Hash => &["header", "cookie", "query", "path", "client_ip", "body", "load_factor"],
             Self::HashBody => &["limit", "field"],
             Self::Health => &["type", "path", "port", "host", "method", "interval", "timeout", "healthy", "unhealthy", "matcher", "body"],
-            Self::Upstream => &["connect_timeout", "response_timeout", "body_timeout", "request_timeout", "idle_timeout", "max_idle"],
+            Self::Upstream => &["connect_timeout", "response_timeout", "body_timeout", "request_timeout", "tunnel_timeout", "idle_timeout", "max_idle"],
             Self::Retry => &["attempts", "status", "non_idempotent", "max_body", "budget", "min_concurrency"],
             Self::Outlier => &["consecutive_errors", "consecutive_gateway_errors", "error_ratio", "min_requests", "interval", "ejection", "max_ejection", "max_ejected"],
             Self::Queue => &["length", "timeout"],

@@ -61,6 +61,9 @@ pub struct Upstream {
     /// From the head of the request to the last byte of the response; `None` sets
     /// no limit.
     pub request_timeout: Option<Duration>,
+    /// Without a byte in either direction of an upgraded connection, which no other deadline
+    /// holds for.
+    pub tunnel_timeout: Duration,
     /// How long an idle connection is kept; `None` goes by what the targets say and do.
     pub idle_timeout: Option<Duration>,
     /// Idle connections kept per worker and target; 0 keeps none.

@@ -335,6 +335,7 @@ fn upstream_limits(section: &Section<'_>) -> Upstream {
         request_timeout: section
             .get("request_timeout")
             .and_then(|node| node.duration(&bounds::TIMEOUT)),
+        tunnel_timeout: timeout("tunnel_timeout", default.tunnel_timeout),
         idle_timeout: section
             .get("idle_timeout")
             .and_then(|node| node.duration(&bounds::TIMEOUT)),
