@@ -5,13 +5,27 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use crate::model::Failure;
+
 /// The way out: first every response closes its connection, then connections without
-/// a request close too.
+/// a request close too, and at last the tunnels, which nothing else would end.
 #[derive(Debug, Default)]
 pub struct Gate {
     closing: Rc<Cell<bool>>,
     draining: Cell<bool>,
-    notify: Notify,
+    drained: Notify,
+    closed: Cell<Option<Failure>>,
+    close: Notify,
+    connections: Cell<usize>,
+    tunnels: Cell<usize>,
+    tunnel_ended: Notify,
+}
+
+/// A connection or a tunnel behind a gate, for as long as this lives.
+#[derive(Debug)]
+pub struct Inside {
+    gate: Rc<Gate>,
+    count: fn(&Gate) -> &Cell<usize>,
 }
 
 impl Gate {
@@ -20,11 +34,18 @@ impl Gate {
         self.closing.set(true);
     }
 
-    /// Idle connections end now, busy ones with their response.
+    /// Idle connections end now, busy ones with their response. Tunnels go on.
     pub fn drain(&self) {
         self.closing.set(true);
         self.draining.set(true);
-        self.notify.notify_waiters();
+        self.drained.notify_waiters();
+    }
+
+    /// Tunnels end now, for this reason. Returns how many there are.
+    pub fn close(&self, reason: Failure) -> usize {
+        self.closed.set(Some(reason));
+        self.close.notify_waiters();
+        self.tunnels.get()
     }
 
     /// Shared with every connection: whether the next response closes.
@@ -35,9 +56,67 @@ impl Gate {
     /// Resolves when the listener drains. Cancel-safe.
     pub async fn draining(&self) {
         // Registered before the flag is read, so that a call in between is not missed.
-        let notified = self.notify.notified();
+        let notified = self.drained.notified();
         if !self.draining.get() {
             notified.await;
+        }
+    }
+
+    /// Resolves when tunnels have to end, with the reason. Cancel-safe.
+    pub(super) async fn closed(&self) -> Failure {
+        loop {
+            let notified = self.close.notified();
+            if let Some(reason) = self.closed.get() {
+                return reason;
+            }
+            notified.await;
+        }
+    }
+
+    /// Resolves when no tunnel is left. Cancel-safe.
+    pub async fn without_tunnels(&self) {
+        loop {
+            let ended = self.tunnel_ended.notified();
+            if self.tunnels.get() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Counts a connection.
+    pub fn enter(self: &Rc<Self>) -> Inside {
+        Inside::new(self, |gate| &gate.connections)
+    }
+
+    /// Counts a connection that has become a tunnel.
+    pub(super) fn enter_tunnel(self: &Rc<Self>) -> Inside {
+        Inside::new(self, |gate| &gate.tunnels)
+    }
+}
+
+impl Inside {
+    fn new(gate: &Rc<Gate>, count: fn(&Gate) -> &Cell<usize>) -> Self {
+        let counted = count(gate);
+        counted.set(counted.get() + 1);
+        Self {
+            gate: Rc::clone(gate),
+            count,
+        }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let counted = (self.count)(&self.gate);
+        counted.set(counted.get() - 1);
+        if self.gate.tunnels.get() == 0 {
+            self.gate.tunnel_ended.notify_waiters();
         }
     }
 }

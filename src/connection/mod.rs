@@ -1,4 +1,5 @@
-//! HTTP/1.1 on one accepted stream, from the first byte to the last.
+//! HTTP/1.1 on one accepted stream, from the first byte to the last; after a switch of
+//! protocols, whatever client and target speak.
 //!
 //! hyper parses and frames; this module gives it limits and deadlines, answers heads
 //! that hyper cannot read, ends the connection when its listener drains, and closes
@@ -6,7 +7,7 @@
 
 mod gate;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use tracing::debug;
 
 use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot};
 use crate::proxy::{Client, Proxy};
-use crate::transport::{ClientIo, Deadlines};
+use crate::transport::{ClientIo, Deadlines, Watch};
 
 pub use gate::Gate;
 
@@ -72,6 +73,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         closing: Rc::clone(gate.closing()),
         allowance: Cell::new(limits.max_requests.map_or(u32::MAX, NonZeroU32::get)),
         forwarded: Client::forwarded_fields(accepted.peer, local),
+        tunnel: RefCell::default(),
     });
     let (handler, caller) = (Rc::clone(&proxy), Rc::clone(&client));
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -100,18 +102,32 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         debug!(peer = %client.peer, %error, "connection ended early");
     }
     let parts = connection.into_parts();
+    let tunnel = client.tunnel.take().filter(|_| ended.is_ok());
+    if let Some(tunnel) = tunnel {
+        let _inside = gate.enter_tunnel();
+        let stream = parts.io.into_inner().into_stream();
+        // In a box of its own: most connections never need the room.
+        return Box::pin(tunnel.run(stream, parts.read_buf, gate.closed())).await;
+    }
     let is_partial = !parts.read_buf.trim_ascii().is_empty();
-    let failure = match watch.refusal() {
-        Some(status) => Some(crate::proxy::refusal(status)),
-        None if watch.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
-        // The preface of HTTP/2, to which hyper says nothing.
-        None if ended.is_err_and(|error| error.is_parse()) => Some(Failure::MalformedRequest),
-        None => None,
-    };
+    let failure = failure(&ended, &watch, is_partial);
     let answer = failure.map(|failure| proxy.refuse(&client, failure));
     let stream = parts.io.into_inner().into_stream();
     if let Err(error) = conclude(stream, answer, watch.lingers()).await {
         debug!(peer = %client.peer, %error, "last response may be lost");
+    }
+}
+
+/// What is to be answered to a head that hyper could not read.
+fn failure(ended: &hyper::Result<()>, watch: &Watch, is_partial: bool) -> Option<Failure> {
+    match watch.refusal() {
+        Some(status) => Some(crate::proxy::refusal(status)),
+        None if watch.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
+        // The preface of HTTP/2, to which hyper says nothing.
+        None if ended.as_ref().is_err_and(hyper::Error::is_parse) => {
+            Some(Failure::MalformedRequest)
+        }
+        None => None,
     }
 }
 

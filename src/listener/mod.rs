@@ -8,6 +8,7 @@
 mod cap;
 
 use std::cell::{Cell, RefCell};
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -70,25 +71,31 @@ impl Listener {
                 () = self.gate.draining() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.accept() => {
-                    if let Some(client) = accepted {
-                        connections.spawn_local(self.serve(client));
+                    if let Some((accepted, place)) = accepted {
+                        connections.spawn_local(self.serve(accepted, ready(place)));
                     }
                 }
             }
         }
-        // Closing the socket resets the clients the kernel has let in already.
-        while let Some(Some(client)) = self.accept().now_or_never() {
-            connections.spawn_local(self.serve(client));
+        for accepted in self.queued() {
+            let cap = Arc::clone(&self.cap);
+            let served = self.serve(accepted, async move { cap.enter().await });
+            connections.spawn_local(served);
         }
-        drop((self.socket, self.waiting));
+        drop(self.socket);
         while connections.join_next().await.is_some() {}
     }
 
-    fn serve(&self, (accepted, place): (Accepted, Place)) -> impl Future<Output = ()> + use<> {
+    fn serve<P>(&self, accepted: Accepted, place: P) -> impl Future<Output = ()> + use<P>
+    where
+        P: Future<Output = Place>,
+    {
         let (proxy, gate) = (Rc::clone(&self.proxy), Rc::clone(&self.gate));
+        let inside = gate.enter();
         async move {
+            let place = place.await;
             serve(accepted, proxy, gate).await;
-            drop(place);
+            drop((place, inside));
         }
     }
 
@@ -98,21 +105,44 @@ impl Listener {
             Ok(None) => None,
             Ok(Some((stream, peer, place))) => {
                 self.note_success();
-                self.proxy.metrics().connected();
-                let limits = self.reader.load().listener(self.id.0)?.client;
-                let accepted = Accepted {
-                    stream: prepared(stream),
-                    peer,
-                    listener: self.id.clone(),
-                    limits,
-                };
-                Some((accepted, place))
+                Some((self.accepted(stream, peer)?, place))
             }
             Err(error) => {
                 self.survive(&error).await;
                 None
             }
         }
+    }
+
+    /// The clients that wait in the kernel's queue, and the one that waits here. Closing the
+    /// socket would reset them; in here, those for whom there is no room yet get in as
+    /// others leave.
+    fn queued(&self) -> Vec<Accepted> {
+        let mut clients: Vec<_> = self.waiting.take().into_iter().collect();
+        while let Some(accepted) = self.socket.accept().now_or_never() {
+            match accepted {
+                Ok(client) => clients.push(client),
+                Err(error) if has_left(&error) => {}
+                Err(error) => {
+                    warn!(listener = %self.id.1, %error, "clients that wait are turned away");
+                    break;
+                }
+            }
+        }
+        let clients = clients.into_iter();
+        clients
+            .filter_map(|(stream, peer)| self.accepted(stream, peer))
+            .collect()
+    }
+
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+        self.proxy.metrics().connected();
+        Some(Accepted {
+            stream: prepared(stream),
+            peer,
+            listener: self.id.clone(),
+            limits: self.reader.load().listener(self.id.0)?.client,
+        })
     }
 
     /// A place is taken once a client is there: taken before, every worker would hold
@@ -134,11 +164,7 @@ impl Listener {
     /// A client that left before it was accepted is nobody's business; anything else
     /// is the process at its limits.
     async fn survive(&self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        if matches!(
-            error.kind(),
-            ConnectionAborted | ConnectionReset | Interrupted
-        ) {
+        if has_left(error) {
             debug!(listener = %self.id.1, %error, "client left before it was accepted");
             return;
         }
@@ -159,6 +185,13 @@ impl Listener {
             info!(listener = %self.id.1, "accepting connections again");
         }
     }
+}
+
+/// Whether an error of `accept` is the end of the client that was next.
+fn has_left(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    let kind = error.kind();
+    matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 fn prepared(stream: TcpStream) -> TcpStream {

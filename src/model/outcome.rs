@@ -67,6 +67,12 @@ pub enum Failure {
     MalformedResponse,
     /// A deadline on the target's side passed.
     TargetTimeout(Stage),
+    /// Nothing came through an upgraded connection in either direction for too long.
+    TunnelTimeout,
+    /// The target has left its group, and what it was given for its last requests is over.
+    TargetReleased,
+    /// Weir ended before the request did.
+    ShuttingDown,
     /// Weir itself is at fault.
     Internal,
 }
@@ -103,12 +109,14 @@ impl Failure {
             | Self::Overloaded
             | Self::QueueFull
             | Self::QueueTimeout
-            | Self::ListenerGone => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ListenerGone
+            | Self::TargetReleased
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectError
             | Self::TargetClosed
             | Self::TargetBodyBroken
             | Self::MalformedResponse => StatusCode::BAD_GATEWAY,
-            Self::TargetTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::TargetTimeout(_) | Self::TunnelTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -141,6 +149,9 @@ impl Failure {
             Self::TargetTimeout(Stage::ResponseHead) => "response_head_timeout",
             Self::TargetTimeout(Stage::ResponseBody) => "response_body_timeout",
             Self::TargetTimeout(Stage::Request) => "request_timeout",
+            Self::TunnelTimeout => "tunnel_timeout",
+            Self::TargetReleased => "target_released",
+            Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
     }
@@ -170,6 +181,9 @@ impl Failure {
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::ListenerGone
+            | Self::TunnelTimeout
+            | Self::TargetReleased
+            | Self::ShuttingDown
             | Self::Internal => Blame::Weir,
         }
     }
@@ -210,6 +224,9 @@ impl Failure {
             Self::TargetBodyBroken => "the target's response broke off",
             Self::MalformedResponse => "the target's response is not well-formed HTTP/1.1",
             Self::TargetTimeout(_) => "the target did not answer in time",
+            Self::TunnelTimeout => "nothing came through the upgraded connection",
+            Self::TargetReleased => "the target was removed",
+            Self::ShuttingDown => "the load balancer is shutting down",
             Self::Internal => "internal error",
         }
     }

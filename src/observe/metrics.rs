@@ -1,12 +1,13 @@
 //! Counters, per worker, and their sum for a scrape.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use rustc_hash::FxHashMap;
 
 use super::record::Record;
@@ -40,6 +41,7 @@ pub(super) struct Shard {
     pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
     pub(super) connections: AtomicU64,
     pub(super) fail_open: AtomicU64,
+    pub(super) tunnels: AtomicU64,
 }
 
 /// The series of one worker. Locked when a series opens or closes and by a scrape,
@@ -99,6 +101,7 @@ impl Metrics {
             shard,
             by_target: RefCell::default(),
             elsewhere: RefCell::default(),
+            ending: Cell::default(),
         })
     }
 
@@ -132,6 +135,26 @@ pub struct WorkerMetrics {
     by_target: RefCell<FxHashMap<(ListenerSlot, usize), TargetSeries>>,
     /// Requests that reached no target: answered by a rule, or by an error.
     elsewhere: RefCell<FxHashMap<Elsewhere, Arc<Series>>>,
+    /// What is left is cut off now.
+    ending: Cell<bool>,
+}
+
+/// A connection that has switched to another protocol; dropping it ends the counting.
+#[derive(Debug)]
+pub struct OpenTunnel(Rc<WorkerMetrics>);
+
+impl OpenTunnel {
+    pub(super) fn new(metrics: &Rc<WorkerMetrics>) -> Self {
+        add(&metrics.shard.tunnels, 1);
+        Self(Rc::clone(metrics))
+    }
+}
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        let tunnels = &self.0.shard.tunnels;
+        tunnels.store(tunnels.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
 }
 
 /// A request that reached no target: where it came in, and for which group.
@@ -158,6 +181,20 @@ impl WorkerMetrics {
     pub fn retried(&self, group: &TargetGroupId, reason: &'static str) {
         let mut retries = lock(&self.shard.retries);
         *retries.entry((group.clone(), reason)).or_default() += 1;
+    }
+
+    /// Requests that break off from now on were cut off by Weir.
+    pub fn end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Why a request that nobody finished ends.
+    pub(super) fn abandoned(&self) -> Failure {
+        if self.ending.get() {
+            Failure::ShuttingDown
+        } else {
+            Failure::ClientGone
+        }
     }
 
     /// Forgets the series of targets that `keep` rejects, so that replicas that come
@@ -241,10 +278,14 @@ impl Series {
             None => CLASSES.len() - 1,
         };
         add(&self.classes[class], 1);
-        add(&self.buckets[bucket(elapsed)], 1);
-        add(&self.duration_nanos, elapsed.as_nanos() as u64);
         add(&self.received, record.received);
         add(&self.sent, record.sent);
+        if record.status == Some(StatusCode::SWITCHING_PROTOCOLS) {
+            // How long people stay connected says nothing about how fast requests are.
+            return;
+        }
+        add(&self.buckets[bucket(elapsed)], 1);
+        add(&self.duration_nanos, elapsed.as_nanos() as u64);
     }
 
     pub(super) fn durations(&self) -> Durations {
@@ -295,8 +336,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
     use crate::model::TargetId;
     use crate::observe::AccessLog;

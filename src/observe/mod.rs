@@ -13,5 +13,5 @@ mod record;
 mod scrape;
 
 pub use access_log::AccessLog;
-pub use metrics::{Metrics, WorkerMetrics};
+pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use record::{Record, RequestHead};

@@ -57,6 +57,11 @@ pub(crate) const QUEUE_WAIT: Name = (
 );
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
+/// Open tunnels, most of them of the WebSocket protocol.
+pub(crate) const TUNNELS: Name = (
+    "weir_upgraded_connections",
+    "Client connections that have switched to another protocol and are open now",
+);
 /// Reloads, by outcome.
 pub(crate) const RELOADS: Name = ("weir_reloads", "Configurations loaded, by outcome");
 /// Requests in flight on a target.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::access_log::AccessLog;
-use super::metrics::WorkerMetrics;
+use super::metrics::{OpenTunnel, WorkerMetrics};
 use crate::model::{Failure, ListenerId, ListenerSlot, Target, TargetGroupId};
 
 /// What the log says about a request's head. Cheap to keep: all parts are shared.
@@ -36,7 +36,8 @@ pub struct Attempt {
 /// One request on its way. Dropping it counts and logs it: whatever happens to the
 /// request, it is recorded once.
 ///
-/// A record that is dropped neither complete nor failed is a client that went away.
+/// A record that is dropped neither complete nor failed is a client that went away, or
+/// one that Weir did not wait for when it ended.
 #[derive(Debug)]
 pub struct Record {
     metrics: Rc<WorkerMetrics>,
@@ -154,6 +155,11 @@ impl Record {
         });
     }
 
+    /// The request has become a tunnel: counts it as long as the guard lives.
+    pub fn tunnel(&self) -> OpenTunnel {
+        OpenTunnel::new(&self.metrics)
+    }
+
     /// When the request head was complete.
     pub fn started(&self) -> Instant {
         self.started
@@ -163,7 +169,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.complete && self.failure.is_none() {
-            self.failure = Some(Failure::ClientGone);
+            self.failure = Some(self.metrics.abandoned());
         }
         self.waits_no_more();
         let elapsed = self.started.elapsed();

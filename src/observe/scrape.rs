@@ -24,6 +24,7 @@ struct Sum {
     retries: BTreeMap<(String, &'static str), u64>,
     connections: u64,
     fail_open: u64,
+    tunnels: u64,
 }
 
 #[derive(Default)]
@@ -39,6 +40,7 @@ impl Sum {
         for shard in lock(&metrics.workers).iter() {
             sum.connections += load(&shard.connections);
             sum.fail_open += load(&shard.fail_open);
+            sum.tunnels += load(&shard.tunnels);
             for (code, count) in lock(&shard.failures).iter() {
                 *sum.failures.entry(code).or_default() += count;
             }
@@ -103,6 +105,7 @@ impl Collector for Metrics {
         page.counters(names::CONNECTIONS, |family| {
             family.count(sum.connections, &[])
         })?;
+        page.gauges(names::TUNNELS, |family| family.gauge(&sum.tunnels, &[]))?;
         page.counters(names::FAIL_OPEN, |family| family.count(sum.fail_open, &[]))
     }
 }

@@ -1,13 +1,13 @@
 //! What is known about a client's connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::{Forwarded, ListenerId, ListenerSlot};
-use crate::relay::{ForwardedFields, forwarded_for};
+use crate::relay::{ForwardedFields, Tunnel, forwarded_for};
 use crate::transport::Watch;
 
 /// A client's connection, as its requests need it.
@@ -27,6 +27,8 @@ pub struct Client {
     pub allowance: Cell<u32>,
     /// What targets learn about it.
     pub forwarded: ForwardedFields,
+    /// The other side, once the connection has switched to another protocol.
+    pub tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Client {
@@ -122,6 +124,7 @@ mod tests {
             closing: Rc::default(),
             allowance: Cell::new(u32::MAX),
             forwarded: Client::forwarded_fields(peer, local),
+            tunnel: RefCell::default(),
         };
         let mut headers = HeaderMap::new();
         for value in chain {

@@ -34,7 +34,7 @@ use crate::state::{Listener, Reader, Snapshot};
 use crate::target_group::TargetGroup;
 use crate::upstream::Pool;
 
-pub use crate::relay::RequestBody;
+pub use crate::relay::{RequestBody, Tunnel};
 pub use client::Client;
 pub use error::refusal;
 use host::Host;
@@ -106,6 +106,9 @@ impl Proxy {
             client.watch.linger();
         }
         let mut response = match outcome {
+            Ok(Outcome::Relayed(answered)) if answered.switches() => {
+                return switched(answered, record, client).await;
+            }
             Ok(Outcome::Relayed(answered)) => {
                 answered.into_response(record, Rc::clone(&client.watch))
             }
@@ -242,7 +245,7 @@ impl Proxy {
         });
         let session = visit.as_ref().and_then(Visit::target);
         let prepared = key::prepare(&group, &parts, routed.client, body, limits).await?;
-        prepare_request(
+        let upgrade = prepare_request(
             &mut parts,
             RequestFields {
                 forwarded: &client.forwarded,
@@ -255,7 +258,7 @@ impl Proxy {
         );
         let timeout = group.upstream.request_timeout;
         let until = timeout.map(|timeout| Instant::from_std(record.started()) + timeout);
-        let mut outgoing = Outgoing::new(parts, prepared.body, until);
+        let mut outgoing = Outgoing::new(parts, prepared.body, until, upgrade);
         let wanted = (prepared.key, session);
         let mut outcome = self.forward(&group, wanted, &mut outgoing, record).await;
         record.received = outgoing.received();
@@ -274,4 +277,20 @@ impl Proxy {
 enum Outcome {
     Relayed(Answered),
     Own(respond::Answer),
+}
+
+/// The answer of a target that speaks another protocol from now on. The rest is up to the
+/// connection.
+async fn switched(answered: Answered, record: Record, client: &Client) -> Response<ResponseBody> {
+    match Tunnel::open(answered, record, Rc::clone(&client.watch)).await {
+        Ok((response, tunnel)) => {
+            client.tunnel.replace(Some(Box::new(tunnel)));
+            response
+        }
+        Err(record) => {
+            let mut response = respond::failure(Failure::TargetClosed, record, client);
+            respond::close(&mut response);
+            response
+        }
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::headers::prepare_response;
 use super::request_body::{RequestBody, Upload};
 use super::response_body::{Relayed, ResponseBody};
+use super::upgrade::Upgrade;
 use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
 use crate::observe::Record;
 use crate::transport::{Timer, Watch};
@@ -28,16 +29,18 @@ pub struct Outgoing {
     body: Option<Rc<Upload>>,
     /// The end of the whole request, if it has one.
     until: Option<Instant>,
+    /// The protocols it asks to switch to.
+    upgrade: Option<Upgrade>,
 }
 
 /// The head of a target's response, and what its body needs.
 #[derive(Debug)]
 pub struct Answered {
-    head: Response<Incoming>,
-    checkout: Checkout<RequestBody>,
-    lease: Lease,
+    pub(super) head: Response<Incoming>,
+    pub(super) checkout: Checkout<RequestBody>,
+    pub(super) lease: Lease,
     body: Option<Rc<Upload>>,
-    idle: Duration,
+    pub(super) idle: Duration,
     until: Option<Instant>,
 }
 
@@ -92,6 +95,11 @@ impl Answered {
         &self.lease
     }
 
+    /// Whether the target speaks another protocol from now on: see [`super::Tunnel`].
+    pub fn switches(&self) -> bool {
+        self.head.status() == StatusCode::SWITCHING_PROTOCOLS
+    }
+
     /// The response for the client; the record and the lease end with its body.
     pub fn into_response(self, mut record: Record, watch: Rc<Watch>) -> Response<ResponseBody> {
         if let Some(body) = &self.body {
@@ -118,11 +126,17 @@ impl Answered {
 
 impl Outgoing {
     /// A request with its head rewritten for targets.
-    pub fn new(head: request::Parts, body: Option<Rc<Upload>>, until: Option<Instant>) -> Self {
+    pub fn new(
+        head: request::Parts,
+        body: Option<Rc<Upload>>,
+        until: Option<Instant>,
+        upgrade: Option<Upgrade>,
+    ) -> Self {
         Self {
             head: Some(head),
             body,
             until,
+            upgrade,
         }
     }
 
@@ -207,15 +221,17 @@ pub async fn forward(
     let sending = checkout.send(request);
     let sent = wait(sending, checkout.timer(), outgoing, policy.response_timeout).await;
     let (failure, reached) = match sent {
-        Ok(Ok(head)) => match check(&head) {
+        Ok(Ok(head)) => match check(&head, outgoing.upgrade.as_ref()) {
             Ok(()) => {
                 checkout.answered(head.headers());
+                let switches = head.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let switched = switches.then_some(policy.tunnel_timeout);
                 return Ok(Answered {
                     head,
                     checkout,
                     lease,
                     body: outgoing.body.clone(),
-                    idle: policy.body_timeout,
+                    idle: switched.unwrap_or(policy.body_timeout),
                     until: outgoing.until,
                 });
             }
@@ -294,10 +310,11 @@ async fn wait<T>(
 }
 
 /// Refuses a response that its target and the client would understand differently.
-fn check(head: &Response<Incoming>) -> Result<(), Failure> {
-    // Weir asks nobody to switch protocols, so what follows is not for the client.
+fn check(head: &Response<Incoming>, upgrade: Option<&Upgrade>) -> Result<(), Failure> {
     if head.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::MalformedResponse);
+        // To what the client did not ask for, it could not follow.
+        let asked = upgrade.is_some_and(|upgrade| upgrade.allows(head.headers()));
+        return asked.then_some(()).ok_or(Failure::MalformedResponse);
     }
     // Without a length the body is chunked, or ends with the connection. hyper undoes no
     // other coding, and the client would not be told of it.

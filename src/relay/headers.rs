@@ -4,8 +4,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, request, response};
 
+use super::upgrade::Upgrade;
 use crate::model::ForwardedMode;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -51,16 +52,25 @@ pub struct RequestFields<'a> {
 }
 
 /// Rewrites a request head for the target: HTTP/1.1, origin-form, no hop-by-hop
-/// fields, `Host` as the client sent it, `X-Forwarded-*`, a request id.
-pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) {
-    parts.version = Version::HTTP_11;
+/// fields, `Host` as the client sent it, `X-Forwarded-*`, a request id. Returns the
+/// protocols the request asks to switch to.
+pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) -> Option<Upgrade> {
+    let version = std::mem::replace(&mut parts.version, Version::HTTP_11);
     if parts.uri.authority().is_some() {
         parts.uri = origin_form(&parts.uri);
     }
     let headers = &mut parts.headers;
     let found = Found::in_head(headers);
     let trailers = found.has(Hop::Te) && headers.get_all(TE).iter().any(accepts_trailers);
+    let upgrade = if found.has(Hop::Upgrade) {
+        Upgrade::asked(version, headers)
+    } else {
+        None
+    };
     found.remove_from(headers);
+    if let Some(upgrade) = &upgrade {
+        upgrade.put_into(headers);
+    }
     if found.has(Hop::TransferEncoding) {
         // hyper would take a GET of unknown length for one without a body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -81,6 +91,7 @@ pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) {
         headers.insert(HOST, host);
     }
     headers.insert(X_REQUEST_ID, fields.request_id);
+    upgrade
 }
 
 /// Rewrites a response head for the client: no hop-by-hop fields, the request's id, and
@@ -88,7 +99,16 @@ pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) {
 pub(super) fn prepare_response(parts: &mut response::Parts, request_id: Option<HeaderValue>) {
     parts.version = Version::HTTP_11;
     let found = Found::in_head(&parts.headers);
+    let upgrade = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        parts.headers.remove(CONTENT_LENGTH); // RFC 9110 section 8.6: it has none
+        Upgrade::chosen(&parts.headers)
+    } else {
+        None
+    };
     found.remove_from(&mut parts.headers);
+    if let Some(upgrade) = &upgrade {
+        upgrade.put_into(&mut parts.headers);
+    }
     if found.has(Hop::TransferEncoding) {
         // It overrides a length (RFC 9112 section 6.3), which must not come to life
         // now that it is gone.

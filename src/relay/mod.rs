@@ -8,8 +8,13 @@ mod forward;
 mod headers;
 mod request_body;
 mod response_body;
+mod tunnel;
+mod upgrade;
+mod websocket;
 
 pub use forward::{Answered, Lost, Outgoing, Reached, forward};
 pub use headers::{ForwardedFields, RequestFields, forwarded_for, prepare_request, request_id};
 pub use request_body::{BodyStart, RequestBody, Upload, UploadLimits};
 pub use response_body::ResponseBody;
+pub use tunnel::Tunnel;
+pub use upgrade::Upgrade;

@@ -21,7 +21,8 @@ use crate::upstream::Checkout;
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    record: Record,
+    /// `None` after a switch of protocols: the record ends with the tunnel then.
+    record: Option<Record>,
     /// Told when the response is complete; the connection is idle then.
     watch: Rc<Watch>,
 }
@@ -63,17 +64,26 @@ impl ResponseBody {
     pub fn own(body: Bytes, record: Record, watch: Rc<Watch>) -> Self {
         let mut own = Self {
             source: Source::Own((!body.is_empty()).then_some(body)),
-            record,
+            record: Some(record),
             watch,
         };
-        own.record.complete = own.is_end_stream();
+        own.finish_if_complete();
         own
+    }
+
+    /// The body of a 101, which has none: what follows is not HTTP.
+    pub(super) fn switched(watch: Rc<Watch>) -> Self {
+        Self {
+            source: Source::Own(None),
+            record: None,
+            watch,
+        }
     }
 
     pub(super) fn relayed(relayed: Relayed, record: Record, watch: Rc<Watch>) -> Self {
         let mut body = Self {
             source: Source::Relayed(relayed),
-            record,
+            record: Some(record),
             watch,
         };
         body.finish_if_complete();
@@ -89,7 +99,9 @@ impl ResponseBody {
     }
 
     fn finish(&mut self) {
-        self.record.complete = true;
+        if let Some(record) = &mut self.record {
+            record.complete = true;
+        }
         if let Source::Relayed(relayed) = &mut self.source {
             if !relayed.request_is_done() {
                 self.watch.linger();
@@ -99,7 +111,9 @@ impl ResponseBody {
     }
 
     fn fail(&mut self, failure: Failure) -> Broken {
-        self.record.failure = Some(failure);
+        if let Some(record) = &mut self.record {
+            record.failure = Some(failure);
+        }
         if let Source::Relayed(relayed) = &mut self.source {
             relayed.checkout = None;
             if failure.blame() == Blame::Target {
@@ -177,7 +191,9 @@ impl Body for ResponseBody {
         next.map(|next| match next {
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.record.sent += len;
+                if let Some(record) = &mut this.record {
+                    record.sent += len;
+                }
                 if frame.is_trailers() {
                     // The last frame; nobody asks for another.
                     this.finish();
@@ -217,8 +233,9 @@ impl Drop for ResponseBody {
             request: Some(request),
             ..
         }) = &self.source
+            && let Some(record) = &mut self.record
         {
-            self.record.received = request.received();
+            record.received = request.received();
         }
         self.watch.answered();
     }

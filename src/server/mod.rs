@@ -191,7 +191,7 @@ impl Server {
         }
         for bound in removed {
             for worker in &self.workers {
-                worker.drain(bound.key);
+                worker.drain(bound.key, self.shutdown.drain);
             }
         }
         applied.diff
@@ -247,13 +247,13 @@ impl Server {
     /// Goes through the phases of a shutdown; `hurry` resolves when the rest should be
     /// skipped. Returns whether every request was finished.
     pub async fn shutdown(mut self, hurry: impl Future<Output = ()>) -> bool {
-        let graceful = tokio::select! {
-            graceful = self.drain() => graceful,
+        let drained = tokio::select! {
+            drained = self.drain() => drained,
             () = hurry => false,
         };
         self.lifecycle.enter(Phase::Closing);
-        if !graceful {
-            let connections = self.listeners.connections();
+        let connections = if drained { 0 } else { self.close().await };
+        if connections > 0 {
             warn!(connections, "closing now: open connections are dropped");
         }
         for worker in self.workers.drain(..) {
@@ -261,7 +261,7 @@ impl Server {
         }
         self.control.stop().await;
         self.lifecycle.enter(Phase::Stopped);
-        graceful
+        connections == 0
     }
 
     async fn drain(&mut self) -> bool {
@@ -287,6 +287,23 @@ impl Server {
             }
         };
         timeout(drain, drained).await.is_ok()
+    }
+
+    /// Ends what nobody else would end: upgraded connections, each in its own words.
+    /// Returns how many connections are left.
+    async fn close(&self) -> usize {
+        let closing: Vec<_> = self.workers.iter().map(Worker::close).collect();
+        let (mut tunnels, mut left) = (0, 0);
+        for closed in closing {
+            // An error means that the worker is gone, and its connections with it.
+            let closed = closed.await.unwrap_or_default();
+            tunnels += closed.tunnels;
+            left += closed.left;
+        }
+        if tunnels > 0 {
+            info!(tunnels, "upgraded connections are told to go");
+        }
+        left
     }
 }
 

@@ -7,16 +7,17 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error};
 
 use super::TIDY;
 use crate::connection::Gate;
 use crate::listener::{Cap, Listener};
-use crate::model::{ListenerId, ListenerSlot, TargetId};
+use crate::model::{Failure, ListenerId, ListenerSlot, TargetId};
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::state::Reader;
@@ -38,10 +39,24 @@ enum Command {
         cap: Arc<Cap>,
     },
     CloseAfterResponses,
-    Drain(u64),
+    /// One listener, and how long its tunnels go on.
+    Drain(u64, Duration),
     DrainAll(oneshot::Sender<()>),
+    Close(oneshot::Sender<Closed>),
     Stop,
 }
+
+/// What a worker has closed, and what it could not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closed {
+    /// Upgraded connections that Weir ended.
+    pub(super) tunnels: usize,
+    /// Connections that are still open.
+    pub(super) left: usize,
+}
+
+/// How long tunnels have for their end: both sides are told, and have a second to answer.
+const CLOSE: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// Starts a worker without listeners.
@@ -93,9 +108,9 @@ impl Worker {
         self.tell(Command::CloseAfterResponses);
     }
 
-    /// Ends one listener once its requests are finished.
-    pub(super) fn drain(&self, key: u64) {
-        self.tell(Command::Drain(key));
+    /// Ends one listener once its requests are finished; its tunnels end after `tunnels`.
+    pub(super) fn drain(&self, key: u64, tunnels: Duration) {
+        self.tell(Command::Drain(key, tunnels));
     }
 
     /// Ends all listeners; the receiver is told when their requests are finished.
@@ -103,6 +118,13 @@ impl Worker {
         let (done, drained) = oneshot::channel();
         self.tell(Command::DrainAll(done));
         drained
+    }
+
+    /// Ends all tunnels; the receiver is told when they have ended, or their time is over.
+    pub(super) fn close(&self) -> oneshot::Receiver<Closed> {
+        let (done, closed) = oneshot::channel();
+        self.tell(Command::Close(done));
+        closed
     }
 
     /// Drops whatever is left and waits for the thread.
@@ -132,6 +154,8 @@ struct Room {
     targets_since: u64,
     /// Of listeners that a reload removed, until their last connection has ended.
     removed: Vec<tokio::task::JoinHandle<()>>,
+    /// Of all these listeners.
+    gates: Vec<Rc<Gate>>,
     closing: bool,
 }
 
@@ -152,6 +176,7 @@ impl Room {
             listeners: Vec::new(),
             targets_since: 0,
             removed: Vec::new(),
+            gates: Vec::new(),
             closing: false,
         }
     }
@@ -162,7 +187,10 @@ impl Room {
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
-                    None | Some(Command::Stop) => return,
+                    None | Some(Command::Stop) => {
+                        self.proxy.metrics().end();
+                        return;
+                    }
                     Some(command) => self.obey(command),
                 },
                 true = self.reader.changed() => self.forget_removed_targets(),
@@ -188,13 +216,18 @@ impl Room {
                     open.gate.close_after_responses();
                 }
             }
-            Command::Drain(key) => {
+            Command::Drain(key, tunnels) => {
                 self.removed.retain(|task| !task.is_finished());
-                let gone = self.listeners.extract_if(.., |open| open.key == key);
-                self.removed.extend(gone.map(|open| {
+                // The accept loop and every connection hold theirs.
+                self.gates.retain(|gate| Rc::strong_count(gate) > 1);
+                for open in self.listeners.extract_if(.., |open| open.key == key) {
                     open.gate.drain();
-                    open.task
-                }));
+                    self.removed.push(open.task);
+                    tokio::task::spawn_local(async move {
+                        sleep(tunnels).await;
+                        open.gate.close(Failure::ListenerGone);
+                    });
+                }
             }
             Command::DrainAll(done) => {
                 let mut tasks = std::mem::take(&mut self.removed);
@@ -210,6 +243,13 @@ impl Room {
                     }
                     // The server may have stopped waiting.
                     let _ = done.send(());
+                });
+            }
+            Command::Close(done) => {
+                let gates = self.gates.clone();
+                tokio::task::spawn_local(async move {
+                    // The server may have stopped waiting.
+                    let _ = done.send(close(&gates).await);
                 });
             }
             Command::Stop => {}
@@ -245,6 +285,7 @@ impl Room {
             starved: Cell::default(),
         };
         let task = tokio::task::spawn_local(listener.run());
+        self.gates.push(Rc::clone(&gate));
         self.listeners.push(Open { key, gate, task });
     }
 
@@ -265,4 +306,21 @@ impl Room {
             .retain(|target| live.contains(&target.id));
         debug!(idle = self.pool.idle(), "pools looked through");
     }
+}
+
+/// Ends the tunnels behind these gates, and counts what is open after that.
+async fn close(gates: &[Rc<Gate>]) -> Closed {
+    let tunnels = gates
+        .iter()
+        .map(|gate| gate.close(Failure::ShuttingDown))
+        .sum();
+    let ended = async {
+        for gate in gates {
+            gate.without_tunnels().await;
+        }
+    };
+    // Those that do not end are dropped with the worker.
+    let _ = timeout(CLOSE, ended).await;
+    let left = gates.iter().map(|gate| gate.connections()).sum();
+    Closed { tunnels, left }
 }

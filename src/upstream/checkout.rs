@@ -4,12 +4,20 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::pool::{IdleList, Link};
+use super::target_io::TargetIo;
 use crate::transport::Timer;
+
+/// How long a connection that has switched protocols is waited for: it is there already.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// A connection in use. It returns to its pool only through [`Checkout::recycle`];
 /// dropping it closes it.
@@ -72,6 +80,16 @@ impl<B> Checkout<B> {
     /// Gives the connection back, after its response was read to the end.
     pub fn recycle(self) {
         self.list.put(self.link, self.idle);
+    }
+
+    /// The connection itself after a 101, and what its target has sent beyond the head.
+    /// `None` if it broke.
+    pub async fn switch(self, head: &mut Response<Incoming>) -> Option<(TcpStream, Bytes)> {
+        // The connection's task hands it over in the same turn in which it passes the head on.
+        let handed_over = timeout(HAND_OVER, hyper::upgrade::on(head)).await;
+        let upgraded = handed_over.ok()?.ok()?;
+        let parts = upgraded.downcast::<TokioIo<TargetIo>>().ok()?;
+        Some((parts.io.into_inner().into_stream(), parts.read_buf))
     }
 }
 

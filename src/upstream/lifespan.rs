@@ -130,6 +130,7 @@ mod tests {
             request_timeout: None,
             idle_timeout,
             max_idle: 1,
+            tunnel_timeout: SECOND,
         }
     }
 

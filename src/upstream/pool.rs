@@ -235,7 +235,7 @@ where
     let (id, idle, lifespan) = (target.id.clone(), Rc::clone(&since), Rc::clone(lifespan));
     // Owned by the link; ends by itself when the target closes.
     let driver = tokio::task::spawn_local(async move {
-        let ended = connection.await;
+        let ended = connection.with_upgrades().await;
         if let Err(error) = &ended {
             debug!(target = %id, %error, "connection to target ended");
         }

@@ -52,6 +52,11 @@ impl TargetIo {
         }
     }
 
+    /// The bare stream, after the last message of HTTP.
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(super) fn signals(&self) -> &Arc<Signals> {
         &self.signals
     }

@@ -36,3 +36,4 @@ mod shutdown;
 mod slow_client;
 mod sticky;
 mod streaming;
+mod upgrade;

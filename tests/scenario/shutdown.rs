@@ -225,6 +225,39 @@ async fn a_second_signal_ends_the_draining_phase_too() {
 }
 
 #[tokio::test]
+async fn clients_without_a_place_are_served_as_others_leave() {
+    let mut target = Backend::manual().await;
+    let config = config(&target, "0s", "10s");
+    let full = config.replace(
+        "forward = \"app\"",
+        "forward = \"app\"\nmax_connections = 1",
+    );
+    let lb = Lb::start(&full.replace("workers = 2", "workers = 1")).await;
+    let addr = lb.addr();
+    let first = in_background(lb.connect().await);
+    let held = target.next_request().await;
+    let others = [lb.connect().await, lb.connect().await, lb.connect().await];
+    let others = others.map(in_background);
+    let story = async {
+        eventually("draining", || async {
+            let refused = tokio::net::TcpStream::connect(addr).await.is_err();
+            refused.then_some(()).ok_or("accepted".to_owned())
+        })
+        .await;
+        held.respond("first");
+        for _ in 0..3 {
+            target.next_request().await.respond("later");
+        }
+    };
+    let (graceful, ()) = tokio::join!(lb.shutdown(), story);
+    assert!(graceful);
+    assert_eq!(first.await.unwrap().unwrap().text(), "first");
+    for other in others {
+        assert_eq!(other.await.unwrap().expect("an answer").text(), "later");
+    }
+}
+
+#[tokio::test]
 async fn a_request_on_a_listener_that_a_reload_removed_is_waited_for() {
     let mut target = Backend::manual().await;
     let keep = config(&target, "0s", "10s");

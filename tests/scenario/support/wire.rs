@@ -122,6 +122,14 @@ impl Wire {
         soon("a head", head).await.expect("a head")
     }
 
+    /// The next so many bytes; fewer if the other side ends before.
+    pub async fn take(&mut self, len: usize) -> Vec<u8> {
+        let mut taken = Vec::new();
+        let read = read_exactly(&mut self.stream, &mut self.unread, len, &mut taken);
+        soon("bytes", read).await;
+        taken
+    }
+
     /// Everything until the other side closes, well or not.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.unread);
