@@ -22,3 +22,4 @@ mod stop;
 mod streaming;
 mod target;
 mod upgrade;
+mod websockets;
