@@ -6,8 +6,8 @@
 //! quiet hour (nginx rounds to 20 ms for the same reason, which is more than many targets
 //! need altogether).
 //!
-//! A pick reads every member, in blocks that a processor works on at the same time: about
-//! 0.2 us among 100 (`benches/picker.rs`). `peak_ewma` is the choice for large groups.
+//! A pick reads every member, in blocks that a processor works on at the same time, so it
+//! costs more the larger the group is. `peak_ewma` is the choice for large groups.
 
 use std::array;
 use std::num::NonZeroU16;
