@@ -332,7 +332,8 @@ mod tests {
             "rules": 2, "default_action": "forward todo" }],
         "target_groups": [
             { "name": "todo", "algorithm": "round_robin", "checked": true, "fail_open": true,
-              "failing_open": false, "min_healthy": "1", "targets": [
+              "failing_open": false, "min_healthy": "1", "waiting": 0,
+              "queue_length": 0, "targets": [
                 { "address": "127.0.0.1:6400", "weight": 1, "registration": "active",
                   "draining": null, "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
                   "share": 40, "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
@@ -353,7 +354,8 @@ mod tests {
                 { "pid": null, "address": null, "state": "starting", "restarts": 0,
                   "since": "2026-01-02T06:09:05Z" }] },
             { "name": "empty", "algorithm": "random", "checked": false, "fail_open": true,
-              "failing_open": false, "min_healthy": "50%", "targets": [],
+              "failing_open": false, "min_healthy": "50%", "waiting": 0,
+              "queue_length": 0, "targets": [],
               "replicas": [] }]
     }"#;
 
