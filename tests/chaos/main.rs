@@ -1,0 +1,171 @@
+//! What becomes of requests when things go wrong: real processes, real sockets, one table.
+//!
+//! ```text
+//! cargo test --test chaos                       every scenario on every proxy that is installed
+//! cargo test --test chaos -- --proxy weir       on one of them
+//! cargo test --test chaos -- kill DNS           scenarios whose name contains one of the words
+//! cargo test --test chaos -- --rounds 20        each of them twenty times as long
+//! ```
+//!
+//! `failed` counts idempotent requests without a good answer, `POSTs` the others, `shed` those
+//! of both that were refused at once with `Retry-After`, `retried` the ones Weir sent to another
+//! target, `twice` POSTs that targets executed more than once, `lost` POSTs that were answered
+//! and never executed; `p99` is that of good answers. The program fails when Weir loses an
+//! idempotent request that a second target could have served, or a POST was executed twice, or
+//! anything is left behind. Some scenarios need root (a name server, a network namespace).
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "a program that prints a table"
+)]
+
+mod backend;
+mod clients;
+mod dns;
+mod http;
+mod lab;
+mod network;
+mod proxies;
+mod report;
+mod scenarios;
+
+use std::io;
+use std::process::ExitCode;
+
+use futures_util::future::join_all;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+
+use lab::Lab;
+use proxies::Kind;
+use report::Row;
+use scenarios::Scenario;
+
+/// What to run.
+struct Options {
+    words: Vec<String>,
+    kinds: Vec<Kind>,
+    rounds: usize,
+}
+
+fn main() -> io::Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = runtime()?;
+    if let [word, addr, journal] = arguments.as_slice()
+        && word == "backend"
+    {
+        let addr = addr.parse().map_err(io::Error::other)?;
+        runtime.block_on(backend::run(addr, journal.into()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = Options::read(arguments).map_err(io::Error::other)?;
+    Ok(runtime.block_on(run(&options)))
+}
+
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+async fn run(options: &Options) -> ExitCode {
+    println!("{}", Row::heading());
+    let mut faults = Vec::new();
+    let mut passed = 0;
+    let (idle, busy): (Vec<Scenario>, Vec<Scenario>) = Scenario::ALL
+        .into_iter()
+        .filter(|scenario| options.wants(*scenario))
+        .partition(|scenario| scenario.is_idle());
+    let pairs = |scenarios: &[Scenario]| -> Vec<(Scenario, Kind)> {
+        let all = scenarios.iter();
+        all.flat_map(|&scenario| options.kinds.iter().map(move |&kind| (scenario, kind)))
+            .collect()
+    };
+    let mut note = |row: &Row| {
+        println!("{row}");
+        for error in row.errors() {
+            println!("{:<47} {error}", "");
+        }
+        let found = row.faults();
+        passed += usize::from(found.is_empty());
+        faults.extend(
+            found
+                .into_iter()
+                .map(|fault| format!("{}: {fault}", row.scenario.name())),
+        );
+    };
+    for (scenario, kind) in pairs(&busy) {
+        note(&perform(scenario, kind, options.rounds).await);
+    }
+    let idle = pairs(&idle);
+    let rows = idle
+        .iter()
+        .map(|&(scenario, kind)| perform(scenario, kind, options.rounds));
+    for row in join_all(rows).await {
+        note(&row);
+    }
+    for fault in &faults {
+        eprintln!("FAULT {fault}");
+    }
+    let verdict = if faults.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored",
+        faults.len()
+    );
+    ExitCode::from(u8::from(!faults.is_empty()))
+}
+
+async fn perform(scenario: Scenario, kind: Kind, rounds: usize) -> Row {
+    let outcome = async {
+        let mut lab = Lab::new(kind, rounds)?;
+        scenario.perform(&mut lab).await
+    };
+    Row {
+        scenario,
+        kind,
+        outcome: outcome.await,
+    }
+}
+
+impl Options {
+    fn read(arguments: Vec<String>) -> Result<Self, String> {
+        let mut options = Self {
+            words: Vec::new(),
+            kinds: Vec::new(),
+            rounds: 1,
+        };
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--proxy" => {
+                    let name = value()?;
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+                    options
+                        .kinds
+                        .push(kind.ok_or(format!("no proxy is called {name}"))?);
+                }
+                "--rounds" => {
+                    options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?
+                }
+                // What `cargo test` hands to every test binary.
+                flag if flag.starts_with("--") => {}
+                word => options.words.push(word.to_lowercase()),
+            }
+        }
+        if options.kinds.is_empty() {
+            options.kinds = Kind::ALL
+                .into_iter()
+                .filter(|kind| kind.is_installed())
+                .collect();
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, scenario: Scenario) -> bool {
+        let name = scenario.name().to_lowercase();
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+}

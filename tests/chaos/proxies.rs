@@ -1,0 +1,324 @@
+//! Weir, nginx and `HAProxy`, configured for the same job.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use crate::http;
+use crate::lab::{free_address, holds_within, until};
+
+mod config;
+
+/// Which proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Weir,
+    Nginx,
+    Haproxy,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Weir, Self::Nginx, Self::Haproxy];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weir => "weir",
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+        }
+    }
+
+    /// Whether it can be started here.
+    pub fn is_installed(self) -> bool {
+        self.program().is_some()
+    }
+
+    fn program(self) -> Option<PathBuf> {
+        if self == Self::Weir {
+            return Some(env!("CARGO_BIN_EXE_weir").into());
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        folders
+            .map(|folder| folder.join(self.name()))
+            .find(|program| program.is_file())
+    }
+}
+
+/// What a proxy is to do.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    pub targets: Vec<SocketAddr>,
+    /// Instead of `targets`: a name, and the port behind it.
+    pub name: Option<Name>,
+    /// Requests a target takes at a time.
+    pub limit: Option<usize>,
+    /// Requests that may wait for a place.
+    pub queue: usize,
+    pub sticky: bool,
+}
+
+/// Targets behind a DNS name.
+#[derive(Clone, Debug)]
+pub struct Name {
+    pub name: String,
+    pub port: u16,
+    /// A name server at port 53.
+    pub server: std::net::Ipv4Addr,
+}
+
+/// A proxy that runs. Ended when dropped.
+pub struct Proxy {
+    kind: Kind,
+    folder: PathBuf,
+    addr: SocketAddr,
+    /// Of Weir's admin listener.
+    admin: SocketAddr,
+    child: Child,
+    /// The process that obeys signals: the child, until another has taken over.
+    master: u32,
+}
+
+impl Proxy {
+    pub async fn start(kind: Kind, spec: &Spec, folder: &Path) -> io::Result<Self> {
+        let program = kind.program().ok_or(io::ErrorKind::NotFound)?;
+        let (addr, admin) = (free_address(), free_address());
+        let file = folder.join("proxy.conf");
+        let text = config::render(kind, spec, folder, addr, admin);
+        std::fs::write(&file, text)?;
+        let mut command = wrapped(kind, &program, spec, folder)?;
+        match kind {
+            Kind::Weir => command.arg("run").arg("--config").arg(&file),
+            Kind::Nginx => command.arg("-c").arg(&file).arg("-p").arg(folder),
+            // Master and workers, as its packages run it: reloads need the master.
+            Kind::Haproxy => command.arg("-W").arg("-db").arg("-f").arg(&file),
+        };
+        let log = std::fs::File::create(folder.join("proxy.log"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command.spawn()?;
+        let mut proxy = Self {
+            kind,
+            folder: folder.to_owned(),
+            addr,
+            admin,
+            master: child.id(),
+            child,
+        };
+        let answers = until("the proxy answers", async || {
+            let reply = http::get(addr, "/work").await;
+            reply.is_ok_and(|reply| reply.status == 200)
+        });
+        if answers.await.is_err() {
+            let text = format!("{} does not answer:\n{}", kind.name(), proxy.log());
+            return Err(io::Error::other(text));
+        }
+        if kind == Kind::Nginx {
+            // A daemon: in the foreground it would refuse to be upgraded.
+            proxy.master = proxy.nginx_pid().ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(proxy)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("proxy.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn nginx_pid(&self) -> Option<u32> {
+        let text = std::fs::read_to_string(self.folder.join("nginx.pid")).ok()?;
+        text.trim().parse().ok()
+    }
+
+    fn signal(&self, pid: u32, signal: Signal) {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process has a pid");
+        // Fails only when it has ended already.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// Another configuration. Weir and nginx say when they have it; of `HAProxy` only
+    /// that its new worker listens can be seen.
+    pub async fn reload(&mut self, spec: &Spec) -> io::Result<()> {
+        let text = config::render(self.kind, spec, &self.folder, self.addr, self.admin);
+        let next = self.folder.join("proxy.conf.next");
+        std::fs::write(&next, text)?;
+        std::fs::rename(next, self.folder.join("proxy.conf"))?;
+        match self.kind {
+            Kind::Weir => {
+                let reloads = "weir_reloads_total{outcome=\"accepted\"}";
+                let before = self.metric(reloads).await;
+                self.signal(self.master, Signal::HUP);
+                until("weir has reloaded", async || {
+                    self.metric(reloads).await > before
+                })
+                .await
+            }
+            Kind::Nginx => self.new_worker(Signal::HUP).await,
+            Kind::Haproxy => self.new_worker(Signal::USR2).await,
+        }
+    }
+
+    /// Tells a master to start new workers, and waits for the first. `HAProxy` overhears a
+    /// signal that comes while it still reloads.
+    async fn new_worker(&self, order: Signal) -> io::Result<()> {
+        let before = self.children();
+        for _ in 0..10 {
+            self.signal(self.master, order);
+            let is_new = |pid: &u32| !before.contains(pid);
+            if holds_within(Duration::from_secs(2), async || {
+                self.children().iter().any(is_new)
+            })
+            .await
+            {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("no new worker"))
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let pid = self.master;
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
+    /// Weir's own view of itself.
+    pub async fn status(&self) -> Value {
+        let reply = http::get(self.admin, "/api/status").await;
+        let reply = reply.expect("weir's admin listener answers");
+        serde_json::from_str(&reply.body).expect("JSON")
+    }
+
+    /// The targets in Weir's status.
+    pub async fn targets(&self) -> Vec<Value> {
+        let status = self.status().await;
+        status["target_groups"][0]["targets"]
+            .as_array()
+            .expect("a list")
+            .clone()
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
+        let Ok(reply) = http::get(self.admin, "/metrics").await else {
+            return 0;
+        };
+        let values = reply.body.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            // Every series of a family when no labels were asked for.
+            let rest = rest.split_once('}').map_or(rest, |(_, value)| value);
+            rest.trim().parse::<f64>().ok()
+        });
+        values.sum::<f64>() as u64
+    }
+
+    /// Requests Weir sent to another target.
+    pub async fn retried(&self) -> Option<u64> {
+        if self.kind != Kind::Weir {
+            return None;
+        }
+        Some(self.metric("weir_retries_total").await)
+    }
+
+    /// What Weir has not let go of after the last request.
+    pub async fn left_behind(&self) -> Vec<String> {
+        if self.kind != Kind::Weir {
+            return Vec::new();
+        }
+        let leases = async || -> u64 {
+            let targets = self.targets().await;
+            targets
+                .iter()
+                .filter_map(|target| target["in_flight"].as_u64())
+                .sum()
+        };
+        if holds_within(Duration::from_secs(5), async || leases().await == 0).await {
+            return Vec::new();
+        }
+        vec![format!("{} requests in flight", leases().await)]
+    }
+
+    /// A new process of the program takes over.
+    pub async fn upgrade(&mut self) -> io::Result<()> {
+        match self.kind {
+            Kind::Weir => self.upgrade_weir().await,
+            Kind::Nginx => self.upgrade_nginx().await,
+            // Its master executes the program anew.
+            Kind::Haproxy => self.new_worker(Signal::USR2).await,
+        }
+    }
+
+    async fn upgrade_nginx(&mut self) -> io::Result<()> {
+        let old = self.master;
+        self.signal(old, Signal::USR2);
+        until("a new nginx has written its pid", async || {
+            self.nginx_pid().is_some_and(|pid| pid != old)
+        })
+        .await?;
+        self.master = self.nginx_pid().ok_or(io::ErrorKind::NotFound)?;
+        self.signal(old, Signal::QUIT);
+        Ok(())
+    }
+
+    async fn upgrade_weir(&mut self) -> io::Result<()> {
+        let old = self.master;
+        self.signal(old, Signal::USR2);
+        let admin = self.admin;
+        let pid = async || {
+            let reply = http::get(admin, "/api/status").await.ok()?;
+            let status: Value = serde_json::from_str(&reply.body).ok()?;
+            Some(status["pid"].as_u64()? as u32)
+        };
+        until("the new weir serves", async || {
+            pid().await.is_some_and(|pid| pid != old)
+        })
+        .await?;
+        self.master = pid().await.unwrap_or(old);
+        Ok(())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for pid in self.children() {
+            self.signal(pid, Signal::KILL);
+        }
+        self.signal(self.master, Signal::KILL);
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program's command; Weir asks the name server of a mount namespace of its own, since
+/// it goes by the system's.
+fn wrapped(kind: Kind, program: &Path, spec: &Spec, folder: &Path) -> io::Result<Command> {
+    let Some(name) = spec.name.as_ref().filter(|_| kind == Kind::Weir) else {
+        return Ok(Command::new(program));
+    };
+    let resolv = folder.join("resolv.conf");
+    std::fs::write(&resolv, format!("nameserver {}\n", name.server))?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"")
+        .arg(resolv)
+        .arg(program);
+    Ok(command)
+}

@@ -1,0 +1,212 @@
+//! The same job in three languages.
+//!
+//! Every proxy has two workers, a connect timeout of 500 ms, a second for the head of a
+//! response, retries of whatever it can retry safely, and half a second between health
+//! checks (of which nginx has none: it goes by failed requests).
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Kind, Spec};
+
+pub(super) fn render(
+    kind: Kind,
+    spec: &Spec,
+    folder: &Path,
+    addr: SocketAddr,
+    admin: SocketAddr,
+) -> String {
+    match kind {
+        Kind::Weir => weir(spec, folder, addr, admin),
+        Kind::Nginx => nginx(spec, folder, addr),
+        Kind::Haproxy => haproxy(spec, addr),
+    }
+}
+
+fn weir(spec: &Spec, folder: &Path, addr: SocketAddr, admin: SocketAddr) -> String {
+    let targets: Vec<String> = match &spec.name {
+        Some(name) => vec![format!("\"{}:{}\"", name.name, name.port)],
+        None => spec
+            .targets
+            .iter()
+            .map(|addr| format!("\"{addr}\""))
+            .collect(),
+    };
+    let sticky = if spec.sticky {
+        "sticky = { type = \"lb_cookie\", duration = \"1h\" }"
+    } else {
+        ""
+    };
+    let limit = match spec.limit {
+        Some(limit) => format!(
+            "max_concurrency = {limit}\nqueue = {{ length = {}, timeout = \"1s\" }}",
+            spec.queue
+        ),
+        None => String::new(),
+    };
+    format!(
+        r#"
+workers = 2
+access_log = "failures"
+cookie_key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+upgrade_socket = "{}/upgrade.sock"
+[shutdown]
+lame_duck = "1s"
+drain = "5s"
+[admin]
+bind = "{admin}"
+[[listener]]
+bind = "{addr}"
+forward = "app"
+[target_group.app]
+targets = [{}]
+deregistration_delay = "5s"
+health = {{ path = "/health", interval = "500ms", timeout = "300ms", healthy = 1, unhealthy = 2 }}
+upstream = {{ connect_timeout = "500ms", response_timeout = "1s" }}
+retry = {{ status = [502, 503, 504] }}
+{sticky}
+{limit}
+"#,
+        folder.display(),
+        targets.join(", "),
+    )
+}
+
+fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
+    let limit = spec
+        .limit
+        .map_or(String::new(), |limit| format!(" max_conns={limit}"));
+    let servers: Vec<String> = spec
+        .targets
+        .iter()
+        .map(|addr| format!("server {addr}{limit};"))
+        .collect();
+    let (upstream, pass) = match &spec.name {
+        // Names behind variables are resolved again; a group of servers is not.
+        Some(name) => (
+            String::new(),
+            format!(
+                "resolver {} valid=1s; set $app {}; proxy_pass http://$app:{};",
+                name.server, name.name, name.port
+            ),
+        ),
+        None => (
+            format!(
+                "upstream app {{ zone app 128k; {} {} keepalive 64; }}",
+                if spec.sticky {
+                    "hash $http_x_client consistent;"
+                } else {
+                    ""
+                },
+                servers.join(" ")
+            ),
+            "proxy_pass http://app;".to_owned(),
+        ),
+    };
+    format!(
+        r#"
+daemon on;
+worker_processes 2;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {upstream}
+    server {{
+        listen {addr};
+        location / {{
+            {pass}
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_connect_timeout 500ms;
+            proxy_read_timeout 1s;
+            proxy_next_upstream error timeout http_502 http_503 http_504;
+        }}
+    }}
+}}
+"#,
+        folder = folder.display(),
+    )
+}
+
+fn haproxy(spec: &Spec, addr: SocketAddr) -> String {
+    let limit = spec
+        .limit
+        .map_or(String::new(), |limit| format!(" maxconn {limit}"));
+    let check = "check inter 500ms fall 2 rise 1";
+    let cookie = |name: &str| {
+        if spec.sticky {
+            format!(" cookie {name}")
+        } else {
+            String::new()
+        }
+    };
+    let (resolvers, servers) = match &spec.name {
+        Some(name) => (
+            format!(
+                "resolvers dns\n    nameserver one {}:53\n    hold valid 1s\n    hold obsolete 1s",
+                name.server
+            ),
+            format!(
+                "    server-template app 4 {}:{} resolvers dns init-addr none {check}",
+                name.name, name.port
+            ),
+        ),
+        None => {
+            let servers: Vec<String> = spec
+                .targets
+                .iter()
+                .map(|addr| {
+                    let name = format!("s{}", addr.port());
+                    format!("    server {name} {addr} {check}{limit}{}", cookie(&name))
+                })
+                .collect();
+            (String::new(), servers.join("\n"))
+        }
+    };
+    let sticky = if spec.sticky {
+        "cookie SRV insert indirect nocache"
+    } else {
+        ""
+    };
+    let queue = if spec.limit.is_some() {
+        "timeout queue 1s"
+    } else {
+        ""
+    };
+    format!(
+        r#"
+global
+    nbthread 2
+    maxconn 4096
+    log stdout format raw local0 notice
+{resolvers}
+defaults
+    mode http
+    timeout client 60s
+    timeout connect 500ms
+    timeout server 1s
+    timeout http-request 10s
+    retries 3
+    option redispatch 1
+    retry-on conn-failure empty-response response-timeout 502 503 504
+frontend web
+    bind {addr}
+    http-request disable-l7-retry if METH_POST
+    default_backend app
+backend app
+    balance roundrobin
+    option httpchk GET /health
+    http-reuse safe
+    {sticky}
+    {queue}
+{servers}
+"#,
+    )
+}

@@ -1,0 +1,356 @@
+//! What goes wrong, one function each.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::backend::Backend;
+use crate::clients::Habit;
+use crate::dns::NameServer;
+use crate::lab::{Findings, Lab, free_address, until};
+use crate::network::Cable;
+use crate::proxies::{Kind, Name};
+
+/// Requests between two blows: about half a second of the usual load.
+const BREATH: usize = 1_000;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    Killed,
+    RollingDeploy,
+    IdleClose(u64),
+    DnsChange,
+    Reloads,
+    GroupEdited,
+    Upgrade,
+    ScaleIn,
+    Stalled,
+    InstantErrors,
+    LinkDown,
+    ChecksFail,
+    Overload,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 15] = [
+        Self::Killed,
+        Self::RollingDeploy,
+        Self::IdleClose(1),
+        Self::IdleClose(2),
+        Self::IdleClose(5),
+        Self::DnsChange,
+        Self::Reloads,
+        Self::GroupEdited,
+        Self::Upgrade,
+        Self::ScaleIn,
+        Self::Stalled,
+        Self::InstantErrors,
+        Self::LinkDown,
+        Self::ChecksFail,
+        Self::Overload,
+    ];
+
+    pub fn name(self) -> String {
+        match self {
+            Self::Killed => "a target killed with SIGKILL".to_owned(),
+            Self::RollingDeploy => "targets replaced one after another".to_owned(),
+            Self::IdleClose(seconds) => format!("targets close idle connections at {seconds} s"),
+            Self::DnsChange => "the DNS answer changes".to_owned(),
+            Self::Reloads => "100 reloads".to_owned(),
+            Self::GroupEdited => "the target group edited".to_owned(),
+            Self::Upgrade => "binary upgrade".to_owned(),
+            Self::ScaleIn => "scale in from 4 to 1, sticky clients".to_owned(),
+            Self::Stalled => "a target stalls".to_owned(),
+            Self::InstantErrors => "a target answers 503 at once".to_owned(),
+            Self::LinkDown => "a target's link goes down".to_owned(),
+            Self::ChecksFail => "all checks fail at once".to_owned(),
+            Self::Overload => "three times the capacity".to_owned(),
+        }
+    }
+
+    /// Requests that are refused at once are no failure when there are too many of them.
+    pub fn may_shed(self) -> bool {
+        self == Self::Overload
+    }
+
+    /// Mostly waits, so that it can run beside others of its kind.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::IdleClose(_))
+    }
+
+    /// Carries it out. `Unsupported` when this machine cannot.
+    pub async fn perform(self, lab: &mut Lab) -> io::Result<Findings> {
+        match self {
+            Self::Killed => killed(lab).await,
+            Self::RollingDeploy => rolling_deploy(lab).await,
+            Self::IdleClose(seconds) => idle_close(lab, Duration::from_secs(seconds)).await,
+            Self::DnsChange => dns_change(lab).await,
+            Self::Reloads => reloads(lab).await,
+            Self::GroupEdited => group_edited(lab).await,
+            Self::Upgrade => upgrade(lab).await,
+            Self::ScaleIn => scale_in(lab).await,
+            Self::Stalled => stalled(lab).await,
+            Self::InstantErrors => instant_errors(lab).await,
+            Self::LinkDown => link_down(lab).await,
+            Self::ChecksFail => checks_fail(lab).await,
+            Self::Overload => overload(lab).await,
+        }
+    }
+}
+
+async fn killed(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH / 2).await;
+    for round in 0..lab.rounds {
+        let victim = round % lab.backends.len();
+        let addr = lab.backends[victim].addr;
+        lab.backends[victim].kill();
+        load.more(3 * BREATH).await;
+        lab.backends[victim] = Backend::start(addr, &lab.journal()).await?;
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+/// New version in, old version out, as an orchestrator does it: the old one is told to
+/// end once the proxy no longer lists it.
+async fn rolling_deploy(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    for _ in 0..4 * lab.rounds {
+        lab.add_backends(1).await?;
+        lab.target_all();
+        lab.reload().await?;
+        load.more(BREATH / 4).await;
+        let old = lab.backends.remove(0);
+        lab.target_all();
+        lab.reload().await?;
+        load.more(BREATH / 4).await;
+        old.terminate();
+        load.more(BREATH / 4).await;
+    }
+    lab.conclude(load).await
+}
+
+/// All clients ask at about the moment at which the targets lose patience.
+async fn idle_close(lab: &mut Lab, idle: Duration) -> io::Result<Findings> {
+    lab.start().await?;
+    for backend in &lab.backends {
+        backend.control(&format!("idle={}", idle.as_millis())).await;
+    }
+    let habit = Habit {
+        pause: idle,
+        jitter: Duration::from_millis(20),
+        ..Habit::default()
+    };
+    let load = lab.load(habit);
+    let bursts = (10_000 / idle.as_millis() as usize).max(2);
+    load.more(habit.clients * bursts * lab.rounds).await;
+    lab.conclude(load).await
+}
+
+/// The name points to two targets, then to two others; the first two end when nobody
+/// should ask them any more.
+async fn dns_change(lab: &mut Lab) -> io::Result<Findings> {
+    let place = std::process::id();
+    let [_, _, high, low] = place.to_be_bytes();
+    let kind = lab.kind as u8;
+    let server = Ipv4Addr::new(127, 50 + kind, high, low);
+    let server = NameServer::start(server).await.map_err(unsupported)?;
+    let port = free_address().port();
+    let address = |n: u8| Ipv4Addr::new(127, 60 + kind, low.max(1), n);
+    for n in 1..=4 {
+        let addr = SocketAddr::from((address(n), port));
+        lab.backends
+            .push(Backend::start(addr, &lab.journal()).await?);
+    }
+    server.answer(&[address(1), address(2)]);
+    lab.spec.name = Some(Name {
+        name: "app.chaos.test".to_owned(),
+        port,
+        server: server.addr,
+    });
+    lab.start_proxy().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH).await;
+    server.answer(&[address(3), address(4)]);
+    if lab.kind == Kind::Weir {
+        let proxy = lab.proxy();
+        until("weir has followed the name", async || {
+            let targets = proxy.targets().await;
+            let moved = |n| {
+                let addr = format!("{}:{port}", address(n));
+                let at = |target: &&serde_json::Value| target["address"] == addr.as_str();
+                targets
+                    .iter()
+                    .find(at)
+                    .is_some_and(|target| target["state"] == "healthy")
+            };
+            moved(3) && moved(4)
+        })
+        .await?;
+        load.more(BREATH / 4).await;
+    } else {
+        // Several lives of the answer.
+        load.more(8 * BREATH).await;
+    }
+    for backend in lab.backends.drain(..2) {
+        backend.terminate();
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+async fn reloads(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    for _ in 0..100 * lab.rounds {
+        lab.spec.targets.rotate_left(1);
+        lab.reload().await?;
+    }
+    load.more(BREATH).await;
+    lab.conclude(load).await
+}
+
+async fn group_edited(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    for round in 0..10 * lab.rounds {
+        let out = lab.spec.targets.remove(round % 4);
+        lab.reload().await?;
+        load.more(BREATH / 8).await;
+        lab.spec.targets.push(out);
+        lab.reload().await?;
+        load.more(BREATH / 8).await;
+    }
+    lab.conclude(load).await
+}
+
+async fn upgrade(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    for _ in 0..2 * lab.rounds {
+        load.more(BREATH).await;
+        lab.proxy().upgrade().await?;
+    }
+    load.more(3 * BREATH).await;
+    lab.conclude(load).await
+}
+
+async fn scale_in(lab: &mut Lab) -> io::Result<Findings> {
+    lab.spec.sticky = true;
+    lab.start().await?;
+    let habit = Habit {
+        cookies: true,
+        ..Habit::default()
+    };
+    let load = lab.load(habit);
+    load.more(BREATH).await;
+    while lab.backends.len() > 1 {
+        let last = lab.backends.pop().expect("more than one");
+        lab.target_all();
+        lab.reload().await?;
+        load.more(BREATH / 2).await;
+        last.terminate();
+        load.more(BREATH / 2).await;
+    }
+    lab.conclude(load).await
+}
+
+/// The process stands still: its kernel accepts connections and nobody answers.
+async fn stalled(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH).await;
+    for _ in 0..lab.rounds {
+        lab.backends[0].signal(Signal::STOP);
+        load.more(4 * BREATH).await;
+        lab.backends[0].signal(Signal::CONT);
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+async fn instant_errors(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH).await;
+    for _ in 0..lab.rounds {
+        lab.backends[0].control("answer=503").await;
+        load.more(4 * BREATH).await;
+        lab.backends[0].control("answer=none").await;
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+/// One target sits behind a cable that is pulled: no reset, no end, nothing.
+async fn link_down(lab: &mut Lab) -> io::Result<Findings> {
+    lab.add_backends(3).await?;
+    let cable = Cable::lay(lab.kind as u8).map_err(unsupported)?;
+    let addr = SocketAddr::from((cable.far, free_address().port()));
+    let far = Backend::start_in(Some(&cable.namespace), addr, &lab.journal()).await?;
+    lab.backends.push(far);
+    lab.target_all();
+    lab.start_proxy().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH).await;
+    for _ in 0..lab.rounds {
+        cable.pull()?;
+        load.more(4 * BREATH).await;
+        cable.plug_in()?;
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+async fn checks_fail(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH / 2).await;
+    for _ in 0..lab.rounds {
+        for backend in &lab.backends {
+            backend.control("health=bad").await;
+        }
+        load.more(4 * BREATH).await;
+        for backend in &lab.backends {
+            backend.control("health=good").await;
+        }
+        load.more(2 * BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+/// Four targets take five requests each; sixty clients never pause.
+async fn overload(lab: &mut Lab) -> io::Result<Findings> {
+    const LIMIT: usize = 5;
+    lab.spec.limit = Some(LIMIT);
+    lab.spec.queue = 10;
+    lab.start().await?;
+    let habit = Habit {
+        clients: 60,
+        pause: Duration::from_millis(1),
+        jitter: Duration::from_millis(1),
+        ..Habit::default()
+    };
+    let load = lab.load(habit);
+    load.more(8 * BREATH * lab.rounds).await;
+    let mut findings = lab.conclude(load).await?;
+    for backend in &lab.backends {
+        let most = backend.most().await;
+        if most > LIMIT {
+            findings
+                .left
+                .push(format!("{most} requests on a target at a time"));
+        }
+    }
+    Ok(findings)
+}
+
+fn unsupported(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, error)
+}
