@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 use super::prober::failure;
@@ -18,7 +19,16 @@ pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {
 pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, CheckFailure> {
     TcpStream::connect(addr)
         .await
-        .map_err(|error| failure(HealthReason::ConnectionError, describe(addr, &error)))
+        .map_err(|error| failure(blame(&error), describe(addr, &error)))
+}
+
+/// A shortage of descriptors or memory is Weir's own and no fault of the target.
+fn blame(error: &io::Error) -> HealthReason {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    match Errno::from_io_error(error) {
+        Some(errno) if shortages.contains(&errno) => HealthReason::InternalError,
+        Some(_) | None => HealthReason::ConnectionError,
+    }
 }
 
 fn describe(addr: SocketAddr, error: &io::Error) -> String {
@@ -39,6 +49,13 @@ mod tests {
     async fn an_open_port_passes_even_if_nobody_answers() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(probe(listener.local_addr().unwrap()).await, Ok(()));
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_is_not_blamed_on_the_target() {
+        let blamed = |errno: Errno| blame(&errno.into());
+        assert_eq!(blamed(Errno::MFILE), HealthReason::InternalError);
+        assert_eq!(blamed(Errno::CONNREFUSED), HealthReason::ConnectionError);
     }
 
     #[tokio::test]

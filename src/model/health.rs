@@ -111,6 +111,8 @@ pub enum HealthReason {
     ResponseBodyMismatch,
     /// What came back was not HTTP.
     MalformedResponse,
+    /// Weir itself could not ask: it says nothing about the target.
+    InternalError,
 }
 
 impl HealthReason {
@@ -124,6 +126,7 @@ impl HealthReason {
             Self::ResponseCodeMismatch => "Target.ResponseCodeMismatch",
             Self::ResponseBodyMismatch => "Target.ResponseBodyMismatch",
             Self::MalformedResponse => "Target.MalformedResponse",
+            Self::InternalError => "Elb.InternalError",
         }
     }
 }
@@ -156,6 +159,14 @@ pub struct CheckResult {
     pub outcome: Result<(), CheckFailure>,
 }
 
+impl CheckResult {
+    /// Whether it says anything about the target.
+    pub fn is_verdict(&self) -> bool {
+        let failure = self.outcome.as_ref().err();
+        failure.is_none_or(|failure| failure.reason != HealthReason::InternalError)
+    }
+}
+
 /// All that is known about a target's health.
 #[derive(Clone, Debug)]
 pub struct HealthRecord {
@@ -182,14 +193,18 @@ impl HealthRecord {
         let at = result.at;
         self.checks += 1;
         self.failures += u64::from(result.outcome.is_err());
-        let changed = self.state.record(result.outcome.is_ok(), thresholds);
+        let changed = if result.is_verdict() {
+            self.state.record(result.outcome.is_ok(), thresholds)
+        } else {
+            None
+        };
         match (self.state.health(), &result.outcome) {
             (Health::Healthy, _) => self.reason = None,
-            (Health::Initial | Health::Unhealthy, Err(failure)) => {
+            (Health::Initial | Health::Unhealthy, Err(failure)) if result.is_verdict() => {
                 self.reason = Some(failure.reason);
             }
             // On its way back: still out for the reason of its last failure.
-            (Health::Initial | Health::Unhealthy, Ok(())) => {}
+            (Health::Initial | Health::Unhealthy, _) => {}
         }
         if changed.is_some() {
             self.since = Some(at);
@@ -257,6 +272,27 @@ mod tests {
         assert_eq!(run(&results).last(), Some(&Health::Unhealthy));
         results.push(true);
         assert_eq!(run(&results).last(), Some(&Health::Healthy));
+    }
+
+    #[test]
+    fn what_weir_could_not_ask_is_kept_and_changes_nothing() {
+        let mut record = HealthRecord::default();
+        let result = |outcome| CheckResult {
+            at: SystemTime::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            status: None,
+            outcome,
+        };
+        record.record(result(Ok(())), ALB);
+        for _ in 0..5 {
+            let failure = CheckFailure {
+                reason: HealthReason::InternalError,
+                detail: String::new(),
+            };
+            assert_eq!(record.record(result(Err(failure)), ALB), None);
+        }
+        assert_eq!(record.state.health(), Health::Healthy);
+        assert_eq!((record.last.len(), record.failures), (6, 5));
     }
 
     #[test]
