@@ -42,14 +42,10 @@ struct Counters {
     load: AtomicU64,
     leases: AtomicU64,
     errors: AtomicU64,
-    gateway_errors: AtomicU64,
     /// Errors since the last request that was served.
     run: AtomicU32,
-    /// The longest run that nobody has taken notice of yet.
-    longest_run: AtomicU32,
-    /// The same two for gateway errors.
+    /// Gateway errors since the last request that ended in any other way.
     gateway_run: AtomicU32,
-    longest_gateway_run: AtomicU32,
     /// See [`Target::share`].
     share: AtomicU32,
     /// Written only in groups whose algorithm goes by it.
@@ -62,11 +58,8 @@ impl Default for Counters {
             load: AtomicU64::new(0),
             leases: AtomicU64::new(0),
             errors: AtomicU64::new(0),
-            gateway_errors: AtomicU64::new(0),
             run: AtomicU32::new(0),
-            longest_run: AtomicU32::new(0),
             gateway_run: AtomicU32::new(0),
-            longest_gateway_run: AtomicU32::new(0),
             share: AtomicU32::new(WHOLE_SHARE),
             latency: Latency::default(),
         }
@@ -90,16 +83,14 @@ pub enum Verdict {
 /// What a target has failed at so far: the difference of two readings says how it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failings {
-    /// Requests sent to it.
-    pub requests: u64,
-    /// Those that failed in any way.
+    /// Requests sent to it whose last byte has left.
+    pub finished: u64,
+    /// Requests that failed in any way.
     pub errors: u64,
-    /// Those that failed at the gateway.
-    pub gateway_errors: u64,
-    /// The longest run of errors since the last reading.
-    pub longest_run: u32,
-    /// The longest run of gateway errors since the last reading.
-    pub longest_gateway_run: u32,
+    /// Errors since the last request that was served.
+    pub run: u32,
+    /// Gateway errors since the last request that ended in any other way.
+    pub gateway_run: u32,
 }
 
 /// In the high half of `Counters::load`.
@@ -196,11 +187,7 @@ impl Target {
                 self.failed();
             }
             Verdict::GatewayError => {
-                counters.gateway_errors.fetch_add(1, Ordering::Relaxed);
-                let run = counters.gateway_run.fetch_add(1, Ordering::Relaxed) + 1;
-                counters
-                    .longest_gateway_run
-                    .fetch_max(run, Ordering::Relaxed);
+                counters.gateway_run.fetch_add(1, Ordering::Relaxed);
                 self.failed();
             }
         }
@@ -209,8 +196,7 @@ impl Target {
     fn failed(&self) {
         let counters = &*self.counters;
         counters.errors.fetch_add(1, Ordering::Relaxed);
-        let run = counters.run.fetch_add(1, Ordering::Relaxed) + 1;
-        counters.longest_run.fetch_max(run, Ordering::Relaxed);
+        counters.run.fetch_add(1, Ordering::Relaxed);
         if counters.load.load(Ordering::Relaxed) / BIAS < MAX_BIAS {
             counters.load.fetch_add(BIAS, Ordering::Relaxed);
         }
@@ -262,16 +248,22 @@ impl Target {
         self.counters.share.store(share, Ordering::Relaxed);
     }
 
-    /// What it has failed at; the longest runs are counted anew from here.
-    pub fn take_failings(&self) -> Failings {
+    /// What it has failed at. Only reads, so that it may be asked often.
+    pub fn failings(&self) -> Failings {
         let counters = &*self.counters;
+        let in_flight = u64::from(self.in_flight());
         Failings {
-            requests: counters.leases.load(Ordering::Relaxed),
+            finished: self.leases().saturating_sub(in_flight),
             errors: counters.errors.load(Ordering::Relaxed),
-            gateway_errors: counters.gateway_errors.load(Ordering::Relaxed),
-            longest_run: counters.longest_run.swap(0, Ordering::Relaxed),
-            longest_gateway_run: counters.longest_gateway_run.swap(0, Ordering::Relaxed),
+            run: counters.run.load(Ordering::Relaxed),
+            gateway_run: counters.gateway_run.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts its runs of errors anew: for a target that gets another chance.
+    pub fn forget_run(&self) {
+        self.counters.run.store(0, Ordering::Relaxed);
+        self.counters.gateway_run.store(0, Ordering::Relaxed);
     }
 
     /// What the checks have found so far, with exclusive access.
@@ -402,19 +394,24 @@ mod tests {
 
     #[test]
     fn runs_of_failures_end_with_a_request_that_is_served() {
+        use Verdict::{GatewayError, Served, ServerError};
         let target = target();
-        for verdict in [
-            Verdict::GatewayError,
-            Verdict::GatewayError,
-            Verdict::ServerError,
-            Verdict::Served,
-            Verdict::GatewayError,
-        ] {
+        let runs = [
+            (GatewayError, (1, 1)),
+            (GatewayError, (2, 2)),
+            (ServerError, (3, 0)),
+            (GatewayError, (4, 1)),
+            (Served, (0, 0)),
+            (GatewayError, (1, 1)),
+        ];
+        for (verdict, expected) in runs {
             target.report(verdict);
+            let failings = target.failings();
+            assert_eq!((failings.run, failings.gateway_run), expected);
         }
-        let failings = target.take_failings();
-        assert_eq!((failings.errors, failings.gateway_errors), (4, 3));
-        assert_eq!((failings.longest_run, failings.longest_gateway_run), (3, 2));
-        assert_eq!(target.take_failings().longest_run, 0);
+        assert_eq!(target.failings().errors, 5);
+        target.forget_run();
+        let failings = target.failings();
+        assert_eq!((failings.run, failings.gateway_run), (0, 0));
     }
 }
