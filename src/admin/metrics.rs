@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-use super::status::{DRAINING, HEALTHY, Status, TARGET_STATES, TargetStatus};
+use super::status::{ANOMALOUS, DRAINING, HEALTHY, Status, TARGET_STATES, TargetStatus};
 use super::{Context, process};
 use crate::observe::exposition::{Label, Page};
 use crate::observe::{Metrics, names};
@@ -73,6 +73,7 @@ impl Gauges {
                 family.gauge(&u32::from(target.state == HEALTHY), labels)
             })
         })?;
+        self.ejections(page)?;
         page.counters(names::CHECKS, |family| {
             self.each_target(|target, labels| {
                 let outcomes = [
@@ -83,6 +84,34 @@ impl Gauges {
                     family.count(count, &[labels, &[("outcome", outcome)]].concat())?;
                 }
                 Ok(())
+            })
+        })
+    }
+
+    /// What requests say of targets, beside what their checks say.
+    fn ejections(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::EJECTED, |family| {
+            self.each_target(|target, labels| {
+                family.gauge(&u32::from(target.ejected.is_some()), labels)
+            })
+        })?;
+        page.counters(names::EJECTIONS, |family| {
+            self.each_target(|target, labels| {
+                for (reason, count) in &target.ejections {
+                    family.count(*count, &[labels, &[("reason", reason)]].concat())?;
+                }
+                Ok(())
+            })
+        })?;
+        page.gauges(names::ANOMALOUS, |family| {
+            self.each_target(|target, labels| {
+                let anomalous = target.anomaly_detection.result == ANOMALOUS;
+                family.gauge(&u32::from(anomalous), labels)
+            })
+        })?;
+        page.gauges(names::SHARE, |family| {
+            self.each_target(|target, labels| {
+                family.gauge(&(f64::from(target.share) / 100.0), labels)
             })
         })
     }

@@ -33,7 +33,8 @@ use crate::replicas;
 use crate::state::{Lifecycle, Publisher, Reader};
 
 pub use status::{
-    CheckStatus, DrainingStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus,
+    AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, GroupStatus, ListenerStatus,
+    ReplicaStatus, Status, TargetStatus,
 };
 pub use targets::TargetChanged;
 

@@ -3,6 +3,7 @@
 //! `weir status` reads what this writes through the same types, so the table and the
 //! API cannot drift apart. Times are RFC 3339, in UTC, to the millisecond.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::model::{
-    Action, Algorithm, CheckResult, Draining, Forward, Health, HealthReason, RedirectPart,
-    Registration, Target, TargetGroupId, WHOLE_SHARE,
+    Action, Algorithm, CheckResult, Draining, Ejection, Forward, Health, HealthReason,
+    RedirectPart, Registration, Target, TargetGroupId, WHOLE_SHARE,
 };
 use crate::replicas::{self, Replica};
 use crate::state::Snapshot;
@@ -22,6 +23,8 @@ use crate::state::Snapshot;
 pub(super) const HEALTHY: &str = Health::Healthy.name();
 /// The registration of a target that gets nothing new.
 pub(super) const DRAINING: &str = "draining";
+/// The result for a target that does worse than its peers.
+pub(super) const ANOMALOUS: &str = "anomalous";
 /// What a target counts as in `weir_targets`.
 pub(super) const TARGET_STATES: [&str; 4] = [
     Health::Initial.name(),
@@ -131,6 +134,12 @@ pub struct TargetStatus {
     /// Percent of the requests it is picked for that it gets: fewer than 100 in slow start,
     /// and under `weighted_random` while it does worse than its peers.
     pub share: u32,
+    /// Whether it is out because of the requests it failed, whatever its state.
+    pub ejected: Option<EjectedStatus>,
+    /// How often that has happened, by reason; reasons that have not occurred are left out.
+    pub ejections: BTreeMap<String, u64>,
+    /// Whether it does worse than its peers.
+    pub anomaly_detection: AnomalyStatus,
     /// Requests whose last byte has not left yet.
     pub in_flight: u32,
     /// Requests ever sent to it.
@@ -152,6 +161,28 @@ pub struct DrainingStatus {
     pub since: Timestamp,
     /// How long its requests still have, at most; without it as long as they like.
     pub seconds_left: Option<u64>,
+}
+
+/// A target that is out for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EjectedStatus {
+    /// `consecutive_errors`, `consecutive_gateway_errors` or `error_ratio`.
+    pub reason: String,
+    /// For people, with numbers.
+    pub detail: String,
+    /// When it comes back, unless a check brings it back sooner.
+    pub until: Timestamp,
+    /// The how-manieth time, counting those that are not long ago.
+    pub times: u32,
+}
+
+/// ALB's `AnomalyDetection` of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnomalyStatus {
+    /// `anomalous` or `normal`.
+    pub result: String,
+    /// Whether it gets fewer requests for it.
+    pub mitigation_in_effect: bool,
 }
 
 /// One finished check.
@@ -287,11 +318,35 @@ fn target(
         reason: reason.map(|reason| reason.code().to_owned()),
         since: record.since.map(timestamp),
         share,
+        ejected: record.ejection.as_ref().map(ejected),
+        ejections: record
+            .ejections
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.name().to_owned(), count))
+            .collect(),
+        anomaly_detection: anomaly(target.share(), record.anomalous),
         in_flight: target.in_flight(),
         requests: target.leases(),
         checks: record.checks,
         failed_checks: record.failures,
         last_checks: record.last.iter().rev().map(check).collect(),
+    }
+}
+
+fn ejected(ejection: &Ejection) -> EjectedStatus {
+    EjectedStatus {
+        reason: ejection.reason.name().to_owned(),
+        detail: ejection.detail.clone(),
+        until: timestamp(ejection.until),
+        times: ejection.times,
+    }
+}
+
+fn anomaly(share: u32, anomalous: bool) -> AnomalyStatus {
+    AnomalyStatus {
+        result: if anomalous { ANOMALOUS } else { "normal" }.to_owned(),
+        mitigation_in_effect: share < WHOLE_SHARE,
     }
 }
 

@@ -128,6 +128,10 @@ fn heading(group: &GroupStatus) -> String {
     if draining > 0 {
         let _ = write!(line, ", {draining} draining");
     }
+    let ejected = active().filter(|t| t.ejected.is_some()).count();
+    if ejected > 0 {
+        let _ = write!(line, ", {ejected} ejected");
+    }
     if group.failing_open {
         let _ = write!(
             line,
@@ -156,9 +160,9 @@ fn targets(targets: &[TargetStatus], now: Timestamp) -> String {
     for target in targets {
         table.row([
             target.address.to_string(),
-            state(target),
+            state(target, now),
             since(target).map_or(dash(), |since| age(between(since, now))),
-            reason(target).map_or(dash(), str::to_owned),
+            reason(target),
             target.in_flight.to_string(),
             target.requests.to_string(),
             target.weight.to_string(),
@@ -190,13 +194,17 @@ fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
     format!("\n{}", table.render("  "))
 }
 
-/// `healthy`, or `healthy, draining for at most 299s`.
-fn state(target: &TargetStatus) -> String {
+/// `healthy`, `healthy, draining for at most 299s`, `healthy, ejected for another 25s`.
+fn state(target: &TargetStatus, now: Timestamp) -> String {
     let mut state = target.state.clone();
     if let Some(draining) = &target.draining {
         let left = draining.seconds_left.map(Duration::from_secs);
         let left = left.map_or(String::new(), |left| format!(" for at most {}", age(left)));
         state = format!("{state}, {}{left}", target.registration);
+    }
+    if let Some(ejected) = &target.ejected {
+        let left = age(between(now, ejected.until));
+        state = format!("{state}, ejected for another {left}");
     }
     if target.share < 100 {
         state = format!("{state}, at {} %", target.share);
@@ -212,11 +220,19 @@ fn since(target: &TargetStatus) -> Option<Timestamp> {
         .map_or(target.since, |d| Some(d.since))
 }
 
-fn reason(target: &TargetStatus) -> Option<&str> {
-    let draining = target.draining.as_ref();
-    draining
-        .map(|draining| draining.reason.as_str())
-        .or(target.reason.as_deref())
+/// Why it drains or what its checks say, then what its requests say.
+fn reason(target: &TargetStatus) -> String {
+    let draining = target.draining.as_ref().map(|draining| &draining.reason);
+    let ejected = target.ejected.as_ref().map(|ejected| &ejected.detail);
+    let reasons = draining
+        .or(target.reason.as_ref())
+        .into_iter()
+        .chain(ejected);
+    let reasons: Vec<&str> = reasons.map(String::as_str).collect();
+    if reasons.is_empty() {
+        return dash();
+    }
+    reasons.join("; ")
 }
 
 /// `200 in 3 ms, 2s ago`.
@@ -332,11 +348,16 @@ mod tests {
             "rules": 2, "default_action": "forward todo" }],
         "target_groups": [
             { "name": "todo", "algorithm": "round_robin", "checked": true, "fail_open": true,
-              "failing_open": false, "min_healthy": "1", "waiting": 0,
+              "failing_open": false, "min_healthy": "1", "max_concurrency": null, "waiting": 0,
               "queue_length": 0, "targets": [
                 { "address": "127.0.0.1:6400", "weight": 1, "registration": "active",
                   "draining": null, "state": "healthy", "reason": null, "since": "2026-01-02T03:04:05Z",
-                  "share": 40, "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
+                  "share": 40,
+                  "ejected": { "reason": "consecutive_errors", "detail": "5 errors in a row",
+                    "until": "2026-01-02T06:09:30.5Z", "times": 1 },
+                  "ejections": { "consecutive_errors": 1 },
+                  "anomaly_detection": { "result": "anomalous", "mitigation_in_effect": true },
+                  "in_flight": 3, "requests": 1234, "checks": 9, "failed_checks": 0,
                   "last_checks": [
                     { "at": "2026-01-02T06:09:03Z", "ok": true, "status": 200, "ms": 3.25,
                       "reason": null, "detail": null }] },
@@ -344,8 +365,9 @@ mod tests {
                   "draining": { "reason": "Target.DeregistrationInProgress",
                     "since": "2026-01-02T06:08:05Z", "seconds_left": 240 },
                   "state": "unhealthy", "reason": "Target.Timeout",
-                  "since": "2026-01-02T06:08:00Z", "share": 100, "in_flight": 0,
-                  "requests": 5, "checks": 9, "failed_checks": 2, "last_checks": [
+                  "since": "2026-01-02T06:08:00Z", "share": 100, "ejected": null, "ejections": {},
+                  "anomaly_detection": { "result": "normal", "mitigation_in_effect": false },
+                  "in_flight": 0, "requests": 5, "checks": 9, "failed_checks": 2, "last_checks": [
                     { "at": "2026-01-02T06:09:00Z", "ok": false, "status": null, "ms": 5000.0,
                       "reason": "Target.Timeout", "detail": "no answer" }] }],
               "replicas": [
@@ -354,7 +376,7 @@ mod tests {
                 { "pid": null, "address": null, "state": "starting", "restarts": 0,
                   "since": "2026-01-02T06:09:05Z" }] },
             { "name": "empty", "algorithm": "random", "checked": false, "fail_open": true,
-              "failing_open": false, "min_healthy": "50%", "waiting": 0,
+              "failing_open": false, "min_healthy": "50%", "max_concurrency": null, "waiting": 0,
               "queue_length": 0, "targets": [],
               "replicas": [] }]
     }"#;
@@ -371,10 +393,10 @@ weir 1.2.3  serving  up 3h 5m  snapshot 7
 LISTENER  BIND            RULES  DEFAULT ACTION  MAX CONNECTIONS
 http      127.0.0.1:8080  2      forward todo    10000
 
-todo: round_robin, 1 of 1 target healthy, 1 draining
-  TARGET          STATE                                  SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
-  127.0.0.1:6400  healthy, at 40 %                       3h 5m  -                                3          1234      1       200 in 3 ms, 2s ago
-  [::1]:6400      unhealthy, draining for at most 4m 0s  1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
+todo: round_robin, 1 of 1 target healthy, 1 draining, 1 ejected
+  TARGET          STATE                                      SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
+  127.0.0.1:6400  healthy, ejected for another 25s, at 40 %  3h 5m  5 errors in a row                3          1234      1       200 in 3 ms, 2s ago
+  [::1]:6400      unhealthy, draining for at most 4m 0s      1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
 
   REPLICA         PID   STATE     SINCE  RESTARTS
   127.0.0.1:6400  4242  running   3h 5m  1

@@ -229,6 +229,16 @@ pub enum MinHealthy {
     Percent(u8),
 }
 
+impl MinHealthy {
+    /// How many of a group with so many active targets.
+    pub fn of(self, active: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(percent) => (active * usize::from(percent)).div_ceil(100),
+        }
+    }
+}
+
 /// Processes that Weir runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicas {

@@ -1,4 +1,4 @@
-//! What probes say about a target.
+//! What probes and requests say about a target.
 //!
 //! [`HealthState`] is the pure rule (ALB's: consecutive results, one pass is enough
 //! for a new target); [`HealthRecord`] adds the reason and the last results for
@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, SystemTime};
+
+use super::{Ejection, EjectionCounts};
 
 /// What health checks say about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,6 +184,12 @@ pub struct HealthRecord {
     pub checks: u64,
     /// Those of them that failed.
     pub failures: u64,
+    /// Whether it is out because of the requests it failed, whatever the checks say.
+    pub ejection: Option<Ejection>,
+    /// How often that has happened.
+    pub ejections: EjectionCounts,
+    /// Whether it fails more of its requests than its peers.
+    pub anomalous: bool,
 }
 
 impl HealthRecord {
@@ -226,6 +234,9 @@ impl Default for HealthRecord {
             since: None,
             checks: 0,
             failures: 0,
+            ejection: None,
+            ejections: EjectionCounts::default(),
+            anomalous: false,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod algorithm;
+mod ejection;
 mod health;
 mod id;
 mod keep_alive;
@@ -22,6 +23,7 @@ mod target;
 
 pub use admission::{Admission, Waiter, Wants};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
+pub use ejection::{Ejection, EjectionCounts, EjectionReason};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };

@@ -74,6 +74,26 @@ pub(crate) const HEALTH: Name = (
     "weir_target_health",
     "Whether the checks of a target say that it serves: 1 or 0",
 );
+/// What requests say of a target, whatever its checks say.
+pub(crate) const EJECTED: Name = (
+    "weir_target_ejected",
+    "Whether a target is out for a while because of the requests it failed: 1 or 0",
+);
+/// Ejections, by target and reason.
+pub(crate) const EJECTIONS: Name = (
+    "weir_ejections",
+    "Ejections of targets, by target and reason: consecutive_errors, consecutive_gateway_errors or error_ratio",
+);
+/// ALB's `AnomalousHostCount`, by target.
+pub(crate) const ANOMALOUS: Name = (
+    "weir_target_anomalous",
+    "Whether a target fails more of its requests than its peers: 1 or 0",
+);
+/// ALB's `MitigatedHostCount`, by target and in numbers.
+pub(crate) const SHARE: Name = (
+    "weir_target_share",
+    "How many of the requests it is picked for a target gets, 0 to 1: less than 1 in slow start and while anomalies are mitigated",
+);
 /// Finished health checks.
 pub(crate) const CHECKS: Name = (
     "weir_health_checks",

@@ -56,6 +56,7 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
         tasks.spawn(health::run(reader.clone(), publisher.clone()));
+        tasks.spawn(health::watch(reader.clone(), publisher.clone()));
         tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
         tasks.spawn(keep_tidy(reader.clone(), tidy));
         let (stop_replicas, stopped) = oneshot::channel();

@@ -8,7 +8,7 @@ use super::membership::{Entry, Membership};
 use super::registry::Registry;
 use super::snapshot::{Listener, Snapshot};
 use crate::balance;
-use crate::config::{self, Config, CookieKey, MinHealthy};
+use crate::config::{self, Config, CookieKey};
 use crate::model::{Admission, Algorithm, GroupIndex, ListenerId, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
@@ -158,7 +158,7 @@ pub fn compile_group(
     let active = targets.iter();
     let active = active.filter(|t| t.registration.is_active() && t.weight > 0);
     let fail_open = FailOpen {
-        min_healthy: min_healthy(config.fail_open.min_healthy, active.count()),
+        min_healthy: config.fail_open.min_healthy.of(active.count()),
         enabled: config.fail_open.enabled,
     };
     let checked = config.health.is_some();
@@ -199,12 +199,5 @@ pub fn compile_group(
         is_alive,
         sticky,
         live,
-    }
-}
-
-fn min_healthy(min: MinHealthy, active: usize) -> usize {
-    match min {
-        MinHealthy::Count(count) => count as usize,
-        MinHealthy::Percent(percent) => (active * usize::from(percent)).div_ceil(100),
     }
 }

@@ -23,8 +23,11 @@ pub struct Choice {
     pub failing_open: bool,
 }
 
-/// The eligible targets: the healthy and active ones, or every active one when
-/// fewer than the minimum are healthy (ALB user guide, "Target group health").
+/// The eligible targets: the healthy and active ones that are not ejected.
+///
+/// When these are fewer than the minimum, the ejected ones come first: their checks pass.
+/// When with them too few are healthy, every active target is eligible (fail open; ALB
+/// user guide, "Target group health").
 ///
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.
@@ -32,11 +35,18 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
     let active =
         |registered: &&Registered| registered.registration.is_active() && registered.weight > 0;
     let healthy = |registered: &&Registered| !checked || registered.target.is_healthy();
+    let ejected = |registered: &Registered| registered.target.health().ejection.is_some();
     let actives: Vec<&Registered> = targets.iter().filter(active).collect();
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
     let failing_open =
         fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < actives.len();
-    let members = if failing_open { actives } else { passing };
+    let members = if failing_open {
+        actives
+    } else {
+        let sound: Vec<&Registered> = passing.iter().copied().filter(|r| !ejected(r)).collect();
+        let enough = sound.len() >= fail_open.min_healthy.max(1);
+        if enough { sound } else { passing }
+    };
     let roster = Roster::new(members.into_iter().filter_map(member).collect());
     let registered = targets.iter().filter(|t| !t.registration.is_leaving());
     let registered = registered.count();
@@ -60,8 +70,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        CheckFailure, CheckResult, DrainReason, Draining, HealthReason, Registration, Target,
-        TargetId, Thresholds,
+        CheckFailure, CheckResult, DrainReason, Draining, Ejection, EjectionReason, HealthReason,
+        Registration, Target, TargetId, Thresholds,
     };
 
     const OPEN: FailOpen = FailOpen {
@@ -146,6 +156,31 @@ mod tests {
         });
         let choice = choose(&some, true, OPEN);
         assert_eq!((size(&choice), choice.failing_open), (1, true));
+    }
+
+    fn eject(registered: &Registered) {
+        registered.target.health().ejection = Some(Ejection {
+            reason: EjectionReason::ErrorRatio,
+            detail: String::new(),
+            since: SystemTime::UNIX_EPOCH,
+            until: SystemTime::UNIX_EPOCH,
+            times: 1,
+        });
+    }
+
+    #[test]
+    fn ejected_targets_are_eligible_only_when_too_few_others_are() {
+        let some = targets(&[true, true, false]);
+        eject(&some[0]);
+        let choice = choose(&some, true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (1, false));
+        eject(&some[1]);
+        let choice = choose(&some, true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (2, false));
+        let none = targets(&[false, false]);
+        eject(&none[0]);
+        let choice = choose(&none, true, OPEN);
+        assert_eq!((size(&choice), choice.failing_open), (2, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
 
 mod failing;
+mod outlier;
 mod pickers;
 mod queue;
 mod retry_budget;

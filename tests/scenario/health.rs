@@ -118,6 +118,7 @@ async fn a_zombie_is_taken_out_by_an_http_check_and_kept_by_a_tcp_check() {
         [target_group.knocked]
         targets = {targets}
         health = {{ type = "tcp", interval = "200ms", timeout = "190ms", healthy = 2, unhealthy = 2 }}
+        outlier = false
         "#
     ))
     .await;

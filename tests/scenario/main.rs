@@ -25,6 +25,7 @@ mod health;
 mod keep_alive;
 mod learned_keep_alive;
 mod listeners;
+mod outlier;
 mod overload;
 mod passing_over;
 mod registration;

@@ -1,0 +1,433 @@
+//! Looks at the counters of all targets at a steady pace, and does what they call for:
+//! ejects and readmits, shifts shares, forgives failures.
+//!
+//! The data plane only counts. Between two looks this task sleeps, and a look at targets
+//! that do well is a few loads for each of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::anomaly;
+use super::passive::{self, Decision, History, Rules, Sight};
+use super::tally::Tally;
+use crate::config;
+use crate::model::{
+    Algorithm, Ejection, HealthRecord, Outlier, Target, TargetGroupId, TargetId, WHOLE_SHARE,
+};
+use crate::state::{Change, Publisher, Reader, Snapshot};
+
+/// From one look at the counters to the next: how long a target that fails at once goes
+/// on failing requests.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The bias of failures is halved so often: it stays while a target fails now and then,
+/// and is gone within seconds once it does not.
+const FORGIVE: Duration = Duration::from_secs(1);
+
+/// The targets of the newest snapshot, and what is remembered of them.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    publisher: Publisher,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug)]
+struct Group {
+    id: TargetGroupId,
+    outlier: Option<Outlier>,
+    min_healthy: usize,
+    /// Whether anomalous targets get less.
+    mitigates: bool,
+    targets: Vec<Watched>,
+    /// In the order of `targets`, like `sights`.
+    histories: Vec<History>,
+    sights: Vec<Sight>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    target: Arc<Target>,
+    active: bool,
+    healthy: bool,
+    anomalous: bool,
+    /// What it had done at the last comparison with its peers.
+    compared: Tally,
+}
+
+impl Watched {
+    fn is_eligible(&self) -> bool {
+        self.active && self.healthy
+    }
+}
+
+impl Watcher {
+    pub(super) fn new(publisher: Publisher) -> Self {
+        Self {
+            publisher,
+            groups: Vec::new(),
+        }
+    }
+
+    /// Follows the snapshots until there will be no more.
+    pub(super) async fn run(mut self, mut reader: Reader) {
+        let [mut look, mut forgive, mut compare] = [LOOK, FORGIVE, anomaly::STEP].map(|pace| {
+            let mut pace = interval(pace);
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            pace
+        });
+        self.follow(&reader.load_full(), now());
+        loop {
+            // Every arm is cancel-safe: each waits for a tick or a version.
+            tokio::select! {
+                more = reader.changed() => {
+                    if !more {
+                        return;
+                    }
+                    self.follow(&reader.load_full(), now());
+                }
+                _ = look.tick() => {
+                    for target in self.look(now()) {
+                        if !self.publisher.send(Change::Health { target }).await {
+                            return;
+                        }
+                    }
+                }
+                _ = forgive.tick() => self.forgive(),
+                _ = compare.tick() => self.compare(),
+            }
+        }
+    }
+
+    /// Takes over the members and settings of a snapshot, and drops what is remembered of
+    /// targets that are gone.
+    fn follow(&mut self, snapshot: &Snapshot, now: Instant) {
+        let known = self.groups.drain(..);
+        // By identity: a target that was away for a while is another one with the same name.
+        let mut known: HashMap<*const Target, (Watched, History)> = known
+            .flat_map(|group| group.targets.into_iter().zip(group.histories))
+            .map(|(watched, history)| (Arc::as_ptr(&watched.target), (watched, history)))
+            .collect();
+        let groups = snapshot.groups().iter().zip(&snapshot.config.target_groups);
+        for (group, config) in groups {
+            let members = group.targets.iter().map(|registered| {
+                let active = registered.registration.is_active() && registered.weight > 0;
+                let healthy = config.health.is_none() || registered.target.is_healthy();
+                let known = known.remove(&Arc::as_ptr(&registered.target));
+                watch(&registered.target, known, (active, healthy), now)
+            });
+            let (targets, histories): (Vec<_>, Vec<_>) = members.unzip();
+            self.groups.push(Group::new(config, targets, histories));
+        }
+    }
+
+    /// Ejects and readmits; returns whose state changed.
+    fn look(&mut self, now: Instant) -> Vec<TargetId> {
+        self.groups.iter_mut().flat_map(|g| g.look(now)).collect()
+    }
+
+    fn forgive(&self) {
+        for group in &self.groups {
+            for watched in &group.targets {
+                watched.target.forgive();
+            }
+        }
+    }
+
+    fn compare(&mut self) {
+        for group in &mut self.groups {
+            group.compare();
+        }
+    }
+}
+
+/// A member of the next snapshot with what is known about it.
+fn watch(
+    target: &Arc<Target>,
+    known: Option<(Watched, History)>,
+    (active, healthy): (bool, bool),
+    now: Instant,
+) -> (Watched, History) {
+    let failings = target.failings();
+    let (mut watched, mut history) = known.unwrap_or_else(|| {
+        let watched = Watched {
+            target: Arc::clone(target),
+            active: false,
+            healthy: false,
+            anomalous: false,
+            compared: failings.into(),
+        };
+        (watched, History::new(failings, now))
+    });
+    let was_eligible = watched.is_eligible();
+    (watched.active, watched.healthy) = (active, healthy);
+    if watched.is_eligible() && !was_eligible {
+        // What it failed before its checks took it out is no reason to take it out again.
+        target.forget_run();
+        history.begin_anew(failings, now);
+    }
+    (watched, history)
+}
+
+impl Group {
+    fn new(config: &config::TargetGroup, targets: Vec<Watched>, histories: Vec<History>) -> Self {
+        let active = targets.iter().filter(|watched| watched.active).count();
+        let group = Self {
+            id: config.id.clone(),
+            outlier: config.outlier.clone(),
+            min_healthy: config.fail_open.min_healthy.of(active),
+            mitigates: config.algorithm == Algorithm::WeightedRandom,
+            sights: Vec::with_capacity(targets.len()),
+            targets,
+            histories,
+        };
+        if !group.mitigates {
+            for watched in &group.targets {
+                watched.target.set_share(WHOLE_SHARE);
+            }
+        }
+        group
+    }
+
+    fn look(&mut self, now: Instant) -> Vec<TargetId> {
+        self.sights.clear();
+        let seen = self.targets.iter().zip(&self.histories);
+        self.sights.extend(seen.map(|(watched, history)| {
+            Sight {
+                failings: watched.target.failings(),
+                active: watched.active,
+                healthy: watched.healthy,
+                checked: history
+                    .is_ejected()
+                    .then(|| checked(&watched.target.health()))
+                    .flatten(),
+            }
+        }));
+        let rules = Rules {
+            outlier: self.outlier.as_ref(),
+            min_healthy: self.min_healthy,
+        };
+        let decisions = passive::judge(&mut self.histories, &self.sights, rules, now);
+        let decided = decisions.into_iter().map(|(index, decision)| {
+            let target = &self.targets[index].target;
+            carry_out(&self.id, target, decision);
+            target.id.clone()
+        });
+        decided.collect()
+    }
+
+    /// Compares what each target has done since the last time with what its peers have.
+    fn compare(&mut self) {
+        let judged = self.targets.iter_mut().zip(&self.histories);
+        let steps: Vec<Option<Tally>> = judged
+            .map(|(watched, history)| {
+                let done = Tally::from(watched.target.failings());
+                let step = done.since(watched.compared);
+                watched.compared = done;
+                (watched.is_eligible() && !history.is_ejected()).then_some(step)
+            })
+            .collect();
+        let all = steps.iter().flatten().copied();
+        let all = all.fold(Tally::default(), Tally::with);
+        for (watched, step) in self.targets.iter_mut().zip(steps) {
+            let Some(own) = step else { continue };
+            let peers = all.without(own);
+            let anomalous = anomaly::is_anomalous(own, peers);
+            if anomalous != watched.anomalous {
+                watched.anomalous = anomalous;
+                watched.target.health().anomalous = anomalous;
+            }
+            if self.mitigates {
+                mitigate(&watched.target, anomalous, own, peers);
+            }
+        }
+    }
+}
+
+/// Whether the last check passed, if it began after the ejection.
+fn checked(record: &HealthRecord) -> Option<bool> {
+    let (ejection, last) = (record.ejection.as_ref()?, record.last.back()?);
+    (last.at >= ejection.since && last.is_verdict()).then_some(last.outcome.is_ok())
+}
+
+fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision) {
+    let addr = target.id.addr;
+    match decision {
+        Decision::Eject {
+            reason,
+            detail,
+            time,
+            times,
+        } => {
+            warn!(%group, target = %addr, times, "target is ejected for {time:?}: {detail}");
+            let since = SystemTime::now();
+            let mut record = target.health();
+            record.ejections.count(reason);
+            record.ejection = Some(Ejection {
+                reason,
+                detail,
+                since,
+                until: since + time,
+                times,
+            });
+        }
+        Decision::Readmit(why) => {
+            target.forget_run();
+            target.health().ejection = None;
+            info!(%group, target = %addr, "target is readmitted: {}", why.text());
+        }
+    }
+}
+
+fn mitigate(target: &Target, anomalous: bool, own: Tally, peers: Tally) {
+    let share = target.share();
+    let next = anomaly::next_share(share, anomalous);
+    if next == share {
+        return;
+    }
+    target.set_share(next);
+    let TargetId { group, addr } = &target.id;
+    if share == WHOLE_SHARE {
+        warn!(
+            %group,
+            target = %addr,
+            "target gets fewer requests: {} of {} failed, and {}% of its peers'",
+            own.errors,
+            own.requests,
+            peers.percent()
+        );
+    } else if next == WHOLE_SHARE {
+        info!(%group, target = %addr, "target gets its whole share of requests again");
+    }
+}
+
+/// By tokio's clock, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+
+    use super::super::fixture::{group, publish};
+    use super::*;
+    use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds, Verdict};
+    use crate::state::fixture::config;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+
+    fn target(reader: &Reader, index: usize) -> Arc<Target> {
+        Arc::clone(&reader.load().groups()[0].targets[index].target)
+    }
+
+    /// Requests on a target that all end the same way.
+    fn requests(target: &Arc<Target>, count: usize, verdict: Verdict) {
+        for _ in 0..count {
+            let _lease = target.lease();
+            target.report(verdict);
+        }
+    }
+
+    async fn check(publisher: &Publisher, target: &Target, passed: bool) {
+        let outcome = if passed {
+            Ok(())
+        } else {
+            Err(CheckFailure {
+                reason: HealthReason::Timeout,
+                detail: String::new(),
+            })
+        };
+        let result = CheckResult {
+            at: SystemTime::now(),
+            elapsed: Duration::ZERO,
+            status: None,
+            outcome,
+        };
+        let once = Thresholds {
+            healthy: 1,
+            unhealthy: 1,
+        };
+        target.health().record(result, once);
+        let target = target.id.clone();
+        publisher.send(Change::Health { target }).await;
+    }
+
+    async fn watched() -> (Publisher, Reader, JoinSet<()>) {
+        let (publisher, reader) = publish(vec![group(&[A, B])]).await;
+        let mut owner = JoinSet::new();
+        owner.spawn(Watcher::new(publisher.clone()).run(reader.clone()));
+        for index in [0, 1] {
+            check(&publisher, &target(&reader, index), true).await;
+        }
+        sleep(3 * LOOK).await;
+        (publisher, reader, owner)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_takes_the_target_off_the_roster_until_it_ends() {
+        let (_publisher, reader, _owner) = watched().await;
+        let eligible = || {
+            let group = Arc::clone(&reader.load().groups()[0]);
+            group.selection.as_ref().map(|s| s.roster.members().len())
+        };
+        for _ in 0..3 {
+            requests(&target(&reader, 0), 10, Verdict::GatewayError);
+            requests(&target(&reader, 1), 10, Verdict::Served);
+            sleep(LOOK).await;
+        }
+        assert!(target(&reader, 0).health().ejection.is_some());
+        assert_eq!(eligible(), Some(1));
+        sleep(Duration::from_secs(31)).await;
+        assert_eq!(target(&reader, 0).health().ejection, None);
+        assert_eq!(eligible(), Some(2));
+        assert_eq!(target(&reader, 0).failings().run, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_whose_checks_pass_again_is_not_ejected_for_what_it_failed_before() {
+        let (publisher, reader, _owner) = watched().await;
+        let (a, b) = (target(&reader, 0), target(&reader, 1));
+        check(&publisher, &a, false).await;
+        sleep(LOOK).await;
+        requests(&a, 20, Verdict::GatewayError);
+        requests(&b, 20, Verdict::Served);
+        sleep(3 * LOOK).await;
+        check(&publisher, &a, true).await;
+        sleep(3 * LOOK).await;
+        requests(&a, 1, Verdict::GatewayError);
+        sleep(3 * LOOK).await;
+        assert_eq!(a.health().ejection, None);
+        assert_eq!(a.failings().run, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_was_away_begins_anew() {
+        let (publisher, reader, _owner) = watched().await;
+        for _ in 0..3 {
+            requests(&target(&reader, 0), 10, Verdict::ServerError);
+            requests(&target(&reader, 1), 10, Verdict::Served);
+            sleep(LOOK).await;
+        }
+        let before = target(&reader, 0);
+        assert!(before.health().ejection.is_some());
+        publisher
+            .configure(config(vec![group(&[B])]))
+            .await
+            .unwrap();
+        // Longer than it may drain.
+        sleep(Duration::from_secs(400)).await;
+        assert_eq!(Arc::strong_count(&before), 1, "nobody remembers it");
+        publisher
+            .configure(config(vec![group(&[A, B])]))
+            .await
+            .unwrap();
+        sleep(LOOK).await;
+        assert_eq!(target(&reader, 0).health().ejection, None);
+    }
+}
