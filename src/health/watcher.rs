@@ -407,27 +407,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_target_that_was_away_begins_anew() {
-        let (publisher, reader, _owner) = watched().await;
-        for _ in 0..3 {
-            requests(&target(&reader, 0), 10, Verdict::ServerError);
-            requests(&target(&reader, 1), 10, Verdict::Served);
-            sleep(LOOK).await;
+    async fn targets_that_stay_are_remembered_and_those_that_are_gone_are_not() {
+        let (publisher, reader) = publish(vec![group(&[A, B])]).await;
+        let mut watcher = Watcher::new(publisher.clone());
+        watcher.follow(&reader.load_full(), now());
+        watcher.groups[0].targets[1].anomalous = true;
+        for members in [&[B][..], &[A, B]] {
+            let next = config(vec![group(members)]);
+            publisher.configure(next).await.unwrap();
+            watcher.follow(&reader.load_full(), now());
+            let targets = &watcher.groups[0].targets;
+            assert_eq!(targets.len(), members.len());
+            assert!(targets.last().unwrap().anomalous);
         }
-        let before = target(&reader, 0);
-        assert!(before.health().ejection.is_some());
-        publisher
-            .configure(config(vec![group(&[B])]))
-            .await
-            .unwrap();
-        // Longer than it may drain.
-        sleep(Duration::from_secs(400)).await;
-        assert_eq!(Arc::strong_count(&before), 1, "nobody remembers it");
-        publisher
-            .configure(config(vec![group(&[A, B])]))
-            .await
-            .unwrap();
-        sleep(LOOK).await;
-        assert_eq!(target(&reader, 0).health().ejection, None);
+        assert!(!watcher.groups[0].targets[0].anomalous);
     }
 }
