@@ -24,9 +24,9 @@ pub(super) async fn wait_in_line(
     let end = Instant::now() + group.overload.queue_timeout;
     let end = until.map_or(end, |until| until.min(end));
     record.waits();
-    let waited = Box::pin(timeout_at(end, waiter)).await;
+    let place = Box::pin(timeout_at(end, waiter)).await;
     record.waits_no_more();
-    let lease = waited
+    let lease = place
         .map_err(|_| Failure::QueueTimeout)?
         .ok_or(Failure::NoTarget)?;
     group.note(lease.target(), tried);

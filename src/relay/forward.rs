@@ -224,14 +224,16 @@ pub async fn forward(
         Ok(Ok(head)) => match check(&head, outgoing.upgrade.as_ref()) {
             Ok(()) => {
                 checkout.answered(head.headers());
-                let switches = head.status() == StatusCode::SWITCHING_PROTOCOLS;
-                let switched = switches.then_some(policy.tunnel_timeout);
+                let idle = match head.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => policy.tunnel_timeout,
+                    _ => policy.body_timeout,
+                };
                 return Ok(Answered {
                     head,
                     checkout,
                     lease,
                     body: outgoing.body.clone(),
-                    idle: switched.unwrap_or(policy.body_timeout),
+                    idle,
                     until: outgoing.until,
                 });
             }

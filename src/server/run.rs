@@ -64,9 +64,10 @@ where
     // Before the start, which may take seconds: a change meanwhile must not be missed.
     let (watcher, mut changes) = watch(program.file);
     let mut upgrades = Upgrades::default();
-    let inherited = match program.upgrade {
-        true => upgrades.take_over(config.upgrade_socket.as_deref())?,
-        false => Inherited::default(),
+    let inherited = if program.upgrade {
+        upgrades.take_over(config.upgrade_socket.as_deref())?
+    } else {
+        Inherited::default()
     };
     let mut stopping = false;
     let stopped_early = async {

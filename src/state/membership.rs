@@ -112,14 +112,14 @@ impl Membership {
     /// Replaces the members that one source lists.
     pub(super) fn set(
         &mut self,
-        group: TargetGroupId,
+        group: &TargetGroupId,
         source: Source,
         members: Vec<(SocketAddr, u16)>,
     ) {
         let is_replicas = source == Source::Replicas;
         let before = self.found.insert((group.clone(), source), members);
         if is_replicas {
-            self.forget_replicas(&group, &before.unwrap_or_default());
+            self.forget_replicas(group, &before.unwrap_or_default());
         }
     }
 

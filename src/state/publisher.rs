@@ -204,7 +204,7 @@ impl PublisherTask {
                 let config = Arc::clone(&self.current.load().config);
                 // The source may have been removed while its list was on the way.
                 if still_listed(&config, &group, &source) {
-                    self.membership.set(group, source, members);
+                    self.membership.set(&group, source, members);
                     self.rebuild(&config);
                 }
             }

@@ -133,7 +133,9 @@ impl Client {
         while !stop.get() {
             turn += 1;
             // Every fourth request changes something.
-            let id = (turn % 4 == 0).then(|| format!("{}-{turn}", self.number));
+            let id = turn
+                .is_multiple_of(4)
+                .then(|| format!("{}-{turn}", self.number));
             let begun = Instant::now();
             let outcome = timeout(PATIENCE, self.ask(id.as_deref())).await;
             let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));

@@ -148,7 +148,7 @@ impl Options {
                         .push(kind.ok_or(format!("no proxy is called {name}"))?);
                 }
                 "--rounds" => {
-                    options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?
+                    options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?;
                 }
                 // What `cargo test` hands to every test binary.
                 flag if flag.starts_with("--") => {}

@@ -66,7 +66,7 @@ pub struct Spec {
 /// Targets behind a DNS name.
 #[derive(Clone, Debug)]
 pub struct Name {
-    pub name: String,
+    pub host: String,
     pub port: u16,
     /// A name server at port 53.
     pub server: std::net::Ipv4Addr,
@@ -143,7 +143,7 @@ impl Proxy {
         text.trim().parse().ok()
     }
 
-    fn signal(&self, pid: u32, signal: Signal) {
+    fn signal(pid: u32, signal: Signal) {
         let pid = Pid::from_raw(pid.cast_signed()).expect("a process has a pid");
         // Fails only when it has ended already.
         let _ = rustix::process::kill_process(pid, signal);
@@ -160,7 +160,7 @@ impl Proxy {
             Kind::Weir => {
                 let reloads = "weir_reloads_total{outcome=\"accepted\"}";
                 let before = self.metric(reloads).await;
-                self.signal(self.master, Signal::HUP);
+                Self::signal(self.master, Signal::HUP);
                 until("weir has reloaded", async || {
                     self.metric(reloads).await > before
                 })
@@ -176,7 +176,7 @@ impl Proxy {
     async fn new_worker(&self, order: Signal) -> io::Result<()> {
         let before = self.children();
         for _ in 0..10 {
-            self.signal(self.master, order);
+            Self::signal(self.master, order);
             let is_new = |pid: &u32| !before.contains(pid);
             if holds_within(Duration::from_secs(2), async || {
                 self.children().iter().any(is_new)
@@ -266,19 +266,19 @@ impl Proxy {
 
     async fn upgrade_nginx(&mut self) -> io::Result<()> {
         let old = self.master;
-        self.signal(old, Signal::USR2);
+        Self::signal(old, Signal::USR2);
         until("a new nginx has written its pid", async || {
             self.nginx_pid().is_some_and(|pid| pid != old)
         })
         .await?;
         self.master = self.nginx_pid().ok_or(io::ErrorKind::NotFound)?;
-        self.signal(old, Signal::QUIT);
+        Self::signal(old, Signal::QUIT);
         Ok(())
     }
 
     async fn upgrade_weir(&mut self) -> io::Result<()> {
         let old = self.master;
-        self.signal(old, Signal::USR2);
+        Self::signal(old, Signal::USR2);
         let admin = self.admin;
         let pid = async || {
             let reply = http::get(admin, "/api/status").await.ok()?;
@@ -297,9 +297,9 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         for pid in self.children() {
-            self.signal(pid, Signal::KILL);
+            Self::signal(pid, Signal::KILL);
         }
-        self.signal(self.master, Signal::KILL);
+        Self::signal(self.master, Signal::KILL);
         // Both fail only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

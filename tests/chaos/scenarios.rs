@@ -170,7 +170,7 @@ async fn dns_change(lab: &mut Lab) -> io::Result<Findings> {
     }
     server.answer(&[address(1), address(2)]);
     lab.spec.name = Some(Name {
-        name: "app.chaos.test".to_owned(),
+        host: "app.chaos.test".to_owned(),
         port,
         server: server.addr,
     });

@@ -95,7 +95,8 @@ fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
     let nobody = free.local_addr().unwrap();
     drop(free);
     let drain = ["drain", "app", &addr];
-    let cases: [(SocketAddr, Option<&str>, &[&str], i32, &str); 7] = [
+    type Case<'a> = (SocketAddr, Option<&'a str>, &'a [&'a str], i32, &'a str);
+    let cases: [Case<'_>; 7] = [
         (
             admin,
             None,

@@ -1,4 +1,4 @@
-//! A thousand WebSockets through a hundred reloads.
+//! A thousand websockets through a hundred reloads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

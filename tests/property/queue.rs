@@ -41,7 +41,7 @@ impl Group {
         if self.admission.waiting() > 0 {
             return None;
         }
-        self.targets.iter().find_map(|target| target.try_lease())
+        self.targets.iter().find_map(Target::try_lease)
     }
 }
 
@@ -294,9 +294,9 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
                 let mut rng = Rng::with_seed(seed);
                 for _ in 0..REQUESTS {
                     let lease = group.acquire().or_else(|| {
-                        let waiter = group.admission.line_up(anybody(), usize::MAX)?;
+                        let place = group.admission.line_up(anybody(), usize::MAX)?;
                         waited.fetch_add(1, Ordering::SeqCst);
-                        wait(waiter, &mut rng)
+                        wait(place, &mut rng)
                     });
                     let Some(lease) = lease else { continue };
                     let index = group

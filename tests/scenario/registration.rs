@@ -261,6 +261,7 @@ async fn only_the_token_opens_the_door() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 async fn what_cannot_be_understood_is_refused_with_a_reason() {
     let target = Backend::answering("a").await;
     let lb = Lb::start(&config(&[target.addr()], "")).await;

@@ -503,5 +503,5 @@ async fn a_response_that_breaks_off_is_not_retried_and_counts_against_its_target
     }
     rig.quiet().await;
     let failings = rig.lb.target("app", broken.addr()).unwrap().failings();
-    assert_eq!((failings.finished, failings.gateway_run), (1, 1));
+    assert_eq!((failings.errors, failings.gateway_run), (1, 1));
 }

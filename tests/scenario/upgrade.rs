@@ -243,7 +243,7 @@ async fn a_side_that_takes_nothing_is_not_read_for() {
     // Reads nothing after the switch.
     let target = switching(SWITCH, |stream| async move {
         stream.writable().await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let upstream = "upstream = { tunnel_timeout = \"500ms\" }";
@@ -483,7 +483,7 @@ async fn the_close_frame_comes_between_two_frames() {
 async fn a_websocket_that_does_not_answer_is_not_waited_for() {
     let target = switching(SWITCH, |stream| async move {
         stream.writable().await.unwrap();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let site = Site::start(&target, "100ms").await;
@@ -537,14 +537,14 @@ async fn another_protocol_ends_with_the_end_of_both_streams() {
 async fn tunnels_of_a_removed_listener_end_after_the_drain_deadline() {
     let target = echo().await;
     let mut site = Site::start(&target, "200ms").await;
-    let side = format!("{}-side", site.name);
-    let (mut stays, mut goes) = (site.open(&site.name).await, site.open(&side).await);
+    let second = format!("{}-side", site.name);
+    let (mut stays, mut goes) = (site.open(&site.name).await, site.open(&second).await);
     let config = site.without_side();
     site.lb.reload(&config).await.unwrap();
     assert_eq!(goes.take(4).await, GOING_AWAY);
     goes.send(CLIENT_CLOSE).await;
     goes.ends().await;
-    assert_eq!(only_entry(&side).await.verdict(), ("101", "listener_gone"));
+    assert_eq!(only_entry(&second).await.verdict(), ("101", "listener_gone"));
     stays.send(FRAME).await;
     assert_eq!(stays.take(FRAME.len()).await, FRAME);
 }

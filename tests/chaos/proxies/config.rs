@@ -25,7 +25,7 @@ pub(super) fn render(
 
 fn weir(spec: &Spec, folder: &Path, addr: SocketAddr, admin: SocketAddr) -> String {
     let targets: Vec<String> = match &spec.name {
-        Some(name) => vec![format!("\"{}:{}\"", name.name, name.port)],
+        Some(name) => vec![format!("\"{}:{}\"", name.host, name.port)],
         None => spec
             .targets
             .iter()
@@ -87,7 +87,7 @@ fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
             String::new(),
             format!(
                 "resolver {} valid=1s; set $app {}; proxy_pass http://$app:{};",
-                name.server, name.name, name.port
+                name.server, name.host, name.port
             ),
         ),
         None => (
@@ -136,40 +136,6 @@ http {{
 }
 
 fn haproxy(spec: &Spec, addr: SocketAddr) -> String {
-    let limit = spec
-        .limit
-        .map_or(String::new(), |limit| format!(" maxconn {limit}"));
-    let check = "check inter 500ms fall 2 rise 1";
-    let cookie = |name: &str| {
-        if spec.sticky {
-            format!(" cookie {name}")
-        } else {
-            String::new()
-        }
-    };
-    let (resolvers, servers) = match &spec.name {
-        Some(name) => (
-            format!(
-                "resolvers dns\n    nameserver one {}:53\n    hold valid 1s\n    hold obsolete 1s",
-                name.server
-            ),
-            format!(
-                "    server-template app 4 {}:{} resolvers dns init-addr none {check}",
-                name.name, name.port
-            ),
-        ),
-        None => {
-            let servers: Vec<String> = spec
-                .targets
-                .iter()
-                .map(|addr| {
-                    let name = format!("s{}", addr.port());
-                    format!("    server {name} {addr} {check}{limit}{}", cookie(&name))
-                })
-                .collect();
-            (String::new(), servers.join("\n"))
-        }
-    };
     let sticky = if spec.sticky {
         "cookie SRV insert indirect nocache"
     } else {
@@ -180,8 +146,9 @@ fn haproxy(spec: &Spec, addr: SocketAddr) -> String {
     } else {
         ""
     };
+    let (resolvers, servers) = haproxy_servers(spec);
     format!(
-        r#"
+        "
 global
     nbthread 2
     maxconn 4096
@@ -207,6 +174,36 @@ backend app
     {sticky}
     {queue}
 {servers}
-"#,
+",
     )
+}
+
+/// A section of resolvers, and the lines of the servers.
+fn haproxy_servers(spec: &Spec) -> (String, String) {
+    let check = "check inter 500ms fall 2 rise 1";
+    if let Some(name) = &spec.name {
+        let resolvers = format!(
+            "resolvers dns\n    nameserver one {}:53\n    hold valid 1s\n    hold obsolete 1s",
+            name.server
+        );
+        let servers = format!(
+            "    server-template app 4 {}:{} resolvers dns init-addr none {check}",
+            name.host, name.port
+        );
+        return (resolvers, servers);
+    }
+    let limit = spec
+        .limit
+        .map_or(String::new(), |limit| format!(" maxconn {limit}"));
+    let server = |addr: &SocketAddr| {
+        let name = format!("s{}", addr.port());
+        let cookie = if spec.sticky {
+            format!(" cookie {name}")
+        } else {
+            String::new()
+        };
+        format!("    server {name} {addr} {check}{limit}{cookie}")
+    };
+    let servers: Vec<String> = spec.targets.iter().map(server).collect();
+    (String::new(), servers.join("\n"))
 }
