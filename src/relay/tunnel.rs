@@ -26,7 +26,7 @@ use super::headers::prepare_response;
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use super::websocket::{self, Frames};
-use crate::model::{Failure, Lease};
+use crate::model::{Failure, Lease, Verdict};
 use crate::observe::{OpenTunnel, Record};
 use crate::transport::Watch;
 
@@ -87,6 +87,8 @@ impl Tunnel {
         let Some((target, early)) = checkout.switch(&mut head).await else {
             return Err(record);
         };
+        // Now, not at the end: what a tunnel lives to see says nothing of the target.
+        lease.target().report(Verdict::Served);
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         let protocol = Upgrade::chosen(head.headers());
         let tunnel = Self {
