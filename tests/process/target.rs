@@ -86,6 +86,9 @@ fn the_token_may_be_in_a_file() {
     assert_eq!(weir.targets("app").len(), 2);
 }
 
+/// Where, with which token, which arguments; exit code and what is said.
+type Case<'a> = (SocketAddr, Option<&'a str>, &'a [&'a str], i32, &'a str);
+
 #[test]
 fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
     let a = Target::named("a");
@@ -95,7 +98,6 @@ fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
     let nobody = free.local_addr().unwrap();
     drop(free);
     let drain = ["drain", "app", &addr];
-    type Case<'a> = (SocketAddr, Option<&'a str>, &'a [&'a str], i32, &'a str);
     let cases: [Case<'_>; 7] = [
         (
             admin,
