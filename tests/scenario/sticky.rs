@@ -300,7 +300,7 @@ async fn without_a_key_sessions_survive_reloads() {
 }
 
 #[tokio::test]
-async fn a_removed_target_loses_its_sessions_and_a_weightless_one_as_configured() {
+async fn targets_without_weight_or_about_to_leave_keep_their_sessions_as_configured() {
     let (one, two) = (
         Backend::answering("one").await,
         Backend::answering("two").await,
@@ -328,7 +328,15 @@ async fn a_removed_target_loses_its_sessions_and_a_weightless_one_as_configured(
             assert_eq!(browser.name(lb.addr(), "/").await, expected, "{when}");
             assert_eq!(newcomer.name(lb.addr(), "/").await, "two", "{when}");
         }
+        // Removed: it leaves for as long as its group lets it, which is 300 s by default.
         lb.reload(&config(&quoted(&[&two]), &sticky)).await.unwrap();
+        let expected = if stays { "one" } else { "two" };
+        assert_eq!(browser.name(lb.addr(), "/").await, expected, "{when}");
+        let at_once = format!("{sticky}\nderegistration_delay = \"0s\"");
+        lb.reload(&config(&both, &at_once)).await.unwrap();
+        lb.reload(&config(&quoted(&[&two]), &at_once))
+            .await
+            .unwrap();
         let reply = browser.get(lb.addr(), "/").await;
         let new_cookies = usize::from(stays);
         assert_eq!(

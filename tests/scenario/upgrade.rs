@@ -544,7 +544,10 @@ async fn tunnels_of_a_removed_listener_end_after_the_drain_deadline() {
     assert_eq!(goes.take(4).await, GOING_AWAY);
     goes.send(CLIENT_CLOSE).await;
     goes.ends().await;
-    assert_eq!(only_entry(&second).await.verdict(), ("101", "listener_gone"));
+    assert_eq!(
+        only_entry(&second).await.verdict(),
+        ("101", "listener_gone")
+    );
     stays.send(FRAME).await;
     assert_eq!(stays.take(FRAME.len()).await, FRAME);
 }
