@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, kill_process};
+use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -266,6 +267,10 @@ impl Upgrades {
         self.listen(path);
         if let Some(predecessor) = &self.predecessor {
             info!("taking the place of the Weir that ran before");
+            // systemd watches the process it has started; from now on it shall watch this one.
+            if let Err(error) = sd_notify::notify(&[NotifyState::MainPid(std::process::id())]) {
+                warn!(%error, "cannot tell the service manager which process serves now");
+            }
             if let Err(error) = predecessor.serving() {
                 warn!(%error, "the Weir that ran before has ended by itself");
             }

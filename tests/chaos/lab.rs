@@ -70,16 +70,27 @@ pub struct Findings {
 }
 
 impl Lab {
-    pub fn new(kind: Kind, rounds: usize) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("weir-chaos-").tempdir()?;
-        Ok(Self {
-            folder,
+    pub fn new(kind: Kind, rounds: usize) -> Self {
+        let folder = tempfile::Builder::new().prefix("weir-chaos-").tempdir();
+        Self {
+            folder: folder.expect("a place for files"),
             kind,
             backends: Vec::new(),
             spec: Spec::default(),
             proxy: None,
             rounds,
-        })
+        }
+    }
+
+    /// Ends the proxy and its backends.
+    pub fn end(&mut self) {
+        self.proxy = None;
+        self.backends.clear();
+    }
+
+    /// See [`Proxy::sockets_left`].
+    pub async fn sockets_left(&self) -> Option<String> {
+        self.proxy.as_ref()?.sockets_left().await
     }
 
     pub fn journal(&self) -> PathBuf {

@@ -96,15 +96,25 @@ async fn run(options: &Options) -> ExitCode {
                 .map(|fault| format!("{}: {fault}", row.scenario.name())),
         );
     };
+    let mut labs = Vec::new();
     for (scenario, kind) in pairs(&busy) {
-        note(&perform(scenario, kind, options.rounds).await);
+        let (row, lab) = perform(scenario, kind, options.rounds).await;
+        note(&row);
+        labs.push((scenario, lab));
     }
     let idle = pairs(&idle);
     let rows = idle
         .iter()
         .map(|&(scenario, kind)| perform(scenario, kind, options.rounds));
-    for row in join_all(rows).await {
+    for (row, lab) in join_all(rows).await {
         note(&row);
+        labs.push((row.scenario, lab));
+    }
+    // Last, because pools keep their connections for a few seconds.
+    for (scenario, lab) in &labs {
+        if let Some(fault) = lab.sockets_left().await {
+            faults.push(format!("{}: {fault}", scenario.name()));
+        }
     }
     for fault in &faults {
         eprintln!("FAULT {fault}");
@@ -117,16 +127,19 @@ async fn run(options: &Options) -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-async fn perform(scenario: Scenario, kind: Kind, rounds: usize) -> Row {
-    let outcome = async {
-        let mut lab = Lab::new(kind, rounds)?;
-        scenario.perform(&mut lab).await
-    };
-    Row {
+/// The line of the table, and what still runs.
+async fn perform(scenario: Scenario, kind: Kind, rounds: usize) -> (Row, Lab) {
+    let mut lab = Lab::new(kind, rounds);
+    let outcome = scenario.perform(&mut lab).await;
+    if kind != Kind::Weir {
+        lab.end();
+    }
+    let row = Row {
         scenario,
         kind,
-        outcome: outcome.await,
-    }
+        outcome,
+    };
+    (row, lab)
 }
 
 impl Options {

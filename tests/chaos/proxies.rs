@@ -50,6 +50,9 @@ impl Kind {
     }
 }
 
+/// Health checks that may be under way at a time.
+const CHECKS: usize = 8;
+
 /// What a proxy is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
@@ -82,6 +85,8 @@ pub struct Proxy {
     child: Child,
     /// The process that obeys signals: the child, until another has taken over.
     master: u32,
+    /// Open sockets before the first client came.
+    sockets: usize,
 }
 
 impl Proxy {
@@ -110,6 +115,7 @@ impl Proxy {
             addr,
             admin,
             master: child.id(),
+            sockets: 0,
             child,
         };
         let answers = until("the proxy answers", async || {
@@ -124,6 +130,7 @@ impl Proxy {
             // A daemon: in the foreground it would refuse to be upgraded.
             proxy.master = proxy.nginx_pid().ok_or(io::ErrorKind::NotFound)?;
         }
+        proxy.sockets = proxy.open_sockets();
         Ok(proxy)
     }
 
@@ -252,6 +259,30 @@ impl Proxy {
             return Vec::new();
         }
         vec![format!("{} requests in flight", leases().await)]
+    }
+
+    fn open_sockets(&self) -> usize {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.master));
+        let links = folder.into_iter().flatten().flatten();
+        links
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|link| link.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// Sockets Weir has not closed after its clients have gone and its idle connections have
+    /// had their time.
+    pub async fn sockets_left(&self) -> Option<String> {
+        // Health checks come and go.
+        let most = self.sockets + CHECKS;
+        let closed = holds_within(Duration::from_secs(20), async || {
+            self.open_sockets() <= most
+        });
+        if self.kind != Kind::Weir || closed.await {
+            return None;
+        }
+        let left = self.open_sockets() - self.sockets;
+        Some(format!("{left} sockets are left"))
     }
 
     /// A new process of the program takes over.

@@ -1,6 +1,7 @@
 //! A new process takes the place of the one that runs.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -132,6 +133,23 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
     let (_, rest) = zoo.split_once("http://").unwrap();
     let zoo = rest.split(' ').next().unwrap().parse().unwrap();
     assert_eq!(Client::connect(zoo).get("/").unwrap().body, "zoo");
+}
+
+#[test]
+fn the_service_manager_is_told_which_process_serves() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let manager = folder.path().join("notify.sock");
+    let socket = UnixDatagram::bind(&manager).unwrap();
+    let weir = Weir::starting_with(&config(&target, &folder, 1), |command| {
+        command.env("NOTIFY_SOCKET", &manager);
+    });
+    weir.line(&["admin on http://"]);
+    weir.signal(Signal::USR2);
+    let successor = Successor::of(&weir, 1);
+    let mut notice = [0; 100];
+    let length = socket.recv(&mut notice).unwrap();
+    let notice = String::from_utf8_lossy(&notice[..length]).into_owned();
+    assert_eq!(notice.trim(), format!("MAINPID={}", successor.0));
 }
 
 #[test]
