@@ -58,7 +58,8 @@ enum Route {
     Answer(respond::Answer),
 }
 
-/// A request that is checked and routed.
+/// A request that is checked and routed. In a box: it goes through several hands, and is
+/// large.
 struct Routed {
     route: Route,
     parts: http::request::Parts,
@@ -140,7 +141,7 @@ impl Proxy {
         &self,
         client: &Client,
         request: Request<Incoming>,
-    ) -> (Record, Result<Routed, Failure>, Incoming) {
+    ) -> (Record, Result<Box<Routed>, Failure>, Incoming) {
         let snapshot = self.reader.load();
         let listener = snapshot.listener(client.listener.0);
         let mut record = self.begin(client, listener.map(Arc::as_ref));
@@ -177,7 +178,7 @@ impl Proxy {
         listener: &Arc<Listener>,
         parts: http::request::Parts,
         record: &mut Record,
-    ) -> Result<Routed, Failure> {
+    ) -> Result<Box<Routed>, Failure> {
         let host = Host::of(&parts, client)?;
         let trusted = client.is_trusted(&listener.forwarded);
         if trusted {
@@ -209,20 +210,20 @@ impl Proxy {
             Action::Redirect(redirect) => Route::Answer(respond::redirect(redirect, &view, client)),
             Action::FixedResponse(fixed) => Route::Answer(respond::fixed(fixed)),
         };
-        Ok(Routed {
+        Ok(Box::new(Routed {
             route,
             host,
             listener: Arc::clone(listener),
             trusted,
             client: record.client,
             parts,
-        })
+        }))
     }
 
     async fn answer(
         &self,
         client: &Client,
-        routed: Routed,
+        routed: Box<Routed>,
         body: Incoming,
         record: &mut Record,
     ) -> Result<Outcome, Failure> {

@@ -18,8 +18,14 @@ use crate::upstream::Checkout;
 
 /// A response body on its way to a client. It carries all that must last until the
 /// last byte is out: the lease, the connection, the record.
+///
+/// In a box, because hyper hands a response from function to function: moving it cost more
+/// than its memory does.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub struct ResponseBody(Box<Content>);
+
+#[derive(Debug)]
+struct Content {
     source: Source,
     /// `None` after a switch of protocols: the record ends with the tunnel then.
     record: Option<Record>,
@@ -62,32 +68,36 @@ pub struct Broken;
 impl ResponseBody {
     /// A response that Weir gives itself.
     pub fn own(body: Bytes, record: Record, watch: Rc<Watch>) -> Self {
-        let mut own = Self {
-            source: Source::Own((!body.is_empty()).then_some(body)),
-            record: Some(record),
-            watch,
-        };
-        own.finish_if_complete();
-        own
+        let source = Source::Own((!body.is_empty()).then_some(body));
+        Self::new(source, Some(record), watch)
     }
 
     /// The body of a 101, which has none: what follows is not HTTP.
     pub(super) fn switched(watch: Rc<Watch>) -> Self {
-        Self {
-            source: Source::Own(None),
-            record: None,
-            watch,
-        }
+        Self::new(Source::Own(None), None, watch)
     }
 
     pub(super) fn relayed(relayed: Relayed, record: Record, watch: Rc<Watch>) -> Self {
-        let mut body = Self {
-            source: Source::Relayed(relayed),
-            record: Some(record),
+        Self::new(Source::Relayed(relayed), Some(record), watch)
+    }
+
+    fn new(source: Source, record: Option<Record>, watch: Rc<Watch>) -> Self {
+        let mut content = Box::new(Content {
+            source,
+            record,
             watch,
-        };
-        body.finish_if_complete();
-        body
+        });
+        content.finish_if_complete();
+        Self(content)
+    }
+}
+
+impl Content {
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(body) => body.is_none(),
+            Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
+        }
     }
 
     /// The connection goes back as soon as its last byte is read, not when the client
@@ -183,7 +193,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
+        let this = &mut *self.0;
         let next = match &mut this.source {
             Source::Own(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
@@ -211,14 +221,11 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(body) => body.is_none(),
-            Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
-        }
+        self.0.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0.source {
             Source::Own(body) => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
@@ -227,7 +234,7 @@ impl Body for ResponseBody {
     }
 }
 
-impl Drop for ResponseBody {
+impl Drop for Content {
     fn drop(&mut self) {
         if let Source::Relayed(Relayed {
             request: Some(request),

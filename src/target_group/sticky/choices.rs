@@ -46,7 +46,7 @@ impl Choices {
     }
 
     /// The choices after another one, for `duration`; `None` if that changes next to
-    /// nothing (see [`Sessions::verdict`]). `siblings` are the groups it was chosen from.
+    /// nothing (see `Sessions::verdict`). `siblings` are the groups it was chosen from.
     pub fn choose(
         &self,
         group: u64,
