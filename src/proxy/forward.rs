@@ -102,19 +102,23 @@ impl<'a> Course<'a> {
     }
 
     fn acquire(&mut self) -> Result<Lease, Unavailable> {
-        let (key, session) = self.wanted;
         let wish = Wish {
-            key,
-            session: session.filter(|_| self.record.attempts == 0),
+            key: self.wanted.0,
+            session: self.session(),
             entropy: self.proxy.entropy.next(),
             now: self.record.started(),
         };
         self.group.acquire(&wish, &mut self.tried)
     }
 
+    /// The target its session is on counts for the first attempt.
+    fn session(&self) -> Option<u64> {
+        self.wanted.1.filter(|_| self.record.attempts == 0)
+    }
+
     async fn wait_in_line(&mut self) -> Result<Lease, Failure> {
-        let until = self.outgoing.until();
-        wait_in_line(self.group, &mut self.tried, until, self.record).await
+        let (session, until) = (self.session(), self.outgoing.until());
+        wait_in_line(self.group, session, &mut self.tried, until, self.record).await
     }
 
     /// Sends the request to one target: on a kept-alive connection if there is one, on the

@@ -198,16 +198,25 @@ impl TargetGroup {
         selection.acquire_beside(index, wish, tried)
     }
 
-    /// Joins the line of those who wait for a place on a target that was not tried, unless
-    /// it is too long.
-    pub fn line_up(&self, tried: &Tried) -> Option<Waiter> {
+    /// Joins the line of those who wait for a place, unless it is too long: on the target of
+    /// the session if that is what it wants, otherwise on one that was not tried.
+    pub fn line_up(&self, session: Option<u64>, tried: &Tried) -> Option<Waiter> {
+        let sessions = session.zip(self.sticky.as_ref());
+        let home = sessions.and_then(|(session, sessions)| sessions.waits_for(session));
+        let wants = match home {
+            Some(home) => Wants::Only(Arc::clone(home)),
+            None => Wants::AnyBut(self.tried(tried)),
+        };
+        self.admission.line_up(wants, self.overload.queue_length)
+    }
+
+    fn tried(&self, tried: &Tried) -> Vec<Arc<Target>> {
         let members = self.selection.iter().flat_map(|s| s.roster.members());
-        let tried = members
+        members
             .enumerate()
             .filter(|(index, _)| tried.as_slice().contains(index))
-            .map(|(_, member)| Arc::clone(&member.target));
-        let wants = Wants::AnyBut(tried.collect());
-        self.admission.line_up(wants, self.overload.queue_length)
+            .map(|(_, member)| Arc::clone(&member.target))
+            .collect()
     }
 
     /// Notes that a request was sent to a target that [`Self::acquire`] did not pick. One

@@ -384,6 +384,44 @@ async fn a_session_leaves_a_full_target_and_stays_away() {
 }
 
 #[tokio::test]
+async fn a_session_waits_for_its_own_target_if_it_is_to() {
+    let (mut one, mut two) = (Backend::manual().await, Backend::manual().await);
+    let wait = LB.replace(" }", ", when_full = \"wait\" }");
+    let queue = "queue = { length = 10, timeout = \"1h\" }";
+    let group = format!("health = false\nmax_concurrency = 1\n{queue}\n{wait}");
+    let lb = Lb::start(&config(&quoted(&[&one, &two]), &group)).await;
+    let addr = lb.addr();
+    let mut browser = Browser::default();
+    let first = tokio::spawn(async move {
+        browser.get(addr, "/").await;
+        browser
+    });
+    let home = tokio::select! {
+        held = one.next_request() => { held.respond("home"); &mut one }
+        held = two.next_request() => { held.respond("home"); &mut two }
+    };
+    let jar = first.await.unwrap().jar;
+    let ask = || {
+        let mut browser = Browser { jar: jar.clone() };
+        tokio::spawn(async move { browser.get(addr, "/").await })
+    };
+    let busy = ask();
+    let held = home.next_request().await;
+    let waits = ask();
+    eventually("one request waits", || async {
+        let waiting = lb.snapshot().groups()[0].admission.waiting();
+        (waiting == 1).then_some(()).ok_or(waiting.to_string())
+    })
+    .await;
+    held.respond("home");
+    assert_eq!(busy.await.unwrap().text(), "home");
+    // The other target was idle all the time.
+    home.next_request().await.respond("home again");
+    let waited = waits.await.unwrap();
+    assert_eq!((waited.text(), set_cookies(&waited).len()), ("home again", 0));
+}
+
+#[tokio::test]
 async fn an_encrypted_client_gets_a_cookie_for_encrypted_connections() {
     let [one, ..] = three().await;
     let lb = Lb::start(&config(&quoted(&[&one]), &format!("health = false\n{LB}"))).await;

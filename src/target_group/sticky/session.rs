@@ -131,7 +131,6 @@ impl Sessions {
         let Some(lease) = home.target.try_lease() else {
             return match self.settings.when_full {
                 StickyFull::Move => Ok(None),
-                // Whoever waits asks again with the same wish when a place is free.
                 StickyFull::Wait => Err(Unavailable::Full),
             };
         };
@@ -140,6 +139,12 @@ impl Sessions {
             tried.push(index);
         }
         Ok(Some(lease))
+    }
+
+    /// The target that a session waits for while it is full; `None` if it would rather move.
+    pub(in crate::target_group) fn waits_for(&self, session: u64) -> Option<&Arc<Target>> {
+        let home = self.homes.get(&session)?;
+        (self.settings.when_full == StickyFull::Wait).then_some(&home.target)
     }
 
     /// What the response of `target` says, to a request that had the session `held`.
