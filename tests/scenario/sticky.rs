@@ -418,7 +418,10 @@ async fn a_session_waits_for_its_own_target_if_it_is_to() {
     // The other target was idle all the time.
     home.next_request().await.respond("home again");
     let waited = waits.await.unwrap();
-    assert_eq!((waited.text(), set_cookies(&waited).len()), ("home again", 0));
+    assert_eq!(
+        (waited.text(), set_cookies(&waited).len()),
+        ("home again", 0)
+    );
 }
 
 #[tokio::test]
