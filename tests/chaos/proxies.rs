@@ -1,5 +1,6 @@
 //! Weir, nginx and `HAProxy`, configured for the same job.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -316,11 +317,14 @@ impl Proxy {
             let status: Value = serde_json::from_str(&reply.body).ok()?;
             Some(status["pid"].as_u64()? as u32)
         };
+        // Both answer for a moment: who is not the old one is the new one, once and for all.
+        let new = Cell::new(old);
         until("the new weir serves", async || {
-            pid().await.is_some_and(|pid| pid != old)
+            new.set(pid().await.unwrap_or(old));
+            new.get() != old
         })
         .await?;
-        self.master = pid().await.unwrap_or(old);
+        self.master = new.get();
         Ok(())
     }
 }
