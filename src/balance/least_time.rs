@@ -6,8 +6,9 @@
 //! quiet hour (nginx rounds to 20 ms for the same reason, which is more than many targets
 //! need altogether).
 //!
-//! A pick reads every member, in blocks that a processor works on at the same time, so it
-//! costs more the larger the group is. `peak_ewma` is the choice for large groups.
+//! A pick reads every member, in blocks that a processor works on at the same time, and of
+//! a large group the next [`WINDOW`] in the circle: reading a hundred took 350 ns. The circle
+//! goes on behind the member picked, so each member has its turn to be looked at.
 
 use std::array;
 use std::num::NonZeroU16;
@@ -24,6 +25,9 @@ const MAX_TIME: u64 = 1 << 36;
 
 /// The most requests that are told from more: times [`MAX_TIME`] they still fit.
 const MAX_REQUESTS: u64 = 1 << 27;
+
+/// Most members one pick reads.
+const WINDOW: usize = 2 * BLOCK;
 
 /// See the module.
 #[derive(Debug)]
@@ -45,10 +49,12 @@ impl LeastTime {
         }
     }
 
-    /// The first member with the least cost, in the circle from `start`.
+    /// The first member with the least cost, in the window of the circle from `start`.
     fn soonest(&self, start: usize, now: Moment) -> usize {
         let (before, after) = self.roster.members().split_at(start);
         let (per_before, per_after) = self.per_weight.split_at(start);
+        let after = &after[..after.len().min(WINDOW)];
+        let before = &before[..before.len().min(WINDOW - after.len())];
         let mut soonest = Soonest {
             index: start,
             cost: u64::MAX,
