@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -76,11 +76,12 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         tunnel: RefCell::default(),
     });
     let (handler, caller) = (Rc::clone(&proxy), Rc::clone(&client));
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = tower::service_fn(move |request: http::Request<Incoming>| {
         let (proxy, client) = (Rc::clone(&handler), Rc::clone(&caller));
         async move { Ok::<_, Infallible>(proxy.handle(&client, request).await) }
     });
-    let mut connection = builder(&limits).serve_connection(TokioIo::new(io), service);
+    let mut connection =
+        builder(&limits).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let ended = tokio::select! {
         biased;
         ended = &mut connection => Some(ended),
