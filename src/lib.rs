@@ -11,6 +11,7 @@
 //! modules below it; `tests/layering.rs` holds the table.
 
 pub mod admin;
+pub mod autoscale;
 pub mod balance;
 pub mod config;
 pub mod connection;

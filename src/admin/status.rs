@@ -277,7 +277,7 @@ fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> Grou
             .collect(),
         replicas: replicas
             .get(&group.id)
-            .map(|all| all.iter().map(replica).collect())
+            .map(|all| all.replicas.iter().map(replica).collect())
             .unwrap_or_default(),
     }
 }

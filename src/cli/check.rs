@@ -80,10 +80,7 @@ fn summary(config: &Config) -> String {
         .map(|listener| listener.rules.len())
         .sum();
     let targets = config.target_groups.iter().map(|group| {
-        let running = group
-            .replicas
-            .as_ref()
-            .map_or(0, |replicas| replicas.count as usize);
+        let running = group.first_replicas().unwrap_or(0) as usize;
         group.targets.len() + running
     });
     format!(

@@ -11,6 +11,7 @@
 //! only the whole file can tell.
 
 mod address;
+mod autoscaling;
 mod bounds;
 mod context;
 mod cross;
@@ -31,6 +32,7 @@ mod syntax;
 mod types;
 mod units;
 
+pub use autoscaling::*;
 pub use load::{LoadError, MAX_BYTES, load, parse, parse_with_files};
 pub use problem::{Code, Location, Problem, Problems, Severity};
 pub use schema::keys;

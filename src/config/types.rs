@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::autoscaling::Autoscaling;
 use super::defaults;
 use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
 
@@ -143,8 +144,10 @@ pub struct TargetGroup {
     pub deregistration_delay: Duration,
     /// How clients stay on a target; `None` chooses anew for every request.
     pub sticky: Option<Sticky>,
-    /// Processes Weir runs as targets of this group.
+    /// Replicas that Weir or an engine runs as targets of this group.
     pub replicas: Option<Replicas>,
+    /// How their number follows the load; `None` keeps it. Needs `replicas`.
+    pub autoscaling: Option<Autoscaling>,
 }
 
 /// One configured target.
@@ -239,19 +242,177 @@ impl MinHealthy {
     }
 }
 
-/// Processes that Weir runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The replicas of a group: who runs them, and how many.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Replicas {
+    /// Who starts, places and restarts them.
+    pub runner: Runner,
+    /// How many; with autoscaling, how many to begin with. `None` leaves an engine's number as
+    /// it is, and is 1 or `autoscaling.min` for those that Weir runs itself.
+    pub count: Option<u32>,
+    /// What each of them may use: 100 % of the `cpu` and `memory` metrics.
+    pub allowance: Allowance,
+    /// Requests sent to a new replica before it becomes a target; `None` sends none.
+    pub warm_up: Option<WarmUpRequests>,
+    /// Whether this Weir may change how many there are. Of several Weirs before one service
+    /// one has the engine's lease, or else the one that says `true`.
+    pub scaler: Scaler,
+}
+
+/// Which of several Weirs scales a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scaler {
+    /// Whoever has the engine's lease; an engine without leases has one Weir.
+    Lease,
+    /// This one.
+    Yes,
+    /// Another one.
+    No,
+}
+
+/// What 100 % of a replica's CPU and memory are; `None` takes the engine's limit, and without
+/// one all that the machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Allowance {
+    /// Cores.
+    pub cpus: Option<f64>,
+    /// Bytes.
+    pub memory: Option<u64>,
+}
+
+/// What a new replica is asked before it gets requests of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WarmUpRequests {
+    /// `GET` of this.
+    pub path: String,
+    /// How many, one after the other.
+    pub count: u32,
+    /// For all of them together; whatever was answered until then, the replica is a target.
+    pub timeout: Duration,
+}
+
+/// Who runs the replicas of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// Weir itself, as child processes.
+    Process(ProcessRunner),
+    /// Weir itself, as containers of a local Docker Engine.
+    Docker(DockerRunner),
+    /// Docker's Swarm mode.
+    Swarm(SwarmRunner),
+    /// Kubernetes.
+    Kubernetes(KubernetesRunner),
+    /// Amazon's Elastic Container Service.
+    Ecs(EcsRunner),
+    /// Programs of the operator's.
+    Exec(ExecRunner),
+    /// An HTTP service of the operator's.
+    Webhook(WebhookRunner),
+}
+
+/// `replicas.command` and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessRunner {
     /// Program and arguments; `{port}` stands for the replica's port in any of them.
     pub command: Vec<String>,
-    /// How many.
-    pub count: u32,
     /// Set in the replica's environment in addition to Weir's own.
     pub env: Vec<(String, String)>,
     /// Where it runs; Weir's own directory unless configured.
     pub directory: Option<PathBuf>,
     /// How long a stopped replica has between SIGTERM and SIGKILL.
     pub stop_timeout: Duration,
+}
+
+/// `replicas.docker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerRunner {
+    /// The engine: `unix:///var/run/docker.sock` or `tcp://HOST:PORT`.
+    pub host: String,
+    /// What the containers are made of. Never pulled.
+    pub image: String,
+    /// Instead of the image's own command; empty leaves that.
+    pub command: Vec<String>,
+    /// Set in the container's environment.
+    pub env: Vec<(String, String)>,
+    /// The network that Weir reaches them on.
+    pub network: String,
+    /// Where they listen.
+    pub port: u16,
+    /// `NAME:/path` or `/host/path:/path`, perhaps with `:ro`.
+    pub volumes: Vec<String>,
+    /// Between SIGTERM and SIGKILL.
+    pub stop_timeout: Duration,
+}
+
+/// `replicas.swarm`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwarmRunner {
+    /// A manager's engine: `unix:///var/run/docker.sock` or `tcp://HOST:PORT`.
+    pub host: String,
+    /// The name of the service, which exists; replicated mode.
+    pub service: String,
+    /// The network that Weir shares with its tasks.
+    pub network: String,
+    /// Where they listen.
+    pub port: u16,
+}
+
+/// `replicas.kubernetes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesRunner {
+    /// The API server, `http://HOST:PORT` or `https://…`; `None` takes the pod's service account
+    /// or `KUBECONFIG`.
+    pub api: Option<String>,
+    /// Where both are; `None` takes the pod's own namespace.
+    pub namespace: Option<String>,
+    /// Whose scale is set.
+    pub deployment: String,
+    /// Whose EndpointSlices say where the pods are.
+    pub service: String,
+    /// Where they listen.
+    pub port: u16,
+}
+
+/// `replicas.ecs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EcsRunner {
+    /// The API, for tests and private endpoints; `None` takes the region's.
+    pub endpoint: Option<String>,
+    /// `None` takes the environment's.
+    pub region: Option<String>,
+    /// Name or ARN.
+    pub cluster: String,
+    /// Name or ARN. Its tasks use the `awsvpc` network mode.
+    pub service: String,
+    /// Where they listen.
+    pub port: u16,
+}
+
+/// `replicas.exec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecRunner {
+    /// Prints one JSON document: `{"desired": 2, "replicas": [{"id": "a", "address": "10.0.0.1:6400"}]}`.
+    pub list: Vec<String>,
+    /// Makes it so many; `{count}` stands for the number in any of its arguments.
+    pub scale: Vec<String>,
+    /// Between two lists.
+    pub interval: Duration,
+    /// For each to end.
+    pub timeout: Duration,
+}
+
+/// `replicas.webhook`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookRunner {
+    /// `GET` answers as [`ExecRunner::list`] prints; `PUT` of `{"desired": 2}` makes it so many.
+    /// `http` only.
+    pub url: String,
+    /// Sent as a bearer token.
+    pub token: Option<Token>,
+    /// Between two lists.
+    pub interval: Duration,
+    /// For each answer.
+    pub timeout: Duration,
 }
 
 impl TargetGroup {
@@ -273,7 +434,17 @@ impl TargetGroup {
             deregistration_delay: defaults::DEREGISTRATION_DELAY,
             sticky: None,
             replicas: None,
+            autoscaling: None,
         }
+    }
+
+    /// How many replicas it begins with: `replicas.count`, or else `autoscaling.min`, or else
+    /// one. `None` leaves that to an engine that has a number of its own.
+    pub fn first_replicas(&self) -> Option<u32> {
+        let replicas = self.replicas.as_ref()?;
+        let is_own = matches!(replicas.runner, Runner::Process(_) | Runner::Docker(_));
+        let least = self.autoscaling.as_ref().map_or(1, |scaling| scaling.min);
+        replicas.count.or(is_own.then_some(least))
     }
 }
 

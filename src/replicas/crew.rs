@@ -25,8 +25,8 @@ const WEIGHT: u16 = 1;
 /// What is to become of a group's replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Order {
-    /// Run as configured.
-    Run(Replicas),
+    /// Run as configured, so many; `None` leaves the number as the provider has it.
+    Run(Replicas, Option<u32>),
     /// Drain all of them: the group has no replicas any more.
     Retire,
     /// Stop all of them now: Weir ends, and has drained.
@@ -34,9 +34,9 @@ pub(super) enum Order {
 }
 
 /// Owns the provider of one group.
-pub(super) struct Crew<P> {
+pub(super) struct Crew {
     pub(super) group: TargetGroupId,
-    pub(super) provider: P,
+    pub(super) provider: Box<dyn Provider>,
     pub(super) publisher: Publisher,
     pub(super) reader: Reader,
     pub(super) status: watch::Sender<Status>,
@@ -51,10 +51,10 @@ pub(super) struct Crew<P> {
     is_followed: bool,
 }
 
-impl<P: Provider> Crew<P> {
+impl Crew {
     pub(super) fn new(
         group: TargetGroupId,
-        provider: P,
+        provider: Box<dyn Provider>,
         publisher: Publisher,
         reader: Reader,
         status: watch::Sender<Status>,
@@ -80,7 +80,7 @@ impl<P: Provider> Crew<P> {
         loop {
             self.complain(obeyed);
             let left = self.sync(&order).await;
-            if left == Some(0) && !matches!(order, Order::Run(_)) {
+            if left == Some(0) && !matches!(order, Order::Run(..)) {
                 break;
             }
             // Every arm is cancel-safe: each either waits or took what it waited for.
@@ -112,15 +112,18 @@ impl<P: Provider> Crew<P> {
 
     async fn obey(&mut self, order: &Order) -> Result<(), ProviderError> {
         match order {
-            Order::Run(settings) => {
+            Order::Run(settings, count) => {
                 self.provider.configure(settings).await?;
-                self.provider.set_count(settings.count).await
+                match count {
+                    Some(count) => self.provider.set_count(*count, &[]).await,
+                    None => Ok(()),
+                }
             }
-            Order::Retire => self.provider.set_count(0).await,
+            Order::Retire => self.provider.set_count(0, &[]).await,
             Order::Stop => {
                 self.drains.shutdown().await;
                 self.draining.clear();
-                self.provider.set_count(0).await
+                self.provider.set_count(0, &[]).await
             }
         }
     }
@@ -128,17 +131,21 @@ impl<P: Provider> Crew<P> {
     /// Brings targets, drains and status in line with the provider's list, and says how
     /// many replicas there are; `None` when the provider cannot tell.
     async fn sync(&mut self, order: &Order) -> Option<usize> {
-        let replicas = match self.provider.list().await {
-            Ok(replicas) => replicas,
+        let fleet = match self.provider.fleet().await {
+            Ok(fleet) => fleet,
             Err(error) => {
                 self.complain(Err(error));
                 return None;
             }
         };
         self.status.send_if_modified(|status| {
-            let before = status.insert(self.group.clone(), replicas.clone());
-            before.as_ref() != Some(&replicas)
+            let group = status.entry(self.group.clone()).or_default();
+            let is_other = group.desired != fleet.desired || group.replicas != fleet.replicas;
+            group.desired = fleet.desired;
+            group.replicas.clone_from(&fleet.replicas);
+            is_other
         });
+        let replicas = fleet.replicas;
         self.remember_targets();
         self.publish(&replicas).await;
         for replica in &replicas {
@@ -236,9 +243,12 @@ mod tests {
     use std::sync::Mutex;
     use std::time::SystemTime;
 
+    use async_trait::async_trait;
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
+    use super::super::Fleet;
+    use super::super::fixture::processes;
     use super::*;
     use crate::state::fixture::{empty_group, publish};
 
@@ -251,16 +261,18 @@ mod tests {
         news: Arc<Notify>,
     }
 
+    #[async_trait]
     impl Provider for Fake {
         async fn configure(&mut self, _: &Replicas) -> Result<(), ProviderError> {
             Ok(())
         }
 
-        async fn set_count(&mut self, count: u32) -> Result<(), ProviderError> {
+        async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
             let mut replicas = self.replicas.lock().unwrap();
             for n in replicas.len() as u32..count {
                 replicas.push(Replica {
                     id: ReplicaId(n.into()),
+                    name: None,
                     pid: None,
                     address: Some(([127, 0, 0, 1], 6400 + n as u16).into()),
                     state: ReplicaState::Running,
@@ -275,8 +287,12 @@ mod tests {
             Ok(())
         }
 
-        async fn list(&mut self) -> Result<Vec<Replica>, ProviderError> {
-            Ok(self.replicas.lock().unwrap().clone())
+        async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
+            let replicas = self.replicas.lock().unwrap().clone();
+            Ok(Fleet {
+                desired: replicas.len() as u32,
+                replicas,
+            })
         }
 
         async fn changed(&mut self) {
@@ -304,13 +320,11 @@ mod tests {
     }
 
     fn replicas(count: u32) -> Replicas {
-        Replicas {
-            command: vec!["replica".to_owned()],
-            count,
-            env: Vec::new(),
-            directory: None,
-            stop_timeout: Duration::from_secs(1),
-        }
+        processes(count, &["replica"])
+    }
+
+    fn run(count: u32) -> Order {
+        Order::Run(replicas(count), Some(count))
     }
 
     impl Rig {
@@ -323,12 +337,12 @@ mod tests {
             let fake = Fake::default();
             let crew = Crew::new(
                 "todo".into(),
-                fake.clone(),
+                Box::new(fake.clone()),
                 publisher,
                 reader.clone(),
                 watch::Sender::default(),
             );
-            let (orders, receiver) = watch::channel(Order::Run(replicas(2)));
+            let (orders, receiver) = watch::channel(run(2));
             let crew = tokio::spawn(crew.run(receiver));
             let rig = Self {
                 fake,
@@ -362,7 +376,7 @@ mod tests {
     async fn a_replica_is_let_go_when_its_last_request_has_ended() {
         let rig = Rig::start().await;
         let lease = rig.targets()[1].lease();
-        rig.orders.send_replace(Order::Run(replicas(1)));
+        rig.orders.send_replace(run(1));
         rig.settle().await;
         assert_eq!(rig.targets().len(), 1, "no new requests");
         sleep(DELAY / 2).await;
@@ -376,7 +390,7 @@ mod tests {
     async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
         let rig = Rig::start().await;
         let _lease = rig.targets()[1].lease();
-        rig.orders.send_replace(Order::Run(replicas(1)));
+        rig.orders.send_replace(run(1));
         sleep(DELAY / 2).await;
         assert_eq!(rig.count(), 2);
         sleep(DELAY / 2).await;
@@ -388,7 +402,7 @@ mod tests {
     async fn stopping_waits_for_nobody() {
         let rig = Rig::start().await;
         let _lease = rig.targets()[1].lease();
-        rig.orders.send_replace(Order::Run(replicas(1)));
+        rig.orders.send_replace(run(1));
         rig.settle().await;
         rig.orders.send_replace(Order::Stop);
         rig.settle().await;

@@ -17,7 +17,7 @@ use super::output::Output;
 use super::port::{Port, Ports};
 use super::spawn::Process;
 use super::{Replica, ReplicaId, ReplicaState};
-use crate::config::Replicas;
+use crate::config::ProcessRunner;
 use crate::model::TargetGroupId;
 
 /// Between attempts to connect to a replica that has not opened its port: doubling from
@@ -34,7 +34,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Keeper {
     group: TargetGroupId,
-    settings: Arc<Replicas>,
+    settings: Arc<ProcessRunner>,
     ports: Ports,
     report: Report,
     stop: oneshot::Receiver<()>,
@@ -69,12 +69,13 @@ impl Keeper {
     pub(super) fn new(
         group: TargetGroupId,
         id: ReplicaId,
-        settings: Arc<Replicas>,
+        settings: Arc<ProcessRunner>,
         ports: Ports,
         news: Arc<Notify>,
     ) -> (Self, Handle) {
         let (sender, replica) = watch::channel(Replica {
             id,
+            name: None,
             pid: None,
             address: None,
             state: ReplicaState::Starting,

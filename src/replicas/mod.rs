@@ -1,16 +1,18 @@
-//! The replicas of a group that Weir runs itself: how many there are and where.
+//! The replicas of a group: who runs them, how many there are and where.
 //!
-//! A [`Provider`] lists the replicas of one group and sets how many there are;
-//! [`Processes`] does so with child processes, and a container engine fits the same
-//! trait. [`run`] keeps a provider per group that is configured to have replicas,
-//! registers those that answer as targets, and takes a replica out of the roster and
-//! waits for its requests before it lets the provider stop it.
+//! A [`Provider`] lists the replicas of one group and sets how many there are: one file for
+//! each engine that can, and [`Processes`] for Weir's own child processes. [`run`] keeps a
+//! provider per group that is configured to have replicas, registers those that answer as
+//! targets, and takes a replica out of the roster and waits for its requests before it lets
+//! the provider stop it.
 //!
-//! How many there should be is the configuration's (later the autoscaler's) decision;
-//! whether a replica is well is `health`'s.
+//! How many there should be is the configuration's decision or the autoscaler's, who writes
+//! it to [`Wishes`]; whether a replica is well is `health`'s.
 
 mod backoff;
 mod crew;
+#[cfg(test)]
+mod fixture;
 mod keeper;
 mod output;
 mod port;
@@ -22,12 +24,13 @@ mod supervisor;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::config::Replicas;
+use crate::config::{Replicas, Runner};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
@@ -35,55 +38,137 @@ pub use port::Ports;
 pub use process::Processes;
 use supervisor::Supervisor;
 
-/// Runs the replicas of every snapshot's groups as processes until `shutdown` is done;
-/// then stops all of them, and returns when the last has been reaped.
+/// Runs the replicas of every snapshot's groups until `shutdown` is done; then stops those
+/// that Weir runs itself, and returns when the last has been reaped. What an engine runs goes
+/// on running.
 ///
 /// Complete `shutdown` after the data plane has drained: nothing is waited for. Dropping
-/// the future instead kills every replica at once. `status` always shows all of them.
+/// the future instead kills every process at once. `status` always shows all of them.
+/// `wishes` says how many each group should have; one that it does not name has what its
+/// configuration says.
 ///
-/// Must run on a thread that lives as long as Weir: the kernel kills the replicas when
+/// Must run on a thread that lives as long as Weir: the kernel kills the processes when
 /// the thread that started them ends.
 pub async fn run(
     reader: Reader,
     publisher: Publisher,
+    wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
     shutdown: impl Future<Output = ()>,
 ) {
     let ports = Ports::default();
-    let start = move |group: &TargetGroupId| Processes::new(group.clone(), ports.clone());
-    Supervisor::new(reader, publisher, status, start)
+    let start = move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports);
+    Supervisor::new(reader, publisher, wishes, status, start)
         .run(shutdown)
         .await;
 }
 
-/// All replicas by group, for the status page.
-pub type Status = BTreeMap<TargetGroupId, Vec<Replica>>;
+/// Who runs the replicas of a group.
+fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Provider> {
+    match runner {
+        Runner::Process(_)
+        | Runner::Docker(_)
+        | Runner::Swarm(_)
+        | Runner::Kubernetes(_)
+        | Runner::Ecs(_)
+        | Runner::Exec(_)
+        | Runner::Webhook(_) => Box::new(Processes::new(group.clone(), ports.clone())),
+    }
+}
+
+/// How many replicas groups should have, by the autoscaler.
+pub type Wishes = BTreeMap<TargetGroupId, u32>;
+
+/// The replicas of all groups.
+pub type Status = BTreeMap<TargetGroupId, GroupReplicas>;
+
+/// The replicas of one group, as their provider reported them last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupReplicas {
+    /// How many there should be, as the provider has it.
+    pub desired: u32,
+    /// Those that exist.
+    pub replicas: Vec<Replica>,
+    /// What each used when that was last measured. Empty when nobody asks for it or the
+    /// provider cannot tell; one that is missing could not be measured.
+    pub usage: BTreeMap<ReplicaId, Usage>,
+    /// When `usage` was measured.
+    pub measured: Option<Instant>,
+    /// What the provider cannot do at present.
+    pub fault: Option<Fault>,
+    /// Whether this Weir decides how many there are.
+    pub is_scaler: bool,
+}
+
+/// What a replica uses, in percent of what it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time since the measurement before, or in the engine's own window.
+    pub cpu: Option<f64>,
+    /// Resident memory.
+    pub memory: Option<f64>,
+}
+
+/// Why a provider does not do what it should. It is asked again, less and less often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// For people.
+    pub message: String,
+    /// Since when without a success.
+    pub since: SystemTime,
+}
 
 /// Who runs the replicas of one group.
+///
+/// Every call may fail or take long: its caller gives it a deadline, after which the future
+/// is dropped, and asks again later.
+#[async_trait]
 pub trait Provider: Send + 'static {
-    /// Other settings. Replicas that run with different ones are replaced one after
-    /// another, a new one before the old. The count in `settings` plays no part.
-    fn configure(
-        &mut self,
-        settings: &Replicas,
-    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+    /// Other settings, of the same kind of runner. Replicas that run with different ones are
+    /// replaced one after another, a new one before the old, where Weir runs them itself. The
+    /// count in `settings` plays no part.
+    async fn configure(&mut self, settings: &Replicas) -> Result<(), ProviderError>;
 
-    /// Asks for so many replicas. Done when the wish is noted; [`Provider::list`] tells
-    /// when it has come true.
-    fn set_count(&mut self, count: u32) -> impl Future<Output = Result<(), ProviderError>> + Send;
+    /// Asks for so many replicas. Done when the wish is noted; [`Provider::fleet`] tells
+    /// when it has come true. When there are too many, `victims` should go first, in their
+    /// order; an engine that chooses for itself ignores them.
+    async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError>;
 
-    /// All replicas that exist now.
-    fn list(&mut self) -> impl Future<Output = Result<Vec<Replica>, ProviderError>> + Send;
+    /// How many replicas there should be, and those that exist now.
+    async fn fleet(&mut self) -> Result<Fleet, ProviderError>;
 
-    /// Waits until the list may be another one. Cancel-safe.
-    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+    /// Waits until the fleet may be another one. Cancel-safe.
+    async fn changed(&mut self);
 
     /// A replica that is listed as draining has no requests left and may be stopped. An
     /// engine that drains by itself ignores this.
-    fn release(
-        &mut self,
-        replica: ReplicaId,
-    ) -> impl Future<Output = Result<(), ProviderError>> + Send;
+    async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError>;
+
+    /// What the replicas use; called about once a second while somebody wants to know. Those
+    /// that cannot be measured are left out.
+    async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Whether this Weir may change the count: takes or renews the lease where the engine has
+    /// one. Called before each [`Provider::set_count`] and every few seconds.
+    async fn may_scale(&mut self) -> Result<bool, ProviderError> {
+        Ok(true)
+    }
+
+    /// Whether the replicas end with Weir. Those of an engine do not.
+    fn is_own(&self) -> bool {
+        false
+    }
+}
+
+/// What a provider has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// How many there should be.
+    pub desired: u32,
+    /// All that exist.
+    pub replicas: Vec<Replica>,
 }
 
 /// Identity of a replica within its group; never used again.
@@ -93,8 +178,10 @@ pub struct ReplicaId(pub u64);
 /// One replica as its provider sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
-    /// Which one. A process that replaces a dead one has the same.
+    /// Which one. A process that replaces a dead one has the same. Greater ones are younger.
     pub id: ReplicaId,
+    /// What the engine calls it: container, task or pod.
+    pub name: Option<String>,
     /// Its process, if it is one and lives.
     pub pid: Option<u32>,
     /// Where it answers or is going to.
@@ -141,11 +228,20 @@ pub enum ProviderError {
     /// The engine refused.
     #[error("the engine refused: {0}")]
     Refused(String),
+    /// The engine answered something that makes no sense.
+    #[error("the engine answered nonsense: {0}")]
+    Nonsense(String),
+    /// This Weir was built without what speaks to the engine.
+    #[error("this Weir was built without the feature `{0}`")]
+    NotBuilt(&'static str),
+    /// Settings for another kind of provider, which only a defect can cause.
+    #[error("settings for another provider")]
+    OtherRunner,
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use rustix::process::{Pid, Signal};
     use tokio::net::TcpListener;
@@ -170,13 +266,7 @@ mod tests {
 
     fn group(count: u32, command: &[&str]) -> TargetGroup {
         TargetGroup {
-            replicas: Some(Replicas {
-                command: command.iter().map(|&part| part.to_owned()).collect(),
-                count,
-                env: Vec::new(),
-                directory: None,
-                stop_timeout: Duration::from_secs(10),
-            }),
+            replicas: Some(fixture::processes(count, command)),
             ..empty_group()
         }
     }
@@ -187,7 +277,13 @@ mod tests {
             let (writer, status) = watch::channel(Status::new());
             let (shutdown, down) = oneshot::channel();
             let down = async { drop(down.await) };
-            let task = tokio::spawn(run(reader.clone(), publisher.clone(), writer, down));
+            let task = tokio::spawn(run(
+                reader.clone(),
+                publisher.clone(),
+                watch::channel(Wishes::new()).1,
+                writer,
+                down,
+            ));
             Self {
                 publisher,
                 reader,
@@ -200,10 +296,11 @@ mod tests {
         /// The replicas, once they are as wanted.
         async fn replicas(&mut self, wanted: impl Fn(&[Replica]) -> bool) -> Vec<Replica> {
             let id = TargetGroupId::from("todo");
-            let found = |status: &Status| status.get(&id).is_some_and(|list| wanted(list));
+            let found =
+                |status: &Status| status.get(&id).is_some_and(|group| wanted(&group.replicas));
             let status = timeout(LONG, self.status.wait_for(found)).await;
             let status = status.expect("replicas as wanted").unwrap();
-            status[&id].clone()
+            status[&id].replicas.clone()
         }
 
         /// Waits until the targets of the group are these.
@@ -337,7 +434,7 @@ mod tests {
     async fn a_replica_that_ignores_sigterm_is_killed_when_its_time_is_over() {
         let mut stubborn = group(1, &["sh", "-c", "trap '' TERM; exec sleep 1000"]);
         let limit = Duration::from_millis(200);
-        stubborn.replicas.as_mut().unwrap().stop_timeout = limit;
+        fixture::process(&mut stubborn).stop_timeout = limit;
         let mut rig = Rig::start(stubborn).await;
         let replica = rig.replicas(|all| all.iter().any(started)).await.remove(0);
         let comm = format!("/proc/{}/comm", replica.pid.unwrap());

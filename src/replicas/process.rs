@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::keeper::{Handle, Keeper};
 use super::port::Ports;
 use super::rollout::{Present, plan};
-use super::{Provider, ProviderError, Replica, ReplicaId, ReplicaState};
-use crate::config::Replicas;
+use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState};
+use crate::config::{ProcessRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
 
 /// Runs the replicas of one group as child processes. Dropping it kills all of them.
@@ -19,8 +20,10 @@ pub struct Processes {
     group: TargetGroupId,
     ports: Ports,
     count: u32,
+    /// Who goes first when there are too many.
+    victims: Vec<ReplicaId>,
     /// `None` until configured.
-    settings: Option<Arc<Replicas>>,
+    settings: Option<Arc<ProcessRunner>>,
     kept: BTreeMap<ReplicaId, Kept>,
     next_id: u64,
     keepers: JoinSet<()>,
@@ -30,7 +33,7 @@ pub struct Processes {
 #[derive(Debug)]
 struct Kept {
     handle: Handle,
-    settings: Arc<Replicas>,
+    settings: Arc<ProcessRunner>,
     is_draining: bool,
 }
 
@@ -41,6 +44,7 @@ impl Processes {
             group,
             ports,
             count: 0,
+            victims: Vec::new(),
             settings: None,
             kept: BTreeMap::new(),
             next_id: 0,
@@ -72,7 +76,7 @@ impl Processes {
                 })
             })
             .collect();
-        let next = plan(self.count as usize, &present);
+        let next = plan(self.count as usize, &present, &self.victims);
         for _ in 0..next.start {
             self.start(&settings);
         }
@@ -81,7 +85,7 @@ impl Processes {
         }
     }
 
-    fn start(&mut self, settings: &Arc<Replicas>) {
+    fn start(&mut self, settings: &Arc<ProcessRunner>) {
         let id = ReplicaId(self.next_id);
         self.next_id += 1;
         let (keeper, handle) = Keeper::new(
@@ -121,30 +125,27 @@ impl Kept {
     }
 }
 
+#[async_trait]
 impl Provider for Processes {
-    async fn configure(&mut self, settings: &Replicas) -> Result<(), ProviderError> {
-        let is_same = |current: &Arc<Replicas>| {
-            let count = current.count;
-            **current
-                == Replicas {
-                    count,
-                    ..settings.clone()
-                }
+    async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
+        let Runner::Process(settings) = &replicas.runner else {
+            return Err(ProviderError::OtherRunner);
         };
-        if !self.settings.as_ref().is_some_and(is_same) {
+        if self.settings.as_deref() != Some(settings) {
             self.settings = Some(Arc::new(settings.clone()));
             self.reconcile();
         }
         Ok(())
     }
 
-    async fn set_count(&mut self, count: u32) -> Result<(), ProviderError> {
+    async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {
         self.count = count;
+        self.victims = victims.to_vec();
         self.reconcile();
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<Vec<Replica>, ProviderError> {
+    async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
         let replicas = self.kept.values().filter_map(|kept| {
             let mut replica = kept.handle.replica()?;
             if kept.is_draining && replica.state == ReplicaState::Running {
@@ -152,12 +153,19 @@ impl Provider for Processes {
             }
             Some(replica)
         });
-        Ok(replicas.collect())
+        Ok(Fleet {
+            desired: self.count,
+            replicas: replicas.collect(),
+        })
     }
 
     async fn changed(&mut self) {
         self.news.notified().await;
         self.reconcile();
+    }
+
+    fn is_own(&self) -> bool {
+        true
     }
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {

@@ -25,8 +25,9 @@ pub(super) struct Plan {
     pub(super) drain: Vec<ReplicaId>,
 }
 
-/// The next step towards `count` replicas with the current settings.
-pub(super) fn plan(count: usize, present: &[Present]) -> Plan {
+/// The next step towards `count` replicas with the current settings. Of those that run,
+/// `victims` go first, in their order.
+pub(super) fn plan(count: usize, present: &[Present], victims: &[ReplicaId]) -> Plan {
     let (current, outdated): (Vec<Present>, Vec<Present>) =
         present.iter().partition(|replica| replica.is_current);
     // Outdated replicas that do not run are of no use to anybody.
@@ -39,18 +40,23 @@ pub(super) fn plan(count: usize, present: &[Present]) -> Plan {
     let replacement = usize::from(pending == 0 && current.len() < count && !serving.is_empty());
     let mut drain: Vec<ReplicaId> = useless.iter().map(|replica| replica.id).collect();
     let kept = count.saturating_sub(running);
-    drain.extend(surplus(serving, kept));
-    drain.extend(surplus(current, count));
+    drain.extend(surplus(serving, kept, victims));
+    drain.extend(surplus(current, count, victims));
     Plan {
         start: missing.max(replacement),
         drain,
     }
 }
 
-/// Those beyond `kept`: first who does not run, then the youngest, whose caches are the
-/// coldest.
-fn surplus(mut replicas: Vec<Present>, kept: usize) -> impl Iterator<Item = ReplicaId> {
-    replicas.sort_by_key(|replica| (!replica.is_running, replica.id));
+/// Those beyond `kept`: first who does not run, then the victims, then the youngest, whose
+/// caches are the coldest.
+fn surplus(
+    mut replicas: Vec<Present>,
+    kept: usize,
+    victims: &[ReplicaId],
+) -> impl Iterator<Item = ReplicaId> {
+    let rank = |id: ReplicaId| victims.iter().rev().position(|victim| *victim == id);
+    replicas.sort_by_key(|replica| (!replica.is_running, rank(replica.id), replica.id));
     replicas.into_iter().skip(kept).map(|replica| replica.id)
 }
 
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn missing_replicas_are_started_together() {
-        let step = plan(4, &[replica(1, true, true)]);
+        let step = plan(4, &[replica(1, true, true)], &[]);
         assert_eq!((step.start, step.drain), (3, ids(&[])));
     }
 
@@ -85,27 +91,44 @@ mod tests {
             replica(2, true, true),
             replica(3, true, true),
         ];
-        assert_eq!(plan(2, &present).drain, ids(&[1]));
-        assert_eq!(plan(1, &present).drain, ids(&[3, 1]));
-        assert_eq!(plan(0, &present).drain, ids(&[2, 3, 1]));
+        assert_eq!(plan(2, &present, &[]).drain, ids(&[1]));
+        assert_eq!(plan(1, &present, &[]).drain, ids(&[3, 1]));
+        assert_eq!(plan(0, &present, &[]).drain, ids(&[2, 3, 1]));
+    }
+
+    #[test]
+    fn victims_go_before_the_youngest() {
+        let present = [1, 2, 3, 4].map(|id| replica(id, true, true));
+        let victims = ids(&[2, 1]);
+        assert_eq!(plan(3, &present, &victims).drain, ids(&[2]));
+        assert_eq!(plan(2, &present, &victims).drain, ids(&[1, 2]));
+        assert_eq!(plan(1, &present, &victims).drain, ids(&[4, 1, 2]));
     }
 
     #[test]
     fn outdated_replicas_are_replaced_one_after_another() {
         let old = |id| replica(id, false, true);
-        let step = plan(2, &[old(1), old(2)]);
+        let step = plan(2, &[old(1), old(2)], &[]);
         assert_eq!((step.start, step.drain), (1, ids(&[])));
-        let step = plan(2, &[old(1), old(2), replica(3, true, false)]);
+        let step = plan(2, &[old(1), old(2), replica(3, true, false)], &[]);
         assert_eq!((step.start, step.drain), (0, ids(&[])));
-        let step = plan(2, &[old(1), old(2), replica(3, true, true)]);
+        let step = plan(2, &[old(1), old(2), replica(3, true, true)], &[]);
         assert_eq!((step.start, step.drain), (1, ids(&[2])));
-        let step = plan(2, &[old(1), replica(3, true, true), replica(4, true, true)]);
+        let step = plan(
+            2,
+            &[old(1), replica(3, true, true), replica(4, true, true)],
+            &[],
+        );
         assert_eq!((step.start, step.drain), (0, ids(&[1])));
     }
 
     #[test]
     fn outdated_replicas_that_never_ran_are_replaced_together() {
-        let step = plan(2, &[replica(1, false, false), replica(2, false, false)]);
+        let step = plan(
+            2,
+            &[replica(1, false, false), replica(2, false, false)],
+            &[],
+        );
         assert_eq!((step.start, step.drain), (2, ids(&[1, 2])));
     }
 
@@ -119,7 +142,7 @@ mod tests {
                 .zip(&flags)
                 .map(|(id, &(current, running))| replica(id, current, running))
                 .collect();
-            let step = plan(count, &present);
+            let step = plan(count, &present, &[]);
             let running = |r: &&Present| r.is_running;
             let before = present.iter().filter(running).count();
             let after = present
@@ -140,7 +163,7 @@ mod tests {
                 .map(|(id, &(current, running))| replica(id, current, running))
                 .collect();
             for next in 100.. {
-                let step = plan(count, &present);
+                let step = plan(count, &present, &[]);
                 if step == Plan::default() && present.iter().all(|r| r.is_running) {
                     break;
                 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
-use crate::config::Replicas;
+use crate::config::ProcessRunner;
 
 /// What stands for the replica's port in its command.
 const PORT: &str = "{port}";
@@ -48,7 +48,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a replica that is to listen on `port`.
-    pub(super) fn spawn(settings: &Replicas, port: u16) -> Result<Self, SpawnError> {
+    pub(super) fn spawn(settings: &ProcessRunner, port: u16) -> Result<Self, SpawnError> {
         let fill = |part: &String| part.replace(PORT, &port.to_string());
         let mut words = settings.command.iter().map(fill);
         let program = words.next().ok_or(SpawnError::NoCommand)?;
@@ -118,7 +118,7 @@ fn die_with_parent(command: &mut Command) {
     }
 }
 
-fn explain(settings: &Replicas, program: String, error: &io::Error) -> SpawnError {
+fn explain(settings: &ProcessRunner, program: String, error: &io::Error) -> SpawnError {
     if let Some(directory) = &settings.directory
         && !directory.is_dir()
     {
@@ -141,10 +141,9 @@ mod tests {
 
     use super::*;
 
-    fn settings(command: &[&str]) -> Replicas {
-        Replicas {
+    fn settings(command: &[&str]) -> ProcessRunner {
+        ProcessRunner {
             command: command.iter().map(|&part| part.to_owned()).collect(),
-            count: 1,
             env: vec![("NAME".to_owned(), "from the file".to_owned())],
             directory: Some("/".into()),
             stop_timeout: Duration::from_secs(1),
@@ -161,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let error = |settings: &Replicas| Process::spawn(settings, 1).unwrap_err().to_string();
+        let error = |settings: &ProcessRunner| Process::spawn(settings, 1).unwrap_err().to_string();
         assert_eq!(
             error(&settings(&["/no/such"])),
             "command `/no/such` not found"

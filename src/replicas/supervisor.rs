@@ -8,7 +8,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tracing::error;
 
 use super::crew::{Crew, Order};
-use super::{Provider, Status};
+use super::{Provider, Status, Wishes};
+use crate::config::{Runner, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader, Snapshot};
 
@@ -16,6 +17,7 @@ use crate::state::{Publisher, Reader, Snapshot};
 pub(super) struct Supervisor<F> {
     reader: Reader,
     publisher: Publisher,
+    wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
     start: F,
     crews: HashMap<TargetGroupId, Running>,
@@ -27,21 +29,22 @@ struct Running {
     task: Id,
 }
 
-impl<P, F> Supervisor<F>
+impl<F> Supervisor<F>
 where
-    P: Provider,
-    F: Fn(&TargetGroupId) -> P,
+    F: Fn(&TargetGroupId, &Runner) -> Box<dyn Provider>,
 {
     /// `start` makes the provider of a group.
     pub(super) fn new(
         reader: Reader,
         publisher: Publisher,
+        wishes: watch::Receiver<Wishes>,
         status: watch::Sender<Status>,
         start: F,
     ) -> Self {
         Self {
             reader,
             publisher,
+            wishes,
             status,
             start,
             crews: HashMap::new(),
@@ -63,6 +66,7 @@ where
                         break;
                     }
                 }
+                Ok(()) = self.wishes.changed() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
             }
             self.follow(&self.reader.load_full());
@@ -78,7 +82,7 @@ where
     fn follow(&mut self, snapshot: &Snapshot) {
         let groups = snapshot.config.target_groups.iter();
         let mut wanted: HashMap<&TargetGroupId, Order> = groups
-            .filter_map(|group| Some((&group.id, Order::Run(group.replicas.clone()?))))
+            .filter_map(|group| Some((&group.id, self.order(group)?)))
             .collect();
         for (group, crew) in &self.crews {
             let order = wanted.remove(group).unwrap_or(Order::Retire);
@@ -93,10 +97,20 @@ where
         }
     }
 
+    /// What a group's crew is to do.
+    fn order(&self, group: &TargetGroup) -> Option<Order> {
+        let replicas = group.replicas.clone()?;
+        let wish = self.wishes.borrow().get(&group.id).copied();
+        Some(Order::Run(replicas, wish.or(group.first_replicas())))
+    }
+
     fn start_crew(&mut self, group: &TargetGroupId, order: Order) {
+        let Order::Run(replicas, _) = &order else {
+            return;
+        };
         let crew = Crew::new(
             group.clone(),
-            (self.start)(group),
+            (self.start)(group, &replicas.runner),
             self.publisher.clone(),
             self.reader.clone(),
             self.status.clone(),

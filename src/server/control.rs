@@ -65,7 +65,8 @@ impl ControlPlane {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
-        let replicas = replicas::run(reader.clone(), publisher.clone(), status, stopped);
+        let (_, wished) = watch::channel(replicas::Wishes::default());
+        let replicas = replicas::run(reader.clone(), publisher.clone(), wished, status, stopped);
         Self {
             tasks,
             admin: None,

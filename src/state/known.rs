@@ -14,7 +14,7 @@ impl Snapshot {
 }
 
 fn has_its_targets(group: &TargetGroup, config: &config::TargetGroup) -> bool {
-    let replicas = config.replicas.as_ref().map_or(0, |r| r.count as usize);
+    let replicas = config.first_replicas().unwrap_or(0) as usize;
     let names = usize::from(!config.targets.is_empty());
     let members = group.targets.iter();
     let members = members.filter(|t| !t.registration.is_leaving());

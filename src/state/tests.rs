@@ -10,7 +10,9 @@ use tokio::time::sleep;
 
 use super::fixture::{config, empty_group, publish};
 use super::{Change, Publisher, Reader, Refusal, Source, TargetChange};
-use crate::config::{Replicas, TargetAddress, TargetGroup, TargetSpec};
+use crate::config::{
+    Allowance, ProcessRunner, Replicas, Runner, Scaler, TargetAddress, TargetGroup, TargetSpec,
+};
 use crate::model::{
     CookieSource, DrainReason, Registration, Sticky, StickyDraining, StickyFull, Target, TargetId,
 };
@@ -295,11 +297,16 @@ async fn only_what_is_in_a_group_can_be_changed() {
 async fn a_replica_drains_but_is_not_deregistered_and_what_is_said_ends_with_it() {
     let mut replicas = group(&[]);
     replicas.replicas = Some(Replicas {
-        command: vec!["replica".to_owned()],
-        count: 1,
-        env: Vec::new(),
-        directory: None,
-        stop_timeout: Duration::ZERO,
+        runner: Runner::Process(ProcessRunner {
+            command: vec!["replica".to_owned()],
+            env: Vec::new(),
+            directory: None,
+            stop_timeout: Duration::ZERO,
+        }),
+        count: Some(1),
+        allowance: Allowance::default(),
+        warm_up: None,
+        scaler: Scaler::Lease,
     });
     let (publisher, reader) = publish(vec![replicas]).await;
     let members = |ports: &[u16]| Change::Members {

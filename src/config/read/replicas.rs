@@ -9,7 +9,7 @@ use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
-use crate::config::types::Replicas;
+use crate::config::types::{Allowance, ProcessRunner, Replicas, Runner, Scaler};
 use crate::config::{bounds, defaults};
 
 /// Stands for the port of a replica.
@@ -24,22 +24,33 @@ pub(super) fn read(node: &Node<'_>) -> Option<Replicas> {
             "write command = [\"path/to/program\", \"--port\", \"{port}\"]",
         )
         .and_then(|node| command(&node));
-    let count = section.integer("count", bounds::REPLICAS, defaults::REPLICAS_COUNT);
+    let count = section
+        .get("count")
+        .map(|node| node.integer(bounds::REPLICAS));
     let directory = section.get("directory").map(|node| node.text());
     let stop_timeout = section.duration(
         "stop_timeout",
         &bounds::PHASE,
         defaults::REPLICAS_STOP_TIMEOUT,
     );
-    Some(Replicas {
+    let runner = ProcessRunner {
         command: command?,
-        count,
         env: env.unwrap_or(Some(Vec::new()))?,
         directory: match directory {
             Some(directory) => Some(PathBuf::from(directory?)),
             None => None,
         },
         stop_timeout,
+    };
+    Some(Replicas {
+        runner: Runner::Process(runner),
+        count: match count {
+            Some(count) => Some(count?),
+            None => None,
+        },
+        allowance: Allowance::default(),
+        warm_up: None,
+        scaler: Scaler::Lease,
     })
 }
 

@@ -56,7 +56,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let running = replicas
         .iter()
         .flatten()
-        .map(|replicas| replicas.count as usize)
+        .map(|replicas| replicas.count.unwrap_or(1) as usize)
         .sum::<usize>();
     check_min_healthy(&section, fail_open, targets.as_deref(), known + running);
     Some(TargetGroup {
@@ -82,6 +82,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
             Some(replicas) => Some(replicas?),
             None => None,
         },
+        autoscaling: None,
     })
 }
 

@@ -1,0 +1,271 @@
+//! `autoscaling`, checked: how many replicas a group has, and why.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How the number of a group's replicas follows its load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Autoscaling {
+    /// Fewest replicas; 0 scales to zero, and requests wait for the first replica then.
+    pub min: u32,
+    /// Most replicas; at least `min` and at least 1.
+    pub max: u32,
+    /// Where `timing` comes from, for people.
+    pub profile: Profile,
+    /// How the alarms of target tracking are evaluated, and what follows them.
+    pub timing: Timing,
+    /// Whether target tracking may take replicas away.
+    pub scale_in: bool,
+    /// Any of them may scale out, all must agree to scale in.
+    pub target_tracking: Vec<TargetTracking>,
+    /// Each on its own alarm.
+    pub step_scaling: Vec<StepScaling>,
+    /// Change `min` and `max` at times.
+    pub schedule: Vec<Scheduled>,
+    /// Scales before the load comes.
+    pub predictive: Option<Predictive>,
+    /// Where each evaluation is written as a line of CSV; `None` writes none.
+    pub record: Option<PathBuf>,
+}
+
+/// A set of timings under one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Weir's own: samples of 1 s, out within seconds, in after a stable minute.
+    Fast,
+    /// CloudWatch's basic alarms: 3 periods of 60 s out, 15 in, cooldowns of 300 s.
+    Aws,
+    /// The same with periods of 20 s.
+    AwsHighResolution,
+}
+
+/// How alarms are evaluated and how long their actions hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timing {
+    /// Over which samples are averaged to one datapoint.
+    pub period: Duration,
+    /// Datapoints in a row above the target that scale out.
+    pub out_periods: u32,
+    /// Datapoints in a row below that scale in.
+    pub in_periods: u32,
+    /// A datapoint is above when it is more than so many times the target: 1.0 or more.
+    pub out_above: f64,
+    /// And below when it is less than so many times the target: 0.9 on AWS.
+    pub in_below: f64,
+    /// After a scale-out only a larger one proceeds for so long.
+    pub out_cooldown: Duration,
+    /// After any scaling no scale-in for so long.
+    pub in_cooldown: Duration,
+    /// For so long a new replica in service counts as capacity and not in the metric.
+    pub warm_up: Duration,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Metric {
+    /// Percent of what the replicas may use, average over the service.
+    Cpu,
+    /// Likewise.
+    Memory,
+    /// Requests per second and target.
+    RequestsPerTarget,
+    /// Requests in flight per target, those that wait included.
+    InFlightPerTarget,
+    /// Requests that wait for a place, per target.
+    QueueLength,
+    /// 95th percentile of the response time, in milliseconds.
+    LatencyP95,
+    /// Of the replicas' Prometheus page, average over those that answer.
+    Custom(CustomMetric),
+}
+
+/// A series of the page that each replica serves for Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CustomMetric {
+    /// Its name; all series of that name that have the labels are added up.
+    pub name: String,
+    /// Labels it must have.
+    pub labels: Vec<(String, String)>,
+    /// Where the page is.
+    pub path: String,
+    /// Instead of the target's own.
+    pub port: Option<u16>,
+    /// Whether it is a counter, and its growth per second is meant.
+    pub rate: bool,
+}
+
+/// Keeps a metric near a value by the rule of three.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetTracking {
+    /// In inverse proportion to the number of replicas.
+    pub metric: Metric,
+    /// Above 0, in the metric's unit.
+    pub target: f64,
+    /// Whether it may take replicas away.
+    pub scale_in: bool,
+}
+
+/// Changes the number of replicas by how far a metric is beyond a threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepScaling {
+    /// What the alarm watches.
+    pub metric: Metric,
+    /// Which datapoints breach the threshold.
+    pub comparison: Comparison,
+    /// In the metric's unit.
+    pub threshold: f64,
+    /// Datapoints in a row that raise the alarm.
+    pub periods: u32,
+    /// Over which samples are averaged to one datapoint.
+    pub period: Duration,
+    /// What the steps' numbers mean.
+    pub adjustment: Adjustment,
+    /// Without gaps and overlaps, lowest first.
+    pub steps: Vec<Step>,
+    /// Least change of a percentage, in replicas.
+    pub min_magnitude: Option<u32>,
+    /// For so long after an action only a larger one of the same direction proceeds.
+    pub cooldown: Duration,
+}
+
+/// When a datapoint breaches a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+}
+
+/// AWS's adjustment types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adjustment {
+    /// `ChangeInCapacity`: replicas to add, or to take away.
+    Change,
+    /// `ExactCapacity`: replicas to have.
+    Exact,
+    /// `PercentChangeInCapacity`.
+    Percent,
+}
+
+/// One interval of a step policy, relative to the threshold. Above it the lower bound is part
+/// of it and the upper is not; below it the other way round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// `None` is minus infinity.
+    pub lower: Option<f64>,
+    /// `None` is infinity.
+    pub upper: Option<f64>,
+    /// In the unit of the policy's adjustment.
+    pub by: i32,
+}
+
+/// Other bounds from a time on, until the next scheduled action that sets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheduled {
+    /// When.
+    pub when: When,
+    /// `None` leaves it as it is.
+    pub min: Option<u32>,
+    /// Likewise. One of both is there.
+    pub max: Option<u32>,
+}
+
+/// Times of a scheduled action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Once.
+    At(Timestamp),
+    /// Again and again, counted from the Unix epoch: a whole number of minutes.
+    Rate(Duration),
+    /// Five fields as `crontab(5)` has them, in a named time zone.
+    Cron {
+        /// Minute, hour, day of month, month, day of week.
+        expression: String,
+        /// A name of the IANA database.
+        timezone: String,
+    },
+}
+
+/// Scales by what the load was at this hour of earlier days.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictive {
+    /// What is forecast.
+    pub metric: Metric,
+    /// As of target tracking.
+    pub target: f64,
+    /// Whether the forecast raises the number of replicas, or is only shown.
+    pub scale: bool,
+    /// How long before the hour begins it is acted on: up to an hour.
+    pub buffer: Duration,
+    /// Where the history is kept over restarts; `None` keeps it in memory.
+    pub history: Option<PathBuf>,
+}
+
+impl Timing {
+    /// The timing of a profile.
+    pub const fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::Fast => Self {
+                period: Duration::from_secs(1),
+                out_periods: 2,
+                in_periods: 60,
+                out_above: 1.1,
+                in_below: 0.9,
+                out_cooldown: Duration::from_secs(5),
+                in_cooldown: Duration::from_secs(60),
+                warm_up: Duration::from_secs(5),
+            },
+            Profile::Aws => Self {
+                period: Duration::from_secs(60),
+                out_periods: 3,
+                in_periods: 15,
+                out_above: 1.0,
+                in_below: 0.9,
+                out_cooldown: Duration::from_secs(300),
+                in_cooldown: Duration::from_secs(300),
+                warm_up: Duration::ZERO,
+            },
+            Profile::AwsHighResolution => Self {
+                period: Duration::from_secs(20),
+                ..Self::of(Profile::Aws)
+            },
+        }
+    }
+}
+
+impl Profile {
+    /// All of them, Weir's own first.
+    pub const ALL: [Self; 3] = [Self::Fast, Self::Aws, Self::AwsHighResolution];
+
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Aws => "aws",
+            Self::AwsHighResolution => "aws_high_resolution",
+        }
+    }
+}
+
+impl Metric {
+    /// The word in the configuration, in `/api/autoscaling` and in logs; of a custom metric
+    /// its own name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::RequestsPerTarget => "requests_per_target",
+            Self::InFlightPerTarget => "in_flight_per_target",
+            Self::QueueLength => "queue_length",
+            Self::LatencyP95 => "latency_p95",
+            Self::Custom(custom) => &custom.name,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Settings for the tests of this module.
+
+use std::time::Duration;
+
+use crate::config::{Allowance, ProcessRunner, Replicas, Runner, Scaler, TargetGroup};
+
+/// Child processes of this command.
+pub(super) fn processes(count: u32, command: &[&str]) -> Replicas {
+    Replicas {
+        runner: Runner::Process(ProcessRunner {
+            command: command.iter().map(|&part| part.to_owned()).collect(),
+            env: Vec::new(),
+            directory: None,
+            stop_timeout: Duration::from_secs(10),
+        }),
+        count: Some(count),
+        allowance: Allowance::default(),
+        warm_up: None,
+        scaler: Scaler::Lease,
+    }
+}
+
+/// The process settings of a group that has some.
+pub(super) fn process(group: &mut TargetGroup) -> &mut ProcessRunner {
+    let runner = group.replicas.as_mut().map(|replicas| &mut replicas.runner);
+    match runner {
+        Some(Runner::Process(process)) => process,
+        other => panic!("no processes: {other:?}"),
+    }
+}
