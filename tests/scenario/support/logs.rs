@@ -19,6 +19,9 @@ struct Buffer(Arc<Mutex<Vec<u8>>>);
 impl Logs {
     /// Listens from now on until dropped.
     pub fn capture() -> Self {
+        // With a single subscriber `tracing` asks the thread that comes to a line first
+        // whether anybody wants it, and another test's thread has none.
+        super::keep_access_log();
         let lines = Buffer::default();
         let log = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
