@@ -438,6 +438,15 @@ impl TargetGroup {
         }
     }
 
+    /// Whether it may come to have no replica at all.
+    pub fn scales_to_zero(&self) -> bool {
+        let Some(scaling) = &self.autoscaling else {
+            return false;
+        };
+        let mut scheduled = scaling.schedule.iter();
+        scaling.min == 0 || scheduled.any(|action| action.min == Some(0))
+    }
+
     /// How many replicas it begins with: `replicas.count`, or else `autoscaling.min`, or else
     /// one. `None` leaves that to an engine that has a number of its own.
     pub fn first_replicas(&self) -> Option<u32> {

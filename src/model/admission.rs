@@ -39,6 +39,8 @@ struct Line {
     /// Places given away and not yet taken.
     served: HashMap<Number, Lease>,
     next: Number,
+    /// Whether requests wait although nobody is eligible, for somebody who is to come.
+    is_patient: bool,
 }
 
 /// Counts up with each request that lines up.
@@ -78,11 +80,13 @@ impl Admission {
     /// Changes the limit (`None` takes it away) and whose places are given away, and
     /// gives away those that are free now. Requests beyond a smaller limit go on.
     ///
-    /// Who waits for nobody that is left is told so at once.
-    pub fn open(&self, limit: Option<NonZeroU32>, eligible: &[Arc<Target>]) {
+    /// Who waits for nobody that is left is told so at once, unless the line `is_patient`:
+    /// then somebody is to come, as in a group that scales to zero.
+    pub fn open(&self, limit: Option<NonZeroU32>, eligible: &[Arc<Target>], is_patient: bool) {
         let limit = limit.map_or(u32::MAX, NonZeroU32::get);
         self.change(|line, wakers| {
             self.limit.store(limit, Ordering::Relaxed);
+            line.is_patient = is_patient;
             line.eligible = eligible.iter().map(Arc::downgrade).collect();
             line.eligible.sort_unstable_by_key(Weak::as_ptr);
             line.send_away_hopeless(wakers);
@@ -168,7 +172,7 @@ impl Line {
     /// Whether somebody could serve a request, were it not for the limit.
     fn is_hopeful(&self, wants: &Wants) -> bool {
         match wants {
-            Wants::AnyBut(_) => !self.eligible.is_empty(),
+            Wants::AnyBut(_) => self.is_patient || !self.eligible.is_empty(),
             Wants::Only(target) => self.is_eligible(target),
         }
     }

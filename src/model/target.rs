@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_limit_is_never_passed() {
         let admission = Arc::new(Admission::default());
-        admission.open(std::num::NonZeroU32::new(10), &[]);
+        admission.open(std::num::NonZeroU32::new(10), &[], false);
         let target = Arc::new(Target::admitted(target().id.clone(), admission));
         std::thread::scope(|scope| {
             for _ in 0..8 {

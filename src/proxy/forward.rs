@@ -71,6 +71,7 @@ impl<'a> Course<'a> {
     async fn run(mut self) -> Result<Answered, Failure> {
         let mut lease = match self.acquire() {
             Err(Unavailable::Full) => self.wait_in_line().await?,
+            Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_in_line().await?,
             acquired => acquired?,
         };
         let mut _permit = None;
@@ -114,6 +115,11 @@ impl<'a> Course<'a> {
     /// The target its session is on counts for the first attempt.
     fn session(&self) -> Option<u64> {
         self.wanted.1.filter(|_| self.record.attempts == 0)
+    }
+
+    /// Whether somebody is to come in a group that has nobody.
+    fn awaits_another(&self) -> bool {
+        self.group.awaits_another(&self.tried)
     }
 
     async fn wait_in_line(&mut self) -> Result<Lease, Failure> {
@@ -187,6 +193,9 @@ impl<'a> Course<'a> {
         match self.acquire() {
             Ok(lease) => Some(Next::Elsewhere(lease, permit)),
             Err(Unavailable::Full) if again == Again::Free => Some(Next::InLine),
+            Err(Unavailable::NoTarget) if again == Again::Free && self.awaits_another() => {
+                Some(Next::InLine)
+            }
             Err(_) => (again == Again::Reconnect).then_some(Next::Here),
         }
     }

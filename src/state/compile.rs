@@ -160,6 +160,7 @@ pub fn compile_group(
     let fail_open = FailOpen {
         min_healthy: config.fail_open.min_healthy.of(active.count()),
         enabled: config.fail_open.enabled,
+        before_checks: !config.scales_to_zero(),
     };
     let checked = config.health.is_some();
     let choice = target_group::choose(&targets, checked, fail_open);
@@ -190,6 +191,7 @@ pub fn compile_group(
         upstream: config.upstream,
         retry: config.retry.clone(),
         overload: config.overload,
+        scales_to_zero: config.scales_to_zero(),
         admission,
         hash_key: (config.algorithm == Algorithm::ConsistentHash).then(|| config.hash.key.clone()),
         measures_time: config.algorithm.measures_time(),

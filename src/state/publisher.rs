@@ -334,9 +334,8 @@ impl PublisherTask {
 fn open(group: &TargetGroup) {
     let members = group.selection.iter().flat_map(|s| s.roster.members());
     let eligible: Vec<_> = members.map(|member| member.target.clone()).collect();
-    group
-        .admission
-        .open(group.overload.max_concurrency, &eligible);
+    let limit = group.overload.max_concurrency;
+    group.admission.open(limit, &eligible, group.scales_to_zero);
 }
 
 fn random_key() -> CookieKey {

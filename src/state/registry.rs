@@ -106,7 +106,7 @@ impl Registry {
             let stays = kept.contains(id);
             if !stays {
                 // Who waits for it waits no longer.
-                admission.open(None, &[]);
+                admission.open(None, &[], false);
             }
             stays
         });

@@ -36,6 +36,9 @@ pub struct TargetGroup {
     pub retry: Retry,
     /// What its targets take at a time, and who waits.
     pub overload: Overload,
+    /// Whether requests wait in its queue while there is nobody at all: its first replica
+    /// starts because of them.
+    pub scales_to_zero: bool,
     /// The same as live state, shared with the targets.
     pub admission: Arc<Admission>,
     /// What requests are hashed by; `None` when the algorithm does not hash.
@@ -196,6 +199,11 @@ impl TargetGroup {
             return Ok(lease);
         }
         selection.acquire_beside(index, wish, tried)
+    }
+
+    /// Whether a request that has tried these may wait for somebody who is to come.
+    pub fn awaits_another(&self, tried: &Tried) -> bool {
+        self.scales_to_zero && self.selection.is_none() && !tried.is_full()
     }
 
     /// Joins the line of those who wait for a place, unless it is too long: on the target of

@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 
 use super::Registered;
 use crate::balance::{Member, Roster};
+use crate::model::Health;
 
 /// When a group stops believing its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct FailOpen {
     pub min_healthy: usize,
     /// Otherwise only healthy targets are ever picked.
     pub enabled: bool,
+    /// Whether targets may be picked that nobody has checked yet when there are no others.
+    pub before_checks: bool,
 }
 
 /// The outcome of [`choose`].
@@ -27,7 +30,9 @@ pub struct Choice {
 ///
 /// When these are fewer than the minimum, the ejected ones come first: their checks pass.
 /// When with them too few are healthy, every active target is eligible (fail open; ALB
-/// user guide, "Target group health").
+/// user guide, "Target group health"); but those that nobody has checked yet only if that
+/// holds for all of them: nothing speaks against the checks then, and perhaps nothing against
+/// waiting for them.
 ///
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.
@@ -40,8 +45,15 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
     let failing_open =
         fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < actives.len();
-    let members = if failing_open {
-        actives
+    let (unchecked, known): (Vec<&Registered>, Vec<&Registered>) = actives
+        .iter()
+        .partition(|r| r.target.health_now() == Health::Initial);
+    let members = if failing_open && !known.is_empty() {
+        known
+    } else if failing_open && fail_open.before_checks {
+        unchecked
+    } else if failing_open {
+        Vec::new()
     } else {
         let sound: Vec<&Registered> = passing.iter().copied().filter(|r| !ejected(r)).collect();
         let enough = sound.len() >= fail_open.min_healthy.max(1);
@@ -77,6 +89,7 @@ mod tests {
     const OPEN: FailOpen = FailOpen {
         min_healthy: 1,
         enabled: true,
+        before_checks: true,
     };
 
     fn targets(healthy: &[bool]) -> Vec<Registered> {
@@ -156,6 +169,33 @@ mod tests {
         });
         let choice = choose(&some, true, OPEN);
         assert_eq!((size(&choice), choice.failing_open), (1, true));
+    }
+
+    fn unchecked() -> Registered {
+        let target = Target::new(TargetId {
+            group: "todo".into(),
+            addr: ([127, 0, 0, 1], 7000).into(),
+        });
+        Registered {
+            target: Arc::new(target),
+            weight: 1,
+            registration: Registration::Active,
+        }
+    }
+
+    #[test]
+    fn a_target_without_a_check_is_eligible_only_when_nobody_has_had_one() {
+        let mut some = targets(&[false]);
+        some.push(unchecked());
+        assert_eq!(size(&choose(&some, true, OPEN)), 1, "the one that fails");
+        let fresh = [unchecked(), unchecked()];
+        assert_eq!(size(&choose(&fresh, true, OPEN)), 2);
+        let waits = FailOpen {
+            before_checks: false,
+            ..OPEN
+        };
+        assert_eq!(size(&choose(&fresh, true, waits)), 0);
+        assert_eq!(size(&choose(&fresh, false, waits)), 2, "nobody checks");
     }
 
     fn eject(registered: &Registered) {

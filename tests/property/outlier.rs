@@ -165,6 +165,7 @@ fn select(targets: &[Registered], algorithm: Algorithm) -> (Arc<Roster>, Box<dyn
     let fail_open = FailOpen {
         min_healthy: 1,
         enabled: true,
+        before_checks: true,
     };
     let roster = Arc::new(choose(targets, false, fail_open).roster.unwrap());
     let picker = build(algorithm, &HashPolicy::default(), Arc::clone(&roster), 1);

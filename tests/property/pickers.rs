@@ -425,7 +425,7 @@ fn two_choices_are_drawn_without_replacement() {
 #[test]
 fn first_fills_one_member_before_the_next_and_keeps_to_the_order_when_all_are_full() {
     let admission = Arc::new(Admission::default());
-    admission.open(NonZeroU32::new(2), &[]);
+    admission.open(NonZeroU32::new(2), &[], false);
     let member = |index| Member {
         target: Arc::new(Target::admitted(
             TargetId {

@@ -32,7 +32,7 @@ impl Group {
             ))
         };
         let targets: Vec<_> = (0..targets).map(target).collect();
-        admission.open(NonZeroU32::new(limit), &targets);
+        admission.open(NonZeroU32::new(limit), &targets, false);
         Self { admission, targets }
     }
 
@@ -227,7 +227,7 @@ impl Schedule {
 
     fn publish(&mut self) {
         let limit = self.limit.and_then(NonZeroU32::new);
-        self.group.admission.open(limit, &self.eligible());
+        self.group.admission.open(limit, &self.eligible(), false);
     }
 
     /// Takes what was given away, and looks at who got it and who did not.
@@ -374,10 +374,36 @@ fn a_group_that_is_removed_sends_everybody_away() {
         group.admission.line_up(anybody(), 10).unwrap(),
     );
     assert!(queued.poll().is_pending());
-    group.admission.open(None, &[]);
+    group.admission.open(None, &[], false);
     assert!(queued.is_woken());
     assert!(matches!(queued.poll(), Poll::Ready(None)));
     let late = group.admission.line_up(anybody(), 10).unwrap();
     let mut late = Queued::new(1, anybody(), late);
     assert!(matches!(late.poll(), Poll::Ready(None)));
+}
+
+#[test]
+fn a_patient_line_waits_for_targets_that_are_to_come_and_is_served_in_order() {
+    let group = Group::new(1, 1);
+    group.admission.open(NonZeroU32::new(2), &[], true);
+    let line_up = |number| {
+        let waiter = group.admission.line_up(anybody(), 5)?;
+        Some(Queued::new(number, anybody(), waiter))
+    };
+    let mut line: Vec<Queued> = (0..8).filter_map(line_up).collect();
+    assert_eq!(line.len(), 5, "beyond its length nobody waits");
+    assert!(line.iter_mut().all(|queued| queued.poll().is_pending()));
+    group
+        .admission
+        .open(NonZeroU32::new(2), &group.targets, true);
+    let mut leases = Vec::new();
+    for queued in &mut line {
+        if let Poll::Ready(lease) = queued.poll() {
+            leases.push((queued.number, lease.unwrap()));
+        }
+    }
+    let served: Vec<usize> = leases.iter().map(|(number, _)| *number).collect();
+    assert_eq!(served, [0, 1], "two places, first come first served");
+    drop(leases);
+    assert!(matches!(line[2].poll(), Poll::Ready(Some(_))));
 }

@@ -168,7 +168,7 @@ fn slow_start_never_turns_a_request_away() {
 fn a_new_target_takes_what_the_others_have_no_place_for() {
     for algorithm in Algorithm::ALL {
         let admission = Arc::new(Admission::default());
-        admission.open(NonZeroU32::new(2), &[]);
+        admission.open(NonZeroU32::new(2), &[], false);
         let old = vec![(target_of(1, &admission), WELL)];
         let mut group = Simulation::new(slow(algorithm), old);
         group.targets.push((target_of(2, &admission), WELL));

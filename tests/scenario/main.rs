@@ -33,6 +33,7 @@ mod relay;
 mod reload;
 mod retries;
 mod routing;
+mod scale_to_zero;
 mod shutdown;
 mod slow_client;
 mod sticky;

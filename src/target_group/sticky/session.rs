@@ -245,7 +245,7 @@ mod tests {
     /// A target that takes one request at a time.
     fn target(port: u16) -> Arc<Target> {
         let admission = Arc::new(Admission::default());
-        admission.open(NonZeroU32::new(1), &[]);
+        admission.open(NonZeroU32::new(1), &[], false);
         let id = TargetId {
             group: "todo".into(),
             addr: ([127, 0, 0, 1], port).into(),

@@ -22,6 +22,14 @@ impl Lb {
         Self::try_start(config).await.unwrap()
     }
 
+    /// The same with changes that a text cannot express without more around it.
+    pub async fn start_with(config: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = checked(config);
+        change(&mut config);
+        let server = soon("the start", Server::start(config)).await.unwrap();
+        Self { server }
+    }
+
     pub async fn try_start(config: &str) -> Result<Self, ApplyError> {
         let started = soon("the start", Server::start(checked(config))).await;
         Ok(Self { server: started? })
