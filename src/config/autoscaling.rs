@@ -208,6 +208,19 @@ pub struct Predictive {
     pub history: Option<PathBuf>,
 }
 
+impl Autoscaling {
+    /// Whether there may be no replicas at some time, so that requests wait for the first.
+    pub fn may_be_zero(&self) -> bool {
+        self.min == 0 || self.schedule.iter().any(|action| action.min == Some(0))
+    }
+
+    /// The most replicas there may be at any time.
+    pub fn most(&self) -> u32 {
+        let scheduled = self.schedule.iter().filter_map(|action| action.max);
+        scheduled.fold(self.max, u32::max)
+    }
+}
+
 impl Timing {
     /// The timing of a profile.
     pub const fn of(profile: Profile) -> Self {

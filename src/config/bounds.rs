@@ -55,8 +55,69 @@ pub(super) const MIN_HEALTHY: RangeInclusive<u32> = 1..=10_000;
 /// Idle connections per worker and target.
 pub(super) const MAX_IDLE: RangeInclusive<usize> = 0..=10_000;
 
-/// Processes of one group on one machine.
-pub(super) const REPLICAS: RangeInclusive<u32> = 1..=256;
+/// Most replicas of one group on one machine.
+pub(super) const REPLICAS: u32 = 256;
+
+/// Most replicas of one group where an engine places them.
+pub(super) const ENGINE_REPLICAS: u32 = 10_000;
+
+/// Cores of a replica: the kernel counts CPU time in hundredths of a second.
+pub(super) const CPUS: RangeInclusive<f64> = 0.01..=1024.0;
+
+/// Memory of a replica, bytes.
+pub(super) const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 44;
+
+/// Requests before a replica becomes a target: more are a load test.
+pub(super) const WARM_UP_REQUESTS: RangeInclusive<u32> = 1..=10_000;
+
+/// Between two questions to whoever runs the replicas; each may start a process.
+pub(super) const LIST_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+
+/// Characters of somebody else's token.
+pub(super) const OTHERS_TOKEN: RangeInclusive<usize> = 1..=1024;
+
+/// What a metric may be at most, and a threshold at least.
+pub(super) const METRIC: f64 = 1e12;
+
+/// Seconds in a datapoint of an alarm: samples come once a second.
+pub(super) const PERIOD: RangeInclusive<Duration> = Duration::from_secs(1)..=HOUR;
+
+/// Datapoints in a row.
+pub(super) const PERIODS: RangeInclusive<u32> = 1..=3600;
+
+/// All datapoints of an alarm together, CloudWatch's.
+pub(super) const ALARM: Duration = DAY;
+
+/// How far above the target scales out.
+pub(super) const OUT_ABOVE: RangeInclusive<f64> = 1.0..=10.0;
+
+/// How far below the target scales in.
+pub(super) const IN_BELOW: RangeInclusive<f64> = 0.01..=1.0;
+
+/// Cooldowns and warm-up; longer ones are no reaction to load.
+pub(super) const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+
+/// Policies of a kind, AWS's.
+pub(super) const POLICIES: usize = 50;
+
+/// Steps of a policy, AWS's.
+pub(super) const STEPS: usize = 20;
+
+/// Scheduled actions, AWS's.
+pub(super) const SCHEDULE: usize = 200;
+
+/// Replicas that a step adds, takes away or asks for.
+pub(super) const STEP_CHANGE: RangeInclusive<i32> = -10_000..=10_000;
+
+/// Percent by which a step changes their number.
+pub(super) const STEP_PERCENT: RangeInclusive<i32> = -100..=10_000;
+
+/// `rate`: Weir looks at schedules once a minute, and a year is a `cron`'s job.
+pub(super) const RATE_OF_SCHEDULE: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 3600);
+
+/// `buffer`, AWS's: the forecast is hourly.
+pub(super) const BUFFER: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// Requests on one connection: beyond a billion it is no limit.
 pub(super) const REQUESTS: RangeInclusive<u32> = 1..=1_000_000_000;

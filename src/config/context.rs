@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::problem::Problem;
 use super::span::{Mark, Span, line_and_column};
@@ -40,6 +40,8 @@ pub(super) struct Notes {
     pub(super) listeners: Vec<Mark<String>>,
     /// Every target that is a socket address.
     pub(super) targets: Vec<Mark<SocketAddr>>,
+    /// Every file that Weir writes to.
+    pub(super) written: Vec<Mark<PathBuf>>,
 }
 
 impl<'a> Context<'a> {

@@ -23,6 +23,7 @@ pub(super) fn check(cx: &Context<'_>) {
     listener_names(cx, &notes);
     binds(cx, &notes);
     own_targets(cx, &notes);
+    written_files(cx, &notes);
 }
 
 fn report<T>(
@@ -175,6 +176,20 @@ fn own_targets(cx: &Context<'_>, notes: &Notes) {
             let help =
                 "a request would go round in circles; name the service's own address".to_owned();
             report(cx, Severity::Error, target, Code::Loop, message, help);
+        }
+    }
+}
+
+/// Two writers of one file would each destroy what the other wrote.
+fn written_files(cx: &Context<'_>, notes: &Notes) {
+    let mut seen = BTreeMap::new();
+    for file in &notes.written {
+        if let Some(line) = seen.get(&file.value) {
+            let message = format!("`{}` is written to by two", file.value.display());
+            let help = format!("the other one is in line {line}; give this one another file");
+            report(cx, Severity::Error, file, Code::Duplicate, message, help);
+        } else {
+            seen.insert(&file.value, cx.line(file.span));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::autoscaling::Profile;
 use super::types::{
     AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
     Shutdown, Upstream,
@@ -170,8 +171,50 @@ pub const STICKY_FULL: StickyFull = StickyFull::Move;
 /// `sticky.when_draining`, ALB's.
 pub const STICKY_DRAINING: StickyDraining = StickyDraining::Move;
 
-/// `replicas.count`.
+/// `replicas.count` of those that Weir runs itself.
 pub const REPLICAS_COUNT: u32 = 1;
 
 /// `replicas.stop_timeout`, Docker's.
 pub const REPLICAS_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `replicas.docker.host` and `replicas.swarm.host`: the engine's own default.
+pub const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+
+/// `replicas.docker.network`: the engine's own default.
+pub const DOCKER_NETWORK: &str = "bridge";
+
+/// `replicas.ecs.cluster`: ECS's own default.
+pub const ECS_CLUSTER: &str = "default";
+
+/// `interval` of `replicas.exec` and `replicas.webhook`: a replica is found within a health
+/// check or two, and a program started so often costs nothing to speak of.
+pub const LIST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// `timeout` of `replicas.exec` and `replicas.webhook`.
+pub const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `replicas.warm_up.requests`: what fills a pool of connections and makes a compiler run.
+pub const WARM_UP_REQUESTS: u32 = 20;
+
+/// `replicas.warm_up.timeout`.
+pub const WARM_UP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `autoscaling.profile`: Weir sees every request, so it need not wait for a metric.
+pub const PROFILE: Profile = Profile::Fast;
+
+/// `path` of a custom metric: Prometheus' own default.
+pub const METRICS_PATH: &str = "/metrics";
+
+/// `timezone` of a scheduled action, AWS's.
+pub const TIMEZONE: &str = "UTC";
+
+/// `predictive.buffer`, AWS's.
+pub const PREDICTIVE_BUFFER: Duration = Duration::from_secs(300);
+
+/// `queue.length` of a group that may have no replicas, so that requests wait for the first:
+/// a burst of clients, and some MiB of them.
+pub const ZERO_QUEUE_LENGTH: usize = 1000;
+
+/// `queue.timeout` of such a group: a replica starts and passes its first check in that
+/// time, and a browser still waits.
+pub const ZERO_QUEUE_TIMEOUT: Duration = Duration::from_secs(30);

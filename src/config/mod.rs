@@ -28,6 +28,7 @@ mod shadow;
 mod span;
 mod substitute;
 mod suggest;
+mod synonym;
 mod syntax;
 mod types;
 mod units;

@@ -204,7 +204,11 @@ impl<'a> Node<'a> {
             DeValue::String(text) => {
                 let (text, found) = self.substituted(text)?;
                 if !found {
-                    return self.quoted_number(&text);
+                    return self.quoted(
+                        "a whole number",
+                        text.trim().parse::<i128>().is_ok(),
+                        &text,
+                    );
                 }
                 let Ok(number) = text.trim().parse::<i128>() else {
                     let message = format!("`{}` is `{text}`, not a number", self.name());
@@ -230,12 +234,13 @@ impl<'a> Node<'a> {
         value
     }
 
-    fn quoted_number<T>(&self, text: &str) -> Option<T> {
-        let help = match text.trim().parse::<i128>() {
-            Ok(number) => format!("write it without quotes: {} = {number}", self.name()),
-            Err(_) => String::new(),
+    fn quoted<T>(&self, expected: &str, is_number: bool, text: &str) -> Option<T> {
+        let help = if is_number {
+            format!("write it without quotes: {} = {}", self.name(), text.trim())
+        } else {
+            String::new()
         };
-        self.wrong_type("a whole number", help);
+        self.wrong_type(expected, help);
         None
     }
 
@@ -266,6 +271,37 @@ impl<'a> Node<'a> {
             }
         };
         text.parse().ok()
+    }
+
+    /// A number with or without a point, within bounds; a string counts if it came from a
+    /// variable.
+    pub(super) fn number(&self, bounds: &RangeInclusive<f64>) -> Option<f64> {
+        let read = match self.value {
+            DeValue::String(text) => {
+                let (text, found) = self.substituted(text)?;
+                if !found {
+                    return self.quoted("a number", text.trim().parse::<f64>().is_ok(), &text);
+                }
+                let Ok(number) = text.trim().parse::<f64>() else {
+                    let message = format!("`{}` is `{text}`, not a number", self.name());
+                    self.error(Code::WrongType, message, "set the variable to a number");
+                    return None;
+                };
+                number
+            }
+            _ => self.float()?,
+        };
+        if bounds.contains(&read) {
+            return Some(read);
+        }
+        if read.is_nan() {
+            let message = format!("`{}` must be a number", self.name());
+            self.error(Code::OutOfRange, message, "");
+            return None;
+        }
+        let (low, high) = (*bounds.start(), *bounds.end());
+        self.out_of_range(read < low, &low.to_string(), &high.to_string());
+        None
     }
 
     /// A duration within bounds.

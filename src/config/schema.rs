@@ -32,10 +32,24 @@ pub(super) enum Place {
     Queue,
     Sticky,
     Replicas,
+    Docker,
+    Swarm,
+    Kubernetes,
+    Ecs,
+    Exec,
+    Webhook,
+    WarmUp,
+    Autoscaling,
+    TargetTracking,
+    CustomMetric,
+    StepScaling,
+    Step,
+    Scheduled,
+    Predictive,
 }
 
 impl Place {
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 39] = [
         Self::File,
         Self::Shutdown,
         Self::Admin,
@@ -61,6 +75,20 @@ impl Place {
         Self::Queue,
         Self::Sticky,
         Self::Replicas,
+        Self::Docker,
+        Self::Swarm,
+        Self::Kubernetes,
+        Self::Ecs,
+        Self::Exec,
+        Self::Webhook,
+        Self::WarmUp,
+        Self::Autoscaling,
+        Self::TargetTracking,
+        Self::CustomMetric,
+        Self::StepScaling,
+        Self::Step,
+        Self::Scheduled,
+        Self::Predictive,
     ];
 
     /// The keys of this table, in the order they are documented.
@@ -81,7 +109,7 @@ impl Place {
             Self::WeightedGroup => &["group", "weight"],
             Self::Redirect => &["protocol", "host", "port", "path", "query", "status"],
             Self::FixedResponse => &["status", "content_type", "body"],
-            Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "retry", "outlier", "max_concurrency", "queue", "slow_start", "deregistration_delay", "sticky", "replicas"],
+            Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "retry", "outlier", "max_concurrency", "queue", "slow_start", "deregistration_delay", "sticky", "replicas", "autoscaling"],
             Self::Target => &["address", "weight"],
             Self::Hash => &["header", "cookie", "query", "path", "client_ip", "body", "load_factor"],
             Self::HashBody => &["limit", "field"],
@@ -91,7 +119,21 @@ impl Place {
             Self::Outlier => &["consecutive_errors", "consecutive_gateway_errors", "error_ratio", "min_requests", "interval", "ejection", "max_ejection", "max_ejected"],
             Self::Queue => &["length", "timeout"],
             Self::Sticky => &["type", "name", "cookie", "duration", "when_full", "when_draining"],
-            Self::Replicas => &["command", "count", "env", "directory", "stop_timeout"],
+            Self::Replicas => &["command", "count", "env", "directory", "stop_timeout", "docker", "swarm", "kubernetes", "ecs", "exec", "webhook", "cpus", "memory", "scaler", "warm_up"],
+            Self::Docker => &["image", "network", "port", "command", "env", "volumes", "host", "stop_timeout"],
+            Self::Swarm => &["service", "network", "port", "host"],
+            Self::Kubernetes => &["deployment", "service", "namespace", "port", "api"],
+            Self::Ecs => &["service", "cluster", "region", "port", "endpoint"],
+            Self::Exec => &["list", "scale", "interval", "timeout"],
+            Self::Webhook => &["url", "token", "token_file", "interval", "timeout"],
+            Self::WarmUp => &["path", "requests", "timeout"],
+            Self::Autoscaling => &["min", "max", "profile", "period", "out_periods", "in_periods", "out_above", "in_below", "out_cooldown", "in_cooldown", "warm_up", "scale_in", "target_tracking", "step_scaling", "schedule", "predictive", "record"],
+            Self::TargetTracking => &["metric", "target", "scale_in"],
+            Self::CustomMetric => &["name", "labels", "path", "port", "rate"],
+            Self::StepScaling => &["metric", "comparison", "threshold", "steps", "adjustment", "min_magnitude", "periods", "period", "cooldown"],
+            Self::Step => &["lower", "upper", "by"],
+            Self::Scheduled => &["cron", "at", "rate", "timezone", "min", "max"],
+            Self::Predictive => &["metric", "target", "mode", "buffer", "history"],
         }
     }
 
@@ -123,6 +165,20 @@ impl Place {
             Self::Queue => "target_group.*.queue",
             Self::Sticky => "target_group.*.sticky",
             Self::Replicas => "target_group.*.replicas",
+            Self::Docker => "target_group.*.replicas.docker",
+            Self::Swarm => "target_group.*.replicas.swarm",
+            Self::Kubernetes => "target_group.*.replicas.kubernetes",
+            Self::Ecs => "target_group.*.replicas.ecs",
+            Self::Exec => "target_group.*.replicas.exec",
+            Self::Webhook => "target_group.*.replicas.webhook",
+            Self::WarmUp => "target_group.*.replicas.warm_up",
+            Self::Autoscaling => "target_group.*.autoscaling",
+            Self::TargetTracking => "target_group.*.autoscaling.target_tracking",
+            Self::CustomMetric => "target_group.*.autoscaling.target_tracking.metric",
+            Self::StepScaling => "target_group.*.autoscaling.step_scaling",
+            Self::Step => "target_group.*.autoscaling.step_scaling.steps",
+            Self::Scheduled => "target_group.*.autoscaling.schedule",
+            Self::Predictive => "target_group.*.autoscaling.predictive",
         }
     }
 
@@ -147,7 +203,20 @@ impl Place {
             | Self::Outlier
             | Self::Queue
             | Self::Sticky
-            | Self::Replicas => Some(Self::TargetGroup),
+            | Self::Replicas
+            | Self::Autoscaling => Some(Self::TargetGroup),
+            Self::Docker
+            | Self::Swarm
+            | Self::Kubernetes
+            | Self::Ecs
+            | Self::Exec
+            | Self::Webhook
+            | Self::WarmUp => Some(Self::Replicas),
+            Self::TargetTracking | Self::StepScaling | Self::Scheduled | Self::Predictive => {
+                Some(Self::Autoscaling)
+            }
+            Self::CustomMetric => Some(Self::TargetTracking),
+            Self::Step => Some(Self::StepScaling),
             Self::HashBody => Some(Self::Hash),
             Self::RateKey => Some(Self::RateLimit),
         }
@@ -165,6 +234,11 @@ impl Place {
             Self::Target => "an entry of `targets`".to_owned(),
             Self::HashBody => "`body` of `hash`".to_owned(),
             Self::RateKey => "`key` of `rate_limit`".to_owned(),
+            Self::TargetTracking => "an entry of `target_tracking`".to_owned(),
+            Self::CustomMetric => "a `metric` of the replicas' own".to_owned(),
+            Self::StepScaling => "an entry of `step_scaling`".to_owned(),
+            Self::Step => "an entry of `steps`".to_owned(),
+            Self::Scheduled => "an entry of `schedule`".to_owned(),
             Self::When | Self::Then => {
                 format!(
                     "`{}` of a rule",
@@ -184,85 +258,19 @@ impl Place {
             | Self::Outlier
             | Self::Queue
             | Self::Sticky
-            | Self::Replicas => {
+            | Self::Replicas
+            | Self::Docker
+            | Self::Swarm
+            | Self::Kubernetes
+            | Self::Ecs
+            | Self::Exec
+            | Self::Webhook
+            | Self::WarmUp
+            | Self::Autoscaling
+            | Self::Predictive => {
                 format!("[{}]", self.path().replace('*', group.unwrap_or("NAME")))
             }
         }
-    }
-
-    /// The key that people who know another proxy look for under this name.
-    pub(super) fn synonym(self, word: &str) -> Option<&'static str> {
-        let key = match (self, word) {
-            (Self::File, "server" | "servers" | "frontend" | "entrypoint" | "listen") => "listener",
-            (
-                Self::File,
-                "backend" | "backends" | "cluster" | "clusters" | "service" | "services" | "pool"
-                | "upstream" | "upstreams",
-            ) => "target_group",
-            (Self::File, "threads") => "workers",
-            (Self::File, "cookie_secret" | "session_key" | "secret_key") => "cookie_key",
-            (Self::File, "upgrade" | "handover_socket") => "upgrade_socket",
-            (Self::Admin, "password" | "secret" | "bearer" | "auth") => "token",
-            (Self::Listener | Self::Admin, "listen" | "address" | "addr" | "port") => "bind",
-            (Self::Listener, "proxy_pass" | "default" | "backend" | "target_group") => "forward",
-            (Self::Listener, "limit_req" | "ratelimit" | "throttle") => "rate_limit",
-            (Self::Listener | Self::Then, "stickiness" | "session") => "group_sticky",
-            (Self::Client, "keepalive_requests" | "max_keepalive_requests") => "max_requests",
-            (Self::RateLimit, "rate" | "limit" | "average") => "requests",
-            (Self::RateLimit, "period" | "interval" | "window") => "per",
-            (Self::RateLimit, "by" | "source") => "key",
-            (Self::Rule, "match" | "condition" | "conditions" | "if") => "when",
-            (Self::Rule, "action" | "actions" | "do") => "then",
-            (Self::WeightedGroup, "name" | "target_group") => "group",
-            (Self::When, "headers") => "header",
-            (Self::When, "ip" | "remote_ip" | "client_ip") => "source_ip",
-            (Self::When, "path_prefix" | "uri" | "url") => "path",
-            (Self::Redirect | Self::FixedResponse, "code" | "status_code") => "status",
-            (Self::Redirect, "scheme") => "protocol",
-            (Self::FixedResponse, "message_body" | "message") => "body",
-            _ => return self.synonym_in_group(word),
-        };
-        Some(key)
-    }
-
-    /// The same for the tables of a target group.
-    fn synonym_in_group(self, word: &str) -> Option<&'static str> {
-        let key = match (self, word) {
-            (Self::TargetGroup, "servers" | "members" | "endpoints" | "backends" | "hosts") => {
-                "targets"
-            }
-            (Self::TargetGroup, "policy" | "lb_policy" | "balance" | "strategy") => "algorithm",
-            (Self::TargetGroup, "retries" | "retry_policy" | "redispatch") => "retry",
-            (Self::TargetGroup, "outlier_detection" | "passive" | "passive_health") => "outlier",
-            (Self::TargetGroup, "maxconn" | "max_conns" | "max_connections" | "max_requests") => {
-                "max_concurrency"
-            }
-            (Self::TargetGroup, "backlog" | "max_pending_requests" | "maxqueue") => "queue",
-            (Self::TargetGroup, "slowstart" | "warmup" | "ramp_up") => "slow_start",
-            (Self::TargetGroup, "drain" | "drain_timeout" | "drain_delay") => {
-                "deregistration_delay"
-            }
-            (Self::TargetGroup, "stickiness" | "session" | "sessions" | "affinity") => "sticky",
-            (Self::Target, "url" | "host" | "addr" | "ip") => "address",
-            (Self::Health, "uri" | "url") => "path",
-            (Self::Health, "protocol") => "type",
-            (Self::Health, "fall" | "fails" | "failures") => "unhealthy",
-            (Self::Health, "rise" | "passes") => "healthy",
-            (Self::Health, "status" | "codes" | "expect" | "success_codes") => "matcher",
-            (Self::Retry, "tries" | "max_attempts") => "attempts",
-            (Self::Retry, "on" | "retry_on" | "statuses" | "codes") => "status",
-            (Self::Outlier, "consecutive_5xx") => "consecutive_errors",
-            (Self::Outlier, "base_ejection_time" | "ejection_time") => "ejection",
-            (Self::Outlier, "max_ejection_percent") => "max_ejected",
-            (Self::Queue, "size" | "max" | "depth") => "length",
-            (Self::Queue, "max_wait" | "wait") => "timeout",
-            (Self::Sticky, "ttl" | "max_age" | "lifetime" | "timeout") => "duration",
-            (Self::Replicas, "min" | "number" | "replicas") => "count",
-            (Self::Replicas, "cmd" | "exec" | "args") => "command",
-            (Self::Replicas, "cwd" | "workdir" | "working_directory") => "directory",
-            _ => return None,
-        };
-        Some(key)
     }
 }
 

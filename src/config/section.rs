@@ -59,6 +59,17 @@ impl<'a> Section<'a> {
         Some(Node::new(self.cx, self.join(key), value))
     }
 
+    /// The value of a key in a table of this one, if both are there. The table's own reader
+    /// has checked its keys.
+    pub(super) fn child(&self, table: &str, key: &str) -> Option<Node<'a>> {
+        let parent = self.get(table)?;
+        let toml::de::DeValue::Table(inside) = parent.value else {
+            return None;
+        };
+        let value = inside.get(key)?;
+        Some(Node::new(self.cx, format!("{}.{key}", parent.key), value))
+    }
+
     /// The value of a key that must be there.
     pub(super) fn require(&self, key: &str, help: &str) -> Option<Node<'a>> {
         let node = self.get(key);
@@ -215,8 +226,11 @@ impl<'a> Section<'a> {
         if let Some(sibling) = nearest(name, self.place.keys().iter().copied()) {
             return format!("did you mean `{sibling}`?");
         }
+        // Outside of a group nobody looks for the words of those who run replicas.
+        let in_group = self.group().is_some();
         let all = Place::ALL.iter();
-        let elsewhere = all.filter_map(|place| {
+        let near = all.filter(|place| in_group || place.parent() != Some(Place::Replicas));
+        let elsewhere = near.filter_map(|place| {
             let key = nearest(name, place.keys().iter().copied())?;
             Some((key != name, *place, key))
         });

@@ -1,6 +1,7 @@
 //! Broken configuration files and what Weir says about them, word for word; and
 //! texts that are no configuration at all.
 
+mod elastic;
 mod garbage;
 mod golden;
 mod meaning;

@@ -169,7 +169,8 @@ fn method(node: &Node<'_>) -> Option<Method> {
     node.word(&names).map(|n| methods[n].clone())
 }
 
-fn path(node: &Node<'_>) -> Option<String> {
+/// A path and perhaps a query, as they stand in a request.
+pub(super) fn path(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     if !text.starts_with('/') {
         let message = format!("`{text}` is not a path: it does not start with `/`");

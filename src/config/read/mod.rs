@@ -4,15 +4,24 @@
 //! reporting it, and go on with the rest. Names are resolved by [`super::cross`].
 
 mod action;
+mod autoscaling;
+mod command;
 mod condition;
+mod engine;
 mod hash;
 mod health;
 mod listener;
+mod metric;
 mod overload;
 mod redirect;
 mod replicas;
 mod retry;
+mod runner;
+mod scaling;
+mod schedule;
 mod secrets;
+mod step_scaling;
+mod steps;
 mod sticky;
 mod target_group;
 

@@ -12,12 +12,22 @@ use crate::config::section::Section;
 use crate::config::{bounds, defaults};
 use crate::model::{Algorithm, Overload, RateKey, RateLimit};
 
-pub(super) fn read(group: &Section<'_>, algorithm: Algorithm) -> Overload {
-    let default = defaults::OVERLOAD;
+/// `waits_for_first`: the group may have no replicas, and requests wait for the first one.
+pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: bool) -> Overload {
+    let default = if waits_for_first {
+        Overload {
+            queue_length: defaults::ZERO_QUEUE_LENGTH,
+            queue_timeout: defaults::ZERO_QUEUE_TIMEOUT,
+            ..defaults::OVERLOAD
+        }
+    } else {
+        defaults::OVERLOAD
+    };
     let limit = group.get("max_concurrency");
     let queue = group.get("queue");
     if let (None, Some(node)) = (&limit, &queue)
         && !group.is_meant("max_concurrency")
+        && !waits_for_first
     {
         let message = "a `queue` without `max_concurrency`: nobody ever waits";
         let help = "write max_concurrency = 100, the requests each target takes at a time";
@@ -44,6 +54,11 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm) -> Overload {
     let length = section
         .require("length", "write { length = 100, timeout = \"5s\" }")
         .and_then(|node| node.integer(bounds::QUEUE));
+    if let (Some(0), true, Some(node)) = (length, waits_for_first, section.get("length")) {
+        let message = "with no replica running no request waits for the first";
+        let help = "the number of replicas may become 0; write length = 1000";
+        node.warn(Code::Suspicious, message, help);
+    }
     Overload {
         max_concurrency,
         queue_length: length.unwrap_or(default.queue_length),

@@ -1,131 +1,65 @@
-//! `replicas`: processes that Weir runs.
+//! `replicas`: how many there are at first, what each may use, and how a new one begins.
 
-use std::path::PathBuf;
-
-use toml::de::DeValue;
-
+use super::{health, runner};
+use crate::config::bounds;
+use crate::config::defaults;
 use crate::config::node::Node;
-use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
-use crate::config::suggest::nearest;
-use crate::config::types::{Allowance, ProcessRunner, Replicas, Runner, Scaler};
-use crate::config::{bounds, defaults};
+use crate::config::types::{Allowance, Replicas, Scaler, WarmUpRequests};
 
-/// Stands for the port of a replica.
-const PORT: &str = "{port}";
-
-pub(super) fn read(node: &Node<'_>) -> Option<Replicas> {
+/// `scales`: the group has `autoscaling`, and may begin with none.
+pub(super) fn read(node: &Node<'_>, port: runner::GroupPort, scales: bool) -> Option<Replicas> {
     let section = node.section(Place::Replicas)?;
-    let env = section.get("env").map(|node| env(&node));
-    let command = section
-        .require(
-            "command",
-            "write command = [\"path/to/program\", \"--port\", \"{port}\"]",
-        )
-        .and_then(|node| command(&node));
+    let runner = runner::read(&section, port);
+    let is_local = section.get("command").is_some() || section.get("docker").is_some();
+    let least = u32::from(!scales);
     let count = section
         .get("count")
-        .map(|node| node.integer(bounds::REPLICAS));
-    let directory = section.get("directory").map(|node| node.text());
-    let stop_timeout = section.duration(
-        "stop_timeout",
-        &bounds::PHASE,
-        defaults::REPLICAS_STOP_TIMEOUT,
-    );
-    let runner = ProcessRunner {
-        command: command?,
-        env: env.unwrap_or(Some(Vec::new()))?,
-        directory: match directory {
-            Some(directory) => Some(PathBuf::from(directory?)),
-            None => None,
-        },
-        stop_timeout,
-    };
+        .map(|node| node.integer(least..=most(is_local)));
+    let cpus = section.get("cpus").map(|node| node.number(&bounds::CPUS));
+    let memory = section.get("memory").map(|node| node.size(&bounds::MEMORY));
+    let scaler = section.get("scaler").map(|node| node.boolean());
+    let warm_up = section.get("warm_up").map(|node| warm_up(&node));
     Some(Replicas {
-        runner: Runner::Process(runner),
-        count: match count {
-            Some(count) => Some(count?),
-            None => None,
+        runner: runner?,
+        count: count.flatten(),
+        allowance: Allowance {
+            cpus: cpus.flatten(),
+            memory: memory.flatten(),
         },
-        allowance: Allowance::default(),
-        warm_up: None,
-        scaler: Scaler::Lease,
+        warm_up: warm_up.flatten(),
+        scaler: match scaler.flatten() {
+            None => Scaler::Lease,
+            Some(true) => Scaler::Yes,
+            Some(false) => Scaler::No,
+        },
     })
 }
 
-fn command(node: &Node<'_>) -> Option<Vec<String>> {
-    if let DeValue::String(_) = node.value {
-        let text = node.text()?;
-        let words = text.split_whitespace().map(|word| format!("\"{word}\""));
-        let list = words.collect::<Vec<_>>().join(", ");
-        let message = "`command` must be a list: no shell takes it apart";
-        node.error(
-            Code::WrongType,
-            message,
-            format!("write command = [{list}]"),
-        );
-        return None;
+/// How many replicas there may be, on one machine or on those of an engine.
+pub(super) fn most(is_local: bool) -> u32 {
+    if is_local {
+        bounds::REPLICAS
+    } else {
+        bounds::ENGINE_REPLICAS
     }
-    // An argument may be empty, the program may not.
-    let command = node.items_of(Node::string)?;
-    if command[0].is_empty() {
-        node.error(Code::InvalidValue, "the name of the program is empty", "");
-        return None;
-    }
-    if let Some(argument) = command.iter().find(|argument| argument.contains('\0')) {
-        let message = format!("`{}` cannot be an argument", argument.escape_default());
-        node.error(Code::InvalidValue, message, "");
-        return None;
-    }
-    if !command.iter().any(|argument| argument.contains(PORT)) {
-        let message = "`command` does not say where `{port}` goes: no replica could learn its port";
-        let braced = command
-            .iter()
-            .flat_map(|argument| argument.split(['{', '}']).skip(1).step_by(2));
-        let help = match braced
-            .filter(|word| nearest(word, ["port"]).is_some())
-            .last()
-        {
-            Some(word) => format!("did you mean `{{port}}` instead of `{{{word}}}`?"),
-            None => "add the program's option for it: \"--port\", \"{port}\"".to_owned(),
-        };
-        node.error(Code::InvalidValue, message, help);
-        return None;
-    }
-    Some(command)
 }
 
-fn env(node: &Node<'_>) -> Option<Vec<(String, String)>> {
-    if !matches!(node.value, DeValue::Table(_)) {
-        let message = "`env` must be a table of names and values";
-        node.error(
-            Code::WrongType,
-            message,
-            "write env = { RUST_LOG = \"info\" }",
-        );
-        return None;
-    }
-    let read = |(name, span, value): (String, _, Node<'_>)| {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            let at = Node {
-                span,
-                ..value.clone()
-            };
-            let message = format!(
-                "no environment variable is called `{}`",
-                name.escape_default()
-            );
-            at.error(Code::InvalidValue, message, "");
-            return None;
-        }
-        let text = value.string()?;
-        if text.contains('\0') {
-            value.error(Code::InvalidValue, "a variable cannot hold a zero byte", "");
-            return None;
-        }
-        Some((name, text))
-    };
-    let read: Vec<_> = Section::names(node).into_iter().map(read).collect();
-    read.into_iter().collect()
+fn warm_up(node: &Node<'_>) -> Option<WarmUpRequests> {
+    let section: Section<'_> = node.section(Place::WarmUp)?;
+    let path = section
+        .require("path", "write { path = \"/api/v1/todos\", requests = 20 }")
+        .and_then(|node| health::path(&node));
+    let count = section.integer(
+        "requests",
+        bounds::WARM_UP_REQUESTS,
+        defaults::WARM_UP_REQUESTS,
+    );
+    let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::WARM_UP_TIMEOUT);
+    Some(WarmUpRequests {
+        path: path?,
+        count,
+        timeout,
+    })
 }

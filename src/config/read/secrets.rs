@@ -1,6 +1,7 @@
-//! `cookie_key` and the token of the admin listener: in the file, in a variable, or in a
+//! `cookie_key` and the tokens of the admin listener and of webhooks: in the file, in a variable, or in a
 //! file of their own.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use crate::config::bounds;
@@ -51,10 +52,19 @@ pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
 
 /// The bearer token of the admin listener; `None` if it is not there or broken.
 pub(super) fn token(admin: &Section<'_>) -> Option<Token> {
-    let given = given(admin, "token", "token_file")?;
-    let (low, high) = (bounds::TOKEN.start(), bounds::TOKEN.end());
+    bearer(admin, &bounds::TOKEN)
+}
+
+/// The bearer token that somebody else asks for: how long it is was their choice.
+pub(super) fn others_token(section: &Section<'_>) -> Option<Token> {
+    bearer(section, &bounds::OTHERS_TOKEN)
+}
+
+fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>) -> Option<Token> {
+    let given = given(section, "token", "token_file")?;
+    let (low, high) = (lengths.start(), lengths.end());
     let length = given.text.chars().count();
-    if !bounds::TOKEN.contains(&length) {
+    if !lengths.contains(&length) {
         let message = format!(
             "{} is {length} characters long; it must be {low} to {high}",
             given.what

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{hash, health, overload, replicas, retry, sticky};
+use super::{autoscaling, hash, health, overload, replicas, retry, scaling, sticky};
 use crate::config::address::{self, Host};
+use crate::config::autoscaling::Autoscaling;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
@@ -41,9 +42,24 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let upstream = section
         .get("upstream")
         .and_then(|node| node.section(Place::Upstream));
-    let overload = overload::read(&section, algorithm);
+    let replicas = section
+        .get("replicas")
+        .map(|node| replicas::read(&node, port, section.get("autoscaling").is_some()));
+    let autoscaling = section
+        .get("autoscaling")
+        .map(|node| autoscaling::read(&node));
+    let scaling = autoscaling.as_ref().and_then(Option::as_ref);
+    scaling::check(
+        &section,
+        replicas.as_ref().and_then(Option::as_ref),
+        scaling,
+    );
+    let overload = overload::read(
+        &section,
+        algorithm,
+        scaling.is_some_and(Autoscaling::may_be_zero),
+    );
     let sticky = sticky::read(&section, algorithm, &overload);
-    let replicas = section.get("replicas").map(|node| replicas::read(&node));
     let targets = targets(&section, port);
     if let Some(targets) = &targets {
         check_weights(targets, algorithm);
@@ -53,11 +69,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         return None;
     }
     let known = targets.as_ref().map_or(0, Vec::len);
-    let running = replicas
-        .iter()
-        .flatten()
-        .map(|replicas| replicas.count.unwrap_or(1) as usize)
-        .sum::<usize>();
+    let running = scaling::most(replicas.as_ref().and_then(Option::as_ref), scaling);
     check_min_healthy(&section, fail_open, targets.as_deref(), known + running);
     Some(TargetGroup {
         id: TargetGroupId::from(name),
@@ -82,7 +94,10 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
             Some(replicas) => Some(replicas?),
             None => None,
         },
-        autoscaling: None,
+        autoscaling: match autoscaling {
+            Some(autoscaling) => Some(autoscaling?),
+            None => None,
+        },
     })
 }
 

@@ -1,0 +1,147 @@
+//! Who runs the replicas of a group: exactly one of `command` and the tables beside it.
+
+use std::path::PathBuf;
+
+use super::command::{command, env, words};
+use super::{engine, secrets};
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::schema::Place;
+use crate::config::section::Section;
+use crate::config::types::{ExecRunner, ProcessRunner, Runner, WebhookRunner};
+use crate::config::{bounds, defaults};
+
+/// The port of the group: absent, there and wrong, or right.
+pub(super) type GroupPort = Option<Option<u16>>;
+
+/// The keys that say who, and what stands there when somebody forgot.
+const RUNNERS: [&str; 7] = [
+    "command",
+    "docker",
+    "swarm",
+    "kubernetes",
+    "ecs",
+    "exec",
+    "webhook",
+];
+
+/// What belongs to `command` alone.
+const OF_COMMAND: [&str; 3] = ["env", "directory", "stop_timeout"];
+
+/// Reads all that are there, so that each is checked.
+pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
+    let mut given: Vec<_> = RUNNERS.iter().filter_map(|key| section.get(key)).collect();
+    given.sort_by_key(|node| node.span);
+    let mut runners: Vec<_> = given
+        .iter()
+        .map(|node| match node.name() {
+            "docker" => engine::docker(node, port).map(Runner::Docker),
+            "swarm" => engine::swarm(node, port).map(Runner::Swarm),
+            "kubernetes" => engine::kubernetes(node, port).map(Runner::Kubernetes),
+            "ecs" => engine::ecs(node, port).map(Runner::Ecs),
+            "exec" => exec(node).map(Runner::Exec),
+            "webhook" => webhook(node).map(Runner::Webhook),
+            _ => process(section, node).map(Runner::Process),
+        })
+        .collect();
+    let Some((first, others)) = given.split_first() else {
+        miss_runner(section);
+        return None;
+    };
+    for other in others {
+        let (one, two) = (first.name(), other.name());
+        let message = format!("`{one}` and `{two}` exclude each other");
+        let help = "one alone runs the replicas of a group; take the other out";
+        other.error(Code::Conflict, message, help);
+    }
+    if given.iter().all(|node| node.name() != "command") {
+        refuse_keys_of_command(section, first.name());
+    }
+    runners.swap_remove(0)
+}
+
+fn miss_runner(section: &Section<'_>) {
+    if RUNNERS.iter().any(|key| section.is_meant(key)) {
+        return;
+    }
+    let message = format!("{} does not say who runs the replicas", section.heading());
+    let help = format!(
+        "write command = [\"path/to/program\", \"--port\", \"{{port}}\"], or one of {}",
+        RUNNERS[1..].join(", ")
+    );
+    section.error(Code::MissingKey, "command", message, &help);
+}
+
+fn refuse_keys_of_command(section: &Section<'_>, runner: &str) {
+    for node in OF_COMMAND.iter().filter_map(|key| section.get(key)) {
+        let name = node.name();
+        let message = format!("`{name}` is for processes, and `{runner}` runs these replicas");
+        let help = match (runner, name) {
+            ("docker", "env" | "stop_timeout") => {
+                format!("write it inside: docker = {{ {name} = ... }}")
+            }
+            _ => format!("take it out; `{runner}` knows it from elsewhere"),
+        };
+        node.error(Code::Conflict, message, help);
+    }
+}
+
+fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
+    let command = command(node, "port", Some("no replica could learn its port"));
+    let env = section.get("env").map(|node| env(&node));
+    let directory = section.get("directory").map(|node| node.text());
+    let stop_timeout = section.duration(
+        "stop_timeout",
+        &bounds::PHASE,
+        defaults::REPLICAS_STOP_TIMEOUT,
+    );
+    Some(ProcessRunner {
+        command: command?,
+        env: env.unwrap_or(Some(Vec::new()))?,
+        directory: match directory {
+            Some(directory) => Some(PathBuf::from(directory?)),
+            None => None,
+        },
+        stop_timeout,
+    })
+}
+
+fn exec(node: &Node<'_>) -> Option<ExecRunner> {
+    let section = node.section(Place::Exec)?;
+    let list = section
+        .require(
+            "list",
+            "write list = [\"path/to/program\"], which prints them",
+        )
+        .and_then(|node| words(&node));
+    let scale = section
+        .require(
+            "scale",
+            "write scale = [\"path/to/program\", \"{count}\"], which makes it so many",
+        )
+        .and_then(|node| command(&node, "count", Some("it could not know how many")));
+    let interval = section.duration("interval", &bounds::LIST_INTERVAL, defaults::LIST_INTERVAL);
+    let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::LIST_TIMEOUT);
+    Some(ExecRunner {
+        list: list?,
+        scale: scale?,
+        interval,
+        timeout,
+    })
+}
+
+fn webhook(node: &Node<'_>) -> Option<WebhookRunner> {
+    let section = node.section(Place::Webhook)?;
+    let url = section
+        .require("url", "write url = \"http://10.0.0.9:8000/replicas\"")
+        .and_then(|node| engine::url(&node, &["http"]));
+    let token = secrets::others_token(&section);
+    let interval = section.duration("interval", &bounds::LIST_INTERVAL, defaults::LIST_INTERVAL);
+    let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::LIST_TIMEOUT);
+    Some(WebhookRunner {
+        url: url?,
+        token,
+        interval,
+        timeout,
+    })
+}
