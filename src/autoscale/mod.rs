@@ -7,7 +7,13 @@
 //! admin listener, and the number itself goes to `replicas` as a wish.
 
 mod decision;
+mod history;
 mod sample;
+mod scaler;
+mod tracking;
+mod verdict;
+mod zero;
 
-pub use decision::{AlarmState, Decision, Opinion, Outcome, Reason};
+pub use decision::{AlarmState, Decision, Inputs, Kind, Opinion, Outcome, Reason};
 pub use sample::{Capacity, Now, Reading, Sample};
+pub use scaler::Scaler;

@@ -1,0 +1,187 @@
+//! Readings become datapoints: one for each period, the last ones kept.
+//!
+//! A reading holds for the time since the sample before it, so that samples which come a
+//! little early or late leave no period empty, however short it is. A period in which a
+//! reading was missing, or that no reading covers, has no datapoint.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A reading is not taken to hold for longer than this, however long ago the sample before
+/// it was, unless two periods are longer: Weir was stopped, or the machine asleep.
+const MAX_COVER: Duration = Duration::from_secs(2);
+
+/// A bounded row of datapoints.
+#[derive(Debug)]
+pub(super) struct History {
+    period: Duration,
+    keep: usize,
+    points: VecDeque<Option<Datapoint>>,
+    /// How many periods ended so far, with a datapoint or without.
+    ended: u64,
+    /// Uptime of the first sample, at which the first period begins, and of the last.
+    times: Option<(Duration, Duration)>,
+    open: Open,
+}
+
+/// A metric over one period.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Datapoint {
+    /// Mean.
+    pub(super) value: f64,
+    /// Mean of the value times the replicas that it was measured on.
+    pub(super) measured: f64,
+    /// Mean of the value times all replicas in service. It is more than `measured` while new
+    /// ones warm up, which carry load already.
+    pub(super) carried: f64,
+}
+
+/// One reading with the replicas there were.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measure {
+    /// `None` is missing.
+    pub(super) value: Option<f64>,
+    /// How many replicas it is an average over.
+    pub(super) measured: u32,
+    /// How many are in service.
+    pub(super) running: u32,
+}
+
+/// The period that has not ended yet: sums over time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    covered: f64,
+    value: f64,
+    measured: f64,
+    carried: f64,
+    is_missing: bool,
+}
+
+impl History {
+    /// Of datapoints over `period`, of which the last `keep` are kept.
+    pub(super) fn new(period: Duration, keep: u32) -> Self {
+        Self {
+            period: period.max(Duration::from_millis(1)),
+            keep: keep.max(1) as usize,
+            points: VecDeque::new(),
+            ended: 0,
+            times: None,
+            open: Open::default(),
+        }
+    }
+
+    /// How long a datapoint takes.
+    pub(super) fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Keeps another number of datapoints from now on.
+    pub(super) fn resize(&mut self, keep: u32) {
+        self.keep = keep.max(1) as usize;
+        self.trim();
+    }
+
+    /// How many periods have ended since the first sample.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Takes in the reading of a sample. The first one only starts the first period, since
+    /// nobody knows for how long it holds.
+    pub(super) fn take(&mut self, now: Duration, measure: Measure) {
+        let Some((first, last)) = self.times else {
+            self.times = Some((now, now));
+            return;
+        };
+        if now <= last {
+            return;
+        }
+        let covers = MAX_COVER.max(2 * self.period);
+        let from = last.max(now.saturating_sub(covers));
+        self.times = Some((first, now));
+        self.skip_to(self.period_at(from.saturating_sub(first)));
+        let mut start = from.saturating_sub(first);
+        let end = now.saturating_sub(first);
+        while let Some(border) = self.border().filter(|border| *border <= end) {
+            self.open.add(border.saturating_sub(start), measure);
+            self.close();
+            start = border;
+        }
+        self.open.add(end.saturating_sub(start), measure);
+    }
+
+    /// The last `count` datapoints, oldest first; `None` if there are fewer or one is missing.
+    pub(super) fn last(
+        &self,
+        count: u32,
+    ) -> Option<impl Iterator<Item = &Datapoint> + Clone + use<'_>> {
+        let skipped = self.points.len().checked_sub(count as usize)?;
+        let last = self.points.range(skipped..);
+        last.clone()
+            .all(Option::is_some)
+            .then(|| last.filter_map(Option::as_ref))
+    }
+
+    /// When the open period ends, since the first sample.
+    fn border(&self) -> Option<Duration> {
+        let nanos = self.period.as_nanos() * (u128::from(self.ended) + 1);
+        u64::try_from(nanos).ok().map(Duration::from_nanos)
+    }
+
+    /// In which period a moment since the first sample lies.
+    fn period_at(&self, moment: Duration) -> u64 {
+        (moment.as_nanos() / self.period.as_nanos()) as u64
+    }
+
+    /// Ends the periods up to one that no reading covers; only as many as are kept are
+    /// written down.
+    fn skip_to(&mut self, period: u64) {
+        let far = period.saturating_sub(self.keep as u64 + 1);
+        if self.ended < far {
+            self.ended = far;
+            self.open = Open::default();
+        }
+        while self.ended < period {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.points.push_back(open.datapoint(self.period));
+        self.ended += 1;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let excess = self.points.len().saturating_sub(self.keep);
+        self.points.drain(..excess);
+    }
+}
+
+impl Open {
+    fn add(&mut self, time: Duration, measure: Measure) {
+        let seconds = time.as_secs_f64();
+        if seconds <= 0.0 {
+            return;
+        }
+        let Some(value) = measure.value else {
+            self.is_missing = true;
+            return;
+        };
+        self.covered += seconds;
+        self.value += seconds * value;
+        self.measured += seconds * value * f64::from(measure.measured);
+        self.carried += seconds * value * f64::from(measure.running);
+    }
+
+    /// A period of which less than a half is covered has none.
+    fn datapoint(self, period: Duration) -> Option<Datapoint> {
+        let is_known = !self.is_missing && self.covered >= period.as_secs_f64() / 2.0;
+        is_known.then(|| Datapoint {
+            value: self.value / self.covered,
+            measured: self.measured / self.covered,
+            carried: self.carried / self.covered,
+        })
+    }
+}

@@ -1,0 +1,395 @@
+//! One group's policies with their memory: a sample goes in, a decision comes out.
+//!
+//! Pure but for what it remembers: datapoints, cooldowns, and how many replicas it said there
+//! should be. From that number it goes on, and not from the engine's, which follows late.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::{Autoscaling, Metric};
+
+use super::decision::{Decision, Kind, Opinion, Outcome, Reason, settle};
+use super::history::{History, Measure};
+use super::sample::{Capacity, Now, Sample};
+use super::tracking::Tracking;
+use super::verdict::{Situation, Vote, judge, outcome, why_hold};
+use super::zero::{self, Zero, reading};
+
+/// Decides for one group.
+#[derive(Debug)]
+pub struct Scaler {
+    group: String,
+    policy: Autoscaling,
+    tracking: Vec<Tracking>,
+    zero: Zero,
+    /// What it decided last; `None` before the first sample and while another Weir decides.
+    wish: Option<u32>,
+    /// When it last scaled out, and to how many.
+    scaled_out: Option<(Duration, u32)>,
+    /// When it last scaled, and whether that was out.
+    scaled: Option<(Duration, bool)>,
+}
+
+impl Scaler {
+    /// For the target group `group`.
+    pub fn new(group: &str, policy: Autoscaling) -> Self {
+        let mut scaler = Self {
+            group: group.to_owned(),
+            policy: policy.clone(),
+            tracking: Vec::new(),
+            zero: Zero::default(),
+            wish: None,
+            scaled_out: None,
+            scaled: None,
+        };
+        scaler.configure(policy);
+        scaler
+    }
+
+    /// Goes on with another policy. Datapoints of a metric stay if their period is the same,
+    /// and cooldowns go on.
+    pub fn configure(&mut self, policy: Autoscaling) {
+        let timing = policy.timing;
+        let mut old: Vec<(Metric, History)> = self
+            .tracking
+            .drain(..)
+            .map(Tracking::into_history)
+            .collect();
+        for tracking in &policy.target_tracking {
+            let history = keep(&mut old, &tracking.metric, timing.period);
+            self.tracking
+                .push(Tracking::new(tracking.clone(), timing, history));
+        }
+        self.policy = policy;
+    }
+
+    /// What a sample must have: each metric of the policies once, and where the bounds may
+    /// allow no replicas also what shows whether somebody asks.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let mut metrics: Vec<Metric> = Vec::new();
+        let own = self
+            .policy
+            .target_tracking
+            .iter()
+            .map(|policy| &policy.metric);
+        let watched = zero::WATCHED.iter().filter(|_| self.may_be_zero());
+        for metric in own.chain(watched) {
+            if !metrics.contains(metric) {
+                metrics.push(metric.clone());
+            }
+        }
+        metrics
+    }
+
+    /// Takes in one sample and says how many replicas there should be. When another Weir
+    /// decides (`is_scaler` is false) it only says what it thinks of it.
+    pub fn decide(&mut self, sample: Sample, is_scaler: bool) -> Decision {
+        self.take(&sample);
+        let Sample { now, capacity, .. } = sample;
+        let (min, max) = (self.policy.min, self.policy.max.max(self.policy.min));
+        let before = self.wish.filter(|_| is_scaler).unwrap_or(capacity.desired);
+        let situation = self.situation(now.uptime, capacity, before.clamp(min, max), (min, max));
+        let mut votes = self.votes(&situation);
+        if before != situation.base {
+            votes.insert(0, bounds(before, &situation));
+        }
+        judge(&mut votes, &situation);
+        let why = why_hold(&votes, &situation);
+        let opinions: Vec<Opinion> = votes.into_iter().map(|vote| vote.opinion).collect();
+        let mut decision = Decision {
+            at: now.wall,
+            group: self.group.clone(),
+            capacity,
+            before,
+            min,
+            max,
+            desired: before,
+            outcome: Outcome::Hold(Reason::NotScaler),
+            opinions,
+            out_cooldown: None,
+            in_cooldown: None,
+        };
+        self.wish = None;
+        if is_scaler {
+            decision.desired = settle(&decision.opinions, before, min, max);
+            decision.outcome = outcome(before, decision.desired, || why);
+            self.remember(&decision, situation.base, now.uptime);
+        }
+        self.tell_cooldowns(&mut decision, now);
+        decision
+    }
+
+    fn may_be_zero(&self) -> bool {
+        self.policy.min == 0
+    }
+
+    fn take(&mut self, sample: &Sample) {
+        let (measured, running) = (measured(sample.capacity), sample.capacity.running);
+        for tracking in &mut self.tracking {
+            let value = reading(sample, tracking.metric());
+            let measure = Measure {
+                value,
+                measured,
+                running,
+            };
+            tracking.history().take(sample.now.uptime, measure);
+        }
+        self.zero.take(sample, &self.policy.timing);
+    }
+
+    fn situation(
+        &self,
+        now: Duration,
+        capacity: Capacity,
+        base: u32,
+        (min, max): (u32, u32),
+    ) -> Situation {
+        Situation {
+            now,
+            base,
+            min,
+            max,
+            running: capacity.running,
+            is_warming: capacity.warming > 0,
+            out_cooldown: self.out_cooldown().filter(|(until, _)| now < *until),
+            scaled: self.scaled.map(|(at, _)| at),
+        }
+    }
+
+    fn votes(&self, situation: &Situation) -> Vec<Vote> {
+        let timing = &self.policy.timing;
+        let tracking = self.tracking.iter().map(|tracking| Vote {
+            opinion: tracking.opinion(),
+            scale_in: self.policy.scale_in && tracking.may_scale_in(),
+            in_cooldown: timing.in_cooldown,
+        });
+        let zero = (situation.min == 0).then(|| Vote {
+            opinion: self.zero.opinion(situation.base, situation.now, timing),
+            scale_in: self.policy.scale_in,
+            in_cooldown: timing.in_cooldown,
+        });
+        tracking.chain(zero).collect()
+    }
+
+    /// Scheduled actions and new bounds start no cooldown, and wait for none.
+    fn remember(&mut self, decision: &Decision, base: u32, now: Duration) {
+        let desired = decision.desired;
+        self.wish = Some(desired);
+        let wants_out = |opinion: &Opinion| {
+            opinion.kind != Kind::Forecast && opinion.wants.is_some_and(|wants| wants > base)
+        };
+        let was_in = self.scaled.is_some_and(|(_, out)| !out);
+        if was_in && decision.opinions.iter().any(wants_out) {
+            // "The scale-in cooldown period stops and doesn't complete": Application Auto
+            // Scaling, "How target tracking scaling works".
+            self.scaled = None;
+        }
+        if desired != base {
+            self.scaled = Some((now, desired > base));
+        }
+        if desired > base {
+            self.scaled_out = Some((now, desired));
+        }
+    }
+
+    fn out_cooldown(&self) -> Option<(Duration, u32)> {
+        let (at, desired) = self.scaled_out?;
+        Some((at + self.policy.timing.out_cooldown, desired))
+    }
+
+    fn tell_cooldowns(&self, decision: &mut Decision, now: Now) {
+        let timing = &self.policy.timing;
+        let scaled = self.scaled.map(|(at, _)| at + timing.in_cooldown);
+        decision.in_cooldown = scaled.and_then(|until| wall(now, until));
+        let out = self.out_cooldown().map(|(until, _)| until);
+        decision.out_cooldown = out.and_then(|until| wall(now, until));
+    }
+}
+
+/// Of the replicas in service, those that the metric is an average over: not the ones that
+/// warm up. `warming` counts those as well that are starting, which are what is missing to the
+/// desired number. A value is an average over at least one.
+fn measured(capacity: Capacity) -> u32 {
+    let starting = capacity.desired.saturating_sub(capacity.running);
+    let warm_up = capacity.warming.saturating_sub(starting);
+    let measured = capacity.running.saturating_sub(warm_up);
+    measured.max(capacity.running.min(1))
+}
+
+/// The bounds have moved past the number.
+fn bounds(before: u32, situation: &Situation) -> Vote {
+    let name = format!("bounds {} to {}", situation.min, situation.max);
+    let mut opinion = Opinion::new(Kind::Bounds, name, super::AlarmState::Ok);
+    opinion.wants = Some(situation.base);
+    let (min, max) = (situation.min, situation.max);
+    opinion.formula = format!("clamp({before}, {min}, {max}) = {}", situation.base);
+    Vote {
+        opinion,
+        scale_in: true,
+        in_cooldown: Duration::ZERO,
+    }
+}
+
+/// When a moment that is ahead will be, by the wall clock.
+fn wall(now: Now, until: Duration) -> Option<Timestamp> {
+    let left = until
+        .checked_sub(now.uptime)
+        .filter(|left| !left.is_zero())?;
+    now.wall
+        .checked_add(SignedDuration::try_from(left).ok()?)
+        .ok()
+}
+
+/// The datapoints of a metric out of those of the policies before.
+fn keep(old: &mut Vec<(Metric, History)>, wanted: &Metric, period: Duration) -> Option<History> {
+    let is_same =
+        |(metric, history): &(Metric, History)| metric == wanted && history.period() == period;
+    let index = old.iter().position(is_same)?;
+    Some(old.swap_remove(index).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autoscale::{AlarmState, Reading};
+    use crate::config::{Profile, TargetTracking, Timing};
+
+    const TARGET: f64 = 20.0;
+
+    fn policy(profile: Profile, min: u32, max: u32) -> Autoscaling {
+        Autoscaling {
+            min,
+            max,
+            profile,
+            timing: Timing::of(profile),
+            scale_in: true,
+            target_tracking: vec![tracking(Metric::Cpu, TARGET)],
+            step_scaling: Vec::new(),
+            schedule: Vec::new(),
+            predictive: None,
+            record: None,
+        }
+    }
+
+    fn tracking(metric: Metric, target: f64) -> TargetTracking {
+        TargetTracking {
+            metric,
+            target,
+            scale_in: true,
+        }
+    }
+
+    /// A group whose replicas are all in service as soon as they are wanted.
+    struct Model {
+        scaler: Scaler,
+        second: u64,
+        capacity: Capacity,
+    }
+
+    impl Model {
+        fn new(policy: Autoscaling, replicas: u32) -> Self {
+            let capacity = Capacity {
+                desired: replicas,
+                running: replicas,
+                warming: 0,
+            };
+            Self {
+                scaler: Scaler::new("todo", policy),
+                second: 0,
+                capacity,
+            }
+        }
+
+        fn decide(&mut self, readings: &[(Metric, Option<f64>)]) -> Decision {
+            let reading = |value: &Option<f64>| {
+                value.map_or_else(|| Reading::Missing("none".to_owned()), Reading::Value)
+            };
+            let readings = readings
+                .iter()
+                .map(|(metric, value)| (metric.clone(), reading(value)));
+            let now = Now {
+                uptime: Duration::from_secs(self.second),
+                wall: Timestamp::from_second(self.second.cast_signed()).unwrap(),
+            };
+            self.second += 1;
+            let sample = Sample {
+                now,
+                capacity: self.capacity,
+                readings: readings.collect(),
+            };
+            let decision = self.scaler.decide(sample, true);
+            assert_eq!(decision.recompute(), decision.desired, "{decision:?}");
+            decision
+        }
+
+        /// The first decision that is not to hold, and the second it was made in, or the last.
+        fn until_change(&mut self, seconds: u64, cpu: f64) -> (u64, Decision) {
+            let mut last = None;
+            for _ in 0..seconds {
+                let decision = self.decide(&[(Metric::Cpu, Some(cpu))]);
+                let is_change = !matches!(decision.outcome, Outcome::Hold(_));
+                last = Some((self.second - 1, decision));
+                if is_change {
+                    break;
+                }
+            }
+            last.unwrap()
+        }
+
+        fn follow(&mut self, desired: u32) {
+            self.capacity = Capacity {
+                desired,
+                running: desired,
+                warming: 0,
+            };
+        }
+    }
+
+    #[test]
+    fn three_minutes_of_65_percent_at_a_target_of_20_make_four_of_one() {
+        let mut model = Model::new(policy(Profile::Aws, 1, 4), 1);
+        let (second, decision) = model.until_change(1000, 65.0);
+        assert_eq!(
+            (second, decision.desired, decision.outcome),
+            (180, 4, Outcome::ScaleOut)
+        );
+        let [opinion] = &decision.opinions[..] else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(opinion.formula, "ceil(1 * 65 / 20) = 4");
+        assert_eq!(opinion.alarm, AlarmState::High);
+        model.follow(4);
+        let next = model.decide(&[(Metric::Cpu, Some(65.0))]);
+        assert_eq!(next.outcome, Outcome::Hold(Reason::Cooldown));
+        let (_, last) = model.until_change(3600, 65.0);
+        assert_eq!(last.outcome, Outcome::Hold(Reason::AtMax));
+        assert_eq!(last.opinions[0].formula, "ceil(4 * 65 / 20) = 13");
+    }
+
+    #[test]
+    fn weirs_own_profile_scales_out_within_seconds() {
+        let mut model = Model::new(policy(Profile::Fast, 1, 4), 1);
+        let (second, decision) = model.until_change(1000, 65.0);
+        assert_eq!((second, decision.desired), (2, 4));
+    }
+
+    #[test]
+    fn two_replicas_at_15_percent_stay_because_one_would_be_at_30() {
+        let mut model = Model::new(policy(Profile::Aws, 1, 4), 2);
+        let (second, decision) = model.until_change(3600, 15.0);
+        assert_eq!((second, decision.desired), (3599, 2));
+        assert_eq!(decision.outcome, Outcome::Hold(Reason::NoFlap));
+        assert_eq!(decision.opinions[0].formula, "ceil(2 * 15 / 20) = 2");
+    }
+
+    #[test]
+    fn a_fraction_adds_one_more_and_takes_one_fewer_away() {
+        // 1.5 more than 3: add 2. 1.5 fewer than 4: remove 1.
+        let mut out = Model::new(policy(Profile::Aws, 1, 10), 3);
+        assert_eq!(out.until_change(1000, 30.0).1.desired, 5);
+        let mut fewer = Model::new(policy(Profile::Aws, 1, 10), 4);
+        let (second, decision) = fewer.until_change(2000, 12.5);
+        assert_eq!((second, decision.desired), (900, 3));
+    }
+}
