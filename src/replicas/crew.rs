@@ -1,23 +1,31 @@
 //! The replicas of one group as targets: who runs is registered, who drains is taken
 //! out and let go once its requests have ended.
+//!
+//! The crew never waits for a provider: operators ask them, and the crew goes by what they
+//! saw last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Provider, ProviderError, Replica, ReplicaId, ReplicaState, Status};
-use crate::config::Replicas;
-use crate::model::{Target, TargetGroupId};
+use super::generation::{Generation, Targets};
+use super::operator::{Aim, Goal};
+use super::{Provider, ReplicaId, Status};
+use crate::config::{self, Metric, Replicas, Runner};
+use crate::model::TargetGroupId;
 use crate::state::{Change, Publisher, Reader, Source};
 
 /// Between looks at whether a draining replica's target has been released.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long Weir waits at its end for a provider that fails to stop its replicas.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Configured replicas all take the same share.
 const WEIGHT: u16 = 1;
@@ -26,153 +34,237 @@ const WEIGHT: u16 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Order {
     /// Run as configured, so many; `None` leaves the number as the provider has it.
-    Run(Replicas, Option<u32>),
-    /// Drain all of them: the group has no replicas any more.
+    Run(Box<Replicas>, Option<u32>),
+    /// The group has no replicas any more: drain those that Weir runs, leave an engine's.
     Retire,
-    /// Stop all of them now: Weir ends, and has drained.
+    /// Weir ends, and has drained: stop those that it runs.
     Stop,
 }
 
-/// Owns the provider of one group.
+/// Makes the provider of a group.
+pub(super) type Start = Arc<dyn Fn(&TargetGroupId, &Runner) -> Box<dyn Provider> + Send + Sync>;
+
+/// Runs the replicas of one group.
 pub(super) struct Crew {
-    pub(super) group: TargetGroupId,
-    pub(super) provider: Box<dyn Provider>,
-    pub(super) publisher: Publisher,
-    pub(super) reader: Reader,
-    pub(super) status: watch::Sender<Status>,
+    group: TargetGroupId,
+    start: Start,
+    publisher: Publisher,
+    reader: Reader,
+    status: watch::Sender<Status>,
+    /// The last one is wanted; those before it go once it serves.
+    generations: Vec<Generation>,
+    begun: u64,
+    operators: JoinSet<()>,
+    /// Notified when a provider has something new.
+    news: Arc<Notify>,
     /// What the publisher was told last; `None` when it has to be told (again), as at
     /// the start, when it may still list what an earlier crew has left.
     published: Option<Vec<SocketAddr>>,
+    /// What an engine runs stays published until Weir ends.
+    left: Vec<SocketAddr>,
     /// The targets behind running replicas: once removed, no snapshot has them.
-    targets: HashMap<SocketAddr, Arc<Target>>,
-    draining: HashSet<ReplicaId>,
-    drains: JoinSet<ReplicaId>,
+    targets: Targets,
+    /// Of a generation's replica.
+    drains: JoinSet<(u64, ReplicaId)>,
     /// Whether there will be more snapshots.
     is_followed: bool,
+    /// When it was told to stop.
+    stopped: Option<Instant>,
+}
+
+/// What the newest snapshot says of the group.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    /// Whether it is to have replicas.
+    is_configured: bool,
+    /// Whether its targets are checked.
+    is_checked: bool,
+    /// Whether its number of replicas follows what they use.
+    is_measured: bool,
 }
 
 impl Crew {
     pub(super) fn new(
         group: TargetGroupId,
-        provider: Box<dyn Provider>,
+        start: Start,
         publisher: Publisher,
         reader: Reader,
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
             group,
-            provider,
+            start,
             publisher,
             reader,
             status,
+            generations: Vec::new(),
+            begun: 0,
+            operators: JoinSet::new(),
+            news: Arc::default(),
             published: None,
-            targets: HashMap::new(),
-            draining: HashSet::new(),
+            left: Vec::new(),
+            targets: Targets::new(),
             drains: JoinSet::new(),
             is_followed: true,
+            stopped: None,
         }
     }
 
     /// Follows orders until the last replica is gone after one to retire or stop.
     pub(super) async fn run(mut self, mut orders: watch::Receiver<Order>) {
         let mut order = orders.borrow_and_update().clone();
-        let mut obeyed = self.obey(&order).await;
+        let mut has_supervisor = true;
+        self.obey(&order).await;
         loop {
-            self.complain(obeyed);
-            let left = self.sync(&order).await;
-            if left == Some(0) && !matches!(order, Order::Run(..)) {
+            self.sync(&order).await;
+            if self.is_done(&order) {
                 break;
             }
+            let patience = self.stopped.map(|stopped| stopped + PATIENCE);
             // Every arm is cancel-safe: each either waits or took what it waited for.
-            obeyed = tokio::select! {
-                open = orders.changed() => {
+            tokio::select! {
+                open = orders.changed(), if has_supervisor => {
+                    has_supervisor = open.is_ok();
+                    // Without a supervisor Weir ends.
                     order = match open {
                         Ok(()) => orders.borrow_and_update().clone(),
-                        // Without a supervisor Weir ends.
-                        Err(_) if order == Order::Stop => return,
                         Err(_) => Order::Stop,
                     };
-                    self.obey(&order).await
+                    self.obey(&order).await;
                 }
-                () = self.provider.changed() => Ok(()),
-                Some(drained) = self.drains.join_next() => match drained {
-                    Ok(replica) => self.provider.release(replica).await,
-                    Err(_) => Ok(()),
+                () = self.news.notified() => {}
+                Some(drained) = self.drains.join_next() => if let Ok((number, replica)) = drained {
+                    self.release(number, replica);
                 },
-                more = self.reader.changed(), if self.is_followed => {
-                    self.is_followed = more;
-                    Ok(())
-                }
-            };
+                Some(ended) = self.operators.join_next() => check(ended),
+                more = self.reader.changed(), if self.is_followed => self.is_followed = more,
+                () = until(patience), if patience.is_some_and(|at| at > Instant::now()) => {}
+            }
         }
         self.status.send_modify(|status| {
             status.remove(&self.group);
         });
     }
 
-    async fn obey(&mut self, order: &Order) -> Result<(), ProviderError> {
+    async fn obey(&mut self, order: &Order) {
         match order {
-            Order::Run(settings, count) => {
-                self.provider.configure(settings).await?;
-                match count {
-                    Some(count) => self.provider.set_count(*count, &[]).await,
-                    None => Ok(()),
-                }
+            Order::Run(settings, count) => self.run_with(settings, *count),
+            Order::Retire => {
+                self.generations.retain(Generation::is_own);
+                self.generations.iter().for_each(Generation::retire);
             }
-            Order::Retire => self.provider.set_count(0, &[]).await,
             Order::Stop => {
+                self.stopped = Some(Instant::now());
                 self.drains.shutdown().await;
-                self.draining.clear();
-                self.provider.set_count(0, &[]).await
+                let engines = self.generations.extract_if(.., |all| !all.is_own());
+                self.left
+                    .extend(engines.flat_map(|all| all.members.clone()));
+                self.generations.iter_mut().for_each(Generation::stop);
             }
         }
     }
 
-    /// Brings targets, drains and status in line with the provider's list, and says how
-    /// many replicas there are; `None` when the provider cannot tell.
-    async fn sync(&mut self, order: &Order) -> Option<usize> {
-        let fleet = match self.provider.fleet().await {
-            Ok(fleet) => fleet,
-            Err(error) => {
-                self.complain(Err(error));
-                return None;
-            }
-        };
-        self.status.send_if_modified(|status| {
-            let group = status.entry(self.group.clone()).or_default();
-            let is_other = group.desired != fleet.desired || group.replicas != fleet.replicas;
-            group.desired = fleet.desired;
-            group.replicas.clone_from(&fleet.replicas);
-            is_other
-        });
-        let replicas = fleet.replicas;
-        self.remember_targets();
-        self.publish(&replicas).await;
-        for replica in &replicas {
-            if replica.state == ReplicaState::Draining && self.draining.insert(replica.id) {
-                self.let_go(replica, order).await;
-            }
+    fn run_with(&mut self, settings: &Replicas, count: Option<u32>) {
+        match self.generations.last() {
+            Some(last) if last.is_of(&settings.runner) => last.run(settings, count),
+            Some(_) | None => self.begin(settings, count),
         }
-        let is_listed = |id: &ReplicaId| replicas.iter().any(|replica| replica.id == *id);
-        self.draining.retain(is_listed);
-        let is_used = |addr: &SocketAddr| replicas.iter().any(|r| r.address == Some(*addr));
-        self.targets.retain(|addr, _| is_used(addr));
-        Some(replicas.len())
+    }
+
+    /// Begins with a provider of another kind.
+    fn begin(&mut self, settings: &Replicas, count: Option<u32>) {
+        let goal = Goal {
+            settings: settings.clone(),
+            count,
+            aim: Aim::Run,
+            released: BTreeSet::new(),
+            is_measured: false,
+        };
+        self.begun += 1;
+        self.generations.push(Generation::start(
+            self.begun,
+            &self.group,
+            (self.start)(&self.group, &settings.runner),
+            goal,
+            &mut self.operators,
+            &self.news,
+        ));
+    }
+
+    fn is_done(&self, order: &Order) -> bool {
+        if matches!(order, Order::Run(..)) {
+            return false;
+        }
+        let is_late = self.stopped.is_some_and(|at| at.elapsed() >= PATIENCE);
+        if is_late && self.generations.iter().any(Generation::is_stuck) {
+            warn!(group = %self.group, "replicas are left behind: they cannot be stopped");
+            return true;
+        }
+        self.generations.is_empty()
+    }
+
+    /// Brings targets, drains and status in line with what the providers have.
+    async fn sync(&mut self, order: &Order) {
+        let group = self.group();
+        self.remember_targets();
+        for generation in &mut self.generations {
+            generation.measure(group.is_measured);
+            generation.refresh();
+            generation.choose(&self.targets, group.is_checked, |_, _| true);
+        }
+        self.hand_over(group.is_checked);
+        self.publish(group.is_configured).await;
+        self.let_go(order);
+        self.show();
+        self.generations.retain(|generation| !generation.is_gone());
+    }
+
+    fn group(&self) -> Group {
+        let snapshot = self.reader.load_full();
+        let mut groups = snapshot.config.target_groups.iter();
+        let group = groups.find(|group| group.id == self.group && group.replicas.is_some());
+        Group {
+            is_configured: group.is_some(),
+            is_checked: group.is_some_and(|group| group.health.is_some()),
+            is_measured: group.is_some_and(wants_usage),
+        }
+    }
+
+    /// Sends the generations home that the last one has taken over from.
+    fn hand_over(&mut self, is_checked: bool) {
+        let Some((last, before)) = self.generations.split_last() else {
+            return;
+        };
+        if before.is_empty() || !last.serves(&self.targets, is_checked) {
+            return;
+        }
+        before.iter().for_each(Generation::retire);
+        let last = last.number;
+        self.generations
+            .retain(|generation| generation.is_own() || generation.number == last);
     }
 
     /// Keeps hold of the targets that were published, and notices when they got lost.
     fn remember_targets(&mut self) {
+        let used: HashSet<SocketAddr> = self
+            .generations
+            .iter()
+            .flat_map(Generation::addresses)
+            .collect();
+        self.targets.retain(|addr, _| used.contains(addr));
         let snapshot = self.reader.load_full();
         let listed = snapshot
             .group_named(&self.group)
             .map(|group| &group.targets);
-        let find = |addr: SocketAddr| {
-            let mut members = listed?.iter().filter(|t| !t.registration.is_leaving());
-            let found = members.find(|t| t.target.id.addr == addr)?;
-            Some((addr, found.target.clone()))
-        };
+        let listed = listed.into_iter().flatten();
+        let listed = listed.filter(|t| !t.registration.is_leaving());
+        let listed: Targets = listed
+            .map(|t| (t.target.id.addr, t.target.clone()))
+            .collect();
         let published = self.published.iter().flatten();
-        let found: Option<Vec<_>> = published.map(|&addr| find(addr)).collect();
+        let found: Option<Vec<_>> = published
+            .map(|addr| Some((*addr, listed.get(addr)?.clone())))
+            .collect();
         match found {
             Some(found) => self.targets.extend(found),
             // Not visible yet, or lost by a group that was removed and came back before
@@ -181,16 +273,22 @@ impl Crew {
         }
     }
 
-    async fn publish(&mut self, replicas: &[Replica]) {
-        let is_running = |replica: &&Replica| replica.state == ReplicaState::Running;
-        let running = replicas.iter().filter(is_running);
-        let addresses: Vec<SocketAddr> = running.filter_map(|replica| replica.address).collect();
-        if self.published.as_ref() == Some(&addresses) {
+    async fn publish(&mut self, is_configured: bool) {
+        let mut seen = HashSet::new();
+        let generations = self.generations.iter();
+        let addresses = generations.flat_map(|generation| &generation.members);
+        let addresses: Vec<SocketAddr> = addresses
+            .chain(&self.left)
+            .copied()
+            .filter(|addr| seen.insert(*addr))
+            .collect();
+        let is_blind = self.published.is_none() && self.generations.iter().all(|g| !g.has_listed());
+        if self.published.as_ref() == Some(&addresses) || is_blind {
             return;
         }
         // A reload that takes the replicas out of a group takes their members out too;
         // saying more would bring back the dead when the replicas come back.
-        if self.is_configured() {
+        if is_configured {
             let members = addresses.iter().map(|&addr| (addr, WEIGHT)).collect();
             let change = Change::Members {
                 group: self.group.clone(),
@@ -203,220 +301,73 @@ impl Crew {
         self.published = Some(addresses);
     }
 
-    fn is_configured(&self) -> bool {
-        let snapshot = self.reader.load_full();
-        let mut groups = snapshot.config.target_groups.iter();
-        groups.any(|group| group.id == self.group && group.replicas.is_some())
-    }
-
-    /// Releases a replica once its target has left the group and has drained, or has had
-    /// the group's deregistration delay.
-    async fn let_go(&mut self, replica: &Replica, order: &Order) {
-        let id = replica.id;
-        let target = replica.address.and_then(|addr| self.targets.remove(&addr));
-        match target {
-            Some(target) if *order != Order::Stop => {
-                info!(group = %self.group, replica = replica.pid, "replica drains");
-                self.drains.spawn(async move {
-                    while !target.is_released() {
-                        sleep(LOOK_AGAIN).await;
+    /// Releases replicas once their targets have left the group and have drained, or have
+    /// had the group's deregistration delay.
+    fn let_go(&mut self, order: &Order) {
+        for generation in &mut self.generations {
+            let number = generation.number;
+            for (id, addr) in generation.leaving() {
+                let target = addr.and_then(|addr| self.targets.remove(&addr));
+                match target {
+                    Some(target) if *order != Order::Stop => {
+                        info!(group = %self.group, replica = id.0, ?addr, "replica drains");
+                        self.drains.spawn(async move {
+                            while !target.is_released() {
+                                sleep(LOOK_AGAIN).await;
+                            }
+                            (number, id)
+                        });
                     }
-                    id
-                });
-            }
-            Some(_) | None => {
-                let released = self.provider.release(id).await;
-                self.complain(released);
+                    Some(_) | None => generation.release(id),
+                }
             }
         }
     }
 
-    fn complain(&self, result: Result<(), ProviderError>) {
-        if let Err(error) = result {
-            warn!(group = %self.group, %error, "cannot manage replicas");
+    fn release(&self, number: u64, replica: ReplicaId) {
+        let mut generations = self.generations.iter();
+        if let Some(generation) = generations.find(|all| all.number == number) {
+            generation.release(replica);
         }
+    }
+
+    fn show(&self) {
+        let Some(shown) = self.generations.last().and_then(Generation::status) else {
+            return;
+        };
+        self.status.send_if_modified(|status| {
+            let group = status.entry(self.group.clone()).or_default();
+            let is_other = *group != shown;
+            *group = shown;
+            is_other
+        });
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::time::SystemTime;
+/// Whether the number of replicas follows what they use.
+fn wants_usage(group: &config::TargetGroup) -> bool {
+    let Some(scaling) = &group.autoscaling else {
+        return false;
+    };
+    let tracked = scaling.target_tracking.iter().map(|policy| &policy.metric);
+    let stepped = scaling.step_scaling.iter().map(|policy| &policy.metric);
+    let predicted = scaling.predictive.iter().map(|policy| &policy.metric);
+    let mut metrics = tracked.chain(stepped).chain(predicted);
+    metrics.any(|metric| matches!(metric, Metric::Cpu | Metric::Memory))
+}
 
-    use async_trait::async_trait;
-    use tokio::sync::Notify;
-    use tokio::task::JoinHandle;
-
-    use super::super::Fleet;
-    use super::super::fixture::processes;
-    use super::*;
-    use crate::state::fixture::{empty_group, publish};
-
-    const DELAY: Duration = Duration::from_secs(30);
-
-    /// Replicas that run at once, and go when they are released.
-    #[derive(Clone, Default)]
-    struct Fake {
-        replicas: Arc<Mutex<Vec<Replica>>>,
-        news: Arc<Notify>,
+/// A crew without its operator could do nothing: it panics with it, and is begun again.
+fn check(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
+}
 
-    #[async_trait]
-    impl Provider for Fake {
-        async fn configure(&mut self, _: &Replicas) -> Result<(), ProviderError> {
-            Ok(())
-        }
-
-        async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
-            let mut replicas = self.replicas.lock().unwrap();
-            for n in replicas.len() as u32..count {
-                replicas.push(Replica {
-                    id: ReplicaId(n.into()),
-                    name: None,
-                    pid: None,
-                    address: Some(([127, 0, 0, 1], 6400 + n as u16).into()),
-                    state: ReplicaState::Running,
-                    restarts: 0,
-                    since: SystemTime::UNIX_EPOCH,
-                });
-            }
-            for replica in replicas.iter_mut().skip(count as usize) {
-                replica.state = ReplicaState::Draining;
-            }
-            self.news.notify_one();
-            Ok(())
-        }
-
-        async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-            let replicas = self.replicas.lock().unwrap().clone();
-            Ok(Fleet {
-                desired: replicas.len() as u32,
-                replicas,
-            })
-        }
-
-        async fn changed(&mut self) {
-            self.news.notified().await;
-        }
-
-        async fn release(&mut self, id: ReplicaId) -> Result<(), ProviderError> {
-            let mut replicas = self.replicas.lock().unwrap();
-            let released = replicas
-                .iter()
-                .position(|replica| replica.id == id)
-                .unwrap();
-            assert_eq!(replicas[released].state, ReplicaState::Draining);
-            replicas.remove(released);
-            self.news.notify_one();
-            Ok(())
-        }
-    }
-
-    struct Rig {
-        fake: Fake,
-        reader: Reader,
-        orders: watch::Sender<Order>,
-        crew: JoinHandle<()>,
-    }
-
-    fn replicas(count: u32) -> Replicas {
-        processes(count, &["replica"])
-    }
-
-    fn run(count: u32) -> Order {
-        Order::Run(replicas(count), Some(count))
-    }
-
-    impl Rig {
-        /// A crew with two replicas, both of them targets.
-        async fn start() -> Self {
-            let mut group = empty_group();
-            group.replicas = Some(replicas(2));
-            group.deregistration_delay = DELAY;
-            let (publisher, reader) = publish(vec![group]).await;
-            let fake = Fake::default();
-            let crew = Crew::new(
-                "todo".into(),
-                Box::new(fake.clone()),
-                publisher,
-                reader.clone(),
-                watch::Sender::default(),
-            );
-            let (orders, receiver) = watch::channel(run(2));
-            let crew = tokio::spawn(crew.run(receiver));
-            let rig = Self {
-                fake,
-                reader,
-                orders,
-                crew,
-            };
-            rig.settle().await;
-            assert_eq!(rig.targets().len(), 2);
-            rig
-        }
-
-        /// Under a paused clock every task runs until all of them wait.
-        async fn settle(&self) {
-            sleep(4 * LOOK_AGAIN).await;
-        }
-
-        fn targets(&self) -> Vec<Arc<Target>> {
-            let snapshot = self.reader.load_full();
-            let targets = snapshot.groups()[0].targets.iter();
-            let active = targets.filter(|t| t.registration.is_active());
-            active.map(|t| t.target.clone()).collect()
-        }
-
-        fn count(&self) -> usize {
-            self.fake.replicas.lock().unwrap().len()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_replica_is_let_go_when_its_last_request_has_ended() {
-        let rig = Rig::start().await;
-        let lease = rig.targets()[1].lease();
-        rig.orders.send_replace(run(1));
-        rig.settle().await;
-        assert_eq!(rig.targets().len(), 1, "no new requests");
-        sleep(DELAY / 2).await;
-        assert_eq!(rig.count(), 2);
-        drop(lease);
-        rig.settle().await;
-        assert_eq!(rig.count(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
-        let rig = Rig::start().await;
-        let _lease = rig.targets()[1].lease();
-        rig.orders.send_replace(run(1));
-        sleep(DELAY / 2).await;
-        assert_eq!(rig.count(), 2);
-        sleep(DELAY / 2).await;
-        rig.settle().await;
-        assert_eq!(rig.count(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stopping_waits_for_nobody() {
-        let rig = Rig::start().await;
-        let _lease = rig.targets()[1].lease();
-        rig.orders.send_replace(run(1));
-        rig.settle().await;
-        rig.orders.send_replace(Order::Stop);
-        rig.settle().await;
-        assert_eq!(rig.count(), 0);
-        assert!(rig.crew.is_finished());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_supervisor_everything_stops() {
-        let rig = Rig::start().await;
-        let _lease = rig.targets()[0].lease();
-        drop(rig.orders);
-        sleep(LOOK_AGAIN).await;
-        assert!(rig.crew.is_finished());
-        assert!(rig.fake.replicas.lock().unwrap().is_empty());
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

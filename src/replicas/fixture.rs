@@ -1,7 +1,8 @@
 //! Settings for the tests of this module.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::{Replica, ReplicaId, ReplicaState};
 use crate::config::{Allowance, ProcessRunner, Replicas, Runner, Scaler, TargetGroup};
 
 /// Child processes of this command.
@@ -26,5 +27,18 @@ pub(super) fn process(group: &mut TargetGroup) -> &mut ProcessRunner {
     match runner {
         Some(Runner::Process(process)) => process,
         other => panic!("no processes: {other:?}"),
+    }
+}
+
+/// A replica as an engine would list it.
+pub(super) fn replica(id: u64, address: &str, state: ReplicaState) -> Replica {
+    Replica {
+        id: ReplicaId(id),
+        name: Some(format!("replica-{id}")),
+        pid: None,
+        address: Some(address.parse().unwrap()),
+        state,
+        restarts: 0,
+        since: SystemTime::UNIX_EPOCH,
     }
 }

@@ -12,18 +12,30 @@
 mod backoff;
 mod crew;
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fixture;
+mod generation;
 mod keeper;
+mod listed;
+mod missing;
+mod operator;
 mod output;
 mod port;
 mod process;
 mod rollout;
+mod shortfall;
 mod spawn;
+mod standing;
 mod supervisor;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -34,6 +46,7 @@ use crate::config::{Replicas, Runner};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
+pub use missing::Missing;
 pub use port::Ports;
 pub use process::Processes;
 use supervisor::Supervisor;
@@ -58,21 +71,20 @@ pub async fn run(
 ) {
     let ports = Ports::default();
     let start = move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports);
-    Supervisor::new(reader, publisher, wishes, status, start)
+    Supervisor::new(reader, publisher, wishes, status, Arc::new(start))
         .run(shutdown)
         .await;
 }
 
-/// Who runs the replicas of a group.
+/// Who runs the replicas of a group. An engine whose feature was left out is missing.
 fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Provider> {
     match runner {
-        Runner::Process(_)
-        | Runner::Docker(_)
-        | Runner::Swarm(_)
-        | Runner::Kubernetes(_)
-        | Runner::Ecs(_)
-        | Runner::Exec(_)
-        | Runner::Webhook(_) => Box::new(Processes::new(group.clone(), ports.clone())),
+        Runner::Process(_) => Box::new(Processes::new(group.clone(), ports.clone())),
+        Runner::Docker(_) | Runner::Swarm(_) => Box::new(Missing("docker")),
+        Runner::Kubernetes(_) => Box::new(Missing("kubernetes")),
+        Runner::Ecs(_) => Box::new(Missing("ecs")),
+        Runner::Exec(_) => Box::new(Missing("exec")),
+        Runner::Webhook(_) => Box::new(Missing("webhook")),
     }
 }
 

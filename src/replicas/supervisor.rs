@@ -7,19 +7,19 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::error;
 
-use super::crew::{Crew, Order};
-use super::{Provider, Status, Wishes};
-use crate::config::{Runner, TargetGroup};
+use super::crew::{Crew, Order, Start};
+use super::{Status, Wishes};
+use crate::config::{Runner, Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader, Snapshot};
 
 /// Owns the crews; dropping it drops them.
-pub(super) struct Supervisor<F> {
+pub(super) struct Supervisor {
     reader: Reader,
     publisher: Publisher,
     wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
-    start: F,
+    start: Start,
     crews: HashMap<TargetGroupId, Running>,
     tasks: JoinSet<()>,
 }
@@ -29,17 +29,14 @@ struct Running {
     task: Id,
 }
 
-impl<F> Supervisor<F>
-where
-    F: Fn(&TargetGroupId, &Runner) -> Box<dyn Provider>,
-{
+impl Supervisor {
     /// `start` makes the provider of a group.
     pub(super) fn new(
         reader: Reader,
         publisher: Publisher,
         wishes: watch::Receiver<Wishes>,
         status: watch::Sender<Status>,
-        start: F,
+        start: Start,
     ) -> Self {
         Self {
             reader,
@@ -97,20 +94,31 @@ where
         }
     }
 
-    /// What a group's crew is to do.
+    /// What a group's crew is to do. A wish for a group that has no replicas yet is kept for
+    /// when it has.
     fn order(&self, group: &TargetGroup) -> Option<Order> {
         let replicas = group.replicas.clone()?;
         let wish = self.wishes.borrow().get(&group.id).copied();
-        Some(Order::Run(replicas, wish.or(group.first_replicas())))
+        // What another Weir scales, nobody's wish here is for.
+        let wish = wish.filter(|_| replicas.scaler != Scaler::No);
+        let is_engine = match replicas.runner {
+            Runner::Process(_) | Runner::Docker(_) => false,
+            Runner::Swarm(_)
+            | Runner::Kubernetes(_)
+            | Runner::Ecs(_)
+            | Runner::Exec(_)
+            | Runner::Webhook(_) => true,
+        };
+        // What an engine has scaled to stands when Weir is started again.
+        let stands = is_engine && group.autoscaling.is_some();
+        let first = group.first_replicas().filter(|_| !stands);
+        Some(Order::Run(Box::new(replicas), wish.or(first)))
     }
 
     fn start_crew(&mut self, group: &TargetGroupId, order: Order) {
-        let Order::Run(replicas, _) = &order else {
-            return;
-        };
         let crew = Crew::new(
             group.clone(),
-            (self.start)(group, &replicas.runner),
+            self.start.clone(),
             self.publisher.clone(),
             self.reader.clone(),
             self.status.clone(),

@@ -1,0 +1,570 @@
+//! What a crew makes of providers that are well, slow, broken or wrong.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::crew::{Crew, Order};
+use super::fake::Fake;
+use super::fixture::processes;
+use super::{GroupReplicas, Provider, ReplicaState, Status};
+use crate::config::{
+    Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
+    TargetGroup, TargetTracking, Timing,
+};
+use crate::model::{CheckFailure, CheckResult, HealthReason, Target, Thresholds};
+use crate::state::fixture::{config, empty_group, publish};
+use crate::state::{Change, Publisher, Reader};
+
+const DELAY: Duration = Duration::from_secs(30);
+/// Enough for a change to reach the publisher and back, and for a drain to be noticed.
+const MOMENT: Duration = Duration::from_millis(200);
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Rig {
+    fake: Fake,
+    /// Of the other kind of runner.
+    other: Fake,
+    publisher: Publisher,
+    reader: Reader,
+    status: watch::Receiver<Status>,
+    orders: watch::Sender<Order>,
+    crew: JoinHandle<()>,
+}
+
+fn replicas(count: u32) -> Replicas {
+    processes(count, &["replica"])
+}
+
+fn group() -> TargetGroup {
+    TargetGroup {
+        replicas: Some(replicas(2)),
+        deregistration_delay: DELAY,
+        ..empty_group()
+    }
+}
+
+fn checked() -> TargetGroup {
+    let check = HealthCheck {
+        probe: Probe::Tcp,
+        port: None,
+        interval: Duration::from_secs(10),
+        timeout: SECOND,
+        thresholds: Thresholds {
+            healthy: 1,
+            unhealthy: 1,
+        },
+    };
+    TargetGroup {
+        health: Some(check),
+        ..group()
+    }
+}
+
+fn run(count: u32) -> Order {
+    Order::Run(Box::new(replicas(count)), Some(count))
+}
+
+fn run_other(count: u32) -> Order {
+    let runner = Runner::Exec(ExecRunner {
+        list: vec!["list".to_owned()],
+        scale: vec!["scale".to_owned()],
+        interval: SECOND,
+        timeout: SECOND,
+    });
+    let replicas = Replicas {
+        runner,
+        ..replicas(count)
+    };
+    Order::Run(Box::new(replicas), Some(count))
+}
+
+fn scaled_by(scaler: Scaler, count: u32) -> Order {
+    let replicas = Replicas {
+        scaler,
+        ..replicas(count)
+    };
+    Order::Run(Box::new(replicas), Some(count))
+}
+
+impl Rig {
+    /// A crew with two replicas, both of them targets.
+    async fn start() -> Self {
+        let rig = Self::start_with(group(), run(2), |_| {}).await;
+        assert_eq!(rig.targets().len(), 2);
+        rig
+    }
+
+    async fn start_with(
+        group: TargetGroup,
+        order: Order,
+        script: impl FnOnce(&mut super::fake::Script),
+    ) -> Self {
+        let (publisher, reader) = publish(vec![group]).await;
+        let (fake, other) = (Fake::default(), Fake::default());
+        script(&mut fake.script());
+        other.script().port = 7400;
+        let (writer, status) = watch::channel(Status::new());
+        let providers = [fake.clone(), other.clone()];
+        let start = move |_: &_, runner: &Runner| -> Box<dyn Provider> {
+            let [fake, other] = providers.clone();
+            match runner {
+                Runner::Process(_) => Box::new(fake),
+                _ => Box::new(other),
+            }
+        };
+        let crew = Crew::new(
+            "todo".into(),
+            Arc::new(start),
+            publisher.clone(),
+            reader.clone(),
+            writer,
+        );
+        let (orders, receiver) = watch::channel(order);
+        let crew = tokio::spawn(crew.run(receiver));
+        let rig = Self {
+            fake,
+            other,
+            publisher,
+            reader,
+            status,
+            orders,
+            crew,
+        };
+        rig.settle().await;
+        rig
+    }
+
+    /// Under a paused clock every task runs until all of them wait.
+    async fn settle(&self) {
+        sleep(MOMENT).await;
+    }
+
+    async fn order(&self, order: Order) {
+        self.orders.send_replace(order);
+        self.settle().await;
+    }
+
+    fn targets(&self) -> Vec<Arc<Target>> {
+        let snapshot = self.reader.load_full();
+        let targets = snapshot.groups()[0].targets.iter();
+        let active = targets.filter(|t| t.registration.is_active());
+        active.map(|t| t.target.clone()).collect()
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        let targets = self.targets();
+        targets.iter().map(|target| target.id.addr.port()).collect()
+    }
+
+    fn shown(&self) -> GroupReplicas {
+        let status = self.status.borrow();
+        status[&"todo".into()].clone()
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.shown().fault.map(|fault| fault.message)
+    }
+
+    /// Plays the health check of all targets.
+    async fn check(&self, passes: bool) {
+        for target in self.targets() {
+            let failure = CheckFailure {
+                reason: HealthReason::Timeout,
+                detail: String::new(),
+            };
+            let result = CheckResult {
+                at: SystemTime::UNIX_EPOCH,
+                elapsed: Duration::ZERO,
+                status: None,
+                outcome: if passes { Ok(()) } else { Err(failure) },
+            };
+            let once = Thresholds {
+                healthy: 1,
+                unhealthy: 1,
+            };
+            target.health().record(result, once);
+            let target = target.id.clone();
+            assert!(self.publisher.send(Change::Health { target }).await);
+        }
+        self.settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_let_go_when_its_last_request_has_ended() {
+    let rig = Rig::start().await;
+    let lease = rig.targets()[1].lease();
+    rig.order(run(1)).await;
+    assert_eq!(rig.targets().len(), 1, "no new requests");
+    sleep(DELAY / 2).await;
+    assert_eq!(rig.fake.count(), 2);
+    drop(lease);
+    rig.settle().await;
+    assert_eq!(rig.fake.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
+    let rig = Rig::start().await;
+    let _lease = rig.targets()[1].lease();
+    rig.orders.send_replace(run(1));
+    sleep(DELAY / 2).await;
+    assert_eq!(rig.fake.count(), 2);
+    sleep(DELAY / 2).await;
+    rig.settle().await;
+    assert_eq!(rig.fake.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_for_nobody() {
+    let rig = Rig::start().await;
+    let _lease = rig.targets()[1].lease();
+    rig.order(run(1)).await;
+    rig.order(Order::Stop).await;
+    assert_eq!(rig.fake.count(), 0);
+    assert!(rig.crew.is_finished());
+    assert!(rig.status.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_supervisor_everything_stops() {
+    let rig = Rig::start().await;
+    let _lease = rig.targets()[0].lease();
+    let Rig {
+        orders, crew, fake, ..
+    } = rig;
+    drop(orders);
+    sleep(MOMENT).await;
+    assert!(crew.is_finished());
+    assert_eq!(fake.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_fails_keeps_its_targets_and_shows_the_fault() {
+    let rig = Rig::start().await;
+    rig.fake.change(|script| {
+        script.fails = ["fleet", "set_count"].into();
+        script.replicas.clear();
+    });
+    rig.order(run(4)).await;
+    assert_eq!(rig.targets().len(), 2);
+    assert_eq!(
+        rig.fault().unwrap(),
+        "cannot change the count: the engine does not answer: it is down"
+    );
+    let since = rig.shown().fault.unwrap().since;
+    sleep(100 * SECOND).await;
+    assert_eq!(rig.shown().fault.unwrap().since, since);
+    // After 0, 1, 3, 7, 15, 31, 61 and 91 seconds.
+    assert_eq!(rig.fake.calls("set_count 4"), 8);
+    assert_eq!(rig.targets().len(), 2);
+    rig.fake.change(|script| script.fails.clear());
+    sleep(30 * SECOND).await;
+    assert_eq!(rig.fault(), None);
+    assert_eq!(rig.shown().desired, 4);
+    assert_eq!(rig.targets().len(), 4, "the wish was asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_hangs_does_not_keep_a_wish_waiting_for_ever() {
+    let rig = Rig::start().await;
+    rig.fake.change(|script| script.hangs = ["fleet"].into());
+    rig.order(run(3)).await;
+    assert_eq!(rig.fake.calls("set_count 3"), 0, "one call at a time");
+    sleep(5 * SECOND).await;
+    assert_eq!(rig.fake.calls("set_count 3"), 1);
+    let fault = "cannot list the replicas: no answer within 5s";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    assert_eq!(rig.targets().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_cuts_a_call_short_that_hangs() {
+    for call in ["configure", "may_scale", "set_count", "fleet"] {
+        let order = if call == "configure" {
+            scaled_by(Scaler::Yes, 3)
+        } else {
+            run(3)
+        };
+        let rig = Rig::start().await;
+        rig.fake.change(|script| script.hangs = [call].into());
+        rig.order(order).await;
+        rig.fake.change(|script| script.hangs.clear());
+        let begun = Instant::now();
+        rig.order(Order::Stop).await;
+        assert!(rig.crew.is_finished(), "{call}");
+        assert_eq!(begun.elapsed(), MOMENT);
+        assert_eq!(rig.fake.count(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_gives_up_on_a_provider_that_is_down() {
+    for broken in ["set_count", "fleet", "release"] {
+        let rig = Rig::start().await;
+        rig.fake.change(|script| script.hangs = [broken].into());
+        rig.order(Order::Stop).await;
+        assert!(!rig.crew.is_finished(), "{broken}");
+        sleep(21 * SECOND).await;
+        assert!(rig.crew.is_finished(), "{broken}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_always_reports_changes_is_not_asked_without_end() {
+    let rig = Rig::start().await;
+    rig.fake.change(|script| script.is_restless = true);
+    let before = rig.fake.calls("fleet");
+    sleep(SECOND).await;
+    let lists = rig.fake.calls("fleet") - before;
+    assert!((10..=50).contains(&lists), "{lists}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_settings_are_tried_at_once_though_the_provider_is_in_trouble() {
+    let rig = Rig::start_with(group(), run(2), |script| {
+        script.fails = ["configure"].into();
+    })
+    .await;
+    assert_eq!(rig.targets().len(), 0);
+    sleep(64 * SECOND).await;
+    let tried = rig.fake.calls("configure");
+    rig.fake.script().fails.clear();
+    rig.order(scaled_by(Scaler::Yes, 2)).await;
+    assert_eq!(rig.fake.calls("configure"), tried + 1);
+    assert_eq!(rig.targets().len(), 2);
+    assert_eq!(rig.fault(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_is_accepted_and_never_comes_is_a_fault() {
+    let rig = Rig::start().await;
+    rig.fake.script().is_idle = true;
+    rig.order(run(4)).await;
+    sleep(58 * SECOND).await;
+    assert_eq!(rig.fault(), None);
+    sleep(2 * SECOND).await;
+    let fault = "asked for 4 replicas, 2 exist for over 60s";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    assert_eq!(rig.targets().len(), 2);
+    assert_eq!(rig.fake.calls("set_count 4"), 2, "asked again");
+    rig.fake.script().is_idle = false;
+    sleep(60 * SECOND).await;
+    assert_eq!(rig.targets().len(), 4);
+    assert_eq!(rig.fault(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_forgets_replicas_which_pass_their_checks_is_not_believed() {
+    let rig = Rig::start_with(checked(), run(2), |script| script.is_engine = true).await;
+    rig.check(true).await;
+    let forgotten = std::mem::take(&mut rig.fake.script().replicas);
+    rig.fake.change(|_| {});
+    rig.settle().await;
+    assert_eq!(rig.targets().len(), 2);
+    let fault = "lists no replica that runs, but 2 targets pass their checks: not believed";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    rig.fake.change(|script| script.replicas = forgotten);
+    rig.settle().await;
+    assert_eq!(rig.fault(), None);
+    rig.fake.change(|script| script.replicas.clear());
+    rig.settle().await;
+    assert_eq!(rig.targets().len(), 2);
+    rig.check(false).await;
+    assert_eq!(rig.targets().len(), 0, "the checks agree");
+    assert_eq!(rig.fault(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_is_believed_what_nobody_can_check() {
+    let rig = Rig::start_with(group(), run(2), |script| script.is_engine = true).await;
+    rig.fake.change(|script| script.replicas.clear());
+    rig.settle().await;
+    assert_eq!(rig.targets().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_of_an_engine_that_drains_or_vanishes_is_taken_out_at_once() {
+    let rig = Rig::start_with(checked(), run(4), |script| script.is_engine = true).await;
+    rig.check(true).await;
+    let states = [ReplicaState::Draining, ReplicaState::Stopping];
+    rig.fake.change(|script| {
+        for (replica, state) in script.replicas.iter_mut().zip(states) {
+            replica.state = state;
+        }
+        script.replicas.remove(2);
+    });
+    rig.settle().await;
+    assert_eq!(rig.ports(), [6403]);
+    assert_eq!(rig.fake.calls("release"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_s_replicas_outlive_weir_and_stay_targets() {
+    for end in [Order::Stop, Order::Retire] {
+        let rig = Rig::start_with(group(), run(2), |script| script.is_engine = true).await;
+        if end == Order::Retire {
+            rig.publisher.configure(config(Vec::new())).await.unwrap();
+        }
+        rig.order(end.clone()).await;
+        assert!(rig.crew.is_finished());
+        assert_eq!((rig.fake.count(), rig.fake.calls("set_count 0")), (2, 0));
+        if end == Order::Stop {
+            assert_eq!(rig.targets().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_kind_of_runner_takes_over_before_the_one_before_goes() {
+    let rig = Rig::start_with(checked(), run(2), |_| {}).await;
+    rig.check(true).await;
+    let lease = rig.targets()[0].lease();
+    rig.other.script().fails = ["set_count"].into();
+    rig.order(run_other(2)).await;
+    sleep(20 * SECOND).await;
+    assert_eq!(rig.ports(), [6400, 6401], "the new one does not work");
+    rig.other.script().fails.clear();
+    sleep(30 * SECOND).await;
+    assert_eq!(
+        rig.ports(),
+        [6400, 6401, 7400, 7401],
+        "nor has it passed a check"
+    );
+    rig.check(true).await;
+    assert_eq!(rig.ports(), [7400, 7401]);
+    assert_eq!(rig.fake.count(), 1, "a request is in flight");
+    assert_eq!(rig.shown().replicas.len(), 2, "those of the new one");
+    drop(lease);
+    rig.settle().await;
+    assert_eq!(rig.fake.count(), 0);
+    rig.order(run_other(1)).await;
+    rig.settle().await;
+    assert_eq!(rig.ports(), [7400]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_left_keeps_its_replicas() {
+    let rig = Rig::start_with(group(), run(2), |script| script.is_engine = true).await;
+    rig.order(run_other(1)).await;
+    rig.settle().await;
+    assert_eq!(rig.ports(), [7400]);
+    assert_eq!((rig.fake.count(), rig.fake.calls("set_count 0")), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_drains_only_when_who_comes_in_its_place_has_passed_a_check() {
+    let rig = Rig::start_with(checked(), run(1), |_| {}).await;
+    rig.check(true).await;
+    // As a rollout does: a new one runs, the old one is to go.
+    rig.fake.change(|script| {
+        let mut new = script.replicas[0].clone();
+        script.replicas[0].state = ReplicaState::Draining;
+        new.id.0 = 9;
+        new.address = Some("127.0.0.1:6409".parse().unwrap());
+        script.replicas.push(new);
+    });
+    rig.settle().await;
+    assert_eq!(rig.ports(), [6409, 6400]);
+    rig.check(true).await;
+    rig.settle().await;
+    assert_eq!(rig.ports(), [6409]);
+    assert_eq!(rig.fake.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_lists_and_never_scales_until_it_gets_the_lease() {
+    let rig = Rig::start_with(group(), run(3), |script| {
+        script.is_engine = true;
+        script.follows = true;
+        script.scale(2);
+    })
+    .await;
+    sleep(60 * SECOND).await;
+    assert_eq!(rig.fake.calls("set_count"), 0);
+    assert_eq!((rig.targets().len(), rig.shown().is_scaler), (2, false));
+    let asked = rig.fake.calls("may_scale");
+    assert!((11..=14).contains(&asked), "{asked}");
+    rig.fake.script().follows = false;
+    sleep(5 * SECOND).await;
+    assert!(rig.shown().is_scaler);
+    assert_eq!(rig.fake.calls("set_count"), 0, "the autoscaler looks first");
+    sleep(3 * SECOND).await;
+    assert_eq!(rig.fake.calls("set_count 3"), 1);
+    assert_eq!(rig.targets().len(), 3);
+    rig.fake.script().follows = true;
+    rig.order(run(1)).await;
+    assert_eq!(rig.fake.calls("set_count"), 1, "asked before each change");
+    assert!(!rig.shown().is_scaler);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_scale_does_so_without_a_lease() {
+    let rig = Rig::start_with(group(), scaled_by(Scaler::Yes, 2), |script| {
+        script.follows = true;
+    })
+    .await;
+    assert_eq!(rig.fake.calls("may_scale"), 0);
+    assert_eq!((rig.targets().len(), rig.shown().is_scaler), (2, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_not_to_scale_runs_only_what_is_its_own() {
+    for is_engine in [false, true] {
+        let order = scaled_by(Scaler::No, 2);
+        let rig = Rig::start_with(group(), order, |script| script.is_engine = is_engine).await;
+        let expected = if is_engine { 0 } else { 2 };
+        assert_eq!(rig.targets().len(), expected);
+        assert!(!rig.shown().is_scaler);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_measured_each_second_while_somebody_wants_to_know() {
+    let rig = Rig::start().await;
+    sleep(5 * SECOND).await;
+    assert_eq!(rig.fake.calls("usage"), 0);
+    let autoscaling = Autoscaling {
+        min: 1,
+        max: 4,
+        profile: Profile::Fast,
+        timing: Timing::of(Profile::Fast),
+        scale_in: true,
+        target_tracking: vec![TargetTracking {
+            metric: Metric::Cpu,
+            target: 20.0,
+            scale_in: true,
+        }],
+        step_scaling: Vec::new(),
+        schedule: Vec::new(),
+        predictive: None,
+        record: None,
+    };
+    let scaled = TargetGroup {
+        autoscaling: Some(autoscaling),
+        ..group()
+    };
+    rig.publisher.configure(config(vec![scaled])).await.unwrap();
+    sleep(10 * SECOND).await;
+    let measured = rig.fake.calls("usage");
+    assert!((9..=11).contains(&measured), "{measured}");
+    let shown = rig.shown();
+    assert_eq!(shown.usage.len(), 2);
+    assert!(shown.measured.is_some());
+    rig.fake.script().hangs = ["usage"].into();
+    sleep(5 * SECOND).await;
+    assert!(rig.shown().usage.is_empty());
+    let fault = "cannot measure the replicas: no answer within 3s";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    assert_eq!(rig.targets().len(), 2);
+    rig.publisher
+        .configure(config(vec![group()]))
+        .await
+        .unwrap();
+    sleep(10 * SECOND).await;
+    assert_eq!(rig.fault(), None, "nobody wants to know");
+}
