@@ -10,13 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use http::StatusCode;
 use rustc_hash::FxHashMap;
 
+use super::durations::{Durations, LiveDurations, add};
 use super::record::Record;
 use crate::model::{Failure, ListenerSlot, Target, TargetGroupId};
-
-/// Upper bounds of the duration buckets, in seconds: a local hop to ALB's longest wait.
-pub(super) const BUCKETS: [f64; 15] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-];
 
 /// Classes of status codes, 1xx to 5xx, and the place of a client that left.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
@@ -60,8 +56,7 @@ pub(super) struct Ledger {
 pub(super) struct Series {
     pub(super) labels: Labels,
     pub(super) classes: [AtomicU64; CLASSES.len()],
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    duration_nanos: AtomicU64,
+    pub(super) durations: LiveDurations,
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
 }
@@ -72,13 +67,6 @@ pub(super) struct Labels {
     pub(super) listener: String,
     pub(super) group: String,
     pub(super) target: String,
-}
-
-/// A histogram at one moment; each bucket counts its own observations only.
-#[derive(Debug, Default)]
-pub(super) struct Durations {
-    pub(super) buckets: [u64; BUCKETS.len() + 1],
-    pub(super) sum: Duration,
 }
 
 impl Default for Metrics {
@@ -208,7 +196,7 @@ impl WorkerMetrics {
             if !kept {
                 let series = &entry.series;
                 let group = retired.entry(series.labels.group_key()).or_default();
-                group.add(&series.durations());
+                group.add(&series.durations.read());
             }
             kept
         });
@@ -265,8 +253,7 @@ impl Series {
         Self {
             labels,
             classes: Default::default(),
-            buckets: Default::default(),
-            duration_nanos: AtomicU64::new(0),
+            durations: LiveDurations::default(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -284,36 +271,7 @@ impl Series {
             // How long people stay connected says nothing about how fast requests are.
             return;
         }
-        add(&self.buckets[bucket(elapsed)], 1);
-        add(&self.duration_nanos, elapsed.as_nanos() as u64);
-    }
-
-    pub(super) fn durations(&self) -> Durations {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Durations {
-            buckets: std::array::from_fn(|i| load(&self.buckets[i])),
-            sum: Duration::from_nanos(load(&self.duration_nanos)),
-        }
-    }
-}
-
-/// Which bucket a time belongs to.
-fn bucket(time: Duration) -> usize {
-    let seconds = time.as_secs_f64();
-    BUCKETS.partition_point(|bound| *bound < seconds)
-}
-
-impl Durations {
-    fn count(&mut self, time: Duration) {
-        self.buckets[bucket(time)] += 1;
-        self.sum += time;
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {
-            *sum += count;
-        }
-        self.sum += other.sum;
+        self.durations.count(elapsed);
     }
 }
 
@@ -321,12 +279,6 @@ impl Labels {
     pub(super) fn group_key(&self) -> (String, String) {
         (self.listener.clone(), self.group.clone())
     }
-}
-
-/// Adds to a counter that only this thread writes: a plain load and store, where
-/// `fetch_add` would lock the bus for nobody.
-fn add(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -4,14 +4,18 @@
 //! is found once per worker and then only added to: no lock, no shared cache line.
 
 mod access_log;
+mod durations;
 pub(crate) mod exposition;
 mod metrics;
 pub(crate) mod names;
 #[cfg(test)]
 pub(crate) mod openmetrics;
 mod record;
+mod response_times;
 mod scrape;
 
 pub use access_log::AccessLog;
+pub use durations::Durations;
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use record::{Record, RequestHead};
+pub use response_times::ResponseTimes;

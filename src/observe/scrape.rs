@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
-use super::metrics::{BUCKETS, CLASSES, Durations, Labels, Metrics, Series, lock};
+use super::metrics::{CLASSES, Labels, Metrics, Series, lock};
 use super::names;
 
 /// The sum over all workers.
@@ -56,7 +57,7 @@ impl Sum {
                 let labels = &series.labels;
                 sum.series.entry(labels.clone()).or_default().add(series);
                 let group = sum.durations.entry(labels.group_key()).or_default();
-                group.add(&series.durations());
+                group.add(&series.durations.read());
             }
             for (group, durations) in &ledger.retired {
                 let group = sum.durations.entry(group.clone()).or_default();
@@ -137,7 +138,7 @@ fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
 fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     page.counters(names::QUEUED, |family| {
         for (group, waits) in &sum.queued {
-            family.count(waits.buckets.iter().sum(), &[("target_group", group)])?;
+            family.count(waits.total(), &[("target_group", group)])?;
         }
         Ok(())
     })?;
@@ -151,9 +152,7 @@ fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
 
 impl Durations {
     fn write(&self, family: &mut Family<'_>, labels: &[Label<'_>]) -> fmt::Result {
-        let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(self.buckets).collect();
-        family.histogram(self.sum.as_secs_f64(), &buckets, labels)
+        family.histogram(self.sum.as_secs_f64(), &self.shown(), labels)
     }
 }
 

@@ -1,0 +1,215 @@
+//! A histogram of times, and the quantile of what came in between two readings of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the buckets that are shown, in seconds: a local hop to ALB's longest wait.
+pub(super) const BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+];
+
+/// Each of them is counted in so many parts of the same width: a quantile within the bucket
+/// from 100 to 250 ms would be worth little.
+const PARTS: usize = 4;
+
+/// Upper bounds of the parts, in seconds.
+const BOUNDS: [f64; BUCKETS.len() * PARTS] = bounds();
+
+/// One more for what is beyond the last bound.
+const COUNTERS: usize = BOUNDS.len() + 1;
+
+const fn bounds() -> [f64; BUCKETS.len() * PARTS] {
+    let mut bounds = [0.0; BUCKETS.len() * PARTS];
+    let (mut bucket, mut lower) = (0, 0.0);
+    while bucket < BUCKETS.len() {
+        let width = BUCKETS[bucket] - lower;
+        let mut part = 1;
+        while part < PARTS {
+            bounds[bucket * PARTS + part - 1] = lower + width * part as f64 / PARTS as f64;
+            part += 1;
+        }
+        // As it is written above, not as it comes out of a sum.
+        bounds[bucket * PARTS + PARTS - 1] = BUCKETS[bucket];
+        lower = BUCKETS[bucket];
+        bucket += 1;
+    }
+    bounds
+}
+
+/// Which counter a time belongs to; a bound belongs to what is below it.
+fn counter(time: Duration) -> usize {
+    let seconds = time.as_secs_f64();
+    BOUNDS.partition_point(|bound| *bound < seconds)
+}
+
+/// A histogram at one moment; each bucket counts its own observations only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Durations {
+    counts: [u64; COUNTERS],
+    pub(super) sum: Duration,
+}
+
+/// A histogram that one thread writes and others read.
+#[derive(Debug)]
+pub(super) struct LiveDurations {
+    counts: [AtomicU64; COUNTERS],
+    nanos: AtomicU64,
+}
+
+impl LiveDurations {
+    /// Counts a time. Only for the thread that owns the histogram.
+    pub(super) fn count(&self, time: Duration) {
+        add(&self.counts[counter(time)], 1);
+        add(&self.nanos, time.as_nanos() as u64);
+    }
+
+    pub(super) fn read(&self) -> Durations {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Durations {
+            counts: std::array::from_fn(|i| load(&self.counts[i])),
+            sum: Duration::from_nanos(load(&self.nanos)),
+        }
+    }
+}
+
+impl Default for LiveDurations {
+    fn default() -> Self {
+        Self {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            nanos: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Adds to a counter that only this thread writes: a plain load and store, where
+/// `fetch_add` would lock the bus for nobody.
+pub(super) fn add(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self {
+            counts: [0; COUNTERS],
+            sum: Duration::ZERO,
+        }
+    }
+}
+
+impl Durations {
+    /// Counts a time.
+    pub fn count(&mut self, time: Duration) {
+        self.counts[counter(time)] += 1;
+        self.sum += time;
+    }
+
+    /// How many times were counted.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds what another one has counted.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.sum += other.sum;
+    }
+
+    /// What was counted since an earlier reading of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
+            sum: self.sum.saturating_sub(earlier.sum),
+        }
+    }
+
+    /// The time that a share of what was counted stayed below or at (0.95: the 95th
+    /// percentile), in seconds; `None` if nothing was counted.
+    ///
+    /// Interpolated within a bucket, as Prometheus' `histogram_quantile` does; what is
+    /// beyond the last bound counts as that.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let rank = share.clamp(0.0, 1.0) * total as f64;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (bound, count) in BOUNDS.iter().zip(self.counts) {
+            let count = count as f64;
+            if count > 0.0 && below + count >= rank {
+                return Some(lower + (bound - lower) * (rank - below) / count);
+            }
+            below += count;
+            lower = *bound;
+        }
+        Some(lower)
+    }
+
+    /// The buckets that are shown, with their upper bounds; the last one is infinite.
+    pub(super) fn shown(&self) -> Vec<(f64, u64)> {
+        let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
+        let counts = self.counts.chunks(PARTS).map(|parts| parts.iter().sum());
+        bounds.zip(counts).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(millis: impl IntoIterator<Item = u64>) -> Durations {
+        let mut durations = Durations::default();
+        for millis in millis {
+            durations.count(Duration::from_millis(millis));
+        }
+        durations
+    }
+
+    #[test]
+    fn the_parts_make_up_the_buckets_that_are_shown() {
+        assert!(BOUNDS.is_sorted());
+        for (bucket, bound) in BUCKETS.iter().enumerate() {
+            let at = Duration::from_secs_f64(*bound);
+            let mut durations = Durations::default();
+            durations.count(at);
+            durations.count(at + Duration::from_nanos(1));
+            let shown = durations.shown();
+            assert_eq!(shown.len(), BUCKETS.len() + 1);
+            assert_eq!((shown[bucket].1, shown[bucket + 1].1), (1, 1), "{bound}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_is_near_the_value_it_stands_for() {
+        let durations = of(1..=1000);
+        for (share, expected) in [(0.5, 0.5), (0.95, 0.95), (0.99, 0.99)] {
+            let quantile = durations.quantile(share).unwrap();
+            assert!(
+                (quantile / expected - 1.0_f64).abs() < 0.05,
+                "{share}: {quantile}"
+            );
+        }
+        let one = of([120]).quantile(0.95).unwrap();
+        assert!((0.1..=0.1375).contains(&one), "{one}");
+    }
+
+    #[test]
+    fn a_quantile_of_nothing_is_none_and_beyond_the_last_bound_is_the_bound() {
+        assert_eq!(Durations::default().quantile(0.95), None);
+        assert_eq!(of([90_000]).quantile(0.95), Some(60.0));
+    }
+
+    #[test]
+    fn the_time_between_two_readings_stands_alone() {
+        let mut now = of([1; 100]);
+        let earlier = now.clone();
+        now.add(&of([400; 10]));
+        let between = now.since(&earlier);
+        assert_eq!(between.total(), 10);
+        assert!(between.quantile(0.5) > Some(0.25));
+        assert_eq!(earlier.since(&now).total(), 0, "never below zero");
+    }
+}
