@@ -64,6 +64,11 @@ impl Scaler {
         self.policy = policy;
     }
 
+    /// Goes on from the engine's number instead of its own: somebody else has changed it.
+    pub fn follow_engine(&mut self) {
+        self.wish = None;
+    }
+
     /// What a sample must have: each metric of the policies once, and where the bounds may
     /// allow no replicas also what shows whether somebody asks.
     pub fn metrics(&self) -> Vec<Metric> {

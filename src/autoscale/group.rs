@@ -1,0 +1,162 @@
+//! One group that scales: from its sample to a wish, an entry in the journal, a line in the
+//! record and a line in the log.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use super::gaps::Gaps;
+use super::record::Recorder;
+use super::signal::{Moment, Signal, Subject};
+use super::wish::Wish;
+use super::{Decision, Journal, Outcome, Scaler};
+use crate::config::Autoscaling;
+use crate::model::TargetGroupId;
+use crate::replicas::{Fault, GroupReplicas};
+use crate::state::Snapshot;
+
+/// All that is remembered of one group.
+#[derive(Debug)]
+pub(super) struct Group {
+    id: TargetGroupId,
+    policy: Autoscaling,
+    scaler: Scaler,
+    signal: Signal,
+    wish: Wish,
+    gaps: Gaps,
+    recorder: Option<Recorder>,
+    /// Whether the provider has ever said how many there are.
+    is_known: bool,
+    sleep: Sleep,
+}
+
+/// Whether a group has no replicas, and somebody may have to wake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    Asleep,
+    /// It was called, and did not wake: not before the next regular look.
+    Called,
+}
+
+impl Group {
+    /// `places` bounds how many pages all groups read at a time.
+    pub(super) fn new(id: &TargetGroupId, policy: &Autoscaling, places: Arc<Semaphore>) -> Self {
+        let scaler = Scaler::new(&id.0, policy.clone());
+        let mut signal = Signal::new(places);
+        signal.want(scaler.metrics());
+        Self {
+            id: id.clone(),
+            policy: policy.clone(),
+            scaler,
+            signal,
+            wish: Wish::default(),
+            gaps: Gaps::default(),
+            recorder: None,
+            is_known: false,
+            sleep: Sleep::Awake,
+        }
+    }
+
+    /// Follows a configuration that was loaded. `writers` gets the tasks that write records.
+    pub(super) fn configure(&mut self, policy: &Autoscaling, writers: &mut JoinSet<()>) {
+        if self.policy != *policy {
+            self.policy = policy.clone();
+            self.scaler.configure(policy.clone());
+            self.signal.want(self.scaler.metrics());
+        }
+        let metrics = self.scaler.metrics();
+        let Some(path) = &self.policy.record else {
+            self.recorder = None;
+            return;
+        };
+        match &self.recorder {
+            Some(recorder) if recorder.is_for(path, &metrics) => recorder.reopen(),
+            Some(_) | None => {
+                let (recorder, task) = Recorder::new(path.clone(), &metrics);
+                writers.spawn(task);
+                self.recorder = Some(recorder);
+            }
+        }
+    }
+
+    /// What the provider is to be asked for; `None` leaves it the configuration's number.
+    pub(super) fn wish(&self) -> Option<u32> {
+        self.wish.count()
+    }
+
+    /// Takes a sample and decides.
+    pub(super) fn evaluate(&mut self, subject: Subject<'_>, moment: Moment, journal: &Journal) {
+        let replicas = subject.replicas;
+        if !self.is_told(replicas) {
+            return;
+        }
+        let desired = self.wish.desired(replicas, moment.now.uptime);
+        if desired.is_foreign {
+            self.scaler.follow_engine();
+        }
+        let mut sample = self.signal.sample(subject, moment);
+        sample.capacity.desired = desired.count;
+        self.gaps.look(&self.id.0, &sample);
+        let readings = self.recorder.as_ref().map(|_| sample.readings.clone());
+        let decision = self.scaler.decide(sample, replicas.is_scaler);
+        if replicas.is_scaler && decision.desired != desired.count {
+            self.wish.ask(decision.desired, replicas, moment.now.uptime);
+        }
+        tell(&decision, replicas.fault.as_ref());
+        if let (Some(recorder), Some(readings)) = (&self.recorder, readings) {
+            recorder.write(&decision, &readings);
+        }
+        self.sleep = match decision.desired {
+            0 => Sleep::Asleep,
+            _ => Sleep::Awake,
+        };
+        journal.record(&self.id, decision);
+    }
+
+    /// Whether the group has no replicas and requests wait for one, and this was not so a
+    /// moment ago: it should be evaluated at once.
+    pub(super) fn is_called(&mut self, snapshot: &Snapshot, index: usize) -> bool {
+        let is_called = self.is_asleep() && snapshot.groups()[index].admission.waiting() > 0;
+        if is_called {
+            self.sleep = Sleep::Called;
+        }
+        is_called
+    }
+
+    /// Whether [`Self::is_called`] may say yes before the next evaluation.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.sleep == Sleep::Asleep
+    }
+
+    /// As long as the provider has said nothing, nothing is known: to ask for the least number
+    /// then might take replicas away from an engine that cannot be reached yet.
+    fn is_told(&mut self, replicas: &GroupReplicas) -> bool {
+        let says_something = replicas.desired > 0 || !replicas.replicas.is_empty();
+        self.is_known |= replicas.fault.is_none() || says_something;
+        self.is_known
+    }
+}
+
+/// Says a change, once.
+fn tell(decision: &Decision, fault: Option<&Fault>) {
+    let what = match decision.outcome {
+        Outcome::ScaleOut => "scaling out",
+        Outcome::ScaleIn => "scaling in",
+        Outcome::Hold(_) => return,
+    };
+    let (group, formula) = (&decision.group, decision.formula());
+    let (from, to, running) = (decision.before, decision.desired, decision.capacity.running);
+    match fault {
+        None => info!(group, from, to, running, formula, "{what}"),
+        Some(fault) => {
+            let fault = &fault.message;
+            info!(
+                group,
+                from, to, running, formula, fault, "{what}, when the provider can"
+            );
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The loop against a fleet that is played, under a paused clock.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::{AlarmState, Journal, Kind, Log, Outcome, Reason, run};
+use crate::config::{
+    Allowance, Autoscaling, Metric, ProcessRunner, Profile, Replicas, Runner, Scaler, TargetGroup,
+    TargetTracking, Timing,
+};
+use crate::model::{Target, TargetId, Wants};
+use crate::observe::Metrics;
+use crate::replicas::{
+    Fault, GroupReplicas, Replica, ReplicaId, ReplicaState, Status, Usage, Wishes,
+};
+use crate::state::fixture::{config, empty_group, publish};
+use crate::state::{Change, Publisher, Reader, Source};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Under a paused clock: until every task waits.
+const MOMENT: Duration = Duration::from_millis(5);
+
+fn policy(metric: Metric, target: f64) -> Autoscaling {
+    Autoscaling {
+        min: 1,
+        max: 8,
+        profile: Profile::Fast,
+        timing: Timing::of(Profile::Fast),
+        scale_in: true,
+        target_tracking: vec![TargetTracking {
+            metric,
+            target,
+            scale_in: true,
+        }],
+        step_scaling: Vec::new(),
+        schedule: Vec::new(),
+        predictive: None,
+        record: None,
+    }
+}
+
+fn group(policy: Autoscaling) -> TargetGroup {
+    let process = ProcessRunner {
+        command: vec!["replica".to_owned()],
+        env: Vec::new(),
+        directory: None,
+        stop_timeout: SECOND,
+    };
+    TargetGroup {
+        replicas: Some(Replicas {
+            runner: Runner::Process(process),
+            count: None,
+            allowance: Allowance::default(),
+            warm_up: None,
+            scaler: Scaler::Lease,
+        }),
+        autoscaling: Some(policy),
+        ..empty_group()
+    }
+}
+
+/// An autoscaler over one group, and the fleet of that group.
+struct Rig {
+    publisher: Publisher,
+    reader: Reader,
+    fleet: watch::Sender<Status>,
+    wishes: watch::Receiver<Wishes>,
+    journal: Arc<Journal>,
+    shutdown: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    /// With so many replicas that have run for long.
+    async fn start(group: TargetGroup, count: u32) -> Self {
+        let (publisher, reader) = publish(vec![group]).await;
+        let (fleet, status) = watch::channel(Status::new());
+        let (writer, wishes) = watch::channel(Wishes::new());
+        let journal = Arc::new(Journal::default());
+        let (shutdown, down) = oneshot::channel::<()>();
+        let metrics = Arc::new(Metrics::default());
+        let down = async { drop(down.await) };
+        let task = tokio::spawn(run(
+            reader.clone(),
+            metrics,
+            status,
+            writer,
+            Arc::clone(&journal),
+            down,
+        ));
+        let rig = Self {
+            publisher,
+            reader,
+            fleet,
+            wishes,
+            journal,
+            shutdown,
+            task,
+        };
+        rig.run(count, SystemTime::UNIX_EPOCH).await;
+        rig
+    }
+
+    /// Makes it so many replicas, all of them targets.
+    async fn run(&self, count: u32, since: SystemTime) {
+        let addrs: Vec<SocketAddr> = (1..=count)
+            .map(|n| SocketAddr::from(([127, 0, 0, 1], n as u16)))
+            .collect();
+        let change = Change::Members {
+            group: "todo".into(),
+            source: Source::Replicas,
+            members: addrs.iter().map(|&addr| (addr, 1)).collect(),
+        };
+        assert!(self.publisher.send(change).await);
+        sleep(MOMENT).await;
+        let replicas = addrs.iter().enumerate().map(|(n, &addr)| Replica {
+            id: ReplicaId(n as u64),
+            name: None,
+            pid: None,
+            address: Some(addr),
+            state: ReplicaState::Running,
+            restarts: 0,
+            since,
+        });
+        let replicas = replicas.collect();
+        self.change(|group| {
+            group.desired = count;
+            group.replicas = replicas;
+            group.is_scaler = true;
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut GroupReplicas)) {
+        self.fleet
+            .send_modify(|status| change(status.entry("todo".into()).or_default()));
+    }
+
+    /// Says what each replica uses of its CPU, for so long.
+    async fn use_cpu(&self, percent: f64, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.change(|group| {
+                let usage = Usage {
+                    cpu: Some(percent),
+                    memory: None,
+                };
+                let ids = group.replicas.iter().map(|replica| replica.id);
+                group.usage = ids.map(|id| (id, usage)).collect();
+                group.measured = Some(Instant::now().into_std());
+            });
+            sleep(SECOND / 4).await;
+        }
+    }
+
+    /// Sends so many requests a second to each target, until the wish is another one or the
+    /// time is over. Says how long that took.
+    async fn ask(&self, per_second: u32, longest: Duration) -> Duration {
+        let (began, before) = (Instant::now(), self.wish());
+        while began.elapsed() < longest && self.wish() == before {
+            for target in self.targets() {
+                for _ in 0..per_second / 10 {
+                    drop(target.lease());
+                }
+            }
+            sleep(SECOND / 10).await;
+        }
+        began.elapsed()
+    }
+
+    fn targets(&self) -> Vec<Arc<Target>> {
+        let snapshot = self.reader.load_full();
+        let targets = snapshot.groups()[0].targets.iter();
+        targets.map(|t| Arc::clone(&t.target)).collect()
+    }
+
+    fn wish(&self) -> Option<u32> {
+        self.wishes.borrow().get(&"todo".into()).copied()
+    }
+
+    fn log(&self) -> Log {
+        self.journal.log(&"todo".into()).expect("evaluations")
+    }
+
+    async fn stop(self) {
+        self.shutdown.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_step_becomes_a_wish_within_three_seconds() {
+    let rig = Rig::start(group(policy(Metric::RequestsPerTarget, 20.0)), 1).await;
+    rig.ask(20, 20 * SECOND).await;
+    assert_eq!(rig.wish(), None, "at the target nothing happens");
+    let took = rig.ask(100, 20 * SECOND).await;
+    assert!(took <= 3 * SECOND, "{took:?}");
+    let wish = rig.wish().unwrap();
+    assert!(
+        (4..=5).contains(&wish),
+        "{wish}: a datapoint may be of both"
+    );
+    let change = rig.log().last_change().unwrap().clone();
+    assert_eq!((change.outcome, change.desired), (Outcome::ScaleOut, wish));
+    assert_eq!(change.recompute(), wish);
+    rig.ask(100, 3 * SECOND).await;
+    assert!(
+        rig.wish() >= Some(wish),
+        "an unhurried provider changes nothing"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cpu_that_is_not_measured_scales_nothing_and_says_so() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 2).await;
+    rig.use_cpu(20.0, 10 * SECOND).await;
+    assert_ne!(
+        rig.log().latest.opinions[0].alarm,
+        AlarmState::InsufficientData
+    );
+    // One of the two could not be measured, and that may be the one with the load.
+    rig.change(|group| drop(group.usage.pop_first()));
+    sleep(3 * SECOND).await;
+    let latest = rig.log().latest;
+    assert_eq!(latest.outcome, Outcome::Hold(Reason::InsufficientData));
+    assert_eq!(latest.opinions[0].alarm, AlarmState::InsufficientData);
+    // And then none was, for long.
+    rig.use_cpu(20.0, SECOND).await;
+    sleep(100 * SECOND).await;
+    let latest = rig.log().latest;
+    assert_eq!(latest.outcome, Outcome::Hold(Reason::InsufficientData));
+    assert_eq!(rig.wish(), None);
+    rig.use_cpu(90.0, 5 * SECOND).await;
+    assert_eq!(rig.wish(), Some(8), "ceil(2 * 90 / 20) is beyond the bound");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_the_scaler_only_looks_on() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
+    rig.change(|group| group.is_scaler = false);
+    rig.use_cpu(65.0, 10 * SECOND).await;
+    assert_eq!(rig.wish(), None);
+    let log = rig.log();
+    assert_eq!(log.latest.outcome, Outcome::Hold(Reason::NotScaler));
+    assert_eq!(log.latest.opinions[0].wants, Some(4), "it has an opinion");
+    // The other one is gone.
+    rig.change(|group| group.is_scaler = true);
+    rig.use_cpu(65.0, 2 * SECOND).await;
+    assert_eq!(rig.wish(), Some(4));
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_wakes_a_group_at_once() {
+    let mut waking = policy(Metric::Cpu, 20.0);
+    waking.min = 0;
+    let rig = Rig::start(group(waking), 0).await;
+    sleep(3 * SECOND).await;
+    assert_eq!(rig.log().latest.desired, 0);
+    let snapshot = rig.reader.load_full();
+    let admission = &snapshot.groups()[0].admission;
+    // Somebody has to be able to serve it in the end.
+    let id = TargetId {
+        group: "todo".into(),
+        addr: ([127, 0, 0, 1], 1).into(),
+    };
+    let target = Arc::new(Target::admitted(id, Arc::clone(admission)));
+    admission.open(NonZeroU32::new(1), &[Arc::clone(&target)]);
+    let _lease = target.lease();
+    let wants = Wants::Only(Arc::clone(&target));
+    let _waiter = admission.line_up(wants, 1).expect("a place in the line");
+    assert_eq!(admission.waiting(), 1);
+    sleep(Duration::from_millis(60)).await;
+    assert_eq!(rig.wish(), Some(1));
+    assert_eq!(
+        rig.log().last_change().unwrap().opinions[1].kind,
+        Kind::Zero
+    );
+    let evaluated = rig.log().evaluated();
+    sleep(SECOND - MOMENT).await;
+    assert_eq!(
+        rig.log().evaluated(),
+        evaluated + 1,
+        "once, not each glance"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_scales_by_hand_is_respected() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
+    rig.use_cpu(20.0, 3 * SECOND).await;
+    rig.run(3, SystemTime::UNIX_EPOCH).await;
+    rig.use_cpu(18.5, 70 * SECOND).await;
+    assert_eq!(rig.wish(), None);
+    let latest = rig.log().latest;
+    assert_eq!((latest.before, latest.desired), (3, 3));
+    rig.use_cpu(40.0, 4 * SECOND).await;
+    assert_eq!(rig.wish(), Some(6), "ceil(3 * 40 / 20)");
+    rig.run(5, SystemTime::UNIX_EPOCH).await;
+    rig.use_cpu(20.0, 3 * SECOND).await;
+    assert_eq!(rig.wish(), Some(5), "nobody asks for 6 again");
+    // Out of bounds is out of bounds.
+    rig.run(12, SystemTime::UNIX_EPOCH).await;
+    rig.use_cpu(20.0, 3 * SECOND).await;
+    assert_eq!(rig.wish(), Some(8));
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_a_slow_provider_is_asked_once() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
+    rig.use_cpu(65.0, 30 * SECOND).await;
+    assert_eq!(rig.wish(), Some(4));
+    let log = rig.log();
+    let changes = log.counts.get(&("scale_out", None));
+    assert_eq!(changes, Some(&1), "{:?}", log.counts);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_provider_has_answered_nothing_is_asked() {
+    let (_publisher, reader) = publish(vec![group(policy(Metric::Cpu, 20.0))]).await;
+    let mut unknown = GroupReplicas {
+        is_scaler: true,
+        fault: Some(Fault {
+            message: "down".to_owned(),
+            since: SystemTime::UNIX_EPOCH,
+        }),
+        ..GroupReplicas::default()
+    };
+    let (fleet, status) = watch::channel(Status::from([("todo".into(), unknown.clone())]));
+    let (writer, wishes) = watch::channel(Wishes::new());
+    let journal = Arc::new(Journal::default());
+    let metrics = Arc::new(Metrics::default());
+    let forever = std::future::pending();
+    let _task = tokio::spawn(run(
+        reader,
+        metrics,
+        status,
+        writer,
+        journal.clone(),
+        forever,
+    ));
+    sleep(10 * SECOND).await;
+    assert!(wishes.borrow().is_empty());
+    assert!(journal.log(&"todo".into()).is_none());
+    (unknown.fault, unknown.desired) = (None, 4);
+    fleet.send_replace(Status::from([("todo".into(), unknown)]));
+    sleep(2 * SECOND).await;
+    assert_eq!(journal.log(&"todo".into()).unwrap().latest.desired, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_and_policies_come_and_go_with_the_configuration() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
+    rig.use_cpu(65.0, 5 * SECOND).await;
+    assert_eq!(rig.wish(), Some(4));
+    let mut fewer = policy(Metric::Cpu, 20.0);
+    fewer.max = 2;
+    let changed = config(vec![empty_group(), group(fewer)]);
+    let mut other = changed.clone();
+    other.target_groups[0].id = "other".into();
+    rig.publisher.configure(other).await.unwrap();
+    rig.use_cpu(65.0, 2 * SECOND).await;
+    assert_eq!(rig.wish(), Some(2), "the new bound holds");
+    let mut still = group(policy(Metric::Cpu, 20.0));
+    still.autoscaling = None;
+    rig.publisher.configure(config(vec![still])).await.unwrap();
+    rig.use_cpu(65.0, 2 * SECOND).await;
+    assert_eq!(rig.wish(), None);
+    assert!(rig.journal.log(&"todo".into()).is_none());
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_ends_with_the_snapshots() {
+    let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
+    drop(rig.publisher);
+    rig.task.await.unwrap();
+}
