@@ -3,7 +3,9 @@
 mod check;
 mod fetch;
 mod health;
+mod plot;
 mod run;
+mod simulate;
 mod status;
 mod table;
 mod target;
@@ -37,6 +39,10 @@ enum Command {
     Status(status::StatusArguments),
     /// Register, deregister, drain or weigh a target of a running Weir
     Target(target::TargetArguments),
+    /// Say what the autoscaling of a group would make of a load
+    Simulate(simulate::SimulateArguments),
+    /// Draw what the autoscaling of a group did
+    Plot(plot::PlotArguments),
     /// Exit 0 if a running Weir is alive; for container health checks
     Health(health::HealthArguments),
 }
@@ -89,6 +95,8 @@ pub(crate) fn main(tidy: fn()) -> ExitCode {
         Command::Check { file, format } => check::check(&file, format),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),
+        Command::Simulate(arguments) => simulate::simulate(&arguments),
+        Command::Plot(arguments) => plot::plot(&arguments),
         Command::Health(arguments) => health::health(&arguments),
     }
 }

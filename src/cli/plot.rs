@@ -1,0 +1,63 @@
+//! `weir plot`: draws what a running Weir wrote to `autoscaling.record`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::simulate::{draw, open, read_load};
+use weir::autoscale::simulate::{Selection, recorded};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PlotArguments {
+    /// The file that `autoscaling.record` names
+    record: PathBuf,
+    /// The picture
+    svg: PathBuf,
+    /// The target group; needed if the record is of several
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The load of the same time, from what k6 wrote or from an access log
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+    /// What a metric should be, to be drawn as a line
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = target)]
+    target: Vec<(String, f64)>,
+}
+
+fn target(text: &str) -> Result<(String, f64), String> {
+    let wrong = || "write it like cpu=20".to_owned();
+    let (metric, value) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let value: f64 = value.parse().map_err(|_| wrong())?;
+    Ok((metric.to_owned(), value))
+}
+
+/// Draws: exit code 0, or 1 with what is wrong on standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "what is wrong is for whoever typed the command"
+)]
+pub(super) fn plot(arguments: &PlotArguments) -> ExitCode {
+    match try_plot(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_plot(arguments: &PlotArguments) -> Result<(), String> {
+    let group = arguments.group.as_deref();
+    let load = arguments.load.as_ref();
+    let load = load
+        .map(|file| read_load(file, group.unwrap_or_default()))
+        .transpose()?;
+    let selection = Selection {
+        group,
+        load: load.as_ref().map(|load| &load.curve),
+        targets: &arguments.target,
+    };
+    let record = &arguments.record;
+    let figure = recorded(open(record)?, selection)
+        .map_err(|error| format!("{}: {error}", record.display()))?;
+    draw(&figure, &arguments.svg)
+}
