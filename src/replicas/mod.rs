@@ -10,7 +10,11 @@
 //! it to [`Wishes`]; whether a replica is well is `health`'s.
 
 mod backoff;
+#[cfg(any(feature = "ecs", feature = "kubernetes"))]
+mod census;
 mod crew;
+#[cfg(feature = "ecs")]
+pub mod ecs;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
@@ -18,7 +22,11 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 mod generation;
+#[cfg(any(feature = "ecs", feature = "kubernetes"))]
+mod identity;
 mod keeper;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod listed;
 mod missing;
 mod operator;
@@ -81,7 +89,13 @@ fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Pr
     match runner {
         Runner::Process(_) => Box::new(Processes::new(group.clone(), ports.clone())),
         Runner::Docker(_) | Runner::Swarm(_) => Box::new(Missing("docker")),
+        #[cfg(feature = "kubernetes")]
+        Runner::Kubernetes(_) => Box::new(kubernetes::Kubernetes::new(group.clone())),
+        #[cfg(not(feature = "kubernetes"))]
         Runner::Kubernetes(_) => Box::new(Missing("kubernetes")),
+        #[cfg(feature = "ecs")]
+        Runner::Ecs(_) => Box::new(ecs::Ecs::new(group.clone())),
+        #[cfg(not(feature = "ecs"))]
         Runner::Ecs(_) => Box::new(Missing("ecs")),
         Runner::Exec(_) => Box::new(Missing("exec")),
         Runner::Webhook(_) => Box::new(Missing("webhook")),

@@ -1,0 +1,376 @@
+//! Replicas that are pods of a Kubernetes Deployment.
+//!
+//! How many there should be is the deployment's `scale` subresource, where they are is in the
+//! `EndpointSlices` of a service: a pod that is ready runs, one that terminates drains.
+//! Kubernetes starts, places, restarts and stops them. Of several Weirs the one that holds
+//! the Lease `weir-GROUP` scales.
+//!
+//! What a Role must allow: `get` and `update` of `deployments/scale`; `list` and `watch` of
+//! `endpointslices`; `get`, `create` and `update` of `leases`; `list` and `patch` of `pods`;
+//! `list` of `pods` in `metrics.k8s.io`. Without the last two lines everything else works.
+
+mod cluster;
+mod endpoints;
+mod lease;
+mod usage;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use k8s_openapi::api::autoscaling::v1::Scale;
+use kube::api::WatchEvent;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use self::cluster::{Cluster, Events, WATCH};
+use self::lease::{Claim, Step};
+use super::census::Census;
+use super::{Fleet, Provider, ProviderError, ReplicaId, Usage};
+use crate::config::{Allowance, KubernetesRunner, Replicas, Runner};
+use crate::model::TargetGroupId;
+
+/// Between two looks without news: the watch tells of the pods, but not of the scale.
+const POLL: Duration = Duration::from_secs(2);
+
+/// At least between two looks: a rollout is a burst of news.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Between two tries to open a watch.
+const WATCH_AGAIN: Duration = Duration::from_secs(2);
+
+/// The metrics server measures every fifteen seconds or so.
+const MEASURE: Duration = Duration::from_secs(5);
+
+/// For all marks together: scaling in does not wait longer for what is only a wish.
+const MARKING: Duration = Duration::from_secs(2);
+
+/// How many times a count is written when others write at the same time.
+const TRIES: u32 = 4;
+
+/// Scales one Deployment and lists the pods behind one Service.
+pub struct Kubernetes {
+    group: TargetGroupId,
+    allowance: Allowance,
+    /// `None` until configured.
+    link: Option<Link>,
+    census: Census,
+    claim: Claim,
+    /// When the fleet was asked for last, successfully or not.
+    looked: Instant,
+    /// Something has happened since.
+    has_news: bool,
+    watch: Option<Watch>,
+    /// When a watch may be opened.
+    watch_from: Instant,
+    /// Pods that were told to go first.
+    marked: BTreeSet<String>,
+    measured: Option<(Instant, Vec<(String, Usage)>)>,
+    complaint: Option<String>,
+}
+
+/// What is asked, and what the last answers were.
+struct Link {
+    settings: KubernetesRunner,
+    cluster: Cluster,
+    /// The version of the slices to watch from.
+    version: Option<String>,
+    /// Which pods the deployment has, as its scale says it.
+    selector: Option<String>,
+}
+
+struct Watch {
+    events: Events,
+    until: Instant,
+}
+
+impl Kubernetes {
+    /// Knows nobody to ask until it is configured.
+    pub fn new(group: TargetGroupId) -> Self {
+        let now = Instant::now();
+        Self {
+            group,
+            allowance: Allowance::default(),
+            link: None,
+            census: Census::default(),
+            claim: Claim::new(super::identity::identity()),
+            looked: now,
+            has_news: false,
+            watch: None,
+            watch_from: now,
+            marked: BTreeSet::new(),
+            measured: None,
+            complaint: None,
+        }
+    }
+
+    /// What a missing permission costs is said once.
+    fn complain(&mut self, what: &str, error: &impl ToString) {
+        let error = error.to_string();
+        if self.complaint.as_ref() != Some(&error) {
+            warn!(group = %self.group, error, "{what}");
+            self.complaint = Some(error);
+        }
+    }
+
+    /// Tells the deployment whom to remove first, and takes back what it was told before.
+    async fn mark(&mut self, surplus: u32, victims: &[ReplicaId]) {
+        let Some(link) = &self.link else {
+            return;
+        };
+        let victims = victims.iter().take(surplus as usize);
+        let pods: Vec<String> = victims
+            .filter_map(|id| self.census.name(*id))
+            // One without a pod goes by its address.
+            .filter(|name| name.parse::<IpAddr>().is_err())
+            .map(str::to_owned)
+            .collect();
+        let mut costs: Vec<(String, Option<i32>)> = Vec::new();
+        for pod in &self.marked {
+            let is_listed = self.census.replicas().any(|(name, _)| name == pod);
+            if is_listed && !pods.contains(pod) {
+                costs.push((pod.clone(), None));
+            }
+        }
+        self.marked = pods.iter().cloned().collect();
+        let first = i32::try_from(pods.len()).map_or(i32::MIN, |count| -count);
+        costs.extend((first..).zip(pods).map(|(cost, pod)| (pod, Some(cost))));
+        let marking = async {
+            for (pod, cost) in costs {
+                link.cluster.deletion_cost(&pod, cost).await?;
+            }
+            Ok::<_, cluster::Failure>(())
+        };
+        let what = "pods cannot be marked, Kubernetes chooses which go";
+        match timeout(MARKING, marking).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.complain(what, &error),
+            Err(_) => self.complain(what, &"no answer in time"),
+        }
+    }
+
+    /// Until something is said of the slices, or the watch has ended.
+    async fn news(link: Option<&Link>, watch: &mut Option<Watch>, from: Instant) -> bool {
+        sleep_until(from).await;
+        let Some(Link {
+            settings,
+            cluster,
+            version: Some(version),
+            ..
+        }) = link
+        else {
+            return std::future::pending().await;
+        };
+        if watch.is_none() {
+            match cluster.watch(&settings.service, version).await {
+                Ok(events) => {
+                    let until = Instant::now() + WATCH + PAUSE;
+                    *watch = Some(Watch { events, until });
+                }
+                Err(error) => {
+                    debug!(%error, "no watch");
+                    return false;
+                }
+            }
+        }
+        let Some(Watch { events, until }) = watch else {
+            return false;
+        };
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = sleep_until(*until) => None,
+            };
+            match event {
+                Some(Ok(
+                    WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_),
+                )) => return true,
+                Some(Ok(WatchEvent::Bookmark(_))) => {}
+                // The server has ended it, or the version is too old for it.
+                Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => {
+                    *watch = None;
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Kubernetes {
+    async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
+        let Runner::Kubernetes(settings) = &replicas.runner else {
+            return Err(ProviderError::OtherRunner);
+        };
+        self.allowance = replicas.allowance;
+        self.measured = None;
+        if self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.settings == *settings)
+        {
+            return Ok(());
+        }
+        self.link = None;
+        self.watch = None;
+        self.link = Some(Link {
+            settings: settings.clone(),
+            cluster: Cluster::new(settings).await?,
+            version: None,
+            selector: None,
+        });
+        Ok(())
+    }
+
+    async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {
+        let wanted = i32::try_from(count)
+            .map_err(|_| ProviderError::Refused(format!("{count} replicas are too many")))?;
+        let mut tries = 0;
+        loop {
+            let link = self.link.as_ref().ok_or_else(not_configured)?;
+            let deployment = &link.settings.deployment;
+            let mut scale = link.cluster.scale(deployment).await?;
+            let current = desired(&scale)?;
+            if current == count {
+                return Ok(());
+            }
+            if tries == 0 && current > count {
+                self.mark(current - count, victims).await;
+            }
+            let link = self.link.as_ref().ok_or_else(not_configured)?;
+            scale.spec.get_or_insert_default().replicas = Some(wanted);
+            // What it is at present is not ours to say.
+            scale.status = None;
+            let deployment = &link.settings.deployment;
+            match link.cluster.replace_scale(deployment, &scale).await {
+                Ok(_) => break,
+                Err(failure) if failure.is_conflict() && tries < TRIES => tries += 1,
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        self.has_news = true;
+        Ok(())
+    }
+
+    async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
+        self.looked = Instant::now();
+        self.has_news = false;
+        let link = self.link.as_mut().ok_or_else(not_configured)?;
+        let (scale, slices) = tokio::join!(
+            link.cluster.scale(&link.settings.deployment),
+            link.cluster.slices(&link.settings.service),
+        );
+        let scale = scale?;
+        let (slices, version) = slices?;
+        let desired = desired(&scale)?;
+        let selector = scale.status.and_then(|status| status.selector);
+        link.selector = selector.filter(|selector| !selector.is_empty());
+        link.version = version;
+        let seen = endpoints::sightings(&slices, link.settings.port);
+        Ok(Fleet {
+            desired,
+            replicas: self.census.take(seen),
+        })
+    }
+
+    /// Cancel-safe: what the watch said is remembered until the next look.
+    async fn changed(&mut self) {
+        if !self.has_news {
+            let news = Self::news(self.link.as_ref(), &mut self.watch, self.watch_from);
+            let is_watched = tokio::select! {
+                () = sleep_until(self.looked + POLL) => return,
+                is_watched = news => is_watched,
+            };
+            self.has_news = true;
+            if !is_watched {
+                self.watch_from = Instant::now() + WATCH_AGAIN;
+            }
+        }
+        sleep_until(self.looked + PAUSE).await;
+    }
+
+    /// Kubernetes stops pods by itself.
+    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
+        let is_fresh = |at: Instant| at.elapsed() < MEASURE;
+        if !self.measured.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
+            let link = self.link.as_ref().ok_or_else(not_configured)?;
+            let usages = measure(link, &self.allowance).await?;
+            self.measured = Some((Instant::now(), usages));
+        }
+        let measured = self.measured.iter().flat_map(|(_, usages)| usages);
+        let of = |pod: &str| {
+            let mut known = self.census.replicas();
+            known
+                .find(|(name, _)| *name == pod)
+                .map(|(_, replica)| replica.id)
+        };
+        Ok(measured
+            .filter_map(|(pod, usage)| Some((of(pod)?, *usage)))
+            .collect())
+    }
+
+    async fn may_scale(&mut self) -> Result<bool, ProviderError> {
+        let now = std::time::Instant::now();
+        if self.claim.is_fresh(now) {
+            return Ok(true);
+        }
+        let link = self.link.as_ref().ok_or_else(not_configured)?;
+        let name = lease::name(&self.group.0);
+        let found = link.cluster.lease(&name).await?;
+        let taken = match self.claim.step(&name, found, now) {
+            Step::Follow => return Ok(false),
+            Step::Create(lease) => link.cluster.create_lease(&name, &lease).await,
+            Step::Replace(lease) => link.cluster.replace_lease(&name, &lease).await,
+        };
+        match taken {
+            Ok(_) => {
+                // From before it was written: others count from when they read it.
+                self.claim.taken(now);
+                Ok(true)
+            }
+            Err(failure) if failure.is_conflict() => {
+                self.claim.lost();
+                Ok(false)
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+async fn measure(
+    link: &Link,
+    allowance: &Allowance,
+) -> Result<Vec<(String, Usage)>, ProviderError> {
+    // Known once the fleet has been listed.
+    let Some(selector) = &link.selector else {
+        return Ok(Vec::new());
+    };
+    let Some(metrics) = link.cluster.metrics(selector).await? else {
+        return Ok(Vec::new());
+    };
+    let is_configured = allowance.cpus.is_some() && allowance.memory.is_some();
+    let pods = if is_configured {
+        Vec::new()
+    } else {
+        link.cluster.pods(selector).await?
+    };
+    Ok(usage::usages(&metrics, &pods, allowance))
+}
+
+/// Zero is left out on the wire.
+fn desired(scale: &Scale) -> Result<u32, ProviderError> {
+    let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas);
+    let replicas = replicas.unwrap_or(0);
+    u32::try_from(replicas)
+        .map_err(|_| ProviderError::Nonsense(format!("a scale of {replicas} replicas")))
+}
+
+fn not_configured() -> ProviderError {
+    ProviderError::Refused("no connection to the API server".to_owned())
+}
