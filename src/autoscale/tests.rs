@@ -273,7 +273,7 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
         addr: ([127, 0, 0, 1], 1).into(),
     };
     let target = Arc::new(Target::admitted(id, Arc::clone(admission)));
-    admission.open(NonZeroU32::new(1), &[Arc::clone(&target)]);
+    admission.open(NonZeroU32::new(1), &[Arc::clone(&target)], false);
     let _lease = target.lease();
     let wants = Wants::Only(Arc::clone(&target));
     let _waiter = admission.line_up(wants, 1).expect("a place in the line");
