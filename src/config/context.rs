@@ -16,13 +16,35 @@ const MAX_PROBLEMS: usize = 500;
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
 
-/// One reading of one file.
-pub(super) struct Context<'a> {
-    pub(super) text: &'a str,
+/// What a text says nothing about: the machine and the build that read it.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
     /// The environment, for `${VAR}`.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
     /// For keys that stand in files of their own.
     pub(super) files: &'a Files<'a>,
+    /// Whether there is a program that may be executed.
+    pub(super) is_program: &'a dyn Fn(&Path) -> bool,
+    /// Whether the build has a cargo feature.
+    pub(super) has_feature: &'a dyn Fn(&str) -> bool,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of a text that stands alone: whatever it needs besides is there.
+    pub(super) fn unknown(env: &'a dyn Fn(&str) -> Option<String>, files: &'a Files<'a>) -> Self {
+        Self {
+            env,
+            files,
+            is_program: &|_| true,
+            has_feature: &|_| true,
+        }
+    }
+}
+
+/// One reading of one file.
+pub(super) struct Context<'a> {
+    pub(super) text: &'a str,
+    pub(super) around: Surroundings<'a>,
     problems: RefCell<Vec<Problem>>,
     notes: RefCell<Notes>,
 }
@@ -45,15 +67,10 @@ pub(super) struct Notes {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(
-        text: &'a str,
-        env: &'a dyn Fn(&str) -> Option<String>,
-        files: &'a Files<'a>,
-    ) -> Self {
+    pub(super) fn new(text: &'a str, around: Surroundings<'a>) -> Self {
         Self {
             text,
-            env,
-            files,
+            around,
             problems: RefCell::default(),
             notes: RefCell::default(),
         }

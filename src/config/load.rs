@@ -1,12 +1,13 @@
 //! From a file to a [`Config`], in the order of the story.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::context::{Context, Files};
+use super::context::{Context, Files, Surroundings};
 use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
 use super::span::{Span, line_and_column};
@@ -37,7 +38,8 @@ pub enum LoadError {
 }
 
 /// Reads and checks a file; variables come from the process environment, and the files
-/// it names stand where it stands itself.
+/// it names stand where it stands itself. Programs that are not there are warned about, and
+/// engines that this build lacks are refused.
 pub fn load(path: &Path) -> Result<Parsed, LoadError> {
     let bytes = read_at_most(path, MAX_BYTES).map_err(|error| LoadError::Read {
         path: path.to_owned(),
@@ -46,7 +48,12 @@ pub fn load(path: &Path) -> Result<Parsed, LoadError> {
     let env = |name: &str| std::env::var(name).ok();
     let folder = path.parent().unwrap_or(Path::new(""));
     let files = |name: &Path| key_file(&folder.join(name));
-    parse_bytes(&path.display().to_string(), bytes, &env, &files)
+    let around = Surroundings {
+        is_program: &is_program,
+        has_feature: &has_feature,
+        ..Surroundings::unknown(&env, &files)
+    };
+    parse_bytes(&path.display().to_string(), bytes, around)
         .map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
@@ -65,8 +72,23 @@ fn key_file(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text"))
 }
 
-/// Checks a text that stands alone: a file it names cannot be read. `file` is what the
-/// problems call it; `env` answers for `${VAR}`.
+fn is_program(path: &Path) -> bool {
+    let executable = |mode: u32| mode & 0o111 != 0;
+    fs::metadata(path).is_ok_and(|found| found.is_file() && executable(found.mode()))
+}
+
+/// The cargo features that bring an engine.
+fn has_feature(name: &str) -> bool {
+    let features = [
+        ("docker", cfg!(feature = "docker")),
+        ("kubernetes", cfg!(feature = "kubernetes")),
+        ("ecs", cfg!(feature = "ecs")),
+    ];
+    features.contains(&(name, true))
+}
+
+/// Checks a text that stands alone: a file it names cannot be read, and its programs are not
+/// looked for. `file` is what the problems call it; `env` answers for `${VAR}`.
 pub fn parse(
     file: &str,
     text: &str,
@@ -83,6 +105,10 @@ pub fn parse_with_files(
     env: &dyn Fn(&str) -> Option<String>,
     files: &Files<'_>,
 ) -> Result<Parsed, Problems> {
+    parse_in(file, text, Surroundings::unknown(env, files))
+}
+
+fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, Problems> {
     if text.len() as u64 > MAX_BYTES {
         return Err(too_long(file));
     }
@@ -93,7 +119,7 @@ pub fn parse_with_files(
     let shown = secret::masked(text);
     let (mut problems, broken_lines) = syntax::problems(&shown, errors);
 
-    let cx = Context::new(text, env, files);
+    let cx = Context::new(text, around);
     let config = read::file(&Section::root(&cx, tree.get_ref()));
     cross::check(&cx);
     let found = cx.take_problems();
@@ -128,17 +154,12 @@ fn finish(
     }
 }
 
-fn parse_bytes(
-    file: &str,
-    bytes: Vec<u8>,
-    env: &dyn Fn(&str) -> Option<String>,
-    files: &Files<'_>,
-) -> Result<Parsed, Problems> {
+fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<Parsed, Problems> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(too_long(file));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => parse_with_files(file, &text, env, files),
+        Ok(text) => parse_in(file, &text, around),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             // The lossy text agrees with the file up to that byte, so the place is right.
@@ -178,7 +199,8 @@ mod tests {
 
     fn refused(bytes: Vec<u8>) -> String {
         let files = |_: &Path| Err(io::Error::other("none"));
-        parse_bytes("weir.toml", bytes, &|_| None, &files)
+        let around = Surroundings::unknown(&|_| None, &files);
+        parse_bytes("weir.toml", bytes, around)
             .unwrap_err()
             .to_string()
     }
@@ -216,14 +238,99 @@ mod tests {
         let file = folder.path().join("weir.toml");
         let text = "cookie_key_file = \"key\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
                     fixed_response = { status = 200 }\n";
-        std::fs::write(&file, text).unwrap();
+        fs::write(&file, text).unwrap();
         let missing = load(&file).unwrap_err().to_string();
         assert!(missing.contains("cannot read `key`"), "{missing}");
-        std::fs::write(folder.path().join("key"), "ab".repeat(32) + "\n").unwrap();
+        fs::write(folder.path().join("key"), "ab".repeat(32) + "\n").unwrap();
         let key = load(&file).unwrap().config.cookie_key.expect("a key");
         assert_eq!(key.0, [0xab; 32]);
-        std::fs::write(folder.path().join("key"), "ab".repeat(4096)).unwrap();
+        fs::write(folder.path().join("key"), "ab".repeat(4096)).unwrap();
         let long = load(&file).unwrap_err().to_string();
         assert!(long.contains("longer than 4 KiB"), "{long}");
+    }
+
+    /// What is said about replicas where only `/bin/todo` and `/srv/todo` are programs, PATH is
+    /// `/usr/bin:/bin`, and no engine was built in.
+    fn about(replicas: &str) -> String {
+        let text = format!(
+            "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = \"todo\"\n\
+             [target_group.todo.replicas]\n{replicas}\n"
+        );
+        let env = |name: &str| (name == "PATH").then(|| "/usr/bin:/bin".to_owned());
+        let files = |_: &Path| Err(io::Error::other("none"));
+        let around = Surroundings {
+            is_program: &|path| path == Path::new("/bin/todo") || path == Path::new("/srv/todo"),
+            has_feature: &|_| false,
+            ..Surroundings::unknown(&env, &files)
+        };
+        match parse_in("weir.toml", &text, around) {
+            Ok(parsed) if parsed.warnings.is_empty() => String::new(),
+            Ok(parsed) => parsed.warnings.to_string(),
+            Err(problems) => problems.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_program_is_looked_for_where_it_will_be() {
+        let found = [
+            "command = [\"todo\", \"{port}\"]",
+            "command = [\"/srv/todo\", \"{port}\"]",
+            "command = [\"./todo\", \"{port}\"]\ndirectory = \"/srv\"",
+            "command = [\"todo\", \"{port}\"]\nenv = { PATH = \"/srv\" }",
+            "exec = { list = [\"todo\"], scale = [\"/bin/todo\", \"{count}\"] }",
+        ];
+        for replicas in found {
+            assert_eq!(about(replicas), "", "{replicas}");
+        }
+        let missing = [
+            (
+                "command = [\"taskoverflow\", \"{port}\"]",
+                "no folder of PATH",
+            ),
+            ("command = [\"./todo\", \"{port}\"]", "no program `./todo`"),
+            (
+                "command = [\"./todo\", \"{port}\"]\ndirectory = \"/opt\"",
+                "no program `/opt/./todo`",
+            ),
+            (
+                "command = [\"todo\", \"{port}\"]\nenv = { PATH = \"/sbin\" }",
+                "no folder of PATH",
+            ),
+            (
+                "exec = { list = [\"/list\"], scale = [\"todo\", \"{count}\"] }",
+                "no program `/list`",
+            ),
+        ];
+        for (replicas, message) in missing {
+            let said = about(replicas);
+            assert!(
+                said.contains("warning[missing-program]") && said.contains(message),
+                "{replicas}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_engine_that_was_not_built_in_is_refused_by_its_feature() {
+        let engines = [
+            ("docker = { image = \"todo\", port = 1 }", "docker"),
+            (
+                "swarm = { service = \"a\", network = \"b\", port = 1 }",
+                "docker",
+            ),
+            (
+                "kubernetes = { deployment = \"a\", service = \"b\", port = 1 }",
+                "kubernetes",
+            ),
+            ("ecs = { service = \"a\", port = 1 }", "ecs"),
+        ];
+        for (replicas, feature) in engines {
+            let said = about(replicas);
+            assert!(
+                said.contains("error[not-built-in]")
+                    && said.contains(&format!("--features {feature}")),
+                "{replicas}: {said}"
+            );
+        }
     }
 }

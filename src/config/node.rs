@@ -152,7 +152,7 @@ impl<'a> Node<'a> {
             self.wrong_type("a string", "put it in quotes");
             return None;
         };
-        let (message, help) = match substitute(text, self.cx.env) {
+        let (message, help) = match substitute(text, self.cx.around.env) {
             Ok((text, _)) => return Some(text),
             Err(SubstituteError::Missing(name)) => (
                 format!("the environment variable `{name}` is not set"),
@@ -296,7 +296,7 @@ impl<'a> Node<'a> {
         }
         if read.is_nan() {
             let message = format!("`{}` must be a number", self.name());
-            self.error(Code::OutOfRange, message, "");
+            self.error(Code::OutOfRange, message, "`nan` is none");
             return None;
         }
         let (low, high) = (*bounds.start(), *bounds.end());
@@ -422,7 +422,7 @@ impl<'a> Node<'a> {
     }
 
     fn substituted(&self, text: &str) -> Option<(String, bool)> {
-        let (message, help) = match substitute(text, self.cx.env) {
+        let (message, help) = match substitute(text, self.cx.around.env) {
             Ok(done) => return Some(done),
             Err(SubstituteError::Missing(name)) => (
                 format!("the environment variable `{name}` is not set"),

@@ -68,6 +68,10 @@ pub enum Code {
     NoEffect,
     /// A group with nobody in it.
     Empty,
+    /// Something that needs a cargo feature which this build of Weir was made without.
+    NotBuiltIn,
+    /// A program that is not there, or may not be executed.
+    MissingProgram,
     /// Legal, and probably not what was meant.
     Suspicious,
 }
@@ -97,6 +101,8 @@ impl Code {
             Self::Unused => "unused",
             Self::NoEffect => "no-effect",
             Self::Empty => "empty",
+            Self::NotBuiltIn => "not-built-in",
+            Self::MissingProgram => "missing-program",
             Self::Suspicious => "suspicious",
         }
     }
@@ -115,7 +121,8 @@ impl Code {
             | Self::Variable
             | Self::TimeoutNotBelowInterval
             | Self::NoWeight
-            | Self::NeverMatches => true,
+            | Self::NeverMatches
+            | Self::NotBuiltIn => true,
             Self::MissingKey
             | Self::Conflict
             | Self::UnknownGroup
@@ -126,6 +133,7 @@ impl Code {
             | Self::Unused
             | Self::NoEffect
             | Self::Empty
+            | Self::MissingProgram
             | Self::Suspicious => false,
         }
     }

@@ -205,8 +205,21 @@ impl<'a> Section<'a> {
         if let Some(known) = self.place.synonym(name) {
             return format!("Weir calls it `{known}`");
         }
-        if (self.place, name) == (Place::TargetGroup, "name") {
-            return "a group has its name in its header: [target_group.NAME]".to_owned();
+        let special = match (self.place, name) {
+            (Place::TargetGroup, "name") => {
+                "a group has its name in its header: [target_group.NAME]"
+            }
+            (Place::TargetTracking, "cooldown") => {
+                "all target tracking of a group has one: `out_cooldown` and `in_cooldown` one level up"
+            }
+            (Place::Autoscaling, "cooldown") => "did you mean `out_cooldown` or `in_cooldown`?",
+            (Place::Autoscaling | Place::TargetTracking, "disable_scale_in" | "DisableScaleIn") => {
+                "write scale_in = false"
+            }
+            _ => "",
+        };
+        if !special.is_empty() {
+            return special.to_owned();
         }
         let has = |place: &Place| place.keys().contains(&name);
         let below = |place: &&Place| place.parent() == Some(self.place);

@@ -90,7 +90,7 @@ impl Place {
             (Self::Replicas, "number" | "replicas" | "desired" | "desired_count" | "instances") => {
                 "count"
             }
-            (Self::Replicas, "cmd" | "args") => "command",
+            (Self::Replicas | Self::Docker, "cmd" | "args") => "command",
             (Self::Replicas, "cwd" | "workdir" | "working_directory") => "directory",
             (Self::Replicas, "cpu" | "cpu_limit" | "cores") => "cpus",
             (Self::Replicas, "mem" | "mem_limit" | "memory_limit") => "memory",
@@ -100,7 +100,6 @@ impl Place {
             (Self::Docker | Self::Swarm, "socket" | "endpoint" | "engine") => "host",
             (Self::Docker | Self::Swarm, "networks") => "network",
             (Self::Docker, "volume" | "mounts" | "binds") => "volumes",
-            (Self::Docker, "cmd" | "args") => "command",
             (Self::Docker, "environment") => "env",
             (Self::Swarm | Self::Ecs, "service_name" | "name") => "service",
             (Self::Kubernetes, "name") => "deployment",

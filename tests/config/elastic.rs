@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir::config::{
     self, Adjustment, Allowance, Autoscaling, Comparison, CustomMetric, DockerRunner, EcsRunner,
     ExecRunner, KubernetesRunner, Metric, Predictive, Profile, Replicas, Runner, Scaler, Step,
-    StepScaling, SwarmRunner, TargetGroup, Timing, WarmUpRequests, When,
+    StepScaling, SwarmRunner, TargetGroup, TargetTracking, Timing, WarmUpRequests, When,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,11 +45,21 @@ fn steps(inside: &str) -> StepScaling {
     scaling.step_scaling[0].clone()
 }
 
+/// Replicas that say who runs them and nothing else.
+fn run_by(runner: Runner) -> Replicas {
+    Replicas {
+        runner,
+        count: None,
+        allowance: Allowance::default(),
+        warm_up: None,
+        scaler: Scaler::Lease,
+    }
+}
+
 #[test]
-fn each_engine_has_its_defaults() {
-    let unix = "unix:///var/run/docker.sock".to_owned();
+fn docker_and_swarm_have_defaults() {
     let docker = DockerRunner {
-        host: unix.clone(),
+        host: "unix:///var/run/docker.sock".into(),
         image: "taskoverflow".into(),
         command: Vec::new(),
         env: Vec::new(),
@@ -58,12 +68,21 @@ fn each_engine_has_its_defaults() {
         volumes: Vec::new(),
         stop_timeout: 10 * SECOND,
     };
+    let text = "docker = { image = \"taskoverflow\" }";
+    assert_eq!(replicas(text), run_by(Runner::Docker(docker)));
     let swarm = SwarmRunner {
         host: "tcp://10.0.0.1:2375".into(),
         service: "todo_app".into(),
         network: "todo_default".into(),
         port: 6401,
     };
+    let text = "swarm = { service = \"todo_app\", network = \"todo_default\", port = 6401, \
+                host = \"tcp://10.0.0.1:2375\" }";
+    assert_eq!(replicas(text), run_by(Runner::Swarm(swarm)));
+}
+
+#[test]
+fn kubernetes_and_ecs_have_defaults() {
     let kubernetes = KubernetesRunner {
         api: None,
         namespace: None,
@@ -71,6 +90,8 @@ fn each_engine_has_its_defaults() {
         service: "todo-pods".into(),
         port: 6400,
     };
+    let text = "kubernetes = { deployment = \"todo\", service = \"todo-pods\" }";
+    assert_eq!(replicas(text), run_by(Runner::Kubernetes(kubernetes)));
     let ecs = EcsRunner {
         endpoint: Some("http://127.0.0.1:5000".into()),
         region: None,
@@ -78,44 +99,20 @@ fn each_engine_has_its_defaults() {
         service: "todo".into(),
         port: 6400,
     };
-    let cases = [
-        (
-            "docker = { image = \"taskoverflow\" }",
-            Runner::Docker(docker),
-        ),
-        (
-            "swarm = { service = \"todo_app\", network = \"todo_default\", port = 6401, \
-             host = \"tcp://10.0.0.1:2375\" }",
-            Runner::Swarm(swarm),
-        ),
-        (
-            "kubernetes = { deployment = \"todo\", service = \"todo-pods\" }",
-            Runner::Kubernetes(kubernetes),
-        ),
-        (
-            "ecs = { service = \"todo\", endpoint = \"http://127.0.0.1:5000\" }",
-            Runner::Ecs(ecs),
-        ),
-        (
-            "exec = { list = [\"./list\"], scale = [\"./scale\", \"--to={count}\"] }",
-            Runner::Exec(ExecRunner {
-                list: vec!["./list".into()],
-                scale: vec!["./scale".into(), "--to={count}".into()],
-                interval: 5 * SECOND,
-                timeout: 10 * SECOND,
-            }),
-        ),
-    ];
-    for (text, runner) in cases {
-        let expected = Replicas {
-            runner,
-            count: None,
-            allowance: Allowance::default(),
-            warm_up: None,
-            scaler: Scaler::Lease,
-        };
-        assert_eq!(replicas(text), expected, "{text}");
-    }
+    let text = "ecs = { service = \"todo\", endpoint = \"http://127.0.0.1:5000\" }";
+    assert_eq!(replicas(text), run_by(Runner::Ecs(ecs)));
+}
+
+#[test]
+fn programs_of_the_operators_may_run_replicas() {
+    let exec = ExecRunner {
+        list: vec!["./list".into()],
+        scale: vec!["./scale".into(), "--to={count}".into()],
+        interval: 5 * SECOND,
+        timeout: 10 * SECOND,
+    };
+    let text = "exec = { list = [\"./list\"], scale = [\"./scale\", \"--to={count}\"] }";
+    assert_eq!(replicas(text), run_by(Runner::Exec(exec)));
 }
 
 #[test]
@@ -223,7 +220,12 @@ fn a_target_is_in_the_unit_of_its_metric() {
 #[test]
 fn a_variable_may_hold_a_target() {
     let text = "target_tracking = { metric = \"cpu\", target = \"${CPU:-62.5}\" }";
-    assert_eq!(scaling(text).target_tracking[0].target, 62.5);
+    let expected = TargetTracking {
+        metric: Metric::Cpu,
+        target: 62.5,
+        scale_in: true,
+    };
+    assert_eq!(scaling(text).target_tracking, [expected]);
 }
 
 #[test]

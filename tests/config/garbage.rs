@@ -6,10 +6,12 @@ use std::path::Path;
 use proptest::prelude::*;
 use weir::config;
 
-const SHIPPED: [&str; 3] = [
+const SHIPPED: [&str; 5] = [
     "config/quickstart.toml",
     "config/taskoverflow.toml",
     "config/full.toml",
+    "config/step_scaling.toml",
+    "config/schedule.toml",
 ];
 
 /// What a configuration is made of, so that nonsense comes close to sense.
@@ -62,6 +64,19 @@ fn shipped(index: usize) -> String {
     fs::read_to_string(path).expect("it is in the repository")
 }
 
+/// Where a value of elasticity stands; `@` is the value.
+const VALUES: [&str; 9] = [
+    "schedule = { cron = '@', timezone = 'Europe/Berlin', min = 1 }",
+    "schedule = { cron = '0 0 * * *', timezone = '@', min = 1 }",
+    "schedule = { at = '@', timezone = 'America/New_York', max = 2 }",
+    "schedule = { at = @, max = 2 }",
+    "schedule = { rate = '@', max = 2 }",
+    "target_tracking = { metric = 'cpu', target = @ }",
+    "target_tracking = { metric = { name = '@', labels = { '@' = '@' } }, target = 1 }",
+    "step_scaling = { metric = 'cpu', comparison = '>', threshold = @, steps = { lower = @, by = 1 } }",
+    "step_scaling = { metric = 'latency_p95', comparison = '>', threshold = '1s', steps = { lower = '@', by = 1 } }",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -89,5 +104,23 @@ proptest! {
         let end = (at + cut).min(text.len());
         let damaged: String = text[..at].iter().copied().chain(insert.chars()).chain(text[end..].iter().copied()).collect();
         read(&damaged);
+    }
+
+    #[test]
+    fn any_value_of_elasticity_is_read_or_refused(
+        place in 0..VALUES.len(),
+        value in prop_oneof![
+            "\\PC{0,20}",
+            "[0-9LWH?*/,# MONDEC-]{0,24}",
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]{5,8}",
+            any::<f64>().prop_map(|number| format!("{number:?}")),
+        ],
+    ) {
+        read(&format!(
+            "[[listener]]\nbind = '0.0.0.0:80'\nforward = 'todo'\n[target_group.todo]\n\
+             replicas = {{ command = ['{{port}}'] }}\n\
+             [target_group.todo.autoscaling]\nmin = 0\nmax = 4\n{}\n",
+            VALUES[place].replace('@', &value)
+        ));
     }
 }

@@ -34,9 +34,9 @@ const MISTAKES: [(u64, u64, &str); 5] = [
 
 #[test]
 fn a_fine_file_is_summed_up() {
-    let (code, answer, errors) = check(&repository("config/quickstart.toml"), &[]);
+    let (code, answer, errors) = check(&repository("examples/deploy/weir.toml"), &[]);
     assert_eq!((code, errors.as_str()), (0, ""));
-    let summary = "quickstart.toml: fine, 1 listener, 0 rules, 1 target group, 4 targets\n";
+    let summary = "weir.toml: fine, 1 listener, 0 rules, 1 target group, 2 targets\n";
     assert!(answer.ends_with(summary), "{answer}");
 }
 
@@ -77,7 +77,10 @@ fn programs_get_the_same_as_json() {
             "{problem}"
         );
     }
-    let (code, answer, _) = check(&repository("config/quickstart.toml"), &["--format", "json"]);
+    let (code, answer, _) = check(
+        &repository("examples/deploy/weir.toml"),
+        &["--format", "json"],
+    );
     assert_eq!(code, 0);
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer, serde_json::json!({ "ok": true, "problems": [] }));
@@ -94,6 +97,19 @@ fn warnings_are_shown_and_do_not_fail_the_check() {
     assert_eq!(code, 0, "{answer}");
     assert!(answer.contains("warning[unused]"), "{answer}");
     assert!(answer.ends_with("1 warning; it can be used\n"), "{answer}");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.toml");
+    let config = "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = \"todo\"\n\
+                  [target_group.todo.replicas]\ncommand = [\"/no/such/todo\", \"{port}\"]\n";
+    std::fs::write(&file, config).unwrap();
+    let (code, answer, _) = check(&file, &[]);
+    assert_eq!(code, 0, "{answer}");
+    let message = "warning[missing-program]: there is no program `/no/such/todo`\n";
+    assert!(answer.contains(message), "{answer}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Programs, their arguments and their environment.
 
+use std::path::Path;
+
 use toml::de::DeValue;
 
 use crate::config::node::Node;
@@ -7,32 +9,28 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
 
-/// A program and its arguments, some of which may hold what `{placeholder}` stands for. With
-/// `why`, one of them must: it says what went wrong without.
-pub(super) fn command(
-    node: &Node<'_>,
-    placeholder: &str,
-    why: Option<&str>,
-) -> Option<Vec<String>> {
+/// A program and its arguments, one of which must say where a value goes; `why` says what
+/// would come of it otherwise.
+pub(super) fn command(node: &Node<'_>, placeholder: &str, why: &str) -> Option<Vec<String>> {
     let command = words(node)?;
-    let braces = format!("{{{placeholder}}}");
-    let Some(why) = why.filter(|_| !command.iter().any(|word| word.contains(&braces))) else {
+    let wanted = format!("{{{placeholder}}}");
+    if command.iter().any(|word| word.contains(&wanted)) {
         return Some(command);
-    };
+    }
     let message = format!(
-        "`{}` does not say where `{braces}` goes: {why}",
+        "`{}` does not say where `{wanted}` goes: {why}",
         node.name()
     );
-    let braced = command
+    let words = command
         .iter()
         .flat_map(|argument| argument.split(['{', '}']).skip(1).step_by(2));
-    let slip = braced.filter(|word| nearest(word, [placeholder]).is_some());
+    let slip = words.filter(|word| nearest(word, [placeholder]).is_some());
     let help = match slip.last() {
-        Some(word) => format!("did you mean `{braces}` instead of `{{{word}}}`?"),
+        Some(word) => format!("did you mean `{wanted}` instead of `{{{word}}}`?"),
         None if placeholder == "port" => {
-            format!("add the program's option for it: \"--port\", \"{braces}\"")
+            format!("add the program's option for it: \"--port\", \"{wanted}\"")
         }
-        None => format!("add it as an argument: \"{braces}\""),
+        None => format!("add it as an argument: \"{wanted}\""),
     };
     node.error(Code::InvalidValue, message, help);
     None
@@ -61,6 +59,44 @@ pub(super) fn words(node: &Node<'_>) -> Option<Vec<String>> {
         return None;
     }
     Some(command)
+}
+
+/// Looks where the system will look: `directory` is where the program will run, and `path`
+/// the PATH it is looked for in. A program that comes later, before Weir starts, is fine: this
+/// is a warning.
+pub(super) fn look_for(
+    node: &Node<'_>,
+    words: &[String],
+    directory: Option<&Path>,
+    path: Option<&str>,
+) {
+    let is_program = node.cx.around.is_program;
+    let (Some(program), Some(at)) = (words.first(), node.items().into_iter().next()) else {
+        return;
+    };
+    let from = directory.unwrap_or(Path::new(""));
+    if program.contains('/') {
+        let place = from.join(program);
+        if !is_program(&place) {
+            let message = format!("there is no program `{}`", place.display());
+            let help = "it must be there and executable when Weir starts; a relative path counts from `directory`, or else from the folder Weir is started in";
+            at.warn(Code::MissingProgram, message, help);
+        }
+        return;
+    }
+    let own = || (node.cx.around.env)("PATH");
+    let path = path.map(str::to_owned).or_else(own);
+    // What execvp(3) takes without a PATH.
+    let path = path.unwrap_or_else(|| "/bin:/usr/bin".to_owned());
+    let mut folders = path.split(':').map(|folder| from.join(folder));
+    if !folders.any(|folder| is_program(&folder.join(program))) {
+        let message = format!("no folder of PATH holds a program `{program}`");
+        at.warn(
+            Code::MissingProgram,
+            message,
+            "install it, or write its whole path",
+        );
+    }
 }
 
 /// Variables of an environment.

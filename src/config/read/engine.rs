@@ -194,13 +194,12 @@ fn host(section: &Section<'_>) -> Option<String> {
         Some(("tcp", rest)) => match address::target(rest) {
             Ok(address) if address.port.is_some() => return Some(text),
             Ok(_) => format!("add its port: \"tcp://{rest}:2375\""),
-            Err(error) => error.help,
+            Err(_) => "write \"tcp://HOST:PORT\", without a path".to_owned(),
         },
         Some(("unix", path)) => format!("a path has three slashes before it: \"unix:///{path}\""),
         Some(("http", rest)) => format!("write \"tcp://{}\"", rest.trim_end_matches('/')),
-        Some(_) => "write \"unix:///var/run/docker.sock\" or \"tcp://HOST:PORT\"".to_owned(),
         None if text.starts_with('/') => format!("write \"unix://{text}\""),
-        None => "write \"unix:///var/run/docker.sock\" or \"tcp://HOST:PORT\"".to_owned(),
+        Some(_) | None => "write \"unix:///var/run/docker.sock\" or \"tcp://HOST:PORT\"".to_owned(),
     };
     node.error(Code::InvalidValue, message, help);
     None

@@ -150,7 +150,7 @@ pub(super) fn target(section: &Section<'_>, metric: Option<&Metric>) -> Option<f
         "target",
         "write the value to keep the metric near: target = 20",
     )?;
-    let target = value(&node, metric?)?;
+    let target = value(&node, metric?, -bounds::METRIC)?;
     if target <= 0.0 {
         let message = "`target` must be above 0";
         let help = "no number of replicas brings a metric to nothing; to let all of them go when nothing happens, write min = 0";
@@ -160,11 +160,20 @@ pub(super) fn target(section: &Section<'_>, metric: Option<&Metric>) -> Option<f
     Some(target)
 }
 
+/// What a metric is compared with: below zero there is none of Weir's own.
+pub(super) fn threshold(node: &Node<'_>, metric: &Metric) -> Option<f64> {
+    let least = match metric {
+        Metric::Custom(_) => -bounds::METRIC,
+        _ => 0.0,
+    };
+    value(node, metric, least)
+}
+
 /// A value of a metric in its own unit: a duration of a latency, a number of all others.
-pub(super) fn value(node: &Node<'_>, metric: &Metric) -> Option<f64> {
+fn value(node: &Node<'_>, metric: &Metric, least: f64) -> Option<f64> {
     let value = match metric {
         Metric::LatencyP95 => milliseconds(node)?,
-        _ => plain(node, metric)?,
+        _ => plain(node, metric, least)?,
     };
     if is_percent(metric) && value > 100.0 {
         let name = metric.name();
@@ -176,7 +185,7 @@ pub(super) fn value(node: &Node<'_>, metric: &Metric) -> Option<f64> {
 }
 
 /// Whether 100 is all there is.
-pub(super) fn is_percent(metric: &Metric) -> bool {
+fn is_percent(metric: &Metric) -> bool {
     match metric {
         Metric::Cpu | Metric::Memory => true,
         Metric::RequestsPerTarget
@@ -187,7 +196,7 @@ pub(super) fn is_percent(metric: &Metric) -> bool {
     }
 }
 
-fn plain(node: &Node<'_>, metric: &Metric) -> Option<f64> {
+fn plain(node: &Node<'_>, metric: &Metric, least: f64) -> Option<f64> {
     if let DeValue::String(text) = node.value
         && let Some(number) = text.strip_suffix('%')
         && is_percent(metric)
@@ -201,15 +210,11 @@ fn plain(node: &Node<'_>, metric: &Metric) -> Option<f64> {
         node.error(Code::WrongType, message, help);
         return None;
     }
-    let least = match metric {
-        Metric::Custom(_) => -bounds::METRIC,
-        _ => 0.0,
-    };
     node.number(&(least..=bounds::METRIC))
 }
 
 /// A latency, with a unit as all durations.
 fn milliseconds(node: &Node<'_>) -> Option<f64> {
-    let read = node.duration(&(std::time::Duration::ZERO..=*bounds::TIMEOUT.end()))?;
+    let read = node.duration(&bounds::PHASE)?;
     Some(read.as_secs_f64() * 1000.0)
 }

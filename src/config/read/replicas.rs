@@ -8,12 +8,16 @@ use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::types::{Allowance, Replicas, Scaler, WarmUpRequests};
 
-/// `scales`: the group has `autoscaling`, and may begin with none.
-pub(super) fn read(node: &Node<'_>, port: runner::GroupPort, scales: bool) -> Option<Replicas> {
+/// `may_be_none`: the group has `autoscaling`, which says whether it may begin with none.
+pub(super) fn read(
+    node: &Node<'_>,
+    port: runner::GroupPort,
+    may_be_none: bool,
+) -> Option<Replicas> {
     let section = node.section(Place::Replicas)?;
     let runner = runner::read(&section, port);
     let is_local = section.get("command").is_some() || section.get("docker").is_some();
-    let least = u32::from(!scales);
+    let least = u32::from(!may_be_none);
     let count = section
         .get("count")
         .map(|node| node.integer(least..=most(is_local)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::command::{command, env, words};
+use super::command::{command, env, look_for, words};
 use super::{engine, secrets};
 use crate::config::node::Node;
 use crate::config::problem::Code;
@@ -14,7 +14,7 @@ use crate::config::{bounds, defaults};
 /// The port of the group: absent, there and wrong, or right.
 pub(super) type GroupPort = Option<Option<u16>>;
 
-/// The keys that say who, and what stands there when somebody forgot.
+/// The keys that say who.
 const RUNNERS: [&str; 7] = [
     "command",
     "docker",
@@ -32,6 +32,9 @@ const OF_COMMAND: [&str; 3] = ["env", "directory", "stop_timeout"];
 pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
     let mut given: Vec<_> = RUNNERS.iter().filter_map(|key| section.get(key)).collect();
     given.sort_by_key(|node| node.span);
+    for node in &given {
+        refuse_unless_built_in(node);
+    }
     let mut runners: Vec<_> = given
         .iter()
         .map(|node| match node.name() {
@@ -58,6 +61,22 @@ pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
         refuse_keys_of_command(section, first.name());
     }
     runners.swap_remove(0)
+}
+
+/// The engines that need a cargo feature.
+fn refuse_unless_built_in(node: &Node<'_>) {
+    let feature = match node.name() {
+        "docker" | "swarm" => "docker",
+        "kubernetes" => "kubernetes",
+        "ecs" => "ecs",
+        _ => return,
+    };
+    if !(node.cx.around.has_feature)(feature) {
+        let message = format!("this Weir was built without what `{}` needs", node.name());
+        let help =
+            format!("build it with --features {feature}; the container image has all engines");
+        node.error(Code::NotBuiltIn, message, help);
+    }
 }
 
 fn miss_runner(section: &Section<'_>) {
@@ -87,7 +106,7 @@ fn refuse_keys_of_command(section: &Section<'_>, runner: &str) {
 }
 
 fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
-    let command = command(node, "port", Some("no replica could learn its port"));
+    let command = command(node, "port", "no replica could learn its port");
     let env = section.get("env").map(|node| env(&node));
     let directory = section.get("directory").map(|node| node.text());
     let stop_timeout = section.duration(
@@ -95,7 +114,7 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
         &bounds::PHASE,
         defaults::REPLICAS_STOP_TIMEOUT,
     );
-    Some(ProcessRunner {
+    let runner = ProcessRunner {
         command: command?,
         env: env.unwrap_or(Some(Vec::new()))?,
         directory: match directory {
@@ -103,7 +122,11 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
             None => None,
         },
         stop_timeout,
-    })
+    };
+    let path = runner.env.iter().find(|(name, _)| name == "PATH");
+    let path = path.map(|(_, path)| path.as_str());
+    look_for(node, &runner.command, runner.directory.as_deref(), path);
+    Some(runner)
 }
 
 fn exec(node: &Node<'_>) -> Option<ExecRunner> {
@@ -113,13 +136,21 @@ fn exec(node: &Node<'_>) -> Option<ExecRunner> {
             "list",
             "write list = [\"path/to/program\"], which prints them",
         )
-        .and_then(|node| words(&node));
+        .and_then(|node| {
+            let list = words(&node)?;
+            look_for(&node, &list, None, None);
+            Some(list)
+        });
     let scale = section
         .require(
             "scale",
             "write scale = [\"path/to/program\", \"{count}\"], which makes it so many",
         )
-        .and_then(|node| command(&node, "count", Some("it could not know how many")));
+        .and_then(|node| {
+            let scale = command(&node, "count", "it could not know how many")?;
+            look_for(&node, &scale, None, None);
+            Some(scale)
+        });
     let interval = section.duration("interval", &bounds::LIST_INTERVAL, defaults::LIST_INTERVAL);
     let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::LIST_TIMEOUT);
     Some(ExecRunner {

@@ -1,42 +1,74 @@
-//! What only `replicas` and `autoscaling` together can tell.
+//! `replicas` and `autoscaling`, and what only both together can tell.
 
 use crate::config::autoscaling::{Autoscaling, Metric};
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::types::{Replicas, Runner, Scaler};
 
-use super::replicas;
+use super::runner::GroupPort;
+use super::{autoscaling, replicas};
 
-/// Reports where the two do not fit each other, or the group.
-pub(super) fn check(
-    group: &Section<'_>,
-    replicas: Option<&Replicas>,
-    scaling: Option<&Autoscaling>,
-) {
-    let missing = group.get("replicas").is_none() && !group.is_meant("replicas");
-    if let Some(node) = group.get("autoscaling")
-        && missing
-    {
-        let message = "`autoscaling` without `replicas`: there is nobody to start or stop";
-        let help = "write replicas = { command = [...] }, or one of docker, swarm, kubernetes, ecs, exec, webhook";
-        node.error(Code::MissingKey, message, help);
-    }
-    if let Some(scaling) = scaling {
-        check_policies(group, scaling);
-        check_queue_length(group, scaling);
-    }
-    let Some(replicas) = replicas else {
-        return;
-    };
-    check_count(group, replicas, scaling);
-    check_most(group, replicas, scaling);
-    check_scaler(group, replicas);
+/// Both tables of a group.
+pub(super) struct Scaling {
+    pub(super) replicas: Option<Replicas>,
+    pub(super) autoscaling: Option<Autoscaling>,
+    /// Whether something is wrong in a table that is there; it has been reported.
+    pub(super) is_broken: bool,
 }
 
-/// How many replicas there may be at most, as far as the configuration says.
-pub(super) fn most(replicas: Option<&Replicas>, scaling: Option<&Autoscaling>) -> usize {
-    let count = replicas.map_or(0, |replicas| replicas.count.unwrap_or(1));
-    scaling.map_or(count, Autoscaling::most) as usize
+pub(super) fn read(group: &Section<'_>, port: GroupPort) -> Scaling {
+    let (runs, scales) = (group.get("replicas"), group.get("autoscaling"));
+    let replicas = runs
+        .as_ref()
+        .map(|node| replicas::read(node, port, scales.is_some()));
+    let autoscaling = scales.as_ref().map(autoscaling::read);
+    let scaling = Scaling {
+        is_broken: matches!(replicas, Some(None)) || matches!(autoscaling, Some(None)),
+        replicas: replicas.flatten(),
+        autoscaling: autoscaling.flatten(),
+    };
+    scaling.check(group);
+    scaling
+}
+
+impl Scaling {
+    /// Whether there may be no replicas at some time.
+    pub(super) fn may_be_zero(&self) -> bool {
+        let scaling = self.autoscaling.as_ref();
+        scaling.is_some_and(Autoscaling::may_be_zero)
+    }
+
+    /// How many replicas there may be at most, as far as the configuration says.
+    pub(super) fn most(&self) -> usize {
+        let replicas = self.replicas.as_ref();
+        let count = replicas.map_or(0, |replicas| replicas.count.unwrap_or(1));
+        let scaling = self.autoscaling.as_ref();
+        scaling.map_or(count, Autoscaling::most) as usize
+    }
+
+    /// Reports where the two do not fit each other, or the group.
+    fn check(&self, group: &Section<'_>) {
+        let nobody = group.get("replicas").is_none() && !group.is_meant("replicas");
+        if let Some(node) = group.get("autoscaling")
+            && nobody
+        {
+            let message = "`autoscaling` without `replicas`: there is nobody to start or stop";
+            let help = "write replicas = { command = [...] }, or one of docker, swarm, kubernetes, ecs, exec, webhook";
+            node.error(Code::MissingKey, message, help);
+        }
+        if let Some(replicas) = &self.replicas {
+            check_scaler(group, replicas);
+        }
+        let Some(scaling) = &self.autoscaling else {
+            return;
+        };
+        check_policies(group, scaling);
+        check_queue_length(group, scaling);
+        if let Some(replicas) = &self.replicas {
+            check_count(group, replicas, scaling);
+            check_most(group, replicas, scaling);
+        }
+    }
 }
 
 /// Something has to change the number.
@@ -82,8 +114,8 @@ fn check_queue_length(group: &Section<'_>, scaling: &Autoscaling) {
     }
 }
 
-fn check_count(group: &Section<'_>, replicas: &Replicas, scaling: Option<&Autoscaling>) {
-    if let (Some(count), Some(scaling)) = (replicas.count, scaling)
+fn check_count(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
+    if let Some(count) = replicas.count
         && !(scaling.min..=scaling.max).contains(&count)
         && scaling.min <= scaling.max
         && let Some(node) = group.child("replicas", "count")
@@ -96,17 +128,21 @@ fn check_count(group: &Section<'_>, replicas: &Replicas, scaling: Option<&Autosc
 }
 
 /// One machine has room for so many.
-fn check_most(group: &Section<'_>, replicas: &Replicas, scaling: Option<&Autoscaling>) {
-    let Some(scaling) = scaling else { return };
+fn check_most(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
     let is_local = matches!(replicas.runner, Runner::Process(_) | Runner::Docker(_));
     let most = replicas::most(is_local);
-    if scaling.most() > most
-        && let Some(node) = group.child("autoscaling", "max")
-    {
-        let message = format!(
-            "`max` is {}, and one machine runs at most {most}",
-            scaling.most()
-        );
+    if scaling.most() <= most {
+        return;
+    }
+    // One of the two is too much.
+    let key = if scaling.max > most {
+        "max"
+    } else {
+        "schedule"
+    };
+    if let Some(node) = group.child("autoscaling", key) {
+        let wanted = scaling.most();
+        let message = format!("`max` becomes {wanted}, and one machine runs at most {most}");
         let help = "beyond one machine swarm, kubernetes or ecs place replicas";
         node.error(Code::OutOfRange, message, help);
     }

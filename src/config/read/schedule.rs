@@ -133,6 +133,9 @@ fn refuse_zone(section: &Section<'_>) {
     }
 }
 
+/// What `at` looks like.
+const AT: &str = "write a date and a time: \"2026-12-24T18:00:00\"";
+
 /// A date and time in the zone, or one with an offset of its own.
 fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
     let text = match node.value {
@@ -140,7 +143,6 @@ fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
         DeValue::Datetime(time) => time.to_string(),
         _ => node.text()?,
     };
-    const EXAMPLE: &str = "write a date and a time: \"2026-12-24T18:00:00\"";
     if let Ok(time) = text.parse::<Timestamp>() {
         if has_zone {
             let message = format!("`{text}` has an offset, so that `timezone` says nothing");
@@ -156,7 +158,7 @@ fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
             .and_then(|text| text.strip_suffix(')'));
         let help = match inside {
             Some(inside) => format!("write \"{inside}\""),
-            None => EXAMPLE.to_owned(),
+            None => AT.to_owned(),
         };
         let message = format!("`{}` is not a date and a time", text.escape_default());
         node.error(Code::InvalidValue, message, help);
@@ -176,7 +178,7 @@ fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
     match ambiguous.compatible() {
         Ok(zoned) => Some(zoned.timestamp()),
         Err(error) => {
-            node.error(Code::OutOfRange, error.to_string(), EXAMPLE);
+            node.error(Code::OutOfRange, error.to_string(), AT);
             None
         }
     }

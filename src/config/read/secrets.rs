@@ -52,15 +52,19 @@ pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
 
 /// The bearer token of the admin listener; `None` if it is not there or broken.
 pub(super) fn token(admin: &Section<'_>) -> Option<Token> {
-    bearer(admin, &bounds::TOKEN)
+    bearer(admin, &bounds::TOKEN, MAKE)
 }
 
 /// The bearer token that somebody else asks for: how long it is was their choice.
 pub(super) fn others_token(section: &Section<'_>) -> Option<Token> {
-    bearer(section, &bounds::OTHERS_TOKEN)
+    bearer(
+        section,
+        &bounds::OTHERS_TOKEN,
+        "write the token that the webhook asks for",
+    )
 }
 
-fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>) -> Option<Token> {
+fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>, way_out: &str) -> Option<Token> {
     let given = given(section, "token", "token_file")?;
     let (low, high) = (lengths.start(), lengths.end());
     let length = given.text.chars().count();
@@ -69,7 +73,7 @@ fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>) -> Option<Toke
             "{} is {length} characters long; it must be {low} to {high}",
             given.what
         );
-        given.node.error(Code::InvalidValue, message, MAKE);
+        given.node.error(Code::InvalidValue, message, way_out);
         return None;
     }
     if !given.text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -77,7 +81,7 @@ fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>) -> Option<Toke
             "{} holds a space or another character that is not visible ASCII",
             given.what
         );
-        let help = format!("no client could send it in a header; {MAKE}");
+        let help = format!("no client could send it in a header; {way_out}");
         given.node.error(Code::InvalidValue, message, help);
         return None;
     }
@@ -101,7 +105,7 @@ fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'
         return None;
     }
     let path = node.text()?;
-    match (node.cx.files)(Path::new(&path)) {
+    match (node.cx.around.files)(Path::new(&path)) {
         Ok(text) => Some(Given {
             // Editors and `openssl` end a file with a line end.
             text: text.trim_end_matches(['\r', '\n']).to_owned(),

@@ -54,7 +54,7 @@ pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
             "threshold",
             "write the value that raises the alarm: threshold = 70",
         )
-        .and_then(|node| metric::value(&node, metric.as_ref()?));
+        .and_then(|node| metric::threshold(&node, metric.as_ref()?));
     let adjustment = match section.get("adjustment") {
         Some(node) => word(&node, &ADJUSTMENTS, &ADJUSTMENT_ALIASES),
         None => Some(Adjustment::Change),
@@ -72,6 +72,7 @@ pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
     let periods = section.integer("periods", bounds::PERIODS, periods);
     let period = period(&section, timing.period);
     check_alarm(&section, "periods", periods, period);
+    let cooldown = section.duration("cooldown", &bounds::COOLDOWN, cooldown);
     Some(StepScaling {
         metric: metric?,
         comparison: comparison?,
@@ -81,7 +82,7 @@ pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
         adjustment: adjustment?,
         steps: steps?,
         min_magnitude,
-        cooldown: section.duration("cooldown", &bounds::COOLDOWN, cooldown),
+        cooldown,
     })
 }
 

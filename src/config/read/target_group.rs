@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{autoscaling, hash, health, overload, replicas, retry, scaling, sticky};
+use super::{hash, health, overload, retry, scaling, sticky};
 use crate::config::address::{self, Host};
-use crate::config::autoscaling::Autoscaling;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
@@ -42,35 +41,22 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let upstream = section
         .get("upstream")
         .and_then(|node| node.section(Place::Upstream));
-    let replicas = section
-        .get("replicas")
-        .map(|node| replicas::read(&node, port, section.get("autoscaling").is_some()));
-    let autoscaling = section
-        .get("autoscaling")
-        .map(|node| autoscaling::read(&node));
-    let scaling = autoscaling.as_ref().and_then(Option::as_ref);
-    scaling::check(
-        &section,
-        replicas.as_ref().and_then(Option::as_ref),
-        scaling,
-    );
-    let overload = overload::read(
-        &section,
-        algorithm,
-        scaling.is_some_and(Autoscaling::may_be_zero),
-    );
+    let scaling = scaling::read(&section, port);
+    let overload = overload::read(&section, algorithm, scaling.may_be_zero());
     let sticky = sticky::read(&section, algorithm, &overload);
     let targets = targets(&section, port);
     if let Some(targets) = &targets {
         check_weights(targets, algorithm);
     }
-    if section.get("targets").is_none() && replicas.is_none() {
+    if section.get("targets").is_none() && section.get("replicas").is_none() {
         miss_targets(&section);
         return None;
     }
-    let known = targets.as_ref().map_or(0, Vec::len);
-    let running = scaling::most(replicas.as_ref().and_then(Option::as_ref), scaling);
-    check_min_healthy(&section, fail_open, targets.as_deref(), known + running);
+    let known = targets.as_ref().map_or(0, Vec::len) + scaling.most();
+    check_min_healthy(&section, fail_open, targets.as_deref(), known);
+    if scaling.is_broken {
+        return None;
+    }
     Some(TargetGroup {
         id: TargetGroupId::from(name),
         port: port.flatten(),
@@ -90,14 +76,8 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
             defaults::DEREGISTRATION_DELAY,
         ),
         sticky,
-        replicas: match replicas {
-            Some(replicas) => Some(replicas?),
-            None => None,
-        },
-        autoscaling: match autoscaling {
-            Some(autoscaling) => Some(autoscaling?),
-            None => None,
-        },
+        replicas: scaling.replicas,
+        autoscaling: scaling.autoscaling,
     })
 }
 
