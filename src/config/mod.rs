@@ -19,6 +19,7 @@ pub mod defaults;
 mod load;
 mod node;
 mod problem;
+mod quantity;
 mod read;
 mod render;
 mod schema;
