@@ -17,12 +17,15 @@ mod group;
 mod history;
 mod journal;
 mod page;
+mod predictive;
 mod record;
 mod sample;
 mod scaler;
+mod schedule;
 mod scrape;
 mod service;
 mod signal;
+mod stepping;
 mod tracking;
 mod usage;
 mod verdict;
@@ -42,6 +45,7 @@ use autoscaler::Autoscaler;
 
 pub use decision::{AlarmState, Decision, Inputs, Kind, Opinion, Outcome, Reason};
 pub use journal::{Entry, Journal, Log};
+pub use predictive::{Forecast, HistoryError};
 pub use sample::{Capacity, Now, Reading, Sample};
 pub use scaler::Scaler;
 

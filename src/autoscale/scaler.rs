@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Autoscaling, Metric};
+use crate::config::{Autoscaling, Metric, Scheduled};
 
-use super::decision::{Decision, Kind, Opinion, Outcome, Reason, settle};
+use super::decision::{AlarmState, Decision, Kind, Opinion, Outcome, Reason, settle};
 use super::history::{History, Measure};
+use super::predictive::{Forecast, HistoryError, Predictor};
 use super::sample::{Capacity, Now, Sample};
+use super::schedule::{Bounds, Schedule};
+use super::stepping::Stepping;
 use super::tracking::Tracking;
 use super::verdict::{Situation, Vote, judge, outcome, why_hold};
 use super::zero::{self, Zero, reading};
@@ -22,7 +25,12 @@ pub struct Scaler {
     group: String,
     policy: Autoscaling,
     tracking: Vec<Tracking>,
+    stepping: Vec<Stepping>,
+    schedule: Schedule,
+    predictor: Option<Predictor>,
     zero: Zero,
+    /// In service at the last sample.
+    running: Option<u32>,
     /// What it decided last; `None` before the first sample and while another Weir decides.
     wish: Option<u32>,
     /// When it last scaled out, and to how many.
@@ -38,7 +46,11 @@ impl Scaler {
             group: group.to_owned(),
             policy: policy.clone(),
             tracking: Vec::new(),
+            stepping: Vec::new(),
+            schedule: Schedule::new(Bounds { min: 0, max: 0 }, &[]),
+            predictor: None,
             zero: Zero::default(),
+            running: None,
             wish: None,
             scaled_out: None,
             scaled: None,
@@ -48,38 +60,58 @@ impl Scaler {
     }
 
     /// Goes on with another policy. Datapoints of a metric stay if their period is the same,
-    /// and cooldowns go on.
+    /// and so do cooldowns, and the history of a forecast.
     pub fn configure(&mut self, policy: Autoscaling) {
         let timing = policy.timing;
-        let mut old: Vec<(Metric, History)> = self
-            .tracking
-            .drain(..)
-            .map(Tracking::into_history)
-            .collect();
+        let tracked = self.tracking.drain(..).map(Tracking::into_history);
+        let mut old: Vec<(Metric, History)> = tracked.collect();
         for tracking in &policy.target_tracking {
             let history = keep(&mut old, &tracking.metric, timing.period);
             self.tracking
                 .push(Tracking::new(tracking.clone(), timing, history));
         }
+        self.configure_steps(&policy);
+        let bounds = Bounds {
+            min: policy.min,
+            max: policy.max.max(policy.min),
+        };
+        self.schedule = Schedule::new(bounds, &policy.schedule);
+        let predictive = policy.predictive.clone();
+        self.predictor = predictive.map(|predictive| match self.predictor.take() {
+            Some(old) => old.configure(predictive),
+            None => Predictor::new(predictive),
+        });
         self.policy = policy;
     }
 
-    /// Goes on from the engine's number instead of its own: somebody else has changed it.
-    pub fn follow_engine(&mut self) {
-        self.wish = None;
+    /// A policy that has not changed keeps its last action as well.
+    fn configure_steps(&mut self, policy: &Autoscaling) {
+        let mut old = std::mem::take(&mut self.stepping);
+        let mut changed = Vec::new();
+        for step in &policy.step_scaling {
+            let same = old.iter().position(|old| old.policy() == step);
+            changed.push(same.map(|index| old.swap_remove(index)));
+        }
+        let mut old: Vec<_> = old.into_iter().map(Stepping::into_history).collect();
+        let steps = changed.into_iter().zip(&policy.step_scaling);
+        let steps = steps.map(|(same, step)| {
+            same.unwrap_or_else(|| {
+                let history = keep(&mut old, &step.metric, step.period);
+                Stepping::new(step.clone(), history)
+            })
+        });
+        self.stepping = steps.collect();
     }
 
     /// What a sample must have: each metric of the policies once, and where the bounds may
     /// allow no replicas also what shows whether somebody asks.
     pub fn metrics(&self) -> Vec<Metric> {
         let mut metrics: Vec<Metric> = Vec::new();
-        let own = self
-            .policy
-            .target_tracking
-            .iter()
-            .map(|policy| &policy.metric);
         let watched = zero::WATCHED.iter().filter(|_| self.may_be_zero());
-        for metric in own.chain(watched) {
+        let tracked = self.tracking.iter().map(Tracking::metric);
+        let stepped = self.stepping.iter().map(Stepping::metric);
+        let predicted = self.predictor.iter().map(Predictor::metric);
+        for metric in tracked.chain(stepped).chain(predicted).chain(watched) {
             if !metrics.contains(metric) {
                 metrics.push(metric.clone());
             }
@@ -87,17 +119,42 @@ impl Scaler {
         metrics
     }
 
+    /// What `predictive` expects of the hour now and the 48 after it; empty without it, and
+    /// until it has 24 hours of data.
+    pub fn forecast(&self) -> Vec<Forecast> {
+        let predictor = self.predictor.as_ref();
+        predictor.map(Predictor::forecast).unwrap_or_default()
+    }
+
+    /// What `predictive` has learned, as JSON of at most 14 days, to be kept over restarts; it
+    /// changes once an hour. `None` without it.
+    pub fn export_history(&self) -> Option<String> {
+        self.predictor.as_ref().map(Predictor::export)
+    }
+
+    /// Takes in what was exported. Fails, and changes nothing, if it is not that, or of
+    /// another metric.
+    pub fn import_history(&mut self, text: &str) -> Result<(), HistoryError> {
+        let predictor = self.predictor.as_mut();
+        predictor.map_or(Ok(()), |predictor| predictor.import(text))
+    }
+
+    /// Goes on from the engine's number instead of its own: somebody else has changed it.
+    pub fn follow_engine(&mut self) {
+        self.wish = None;
+    }
+
     /// Takes in one sample and says how many replicas there should be. When another Weir
     /// decides (`is_scaler` is false) it only says what it thinks of it.
     pub fn decide(&mut self, sample: Sample, is_scaler: bool) -> Decision {
         self.take(&sample);
         let Sample { now, capacity, .. } = sample;
-        let (min, max) = (self.policy.min, self.policy.max.max(self.policy.min));
+        let Bounds { min, max } = self.schedule.bounds(now.wall);
         let before = self.wish.filter(|_| is_scaler).unwrap_or(capacity.desired);
         let situation = self.situation(now.uptime, capacity, before.clamp(min, max), (min, max));
-        let mut votes = self.votes(&situation);
+        let mut votes = self.votes(&situation, now);
         if before != situation.base {
-            votes.insert(0, bounds(before, &situation));
+            votes.insert(0, bounds(before, &situation, self.schedule.by()));
         }
         judge(&mut votes, &situation);
         let why = why_hold(&votes, &situation);
@@ -119,26 +176,41 @@ impl Scaler {
         if is_scaler {
             decision.desired = settle(&decision.opinions, before, min, max);
             decision.outcome = outcome(before, decision.desired, || why);
-            self.remember(&decision, situation.base, now.uptime);
+            self.remember(&decision, &situation);
         }
         self.tell_cooldowns(&mut decision, now);
         decision
     }
 
     fn may_be_zero(&self) -> bool {
-        self.policy.min == 0
+        let schedule = &self.policy.schedule;
+        let may_be = |action: &Scheduled| action.min == Some(0) || action.max == Some(0);
+        self.policy.min == 0 || schedule.iter().any(may_be)
     }
 
     fn take(&mut self, sample: &Sample) {
-        let (measured, running) = (measured(sample.capacity), sample.capacity.running);
+        let now = sample.now;
+        // A reading is over the time since the sample before, in which those carried the load
+        // that were in service then.
+        let running = self.running.replace(sample.capacity.running);
+        let running = running.unwrap_or(sample.capacity.running);
+        let measured = measured(sample.capacity).min(running);
+        let measure = |metric: &Metric| Measure {
+            value: reading(sample, metric),
+            measured,
+            running,
+        };
         for tracking in &mut self.tracking {
-            let value = reading(sample, tracking.metric());
-            let measure = Measure {
-                value,
-                measured,
-                running,
-            };
-            tracking.history().take(sample.now.uptime, measure);
+            let measure = measure(tracking.metric());
+            tracking.history().take(now.uptime, measure);
+        }
+        for stepping in &mut self.stepping {
+            let measure = measure(stepping.metric());
+            stepping.history().take(now.uptime, measure);
+        }
+        if let Some(predictor) = &mut self.predictor {
+            let value = reading(sample, predictor.metric());
+            predictor.take(now, value.map(|value| value * f64::from(running)));
         }
         self.zero.take(sample, &self.policy.timing);
     }
@@ -162,7 +234,7 @@ impl Scaler {
         }
     }
 
-    fn votes(&self, situation: &Situation) -> Vec<Vote> {
+    fn votes(&self, situation: &Situation, now: Now) -> Vec<Vote> {
         let timing = &self.policy.timing;
         let tracking = self.tracking.iter().map(|tracking| Vote {
             opinion: tracking.opinion(),
@@ -174,12 +246,23 @@ impl Scaler {
             scale_in: self.policy.scale_in,
             in_cooldown: timing.in_cooldown,
         });
-        tracking.chain(zero).collect()
+        let stepping = self.stepping.iter().map(|stepping| Vote {
+            opinion: stepping.opinion(situation.base, now.uptime, situation.is_warming),
+            scale_in: true,
+            in_cooldown: stepping.policy().cooldown,
+        });
+        let predictor = self.predictor.iter().map(|predictor| Vote {
+            opinion: predictor.opinion(situation.base, now.wall),
+            scale_in: false,
+            in_cooldown: Duration::ZERO,
+        });
+        let policies = tracking.chain(stepping).chain(predictor);
+        policies.chain(zero).collect()
     }
 
     /// Scheduled actions and new bounds start no cooldown, and wait for none.
-    fn remember(&mut self, decision: &Decision, base: u32, now: Duration) {
-        let desired = decision.desired;
+    fn remember(&mut self, decision: &Decision, situation: &Situation) {
+        let (desired, base, now) = (decision.desired, situation.base, situation.now);
         self.wish = Some(desired);
         let wants_out = |opinion: &Opinion| {
             opinion.kind != Kind::Forecast && opinion.wants.is_some_and(|wants| wants > base)
@@ -190,11 +273,27 @@ impl Scaler {
             // Scaling, "How target tracking scaling works".
             self.scaled = None;
         }
-        if desired != base {
-            self.scaled = Some((now, desired > base));
+        if desired == base {
+            return;
         }
-        if desired > base {
+        let is_out = desired > base;
+        self.scaled = Some((now, is_out));
+        if is_out {
             self.scaled_out = Some((now, desired));
+        }
+        self.tell_steps(decision, situation, is_out);
+    }
+
+    /// Tells the step policies that were followed.
+    fn tell_steps(&mut self, decision: &Decision, situation: &Situation, is_out: bool) {
+        let opinions = decision.opinions.iter();
+        let steps = opinions.filter(|opinion| opinion.kind == Kind::StepScaling);
+        for (stepping, opinion) in self.stepping.iter_mut().zip(steps) {
+            let wants = opinion.wants.filter(|_| opinion.reason.is_none());
+            let base = situation.base;
+            if wants.is_some_and(|wants| wants != base && (wants > base) == is_out) {
+                stepping.acted(base, is_out, situation.now, situation.is_warming);
+            }
         }
     }
 
@@ -222,13 +321,13 @@ fn measured(capacity: Capacity) -> u32 {
     measured.max(capacity.running.min(1))
 }
 
-/// The bounds have moved past the number.
-fn bounds(before: u32, situation: &Situation) -> Vote {
-    let name = format!("bounds {} to {}", situation.min, situation.max);
-    let mut opinion = Opinion::new(Kind::Bounds, name, super::AlarmState::Ok);
-    opinion.wants = Some(situation.base);
-    let (min, max) = (situation.min, situation.max);
-    opinion.formula = format!("clamp({before}, {min}, {max}) = {}", situation.base);
+/// The bounds have moved past the number, by a scheduled action or a configuration.
+fn bounds(before: u32, situation: &Situation, by: Option<&str>) -> Vote {
+    let Situation { base, min, max, .. } = *situation;
+    let name = by.map_or_else(|| format!("bounds {min} to {max}"), str::to_owned);
+    let mut opinion = Opinion::new(Kind::Bounds, name, AlarmState::Ok);
+    opinion.wants = Some(base);
+    opinion.formula = format!("clamp({before}, {min}, {max}) = {base}");
     Vote {
         opinion,
         scale_in: true,

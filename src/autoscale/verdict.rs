@@ -55,23 +55,24 @@ pub(super) fn judge(votes: &mut [Vote], situation: &Situation) {
     }
 }
 
-/// Why the number stays, of opinions that have been judged.
+/// Why the number stays, of opinions that have been judged. What wants more is the better
+/// answer, then what is not known.
 pub(super) fn why_hold(votes: &[Vote], situation: &Situation) -> Reason {
     let reasons = |alarm: AlarmState| {
-        let with =
-            move |vote: &&Vote| vote.opinion.alarm == alarm && vote.opinion.kind != Kind::Forecast;
-        votes
-            .iter()
-            .filter(with)
-            .filter_map(|vote| vote.opinion.reason)
+        let heard = votes.iter().filter(move |vote| match vote.opinion.kind {
+            Kind::TargetTracking | Kind::StepScaling | Kind::Zero => true,
+            Kind::Predictive => alarm == AlarmState::High,
+            Kind::Bounds | Kind::Forecast => false,
+        });
+        let with = heard.filter(move |vote| vote.opinion.alarm == alarm);
+        with.filter_map(|vote| vote.opinion.reason)
     };
-    // What is further from the target is the better answer to "why not?".
     let high = reasons(AlarmState::High).min_by_key(|reason| *reason == Reason::InRange);
-    let is_at_min = situation.base == situation.min;
     let low = || reasons(AlarmState::Low).min_by_key(|reason| *reason == Reason::AllMustAgree);
-    high.or_else(|| reasons(AlarmState::InsufficientData).next())
+    let is_asleep = situation.base == 0;
+    high.or_else(|| is_asleep.then_some(Reason::AtMin))
+        .or_else(|| reasons(AlarmState::InsufficientData).next())
         .or_else(low)
-        .or_else(|| (is_at_min && situation.max == situation.min).then_some(Reason::AtMin))
         .unwrap_or(Reason::InRange)
 }
 
@@ -86,7 +87,7 @@ pub(super) fn outcome(before: u32, desired: u32, hold: impl FnOnce() -> Reason) 
 
 /// What target tracking and the others say together about scaling in.
 struct Agreement {
-    /// Somebody wants more, or would if there were fewer.
+    /// Somebody wants more, or has a high alarm.
     is_high: bool,
     /// Somebody who has a say in it has no data.
     is_blind: bool,
@@ -94,79 +95,84 @@ struct Agreement {
     is_low: bool,
     /// The most that target tracking needs.
     needs: Option<u32>,
+    /// What a forecast, or requests, keep.
+    floor: u32,
 }
 
 impl Agreement {
     fn of(votes: &[Vote], situation: &Situation) -> Self {
-        let alarm = |vote: &Vote, state| vote.opinion.alarm == state;
-        let trackers = || {
-            let is_tracker =
-                |vote: &&Vote| vote.opinion.kind == Kind::TargetTracking && vote.scale_in;
-            votes.iter().filter(is_tracker)
-        };
-        let steps = || {
-            votes
-                .iter()
-                .filter(|vote| vote.opinion.kind == Kind::StepScaling)
-        };
-        let wants_out = |vote: &Vote| {
-            let wants = vote.opinion.wants;
-            wants.is_some_and(|wants| wants > situation.base)
-        };
-        let blind = |vote: &Vote| alarm(vote, AlarmState::InsufficientData);
-        let tracks = |vote: &Vote| vote.opinion.kind == Kind::TargetTracking;
+        let (mut is_high, mut is_blind, mut is_low) = (false, false, true);
+        let (mut needs, mut floor) = (None, 0);
+        for Vote {
+            opinion, scale_in, ..
+        } in votes
+        {
+            let alarm = opinion.alarm;
+            let has_no_data = alarm == AlarmState::InsufficientData;
+            match opinion.kind {
+                Kind::TargetTracking => {
+                    is_high |= alarm == AlarmState::High;
+                    is_blind |= has_no_data && *scale_in;
+                    is_low &= alarm == AlarmState::Low || !scale_in;
+                    needs = needs.max(opinion.wants.filter(|_| *scale_in));
+                }
+                Kind::StepScaling => {
+                    is_high |= situation.wants_out(opinion);
+                    is_blind |= has_no_data;
+                }
+                Kind::Zero if alarm == AlarmState::Low => {}
+                Kind::Zero | Kind::Predictive => floor = floor.max(opinion.wants.unwrap_or(0)),
+                Kind::Bounds | Kind::Forecast => {}
+            }
+        }
         Self {
-            is_high: votes.iter().any(|vote| {
-                (tracks(vote) && alarm(vote, AlarmState::High))
-                    || (vote.opinion.kind == Kind::StepScaling && wants_out(vote))
-            }),
-            is_blind: trackers().any(blind) || steps().any(blind),
-            is_low: trackers().all(|vote| alarm(vote, AlarmState::Low)),
-            needs: trackers().filter_map(|vote| vote.opinion.wants).max(),
+            is_high,
+            is_blind,
+            is_low,
+            needs,
+            floor,
         }
     }
 }
 
 impl Situation {
+    fn wants_out(&self, opinion: &Opinion) -> bool {
+        opinion.wants.is_some_and(|wants| wants > self.base)
+    }
+
     fn wants_in(&self, opinion: &Opinion) -> bool {
-        let is_low = opinion.alarm == AlarmState::Low;
-        is_low || opinion.kind == Kind::StepScaling && opinion.wants.is_some_and(|n| n < self.base)
+        match opinion.kind {
+            Kind::TargetTracking | Kind::Zero => opinion.alarm == AlarmState::Low,
+            Kind::StepScaling => opinion.wants.is_some_and(|wants| wants < self.base),
+            Kind::Bounds | Kind::Predictive | Kind::Forecast => false,
+        }
     }
 
     /// Why an opinion that may want more does not get it.
     fn against_out(&self, opinion: &Opinion) -> Option<Reason> {
-        let wants = opinion.wants.filter(|_| opinion.alarm != AlarmState::Low);
-        let Some(wants) = wants else {
-            let is_blind = opinion.alarm == AlarmState::InsufficientData;
-            return is_blind.then_some(Reason::InsufficientData);
-        };
         match opinion.kind {
             // These hold at once, and hold others up otherwise.
             Kind::Bounds | Kind::Zero | Kind::Predictive | Kind::Forecast => {
-                let is_over = wants > self.base && self.base == self.max;
+                let is_over = self.wants_out(opinion) && self.base == self.max;
                 is_over.then_some(Reason::AtMax)
             }
-            Kind::TargetTracking | Kind::StepScaling => self.against_more(wants),
+            _ if opinion.alarm == AlarmState::InsufficientData => Some(Reason::InsufficientData),
+            Kind::TargetTracking if opinion.alarm != AlarmState::High => None,
+            Kind::StepScaling if self.wants_in(opinion) => None,
+            Kind::TargetTracking | Kind::StepScaling => self.against_more(opinion.wants?),
         }
     }
 
     fn against_more(&self, wants: u32) -> Option<Reason> {
-        if wants < self.base {
-            return None;
-        }
-        if wants > self.base && self.base == self.max {
-            return Some(Reason::AtMax);
-        }
         let started = self.out_cooldown.map(|(_, desired)| desired);
-        if wants == self.base {
-            let waits = if self.is_warming {
-                Some(Reason::Warming)
-            } else {
-                None
-            };
-            return waits
-                .or(started.map(|_| Reason::Cooldown))
-                .or(Some(Reason::InRange));
+        if wants <= self.base {
+            // What is there, or on its way, is enough.
+            let waits = self.is_warming.then_some(Reason::Warming);
+            let cools = started.map(|_| Reason::Cooldown);
+            return waits.or(cools).or(Some(Reason::InRange));
+        }
+        if self.base == self.max {
+            return Some(Reason::AtMax);
         }
         let is_larger = started.is_none_or(|desired| wants.min(self.max) > desired);
         (!is_larger).then_some(Reason::Cooldown)
@@ -184,7 +190,7 @@ impl Situation {
         if tracks && !self.fits(vote.opinion.wants) {
             return Some(Reason::NoFlap);
         }
-        if agreement.is_high || agreement.is_blind || !self.agrees(&vote.opinion, agreement) {
+        if !self.agrees(&vote.opinion, agreement) {
             return Some(Reason::AllMustAgree);
         }
         if self.is_warming {
@@ -202,13 +208,16 @@ impl Situation {
         needs.is_none_or(|needs| needs < self.base.min(self.running))
     }
 
-    /// Whether target tracking lets `opinion` take replicas away.
+    /// Whether the others let `opinion` take replicas away.
     fn agrees(&self, opinion: &Opinion, agreement: &Agreement) -> bool {
-        match opinion.kind {
-            Kind::TargetTracking => agreement.is_low && self.fits(agreement.needs),
+        let tracking = agreement.is_low && self.fits(agreement.needs);
+        let is_let = match opinion.kind {
+            Kind::TargetTracking => tracking,
             // The last one goes when nobody asks, whatever it does on its own account.
-            Kind::Zero => agreement.is_low && (self.base == 1 || agreement.needs.is_some()),
+            Kind::Zero if self.base == 1 => agreement.is_low,
+            Kind::Zero => tracking && agreement.needs.is_some(),
             Kind::StepScaling | Kind::Bounds | Kind::Predictive | Kind::Forecast => true,
-        }
+        };
+        is_let && !agreement.is_high && !agreement.is_blind && agreement.floor < self.base
     }
 }

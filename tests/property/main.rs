@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking, its helpers too
 
+mod autoscale;
+mod autoscale_records;
 mod failing;
 mod outlier;
 mod pickers;

@@ -1,0 +1,335 @@
+//! Scheduled actions: other bounds from a time on.
+//!
+//! An action sets `min`, `max` or both, and they hold until another action sets them. At the
+//! start those hold that the latest occurrences of the past have set: of an `at` any, of a
+//! `cron` up to a year back. An action may set a bound past the other one, which it has left
+//! alone: then the other one goes along for as long as that lasts. (AWS refuses such an
+//! action: "you must include both sizes".)
+//!
+//! Times follow their zone's clock through daylight saving. One that the clock skips does not
+//! occur on that day; one that it shows twice sets the same bounds twice.
+
+use cronexpr::Crontab;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::{Scheduled, When};
+
+/// How far back an occurrence of a `cron` is looked for.
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
+/// The times of a `cron` are whole minutes.
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// The scheduled actions of a group.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    actions: Vec<Action>,
+    /// What the configuration says.
+    own: Bounds,
+    /// What holds, since the last occurrence.
+    current: Bounds,
+    /// Which action has set them last.
+    by: Option<usize>,
+    looked: Option<Timestamp>,
+}
+
+/// Fewest and most replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) min: u32,
+    pub(super) max: u32,
+}
+
+#[derive(Debug)]
+struct Action {
+    scheduled: Scheduled,
+    times: Times,
+    name: String,
+    last: Option<Timestamp>,
+    next: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+enum Times {
+    Once(Timestamp),
+    Every(SignedDuration),
+    Cron(Box<Crontab>),
+    /// An expression that is none. The configuration's check has refused it.
+    Never,
+}
+
+impl Schedule {
+    /// Of a configuration with the bounds `own`.
+    pub(super) fn new(own: Bounds, actions: &[Scheduled]) -> Self {
+        Self {
+            actions: actions.iter().map(Action::new).collect(),
+            own,
+            current: own,
+            by: None,
+            looked: None,
+        }
+    }
+
+    /// The bounds that hold at `now`.
+    pub(super) fn bounds(&mut self, now: Timestamp) -> Bounds {
+        // A clock that went back by more than it is corrected now and then was wrong before.
+        let is_first = self
+            .looked
+            .is_none_or(|looked| looked.duration_since(now) > MINUTE);
+        let mut has_changed = is_first;
+        for action in &mut self.actions {
+            if is_first || action.next.is_some_and(|next| next <= now) {
+                action.look(now);
+                has_changed = true;
+            }
+        }
+        if has_changed {
+            self.apply();
+        }
+        let latest = self.looked.filter(|_| !is_first).unwrap_or(now);
+        self.looked = Some(latest.max(now));
+        self.current
+    }
+
+    /// The action that has set the bounds last.
+    pub(super) fn by(&self) -> Option<&str> {
+        Some(&self.actions[self.by?].name)
+    }
+
+    /// Sets the bounds in the order of their times, and of the configuration at the same time.
+    fn apply(&mut self) {
+        let past = |(index, action): (usize, &Action)| Some((action.last?, index));
+        let mut order: Vec<_> = self.actions.iter().enumerate().filter_map(past).collect();
+        order.sort_unstable();
+        let (mut bounds, mut min_leads) = (self.own, false);
+        for (_, index) in &order {
+            let set = &self.actions[*index].scheduled;
+            bounds.min = set.min.unwrap_or(bounds.min);
+            bounds.max = set.max.unwrap_or(bounds.max);
+            min_leads = set.min.is_some();
+        }
+        if bounds.min > bounds.max {
+            let leading = if min_leads { bounds.min } else { bounds.max };
+            bounds = Bounds {
+                min: leading,
+                max: leading,
+            };
+        }
+        self.by = order.last().map(|(_, index)| *index);
+        self.current = bounds;
+    }
+}
+
+impl Action {
+    fn new(scheduled: &Scheduled) -> Self {
+        let (times, name) = match &scheduled.when {
+            When::At(at) => (Times::Once(*at), format!("schedule at {at}")),
+            When::Rate(rate) => {
+                let every = SignedDuration::try_from(*rate).unwrap_or(YEAR).max(MINUTE);
+                (Times::Every(every), format!("schedule rate {every:#}"))
+            }
+            When::Cron {
+                expression,
+                timezone,
+            } => {
+                let text = format!("{expression} {timezone}");
+                let cron = cronexpr::parse_crontab(&text).map(Box::new);
+                let times = cron.map_or(Times::Never, Times::Cron);
+                (times, format!("schedule cron {text}"))
+            }
+        };
+        let scheduled = scheduled.clone();
+        Self {
+            scheduled,
+            times,
+            name,
+            last: None,
+            next: None,
+        }
+    }
+
+    /// Finds the occurrences before and after `now`.
+    fn look(&mut self, now: Timestamp) {
+        (self.last, self.next) = match &self.times {
+            Times::Once(at) if *at <= now => (Some(*at), None),
+            Times::Once(at) => (None, Some(*at)),
+            Times::Every(every) => {
+                let last = now.as_second() - now.as_second().rem_euclid(every.as_secs());
+                let last = Timestamp::from_second(last).ok();
+                (last, last.and_then(|last| last.checked_add(*every).ok()))
+            }
+            Times::Cron(cron) => (latest(cron, now), next(cron, now)),
+            Times::Never => (None, None),
+        };
+    }
+}
+
+fn next(cron: &Crontab, after: Timestamp) -> Option<Timestamp> {
+    cron.find_next(after).ok().map(|time| time.timestamp())
+}
+
+/// The latest time up to `now`. There is none to ask for, only the next one after a moment: so
+/// the last moment whose next one is not ahead is looked for, by halves.
+fn latest(cron: &Crontab, now: Timestamp) -> Option<Timestamp> {
+    let past = |after| next(cron, after).filter(|time| *time <= now);
+    let mut early = now.checked_sub(YEAR).ok()?;
+    past(early)?;
+    let mut late = now;
+    while late.duration_since(early) > MINUTE {
+        let middle = early + late.duration_since(early) / 2;
+        match past(middle) {
+            Some(_) => early = middle,
+            None => late = middle,
+        }
+    }
+    // A minute may be between the moment and the last of them.
+    let first = past(early)?;
+    Some(past(first).unwrap_or(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn cron(expression: &str, min: Option<u32>, max: Option<u32>) -> Scheduled {
+        let (expression, timezone) = (expression.to_owned(), "Europe/Berlin".to_owned());
+        Scheduled {
+            when: When::Cron {
+                expression,
+                timezone,
+            },
+            min,
+            max,
+        }
+    }
+
+    fn schedule(actions: &[Scheduled]) -> Schedule {
+        Schedule::new(Bounds { min: 1, max: 4 }, actions)
+    }
+
+    fn at(schedule: &mut Schedule, text: &str) -> (u32, u32) {
+        let Bounds { min, max } = schedule.bounds(time(text));
+        (min, max)
+    }
+
+    /// Up at 18:00 on Thursday and down at noon on Sunday.
+    fn guide() -> [Scheduled; 2] {
+        [
+            cron("0 18 * * 4", Some(3), None),
+            cron("0 12 * * 0", Some(1), None),
+        ]
+    }
+
+    /// Daylight saving ended on Sunday, 25 October 2026, at 3:00, and began on 29 March.
+    const GUIDE: [(&str, (u32, u32)); 8] = [
+        ("2026-10-22T17:59:59+02:00", (1, 4)),
+        ("2026-10-22T18:00:00+02:00", (3, 4)),
+        ("2026-10-25T11:59:59+01:00", (3, 4)),
+        ("2026-10-25T12:00:00+01:00", (1, 4)),
+        ("2026-10-29T17:59:59+01:00", (1, 4)),
+        ("2026-10-29T18:00:00+01:00", (3, 4)),
+        ("2027-03-28T11:59:59+02:00", (3, 4)),
+        ("2027-03-28T12:00:00+02:00", (1, 4)),
+    ];
+
+    #[test]
+    fn the_entertainment_guide_is_up_from_thursday_to_sunday_through_both_clock_changes() {
+        let mut running = schedule(&guide());
+        for (now, expected) in GUIDE {
+            assert_eq!(at(&mut running, now), expected, "{now}");
+            assert_eq!(at(&mut schedule(&guide()), now), expected, "from {now}");
+        }
+        assert_eq!(running.by(), Some("schedule cron 0 12 * * 0 Europe/Berlin"));
+    }
+
+    #[test]
+    fn a_running_schedule_and_a_new_one_agree_at_any_time() {
+        let mut actions = guide().to_vec();
+        actions.push(cron("*/7 3 * * *", None, Some(6)));
+        actions.push(cron("30 2 25,29 * *", None, Some(9)));
+        actions.push(Scheduled {
+            when: When::Rate(std::time::Duration::from_secs(5 * 3600)),
+            min: None,
+            max: Some(5),
+        });
+        actions.push(Scheduled {
+            when: When::At(time("2026-10-24T10:00:30Z")),
+            min: Some(2),
+            max: Some(3),
+        });
+        let mut running = schedule(&actions);
+        let mut now = time("2026-10-20T00:00:00Z");
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..2000 {
+            let bounds = running.bounds(now);
+            assert_eq!(bounds, schedule(&actions).bounds(now), "{now}");
+            seen.insert((bounds.min, bounds.max));
+            now += SignedDuration::from_secs(431);
+        }
+        assert!(seen.len() > 6, "{seen:?}");
+    }
+
+    #[test]
+    fn a_single_time_holds_from_then_on() {
+        let action = |text, min, max| Scheduled {
+            when: When::At(time(text)),
+            min,
+            max,
+        };
+        let actions = [
+            action("2026-11-22T10:00:00Z", Some(2), Some(8)),
+            action("2026-11-22T11:00:00Z", None, Some(6)),
+        ];
+        let mut running = schedule(&actions);
+        assert_eq!(at(&mut running, "2026-11-22T09:59:59Z"), (1, 4));
+        assert_eq!(running.by(), None);
+        assert_eq!(at(&mut running, "2026-11-22T10:00:00Z"), (2, 8));
+        assert_eq!(at(&mut running, "2026-11-22T11:00:00Z"), (2, 6));
+        assert_eq!(at(&mut running, "2036-11-22T11:00:00Z"), (2, 6));
+        // The clock was wrong by ten years, and is set right.
+        assert_eq!(at(&mut running, "2026-11-22T10:30:00Z"), (2, 8));
+    }
+
+    #[test]
+    fn a_bound_past_the_other_takes_it_along() {
+        let mut above = schedule(&[cron("0 6 * * *", Some(7), None)]);
+        assert_eq!(at(&mut above, "2026-11-22T12:00:00Z"), (7, 7));
+        let mut below = schedule(&[cron("0 6 * * *", None, Some(0))]);
+        assert_eq!(at(&mut below, "2026-11-22T12:00:00Z"), (0, 0));
+        // And comes back when the first one does.
+        let pair = [
+            cron("0 6 * * *", Some(7), None),
+            cron("0 18 * * *", Some(2), None),
+        ];
+        let mut pair = schedule(&pair);
+        assert_eq!(at(&mut pair, "2026-11-22T12:00:00Z"), (7, 7));
+        assert_eq!(at(&mut pair, "2026-11-22T20:00:00Z"), (2, 4));
+    }
+
+    #[test]
+    fn the_latest_time_is_the_last_of_all_that_have_been() {
+        for expression in ["* * * * *", "59 23 31 12 *", "0 0 29 2 *", "*/5 8-9 * * 1"] {
+            let text = format!("{expression} America/New_York");
+            let cron = cronexpr::parse_crontab(&text).unwrap();
+            let now = time("2026-11-22T10:30:30Z");
+            let mut all = cron
+                .iter_after(now - YEAR)
+                .unwrap()
+                .map(|time| time.unwrap());
+            let mut expected = None;
+            while let Some(time) = all.next().filter(|time| time.timestamp() <= now) {
+                expected = Some(time.timestamp());
+                if expression.starts_with("* ") {
+                    break;
+                }
+            }
+            if expression.starts_with("* ") {
+                expected = Some(time("2026-11-22T10:30:00Z"));
+            }
+            assert_eq!(latest(&cron, now), expected, "{expression}");
+        }
+    }
+}
