@@ -43,17 +43,16 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
     let ejected = |registered: &Registered| registered.target.health().ejection.is_some();
     let actives: Vec<&Registered> = targets.iter().filter(active).collect();
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
+    let decided = |r: &&Registered| !checked || r.target.health_now() != Health::Initial;
+    let decided: Vec<&Registered> = actives.iter().copied().filter(decided).collect();
+    let open_to = match decided.is_empty() {
+        true if fail_open.before_checks => actives,
+        _ => decided,
+    };
     let failing_open =
-        fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < actives.len();
-    let (unchecked, known): (Vec<&Registered>, Vec<&Registered>) = actives
-        .iter()
-        .partition(|r| r.target.health_now() == Health::Initial);
-    let members = if failing_open && !known.is_empty() {
-        known
-    } else if failing_open && fail_open.before_checks {
-        unchecked
-    } else if failing_open {
-        Vec::new()
+        fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < open_to.len();
+    let members = if failing_open {
+        open_to
     } else {
         let sound: Vec<&Registered> = passing.iter().copied().filter(|r| !ejected(r)).collect();
         let enough = sound.len() >= fail_open.min_healthy.max(1);
@@ -188,6 +187,18 @@ mod tests {
         let mut some = targets(&[false]);
         some.push(unchecked());
         assert_eq!(size(&choose(&some, true, OPEN)), 1, "the one that fails");
+        let two = FailOpen {
+            min_healthy: 2,
+            ..OPEN
+        };
+        let mut some = targets(&[true]);
+        some.extend([unchecked(), unchecked()]);
+        let choice = choose(&some, true, two);
+        assert_eq!(
+            (size(&choice), choice.failing_open),
+            (1, false),
+            "a scale-out"
+        );
         let fresh = [unchecked(), unchecked()];
         assert_eq!(size(&choose(&fresh, true, OPEN)), 2);
         let waits = FailOpen {
