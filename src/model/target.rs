@@ -48,6 +48,8 @@ struct Counters {
     gateway_run: AtomicU32,
     /// See [`Target::share`].
     share: AtomicU32,
+    /// See [`Target::served_session`].
+    sessions: AtomicU32,
     /// Written only in groups whose algorithm goes by it.
     latency: Latency,
 }
@@ -61,6 +63,7 @@ impl Default for Counters {
             run: AtomicU32::new(0),
             gateway_run: AtomicU32::new(0),
             share: AtomicU32::new(WHOLE_SHARE),
+            sessions: AtomicU32::new(0),
             latency: Latency::default(),
         }
     }
@@ -236,6 +239,28 @@ impl Target {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve);
     }
 
+    /// Notes that it has answered a request that begins a session with it or belongs to one.
+    /// Only groups whose clients stay on their targets call this: others pay nothing.
+    pub fn served_session(&self) {
+        self.counters.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who would notice if it went: the requests in flight, and those of sessions in the last
+    /// minutes. A client that sends many of them counts as often; nobody remembers clients.
+    pub fn clients(&self) -> u64 {
+        let sessions = self.counters.sessions.load(Ordering::Relaxed);
+        u64::from(self.in_flight()) + u64::from(sessions)
+    }
+
+    /// Forgets half of what is known of its sessions. Called at a steady pace.
+    pub fn forget_sessions(&self) {
+        let sessions = &self.counters.sessions;
+        let known = sessions.load(Ordering::Relaxed);
+        if known > 0 {
+            sessions.fetch_sub(known.div_ceil(2), Ordering::Relaxed);
+        }
+    }
+
     /// How many of the requests it is picked for it gets, in thousandths: less than
     /// [`WHOLE_SHARE`] while it does worse than its peers.
     pub fn share(&self) -> u32 {
@@ -390,6 +415,21 @@ mod tests {
             loads.push(target.load());
         }
         assert_eq!(loads, [3, 2, 1, 1]);
+    }
+
+    #[test]
+    fn sessions_count_as_clients_until_they_are_forgotten() {
+        let target = target();
+        let _lease = target.lease();
+        for _ in 0..5 {
+            target.served_session();
+        }
+        let mut clients = vec![target.clients()];
+        for _ in 0..4 {
+            target.forget_sessions();
+            clients.push(target.clients());
+        }
+        assert_eq!(clients, [6, 3, 2, 1, 1]);
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Proxy {
         record.received = outgoing.received();
         if let Ok(answered) = &mut outcome {
             if let (Some(visit), Some(target)) = (visit, &record.target) {
-                visit.conclude(target.id.addr, answered.headers_mut());
+                visit.conclude(target, answered.headers_mut());
             }
             if let Some(cookie) = group_cookie {
                 answered.headers_mut().append(SET_COOKIE, cookie);

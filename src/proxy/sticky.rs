@@ -4,7 +4,6 @@
 //! A response with a new cookie stays as cacheable as its target made it. Shared caches
 //! commonly store none that sets a cookie, and most responses of a session set none.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::header::SET_COOKIE;
@@ -12,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
 use super::cookie;
-use crate::model::{CookieSource, Forward, GroupIndex};
+use crate::model::{CookieSource, Forward, GroupIndex, Target};
 use crate::router;
 use crate::state::Snapshot;
 use crate::target_group::{
@@ -115,8 +114,9 @@ impl<'g> Visit<'g> {
         Some(self.held?.target)
     }
 
-    /// Adds to the response of the target that answered what the client must know.
-    pub(super) fn conclude(&self, target: SocketAddr, response: &mut HeaderMap) {
+    /// Adds to the response of the target that answered what the client must know, and
+    /// counts the session there.
+    pub(super) fn conclude(&self, target: &Target, response: &mut HeaderMap) {
         let settings = &self.sessions.settings;
         let application = match &settings.source {
             CookieSource::LoadBalancer => ApplicationCookie::Unmentioned,
@@ -124,7 +124,15 @@ impl<'g> Visit<'g> {
         };
         let verdict = self
             .sessions
-            .verdict(self.held, application, target, self.now);
+            .verdict(self.held, application, target.id.addr, self.now);
+        let has_session = match verdict {
+            Verdict::Issue(_) => true,
+            Verdict::Keep => self.held.is_some(),
+            Verdict::Delete => false,
+        };
+        if has_session {
+            target.served_session();
+        }
         let cookie = match verdict {
             Verdict::Issue(session) => nonce().and_then(|nonce| {
                 let value = self.sessions.seal(&session, nonce);

@@ -27,6 +27,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long Weir waits at its end for a provider that fails to stop its replicas.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// In which time half of what is known of a target's sessions is forgotten: who has been
+/// away for some minutes will hardly notice another target.
+const HALF_LIFE: Duration = Duration::from_secs(60);
+
 /// Configured replicas all take the same share.
 const WEIGHT: u16 = 1;
 
@@ -70,6 +74,8 @@ pub(super) struct Crew {
     is_followed: bool,
     /// When it was told to stop.
     stopped: Option<Instant>,
+    /// When to forget sessions next.
+    forget_at: Instant,
 }
 
 /// What the newest snapshot says of the group.
@@ -107,6 +113,7 @@ impl Crew {
             drains: JoinSet::new(),
             is_followed: true,
             stopped: None,
+            forget_at: Instant::now() + HALF_LIFE,
         }
     }
 
@@ -138,6 +145,7 @@ impl Crew {
                 },
                 Some(ended) = self.operators.join_next() => check(ended),
                 more = self.reader.changed(), if self.is_followed => self.is_followed = more,
+                () = sleep_until(self.forget_at) => self.forget_sessions(),
                 () = until(patience), if patience.is_some_and(|at| at > Instant::now()) => {}
             }
         }
@@ -185,6 +193,7 @@ impl Crew {
             self.begun,
             &self.group,
             (self.start)(&self.group, &settings.runner),
+            self.reader.clone(),
             goal,
             &mut self.operators,
             &self.news,
@@ -329,6 +338,11 @@ impl Crew {
         if let Some(generation) = generations.find(|all| all.number == number) {
             generation.release(replica);
         }
+    }
+
+    fn forget_sessions(&mut self) {
+        self.forget_at = Instant::now() + HALF_LIFE;
+        self.targets.values().for_each(|t| t.forget_sessions());
     }
 
     fn show(&self) {

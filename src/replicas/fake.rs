@@ -93,9 +93,11 @@ impl Script {
             return;
         }
         self.desired = count;
+        let victims = self.victims.clone();
+        let rank = |id: ReplicaId| victims.iter().rev().position(|victim| *victim == id);
         let lasts = |r: &&mut Replica| r.state == ReplicaState::Running;
-        let last = self.replicas.iter_mut().filter(lasts);
-        let mut last: Vec<&mut Replica> = last.collect();
+        let mut last: Vec<&mut Replica> = self.replicas.iter_mut().filter(lasts).collect();
+        last.sort_by_key(|replica| rank(replica.id));
         let there = last.len() as u32;
         for replica in last.iter_mut().skip(count as usize) {
             replica.state = ReplicaState::Draining;

@@ -197,12 +197,12 @@ impl Rig {
 #[tokio::test(start_paused = true)]
 async fn a_replica_is_let_go_when_its_last_request_has_ended() {
     let rig = Rig::start().await;
-    let lease = rig.targets()[1].lease();
+    let leases: Vec<_> = rig.targets().iter().map(Target::lease).collect();
     rig.order(run(1)).await;
     assert_eq!(rig.targets().len(), 1, "no new requests");
     sleep(DELAY / 2).await;
     assert_eq!(rig.fake.count(), 2);
-    drop(lease);
+    drop(leases);
     rig.settle().await;
     assert_eq!(rig.fake.count(), 1);
 }
@@ -210,7 +210,7 @@ async fn a_replica_is_let_go_when_its_last_request_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
     let rig = Rig::start().await;
-    let _lease = rig.targets()[1].lease();
+    let _leases: Vec<_> = rig.targets().iter().map(Target::lease).collect();
     rig.orders.send_replace(run(1));
     sleep(DELAY / 2).await;
     assert_eq!(rig.fake.count(), 2);
@@ -222,7 +222,7 @@ async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn stopping_waits_for_nobody() {
     let rig = Rig::start().await;
-    let _lease = rig.targets()[1].lease();
+    let _leases: Vec<_> = rig.targets().iter().map(Target::lease).collect();
     rig.order(run(1)).await;
     rig.order(Order::Stop).await;
     assert_eq!(rig.fake.count(), 0);
@@ -567,4 +567,25 @@ async fn usage_is_measured_each_second_while_somebody_wants_to_know() {
         .unwrap();
     sleep(10 * SECOND).await;
     assert_eq!(rig.fault(), None, "nobody wants to know");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_fewest_clients_goes_first() {
+    let rig = Rig::start_with(group(), run(4), |_| {}).await;
+    let targets = rig.targets();
+    let _leases = [targets[0].lease(), targets[3].lease(), targets[3].lease()];
+    for _ in 0..9 {
+        targets[2].served_session();
+    }
+    rig.order(run(2)).await;
+    let victims = |rig: &Rig| -> Vec<u64> {
+        let victims = rig.fake.script().victims.clone();
+        victims.into_iter().map(|id| id.0).collect()
+    };
+    assert_eq!(victims(&rig), [1, 0, 3, 2]);
+    rig.order(run(4)).await;
+    assert!(victims(&rig).is_empty(), "nobody goes");
+    // Four half-lives, and those of the sessions have been away.
+    sleep(240 * SECOND).await;
+    assert_eq!(targets[2].clients(), 0);
 }

@@ -18,6 +18,7 @@ use super::operator::{Aim, Goal, Operator, View};
 use super::{Fault, Fleet, GroupReplicas, Provider, ReplicaId};
 use crate::config::{Replicas, Runner};
 use crate::model::{Health, Target, TargetGroupId};
+use crate::state::Reader;
 
 /// Who is known by address: the live targets of the group.
 pub(super) type Targets = HashMap<SocketAddr, Arc<Target>>;
@@ -47,6 +48,7 @@ impl Generation {
         number: u64,
         group: &TargetGroupId,
         provider: Box<dyn Provider>,
+        reader: Reader,
         goal: Goal,
         operators: &mut JoinSet<()>,
         news: &Arc<Notify>,
@@ -55,7 +57,7 @@ impl Generation {
         let is_own = provider.is_own();
         let (goal, goals) = watch::channel(goal);
         let (views, view) = watch::channel(View::default());
-        let operator = Operator::new(group.clone(), provider, goals, views, news.clone());
+        let operator = Operator::new(group.clone(), provider, reader, goals, views, news.clone());
         Self {
             number,
             group: group.clone(),

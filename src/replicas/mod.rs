@@ -39,6 +39,7 @@ mod spawn;
 mod standing;
 mod supervisor;
 mod trouble;
+mod victims;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -5,8 +5,9 @@
 //! [`View`], both of which always have a newest value. A call that hangs is cut short when
 //! the replicas are to go.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use tracing::{info, warn};
 use super::shortfall::Shortfall;
 use super::standing::Standing;
 use super::trouble::Trouble;
+use super::victims::victims;
 use super::{Fault, Fleet, Provider, ProviderError, ReplicaId, Usage};
 use crate::config::{Replicas, Runner, Scaler};
 use crate::model::TargetGroupId;
+use crate::state::Reader;
 
 /// For a provider to take in settings, a count, a release or a question about its lease. An
 /// API server under load answers within seconds or not at all.
@@ -90,6 +93,8 @@ pub(super) struct View {
 pub(super) struct Operator {
     group: TargetGroupId,
     provider: Box<dyn Provider>,
+    /// Says how busy the replicas are.
+    reader: Reader,
     goal: watch::Receiver<Goal>,
     view: watch::Sender<View>,
     news: Arc<Notify>,
@@ -137,6 +142,7 @@ impl Operator {
     pub(super) fn new(
         group: TargetGroupId,
         provider: Box<dyn Provider>,
+        reader: Reader,
         goal: watch::Receiver<Goal>,
         view: watch::Sender<View>,
         news: Arc<Notify>,
@@ -145,6 +151,7 @@ impl Operator {
         Self {
             group,
             provider,
+            reader,
             goal,
             view,
             news,
@@ -267,11 +274,27 @@ impl Operator {
             return Ok(());
         }
         let (ends, limit) = (self.goal.clone(), limit(&goal.settings.runner, CALL));
-        let call = self.provider.set_count(count, &[]);
+        let victims = self.victims(count);
+        let call = self.provider.set_count(count, &victims);
         within(ends, goal.aim, "change the count", limit, call).await?;
         self.asked = Some(count);
         self.is_stale = true;
         Ok(())
+    }
+
+    /// In which order replicas should go for so many to be left; empty if none has to.
+    fn victims(&self, count: u32) -> Vec<ReplicaId> {
+        let fleet = self.fleet.as_ref();
+        let Some(fleet) = fleet.filter(|fleet| fleet.lasting() > count) else {
+            return Vec::new();
+        };
+        let snapshot = self.reader.load_full();
+        let group = snapshot.group_named(&self.group);
+        let targets = group.iter().flat_map(|group| &group.targets);
+        let clients: HashMap<SocketAddr, u64> = targets
+            .map(|t| (t.target.id.addr, t.target.clients()))
+            .collect();
+        victims(fleet, |addr| clients.get(&addr).copied().unwrap_or(0))
     }
 
     /// The count this Weir may ask for.
