@@ -15,6 +15,7 @@ mod census;
 mod crew;
 #[cfg(feature = "ecs")]
 pub mod ecs;
+mod exec;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod listed;
 mod missing;
 mod operator;
 mod output;
+mod poll;
 mod port;
 mod process;
 mod rollout;
@@ -40,6 +42,7 @@ mod standing;
 mod supervisor;
 mod trouble;
 mod victims;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -55,10 +58,12 @@ use crate::config::{Replicas, Runner};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
+pub use exec::Exec;
 pub use missing::Missing;
 pub use port::Ports;
 pub use process::Processes;
 use supervisor::Supervisor;
+pub use webhook::Webhook;
 
 /// Runs the replicas of every snapshot's groups until `shutdown` is done; then stops those
 /// that Weir runs itself, and returns when the last has been reaped. What an engine runs goes
@@ -98,8 +103,8 @@ fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Pr
         Runner::Ecs(_) => Box::new(ecs::Ecs::new(group.clone())),
         #[cfg(not(feature = "ecs"))]
         Runner::Ecs(_) => Box::new(Missing("ecs")),
-        Runner::Exec(_) => Box::new(Missing("exec")),
-        Runner::Webhook(_) => Box::new(Missing("webhook")),
+        Runner::Exec(_) => Box::new(Exec::default()),
+        Runner::Webhook(_) => Box::new(Webhook::default()),
     }
 }
 

@@ -58,16 +58,18 @@ impl Process {
             .envs(settings.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         if let Some(directory) = &settings.directory {
             command.current_dir(directory);
         }
-        die_with_parent(&mut command);
-        let child = command
-            .spawn()
-            .map_err(|error| explain(settings, program, &error))?;
+        Self::start(&mut command).map_err(|error| explain(settings, program, &error))
+    }
+
+    /// Starts a command in a process group of its own.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        command.process_group(0).kill_on_drop(true);
+        die_with_parent(command);
+        let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let group = pid.expect("a child that nobody has waited for has an id");
         Ok(Self { child, group })

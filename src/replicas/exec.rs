@@ -1,0 +1,262 @@
+//! Replicas that programs of the operator's run: one lists them, one sets how many.
+//!
+//! A program has its deadline, prints at most a mebibyte, and is killed with all it has
+//! started when it takes longer or nobody waits for it any more.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::poll::{LIMIT, Poll, excerpt};
+use super::spawn::Process;
+use super::{Fleet, Provider, ProviderError, ReplicaId};
+use crate::config::{ExecRunner, Replicas, Runner};
+
+/// What stands for the number of replicas in a command.
+const COUNT: &str = "{count}";
+
+/// Most bytes kept of what a program says on its standard error.
+const COMPLAINT: usize = 4096;
+
+/// Asks programs. Before it is configured it has no replicas.
+#[derive(Debug, Default)]
+pub struct Exec {
+    settings: Option<ExecRunner>,
+    poll: Poll,
+}
+
+impl Exec {
+    fn settings(&self) -> Result<ExecRunner, ProviderError> {
+        self.settings.clone().ok_or(ProviderError::OtherRunner)
+    }
+}
+
+#[async_trait]
+impl Provider for Exec {
+    async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
+        let Runner::Exec(settings) = &replicas.runner else {
+            return Err(ProviderError::OtherRunner);
+        };
+        self.settings = Some(settings.clone());
+        self.poll.forget();
+        Ok(())
+    }
+
+    async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
+        let settings = self.settings()?;
+        let fill = |word: &String| word.replace(COUNT, &count.to_string());
+        let command: Vec<String> = settings.scale.iter().map(fill).collect();
+        self.poll.forget();
+        run(&command, settings.timeout).await.map(drop)
+    }
+
+    async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
+        if let Some(fleet) = self.poll.known() {
+            return Ok(fleet.clone());
+        }
+        let settings = self.settings()?;
+        let printed = run(&settings.list, settings.timeout).await?;
+        self.poll.learn(&printed)
+    }
+
+    async fn changed(&mut self) {
+        match &self.settings {
+            Some(settings) => self.poll.outdated(settings.interval).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+}
+
+/// Runs a program to its end, and gives what it prints.
+async fn run(command: &[String], limit: Duration) -> Result<Vec<u8>, ProviderError> {
+    let program = command.first().map_or("", String::as_str);
+    let mut process = start(command).map_err(|error| {
+        let message = format!("cannot start `{program}`: {error}");
+        ProviderError::Unreachable(message)
+    })?;
+    let stdout = process.child.stdout.take();
+    let stderr = process.child.stderr.take();
+    let ended = async {
+        let printed = read(stdout, LIMIT + 1);
+        let (printed, complaint) = tokio::join!(printed, read(stderr, COMPLAINT));
+        if printed.len() > LIMIT {
+            let message = format!("`{program}` prints more than {LIMIT} bytes");
+            return Err(ProviderError::Nonsense(message));
+        }
+        let status = process.child.wait().await;
+        let status = status.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
+        if status.success() {
+            return Ok(printed);
+        }
+        let message = format!("`{program}` ended with {status}: {}", excerpt(&complaint));
+        Err(ProviderError::Refused(message))
+    };
+    let late = |_| ProviderError::Unreachable(format!("`{program}` takes more than {limit:?}"));
+    // Whatever is left of it ends with `process`.
+    timeout(limit, ended).await.map_err(late)?
+}
+
+fn start(command: &[String]) -> std::io::Result<Process> {
+    let mut words = command.iter();
+    let program = words.next().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Process::start(&mut command)
+}
+
+/// The first bytes of a pipe. Reads on to its end, so that nobody is stuck who writes more,
+/// unless it is much more.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let Some(pipe) = pipe else {
+        return kept;
+    };
+    let mut pipe = pipe.take(2 * LIMIT as u64);
+    let mut chunk = vec![0; 8192];
+    // A pipe that breaks ends.
+    while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+        let room = most - kept.len();
+        kept.extend_from_slice(&chunk[..length.min(room)]);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::unix::pipe;
+
+    use super::super::fixture::processes;
+    use super::*;
+
+    /// For whatever is waited for: only a broken test takes this long.
+    const LONG: Duration = Duration::from_secs(20);
+
+    async fn exec(list: &str, scale: &str, timeout: Duration) -> Exec {
+        let script = |text: &str, last: &str| {
+            let words = ["sh", "-c", text, "sh", last];
+            words.map(str::to_owned).to_vec()
+        };
+        let mut exec = Exec::default();
+        let settings = Replicas {
+            runner: Runner::Exec(ExecRunner {
+                list: script(list, "list"),
+                scale: script(scale, "count={count}"),
+                interval: Duration::from_secs(60),
+                timeout,
+            }),
+            ..processes(1, &[])
+        };
+        exec.configure(&settings).await.unwrap();
+        exec
+    }
+
+    async fn error(list: &str) -> String {
+        let mut exec = exec(list, "", LONG).await;
+        exec.fleet().await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn one_program_lists_and_one_scales() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("count");
+        std::fs::write(&file, "1").unwrap();
+        let file = file.display();
+        let list = format!(
+            r#"n=$(cat {file}); echo "{{\"desired\": $n, \"replicas\": [
+            {{\"id\": \"a\", \"address\": \"10.0.0.1:6400\"}}]}}""#
+        );
+        let scale = format!(r#"echo "${{1#count=}}" > {file}; seq 20000"#);
+        let mut exec = exec(&list, &scale, LONG).await;
+        let fleet = exec.fleet().await.unwrap();
+        assert_eq!((fleet.desired, fleet.replicas.len()), (1, 1));
+        assert_eq!(fleet.replicas[0].name.as_deref(), Some("a"));
+        exec.set_count(3, &[]).await.unwrap();
+        assert_eq!(exec.fleet().await.unwrap().desired, 3);
+    }
+
+    #[tokio::test]
+    async fn a_list_is_not_asked_for_twice_in_an_interval() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("asked");
+        let list = format!(
+            r#"echo again >> {}; echo '{{"desired": 0, "replicas": []}}'"#,
+            file.display()
+        );
+        let mut exec = exec(&list, "", LONG).await;
+        exec.fleet().await.unwrap();
+        exec.fleet().await.unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "again\n");
+        exec.set_count(1, &[]).await.unwrap();
+        exec.fleet().await.unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "again\nagain\n");
+    }
+
+    #[tokio::test]
+    async fn failures_are_told_in_the_program_s_own_words() {
+        let refused = "the engine refused: `sh` ended with exit status: 3: no quota";
+        assert_eq!(error("echo no quota >&2; exit 3").await, refused);
+        let nonsense = error("echo hello").await;
+        assert!(nonsense.starts_with("the engine answered nonsense: expected value"));
+        assert!(nonsense.ends_with(": \"hello\""), "{nonsense}");
+        let nothing = error("true").await;
+        assert!(nothing.starts_with("the engine answered nonsense: EOF"));
+        let mut missing = Exec::default();
+        assert!(missing.fleet().await.is_err());
+        let none = run(&["/no/such".to_owned()], LONG).await.unwrap_err();
+        let none = none.to_string();
+        assert!(
+            none.contains("cannot start `/no/such`: No such file"),
+            "{none}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_prints_without_end_is_killed() {
+        let huge = "the engine answered nonsense: `sh` prints more than 1048576 bytes";
+        assert_eq!(error("exec yes").await, huge);
+        assert_eq!(error("yes | head -c 1048577").await, huge);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_killed_with_all_it_has_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("alive");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        // Both hold the fifo open for as long as they live.
+        let list = format!(
+            "exec 3<> {}; sleep 1000 & echo started >&3; wait",
+            fifo.display()
+        );
+        let limit = Duration::from_millis(300);
+        let mut exec = exec(&list, "", limit).await;
+        let late = exec.fleet().await.unwrap_err().to_string();
+        let expected = "the engine does not answer: `sh` takes more than 300ms";
+        assert_eq!(late, expected);
+        let left = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            // Nobody reads it any more once they are gone.
+            while pipe::OpenOptions::new().open_sender(&fifo).is_ok() {
+                tick.tick().await;
+            }
+        };
+        timeout(LONG, left).await.unwrap();
+    }
+}

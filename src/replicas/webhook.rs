@@ -1,0 +1,338 @@
+//! Replicas that an HTTP service of the operator's runs: `GET` lists them, `PUT` sets how
+//! many.
+//!
+//! Each call is a connection of its own with a deadline, no redirect is followed, and at most
+//! a mebibyte of an answer is read.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::poll::{LIMIT, Poll, excerpt};
+use super::{Fleet, Provider, ProviderError, ReplicaId};
+use crate::config::{Replicas, Runner, Token, WebhookRunner};
+
+/// Most bytes of an answer's head.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+const AGENT: &str = concat!("Weir/", env!("CARGO_PKG_VERSION"));
+
+/// Asks a service. Before it is configured it has no replicas.
+#[derive(Debug, Default)]
+pub struct Webhook {
+    service: Option<Service>,
+    poll: Poll,
+}
+
+#[derive(Debug)]
+struct Service {
+    host: String,
+    port: u16,
+    authority: HeaderValue,
+    /// With the query.
+    path: String,
+    authorization: Option<HeaderValue>,
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl Webhook {
+    async fn call(&mut self, method: Method, body: String) -> Result<Bytes, ProviderError> {
+        let service = self.service.as_ref();
+        let service = service.ok_or(ProviderError::OtherRunner)?;
+        let limit = service.timeout;
+        let late = |_| ProviderError::Unreachable(format!("no answer within {limit:?}"));
+        let answer = timeout(limit, service.call(method, body));
+        answer.await.map_err(late)?
+    }
+}
+
+#[async_trait]
+impl Provider for Webhook {
+    async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
+        let Runner::Webhook(settings) = &replicas.runner else {
+            return Err(ProviderError::OtherRunner);
+        };
+        self.service = Some(Service::new(settings)?);
+        self.poll.forget();
+        Ok(())
+    }
+
+    async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
+        self.poll.forget();
+        let body = serde_json::json!({ "desired": count }).to_string();
+        self.call(Method::PUT, body).await.map(drop)
+    }
+
+    async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
+        if let Some(fleet) = self.poll.known() {
+            return Ok(fleet.clone());
+        }
+        let text = self.call(Method::GET, String::new()).await?;
+        self.poll.learn(&text)
+    }
+
+    async fn changed(&mut self) {
+        match &self.service {
+            Some(service) => self.poll.outdated(service.interval).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+}
+
+impl Service {
+    fn new(settings: &WebhookRunner) -> Result<Self, ProviderError> {
+        let refuse = |why: &str| ProviderError::Refused(format!("{}: {why}", settings.url));
+        let uri: Uri = settings.url.parse().map_err(|_| refuse("not a URL"))?;
+        if uri.scheme() != Some(&Scheme::HTTP) {
+            return Err(refuse("only http:// can be asked"));
+        }
+        let authority = uri.authority().ok_or_else(|| refuse("no host"))?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let named = match authority.port() {
+            Some(port) => format!("{}:{port}", authority.host()),
+            None => authority.host().to_owned(),
+        };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let bearer = |Token(token): &Token| {
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| refuse("the token cannot be sent in a header"))?;
+            bearer.set_sensitive(true);
+            Ok(bearer)
+        };
+        Ok(Self {
+            host,
+            port: authority.port_u16().unwrap_or(80),
+            authority: HeaderValue::from_str(&named).map_err(|_| refuse("not a host"))?,
+            path: path.to_owned(),
+            authorization: settings.token.as_ref().map(bearer).transpose()?,
+            interval: settings.interval,
+            timeout: settings.timeout,
+        })
+    }
+
+    async fn call(&self, method: Method, body: String) -> Result<Bytes, ProviderError> {
+        let broken = |error: hyper::Error| ProviderError::Unreachable(error.to_string());
+        let request = self.request(&method, body)?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream = stream.map_err(|error| {
+            let (host, port) = (&self.host, self.port);
+            ProviderError::Unreachable(format!("cannot connect to {host}:{port}: {error}"))
+        })?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(HEAD_LIMIT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(broken)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async {
+            // Whatever goes wrong on it, the request on it is told.
+            let _ = connection.await;
+        });
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, LIMIT).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes);
+        if !head.status.is_success() {
+            // What it says matters more than whether it says it to the end.
+            return Err(refused(&method, head.status, &body.unwrap_or_default()));
+        }
+        body.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ProviderError::Nonsense(format!("answers with more than {LIMIT} bytes"))
+            } else {
+                ProviderError::Unreachable(error.to_string())
+            }
+        })
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        body: String,
+    ) -> Result<Request<Full<Bytes>>, ProviderError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&self.path)
+            .header(HOST, &self.authority)
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json")
+            .header(CONNECTION, "close");
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(body));
+        request.map_err(|error| ProviderError::Refused(error.to_string()))
+    }
+}
+
+fn refused(method: &Method, status: StatusCode, body: &[u8]) -> ProviderError {
+    let said = excerpt(body);
+    ProviderError::Refused(format!("{method} answered {status}, \"{said}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::super::fixture::processes;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn settings(url: &str, timeout: Duration) -> Replicas {
+        Replicas {
+            runner: Runner::Webhook(WebhookRunner {
+                url: url.to_owned(),
+                token: Some(Token("secret".to_owned())),
+                interval: Duration::from_secs(60),
+                timeout,
+            }),
+            ..processes(1, &[])
+        }
+    }
+
+    async fn webhook(url: &str, timeout: Duration) -> Webhook {
+        let mut webhook = Webhook::default();
+        webhook.configure(&settings(url, timeout)).await.unwrap();
+        webhook
+    }
+
+    /// A service that answers one request after the other. Returns the requests.
+    async fn service(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/scale?a=b", listener.local_addr().unwrap());
+        let requests = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                let is_whole = |request: &[u8]| {
+                    let text = String::from_utf8_lossy(request).to_lowercase();
+                    let (head, body) = text.split_once("\r\n\r\n")?;
+                    let mut lines = head.lines();
+                    let length = lines.find_map(|l| l.strip_prefix("content-length: "));
+                    let length: usize = length.map_or(0, |length| length.parse().unwrap());
+                    (body.len() == length).then_some(())
+                };
+                while is_whole(&request).is_none() {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                requests.push(String::from_utf8(request).unwrap().to_lowercase());
+                // The caller may have heard enough.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+            requests
+        });
+        (url, requests)
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    async fn error(answer: String) -> String {
+        let (url, _) = service(vec![answer]).await;
+        let mut webhook = webhook(&url, LONG).await;
+        webhook.fleet().await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn get_lists_and_put_scales() {
+        let list = r#"{"desired": 1, "replicas": [{"id": "a", "address": "10.0.0.1:80"}]}"#;
+        let list = || answer("200 OK", list);
+        let (url, requests) = service(vec![list(), answer("202 Accepted", ""), list()]).await;
+        let mut webhook = webhook(&url, LONG).await;
+        let fleet = webhook.fleet().await.unwrap();
+        assert_eq!((fleet.desired, fleet.replicas.len()), (1, 1));
+        assert_eq!(webhook.fleet().await.unwrap(), fleet, "still known");
+        webhook.set_count(2, &[]).await.unwrap();
+        webhook.fleet().await.unwrap();
+        let requests = requests.await.unwrap();
+        assert!(requests[0].starts_with("get /scale?a=b http/1.1\r\n"));
+        assert!(requests[1].starts_with("put /scale?a=b http/1.1\r\n"));
+        assert!(
+            requests[1].ends_with("\r\n\r\n{\"desired\":2}"),
+            "{}",
+            requests[1]
+        );
+        for request in &requests {
+            assert!(request.contains("authorization: bearer secret\r\n"));
+            assert!(request.contains("\r\nhost: 127.0.0.1:"));
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_success_is_believed() {
+        let refused = error(answer("403 Forbidden", "no\nquota")).await;
+        let expected = "the engine refused: GET answered 403 Forbidden, \"no\\nquota\"";
+        assert_eq!(refused, expected);
+        let moved = error("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".into());
+        assert!(moved.await.contains("answered 302 Found"));
+        let nonsense = error(answer("200 OK", "hello")).await;
+        assert!(nonsense.starts_with("the engine answered nonsense: expected value"));
+        let cut = error("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}".into()).await;
+        assert!(cut.starts_with("the engine does not answer: "), "{cut}");
+        let garbage = error("SSH-2.0-OpenSSH\r\n\r\n".into()).await;
+        assert!(
+            garbage.starts_with("the engine does not answer: "),
+            "{garbage}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_cut() {
+        let huge = answer("200 OK", &" ".repeat(LIMIT + 1));
+        let expected = "the engine answered nonsense: answers with more than 1048576 bytes";
+        assert_eq!(error(huge).await, expected);
+    }
+
+    #[tokio::test]
+    async fn silence_and_absence_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut silent = webhook(&url, Duration::from_millis(50)).await;
+        let error = silent.fleet().await.unwrap_err().to_string();
+        assert_eq!(error, "the engine does not answer: no answer within 50ms");
+        drop(listener);
+        let mut absent = webhook(&url, LONG).await;
+        let error = absent.fleet().await.unwrap_err().to_string();
+        assert!(error.contains("cannot connect to 127.0.0.1:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn urls_that_cannot_be_asked_are_refused() {
+        for url in ["https://10.0.0.1/", "/path", "10.0.0.1:80", "http://", ""] {
+            let mut webhook = Webhook::default();
+            let refused = webhook.configure(&settings(url, LONG)).await;
+            assert!(refused.is_err(), "{url}");
+        }
+        let service = |url: &str| match settings(url, LONG).runner {
+            Runner::Webhook(settings) => Service::new(&settings).unwrap(),
+            _ => unreachable!("see above"),
+        };
+        let six = service("http://[::1]/x");
+        assert_eq!((six.host.as_str(), six.port), ("::1", 80));
+        assert_eq!(six.authority, "[::1]");
+    }
+}
