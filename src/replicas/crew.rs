@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::generation::{Generation, Targets};
 use super::operator::{Aim, Goal};
+use super::warming::Warming;
 use super::{Provider, ReplicaId, Status};
 use crate::config::{self, Metric, Replicas, Runner};
 use crate::model::TargetGroupId;
@@ -70,6 +71,7 @@ pub(super) struct Crew {
     targets: Targets,
     /// Of a generation's replica.
     drains: JoinSet<(u64, ReplicaId)>,
+    warming: Warming,
     /// Whether there will be more snapshots.
     is_followed: bool,
     /// When it was told to stop.
@@ -98,6 +100,7 @@ impl Crew {
         status: watch::Sender<Status>,
     ) -> Self {
         Self {
+            warming: Warming::new(group.clone()),
             group,
             start,
             publisher,
@@ -143,6 +146,7 @@ impl Crew {
                 Some(drained) = self.drains.join_next() => if let Ok((number, replica)) = drained {
                     self.release(number, replica);
                 },
+                () = self.warming.progress() => {}
                 Some(ended) = self.operators.join_next() => check(ended),
                 more = self.reader.changed(), if self.is_followed => self.is_followed = more,
                 () = sleep_until(self.forget_at) => self.forget_sessions(),
@@ -219,7 +223,14 @@ impl Crew {
         for generation in &mut self.generations {
             generation.measure(group.is_measured);
             generation.refresh();
-            generation.choose(&self.targets, group.is_checked, |_, _| true);
+        }
+        self.warming.follow(&self.generations);
+        for generation in &mut self.generations {
+            let (warming, number) = (&self.warming, generation.number);
+            let is_cold = generation.warm_up().is_some();
+            generation.choose(&self.targets, group.is_checked, |id, addr| {
+                !is_cold || warming.is_warm(&(number, id, addr))
+            });
         }
         self.hand_over(group.is_checked);
         self.publish(group.is_configured).await;

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::listed::Listed;
 use super::operator::{Aim, Goal, Operator, View};
 use super::{Fault, Fleet, GroupReplicas, Provider, ReplicaId};
-use crate::config::{Replicas, Runner};
+use crate::config::{Replicas, Runner, WarmUpRequests};
 use crate::model::{Health, Target, TargetGroupId};
 use crate::state::Reader;
 
@@ -164,7 +164,7 @@ impl Generation {
         }
     }
 
-    /// Decides who may get requests; with `is_warm` those that have been warmed up.
+    /// Decides who may get requests: of those that are new only who is warm.
     pub(super) fn choose(
         &mut self,
         targets: &Targets,
@@ -262,6 +262,25 @@ impl Generation {
             .filter(|(id, addr)| is_out(addr) && draining.insert(*id))
             .copied()
             .collect()
+    }
+
+    /// Replicas that run and are no members yet.
+    pub(super) fn new_ones(&self) -> impl Iterator<Item = (ReplicaId, SocketAddr)> {
+        let running = self.listed.iter().flat_map(|listed| &listed.running);
+        running
+            .filter(|(_, addr)| !self.members.contains(addr))
+            .copied()
+    }
+
+    /// Whether a replica runs.
+    pub(super) fn runs(&self, replica: ReplicaId, address: SocketAddr) -> bool {
+        let listed = self.listed.as_ref();
+        listed.is_some_and(|listed| listed.running.contains(&(replica, address)))
+    }
+
+    /// What new replicas are asked first.
+    pub(super) fn warm_up(&self) -> Option<WarmUpRequests> {
+        self.goal.borrow().settings.warm_up.clone()
     }
 
     /// Every address it has.

@@ -6,36 +6,23 @@
 //! the replicas are to go.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::call::{CALL, Failure, LIST, MEASURE, limit, within};
 use super::shortfall::Shortfall;
 use super::standing::Standing;
 use super::trouble::Trouble;
 use super::victims::victims;
-use super::{Fault, Fleet, Provider, ProviderError, ReplicaId, Usage};
-use crate::config::{Replicas, Runner, Scaler};
+use super::{Fault, Fleet, Provider, ReplicaId, Usage};
+use crate::config::{Replicas, Scaler};
 use crate::model::TargetGroupId;
 use crate::state::Reader;
-
-/// For a provider to take in settings, a count, a release or a question about its lease. An
-/// API server under load answers within seconds or not at all.
-const CALL: Duration = Duration::from_secs(10);
-
-/// For a list. Shorter: a change that is seen late costs requests.
-const LIST: Duration = Duration::from_secs(5);
-
-/// For the usage of all replicas: it is wanted every second.
-const MEASURE: Duration = Duration::from_secs(3);
-
-/// What a provider with a deadline of its own gets beyond that.
-const MARGIN: Duration = Duration::from_secs(1);
 
 /// Between two looks at the lease.
 const RENEW: Duration = Duration::from_secs(5);
@@ -115,26 +102,6 @@ pub(super) struct Operator {
     listing: Trouble,
     measuring: Trouble,
     shortfall: Shortfall,
-}
-
-/// Why a call has no answer.
-enum Failure {
-    /// The replicas are for something else now, or nobody wants anything any more.
-    CutShort,
-    /// What was asked, and why it was not done.
-    Error(&'static str, ProviderError),
-    /// What was asked, and for how long.
-    Late(&'static str, Duration),
-}
-
-impl Failure {
-    fn message(&self) -> Option<String> {
-        match self {
-            Self::CutShort => None,
-            Self::Error(what, error) => Some(format!("cannot {what}: {error}")),
-            Self::Late(what, limit) => Some(format!("cannot {what}: no answer within {limit:?}")),
-        }
-    }
 }
 
 impl Operator {
@@ -449,41 +416,5 @@ impl Trouble {
             }
         }
         Ok(())
-    }
-}
-
-/// The deadline of a call to a provider that may have its own.
-fn limit(runner: &Runner, usual: Duration) -> Duration {
-    match runner {
-        Runner::Exec(exec) => exec.timeout + MARGIN,
-        Runner::Webhook(webhook) => webhook.timeout + MARGIN,
-        Runner::Process(_)
-        | Runner::Docker(_)
-        | Runner::Swarm(_)
-        | Runner::Kubernetes(_)
-        | Runner::Ecs(_) => usual,
-    }
-}
-
-/// The answer to a call, unless it takes too long or the aim changes.
-async fn within<T>(
-    mut goal: watch::Receiver<Goal>,
-    aim: Aim,
-    what: &'static str,
-    limit: Duration,
-    call: impl Future<Output = Result<T, ProviderError>>,
-) -> Result<T, Failure> {
-    let ends = async {
-        // A goal that nobody sets any more is another one too.
-        drop(goal.wait_for(|goal| goal.aim != aim).await);
-    };
-    tokio::select! {
-        biased;
-        answer = timeout(limit, call) => match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure::Error(what, error)),
-            Err(_) => Err(Failure::Late(what, limit)),
-        },
-        () = ends => Err(Failure::CutShort),
     }
 }

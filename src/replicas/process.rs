@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::Instant;
 
 use super::keeper::{Handle, Keeper};
 use super::port::Ports;
 use super::rollout::{Present, plan};
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState};
-use crate::config::{ProcessRunner, Replicas, Runner};
+use super::usage::{self, Ceiling, Meter};
+use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
+use crate::config::{Allowance, ProcessRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
 
 /// Runs the replicas of one group as child processes. Dropping it kills all of them.
@@ -28,6 +30,9 @@ pub struct Processes {
     next_id: u64,
     keepers: JoinSet<()>,
     news: Arc<Notify>,
+    /// What 100 % are.
+    allowance: Allowance,
+    meter: Meter,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,8 @@ impl Processes {
             next_id: 0,
             keepers: JoinSet::new(),
             news: Arc::default(),
+            allowance: Allowance::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -131,6 +138,7 @@ impl Provider for Processes {
         let Runner::Process(settings) = &replicas.runner else {
             return Err(ProviderError::OtherRunner);
         };
+        self.allowance = replicas.allowance;
         if self.settings.as_deref() != Some(settings) {
             self.settings = Some(Arc::new(settings.clone()));
             self.reconcile();
@@ -166,6 +174,33 @@ impl Provider for Processes {
 
     fn is_own(&self) -> bool {
         true
+    }
+
+    async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
+        let replicas = self.kept.iter();
+        let replicas = replicas.filter_map(|(id, kept)| Some((*id, kept.handle.replica()?.pid?)));
+        let replicas: Vec<(ReplicaId, u32)> = replicas.collect();
+        let leaders: Vec<u32> = replicas.iter().map(|(_, pid)| *pid).collect();
+        let read = move || (usage::of_groups(&leaders), Ceiling::read());
+        let read = spawn_blocking(read).await;
+        let (groups, ceiling) = read.map_err(|error| ProviderError::Nonsense(error.to_string()))?;
+        let unreadable = |error| ProviderError::Unreachable(format!("/proc: {error}"));
+        let groups = groups.map_err(unreadable)?;
+        let now = Instant::now();
+        let cores = self.allowance.cpus.unwrap_or(ceiling.cpus);
+        let bytes = self.allowance.memory.or(ceiling.memory);
+        self.meter.retain(|id| self.kept.contains_key(&id));
+        let meter = &mut self.meter;
+        let usage = replicas.into_iter().filter_map(|(id, pid)| {
+            let used = groups.get(&pid)?;
+            let memory = bytes.filter(|bytes| *bytes > 0);
+            let usage = Usage {
+                cpu: meter.percent(id, pid.into(), used.cpu, now, cores),
+                memory: memory.map(|bytes| 100.0 * used.memory as f64 / bytes as f64),
+            };
+            Some((id, usage))
+        });
+        Ok(usage.collect())
     }
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
