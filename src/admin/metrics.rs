@@ -2,6 +2,7 @@
 //!
 //! The gauges are those of `/api/status`, so that the two never tell different stories.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,9 +11,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-use super::status::{ANOMALOUS, DRAINING, HEALTHY, Status, TARGET_STATES, TargetStatus};
+use super::autoscaling::{OutcomeCount, ScalingStatus};
+use super::status::{
+    ANOMALOUS, DRAINING, HEALTHY, ReplicaStatus, Status, TARGET_STATES, TargetStatus,
+};
 use super::{Context, process};
-use crate::observe::exposition::{Label, Page};
+use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::{Metrics, names};
 
 /// The page in the `OpenMetrics` text format.
@@ -50,6 +54,8 @@ impl Collector for Gauges {
         let page = &mut Page::new(encoder);
         self.targets(page)?;
         self.groups(page)?;
+        self.autoscaling(page)?;
+        self.replicas(page)?;
         page.gauges(names::READY, |family| {
             family.gauge(&u32::from(self.ready), &[])
         })?;
@@ -156,6 +162,93 @@ impl Gauges {
             }
             Ok(())
         })
+    }
+
+    fn autoscaling(&self, page: &mut Page<'_>) -> fmt::Result {
+        let gauges: [(_, fn(&ScalingStatus) -> Option<u32>); 4] = [
+            (names::SCALING_DESIRED, |scaling| scaling.desired),
+            (names::SCALING_RUNNING, |scaling| Some(scaling.running)),
+            (names::SCALING_MIN, |scaling| Some(scaling.min)),
+            (names::SCALING_MAX, |scaling| Some(scaling.max)),
+        ];
+        for (name, value) in gauges {
+            page.gauges(name, |family| {
+                for (group, scaling) in self.scaling() {
+                    if let Some(value) = value(scaling) {
+                        family.gauge(&value, &[("target_group", group)])?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        page.counters(names::SCALING_DECISIONS, |family| {
+            for (group, scaling) in self.scaling() {
+                for OutcomeCount {
+                    outcome,
+                    reason,
+                    count,
+                } in &scaling.evaluations
+                {
+                    let labels = [
+                        ("target_group", group),
+                        ("outcome", &**outcome),
+                        ("reason", &**reason),
+                    ];
+                    family.count(*count, &labels)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn scaling(&self) -> impl Iterator<Item = (&str, &ScalingStatus)> {
+        let groups = self.status.target_groups.iter();
+        groups.filter_map(|group| Some((&*group.name, group.autoscaling.as_ref()?)))
+    }
+
+    /// What whoever runs the replicas says of them.
+    fn replicas(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::REPLICAS_FAULT, |family| {
+            for group in &self.status.target_groups {
+                if group.desired.is_some() {
+                    let fault = u32::from(group.fault.is_some());
+                    family.gauge(&fault, &[("target_group", &group.name)])?;
+                }
+            }
+            Ok(())
+        })?;
+        let usage: [(_, fn(&ReplicaStatus) -> Option<f64>); 2] = [
+            (names::REPLICA_CPU, |replica| replica.cpu),
+            (names::REPLICA_MEMORY, |replica| replica.memory),
+        ];
+        for (name, value) in usage {
+            page.gauges(name, |family| self.each_usage(family, value))?;
+        }
+        Ok(())
+    }
+
+    /// By the engine's name, or else by address. An engine that gives a name twice gets one
+    /// series.
+    fn each_usage(
+        &self,
+        family: &mut Family<'_>,
+        value: fn(&ReplicaStatus) -> Option<f64>,
+    ) -> fmt::Result {
+        for group in &self.status.target_groups {
+            let mut named = BTreeSet::new();
+            for replica in &group.replicas {
+                let address = || replica.address.map(|address| address.to_string());
+                let name = replica.name.clone().or_else(address);
+                if let (Some(name), Some(value)) = (name, value(replica)) {
+                    let labels = [("target_group", &*group.name), ("replica", &*name)];
+                    if !named.contains(&name) {
+                        family.gauge(&value, &labels)?;
+                        named.insert(name);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What the system does not tell is left out.

@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::{Context, Status, metrics, paths, targets};
+use super::autoscaling::Query;
+use super::{AutoscalingStatus, Context, Status, metrics, paths, targets};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -17,11 +18,16 @@ const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The pages, as somebody who is lost is told them.
-const PAGES: [(&str, Page, &str); 4] = [
+const PAGES: [(&str, Page, &str); 5] = [
     (paths::LIVE, Page::Live, "200 while the process runs"),
     (paths::READY, Page::Ready, "200 while requests are wanted"),
     (paths::METRICS, Page::Metrics, "for Prometheus"),
     (paths::STATUS, Page::Status, "listeners and targets, JSON"),
+    (
+        paths::AUTOSCALING,
+        Page::Autoscaling,
+        "how many replicas and why, JSON; ?last=N decisions",
+    ),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,7 @@ enum Page {
     Ready,
     Metrics,
     Status,
+    Autoscaling,
 }
 
 /// Answers one request. A `HEAD` gets the head of what a `GET` gets; hyper leaves its
@@ -54,6 +61,10 @@ pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Fu
             Err(error) => internal(&error),
         },
         Page::Status => json(StatusCode::OK, &Status::of(context)),
+        Page::Autoscaling => match Query::parse(request.uri().query()) {
+            Ok(query) => json(StatusCode::OK, &AutoscalingStatus::of(context, query)),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
     }
 }
 
@@ -86,7 +97,7 @@ fn format_of(headers: &HeaderMap) -> HeaderValue {
 }
 
 fn index() -> String {
-    let lines = PAGES.map(|(path, _, what)| format!("  {path:<12} {what}\n"));
+    let lines = PAGES.map(|(path, _, what)| format!("  {path:<16} {what}\n"));
     let prefix = targets::PREFIX;
     format!(
         "nothing here; there is\n{}  {prefix}…  to change targets, with the token\n",

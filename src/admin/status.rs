@@ -12,11 +12,13 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::autoscaling::ScalingStatus;
+use crate::autoscale::Log;
 use crate::model::{
     Action, Algorithm, CheckResult, Draining, Ejection, Forward, Health, HealthReason,
     RedirectPart, Registration, Target, TargetGroupId, WHOLE_SHARE,
 };
-use crate::replicas::{self, Replica};
+use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Snapshot;
 
 /// The state of a target that passes its checks.
@@ -95,13 +97,31 @@ pub struct GroupStatus {
     pub queue_length: usize,
     /// The file's, in its order, then those from elsewhere.
     pub targets: Vec<TargetStatus>,
-    /// Those that Weir runs; empty if it runs none.
+    /// How many replicas there should be, as whoever runs them has it; `None` if there are no
+    /// replicas.
+    pub desired: Option<u32>,
+    /// What whoever runs them cannot do at present.
+    pub fault: Option<FaultStatus>,
+    /// How their number follows the load; `None` if it does not.
+    pub autoscaling: Option<ScalingStatus>,
+    /// Those that Weir or an engine runs; empty if there are none.
     pub replicas: Vec<ReplicaStatus>,
 }
 
-/// One replica that Weir runs.
+/// What a provider of replicas cannot do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultStatus {
+    /// For people.
+    pub message: String,
+    /// Since when without a success.
+    pub since: Timestamp,
+}
+
+/// One replica that Weir or an engine runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
+    /// What the engine calls it.
+    pub name: Option<String>,
     /// Its process, while it lives.
     pub pid: Option<u32>,
     /// Where it answers or is going to.
@@ -112,6 +132,10 @@ pub struct ReplicaStatus {
     pub restarts: u32,
     /// When it got into this state.
     pub since: Timestamp,
+    /// CPU time it uses, in percent of what it may; `None` if nobody measures it.
+    pub cpu: Option<f64>,
+    /// Memory, likewise.
+    pub memory: Option<f64>,
 }
 
 /// One target.
@@ -219,7 +243,11 @@ impl Status {
             uptime: context.metrics.uptime(),
             listeners: (0..listeners).map(|i| listener(&snapshot, i)).collect(),
             target_groups: (0..groups)
-                .map(|i| group(&snapshot, i, &replicas))
+                .map(|i| {
+                    let id = &snapshot.groups()[i].id;
+                    let log = context.autoscaling.log(id);
+                    group(&snapshot, i, replicas.get(id), log.as_ref())
+                })
                 .collect(),
         }
     }
@@ -237,7 +265,12 @@ fn listener(snapshot: &Snapshot, index: usize) -> ListenerStatus {
 }
 
 /// A snapshot's groups stand in the order of its configuration.
-fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> GroupStatus {
+fn group(
+    snapshot: &Snapshot,
+    index: usize,
+    replicas: Option<&GroupReplicas>,
+    log: Option<&Log>,
+) -> GroupStatus {
     let (group, config) = (
         &snapshot.groups()[index],
         &snapshot.config.target_groups[index],
@@ -275,20 +308,40 @@ fn group(snapshot: &Snapshot, index: usize, replicas: &replicas::Status) -> Grou
                 )
             })
             .collect(),
-        replicas: replicas
-            .get(&group.id)
-            .map(|all| all.replicas.iter().map(replica).collect())
-            .unwrap_or_default(),
+        desired: replicas.map(|replicas| replicas.desired),
+        fault: FaultStatus::of(replicas),
+        autoscaling: ScalingStatus::of(snapshot, index, log, replicas),
+        replicas: replicas.map(self::replicas).unwrap_or_default(),
     }
 }
 
-fn replica(replica: &Replica) -> ReplicaStatus {
+impl FaultStatus {
+    pub(super) fn of(replicas: Option<&GroupReplicas>) -> Option<Self> {
+        let fault = replicas?.fault.as_ref()?;
+        Some(Self {
+            message: fault.message.clone(),
+            since: timestamp(fault.since),
+        })
+    }
+}
+
+fn replicas(group: &GroupReplicas) -> Vec<ReplicaStatus> {
+    let replicas = group.replicas.iter();
+    replicas
+        .map(|one| replica(one, group.usage.get(&one.id)))
+        .collect()
+}
+
+fn replica(replica: &Replica, usage: Option<&Usage>) -> ReplicaStatus {
     ReplicaStatus {
+        name: replica.name.clone(),
         pid: replica.pid,
         address: replica.address,
         state: replica.state.name().to_owned(),
         restarts: replica.restarts,
         since: timestamp(replica.since),
+        cpu: usage.and_then(|usage| usage.cpu),
+        memory: usage.and_then(|usage| usage.memory),
     }
 }
 
@@ -411,7 +464,7 @@ fn part(part: &RedirectPart) -> &str {
 }
 
 /// A clock outside the years that RFC 3339 can write counts from 1970.
-fn timestamp(at: SystemTime) -> Timestamp {
+pub(super) fn timestamp(at: SystemTime) -> Timestamp {
     Timestamp::try_from(at)
         .and_then(|at| at.round(Unit::Millisecond))
         .unwrap_or_default()

@@ -119,9 +119,11 @@ impl Autoscaler {
         self.groups.retain(|id, _| scaled.contains_key(id));
         self.journal.retain(|id| scaled.contains_key(id));
         for (id, policy) in scaled {
-            let places = &self.places;
-            let group = self.groups.entry(id.clone());
-            let group = group.or_insert_with(|| Group::new(id, policy, Arc::clone(places)));
+            let (places, wishes) = (&self.places, &self.wishes);
+            let group = self.groups.entry(id.clone()).or_insert_with(|| {
+                let wish = wishes.borrow().get(id).copied();
+                Group::new(id, policy, Arc::clone(places), wish)
+            });
             group.configure(policy, &mut self.writers);
         }
         self.tell_wishes();

@@ -42,8 +42,14 @@ enum Sleep {
 }
 
 impl Group {
-    /// `places` bounds how many pages all groups read at a time.
-    pub(super) fn new(id: &TargetGroupId, policy: &Autoscaling, places: Arc<Semaphore>) -> Self {
+    /// `places` bounds how many pages all groups read at a time; `wish` is what the provider
+    /// has been asked for.
+    pub(super) fn new(
+        id: &TargetGroupId,
+        policy: &Autoscaling,
+        places: Arc<Semaphore>,
+        wish: Option<u32>,
+    ) -> Self {
         let scaler = Scaler::new(&id.0, policy.clone());
         let mut signal = Signal::new(places);
         signal.want(scaler.metrics());
@@ -52,7 +58,7 @@ impl Group {
             policy: policy.clone(),
             scaler,
             signal,
-            wish: Wish::default(),
+            wish: Wish::resumed(wish),
             gaps: Gaps::default(),
             recorder: None,
             is_known: false,

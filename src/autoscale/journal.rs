@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Decision, Kind, Opinion, Outcome, Reason};
+use super::{AlarmState, Decision, Kind, Opinion, Outcome, Reason};
 use crate::model::TargetGroupId;
 
 /// Changes that are kept of a group, and as many entries about holding still.
@@ -52,7 +52,7 @@ pub struct Entry {
 
 impl Journal {
     /// Takes in an evaluation.
-    pub(super) fn record(&self, group: &TargetGroupId, decision: Decision) {
+    pub(crate) fn record(&self, group: &TargetGroupId, decision: Decision) {
         let decision = Arc::new(decision);
         let mut logs = self.logs();
         if let Some(log) = logs.get_mut(group) {
@@ -167,6 +167,18 @@ impl Outcome {
     }
 }
 
+impl AlarmState {
+    /// The word in `/api/autoscaling`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::High => "high",
+            Self::Low => "low",
+            Self::InsufficientData => "insufficient_data",
+        }
+    }
+}
+
 impl Decision {
     /// Whether both hold still for the same reasons.
     fn is_same_hold(&self, other: &Self) -> bool {
@@ -207,7 +219,7 @@ impl Decision {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AlarmState, Capacity};
+    use super::super::Capacity;
     use super::*;
 
     fn at(second: i64) -> Timestamp {

@@ -38,6 +38,14 @@ pub(super) struct Desired {
 }
 
 impl Wish {
+    /// One that was left behind by an autoscaler before.
+    pub(super) fn resumed(count: Option<u32>) -> Self {
+        Self {
+            count,
+            ..Self::default()
+        }
+    }
+
     /// How many there should be, by what was asked and what the provider says now.
     pub(super) fn desired(&mut self, replicas: &GroupReplicas, now: Duration) -> Desired {
         let says = replicas.desired;
@@ -127,6 +135,13 @@ mod tests {
         assert_eq!(wish.desired(&says(4), 3 * SECOND), own(4));
         assert_eq!(wish.count(), Some(4));
         assert_eq!(wish.desired(&says(4), 4 * SECOND), own(4));
+    }
+
+    #[test]
+    fn what_an_autoscaler_before_has_asked_is_taken_over() {
+        let mut wish = Wish::resumed(Some(4));
+        assert_eq!(wish.count(), Some(4));
+        assert_eq!(wish.desired(&says(4), SECOND), own(4));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use super::table::{Table, printable};
 use super::{AdminArguments, fetch};
 use weir::admin::{
-    CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status, TargetStatus, paths,
+    CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, ScalingStatus, Status, TargetStatus,
+    paths,
 };
 
 /// `weir status`.
@@ -82,6 +83,7 @@ fn table(status: &Status) -> String {
     for group in &status.target_groups {
         text.push('\n');
         text.push_str(&heading(group));
+        text.push_str(&scaling(group, status.now));
         text.push_str(&targets(&group.targets, status.now));
         text.push_str(&replicas(&group.replicas, status.now));
     }
@@ -175,20 +177,80 @@ fn targets(targets: &[TargetStatus], now: Timestamp) -> String {
     table.render("  ")
 }
 
+/// How many replicas there are and should be, why, and what whoever runs them cannot do.
+fn scaling(group: &GroupStatus, now: Timestamp) -> String {
+    let mut lines = String::new();
+    if let Some(scaling) = &group.autoscaling {
+        lines.push_str(&autoscaling(scaling, now));
+    } else if let Some(desired) = group.desired {
+        let running = group.replicas.iter().filter(|r| r.state == "running");
+        // Writing into a String does not fail.
+        let _ = writeln!(
+            lines,
+            "  replicas: {desired} desired, {} running",
+            running.count()
+        );
+    }
+    if let Some(fault) = &group.fault {
+        let age = age(between(fault.since, now));
+        let message = printable(&fault.message);
+        let _ = writeln!(lines, "  PROVIDER FAILS for {age}: {message}");
+    }
+    lines
+}
+
+/// `replicas: 4 desired, 2 running, 2 warming; 1 to 4, alarm high; hold: cooldown`, and the
+/// last change in another line.
+fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
+    let desired = scaling
+        .desired
+        .map_or("unknown".to_owned(), |d| d.to_string());
+    let mut text = format!("  replicas: {desired} desired, {} running", scaling.running);
+    // As above.
+    let _ = match scaling.warming {
+        0 => Ok(()),
+        warming => write!(text, ", {warming} warming"),
+    };
+    let (min, max, alarm) = (scaling.min, scaling.max, printable(&scaling.alarm));
+    let _ = write!(text, "; {min} to {max}, alarm {alarm}");
+    if let Some(outcome) = &scaling.outcome {
+        let _ = write!(text, "; {}", printable(outcome));
+    }
+    if let Some(reason) = &scaling.reason {
+        let _ = write!(text, ": {}", printable(reason));
+    }
+    text.push('\n');
+    if let Some(change) = &scaling.last_change {
+        let (from, to) = (change.from, change.to);
+        let (ago, formula) = (age(between(change.at, now)), printable(&change.formula));
+        let _ = writeln!(
+            text,
+            "  last change: {from} to {to}, {ago} ago, by {formula}"
+        );
+    }
+    text
+}
+
 fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
     if replicas.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(["REPLICA", "PID", "STATE", "SINCE", "RESTARTS"]);
+    let mut table = Table::new([
+        "REPLICA", "NAME", "PID", "STATE", "SINCE", "RESTARTS", "CPU", "MEMORY",
+    ]);
+    let percent = |value: Option<f64>| value.map_or(dash(), |value| format!("{value:.1} %"));
     for replica in replicas {
         table.row([
             replica
                 .address
                 .map_or(dash(), |address| address.to_string()),
+            replica.name.clone().unwrap_or_else(dash),
             replica.pid.map_or(dash(), |pid| pid.to_string()),
             replica.state.clone(),
             age(between(replica.since, now)),
             replica.restarts.to_string(),
+            percent(replica.cpu),
+            percent(replica.memory),
         ]);
     }
     format!("\n{}", table.render("  "))
@@ -292,6 +354,7 @@ mod tests {
         let (_, replicas) = watch::channel(weir::replicas::Status::default());
         let context = Context {
             replicas,
+            autoscaling: Arc::default(),
             publisher,
             reader,
             metrics: Arc::default(),
@@ -370,15 +433,24 @@ mod tests {
                   "in_flight": 0, "requests": 5, "checks": 9, "failed_checks": 2, "last_checks": [
                     { "at": "2026-01-02T06:09:00Z", "ok": false, "status": null, "ms": 5000.0,
                       "reason": "Target.Timeout", "detail": "no answer" }] }],
+              "desired": 2, "fault": { "message": "the engine does not answer",
+                "since": "2026-01-02T06:08:05Z" },
+              "autoscaling": { "profile": "fast", "min": 1, "max": 4, "desired": 2, "running": 1,
+                "warming": 1, "is_scaler": true, "alarm": "high", "outcome": "hold",
+                "reason": "cooldown", "out_cooldown": "2026-01-02T06:09:10Z",
+                "in_cooldown": null, "fault": null,
+                "last_change": { "at": "2026-01-02T06:08:55Z", "from": 1, "to": 2,
+                  "formula": "target_tracking cpu 20: ceil(1 * 35 / 20) = 2" },
+                "evaluations": [{ "outcome": "hold", "reason": "cooldown", "count": 3 }] },
               "replicas": [
-                { "pid": 4242, "address": "127.0.0.1:6400", "state": "running", "restarts": 1,
-                  "since": "2026-01-02T03:04:05Z" },
-                { "pid": null, "address": null, "state": "starting", "restarts": 0,
-                  "since": "2026-01-02T06:09:05Z" }] },
+                { "name": "todo.1", "pid": 4242, "address": "127.0.0.1:6400", "state": "running",
+                  "restarts": 1, "since": "2026-01-02T03:04:05Z", "cpu": 35.04, "memory": 9.0 },
+                { "name": null, "pid": null, "address": null, "state": "starting", "restarts": 0,
+                  "since": "2026-01-02T06:09:05Z", "cpu": null, "memory": null }] },
             { "name": "empty", "algorithm": "random", "checked": false, "fail_open": true,
               "failing_open": false, "min_healthy": "50%", "max_concurrency": null, "waiting": 0,
-              "queue_length": 0, "targets": [],
-              "replicas": [] }]
+              "queue_length": 0, "targets": [], "desired": null, "fault": null,
+              "autoscaling": null, "replicas": [] }]
     }"#;
 
     fn sample() -> Status {
@@ -394,17 +466,28 @@ LISTENER  BIND            RULES  DEFAULT ACTION  MAX CONNECTIONS
 http      127.0.0.1:8080  2      forward todo    10000
 
 todo: round_robin, 1 of 1 target healthy, 1 draining, 1 ejected
+  replicas: 2 desired, 1 running, 1 warming; 1 to 4, alarm high; hold: cooldown
+  last change: 1 to 2, 10s ago, by target_tracking cpu 20: ceil(1 * 35 / 20) = 2
+  PROVIDER FAILS for 1m 0s: the engine does not answer
   TARGET          STATE                                      SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
   127.0.0.1:6400  healthy, ejected for another 25s, at 40 %  3h 5m  5 errors in a row                3          1234      1       200 in 3 ms, 2s ago
   [::1]:6400      unhealthy, draining for at most 4m 0s      1m 0s  Target.DeregistrationInProgress  0          5         10      failed in 5000 ms, 5s ago
 
-  REPLICA         PID   STATE     SINCE  RESTARTS
-  127.0.0.1:6400  4242  running   3h 5m  1
-  -               -     starting  0s     0
+  REPLICA         NAME    PID   STATE     SINCE  RESTARTS  CPU     MEMORY
+  127.0.0.1:6400  todo.1  4242  running   3h 5m  1         35.0 %  9.0 %
+  -               -       -     starting  0s     0         -       -
 
 empty: random, no targets
 ";
         assert_eq!(table(&sample()), expected);
+    }
+
+    #[test]
+    fn replicas_that_do_not_scale_are_counted() {
+        let mut group = sample().target_groups.remove(0);
+        (group.autoscaling, group.fault) = (None, None);
+        let now = sample().now;
+        assert_eq!(scaling(&group, now), "  replicas: 2 desired, 1 running\n");
     }
 
     #[test]

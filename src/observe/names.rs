@@ -109,6 +109,46 @@ pub(crate) const FAILING_OPEN: Name = (
     "weir_target_group_failing_open",
     "Whether requests go to all targets because too few are healthy: 1 or 0",
 );
+/// How many replicas a group that scales should have.
+pub(crate) const SCALING_DESIRED: Name = (
+    "weir_autoscaling_desired",
+    "Replicas that a target group should have, by its last evaluation",
+);
+/// Of those, the ones that serve.
+pub(crate) const SCALING_RUNNING: Name = (
+    "weir_autoscaling_running",
+    "Replicas of a target group that are in service",
+);
+/// The bound that holds now.
+pub(crate) const SCALING_MIN: Name = (
+    "weir_autoscaling_min",
+    "Fewest replicas a target group may have, after scheduled actions",
+);
+/// The bound that holds now.
+pub(crate) const SCALING_MAX: Name = (
+    "weir_autoscaling_max",
+    "Most replicas a target group may have, after scheduled actions",
+);
+/// Evaluations, by what they led to.
+pub(crate) const SCALING_DECISIONS: Name = (
+    "weir_autoscaling_decisions",
+    "Evaluations of a target group by outcome (scale_out, scale_in or hold) and the reason to hold",
+);
+/// Whether whoever runs a group's replicas does not do what it should.
+pub(crate) const REPLICAS_FAULT: Name = (
+    "weir_replicas_fault",
+    "Whether the provider of a target group's replicas fails at present: 1 or 0",
+);
+/// As whoever runs it measures it.
+pub(crate) const REPLICA_CPU: Name = (
+    "weir_replica_cpu_percent",
+    "CPU time that a replica uses, in percent of what it may",
+);
+/// As whoever runs it measures it.
+pub(crate) const REPLICA_MEMORY: Name = (
+    "weir_replica_memory_percent",
+    "Memory that a replica uses, in percent of what it may",
+);
 /// Publications.
 pub(crate) const SNAPSHOT: Name = (
     "weir_snapshot_version",

@@ -2,20 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::sleep;
 use tracing::error;
 
 use super::TIDY;
 use super::upgrade::Inherited;
 use crate::admin;
+use crate::autoscale;
 use crate::config;
 use crate::discovery;
 use crate::health;
+use crate::observe::Metrics;
 use crate::replicas;
 use crate::state::{Publisher, PublisherTask, Reader};
 use crate::transport::{BindError, bind};
+
+/// After a panic of the autoscaler.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Every task of the control plane. They end with it.
 #[derive(Debug)]
@@ -26,6 +34,11 @@ pub(super) struct ControlPlane {
     replicas: JoinHandle<()>,
     stop_replicas: oneshot::Sender<()>,
     replica_status: watch::Receiver<replicas::Status>,
+    /// Ended before the replicas, so that it does not ask for others while they stop, and
+    /// never aborted: it has something to write down.
+    autoscaler: JoinHandle<()>,
+    stop_autoscaler: watch::Sender<()>,
+    journal: Arc<autoscale::Journal>,
 }
 
 /// The admin listener that runs.
@@ -51,6 +64,7 @@ impl ControlPlane {
         task: PublisherTask,
         publisher: &Publisher,
         reader: &Reader,
+        metrics: &Arc<Metrics>,
         tidy: fn(),
     ) -> Self {
         let mut tasks = JoinSet::new();
@@ -59,20 +73,41 @@ impl ControlPlane {
         tasks.spawn(health::watch(reader.clone(), publisher.clone()));
         tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
         tasks.spawn(keep_tidy(reader.clone(), tidy));
-        let (stop_replicas, stopped) = oneshot::channel();
         let (status, replica_status) = watch::channel(replicas::Status::default());
+        let (wishes, wished) = watch::channel(replicas::Wishes::default());
+        let (stop_replicas, stopped) = oneshot::channel();
         let stopped = async {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
-        let (_, wished) = watch::channel(replicas::Wishes::default());
         let replicas = replicas::run(reader.clone(), publisher.clone(), wished, status, stopped);
+        let journal = Arc::new(autoscale::Journal::default());
+        let (stop_autoscaler, stopped) = watch::channel(());
+        let scaling = {
+            let (reader, metrics) = (reader.clone(), Arc::clone(metrics));
+            let (replicas, journal) = (replica_status.clone(), Arc::clone(&journal));
+            move || {
+                let mut stopped = stopped.clone();
+                let stopped = async move { while stopped.changed().await.is_ok() {} };
+                autoscale::run(
+                    reader.clone(),
+                    Arc::clone(&metrics),
+                    replicas.clone(),
+                    wishes.clone(),
+                    Arc::clone(&journal),
+                    stopped,
+                )
+            }
+        };
         Self {
             tasks,
             admin: None,
             replicas: tokio::spawn(replicas),
             stop_replicas,
             replica_status,
+            autoscaler: tokio::spawn(keep_scaling(scaling)),
+            stop_autoscaler,
+            journal,
         }
     }
 
@@ -130,6 +165,11 @@ impl ControlPlane {
         &self.replica_status
     }
 
+    /// What the autoscaler has decided, for the status page.
+    pub(super) fn journal(&self) -> &Arc<autoscale::Journal> {
+        &self.journal
+    }
+
     pub(super) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.addr)
     }
@@ -140,8 +180,13 @@ impl ControlPlane {
         Some((admin.configured, &admin.copy))
     }
 
-    /// Stops the replicas and waits for their processes, then ends every other task.
+    /// Ends the autoscaler, stops the replicas and waits for their processes, then ends every
+    /// other task.
     pub(super) async fn stop(mut self) {
+        drop(self.stop_autoscaler);
+        if self.autoscaler.await.is_err() {
+            error!("the autoscaler's task ended in a panic");
+        }
         drop(self.stop_replicas);
         if self.replicas.await.is_err() {
             error!("the replicas' task ended in a panic");
@@ -158,6 +203,17 @@ impl ControlPlane {
         if let Some(admin) = self.admin.take() {
             admin.task.abort();
         }
+    }
+}
+
+/// Starts the autoscaler, and again should it panic: nothing else would scale.
+async fn keep_scaling<F>(scaling: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while tokio::spawn(scaling()).await.is_err() {
+        error!("the autoscaler panicked, starting again");
+        sleep(AGAIN).await;
     }
 }
 

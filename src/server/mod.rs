@@ -109,7 +109,7 @@ impl Server {
             .map(|index| Worker::spawn(index, &reader, &metrics, tidy))
             .collect::<Result<_, _>>()
             .map_err(ApplyError::Worker)?;
-        let control = ControlPlane::start(task, &publisher, &reader, tidy);
+        let control = ControlPlane::start(task, &publisher, &reader, &metrics, tidy);
         let mut server = Self {
             publisher,
             reader,
@@ -165,6 +165,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             lifecycle: Arc::clone(&self.lifecycle),
             replicas: self.control.replicas().clone(),
+            autoscaling: Arc::clone(self.control.journal()),
             publisher: self.publisher.clone(),
         };
         self.control.serve_admin(admin, &context);
