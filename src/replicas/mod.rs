@@ -14,8 +14,12 @@ mod call;
 #[cfg(any(feature = "ecs", feature = "kubernetes"))]
 mod census;
 mod crew;
+#[cfg(feature = "docker")]
+mod docker;
 #[cfg(feature = "ecs")]
 pub mod ecs;
+#[cfg(feature = "docker")]
+mod engine;
 mod exec;
 #[cfg(test)]
 mod fake;
@@ -41,6 +45,8 @@ mod shortfall;
 mod spawn;
 mod standing;
 mod supervisor;
+#[cfg(feature = "docker")]
+mod swarm;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -100,6 +106,11 @@ pub async fn run(
 fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Provider> {
     match runner {
         Runner::Process(_) => Box::new(Processes::new(group.clone(), ports.clone())),
+        #[cfg(feature = "docker")]
+        Runner::Docker(_) => Box::new(docker::Docker::new(group.clone())),
+        #[cfg(feature = "docker")]
+        Runner::Swarm(_) => Box::new(swarm::Swarm::new(group.clone())),
+        #[cfg(not(feature = "docker"))]
         Runner::Docker(_) | Runner::Swarm(_) => Box::new(Missing("docker")),
         #[cfg(feature = "kubernetes")]
         Runner::Kubernetes(_) => Box::new(kubernetes::Kubernetes::new(group.clone())),

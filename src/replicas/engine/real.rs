@@ -1,0 +1,45 @@
+//! A real engine for the tests that want one.
+//!
+//! They run when `WEIR_TEST_DOCKER_HOST` names an engine that is a Swarm manager, with an image
+//! `taskoverflow` and an attachable network `weir-test` that the tests can reach: `.ci/swarm`
+//! runs them in the network namespace of one of its containers.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::super::{Fleet, Provider};
+
+/// Only a broken test takes this long: the engine starts a container in a second.
+const LONG: Duration = Duration::from_secs(60);
+
+pub(in super::super) const IMAGE: &str = "taskoverflow";
+pub(in super::super) const NETWORK: &str = "weir-test";
+pub(in super::super) const PORT: u16 = 6400;
+
+/// Where the engine is, if there is one.
+pub(in super::super) fn host() -> Option<String> {
+    std::env::var("WEIR_TEST_DOCKER_HOST").ok()
+}
+
+/// The fleet once it is as wanted.
+pub(in super::super) async fn eventually(
+    provider: &mut dyn Provider,
+    wanted: impl Fn(&Fleet) -> bool,
+) -> Fleet {
+    let mut last = None;
+    let look = async {
+        loop {
+            let fleet = provider.fleet().await.unwrap();
+            if wanted(&fleet) {
+                return fleet;
+            }
+            last = Some(fleet);
+            provider.changed().await;
+        }
+    };
+    match timeout(LONG, look).await {
+        Ok(fleet) => fleet,
+        Err(_) => panic!("the fleet stays at {last:#?}"),
+    }
+}
