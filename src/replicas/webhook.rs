@@ -112,7 +112,7 @@ impl Service {
             let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
                 .map_err(|_| refuse("the token cannot be sent in a header"))?;
             bearer.set_sensitive(true);
-            Ok(bearer)
+            Ok::<_, ProviderError>(bearer)
         };
         Ok(Self {
             host,
