@@ -62,6 +62,8 @@ pub(super) struct Notes {
     pub(super) listeners: Vec<Mark<String>>,
     /// Every target that is a socket address.
     pub(super) targets: Vec<Mark<SocketAddr>>,
+    /// Every service of an engine whose number of replicas a group sets.
+    pub(super) services: Vec<Mark<String>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
 }

@@ -24,6 +24,7 @@ pub(super) fn check(cx: &Context<'_>) {
     binds(cx, &notes);
     own_targets(cx, &notes);
     written_files(cx, &notes);
+    shared_services(cx, &notes);
 }
 
 fn report<T>(
@@ -190,6 +191,23 @@ fn written_files(cx: &Context<'_>, notes: &Notes) {
             report(cx, Severity::Error, file, Code::Duplicate, message, help);
         } else {
             seen.insert(&file.value, cx.line(file.span));
+        }
+    }
+}
+
+/// Each group would set another number.
+fn shared_services(cx: &Context<'_>, notes: &Notes) {
+    let mut seen = BTreeMap::new();
+    for service in &notes.services {
+        if let Some(line) = seen.get(&service.value) {
+            let message = "two groups say how many replicas this service has".to_owned();
+            let help = format!(
+                "the other one is in line {line}; with several listeners or rules forward all to one group"
+            );
+            let code = Code::Duplicate;
+            report(cx, Severity::Warning, service, code, message, help);
+        } else {
+            seen.insert(&service.value, cx.line(service.span));
         }
     }
 }

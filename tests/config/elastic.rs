@@ -68,7 +68,7 @@ fn docker_and_swarm_have_defaults() {
         volumes: Vec::new(),
         stop_timeout: 10 * SECOND,
     };
-    let text = "docker = { image = \"taskoverflow\" }";
+    let text = "docker = { image = \"taskoverflow\", command = [], env = {}, volumes = [] }";
     assert_eq!(replicas(text), run_by(Runner::Docker(docker)));
     let swarm = SwarmRunner {
         host: "tcp://10.0.0.1:2375".into(),

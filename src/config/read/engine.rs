@@ -1,6 +1,7 @@
 //! The engines that run replicas: Docker, Swarm, Kubernetes and ECS.
 
 use http::Uri;
+use toml::de::DeValue;
 
 use super::command::{env, words};
 use super::runner::GroupPort;
@@ -18,13 +19,12 @@ pub(super) fn docker(node: &Node<'_>, group: GroupPort) -> Option<DockerRunner> 
     let image = section
         .require("image", "write image = \"taskoverflow\"")
         .and_then(|node| name(&node, &[]));
-    let command = section.get("command").map(|node| words(&node));
+    let filled = |key| section.get(key).filter(|node| !is_empty(node));
+    let command = filled("command").map(|node| words(&node));
     let env = section.get("env").map(|node| env(&node));
     let network = or(&section, "network", defaults::DOCKER_NETWORK);
     let port = port(&section, group);
-    let volumes = section
-        .get("volumes")
-        .map(|node| node.items_of(|node| volume(node)));
+    let volumes = filled("volumes").map(|node| node.items_of(|node| volume(node)));
     let stop_timeout = section.duration(
         "stop_timeout",
         &bounds::PHASE,
@@ -109,6 +109,11 @@ pub(super) fn ecs(node: &Node<'_>, group: GroupPort) -> Option<EcsRunner> {
         service: service?,
         port: port?,
     })
+}
+
+/// An empty list says the same as none.
+fn is_empty(node: &Node<'_>) -> bool {
+    matches!(node.value, DeValue::Array(items) if items.is_empty())
 }
 
 /// What was not written is empty until here.

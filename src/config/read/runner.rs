@@ -8,7 +8,9 @@ use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
-use crate::config::types::{ExecRunner, ProcessRunner, Runner, WebhookRunner};
+use crate::config::types::{
+    EcsRunner, ExecRunner, KubernetesRunner, ProcessRunner, Runner, WebhookRunner,
+};
 use crate::config::{bounds, defaults};
 
 /// The port of the group: absent, there and wrong, or right.
@@ -60,7 +62,41 @@ pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
     if given.iter().all(|node| node.name() != "command") {
         refuse_keys_of_command(section, first.name());
     }
-    runners.swap_remove(0)
+    let runner = runners.swap_remove(0)?;
+    if let Some(service) = service(&runner) {
+        section
+            .cx
+            .note(|notes| notes.services.push(first.mark(service)));
+    }
+    Some(runner)
+}
+
+/// What an engine calls the service that it runs: the same one has the same replicas.
+fn service(runner: &Runner) -> Option<String> {
+    match runner {
+        Runner::Swarm(swarm) => Some(format!("swarm {} {}", swarm.host, swarm.service)),
+        Runner::Kubernetes(kubernetes) => {
+            let KubernetesRunner {
+                api,
+                namespace,
+                deployment,
+                ..
+            } = kubernetes;
+            Some(format!("kubernetes {api:?} {namespace:?} {deployment}"))
+        }
+        Runner::Ecs(ecs) => {
+            let EcsRunner {
+                endpoint,
+                region,
+                cluster,
+                service,
+                ..
+            } = ecs;
+            Some(format!("ecs {endpoint:?} {region:?} {cluster} {service}"))
+        }
+        Runner::Webhook(webhook) => Some(format!("webhook {}", webhook.url)),
+        Runner::Process(_) | Runner::Docker(_) | Runner::Exec(_) => None,
+    }
 }
 
 /// The engines that need a cargo feature.
