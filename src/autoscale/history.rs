@@ -34,6 +34,8 @@ pub(super) struct Datapoint {
     /// Mean of the value times all replicas in service. It is more than `measured` while new
     /// ones warm up, which carry load already.
     pub(super) carried: f64,
+    /// Mean of the replicas in service.
+    pub(super) running: f64,
 }
 
 /// One reading with the replicas there were.
@@ -54,6 +56,7 @@ struct Open {
     value: f64,
     measured: f64,
     carried: f64,
+    running: f64,
     is_missing: bool,
 }
 
@@ -96,7 +99,7 @@ impl History {
         if now <= last {
             return;
         }
-        let covers = MAX_COVER.max(2 * self.period);
+        let covers = MAX_COVER.max(self.period.saturating_mul(2));
         let from = last.max(now.saturating_sub(covers));
         self.times = Some((first, now));
         self.skip_to(self.period_at(from.saturating_sub(first)));
@@ -173,6 +176,7 @@ impl Open {
         self.value += seconds * value;
         self.measured += seconds * value * f64::from(measure.measured);
         self.carried += seconds * value * f64::from(measure.running);
+        self.running += seconds * f64::from(measure.running);
     }
 
     /// A period of which less than a half is covered has none.
@@ -182,6 +186,103 @@ impl Open {
             value: self.value / self.covered,
             measured: self.measured / self.covered,
             carried: self.carried / self.covered,
+            running: self.running / self.covered,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn feed(history: &mut History, millis: u64, value: Option<f64>) {
+        let (measured, running) = (2, 3);
+        let measure = Measure {
+            value,
+            measured,
+            running,
+        };
+        history.take(Duration::from_millis(millis), measure);
+    }
+
+    fn values(history: &History) -> Vec<Option<f64>> {
+        let value = |point: &Option<Datapoint>| point.map(|point| point.value);
+        history.points.iter().map(value).collect()
+    }
+
+    #[test]
+    fn a_datapoint_is_the_mean_of_a_period_that_begins_with_the_first_sample() {
+        let mut history = History::new(4 * SECOND, 3);
+        feed(&mut history, 10_000, Some(99.0));
+        for (second, value) in (11..).zip([1.0, 2.0, 3.0, 6.0, 8.0, 8.0, 8.0]) {
+            feed(&mut history, second * 1000, Some(value));
+        }
+        assert_eq!(values(&history), [Some(3.0)]);
+        feed(&mut history, 18_000, Some(4.0));
+        assert_eq!(values(&history), [Some(3.0), Some(7.0)]);
+        let last = history.last(1).unwrap().next().unwrap();
+        assert_eq!((last.measured, last.carried), (14.0, 21.0));
+        assert!(history.last(3).is_none());
+    }
+
+    #[test]
+    fn samples_that_come_early_or_late_leave_no_period_empty() {
+        let mut history = History::new(SECOND, 60);
+        let mut dice = fastrand::Rng::with_seed(1);
+        for second in 5..200_u64 {
+            // A tick is late by up to 0.9 s, and the next one is not.
+            feed(&mut history, second * 1000 + dice.u64(0..900), Some(7.0));
+        }
+        let points = history.last(60).unwrap();
+        assert!(points.clone().all(|point| (point.value - 7.0).abs() < 1e-9));
+        assert_eq!(points.count(), 60);
+    }
+
+    #[test]
+    fn a_missing_reading_leaves_its_own_period_empty_alone() {
+        let mut history = History::new(2 * SECOND, 10);
+        for second in 0..=8 {
+            feed(&mut history, second * 1000, (second != 4).then_some(5.0));
+        }
+        let five = Some(5.0);
+        assert_eq!(values(&history), [five, None, five, five]);
+        assert!(history.last(2).is_some());
+        assert!(history.last(3).is_none());
+    }
+
+    #[test]
+    fn a_pause_leaves_its_periods_empty_however_long_it_is() {
+        for pause in [10_000, 3_600_000, u64::from(u32::MAX) * 1000] {
+            let mut history = History::new(SECOND, 5);
+            for second in 0..=5 {
+                feed(&mut history, second * 1000, Some(5.0));
+            }
+            let end = 5000 + pause;
+            feed(&mut history, end, Some(6.0));
+            let six = Some(6.0);
+            assert_eq!(values(&history), [None, None, None, six, six], "{pause}");
+            assert_eq!(history.ended(), end / 1000);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_adds_nothing() {
+        let mut history = History::new(SECOND, 5);
+        for millis in [1000, 1500, 1500, 200, 2000] {
+            feed(&mut history, millis, Some(4.0));
+        }
+        assert_eq!(values(&history), [Some(4.0)]);
+    }
+
+    #[test]
+    fn samples_as_far_apart_as_periods_make_one_datapoint_each() {
+        let mut history = History::new(60 * SECOND, 4);
+        for minute in 0..=4 {
+            feed(&mut history, minute * 60_000, Some(minute as f64));
+        }
+        let expected = [1.0, 2.0, 3.0, 4.0].map(Some);
+        assert_eq!(values(&history), expected);
     }
 }

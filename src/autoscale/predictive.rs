@@ -31,7 +31,7 @@ const KEPT: i64 = 14 * 24;
 /// "This metric must have at least 24 hours of data."
 const NEEDED: usize = 24;
 /// A reading is not taken to hold for longer.
-const MAX_COVER: Duration = Duration::from_mins(1);
+const MAX_COVER: Duration = Duration::from_secs(60);
 /// How far ahead the forecast reaches, in hours.
 const AHEAD: i64 = 48;
 /// How an export that this version reads begins.
@@ -131,7 +131,7 @@ impl Predictor {
     /// Takes in the load of the whole service.
     pub(super) fn take(&mut self, now: Now, load: Option<f64>) {
         let slot = now.wall.as_second().div_euclid(SLOT);
-        if slot != self.open.slot {
+        if slot != self.open.slot || self.last.is_none() {
             self.begin(slot);
         }
         let last = self.last.replace(now.uptime).unwrap_or(now.uptime);
@@ -359,7 +359,7 @@ mod tests {
             metric: Metric::RequestsPerTarget,
             target: 10.0,
             scale: true,
-            buffer: Duration::from_mins(5),
+            buffer: Duration::from_secs(300),
             history: None,
         })
     }

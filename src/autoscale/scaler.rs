@@ -31,7 +31,8 @@ pub struct Scaler {
     zero: Zero,
     /// In service at the last sample.
     running: Option<u32>,
-    /// What it decided last; `None` before the first sample and while another Weir decides.
+    /// What it decided last, or what the engine said while another Weir decides; `None`
+    /// before the first sample.
     wish: Option<u32>,
     /// When it last scaled out, and to how many.
     scaled_out: Option<(Duration, u32)>,
@@ -146,6 +147,10 @@ impl Scaler {
 
     /// Takes in one sample and says how many replicas there should be. When another Weir
     /// decides (`is_scaler` is false) it only says what it thinks of it.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a sample is made for one decision"
+    )]
     pub fn decide(&mut self, sample: Sample, is_scaler: bool) -> Decision {
         self.take(&sample);
         let Sample { now, capacity, .. } = sample;
@@ -172,11 +177,12 @@ impl Scaler {
             out_cooldown: None,
             in_cooldown: None,
         };
-        self.wish = None;
         if is_scaler {
             decision.desired = settle(&decision.opinions, before, min, max);
             decision.outcome = outcome(before, decision.desired, || why);
             self.remember(&decision, &situation);
+        } else {
+            self.follow(capacity.desired, now.uptime);
         }
         self.tell_cooldowns(&mut decision, now);
         decision
@@ -264,8 +270,10 @@ impl Scaler {
     fn remember(&mut self, decision: &Decision, situation: &Situation) {
         let (desired, base, now) = (decision.desired, situation.base, situation.now);
         self.wish = Some(desired);
-        let wants_out = |opinion: &Opinion| {
-            opinion.kind != Kind::Forecast && opinion.wants.is_some_and(|wants| wants > base)
+        let wants_out = |opinion: &Opinion| match opinion.kind {
+            Kind::Forecast => false,
+            Kind::TargetTracking if opinion.alarm != AlarmState::High => false,
+            _ => opinion.wants.is_some_and(|wants| wants > base),
         };
         let was_in = self.scaled.is_some_and(|(_, out)| !out);
         if was_in && decision.opinions.iter().any(wants_out) {
@@ -284,6 +292,19 @@ impl Scaler {
         self.tell_steps(decision, situation, is_out);
     }
 
+    /// Another Weir scales: its cooldowns hold here too, should this one take over.
+    fn follow(&mut self, desired: u32, now: Duration) {
+        let before = self.wish.replace(desired).unwrap_or(desired);
+        if desired == before {
+            return;
+        }
+        let is_out = desired > before;
+        self.scaled = Some((now, is_out));
+        if is_out {
+            self.scaled_out = Some((now, desired));
+        }
+    }
+
     /// Tells the step policies that were followed.
     fn tell_steps(&mut self, decision: &Decision, situation: &Situation, is_out: bool) {
         let opinions = decision.opinions.iter();
@@ -299,12 +320,14 @@ impl Scaler {
 
     fn out_cooldown(&self) -> Option<(Duration, u32)> {
         let (at, desired) = self.scaled_out?;
-        Some((at + self.policy.timing.out_cooldown, desired))
+        Some((at.saturating_add(self.policy.timing.out_cooldown), desired))
     }
 
     fn tell_cooldowns(&self, decision: &mut Decision, now: Now) {
         let timing = &self.policy.timing;
-        let scaled = self.scaled.map(|(at, _)| at + timing.in_cooldown);
+        let scaled = self
+            .scaled
+            .map(|(at, _)| at.saturating_add(timing.in_cooldown));
         decision.in_cooldown = scaled.and_then(|until| wall(now, until));
         let out = self.out_cooldown().map(|(until, _)| until);
         decision.out_cooldown = out.and_then(|until| wall(now, until));
@@ -354,146 +377,4 @@ fn keep(old: &mut Vec<(Metric, History)>, wanted: &Metric, period: Duration) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::autoscale::{AlarmState, Reading};
-    use crate::config::{Profile, TargetTracking, Timing};
-
-    const TARGET: f64 = 20.0;
-
-    fn policy(profile: Profile, min: u32, max: u32) -> Autoscaling {
-        Autoscaling {
-            min,
-            max,
-            profile,
-            timing: Timing::of(profile),
-            scale_in: true,
-            target_tracking: vec![tracking(Metric::Cpu, TARGET)],
-            step_scaling: Vec::new(),
-            schedule: Vec::new(),
-            predictive: None,
-            record: None,
-        }
-    }
-
-    fn tracking(metric: Metric, target: f64) -> TargetTracking {
-        TargetTracking {
-            metric,
-            target,
-            scale_in: true,
-        }
-    }
-
-    /// A group whose replicas are all in service as soon as they are wanted.
-    struct Model {
-        scaler: Scaler,
-        second: u64,
-        capacity: Capacity,
-    }
-
-    impl Model {
-        fn new(policy: Autoscaling, replicas: u32) -> Self {
-            let capacity = Capacity {
-                desired: replicas,
-                running: replicas,
-                warming: 0,
-            };
-            Self {
-                scaler: Scaler::new("todo", policy),
-                second: 0,
-                capacity,
-            }
-        }
-
-        fn decide(&mut self, readings: &[(Metric, Option<f64>)]) -> Decision {
-            let reading = |value: &Option<f64>| {
-                value.map_or_else(|| Reading::Missing("none".to_owned()), Reading::Value)
-            };
-            let readings = readings
-                .iter()
-                .map(|(metric, value)| (metric.clone(), reading(value)));
-            let now = Now {
-                uptime: Duration::from_secs(self.second),
-                wall: Timestamp::from_second(self.second.cast_signed()).unwrap(),
-            };
-            self.second += 1;
-            let sample = Sample {
-                now,
-                capacity: self.capacity,
-                readings: readings.collect(),
-            };
-            let decision = self.scaler.decide(sample, true);
-            assert_eq!(decision.recompute(), decision.desired, "{decision:?}");
-            decision
-        }
-
-        /// The first decision that is not to hold, and the second it was made in, or the last.
-        fn until_change(&mut self, seconds: u64, cpu: f64) -> (u64, Decision) {
-            let mut last = None;
-            for _ in 0..seconds {
-                let decision = self.decide(&[(Metric::Cpu, Some(cpu))]);
-                let is_change = !matches!(decision.outcome, Outcome::Hold(_));
-                last = Some((self.second - 1, decision));
-                if is_change {
-                    break;
-                }
-            }
-            last.unwrap()
-        }
-
-        fn follow(&mut self, desired: u32) {
-            self.capacity = Capacity {
-                desired,
-                running: desired,
-                warming: 0,
-            };
-        }
-    }
-
-    #[test]
-    fn three_minutes_of_65_percent_at_a_target_of_20_make_four_of_one() {
-        let mut model = Model::new(policy(Profile::Aws, 1, 4), 1);
-        let (second, decision) = model.until_change(1000, 65.0);
-        assert_eq!(
-            (second, decision.desired, decision.outcome),
-            (180, 4, Outcome::ScaleOut)
-        );
-        let [opinion] = &decision.opinions[..] else {
-            panic!("{decision:?}")
-        };
-        assert_eq!(opinion.formula, "ceil(1 * 65 / 20) = 4");
-        assert_eq!(opinion.alarm, AlarmState::High);
-        model.follow(4);
-        let next = model.decide(&[(Metric::Cpu, Some(65.0))]);
-        assert_eq!(next.outcome, Outcome::Hold(Reason::Cooldown));
-        let (_, last) = model.until_change(3600, 65.0);
-        assert_eq!(last.outcome, Outcome::Hold(Reason::AtMax));
-        assert_eq!(last.opinions[0].formula, "ceil(4 * 65 / 20) = 13");
-    }
-
-    #[test]
-    fn weirs_own_profile_scales_out_within_seconds() {
-        let mut model = Model::new(policy(Profile::Fast, 1, 4), 1);
-        let (second, decision) = model.until_change(1000, 65.0);
-        assert_eq!((second, decision.desired), (2, 4));
-    }
-
-    #[test]
-    fn two_replicas_at_15_percent_stay_because_one_would_be_at_30() {
-        let mut model = Model::new(policy(Profile::Aws, 1, 4), 2);
-        let (second, decision) = model.until_change(3600, 15.0);
-        assert_eq!((second, decision.desired), (3599, 2));
-        assert_eq!(decision.outcome, Outcome::Hold(Reason::NoFlap));
-        assert_eq!(decision.opinions[0].formula, "ceil(2 * 15 / 20) = 2");
-    }
-
-    #[test]
-    fn a_fraction_adds_one_more_and_takes_one_fewer_away() {
-        // 1.5 more than 3: add 2. 1.5 fewer than 4: remove 1.
-        let mut out = Model::new(policy(Profile::Aws, 1, 10), 3);
-        assert_eq!(out.until_change(1000, 30.0).1.desired, 5);
-        let mut fewer = Model::new(policy(Profile::Aws, 1, 10), 4);
-        let (second, decision) = fewer.until_change(2000, 12.5);
-        assert_eq!((second, decision.desired), (900, 3));
-    }
-}
+mod tests;

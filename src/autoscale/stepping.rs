@@ -100,7 +100,7 @@ impl Stepping {
 
     /// The scale-out that is not over.
     fn held(&self, now: Duration, is_warming: bool) -> Option<Added> {
-        let is_cooling = |added: &Added| now < added.at + self.policy.cooldown;
+        let is_cooling = |added: &Added| now < added.at.saturating_add(self.policy.cooldown);
         self.added.filter(|added| is_warming || is_cooling(added))
     }
 
@@ -140,7 +140,7 @@ impl Stepping {
         let Some(metric) = opinion.metric else { return };
         self.step(opinion, metric, added.from);
         if opinion.wants.is_some_and(|wants| wants <= base) {
-            let is_cooling = now < added.at + self.policy.cooldown;
+            let is_cooling = now < added.at.saturating_add(self.policy.cooldown);
             opinion.reason = Some(if is_cooling {
                 Reason::Cooldown
             } else {
@@ -363,8 +363,7 @@ mod tests {
             let now = feed(&mut stepping, minute as u32, value);
             states.push(stepping.opinion(1, now, false).alarm);
         }
-        use AlarmState::{High, InsufficientData, Ok};
-        let none = InsufficientData;
-        assert_eq!(states, [none, none, none, Ok, Ok, Ok, High]);
+        let (none, ok) = (AlarmState::InsufficientData, AlarmState::Ok);
+        assert_eq!(states, [none, none, none, ok, ok, ok, AlarmState::High]);
     }
 }

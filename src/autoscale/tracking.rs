@@ -114,39 +114,43 @@ impl Tracking {
 
     fn out(&self) -> Option<(f64, Inputs)> {
         let points = self.history.last(self.timing.out_periods)?;
-        let metric = mean(points.clone().map(|point| point.value));
-        let load = mean(points.map(|point| point.measured));
-        Some((
-            metric,
-            self.inputs(metric, load, 0.0, self.timing.out_periods),
-        ))
+        let load = mean(points.clone().map(|point| point.measured));
+        Some(self.numbers(points, load, 0.0))
     }
 
     fn r#in(&self) -> Option<(f64, Inputs)> {
         let points = self.history.last(self.timing.in_periods)?;
-        let metric = mean(points.clone().map(|point| point.value));
         let load = mean(points.clone().map(|point| point.carried));
-        let spread = deviation(points, load);
-        Some((
-            metric,
-            self.inputs(metric, load, spread, self.timing.in_periods),
-        ))
+        let spread = deviation(points.clone(), load);
+        Some(self.numbers(points, load, spread))
     }
 
-    /// `load` and `spread` are of all replicas together.
-    fn inputs(&self, metric: f64, load: f64, spread: f64, datapoints: u32) -> Inputs {
-        let replicas = if metric > 0.0 { load / metric } else { 1.0 };
-        Inputs {
+    /// Mean of the datapoints, and what goes with it. `load` and `spread` are of all replicas
+    /// together.
+    fn numbers<'a>(
+        &self,
+        points: impl Iterator<Item = &'a Datapoint> + Clone,
+        load: f64,
+        spread: f64,
+    ) -> (f64, Inputs) {
+        let metric = mean(points.clone().map(|point| point.value));
+        let replicas = if metric > 0.0 {
+            load / metric
+        } else {
+            mean(points.clone().map(|point| point.running))
+        };
+        let inputs = Inputs {
             replicas,
             target: self.policy.target,
-            datapoints,
+            datapoints: points.count() as u32,
             spread: if replicas > 0.0 {
                 spread / replicas
             } else {
                 0.0
             },
             limit: self.above(),
-        }
+        };
+        (metric, inputs)
     }
 
     fn explain(&self, alarm: AlarmState) -> String {

@@ -167,9 +167,9 @@ impl Situation {
         let started = self.out_cooldown.map(|(_, desired)| desired);
         if wants <= self.base {
             // What is there, or on its way, is enough.
-            let waits = self.is_warming.then_some(Reason::Warming);
+            let warms = self.is_warming.then_some(Reason::Warming);
             let cools = started.map(|_| Reason::Cooldown);
-            return waits.or(cools).or(Some(Reason::InRange));
+            return warms.or(cools).or(Some(Reason::InRange));
         }
         if self.base == self.max {
             return Some(Reason::AtMax);
@@ -196,7 +196,9 @@ impl Situation {
         if self.is_warming {
             return Some(Reason::Warming);
         }
-        let until = self.scaled.map(|scaled| scaled + vote.in_cooldown);
+        let until = self
+            .scaled
+            .map(|scaled| scaled.saturating_add(vote.in_cooldown));
         until
             .filter(|until| self.now < *until)
             .map(|_| Reason::Cooldown)

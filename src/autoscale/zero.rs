@@ -35,7 +35,7 @@ impl Zero {
         let now = sample.now.uptime;
         let value = |metric: &Metric| reading(sample, metric);
         let is_idle = WATCHED.iter().all(|metric| value(metric) == Some(0.0));
-        let gap = MAX_GAP.max(2 * timing.period);
+        let gap = MAX_GAP.max(timing.period.saturating_mul(2));
         let is_seen = self
             .last
             .is_some_and(|last| now.saturating_sub(last) <= gap);
@@ -49,7 +49,7 @@ impl Zero {
 
     /// What it says with `base` replicas, if the bounds allow none.
     pub(super) fn opinion(&self, base: u32, now: Duration, timing: &Timing) -> Opinion {
-        let window = timing.period * timing.in_periods;
+        let window = timing.period.saturating_mul(timing.in_periods);
         let idle = self.idle_since.map(|since| now.saturating_sub(since));
         let is_idle = idle.is_some_and(|idle| idle >= window);
         let (alarm, wants, formula) = match base {

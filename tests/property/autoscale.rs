@@ -143,10 +143,10 @@ fn a_constant_load_never_makes_the_number_of_replicas_go_back_and_forth() {
     let mut moved = 0;
     for (profile, settles, hours) in [
         (Profile::Fast, 10 * MINUTE, 1),
-        (Profile::Aws, 2 * HOUR, 24),
-        (Profile::AwsHighResolution, 2 * HOUR, 24),
+        (Profile::Aws, 2 * HOUR, 8),
+        (Profile::AwsHighResolution, 2 * HOUR, 8),
     ] {
-        for seed in 0..100 {
+        for seed in 0..60 {
             let (mut service, load) = any_service(profile, seed);
             let mut directions = Vec::new();
             while service.second < settles + hours * HOUR {
@@ -164,7 +164,7 @@ fn a_constant_load_never_makes_the_number_of_replicas_go_back_and_forth() {
             assert!(directions.len() < 2, "{profile:?} {seed}: {directions:?}");
         }
     }
-    assert!(moved > 300, "{moved}");
+    assert!(moved > 150, "{moved}");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn predictive(scale: bool) -> Autoscaling {
         metric: Metric::Cpu,
         target: 60.0,
         scale,
-        buffer: Duration::from_mins(5),
+        buffer: Duration::from_secs(300),
         history: None,
     };
     Autoscaling {

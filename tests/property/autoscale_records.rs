@@ -44,7 +44,7 @@ fn any_policy(dice: &mut Rng) -> Autoscaling {
             metric: Metric::Cpu,
             target: 20.0,
             scale: dice.bool(),
-            buffer: Duration::from_mins(5),
+            buffer: Duration::from_secs(300),
             history: None,
         }),
         ..tracking(Profile::Fast, 20.0, max)
