@@ -36,11 +36,25 @@ pub struct GroupScaling {
     pub status: ScalingStatus,
     /// What each policy said at the last evaluation, in the order of the file.
     pub policies: Vec<Opinion>,
+    /// What the predictive policy expects, hour by hour; empty without one, and until it knows
+    /// a day.
+    pub forecast: Vec<ForecastStatus>,
     /// The last decisions, newest first; holds that were alike are one of them.
     pub last: Vec<LoggedDecision>,
     /// Every evaluation of the last minute, oldest first, if asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minute: Option<Vec<Decision>>,
+}
+
+/// What is expected of an hour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForecastStatus {
+    /// When it begins.
+    pub at: Timestamp,
+    /// The metric times the replicas, at its highest.
+    pub load: f64,
+    /// The replicas that this takes, whatever the bounds.
+    pub replicas: u32,
 }
 
 /// How a group stands that scales.
@@ -165,6 +179,7 @@ impl AutoscalingStatus {
                 name: group.id.to_string(),
                 status,
                 policies: latest.unwrap_or_default(),
+                forecast: log.iter().flat_map(forecast).collect(),
                 last: log
                     .iter()
                     .flat_map(|log| log.last(query.last))
@@ -178,6 +193,14 @@ impl AutoscalingStatus {
             target_groups: groups.collect(),
         }
     }
+}
+
+fn forecast(log: &Log) -> impl Iterator<Item = ForecastStatus> {
+    log.forecast.iter().map(|hour| ForecastStatus {
+        at: hour.at,
+        load: hour.load,
+        replicas: hour.wants,
+    })
 }
 
 fn logged(entry: &Entry) -> LoggedDecision {

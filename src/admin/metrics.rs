@@ -17,7 +17,11 @@ use super::status::{
 };
 use super::{Context, process};
 use crate::observe::exposition::{Family, Label, Page};
+use crate::observe::names::Name;
 use crate::observe::{Metrics, names};
+
+/// What a gauge shows of something; `None` shows nothing.
+type Value<Of, Is> = fn(&Of) -> Option<Is>;
 
 /// The page in the `OpenMetrics` text format.
 pub(super) fn page(context: &Context) -> Result<String, fmt::Error> {
@@ -165,7 +169,7 @@ impl Gauges {
     }
 
     fn autoscaling(&self, page: &mut Page<'_>) -> fmt::Result {
-        let gauges: [(_, fn(&ScalingStatus) -> Option<u32>); 4] = [
+        let gauges: [(Name, Value<ScalingStatus, u32>); 4] = [
             (names::SCALING_DESIRED, |scaling| scaling.desired),
             (names::SCALING_RUNNING, |scaling| Some(scaling.running)),
             (names::SCALING_MIN, |scaling| Some(scaling.min)),
@@ -217,7 +221,7 @@ impl Gauges {
             }
             Ok(())
         })?;
-        let usage: [(_, fn(&ReplicaStatus) -> Option<f64>); 2] = [
+        let usage: [(Name, Value<ReplicaStatus, f64>); 2] = [
             (names::REPLICA_CPU, |replica| replica.cpu),
             (names::REPLICA_MEMORY, |replica| replica.memory),
         ];
@@ -229,11 +233,7 @@ impl Gauges {
 
     /// By the engine's name, or else by address. An engine that gives a name twice gets one
     /// series.
-    fn each_usage(
-        &self,
-        family: &mut Family<'_>,
-        value: fn(&ReplicaStatus) -> Option<f64>,
-    ) -> fmt::Result {
+    fn each_usage(&self, family: &mut Family<'_>, value: Value<ReplicaStatus, f64>) -> fmt::Result {
         for group in &self.status.target_groups {
             let mut named = BTreeSet::new();
             for replica in &group.replicas {

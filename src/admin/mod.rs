@@ -35,7 +35,8 @@ use crate::replicas;
 use crate::state::{Lifecycle, Publisher, Reader};
 
 pub use autoscaling::{
-    AutoscalingStatus, ChangeStatus, GroupScaling, LoggedDecision, OutcomeCount, ScalingStatus,
+    AutoscalingStatus, ChangeStatus, ForecastStatus, GroupScaling, LoggedDecision, OutcomeCount,
+    ScalingStatus,
 };
 pub use status::{
     AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, FaultStatus, GroupStatus,
@@ -619,13 +620,13 @@ mod tests {
         };
         let status = replicas::Status::from([("todo".into(), group)]);
         house.context.replicas = watch::channel(status).1;
-        for (second, outcome) in outcomes.iter().enumerate() {
+        for (second, outcome) in (0..).zip(outcomes) {
             let decision = decision(second, *outcome);
             house.context.autoscaling.record(&"todo".into(), decision);
         }
     }
 
-    fn decision(second: usize, outcome: Outcome) -> Decision {
+    fn decision(second: i64, outcome: Outcome) -> Decision {
         let opinion = Opinion {
             kind: Kind::TargetTracking,
             policy: "target_tracking cpu 20".to_owned(),
@@ -637,7 +638,7 @@ mod tests {
             reason: None,
         };
         Decision {
-            at: Timestamp::from_second(second as i64).unwrap(),
+            at: Timestamp::from_second(second).unwrap(),
             group: "todo".to_owned(),
             capacity: Capacity {
                 desired: 1,

@@ -44,7 +44,7 @@ pub(super) struct Autoscaler {
     config: Option<Arc<Config>>,
     /// What all groups share to read pages of replicas.
     places: Arc<Semaphore>,
-    /// They end with the groups whose records they write.
+    /// They write records, until their groups are gone, and histories.
     writers: JoinSet<()>,
     started: Instant,
 }
@@ -85,7 +85,10 @@ impl Autoscaler {
                     }
                     self.follow(&reader.load_full());
                 }
-                _ = tick.tick() => self.evaluate(&reader.load_full(), |_, _, _| true),
+                _ = tick.tick() => {
+                    self.evaluate(&reader.load_full(), |_, _, _| true);
+                    self.keep(self.started.elapsed());
+                }
                 _ = glance.tick(), if is_asleep => {
                     self.evaluate(&reader.load_full(), Group::is_called);
                 }
@@ -105,11 +108,6 @@ impl Autoscaler {
             return;
         }
         self.config = Some(Arc::clone(config));
-        while let Some(ended) = self.writers.try_join_next() {
-            if ended.is_err() {
-                error!("a task that records evaluations ended in a panic");
-            }
-        }
         let scaled: BTreeMap<&TargetGroupId, &Autoscaling> = config
             .target_groups
             .iter()
@@ -185,12 +183,26 @@ impl Autoscaler {
         }
     }
 
-    /// Lets what was recorded reach the disk.
+    /// Has the histories written down that are due.
+    fn keep(&mut self, now: Duration) {
+        for group in self.groups.values_mut() {
+            group.keep(now, &mut self.writers);
+        }
+        while let Some(ended) = self.writers.try_join_next() {
+            if ended.is_err() {
+                error!("a task that writes for the autoscaler ended in a panic");
+            }
+        }
+    }
+
+    /// Lets what was recorded and learned reach the disk.
     async fn end(mut self) {
-        self.groups.clear();
+        for (_, group) in std::mem::take(&mut self.groups) {
+            self.writers.spawn(group.end());
+        }
         let written = async { while self.writers.join_next().await.is_some() {} };
         if timeout(LAST_WORDS, written).await.is_err() {
-            error!("the last evaluations were not recorded: the disk is too slow");
+            error!("the last evaluations were not written down: the disk is too slow");
         }
     }
 }

@@ -2,11 +2,13 @@
 //! record and a line in the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::info;
 
+use super::archive::Archive;
 use super::gaps::Gaps;
 use super::record::Recorder;
 use super::signal::{Moment, Signal, Subject};
@@ -27,6 +29,7 @@ pub(super) struct Group {
     wish: Wish,
     gaps: Gaps,
     recorder: Option<Recorder>,
+    archive: Option<Archive>,
     /// Whether the provider has ever said how many there are.
     is_known: bool,
     sleep: Sleep,
@@ -61,18 +64,33 @@ impl Group {
             wish: Wish::resumed(wish),
             gaps: Gaps::default(),
             recorder: None,
+            archive: None,
             is_known: false,
             sleep: Sleep::Awake,
         }
     }
 
-    /// Follows a configuration that was loaded. `writers` gets the tasks that write records.
+    /// Follows a configuration that was loaded. `writers` gets the tasks that write records
+    /// and histories.
     pub(super) fn configure(&mut self, policy: &Autoscaling, writers: &mut JoinSet<()>) {
         if self.policy != *policy {
             self.policy = policy.clone();
             self.scaler.configure(policy.clone());
             self.signal.want(self.scaler.metrics());
         }
+        self.configure_archive();
+        self.configure_recorder(writers);
+    }
+
+    fn configure_archive(&mut self) {
+        let history = self.policy.predictive.as_ref();
+        let path = history.and_then(|predictive| predictive.history.as_deref());
+        if self.archive.as_ref().map(Archive::path) != path {
+            self.archive = path.map(|path| Archive::open(path.to_owned()));
+        }
+    }
+
+    fn configure_recorder(&mut self, writers: &mut JoinSet<()>) {
         let metrics = self.scaler.metrics();
         let Some(path) = &self.policy.record else {
             self.recorder = None;
@@ -91,6 +109,29 @@ impl Group {
     /// What the provider is to be asked for; `None` leaves it the configuration's number.
     pub(super) fn wish(&self) -> Option<u32> {
         self.wish.count()
+    }
+
+    /// Writes down what the forecast has learned, if that is due.
+    pub(super) fn keep(&mut self, now: Duration, writers: &mut JoinSet<()>) {
+        let Some(archive) = &mut self.archive else {
+            return;
+        };
+        archive.load(&mut self.scaler);
+        if archive.is_due(now)
+            && let Some(task) = archive.keep(&self.scaler)
+        {
+            writers.spawn(task);
+        }
+    }
+
+    /// Writes down what is left to write.
+    pub(super) async fn end(mut self) {
+        if let Some(mut archive) = self.archive.take() {
+            archive.loaded(&mut self.scaler).await;
+            if let Some(task) = archive.keep(&self.scaler) {
+                task.await;
+            }
+        }
     }
 
     /// Takes a sample and decides.
@@ -120,6 +161,9 @@ impl Group {
             _ => Sleep::Awake,
         };
         journal.record(&self.id, decision);
+        if self.policy.predictive.is_some() {
+            journal.foresee(&self.id, self.scaler.forecast());
+        }
     }
 
     /// Whether the group has no replicas and requests wait for one, and this was not so a

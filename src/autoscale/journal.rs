@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AlarmState, Decision, Kind, Opinion, Outcome, Reason};
+use super::{AlarmState, Decision, Forecast, Kind, Opinion, Outcome, Reason};
 use crate::model::TargetGroupId;
 
 /// Changes that are kept of a group, and as many entries about holding still.
@@ -33,6 +33,8 @@ pub struct Log {
     pub latest: Arc<Decision>,
     /// How often each outcome came; `None` for those that change something.
     pub counts: BTreeMap<(&'static str, Option<Reason>), u64>,
+    /// What `predictive` expects; empty without it, and until it knows enough.
+    pub forecast: Arc<[Forecast]>,
     changes: VecDeque<Entry>,
     holds: VecDeque<Entry>,
     /// The last ones, oldest first.
@@ -62,6 +64,15 @@ impl Journal {
         }
     }
 
+    /// Takes in what is expected of the hours to come.
+    pub(super) fn foresee(&self, group: &TargetGroupId, forecast: Vec<Forecast>) {
+        if let Some(log) = self.logs().get_mut(group)
+            && *log.forecast != *forecast
+        {
+            log.forecast = forecast.into();
+        }
+    }
+
     /// Forgets the groups that `keep` rejects.
     pub(super) fn retain(&self, keep: impl Fn(&TargetGroupId) -> bool) {
         self.logs().retain(|group, _| keep(group));
@@ -83,6 +94,7 @@ impl Log {
         let mut log = Self {
             latest: Arc::clone(&first),
             counts: BTreeMap::new(),
+            forecast: Arc::default(),
             changes: VecDeque::new(),
             holds: VecDeque::new(),
             full: VecDeque::new(),
@@ -248,8 +260,8 @@ mod tests {
     fn log(outcomes: impl IntoIterator<Item = Outcome>) -> Log {
         let journal = Journal::default();
         let group = "todo".into();
-        for (second, outcome) in outcomes.into_iter().enumerate() {
-            journal.record(&group, decision(second as i64, outcome));
+        for (second, outcome) in (0..).zip(outcomes) {
+            journal.record(&group, decision(second, outcome));
         }
         journal.log(&group).unwrap()
     }

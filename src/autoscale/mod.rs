@@ -9,6 +9,7 @@
 pub mod plot;
 pub mod simulate;
 
+mod archive;
 mod autoscaler;
 mod custom;
 mod decision;

@@ -5,14 +5,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{AlarmState, Journal, Kind, Log, Outcome, Reason, run};
 use crate::config::{
-    Allowance, Autoscaling, Metric, ProcessRunner, Profile, Replicas, Runner, Scaler, TargetGroup,
-    TargetTracking, Timing,
+    Allowance, Autoscaling, Metric, Predictive, ProcessRunner, Profile, Replicas, Runner, Scaler,
+    TargetGroup, TargetTracking, Timing,
 };
 use crate::model::{Target, TargetId, Wants};
 use crate::observe::Metrics;
@@ -285,7 +286,7 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
         Kind::Zero
     );
     let evaluated = rig.log().evaluated();
-    sleep(SECOND - MOMENT).await;
+    sleep(Duration::from_millis(995)).await;
     assert_eq!(
         rig.log().evaluated(),
         evaluated + 1,
@@ -379,6 +380,37 @@ async fn groups_and_policies_come_and_go_with_the_configuration() {
     assert_eq!(rig.wish(), None);
     assert!(rig.journal.log(&"todo".into()).is_none());
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn at_the_end_all_is_written_down() {
+    let folder = TempDir::new().unwrap();
+    let mut policy = policy(Metric::Cpu, 20.0);
+    let (record, history) = (folder.path().join("a.csv"), folder.path().join("b.json"));
+    policy.record = Some(record.clone());
+    policy.predictive = Some(Predictive {
+        metric: Metric::Memory,
+        target: 50.0,
+        scale: false,
+        buffer: Duration::ZERO,
+        history: Some(history.clone()),
+    });
+    let rig = Rig::start(group(policy), 1).await;
+    let evaluated = async {
+        while rig.journal.log(&"todo".into()).is_none() {
+            sleep(MOMENT).await;
+        }
+    };
+    timeout(20 * SECOND, evaluated).await.unwrap();
+    let latest = rig.log().latest;
+    rig.stop().await;
+    let text = std::fs::read_to_string(record).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].ends_with(",formula,cpu,memory"), "{text}");
+    assert!(lines[1].contains(",todo,1,1,1,0,1,8,hold,insufficient_data,"));
+    assert_eq!(latest.desired, 1);
+    let text = std::fs::read_to_string(history).unwrap();
+    assert!(text.contains("memory"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

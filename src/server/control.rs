@@ -74,13 +74,13 @@ impl ControlPlane {
         tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
         tasks.spawn(keep_tidy(reader.clone(), tidy));
         let (status, replica_status) = watch::channel(replicas::Status::default());
-        let (wishes, wished) = watch::channel(replicas::Wishes::default());
+        let (wishes, orders) = watch::channel(replicas::Wishes::default());
         let (stop_replicas, stopped) = oneshot::channel();
         let stopped = async {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
-        let replicas = replicas::run(reader.clone(), publisher.clone(), wished, status, stopped);
+        let replicas = replicas::run(reader.clone(), publisher.clone(), orders, status, stopped);
         let journal = Arc::new(autoscale::Journal::default());
         let (stop_autoscaler, stopped) = watch::channel(());
         let scaling = {
