@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::status::{FaultStatus, timestamp};
-use crate::autoscale::{AlarmState, Decision, Entry, Log, Opinion};
+use crate::autoscale::{AlarmState, Decision, Entry, Log, Opinion, Reading};
 use crate::replicas::GroupReplicas;
 use crate::state::Snapshot;
 
@@ -82,6 +82,8 @@ pub struct ScalingStatus {
     pub outcome: Option<String>,
     /// Why nothing happens, if nothing does.
     pub reason: Option<String>,
+    /// What was measured for it.
+    pub metrics: Vec<ReadingStatus>,
     /// Until then only a larger scale-out proceeds.
     pub out_cooldown: Option<Timestamp>,
     /// Until then nothing is taken away.
@@ -92,6 +94,17 @@ pub struct ScalingStatus {
     pub last_change: Option<ChangeStatus>,
     /// Evaluations since the start, by outcome.
     pub evaluations: Vec<OutcomeCount>,
+}
+
+/// A metric at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadingStatus {
+    /// Its name, with the labels of a custom one.
+    pub metric: String,
+    /// In its unit; `None` if it is missing.
+    pub value: Option<f64>,
+    /// Why it is.
+    pub missing: Option<String>,
 }
 
 /// A decision that changed something.
@@ -236,6 +249,7 @@ impl ScalingStatus {
             alarm: alarm(latest).to_owned(),
             outcome: words.map(|(outcome, _)| outcome.to_owned()),
             reason: reason.map(|reason| reason.name().to_owned()),
+            metrics: log.map(readings).unwrap_or_default(),
             out_cooldown: latest.and_then(|latest| latest.out_cooldown),
             in_cooldown: latest.and_then(|latest| latest.in_cooldown),
             fault: FaultStatus::of(replicas),
@@ -243,6 +257,22 @@ impl ScalingStatus {
             evaluations: log.map(evaluations).unwrap_or_default(),
         })
     }
+}
+
+fn readings(log: &Log) -> Vec<ReadingStatus> {
+    let readings = log.readings.iter();
+    let readings = readings.map(|(metric, reading)| {
+        let (value, missing) = match reading {
+            Reading::Value(value) => (Some(*value), None),
+            Reading::Missing(why) => (None, Some(why.clone())),
+        };
+        ReadingStatus {
+            metric: metric.clone(),
+            value,
+            missing,
+        }
+    });
+    readings.collect()
 }
 
 /// One word for all policies.

@@ -164,7 +164,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::autoscale::{AlarmState, Capacity, Decision, Kind, Opinion, Outcome, Reason};
+    use crate::autoscale::{
+        AlarmState, Capacity, Decision, Kind, Opinion, Outcome, Reading, Reason,
+    };
     use crate::config::{self, Config};
     use crate::model::{
         Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward, Forwarded,
@@ -622,7 +624,12 @@ mod tests {
         house.context.replicas = watch::channel(status).1;
         for (second, outcome) in (0..).zip(outcomes) {
             let decision = decision(second, *outcome);
-            house.context.autoscaling.record(&"todo".into(), decision);
+            let readings = vec![
+                ("cpu".to_owned(), Reading::Value(35.0)),
+                ("memory".to_owned(), Reading::Missing("why".to_owned())),
+            ];
+            let journal = &house.context.autoscaling;
+            journal.record(&"todo".into(), decision, readings);
         }
     }
 
@@ -696,6 +703,8 @@ mod tests {
         assert_eq!((status.min, status.max, status.desired), (1, 3, Some(2)));
         assert_eq!((status.alarm.as_str(), status.is_scaler), ("high", true));
         assert_eq!(status.reason.as_deref(), Some("cooldown"));
+        assert_eq!(status.metrics[0].value, Some(35.0));
+        assert_eq!(status.metrics[1].missing.as_deref(), Some("why"));
         assert_eq!(status.fault.as_ref().unwrap().message, "down");
         let change = status.last_change.as_ref().unwrap();
         assert_eq!((change.from, change.to), (1, 2));

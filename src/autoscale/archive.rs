@@ -129,7 +129,7 @@ impl Archive {
             let shown = path.display().to_string();
             let written = spawn_blocking(move || replace(&path, &text)).await;
             if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                warn!(path = shown, %error, "cannot keep the history of the forecast");
+                warn!(path = %shown, %error, "cannot keep the history of the forecast");
             }
         })
     }

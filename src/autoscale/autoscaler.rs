@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
@@ -173,11 +173,12 @@ impl Autoscaler {
     }
 
     fn moment(&self) -> Moment {
-        let instant = Instant::now();
+        let (instant, wall) = (Instant::now(), Timestamp::now());
         Moment {
             now: Now {
                 uptime: instant.duration_since(self.started),
-                wall: Timestamp::now(),
+                // As it is shown.
+                wall: wall.round(Unit::Millisecond).unwrap_or(wall),
             },
             instant: instant.into_std(),
         }

@@ -33,7 +33,7 @@ impl Gaps {
             match (reading, gap) {
                 (Reading::Value(_), Some(index)) => {
                     if self.0.swap_remove(index).was_said {
-                        info!(group, metric = label(metric), "data are back");
+                        info!(%group, metric = %label(metric), "data are back");
                     }
                 }
                 (Reading::Value(_), None) => {}
@@ -48,7 +48,7 @@ impl Gaps {
                     if !gap.was_said && now.saturating_sub(gap.since) >= PATIENCE {
                         gap.was_said = true;
                         let metric = label(metric);
-                        warn!(group, metric, why, "no data: this metric scales nothing");
+                        warn!(%group, %metric, why, "no data: this metric scales nothing");
                     }
                 }
             }

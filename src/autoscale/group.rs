@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::archive::Archive;
 use super::gaps::Gaps;
-use super::record::Recorder;
+use super::record::{Recorder, label};
 use super::signal::{Moment, Signal, Subject};
 use super::wish::Wish;
 use super::{Decision, Journal, Outcome, Scaler};
@@ -147,20 +147,22 @@ impl Group {
         let mut sample = self.signal.sample(subject, moment);
         sample.capacity.desired = desired.count;
         self.gaps.look(&self.id.0, &sample);
-        let readings = self.recorder.as_ref().map(|_| sample.readings.clone());
+        let readings = sample.readings.clone();
         let decision = self.scaler.decide(sample, replicas.is_scaler);
         if replicas.is_scaler && decision.desired != desired.count {
             self.wish.ask(decision.desired, replicas, moment.now.uptime);
         }
         tell(&decision, replicas.fault.as_ref());
-        if let (Some(recorder), Some(readings)) = (&self.recorder, readings) {
+        if let Some(recorder) = &self.recorder {
             recorder.write(&decision, &readings);
         }
         self.sleep = match decision.desired {
             0 => Sleep::Asleep,
             _ => Sleep::Awake,
         };
-        journal.record(&self.id, decision);
+        let readings = readings.into_iter();
+        let named = readings.map(|(metric, reading)| (label(&metric), reading));
+        journal.record(&self.id, decision, named.collect());
         if self.policy.predictive.is_some() {
             journal.foresee(&self.id, self.scaler.forecast());
         }
@@ -200,11 +202,11 @@ fn tell(decision: &Decision, fault: Option<&Fault>) {
     let (group, formula) = (&decision.group, decision.formula());
     let (from, to, running) = (decision.before, decision.desired, decision.capacity.running);
     match fault {
-        None => info!(group, from, to, running, formula, "{what}"),
+        None => info!(%group, from, to, running, formula, "{what}"),
         Some(fault) => {
             let fault = &fault.message;
             info!(
-                group,
+                %group,
                 from, to, running, formula, fault, "{what}, when the provider can"
             );
         }

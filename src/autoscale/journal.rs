@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AlarmState, Decision, Forecast, Kind, Opinion, Outcome, Reason};
+use super::{AlarmState, Decision, Forecast, Kind, Opinion, Outcome, Reading, Reason};
 use crate::model::TargetGroupId;
 
 /// Changes that are kept of a group, and as many entries about holding still.
@@ -31,6 +31,8 @@ pub struct Journal(Mutex<BTreeMap<TargetGroupId, Log>>);
 pub struct Log {
     /// The evaluation that was the last.
     pub latest: Arc<Decision>,
+    /// What was measured then, or why it was not.
+    pub readings: Vec<(String, Reading)>,
     /// How often each outcome came; `None` for those that change something.
     pub counts: BTreeMap<(&'static str, Option<Reason>), u64>,
     /// What `predictive` expects; empty without it, and until it knows enough.
@@ -53,14 +55,21 @@ pub struct Entry {
 }
 
 impl Journal {
-    /// Takes in an evaluation.
-    pub(crate) fn record(&self, group: &TargetGroupId, decision: Decision) {
+    /// Takes in an evaluation, and the readings that it was made from by name.
+    pub(crate) fn record(
+        &self,
+        group: &TargetGroupId,
+        decision: Decision,
+        readings: Vec<(String, Reading)>,
+    ) {
         let decision = Arc::new(decision);
         let mut logs = self.logs();
+        if !logs.contains_key(group) {
+            logs.insert(group.clone(), Log::new(&decision));
+        }
         if let Some(log) = logs.get_mut(group) {
             log.push(decision);
-        } else {
-            logs.insert(group.clone(), Log::new(decision));
+            log.readings = readings;
         }
     }
 
@@ -90,17 +99,16 @@ impl Journal {
 }
 
 impl Log {
-    fn new(first: Arc<Decision>) -> Self {
-        let mut log = Self {
-            latest: Arc::clone(&first),
+    fn new(first: &Arc<Decision>) -> Self {
+        Self {
+            latest: Arc::clone(first),
+            readings: Vec::new(),
             counts: BTreeMap::new(),
             forecast: Arc::default(),
             changes: VecDeque::new(),
             holds: VecDeque::new(),
             full: VecDeque::new(),
-        };
-        log.push(first);
-        log
+        }
     }
 
     fn push(&mut self, decision: Arc<Decision>) {
@@ -261,7 +269,7 @@ mod tests {
         let journal = Journal::default();
         let group = "todo".into();
         for (second, outcome) in (0..).zip(outcomes) {
-            journal.record(&group, decision(second, outcome));
+            journal.record(&group, decision(second, outcome), Vec::new());
         }
         journal.log(&group).unwrap()
     }
@@ -302,7 +310,7 @@ mod tests {
     fn many_evaluations_within_a_minute_are_bounded() {
         let journal = Journal::default();
         for _ in 0..1000 {
-            journal.record(&"todo".into(), decision(0, HOLD));
+            journal.record(&"todo".into(), decision(0, HOLD), Vec::new());
         }
         assert_eq!(journal.log(&"todo".into()).unwrap().minute().count(), FULL);
         journal.retain(|_| false);

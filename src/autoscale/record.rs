@@ -100,14 +100,14 @@ impl Writer {
         match self.try_write(line).await {
             Ok(()) if self.is_failing => {
                 self.is_failing = false;
-                info!(path, "evaluations are recorded again");
+                info!(%path, "evaluations are recorded again");
             }
             Ok(()) => {}
             Err(error) => {
                 // Opened again for the next line.
                 self.file = None;
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    warn!(path, %error, "cannot record evaluations; trying again with each");
+                    warn!(%path, %error, "cannot record evaluations; trying again with each");
                 }
             }
         }

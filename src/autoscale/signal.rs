@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -21,6 +21,8 @@ pub(super) struct Signal {
     wanted: Vec<Metric>,
     service: Service,
     times: ResponseTimes,
+    /// The last response time, and when it was measured.
+    slowness: Option<(f64, Duration)>,
     custom: CustomMetrics,
 }
 
@@ -50,6 +52,7 @@ impl Signal {
             wanted: Vec::new(),
             service: Service::default(),
             times: ResponseTimes::default(),
+            slowness: None,
             custom: CustomMetrics::new(places),
         }
     }
@@ -96,7 +99,10 @@ impl Signal {
                 Metric::LatencyP95 => {
                     let (metrics, id) = (subject.metrics, &group.id);
                     let times = self.times.since_last(metrics, id, &look.apart);
-                    p95(times.and_then(|times| times.quantile(0.95)))
+                    let is_idle = look.in_flight == 0 && group.admission.waiting() == 0;
+                    let seconds = times.map(|times| times.quantile(0.95));
+                    let (now, period) = (moment.now.uptime, subject.timing.period);
+                    p95(seconds, is_idle, &mut self.slowness, now, period)
                 }
                 Metric::Custom(custom) => self.custom.reading(custom, addrs, subject.timing.period),
             };
@@ -152,11 +158,28 @@ fn waiting(look: &Look, waiting: usize) -> Reading {
     Reading::Value(waiting as f64 / f64::from(look.in_service.max(1)))
 }
 
-/// In milliseconds.
-fn p95(seconds: Option<f64>) -> Reading {
-    match seconds {
-        Some(seconds) => Reading::Value(seconds * 1000.0),
-        None => Reading::Missing("no request has ended since the last sample".to_owned()),
+/// In milliseconds. `seconds` is that of the requests that have ended since the last sample;
+/// `None` if there was no sample, and within if there was no request.
+///
+/// A time that was measured stands for a period, so that few requests make datapoints as well.
+/// After that requests take no time if there are none, and nobody knows how long if there are.
+fn p95(
+    seconds: Option<Option<f64>>,
+    is_idle: bool,
+    last: &mut Option<(f64, Duration)>,
+    now: Duration,
+    period: Duration,
+) -> Reading {
+    let Some(seconds) = seconds else {
+        return Reading::Missing("measured once so far".to_owned());
+    };
+    if let Some(seconds) = seconds {
+        *last = Some((seconds, now));
+    }
+    match *last {
+        Some((seconds, at)) if now.saturating_sub(at) < period => Reading::Value(seconds * 1000.0),
+        _ if is_idle => Reading::Value(0.0),
+        _ => Reading::Missing("no request has ended for a period".to_owned()),
     }
 }
 
@@ -166,8 +189,6 @@ fn nobody() -> Reading {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn look(in_service: u32, warm: u16) -> Look {
@@ -205,8 +226,23 @@ mod tests {
     }
 
     #[test]
-    fn response_times_are_in_milliseconds() {
-        assert_eq!(p95(Some(0.25)), Reading::Value(250.0));
-        assert!(matches!(p95(None), Reading::Missing(_)));
+    fn a_response_time_stands_for_a_period_and_silence_is_zero() {
+        let (mut last, period) = (None, Duration::from_secs(3));
+        let mut at = |second, seconds, is_idle| {
+            p95(
+                seconds,
+                is_idle,
+                &mut last,
+                Duration::from_secs(second),
+                period,
+            )
+        };
+        assert!(matches!(at(0, None, true), Reading::Missing(_)));
+        assert_eq!(at(1, Some(None), true), Reading::Value(0.0));
+        assert!(matches!(at(2, Some(None), false), Reading::Missing(_)));
+        assert_eq!(at(3, Some(Some(0.25)), false), Reading::Value(250.0));
+        assert_eq!(at(5, Some(None), true), Reading::Value(250.0));
+        assert_eq!(at(6, Some(None), true), Reading::Value(0.0));
+        assert!(matches!(at(7, Some(None), false), Reading::Missing(_)));
     }
 }

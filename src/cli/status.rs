@@ -220,6 +220,12 @@ fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
         let _ = write!(text, ": {}", printable(reason));
     }
     text.push('\n');
+    for reading in &scaling.metrics {
+        if let Some(missing) = &reading.missing {
+            let (metric, missing) = (printable(&reading.metric), printable(missing));
+            let _ = writeln!(text, "  no data of {metric}: {missing}");
+        }
+    }
     if let Some(change) = &scaling.last_change {
         let (from, to) = (change.from, change.to);
         let (ago, formula) = (age(between(change.at, now)), printable(&change.formula));
@@ -437,7 +443,10 @@ mod tests {
                 "since": "2026-01-02T06:08:05Z" },
               "autoscaling": { "profile": "fast", "min": 1, "max": 4, "desired": 2, "running": 1,
                 "warming": 1, "is_scaler": true, "alarm": "high", "outcome": "hold",
-                "reason": "cooldown", "out_cooldown": "2026-01-02T06:09:10Z",
+                "reason": "cooldown",
+                "metrics": [{ "metric": "cpu", "value": 35.0, "missing": null },
+                  { "metric": "memory", "value": null, "missing": "last measured 7 s ago" }],
+                "out_cooldown": "2026-01-02T06:09:10Z",
                 "in_cooldown": null, "fault": null,
                 "last_change": { "at": "2026-01-02T06:08:55Z", "from": 1, "to": 2,
                   "formula": "target_tracking cpu 20: ceil(1 * 35 / 20) = 2" },
@@ -467,6 +476,7 @@ http      127.0.0.1:8080  2      forward todo    10000
 
 todo: round_robin, 1 of 1 target healthy, 1 draining, 1 ejected
   replicas: 2 desired, 1 running, 1 warming; 1 to 4, alarm high; hold: cooldown
+  no data of memory: last measured 7 s ago
   last change: 1 to 2, 10s ago, by target_tracking cpu 20: ceil(1 * 35 / 20) = 2
   PROVIDER FAILS for 1m 0s: the engine does not answer
   TARGET          STATE                                      SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK
