@@ -176,10 +176,17 @@ impl Crew {
         }
     }
 
+    /// Goes on with the generation of this kind, the last or one that has not gone yet, or
+    /// begins one.
     fn run_with(&mut self, settings: &Replicas, count: Option<u32>) {
-        match self.generations.last() {
-            Some(last) if last.is_of(&settings.runner) => last.run(settings, count),
-            Some(_) | None => self.begin(settings, count),
+        let mut generations = self.generations.iter();
+        match generations.position(|all| all.is_of(&settings.runner)) {
+            Some(index) => {
+                let wanted = self.generations.remove(index);
+                wanted.run(settings, count);
+                self.generations.push(wanted);
+            }
+            None => self.begin(settings, count),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Replicas that programs of the operator's run: one lists them, one sets how many.
 //!
 //! A program has its deadline, prints at most a mebibyte, and is killed with all it has
-//! started when it takes longer or nobody waits for it any more.
+//! started when it takes longer or nobody waits for it any more. What it leaves running when
+//! it ends goes on.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::poll::{LIMIT, Poll, excerpt};
 use super::spawn::Process;
@@ -18,6 +19,9 @@ use crate::config::{ExecRunner, Replicas, Runner};
 
 /// What stands for the number of replicas in a command.
 const COUNT: &str = "{count}";
+
+/// How long the last words of a program may take after it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Most bytes kept of what a program says on its standard error.
 const COMPLAINT: usize = 4096;
@@ -84,24 +88,42 @@ async fn run(command: &[String], limit: Duration) -> Result<Vec<u8>, ProviderErr
     })?;
     let stdout = process.child.stdout.take();
     let stderr = process.child.stderr.take();
+    let (mut printed, mut complaint) = (Vec::new(), Vec::new());
     let ended = async {
-        let printed = read(stdout, LIMIT + 1);
-        let (printed, complaint) = tokio::join!(printed, read(stderr, COMPLAINT));
+        let read = async {
+            tokio::join!(
+                read(stdout, LIMIT + 1, &mut printed),
+                read(stderr, COMPLAINT, &mut complaint)
+            )
+        };
+        let gone = async {
+            // Asked again below: its status stays.
+            let _ = process.child.wait().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            _ = read => {}
+            // What it has left running holds its pipes.
+            () = gone => {}
+        }
         if printed.len() > LIMIT {
             let message = format!("`{program}` prints more than {LIMIT} bytes");
             return Err(ProviderError::Nonsense(message));
         }
         let status = process.child.wait().await;
-        let status = status.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
-        if status.success() {
-            return Ok(printed);
-        }
-        let message = format!("`{program}` ended with {status}: {}", excerpt(&complaint));
-        Err(ProviderError::Refused(message))
+        status.map_err(|error| ProviderError::Unreachable(error.to_string()))
     };
-    let late = |_| ProviderError::Unreachable(format!("`{program}` takes more than {limit:?}"));
-    // Whatever is left of it ends with `process`.
-    timeout(limit, ended).await.map_err(late)?
+    // Whatever it has started ends with `process` if this fails.
+    let status = timeout(limit, ended).await.map_err(|_| {
+        let message = format!("`{program}` takes more than {limit:?}");
+        ProviderError::Unreachable(message)
+    })??;
+    process.leave();
+    if status.success() {
+        return Ok(printed);
+    }
+    let message = format!("`{program}` ended with {status}: {}", excerpt(&complaint));
+    Err(ProviderError::Refused(message))
 }
 
 fn start(command: &[String]) -> std::io::Result<Process> {
@@ -118,10 +140,9 @@ fn start(command: &[String]) -> std::io::Result<Process> {
 
 /// The first bytes of a pipe. Reads on to its end, so that nobody is stuck who writes more,
 /// unless it is much more.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
-    let mut kept = Vec::new();
+async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize, kept: &mut Vec<u8>) {
     let Some(pipe) = pipe else {
-        return kept;
+        return;
     };
     let mut pipe = pipe.take(2 * LIMIT as u64);
     let mut chunk = vec![0; 8192];
@@ -130,11 +151,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
         let room = most - kept.len();
         kept.extend_from_slice(&chunk[..length.min(room)]);
     }
-    kept
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use tokio::net::unix::pipe;
 
     use super::super::fixture::processes;
@@ -160,6 +182,13 @@ mod tests {
         };
         exec.configure(&settings).await.unwrap();
         exec
+    }
+
+    fn fifo(folder: &Path) -> PathBuf {
+        let fifo = folder.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        fifo
     }
 
     async fn error(list: &str) -> String {
@@ -230,16 +259,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_program_leaves_running_goes_on_and_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = fifo(folder.path());
+        let path = fifo.display();
+        // It holds both pipes until somebody writes to the fifo, and answers then.
+        let scale = format!("{{ read line < {path}; echo \"$line\" > {path}; }} & echo begun >&2");
+        let mut exec = exec("", &scale, LONG).await;
+        exec.set_count(1, &[]).await.unwrap();
+        let answered = tokio::task::spawn_blocking(move || {
+            std::fs::write(&fifo, "alive\n").unwrap();
+            std::fs::read_to_string(&fifo).unwrap()
+        });
+        let answered = timeout(LONG, answered).await.unwrap().unwrap();
+        assert_eq!(answered, "alive\n");
+    }
+
+    #[tokio::test]
     async fn a_program_that_hangs_is_killed_with_all_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("alive");
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(&fifo)
-                .status()
-                .unwrap()
-                .success()
-        );
+        let fifo = fifo(folder.path());
         // Both hold the fifo open for as long as they live.
         let list = format!(
             "exec 3<> {}; sleep 1000 & echo started >&3; wait",

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep};
 use super::crew::{Crew, Order};
 use super::fake::Fake;
 use super::fixture::processes;
-use super::{GroupReplicas, Provider, ReplicaState, Status};
+use super::{GroupReplicas, Missing, Provider, ReplicaState, Status};
 use crate::config::{
     Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
-    TargetGroup, TargetTracking, Timing,
+    TargetGroup, TargetTracking, Timing, WebhookRunner,
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Target, Thresholds};
 use crate::state::fixture::{config, empty_group, publish};
@@ -26,7 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 struct Rig {
     fake: Fake,
-    /// Of the other kind of runner.
+    /// Of another kind of runner. A webhook is missing.
     other: Fake,
     publisher: Publisher,
     reader: Reader,
@@ -113,6 +113,7 @@ impl Rig {
             let [fake, other] = providers.clone();
             match runner {
                 Runner::Process(_) => Box::new(fake),
+                Runner::Webhook(_) => Box::new(Missing("webhook")),
                 _ => Box::new(other),
             }
         };
@@ -445,6 +446,33 @@ async fn another_kind_of_runner_takes_over_before_the_one_before_goes() {
     rig.order(run_other(1)).await;
     rig.settle().await;
     assert_eq!(rig.ports(), [7400]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_was_not_built_in_is_a_fault_and_the_one_before_serves_on() {
+    let rig = Rig::start().await;
+    let runner = Runner::Webhook(WebhookRunner {
+        url: "http://10.0.0.1/".to_owned(),
+        token: None,
+        interval: SECOND,
+        timeout: SECOND,
+    });
+    let missing = Replicas {
+        runner,
+        ..replicas(2)
+    };
+    rig.order(Order::Run(Box::new(missing), Some(2))).await;
+    let fault = "cannot apply the settings: this Weir was built without the feature `webhook`";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    assert!(!rig.shown().is_scaler);
+    sleep(60 * SECOND).await;
+    assert_eq!(rig.targets().len(), 2);
+    rig.order(run(2)).await;
+    rig.settle().await;
+    assert_eq!((rig.targets().len(), rig.fault()), (2, None), "taken back");
+    rig.order(Order::Stop).await;
+    assert!(rig.crew.is_finished());
+    assert_eq!(rig.fake.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

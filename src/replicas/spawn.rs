@@ -44,6 +44,7 @@ pub(super) enum SpawnError {
 pub(super) struct Process {
     pub(super) child: Child,
     group: Pid,
+    is_left: bool,
 }
 
 impl Process {
@@ -72,13 +73,23 @@ impl Process {
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let group = pid.expect("a child that nobody has waited for has an id");
-        Ok(Self { child, group })
+        let is_left = false;
+        Ok(Self {
+            child,
+            group,
+            is_left,
+        })
     }
 
     /// Signals the process and all it has started.
     pub(super) fn signal(&self, signal: Signal) {
         // They may all be gone: then there is nothing to do.
         let _ = rustix::process::kill_process_group(self.group, signal);
+    }
+
+    /// Lets what it has started live on, after it has ended itself.
+    pub(super) fn leave(mut self) {
+        self.is_left = true;
     }
 
     /// Whether any process of the group is left.
@@ -89,6 +100,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // After the leader was reaped its id could in theory belong to another group: it
         // would have to be given away in the microseconds since, out of millions of ids.
         self.signal(Signal::KILL);

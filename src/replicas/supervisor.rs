@@ -141,3 +141,143 @@ impl Supervisor {
         self.crews.retain(|_, crew| crew.task != id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::super::Provider;
+    use super::super::fake::Fake;
+    use super::super::fixture::processes;
+    use super::*;
+    use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Timing};
+    use crate::state::fixture::{config, empty_group, publish};
+
+    struct Rig {
+        fake: Fake,
+        publisher: Publisher,
+        wishes: watch::Sender<Wishes>,
+        status: watch::Receiver<Status>,
+        _supervisor: JoinHandle<()>,
+    }
+
+    impl Rig {
+        /// Without replicas yet.
+        async fn start() -> Self {
+            let (publisher, reader) = publish(vec![empty_group()]).await;
+            let fake = Fake::default();
+            let given = fake.clone();
+            let start = move |_: &_, _: &_| -> Box<dyn Provider> { Box::new(given.clone()) };
+            let (wishes, wished) = watch::channel(Wishes::new());
+            let (writer, status) = watch::channel(Status::new());
+            let start = Arc::new(start);
+            let supervisor = Supervisor::new(reader, publisher.clone(), wished, writer, start);
+            Self {
+                fake,
+                publisher,
+                wishes,
+                status,
+                _supervisor: tokio::spawn(supervisor.run(std::future::pending())),
+            }
+        }
+
+        async fn configure(&self, group: TargetGroup) {
+            self.publisher.configure(config(vec![group])).await.unwrap();
+            self.settle().await;
+        }
+
+        async fn wish(&self, count: u32) {
+            self.wishes.send_modify(|wishes| {
+                wishes.insert("todo".into(), count);
+            });
+            self.settle().await;
+        }
+
+        async fn settle(&self) {
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn group(replicas: Replicas) -> TargetGroup {
+        TargetGroup {
+            replicas: Some(replicas),
+            ..empty_group()
+        }
+    }
+
+    fn engine() -> Replicas {
+        Replicas {
+            runner: Runner::Exec(ExecRunner {
+                list: Vec::new(),
+                scale: Vec::new(),
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+            }),
+            ..processes(2, &[])
+        }
+    }
+
+    fn autoscaling() -> Autoscaling {
+        Autoscaling {
+            min: 1,
+            max: 4,
+            profile: Profile::Fast,
+            timing: Timing::of(Profile::Fast),
+            scale_in: true,
+            target_tracking: Vec::new(),
+            step_scaling: Vec::new(),
+            schedule: Vec::new(),
+            predictive: None,
+            record: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_comes_before_the_configured_count_and_waits_for_the_replicas() {
+        let rig = Rig::start().await;
+        rig.wish(3).await;
+        assert!(rig.status.borrow().is_empty());
+        rig.configure(group(processes(1, &["replica"]))).await;
+        assert_eq!(rig.fake.count(), 3);
+        rig.wish(4).await;
+        assert_eq!(rig.fake.count(), 4);
+        assert_eq!(rig.status.borrow()[&"todo".into()].desired, 4);
+        rig.wishes.send_replace(Wishes::new());
+        rig.settle().await;
+        assert_eq!(rig.fake.script().desired, 1, "nobody wishes any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wishes_are_not_for_what_another_weir_scales() {
+        let rig = Rig::start().await;
+        rig.wish(3).await;
+        let followed = Replicas {
+            scaler: Scaler::No,
+            ..processes(2, &["replica"])
+        };
+        rig.configure(group(followed)).await;
+        assert_eq!(rig.fake.count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_keeps_its_own_number_until_the_autoscaler_wants_another() {
+        let rig = Rig::start().await;
+        rig.fake.script().is_engine = true;
+        rig.fake.script().scale(4);
+        let scaled = TargetGroup {
+            autoscaling: Some(autoscaling()),
+            ..group(engine())
+        };
+        rig.configure(scaled).await;
+        assert_eq!((rig.fake.count(), rig.fake.calls("set_count")), (4, 0));
+        rig.wish(3).await;
+        assert_eq!(rig.fake.count(), 3);
+        rig.wishes.send_replace(Wishes::new());
+        rig.configure(group(engine())).await;
+        assert_eq!(rig.fake.count(), 2, "as configured");
+    }
+}
