@@ -79,18 +79,9 @@ impl Docker {
         }
     }
 
-    async fn engine(&mut self, host: &str) -> Result<Engine, ProviderError> {
-        if let Some(engine) = &self.engine {
-            return Ok(engine.clone());
-        }
-        let engine = Engine::connect(host).await?;
-        self.engine = Some(engine.clone());
-        Ok(engine)
-    }
-
     async fn look(&mut self) -> Result<(), ProviderError> {
         let settings = self.settings.clone().ok_or(ProviderError::OtherRunner)?;
-        let engine = self.engine(&settings.host).await?;
+        let engine = self.engine.clone().ok_or(ProviderError::OtherRunner)?;
         // Before the list is asked for, which would not have what was started since.
         while let Some(Ok(done)) = self.jobs.try_join_next() {
             self.note(done);
@@ -266,23 +257,27 @@ fn stop(
 
 #[async_trait]
 impl Provider for Docker {
-    /// Fails when there is no such image or network; the settings hold all the same, so that
-    /// they work as soon as there is.
+    /// Fails when there is no such image or network, and leaves everything as it is then.
     async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
         let Runner::Docker(settings) = &replicas.runner else {
             return Err(ProviderError::OtherRunner);
         };
-        self.allowance = replicas.allowance;
         let before = self.settings.as_deref();
+        let engine = match &self.engine {
+            Some(engine) if before.is_some_and(|b| b.host == settings.host) => engine.clone(),
+            Some(_) | None => Engine::connect(&settings.host).await?,
+        };
+        container::check(&engine, settings).await?;
         if before.is_some_and(|before| before.host != settings.host) {
             self.leave();
         }
         if self.settings.as_deref() != Some(settings) {
             self.settings = Some(Arc::new(settings.clone()));
-            self.pace.hurry();
         }
-        let engine = self.engine(&settings.host).await?;
-        container::check(&engine, settings).await
+        self.engine = Some(engine);
+        self.allowance = replicas.allowance;
+        self.pace.hurry();
+        Ok(())
     }
 
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {

@@ -37,11 +37,11 @@ fn runner(settings: &mut Replicas) -> &mut DockerRunner {
 }
 
 /// An engine on which every container that is started runs, without opening a port.
-fn engine(image: &'static str) -> Fake {
+fn engine() -> Fake {
     let mut containers = Vec::new();
     Fake::start(move |asked| match asked.call().as_str() {
         "GET /version" => (200, json!({"ApiVersion": "1.41"}).to_string()),
-        "GET /images/taskoverflow/json" if image == "taskoverflow" => (200, "{}".to_owned()),
+        "GET /images/taskoverflow/json" => (200, "{}".to_owned()),
         "GET /networks/weir-test" => (200, "{}".to_owned()),
         "GET /containers/json" => (200, json!(containers).to_string()),
         "POST /containers/create" => {
@@ -79,7 +79,7 @@ fn all(fleet: &Fleet, state: ReplicaState) -> bool {
 
 #[tokio::test]
 async fn containers_are_made_as_configured_and_labelled() {
-    let fake = engine(real::IMAGE);
+    let fake = engine();
     let mut docker = docker(&fake, 2).await;
     real::eventually(&mut docker, |fleet| {
         fleet
@@ -109,22 +109,20 @@ async fn containers_are_made_as_configured_and_labelled() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_told_and_breaks_nothing() {
-    let fake = engine("another");
-    let mut docker = Docker::new("todo".into());
-    let settings = settings(fake.host(), real::IMAGE);
-    let error = docker.configure(&settings).await.unwrap_err().to_string();
-    assert!(
-        error.contains("there is no image `taskoverflow`"),
-        "{error}"
-    );
-    docker.set_count(1, &[]).await.unwrap();
+async fn a_missing_image_is_told_and_changes_nothing() {
+    let fake = engine();
+    let mut docker = docker(&fake, 1).await;
     docker.fleet().await.unwrap();
+    let other = settings(fake.host(), "another");
+    let error = docker.configure(&other).await.unwrap_err().to_string();
+    assert!(error.contains("there is no image `another`"), "{error}");
+    let fleet = docker.fleet().await.unwrap();
+    assert_eq!((fleet.replicas.len(), fleet.desired), (1, 1));
 }
 
 #[tokio::test]
 async fn an_engine_that_is_down_is_a_fault_and_nothing_is_forgotten() {
-    let fake = engine(real::IMAGE);
+    let fake = engine();
     let mut docker = docker(&fake, 1).await;
     let up = |fleet: &Fleet| fleet.replicas.iter().any(|r| r.address.is_some());
     let before = real::eventually(&mut docker, up).await;
@@ -145,7 +143,6 @@ async fn an_engine_that_says_nothing_is_a_fault_after_a_while() {
         _ => (0, String::new()),
     });
     let mut docker = Docker::new("todo".into());
-    docker.engine(&fake.host()).await.unwrap();
     pause();
     let error = docker
         .configure(&settings(fake.host(), real::IMAGE))
