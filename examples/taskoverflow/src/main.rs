@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use taskoverflow::api::Behaviour;
 use taskoverflow::database::Database;
-use taskoverflow::replica::{Options, Replica};
+use taskoverflow::replica::{Options, Replica, ServeError};
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -43,6 +43,9 @@ struct Arguments {
     /// Time added to each answer about todos, as in 50ms or 2s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = delay)]
     delay: Duration,
+    /// How long to go on serving after SIGTERM, for balancers that have yet to learn of it
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = delay)]
+    lame_duck: Duration,
     /// Answer 503 on the health endpoint and go on serving todos
     #[arg(long)]
     fail_health: bool,
@@ -96,15 +99,23 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     };
     announce(&replica, &options.database);
 
+    let lame_duck = arguments.lame_duck;
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = std::pin::pin!(replica.serve(async move { drop(stopped.await) }));
+    let ended = |result: Result<(), ServeError>| result.map_err(|error| error.to_string());
     tokio::select! {
-        result = &mut serving => return result.map_err(|error| error.to_string()),
-        () = signals.next() => drop(stop),
+        result = &mut serving => return ended(result),
+        () = signals.next() => {}
+    }
+    let at_once = "stopped at once by a second signal";
+    tokio::select! {
+        result = &mut serving => return ended(result),
+        () = tokio::time::sleep(lame_duck) => drop(stop),
+        () = signals.next() => return Err(at_once.to_owned()),
     }
     tokio::select! {
-        result = serving => result.map_err(|error| error.to_string()),
-        () = signals.next() => Err("stopped at once by a second signal".to_owned()),
+        result = serving => ended(result),
+        () = signals.next() => Err(at_once.to_owned()),
     }
 }
 

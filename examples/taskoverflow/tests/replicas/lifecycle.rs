@@ -73,6 +73,27 @@ fn terminate_finishes_a_request_and_closes_idle_connections() {
 }
 
 #[test]
+fn a_lame_duck_serves_on_after_the_signal() {
+    let (_folder, file) = new_file();
+    let replica = Replica::start(&file, &["--lame-duck", "1h"]);
+    let mut idle = replica.connect();
+    replica.signal("TERM");
+    // The signal may come after one of them, and not after all.
+    for _ in 0..20 {
+        assert_eq!(replica.get("/api/v1/todos").status, 200);
+    }
+    idle.write_all(b"GET /api/v1/health HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    read_until(&mut idle, b"{\"status\":\"ok\"}");
+    replica.signal("TERM");
+    assert_eq!(replica.end().code(), Some(1));
+
+    let replica = Replica::start(&file, &["--lame-duck", "1ms"]);
+    replica.signal("TERM");
+    assert_eq!(replica.end().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_at_once() {
     let (_folder, file) = new_file();
     let replica = Replica::start(&file, &["--delay", "1h"]);
