@@ -12,6 +12,11 @@
 #
 #   cargo vendor --locked >> .cargo/config.toml
 #
+# FEATURES are cargo's: `engines` by default, so that the image scales on Docker, Swarm, Kubernetes and ECS.
+# An empty one leaves them out:
+#
+#   docker build --build-arg FEATURES= -t weir .
+#
 # BINARY names an image that holds /rootfs/usr/local/bin/weir, built elsewhere, to be packed instead of
 # one that is built here. BuildKit then skips the build stage.
 
@@ -22,10 +27,11 @@ ARG BINARY=build
 FROM ${BUILD_BASE} AS build
 WORKDIR /src
 COPY . .
+ARG FEATURES=engines
 # With --target the flag stays away from build scripts and procedural macros, which cannot be static.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --locked --release --package weir --bin weir --target "$target" \
+    cargo build --locked --release --package weir --bin weir --features "$FEATURES" --target "$target" \
  && install -D "target/$target/release/weir" /rootfs/usr/local/bin/weir \
  && install -d /rootfs/etc/weir
 
