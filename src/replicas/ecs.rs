@@ -15,10 +15,13 @@
 mod api;
 mod lease;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_ecs::types::Service;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
@@ -26,7 +29,7 @@ use tracing::warn;
 use self::api::{Api, Failure};
 use self::lease::{Step, Tag};
 use super::census::Census;
-use super::{Fleet, Provider, ProviderError, ReplicaId};
+use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState};
 use crate::config::{EcsRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
 
@@ -74,6 +77,14 @@ impl Ecs {
         }
     }
 
+    fn connect(&mut self, config: &SdkConfig, settings: &EcsRunner) -> Result<(), ProviderError> {
+        self.link = Some(Link {
+            settings: settings.clone(),
+            api: Api::new(config, settings)?,
+        });
+        Ok(())
+    }
+
     fn api(&self) -> Result<&Api, ProviderError> {
         let link = self.link.as_ref();
         let none = || ProviderError::Refused("no connection to ECS".to_owned());
@@ -105,17 +116,25 @@ impl Ecs {
         let Ok(api) = self.api() else {
             return;
         };
+        let is_wanted = |replica: &Replica| {
+            matches!(
+                replica.state,
+                ReplicaState::Starting | ReplicaState::Running
+            )
+        };
+        let listed = self.census.replicas();
+        let wanted: Vec<&str> = listed
+            .filter(|(_, replica)| is_wanted(replica))
+            .map(|(name, _)| name)
+            .collect();
+        let surplus = wanted.len().saturating_sub(count as usize);
         let ranked = victims.iter().filter_map(|id| self.census.name(*id));
-        let surplus = self
-            .census
-            .replicas()
-            .count()
-            .saturating_sub(count as usize);
+        let ranked = ranked.filter(|name| wanted.contains(name));
         let chosen: Vec<String> = ranked.take(surplus).map(str::to_owned).collect();
         if chosen.is_empty() {
             return;
         }
-        let all = self.census.replicas().map(|(name, _)| name.to_owned());
+        let all = wanted.iter().map(|&name| name.to_owned());
         let kept: Vec<String> = all.filter(|name| !chosen.contains(name)).collect();
         let protecting = async {
             // One that was kept before may be chosen now.
@@ -161,11 +180,9 @@ impl Provider for Ecs {
             return Ok(());
         }
         self.link = None;
-        self.link = Some(Link {
-            settings: settings.clone(),
-            api: Api::new(settings).await?,
-        });
-        Ok(())
+        // May ask the machine for its region.
+        let config = api::loader(settings).load().await;
+        self.connect(&config, settings)
     }
 
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {

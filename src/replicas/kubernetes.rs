@@ -11,22 +11,23 @@
 
 mod cluster;
 mod endpoints;
+mod failure;
 mod lease;
 mod usage;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use k8s_openapi::api::autoscaling::v1::Scale;
-use kube::api::WatchEvent;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, warn};
+use tracing::warn;
 
-use self::cluster::{Cluster, Events, WATCH};
+use self::cluster::Cluster;
 use self::lease::{Claim, Step};
+use self::watch::Watch;
 use super::census::Census;
 use super::{Fleet, Provider, ProviderError, ReplicaId, Usage};
 use crate::config::{Allowance, KubernetesRunner, Replicas, Runner};
@@ -37,9 +38,6 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// At least between two looks: a rollout is a burst of news.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// Between two tries to open a watch.
-const WATCH_AGAIN: Duration = Duration::from_secs(2);
 
 /// The metrics server measures every fifteen seconds or so.
 const MEASURE: Duration = Duration::from_secs(5);
@@ -62,9 +60,7 @@ pub struct Kubernetes {
     looked: Instant,
     /// Something has happened since.
     has_news: bool,
-    watch: Option<Watch>,
-    /// When a watch may be opened.
-    watch_from: Instant,
+    watch: Watch,
     /// Pods that were told to go first.
     marked: BTreeSet<String>,
     measured: Option<(Instant, Vec<(String, Usage)>)>,
@@ -81,11 +77,6 @@ struct Link {
     selector: Option<String>,
 }
 
-struct Watch {
-    events: Events,
-    until: Instant,
-}
-
 impl Kubernetes {
     /// Knows nobody to ask until it is configured.
     pub fn new(group: TargetGroupId) -> Self {
@@ -98,8 +89,7 @@ impl Kubernetes {
             claim: Claim::new(super::identity::identity()),
             looked: now,
             has_news: false,
-            watch: None,
-            watch_from: now,
+            watch: Watch::default(),
             marked: BTreeSet::new(),
             measured: None,
             complaint: None,
@@ -141,59 +131,13 @@ impl Kubernetes {
             for (pod, cost) in costs {
                 link.cluster.deletion_cost(&pod, cost).await?;
             }
-            Ok::<_, cluster::Failure>(())
+            Ok::<_, failure::Failure>(())
         };
         let what = "pods cannot be marked, Kubernetes chooses which go";
         match timeout(MARKING, marking).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.complain(what, &error),
             Err(_) => self.complain(what, &"no answer in time"),
-        }
-    }
-
-    /// Until something is said of the slices, or the watch has ended.
-    async fn news(link: Option<&Link>, watch: &mut Option<Watch>, from: Instant) -> bool {
-        sleep_until(from).await;
-        let Some(Link {
-            settings,
-            cluster,
-            version: Some(version),
-            ..
-        }) = link
-        else {
-            return std::future::pending().await;
-        };
-        if watch.is_none() {
-            match cluster.watch(&settings.service, version).await {
-                Ok(events) => {
-                    let until = Instant::now() + WATCH + PAUSE;
-                    *watch = Some(Watch { events, until });
-                }
-                Err(error) => {
-                    debug!(%error, "no watch");
-                    return false;
-                }
-            }
-        }
-        let Some(Watch { events, until }) = watch else {
-            return false;
-        };
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = sleep_until(*until) => None,
-            };
-            match event {
-                Some(Ok(
-                    WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_),
-                )) => return true,
-                Some(Ok(WatchEvent::Bookmark(_))) => {}
-                // The server has ended it, or the version is too old for it.
-                Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => {
-                    *watch = None;
-                    return false;
-                }
-            }
         }
     }
 }
@@ -214,7 +158,7 @@ impl Provider for Kubernetes {
             return Ok(());
         }
         self.link = None;
-        self.watch = None;
+        self.watch = Watch::default();
         self.link = Some(Link {
             settings: settings.clone(),
             cluster: Cluster::new(settings).await?,
@@ -278,14 +222,14 @@ impl Provider for Kubernetes {
     /// Cancel-safe: what the watch said is remembered until the next look.
     async fn changed(&mut self) {
         if !self.has_news {
-            let news = Self::news(self.link.as_ref(), &mut self.watch, self.watch_from);
-            let is_watched = tokio::select! {
+            let link = self.link.as_ref();
+            let watched = link.and_then(|link| {
+                let version = link.version.as_deref()?;
+                Some((&link.cluster, link.settings.service.as_str(), version))
+            });
+            tokio::select! {
                 () = sleep_until(self.looked + POLL) => return,
-                is_watched = news => is_watched,
-            };
-            self.has_news = true;
-            if !is_watched {
-                self.watch_from = Instant::now() + WATCH_AGAIN;
+                () = self.watch.news(watched) => self.has_news = true,
             }
         }
         sleep_until(self.looked + PAUSE).await;
@@ -373,4 +317,44 @@ fn desired(scale: &Scale) -> Result<u32, ProviderError> {
 
 fn not_configured() -> ProviderError {
     ProviderError::Refused("no connection to the API server".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a link to ask: what has been opened is watched all the same.
+    fn watching(events: watch::Events) -> Kubernetes {
+        let mut provider = Kubernetes::new("todo".into());
+        provider.watch = Watch::of(events);
+        provider
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_comes_before_the_next_look_and_a_burst_of_it_is_one() {
+        let start = Instant::now();
+        let mut provider = watching(watch::fixture::modified(3));
+        provider.changed().await;
+        let first = start.elapsed();
+        assert!(first < POLL / 2, "{first:?}");
+        assert!(first >= PAUSE, "{first:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_news_there_is_a_look_every_now_and_then() {
+        let start = Instant::now();
+        let mut provider = watching(watch::fixture::silent());
+        provider.changed().await;
+        assert!(start.elapsed() >= POLL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_that_nobody_waited_for_is_not_lost() {
+        let mut provider = watching(watch::fixture::modified(1));
+        let start = Instant::now();
+        let hasty = timeout(PAUSE / 2, provider.changed()).await;
+        assert!(hasty.is_err(), "it pauses");
+        provider.changed().await;
+        assert!(start.elapsed() < POLL / 2);
+    }
 }

@@ -5,5 +5,7 @@
     reason = "a helper that cannot do its part has failed the test"
 )]
 
+#[cfg(feature = "ecs")]
+mod ecs;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::config::timeout::TimeoutConfig;
@@ -48,34 +48,14 @@ pub(super) struct Failure {
 }
 
 impl Api {
-    /// Reads the region and who asks from the settings and the environment. May ask the
-    /// instance for its region.
-    pub(super) async fn new(settings: &EcsRunner) -> Result<Self, ProviderError> {
-        let client = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(DEADLINE)
-            .operation_timeout(DEADLINE);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(client)
-            .timeout_config(timeouts.build())
-            // Who calls asks again, and less and less often.
-            .retry_config(RetryConfig::disabled());
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(endpoint) = &settings.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        let config = loader.load().await;
+    /// Asks whom the configuration says, as whom it says.
+    pub(super) fn new(config: &SdkConfig, settings: &EcsRunner) -> Result<Self, ProviderError> {
         if config.region().is_none() {
             let none = "no region: neither `region` in the configuration nor AWS_REGION";
             return Err(ProviderError::Refused(none.to_owned()));
         }
         Ok(Self {
-            client: Client::new(&config),
+            client: Client::new(config),
             cluster: settings.cluster.clone(),
             service: settings.service.clone(),
         })
@@ -180,6 +160,10 @@ impl Api {
             SdkError::TimeoutError(_) => {
                 ProviderError::Unreachable(format!("{action}: no answer within {DEADLINE:?}"))
             }
+            SdkError::DispatchFailure(failure) if failure.is_other() => {
+                // Nobody was asked: there are no credentials.
+                return refused(format!("{action}: {}", context()));
+            }
             SdkError::DispatchFailure(_) => {
                 ProviderError::Unreachable(format!("{action}: {}", context()))
             }
@@ -216,6 +200,29 @@ impl Api {
         };
         error.into()
     }
+}
+
+/// Whom to ask, of the settings; as whom, of the environment.
+pub(super) fn loader(settings: &EcsRunner) -> ConfigLoader {
+    let client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(DEADLINE)
+        .operation_timeout(DEADLINE);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(client)
+        .timeout_config(timeouts.build())
+        // Who calls asks again, and less and less often.
+        .retry_config(RetryConfig::disabled());
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    loader
 }
 
 /// AWS's own list of what asks for patience.

@@ -1,12 +1,9 @@
 //! The calls to the API server, each with a deadline, a bounded answer and an error that says
 //! what to do about it.
 
-use std::fmt::Display;
 use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::Stream;
 use http::{Response, Uri};
 use http_body_util::Limited;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -14,7 +11,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::client::ClientBuilder;
 use kube::core::{ObjectList, Request, Resource, request};
 use kube::{Client, Config};
@@ -25,20 +22,19 @@ use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
 use super::super::ProviderError;
+use super::failure::{Access, Failure, explain, failed, refused};
 use super::usage::PodMetricsList;
+use super::watch::Events;
 use crate::config::KubernetesRunner;
 
 /// For one answer. An API server that takes longer is in trouble.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// For one answer, which holds hundreds of pods in it; and for all that one watch says.
-const LONGEST_ANSWER: usize = 16 << 20;
+pub(super) const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Objects in one answer, and answers to one question.
 const PAGE: (u32, usize) = (500, 20);
-
-/// For a watch, after which it is opened again.
-pub(super) const WATCH: Duration = Duration::from_secs(290);
 
 /// How the objects name who changed them.
 const FIELD_MANAGER: &str = "weir";
@@ -50,25 +46,6 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 pub(super) struct Cluster {
     client: Client,
     namespace: String,
-}
-
-/// Tells that something has changed, whatever it was.
-pub(super) type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<IgnoredAny>>> + Send>>;
-
-/// What is done to what, in the words of a Role.
-#[derive(Clone, Copy)]
-struct Access {
-    verb: &'static str,
-    resource: &'static str,
-    group: &'static str,
-}
-
-/// Why a call failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// The answer's status, if there was one.
-    status: Option<u16>,
-    error: ProviderError,
 }
 
 type Built = Result<http::Request<Vec<u8>>, request::Error>;
@@ -122,13 +99,18 @@ impl Cluster {
     }
 
     /// News of the slices of a service since that version, until the stream ends.
-    pub(super) async fn watch(&self, service: &str, version: &str) -> Result<Events, Failure> {
+    pub(super) async fn watch(
+        &self,
+        service: &str,
+        version: &str,
+        duration: Duration,
+    ) -> Result<Events, Failure> {
         let access = Access::new("watch", "endpointslices", "discovery.k8s.io");
         let params = WatchParams::default()
             .labels(&of_service(service))
-            .timeout(WATCH.as_secs() as u32);
+            .timeout(duration.as_secs() as u32);
         let request = self.of::<EndpointSlice>().watch(&params, version);
-        let request = request.map_err(|error| self.failed(access, service, error))?;
+        let request = request.map_err(|error| failed(access, service, error))?;
         let opened = self.client.request_events::<IgnoredAny>(request);
         let events = self.in_time(access, service, opened).await?;
         Ok(Box::pin(events))
@@ -156,8 +138,6 @@ impl Cluster {
 
     /// `None` where no metrics server runs.
     pub(super) async fn metrics(&self, selector: &str) -> Result<Option<PodMetricsList>, Failure> {
-        const NOT_FOUND: u16 = 404;
-        const UNAVAILABLE: u16 = 503;
         let access = Access::new("list", "pods", "metrics.k8s.io");
         let path = format!(
             "/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods",
@@ -166,7 +146,7 @@ impl Cluster {
         let request = Request::new(path).list(&ListParams::default().labels(selector));
         match self.ask(access, selector, request).await {
             Ok(list) => Ok(Some(list)),
-            Err(failure) if matches!(failure.status, Some(NOT_FOUND | UNAVAILABLE)) => Ok(None),
+            Err(failure) if failure.is_unserved() => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -177,7 +157,7 @@ impl Cluster {
         let request = self.of::<Lease>().get(name, &GetParams::default());
         match self.ask(access, name, request).await {
             Ok(lease) => Ok(Some(lease)),
-            Err(failure) if failure.status == Some(404) => Ok(None),
+            Err(failure) if failure.is_missing() => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -219,7 +199,7 @@ impl Cluster {
                 None => return Ok((items, page.metadata.resource_version)),
             }
         }
-        let many = format!("more than {} {}", items.len(), access.resource);
+        let many = format!("{access} `{what}`: more than {} of them", items.len());
         Err(ProviderError::Nonsense(many).into())
     }
 
@@ -233,7 +213,7 @@ impl Cluster {
         what: &str,
         request: Built,
     ) -> Result<T, Failure> {
-        let request = request.map_err(|error| self.failed(access, what, error))?;
+        let request = request.map_err(|error| failed(access, what, error))?;
         let text = self.client.request_text(request);
         let text = self.in_time(access, what, text).await?;
         serde_json::from_str(&text).map_err(|error| {
@@ -250,66 +230,12 @@ impl Cluster {
     ) -> Result<T, Failure> {
         match timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.explain(access, what, error)),
+            Ok(Err(error)) => Err(explain(access, what, &self.namespace, error)),
             Err(_) => {
                 let late = format!("{access} `{what}`: no answer within {DEADLINE:?}");
                 Err(ProviderError::Unreachable(late).into())
             }
         }
-    }
-
-    fn explain(&self, access: Access, what: &str, error: kube::Error) -> Failure {
-        use kube::Error;
-        let status = match error {
-            Error::Api(status) => status,
-            Error::Service(_)
-            | Error::HyperError(_)
-            | Error::ReadEvents(_)
-            | Error::HttpError(_) => {
-                let chain = chain(&error);
-                // What was cut at its longest is not an answer that took too long to come.
-                let error = if chain.contains("length limit exceeded") {
-                    let limit = format!("{access} `{what}`: more than {LONGEST_ANSWER} bytes");
-                    ProviderError::Nonsense(limit)
-                } else {
-                    ProviderError::Unreachable(format!("{access} `{what}`: {chain}"))
-                };
-                return error.into();
-            }
-            Error::FromUtf8(_) | Error::SerdeError(_) => {
-                return ProviderError::Nonsense(format!("{access} `{what}`: {error}")).into();
-            }
-            other => return self.failed(access, what, chain(&other)),
-        };
-        let namespace = &self.namespace;
-        let said = status.message.trim();
-        let said: String = said.chars().take(300).collect();
-        let error = match status.code {
-            401 => refused(format!(
-                "it does not take our credentials for {access}: {said}"
-            )),
-            403 => refused(format!(
-                "not allowed to {access} `{what}` in namespace `{namespace}`: \
-                 Weir's Role there needs {} ({said})",
-                access.rule()
-            )),
-            404 => refused(format!(
-                "{access}: there is no `{what}` in namespace `{namespace}`"
-            )),
-            code @ (429 | 500..) => {
-                ProviderError::Unreachable(format!("{access} `{what}`: status {code}: {said}"))
-            }
-            code => refused(format!("{access} `{what}`: status {code}: {said}")),
-        };
-        Failure {
-            status: Some(status.code),
-            error,
-        }
-    }
-
-    #[allow(clippy::unused_self, reason = "beside its kin")]
-    fn failed(&self, access: Access, what: &str, error: impl Display) -> Failure {
-        refused(format!("{access} `{what}`: {error}")).into()
     }
 }
 
@@ -349,77 +275,4 @@ fn post() -> PostParams {
 
 fn bytes(access: Access, object: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(object).map_err(|error| refused(format!("{access}: {error}")).into())
-}
-
-fn refused(message: String) -> ProviderError {
-    ProviderError::Refused(message)
-}
-
-/// An error with all of its causes, which tell what the outermost does not.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
-impl Access {
-    const fn new(verb: &'static str, resource: &'static str, group: &'static str) -> Self {
-        Self {
-            verb,
-            resource,
-            group,
-        }
-    }
-
-    /// As it stands in a Role.
-    fn rule(self) -> String {
-        let Self {
-            verb,
-            resource,
-            group,
-        } = self;
-        format!("apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]")
-    }
-}
-
-impl Display for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)
-    }
-}
-
-impl Failure {
-    /// Somebody else was faster.
-    pub(super) fn is_conflict(&self) -> bool {
-        self.status == Some(409)
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl From<ProviderError> for Failure {
-    fn from(error: ProviderError) -> Self {
-        Self {
-            status: None,
-            error,
-        }
-    }
-}
-
-impl From<Failure> for ProviderError {
-    fn from(failure: Failure) -> Self {
-        failure.error
-    }
 }
