@@ -9,7 +9,7 @@
 //! `ecs:UpdateService`, `ecs:TagResource`, `ecs:UpdateTaskProtection`. Without the last one ECS
 //! chooses the victims.
 //!
-//! ECS does not tell what tasks use: CloudWatch does, a minute late. Scale by Weir's own
+//! ECS does not tell what tasks use: `CloudWatch` does, a minute late. Scale by Weir's own
 //! metrics, which are a second old.
 
 mod api;

@@ -33,6 +33,10 @@ struct Moto {
 
 impl Moto {
     /// `None` where there is no moto.
+    #[expect(
+        clippy::print_stderr,
+        reason = "says why a test that passes has tested nothing"
+    )]
     async fn start(cluster: &str) -> Option<Self> {
         let Ok(address) = std::env::var("WEIR_TEST_MOTO") else {
             eprintln!("left out: WEIR_TEST_MOTO does not say where moto is (see .ci/moto)");

@@ -202,11 +202,18 @@ impl Api {
     }
 }
 
-/// Whom to ask, of the settings; as whom, of the environment.
+/// Whom to ask, of the settings; as whom, of the environment. Trusts the certificates that the
+/// machine trusts (`SSL_CERT_FILE`, `/etc/ssl/certs`): an image of one file has none.
 pub(super) fn loader(settings: &EcsRunner) -> ConfigLoader {
-    let client = Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    let is_plain = |endpoint: &String| endpoint.starts_with("http://");
+    let client = if settings.endpoint.as_ref().is_some_and(is_plain) {
+        // Nobody's certificate is looked at, so the machine need not have any to trust.
+        Builder::new().build_http()
+    } else {
+        Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https()
+    };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(DEADLINE)

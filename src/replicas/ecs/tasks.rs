@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aws_sdk_ecs::types::Task;
+use aws_sdk_ecs::types::{Attachment, Task};
 
 use super::super::ReplicaState;
 use super::super::census::Sighting;
@@ -48,7 +48,7 @@ fn address(task: &Task) -> Option<IpAddr> {
         .attachments()
         .iter()
         .filter(|each| each.r#type() == Some("ElasticNetworkInterface"));
-    let details = interfaces.flat_map(|each| each.details());
+    let details = interfaces.flat_map(Attachment::details);
     let named = |name: &str| {
         let mut found = details.clone().filter(|each| each.name() == Some(name));
         found.find_map(|each| each.value()?.parse().ok())
@@ -59,7 +59,7 @@ fn address(task: &Task) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_ecs::primitives::DateTime;
-    use aws_sdk_ecs::types::{Attachment, KeyValuePair};
+    use aws_sdk_ecs::types::KeyValuePair;
 
     use super::*;
 

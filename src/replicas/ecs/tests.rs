@@ -1,6 +1,6 @@
 //! The provider against an ECS that answers as it is told to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -354,13 +354,14 @@ async fn the_tag_decides_who_scales() {
     assert!(first.may_scale().await.unwrap());
 }
 
-#[tokio::test]
-async fn an_answer_that_is_none_is_an_error_that_says_so() {
-    type Kind = fn(&ProviderError) -> bool;
+type Kind = fn(&ProviderError) -> bool;
+
+/// What is answered, which kind of error that is, and what it says.
+fn troubles() -> Vec<(Trouble, Kind, &'static str)> {
     let nonsense: Kind = |error| matches!(error, ProviderError::Nonsense(_));
     let refused: Kind = |error| matches!(error, ProviderError::Refused(_));
     let unreachable: Kind = |error| matches!(error, ProviderError::Unreachable(_));
-    let cases = [
+    vec![
         (Trouble::Answer(200, "<html>"), nonsense, "DescribeServices"),
         (
             Trouble::Answer(200, r#"{"services": 3}"#),
@@ -408,7 +409,12 @@ async fn an_answer_that_is_none_is_an_error_that_says_so() {
         ),
         (Trouble::Answer(502, "<html>"), unreachable, "502"),
         (Trouble::Hang, unreachable, "no answer within"),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_an_error_that_says_so() {
+    let cases = troubles();
     let fake = Fake::start().await;
     let mut provider = fake.provider().await;
     for (trouble, kind, words) in cases {
@@ -422,7 +428,7 @@ async fn an_answer_that_is_none_is_an_error_that_says_so() {
     provider.fleet().await.unwrap();
     drop(fake);
     let error = provider.fleet().await.unwrap_err();
-    assert!(unreachable(&error), "{error:?}");
+    assert!(matches!(error, ProviderError::Unreachable(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -461,4 +467,33 @@ async fn without_a_region_or_settings_nobody_is_asked() {
     let processes = crate::replicas::fixture::processes(1, &["replica"]);
     let error = provider.configure(&processes).await.unwrap_err();
     assert!(matches!(error, ProviderError::OtherRunner));
+}
+
+#[tokio::test]
+async fn the_policy_that_ships_names_every_action_and_no_other() {
+    let fake = Fake::start().await;
+    let mut provider = fake.provider().await;
+    fake.set_tasks(&[
+        ("task-1", "RUNNING", "RUNNING"),
+        ("task-2", "RUNNING", "RUNNING"),
+    ]);
+    fake.world.lock().unwrap().desired = 2;
+    let fleet = provider.fleet().await.unwrap();
+    assert!(provider.may_scale().await.unwrap());
+    provider
+        .set_count(1, &[fleet.replicas[0].id])
+        .await
+        .unwrap();
+    let world = fake.world.lock().unwrap();
+    let asked = world.requests.iter();
+    let asked: BTreeSet<String> = asked.map(|(action, _)| format!("ecs:{action}")).collect();
+
+    let policy = include_str!("../../../examples/deploy/ecs/task-role.json");
+    let policy: Value = serde_json::from_str(policy).unwrap();
+    let statements = policy["Statement"].as_array().unwrap().iter();
+    let actions = statements.flat_map(|each| each["Action"].as_array().unwrap());
+    let allowed: BTreeSet<String> = actions
+        .map(|action| action.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(asked, allowed);
 }

@@ -180,7 +180,7 @@ mod tests {
         // The first time that the other one sees it counts, not what it says.
         let step = second.step("weir-todo", Some(held.clone()), start + 10 * DURATION);
         assert_eq!(step, Step::Follow);
-        let almost = start + 11 * DURATION - Duration::from_millis(1);
+        let almost = start + 10 * DURATION + DURATION.mul_f64(0.99);
         let step = second.step("weir-todo", Some(held.clone()), almost);
         assert_eq!(step, Step::Follow);
 

@@ -1,5 +1,6 @@
 //! The Kubernetes provider against an API server that holds it to the published schema.
 
+mod published;
 mod role;
 mod schema;
 mod server;
@@ -321,15 +322,14 @@ async fn a_watch_is_opened_where_the_list_ended_and_again_when_it_has_ended() {
     server.assert_as_published();
 }
 
-#[tokio::test]
-async fn an_answer_that_is_none_is_an_error_that_says_so() {
-    let server = Server::start().await;
-    let mut provider = provider(&server).await;
-    type Kind = fn(&ProviderError) -> bool;
+type Kind = fn(&ProviderError) -> bool;
+
+/// What is answered, which kind of error that is, and what it says.
+fn troubles() -> Vec<(Trouble, Kind, &'static str)> {
     let nonsense: Kind = |error| matches!(error, ProviderError::Nonsense(_));
     let refused: Kind = |error| matches!(error, ProviderError::Refused(_));
     let unreachable: Kind = |error| matches!(error, ProviderError::Unreachable(_));
-    let cases = [
+    vec![
         (
             Trouble::Answer(200, "<html>"),
             nonsense,
@@ -362,7 +362,14 @@ async fn an_answer_that_is_none_is_an_error_that_says_so() {
         (Trouble::Answer(500, "etcd"), unreachable, "500"),
         (Trouble::Answer(503, ""), unreachable, "503"),
         (Trouble::Hang, unreachable, "no answer within"),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_an_error_that_says_so() {
+    let server = Server::start().await;
+    let mut provider = provider(&server).await;
+    let cases = troubles();
     for (trouble, kind, words) in cases {
         let name = format!("{trouble:?}");
         server.trouble("/deployments", trouble);
@@ -396,6 +403,33 @@ async fn an_api_server_that_is_not_there_is_unreachable() {
     }
     provider.configure(&settings(server.address)).await.unwrap();
     provider.fleet().await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_that_is_none_is_an_error() {
+    let server = Server::start().await;
+    let mut provider = Kubernetes::new("todo".into());
+    let mut settings = settings(server.address);
+    let Runner::Kubernetes(runner) = &mut settings.runner else {
+        unreachable!("made above");
+    };
+    runner.api = Some(format!("https://{}", server.address));
+    // On a machine that trusts nobody there is not even a client.
+    let error = match provider.configure(&settings).await {
+        Ok(()) => provider.fleet().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(
+        matches!(
+            error,
+            ProviderError::Unreachable(_) | ProviderError::Refused(_)
+        ),
+        "{error:?}"
+    );
+    assert!(
+        server.world().requests.is_empty(),
+        "nothing is sent in clear"
+    );
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::published::{Asked, asked, parameters, published};
 use super::role::{Rule, shipped_rules};
 use super::schema::check;
 
@@ -75,14 +76,6 @@ pub(super) struct Server {
     /// The version of the endpoints, and which generation of watches may go on.
     news: watch::Sender<(u64, u64)>,
     _tasks: Arc<JoinSet<()>>,
-}
-
-/// What is asked, in a Role's words.
-struct Asked {
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    name: String,
 }
 
 impl Server {
@@ -226,128 +219,6 @@ async fn answer(
         return stream(news.subscribe());
     }
     world.serve(&asked, &query, sent)
-}
-
-/// Which resource a path is about, as the API's reference has them.
-fn asked(method: &Method, path: &str, query: &BTreeMap<String, String>) -> Result<Asked, String> {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let (group, resource, name) = match parts[..] {
-        [
-            "apis",
-            "apps",
-            "v1",
-            "namespaces",
-            NAMESPACE,
-            "deployments",
-            name,
-            "scale",
-        ] => ("apps", "deployments/scale", name),
-        [
-            "apis",
-            "discovery.k8s.io",
-            "v1",
-            "namespaces",
-            NAMESPACE,
-            "endpointslices",
-        ] => ("discovery.k8s.io", "endpointslices", ""),
-        [
-            "apis",
-            "coordination.k8s.io",
-            "v1",
-            "namespaces",
-            NAMESPACE,
-            "leases",
-        ] => ("coordination.k8s.io", "leases", ""),
-        [
-            "apis",
-            "coordination.k8s.io",
-            "v1",
-            "namespaces",
-            NAMESPACE,
-            "leases",
-            name,
-        ] => ("coordination.k8s.io", "leases", name),
-        ["api", "v1", "namespaces", NAMESPACE, "pods"] => ("", "pods", ""),
-        ["api", "v1", "namespaces", NAMESPACE, "pods", name] => ("", "pods", name),
-        [
-            "apis",
-            "metrics.k8s.io",
-            "v1beta1",
-            "namespaces",
-            NAMESPACE,
-            "pods",
-        ] => ("metrics.k8s.io", "pods", ""),
-        _ => return Err("no such path".to_owned()),
-    };
-    let verb = match (method.as_str(), name.is_empty()) {
-        ("GET", true) if query.contains_key("watch") => "watch",
-        ("GET", true) => "list",
-        ("GET", false) => "get",
-        ("POST", true) => "create",
-        ("PUT", false) => "update",
-        ("PATCH", false) => "patch",
-        _ => return Err("no such method there".to_owned()),
-    };
-    Ok(Asked {
-        verb,
-        group,
-        resource,
-        name: name.to_owned(),
-    })
-}
-
-/// Whether parameters, type and body are what the API's reference says.
-fn published(
-    asked: &Asked,
-    head: &http::request::Parts,
-    query: &BTreeMap<String, String>,
-    sent: &Value,
-) -> Result<(), String> {
-    let parameters: &[&str] = match asked.verb {
-        "get" => &["pretty"],
-        "list" => &["continue", "labelSelector", "limit", "resourceVersion"],
-        "watch" => &[
-            "allowWatchBookmarks",
-            "labelSelector",
-            "resourceVersion",
-            "timeoutSeconds",
-            "watch",
-        ],
-        _ => &["dryRun", "fieldManager", "fieldValidation"],
-    };
-    for name in query.keys() {
-        if !parameters.contains(&name.as_str()) {
-            return Err(format!("{} has no parameter {name}", asked.verb));
-        }
-    }
-    let selector = match asked.resource {
-        "endpointslices" => Some(format!("kubernetes.io/service-name={SERVICE}")),
-        "pods" if asked.verb == "list" => Some(SELECTOR.to_owned()),
-        _ => None,
-    };
-    if query.get("labelSelector") != selector.as_ref() {
-        return Err(format!("selects {:?}", query.get("labelSelector")));
-    }
-    let expected = match asked.verb {
-        "create" | "update" => "application/json",
-        "patch" => "application/merge-patch+json",
-        _ => return Ok(()),
-    };
-    let content_type = head.headers.get("content-type");
-    if content_type.is_none_or(|value| value != expected) {
-        return Err(format!("is {content_type:?}, not {expected}"));
-    }
-    let definition = match asked.resource {
-        "deployments/scale" => "io.k8s.api.autoscaling.v1.Scale",
-        "leases" => "io.k8s.api.coordination.v1.Lease",
-        _ => "io.k8s.api.core.v1.Pod",
-    };
-    check(definition, sent)?;
-    let named = &sent["metadata"]["name"];
-    if asked.verb == "update" && *named != *asked.name {
-        return Err(format!("the body is of {named}"));
-    }
-    Ok(())
 }
 
 impl World {
@@ -513,7 +384,7 @@ pub(super) fn lease_of(holder: &str, seconds: i32, version: u64) -> (String, Val
 }
 
 fn is_current(sent: &Value, version: u64) -> bool {
-    sent["metadata"]["resourceVersion"] == version.to_string()
+    sent["metadata"]["resourceVersion"].as_str() == Some(&version.to_string())
 }
 
 /// One event for each change, until the generation ends.
@@ -593,19 +464,4 @@ fn json_response(status: StatusCode, value: &Value) -> Response<Body> {
     let json = http::HeaderValue::from_static("application/json");
     response.headers_mut().insert("content-type", json);
     response
-}
-
-fn parameters(query: &str) -> BTreeMap<String, String> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let decoded = percent_encoding::percent_decode_str(&text);
-        decoded.decode_utf8().unwrap().into_owned()
-    };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-        .collect()
 }
