@@ -17,6 +17,7 @@ pub mod config;
 pub mod connection;
 pub mod discovery;
 pub mod health;
+pub mod import;
 pub mod listener;
 pub mod model;
 pub mod observe;

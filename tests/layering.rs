@@ -18,6 +18,7 @@ const LAYERS: &str = "
     balance      : model
     router       : model
     config       : model
+    import       :
     target_group : model balance
     state        : model observe config balance router target_group
     upstream     : model observe transport

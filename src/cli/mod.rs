@@ -3,6 +3,7 @@
 mod check;
 mod fetch;
 mod health;
+mod import;
 mod plot;
 mod run;
 mod simulate;
@@ -35,6 +36,9 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         format: check::Format,
     },
+    /// Make a configuration file of what deploys a service elsewhere
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Show what a running Weir knows about its targets
     Status(status::StatusArguments),
     /// Register, deregister, drain or weigh a target of a running Weir
@@ -93,6 +97,7 @@ pub(crate) fn main(tidy: fn()) -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments, tidy),
         Command::Check { file, format } => check::check(&file, format),
+        Command::Import(command) => import::import(&command),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),
         Command::Simulate(arguments) => simulate::simulate(&arguments),

@@ -5,3 +5,4 @@ mod elastic;
 mod garbage;
 mod golden;
 mod meaning;
+mod terraform;

@@ -1,0 +1,127 @@
+//! `condition` of a rule.
+
+use ipnet::IpNet;
+
+use super::plan::{Conditions, Query};
+use super::section::Section;
+
+/// Adds what one block asks for, and says whether all of it was understood.
+pub(super) fn read(block: &Section<'_>, when: &mut Conditions) -> bool {
+    let mut complete = true;
+    for (kind, list) in [
+        ("host_header", &mut when.host),
+        ("path_pattern", &mut when.path),
+        ("http_request_method", &mut when.method),
+    ] {
+        if let Some(inner) = block.block(kind) {
+            complete &= list.is_empty();
+            list.extend(patterns(&inner));
+            complete &= inner.finish(&[]) && !list.is_empty();
+        }
+    }
+    if let Some(inner) = block.block("http_header") {
+        let name = inner.text("http_header_name").unwrap_or_default();
+        let twice = when
+            .headers
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name));
+        if twice {
+            inner.not_mapped("http_header_name", format!("two conditions for `{name}`"));
+        }
+        let values = patterns(&inner);
+        complete &= !twice && !name.is_empty() && !values.is_empty();
+        when.headers.push((name, values));
+        complete &= inner.finish(&[]);
+    }
+    if let Some(inner) = block.block("source_ip") {
+        for text in inner.texts("values") {
+            match text.parse::<IpNet>() {
+                Ok(network) => when.source_ip.push(network.trunc()),
+                Err(_) => inner.not_mapped("values", format!("`{text}` is not a network")),
+            }
+        }
+        complete &= inner.finish(&[]) && !when.source_ip.is_empty();
+    }
+    let queries = block.blocks("query_string");
+    if !queries.is_empty() {
+        complete &= query(block, queries, when);
+    }
+    complete
+}
+
+fn patterns(section: &Section<'_>) -> Vec<String> {
+    let values = section.texts("values");
+    if let Some(escaped) = values.iter().find(|value| value.contains('\\')) {
+        section.not_mapped("values", format!("the backslash in `{escaped}`"));
+        return Vec::new();
+    }
+    values
+}
+
+/// The pairs of one condition are alternatives; of several conditions all must hold.
+fn query(block: &Section<'_>, pairs: Vec<Section<'_>>, when: &mut Conditions) -> bool {
+    let mut complete = true;
+    let mut read: Vec<(Option<String>, String)> = Vec::new();
+    for pair in pairs {
+        let key = pair.text("key");
+        match pair.text("value") {
+            Some(value) if !value.contains('\\') => read.push((key, value)),
+            _ => complete = false,
+        }
+        complete &= pair.finish(&[]);
+    }
+    let before = match std::mem::take(&mut when.query) {
+        Query::Any => {
+            let join = |(key, value): (Option<String>, String)| match key {
+                Some(key) => format!("{key}={value}"),
+                None => value,
+            };
+            when.query = Query::OneOf(read.into_iter().map(join).collect());
+            return complete;
+        }
+        Query::OneOf(values) => {
+            let split = |text: &String| {
+                let (key, value) = text.split_once('=')?;
+                Some((Some(key.to_owned()), value.to_owned()))
+            };
+            let pairs: Option<Vec<_>> = values.iter().map(split).collect();
+            pairs.and_then(one_name).map(|pair| vec![pair])
+        }
+        Query::All(pairs) => Some(pairs),
+    };
+    if let (Some(mut all), Some(next)) = (before, one_name(read))
+        && all.iter().all(|(key, _)| *key != next.0)
+    {
+        all.push(next);
+        when.query = Query::All(all);
+        return complete;
+    }
+    block.not_mapped(
+        "query_string",
+        "conditions whose alternatives have different names",
+    );
+    false
+}
+
+/// Alternatives for one name as that name and its values.
+fn one_name(pairs: Vec<(Option<String>, String)>) -> Option<(String, Vec<String>)> {
+    let name = pairs.first()?.0.clone()?;
+    let same = pairs.iter().all(|(key, _)| key.as_ref() == Some(&name));
+    let values = pairs.into_iter().map(|(_, value)| value).collect();
+    same.then_some((name, values))
+}
+
+/// The networks that are in both lists: of two that meet one is in the other.
+pub(super) fn common(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
+    let meet = |a: &IpNet, b: &IpNet| {
+        if a.contains(b) {
+            Some(*b)
+        } else {
+            b.contains(a).then_some(*a)
+        }
+    };
+    let met = a
+        .iter()
+        .flat_map(|a| b.iter().filter_map(move |b| meet(a, b)));
+    IpNet::aggregate(&met.collect())
+}

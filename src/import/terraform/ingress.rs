@@ -1,0 +1,150 @@
+//! Who may reach a port: the ingress rules of security groups.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
+use super::files::Files;
+use super::plan::Access;
+use super::section::Section;
+
+/// The ingress rules by the name of their group.
+#[derive(Debug, Default)]
+pub(super) struct Ingress(HashMap<String, Vec<Allowed>>);
+
+#[derive(Debug)]
+struct Allowed {
+    ports: (u32, u32),
+    networks: Vec<IpNet>,
+}
+
+impl Ingress {
+    pub(super) fn read(files: &Files<'_>) -> Self {
+        let mut ingress = Self::default();
+        for group in files.all("aws_security_group") {
+            ingress.0.entry(group.name.to_owned()).or_default();
+            for block in group.section.blocks("ingress") {
+                ingress.inline(group.name, &block);
+                block.finish(&["description"]);
+            }
+            group
+                .section
+                .finish(&["description", "egress", "revoke_rules_on_delete", "vpc_id"]);
+        }
+        for rule in files.all("aws_security_group_rule") {
+            if rule.section.text("type").as_deref() == Some("egress") {
+                rule.section
+                    .not_needed("Weir does not restrict what its machine may reach");
+                continue;
+            }
+            if let Some(group) = rule
+                .section
+                .reference("security_group_id", "aws_security_group")
+            {
+                ingress.inline(&group, &rule.section);
+            }
+            rule.section.finish(&["description"]);
+        }
+        for rule in files.all("aws_vpc_security_group_ingress_rule") {
+            let group = rule
+                .section
+                .reference("security_group_id", "aws_security_group");
+            ingress.single(group.as_deref(), &rule.section);
+            rule.section.finish(&["description"]);
+        }
+        for rule in files.all("aws_vpc_security_group_egress_rule") {
+            rule.section
+                .not_needed("Weir does not restrict what its machine may reach");
+        }
+        ingress
+    }
+
+    /// `ingress { … }` and `aws_security_group_rule`.
+    fn inline(&mut self, group: &str, section: &Section<'_>) {
+        let protocol = section.text("protocol");
+        let mut networks = networks(section, "cidr_blocks");
+        networks.extend(self::networks(section, "ipv6_cidr_blocks"));
+        let ports = ports(section, protocol.as_deref());
+        self.allow(group, ports, networks);
+        // Other groups are what stands within AWS: tasks that their load balancer may reach.
+        for key in [
+            "security_groups",
+            "source_security_group_id",
+            "self",
+            "prefix_list_ids",
+        ] {
+            if section.value(key).is_some() {
+                section.useless(key, "clients within AWS are not known here");
+            }
+        }
+    }
+
+    /// `aws_vpc_security_group_ingress_rule`.
+    fn single(&mut self, group: Option<&str>, section: &Section<'_>) {
+        let protocol = section.text("ip_protocol");
+        let mut networks = networks(section, "cidr_ipv4");
+        networks.extend(self::networks(section, "cidr_ipv6"));
+        let ports = ports(section, protocol.as_deref());
+        for key in ["referenced_security_group_id", "prefix_list_id"] {
+            if section.value(key).is_some() {
+                section.useless(key, "clients within AWS are not known here");
+            }
+        }
+        if let Some(group) = group {
+            self.allow(group, ports, networks);
+        }
+    }
+
+    fn allow(&mut self, group: &str, ports: Option<(u32, u32)>, networks: Vec<IpNet>) {
+        if let Some(ports) = ports {
+            let allowed = Allowed { ports, networks };
+            self.0.entry(group.to_owned()).or_default().push(allowed);
+        }
+    }
+
+    /// Who may reach a port of what has these groups, and whether some of them speak IPv6.
+    pub(super) fn access(&self, groups: &[String], port: u16) -> (Access, bool) {
+        let rules = groups.iter().filter_map(|name| self.0.get(name)).flatten();
+        let open = rules.filter(|rule| (rule.ports.0..=rule.ports.1).contains(&u32::from(port)));
+        let networks: Vec<IpNet> = open.flat_map(|rule| &rule.networks).copied().collect();
+        let v6 = |network: &IpNet| network.addr().is_ipv6();
+        let all_of = |wanted: bool| {
+            let mut all = networks.iter().filter(|network| network.prefix_len() == 0);
+            all.any(|network| v6(network) == wanted)
+        };
+        let access = if all_of(false) {
+            Access::Everybody
+        } else if all_of(true) && networks.iter().all(v6) {
+            Access::EverybodyV6
+        } else if networks.is_empty() {
+            Access::Unknown
+        } else {
+            Access::Only(IpNet::aggregate(&networks))
+        };
+        (access, networks.iter().any(v6))
+    }
+}
+
+/// TCP ports; `None` for protocols that carry no HTTP.
+fn ports(section: &Section<'_>, protocol: Option<&str>) -> Option<(u32, u32)> {
+    let bounds = (section.value("from_port"), section.value("to_port"));
+    match protocol {
+        Some("-1" | "all") => Some((0, u32::from(u16::MAX))),
+        Some("tcp" | "6") => match bounds {
+            (Some(_), Some(_)) => Some((section.count("from_port")?, section.count("to_port")?)),
+            _ => Some((0, u32::from(u16::MAX))),
+        },
+        _ => None,
+    }
+}
+
+fn networks(section: &Section<'_>, key: &str) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for text in section.texts(key) {
+        match text.parse::<IpNet>() {
+            Ok(network) => networks.push(network.trunc()),
+            Err(_) => section.not_mapped(key, format!("`{text}` is not a network")),
+        }
+    }
+    networks
+}

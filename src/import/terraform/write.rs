@@ -1,0 +1,322 @@
+//! A plan as the text of a `weir.toml`.
+
+use std::fmt::Write;
+
+use ipnet::IpNet;
+
+use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query};
+use super::replicas;
+use super::{Options, SourceFile};
+use crate::import::note::{Note, NoteKind};
+
+/// Ports below need a capability to listen on.
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// Seconds of ALB's idle timeout and of Weir's own deadlines where none is configured.
+const IDLE_TIMEOUT: u32 = 60;
+
+/// The whole file.
+pub(super) fn write(
+    files: &[SourceFile],
+    plan: &Plan,
+    notes: &[Note],
+    options: &Options,
+) -> String {
+    let mut out = Text::default();
+    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+    out.comment("Made by `weir import terraform` of");
+    for name in names {
+        out.comment(&format!("  {name}"));
+    }
+    if notes.iter().any(|note| note.kind == NoteKind::NotMapped) {
+        out.comment("What is not taken over is listed at the end.");
+    }
+    out.blank();
+    out.comment("Status, metrics and what scales:");
+    out.line("# admin = { bind = \"127.0.0.1:9090\" }");
+    for listener in &plan.listeners {
+        write_listener(&mut out, listener, plan.listeners.len() > 1);
+    }
+    for group in &plan.groups {
+        write_group(&mut out, group, options);
+    }
+    for (kind, heading) in [
+        (NoteKind::NotMapped, "Not taken over:"),
+        (NoteKind::NotNeeded, "Not needed here:"),
+    ] {
+        let of_kind: Vec<_> = notes.iter().filter(|note| note.kind == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        out.blank();
+        out.comment(heading);
+        for note in of_kind {
+            out.comment(&format!("  {note}"));
+        }
+    }
+    out.0
+}
+
+fn write_listener(out: &mut Text, listener: &Listener, several: bool) {
+    out.blank();
+    out.comment(&listener.origin);
+    out.line("[[listener]]");
+    out.entry("name", &quote(&listener.name));
+    let host = match listener.access {
+        Access::Unknown => "127.0.0.1",
+        ref access if access.is_v6() => "[::]",
+        Access::Everybody | Access::EverybodyV6 | Access::Only(_) => "0.0.0.0",
+    };
+    let address = format!("{host}:{}", listener.port);
+    if listener.port < FIRST_FREE_PORT {
+        out.comment(&format!(
+            "Port {} needs root or CAP_NET_BIND_SERVICE.",
+            listener.port
+        ));
+    }
+    let variable = if several {
+        format!("WEIR_BIND_{}", listener.port)
+    } else {
+        "WEIR_BIND".to_owned()
+    };
+    out.entry("bind", &format!("\"${{{variable}:-{address}}}\""));
+    write_action(out, &listener.default);
+    if let Some(idle) = listener.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
+        out.entry(
+            "client",
+            &format!("{{ idle_timeout = \"{idle}s\", body_timeout = \"{idle}s\" }}"),
+        );
+    }
+    if let Access::Only(_) = listener.access {
+        out.blank();
+        out.comment("Its security groups let in some networks: the rules below hold for them,");
+        out.comment("and everybody else is answered with 403.");
+    }
+    for rule in &listener.rules {
+        out.blank();
+        out.comment(&rule.origin);
+        out.line("[[listener.rule]]");
+        out.entry("priority", &rule.priority.to_string());
+        out.line("[listener.rule.when]");
+        write_conditions(out, &rule.when);
+        out.line("[listener.rule.then]");
+        write_action(out, &rule.action);
+    }
+}
+
+fn write_conditions(out: &mut Text, when: &Conditions) {
+    for (key, values) in [
+        ("host", &when.host),
+        ("path", &when.path),
+        ("method", &when.method),
+    ] {
+        if !values.is_empty() {
+            out.entry(key, &list(values));
+        }
+    }
+    if !when.headers.is_empty() {
+        out.entry("header", &table(&when.headers));
+    }
+    match &when.query {
+        Query::Any => {}
+        Query::OneOf(values) => out.entry("query", &list(values)),
+        Query::All(pairs) => out.entry("query", &table(pairs)),
+    }
+    if !when.source_ip.is_empty() {
+        let networks: Vec<_> = when.source_ip.iter().map(IpNet::to_string).collect();
+        out.entry("source_ip", &list(&networks));
+    }
+}
+
+fn write_action(out: &mut Text, action: &Action) {
+    match action {
+        Action::Forward { groups, sticky } => {
+            let weighted = |(name, weight): &(String, u32)| {
+                format!("{{ group = {}, weight = {weight} }}", quote(name))
+            };
+            match groups.as_slice() {
+                [(name, 1..)] => out.entry("forward", &quote(name)),
+                groups => {
+                    let groups: Vec<_> = groups.iter().map(weighted).collect();
+                    out.entry("forward", &format!("[{}]", groups.join(", ")));
+                }
+            }
+            if let Some(seconds) = sticky {
+                out.entry("group_sticky", &format!("\"{seconds}s\""));
+            }
+        }
+        Action::Redirect(parts) => {
+            let number = |key: &str, value: &str| {
+                matches!(key, "status" | "port") && value.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            let part = |(key, value): &(&str, String)| match number(key, value) {
+                true => format!("{key} = {value}"),
+                false => format!("{key} = {}", quote(value)),
+            };
+            let parts: Vec<_> = parts.iter().map(part).collect();
+            out.entry("redirect", &format!("{{ {} }}", parts.join(", ")));
+        }
+        Action::FixedResponse {
+            status,
+            content_type,
+            body,
+        } => {
+            let mut parts = vec![format!("status = {status}")];
+            let texts = [("content_type", content_type), ("body", body)];
+            for (key, text) in texts {
+                parts.extend(text.iter().map(|text| format!("{key} = {}", quote(text))));
+            }
+            out.entry("fixed_response", &format!("{{ {} }}", parts.join(", ")));
+        }
+    }
+}
+
+fn write_group(out: &mut Text, group: &Group, options: &Options) {
+    out.blank();
+    out.comment(&group.origin);
+    let heading = format!("target_group.{}", key(&group.name));
+    out.line(&format!("[{heading}]"));
+    if let Some(port) = group.port {
+        out.entry("port", &port.to_string());
+    }
+    let targets = if options.targets.is_empty() {
+        &group.targets
+    } else {
+        &options.targets
+    };
+    if !targets.is_empty() || !replicas::are_run(group, options) {
+        out.entry("targets", &list(targets));
+    }
+    out.entry("algorithm", &quote(group.algorithm));
+    if let Some(least) = &group.min_healthy {
+        let share = least.ends_with('%');
+        out.entry(
+            "min_healthy",
+            &if share { quote(least) } else { least.clone() },
+        );
+    }
+    if group.slow_start > 0 {
+        out.entry("slow_start", &format!("\"{}s\"", group.slow_start));
+    }
+    out.entry(
+        "deregistration_delay",
+        &format!("\"{}s\"", group.deregistration_delay),
+    );
+    if let Some(idle) = group.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
+        let value = format!("{{ response_timeout = \"{idle}s\", body_timeout = \"{idle}s\" }}");
+        out.entry("upstream", &value);
+    }
+    write_sticky(out, group);
+    write_health(out, group, &heading);
+    if let Some(service) = &group.service {
+        replicas::write(out, service, &heading, options);
+    }
+}
+
+fn write_sticky(out: &mut Text, group: &Group) {
+    let Some(sticky) = &group.sticky else { return };
+    let duration = sticky.duration;
+    let value = match &sticky.cookie {
+        None => format!("{{ type = \"lb_cookie\", duration = \"{duration}s\" }}"),
+        Some(name) => format!(
+            "{{ type = \"app_cookie\", name = {}, duration = \"{duration}s\" }}",
+            quote(name)
+        ),
+    };
+    out.entry("sticky", &value);
+}
+
+fn write_health(out: &mut Text, group: &Group, heading: &str) {
+    let Some(health) = &group.health else {
+        out.entry("health", "false");
+        return;
+    };
+    out.blank();
+    out.line(&format!("[{heading}.health]"));
+    if health.tcp {
+        out.entry("type", "\"tcp\"");
+    } else {
+        out.entry("path", &quote(&health.path));
+    }
+    if let Some(port) = health.port {
+        out.entry("port", &port.to_string());
+    }
+    out.entry("interval", &format!("\"{}s\"", health.interval));
+    out.entry("timeout", &format!("\"{}s\"", health.timeout));
+    out.entry("healthy", &health.healthy.to_string());
+    out.entry("unhealthy", &health.unhealthy.to_string());
+    if !health.tcp {
+        out.entry("matcher", &quote(&health.matcher));
+    }
+}
+
+/// Lines of TOML.
+#[derive(Debug, Default)]
+pub(super) struct Text(String);
+
+impl Text {
+    pub(super) fn line(&mut self, line: &str) {
+        self.0.push_str(line);
+        self.0.push('\n');
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.lines()
+    }
+
+    pub(super) fn blank(&mut self) {
+        self.0.push('\n');
+    }
+
+    /// One line, whatever the text contains.
+    pub(super) fn comment(&mut self, text: &str) {
+        let clean: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        self.line(format!("# {clean}").trim_end());
+    }
+
+    pub(super) fn entry(&mut self, key: &str, value: &str) {
+        self.line(&format!("{key} = {value}"));
+    }
+}
+
+/// A string that means exactly this text, with nothing of it taken for a variable.
+pub(super) fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.replace("${", "$${").chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+pub(super) fn list(values: &[String]) -> String {
+    let quoted: Vec<_> = values.iter().map(|value| quote(value)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn table(pairs: &[(String, Vec<String>)]) -> String {
+    let pair = |(name, values): &(String, Vec<String>)| format!("{} = {}", key(name), list(values));
+    let pairs: Vec<_> = pairs.iter().map(pair).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+/// A key, in quotes if it needs them.
+pub(super) fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(bare) {
+        return name.to_owned();
+    }
+    // A key knows no variables.
+    quote(name).replace("$${", "${")
+}
