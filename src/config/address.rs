@@ -100,6 +100,28 @@ pub(super) fn target(text: &str) -> Result<Written, AddressError> {
     Ok(Written { host, port })
 }
 
+/// Reads the name of DNS service records (RFC 2782): a name alone, lower-case.
+pub(super) fn service(text: &str) -> Result<String, AddressError> {
+    const EXAMPLE: &str = "write a name that has SRV records: \"_http._tcp.todo.internal\"";
+    let message = format!("`{text}` is not the name of a service");
+    if text.parse::<SocketAddr>().is_ok() || text.parse::<IpAddr>().is_ok() {
+        return error(
+            message,
+            "write an address without a table: \"10.0.0.1:6400\"",
+        );
+    }
+    if let Some((name, port)) = text.rsplit_once(':')
+        && port.parse::<u16>().is_ok()
+    {
+        let help = format!("the port is in the records: \"{name}\"");
+        return error(message, help);
+    }
+    match check_name(text) {
+        Ok(()) => Ok(text.to_ascii_lowercase()),
+        Err(reason) => error(format!("{message}: {reason}"), EXAMPLE),
+    }
+}
+
 /// `[fd00::1]` and `[fd00::1]:6400`; `None` if it is neither.
 fn bracketed(text: &str) -> Option<Result<Written, AddressError>> {
     let (ip, port) = text.strip_prefix('[')?.split_once(']')?;
@@ -221,6 +243,26 @@ mod tests {
     }
 
     #[test]
+    fn a_service_is_a_name_without_a_port() {
+        let name = "_http._tcp.todo.internal";
+        assert_eq!(service("_HTTP._tcp.todo.internal").as_deref(), Ok(name));
+        assert_eq!(
+            service("todo.service.consul").as_deref(),
+            Ok("todo.service.consul")
+        );
+        for text in [
+            "",
+            "10.0.0.1",
+            "[fd00::1]:80",
+            "_http._tcp.todo:80",
+            "_http/_tcp",
+            "a..b",
+        ] {
+            assert!(service(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn common_slips_of_a_bind_address_are_explained() {
         for text in [":8080", "8080", "*:8080"] {
             assert!(
@@ -236,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {
-            let _ = (bind(&text), target(&text));
+            let _ = (bind(&text), target(&text), service(&text));
         }
     }
 }

@@ -11,7 +11,7 @@ use super::context::{Context, Files, Surroundings};
 use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
 use super::span::{Span, line_and_column};
-use super::types::Config;
+use super::types::{Config, TargetAddress};
 use super::{Parsed, cross, read, secret, syntax};
 
 /// Longest file that is read, bytes: twenty times a configuration with a
@@ -53,8 +53,21 @@ pub fn load(path: &Path) -> Result<Parsed, LoadError> {
         has_feature: &has_feature,
         ..Surroundings::unknown(&env, &files)
     };
-    parse_bytes(&path.display().to_string(), bytes, around)
-        .map_err(|problems| LoadError::Invalid(Box::new(problems)))
+    let mut parsed = parse_bytes(&path.display().to_string(), bytes, around)
+        .map_err(|problems| LoadError::Invalid(Box::new(problems)))?;
+    anchor(&mut parsed.config, folder);
+    Ok(parsed)
+}
+
+/// Files that are read while Weir runs stand where the configuration stands, as do those
+/// that are read with it.
+fn anchor(config: &mut Config, folder: &Path) {
+    let groups = config.target_groups.iter_mut();
+    for target in groups.flat_map(|group| &mut group.targets) {
+        if let TargetAddress::File { path, .. } = &mut target.address {
+            *path = folder.join(&*path);
+        }
+    }
 }
 
 /// One byte more than `limit` tells a file of exactly the limit from a longer one.

@@ -110,7 +110,7 @@ impl Place {
             Self::Redirect => &["protocol", "host", "port", "path", "query", "status"],
             Self::FixedResponse => &["status", "content_type", "body"],
             Self::TargetGroup => &["port", "targets", "algorithm", "hash", "health", "min_healthy", "fail_open", "upstream", "retry", "outlier", "max_concurrency", "queue", "slow_start", "deregistration_delay", "sticky", "replicas", "autoscaling"],
-            Self::Target => &["address", "weight"],
+            Self::Target => &["address", "srv", "file", "weight"],
             Self::Hash => &["header", "cookie", "query", "path", "client_ip", "body", "load_factor"],
             Self::HashBody => &["limit", "field"],
             Self::Health => &["type", "path", "port", "host", "method", "interval", "timeout", "healthy", "unhealthy", "matcher", "body"],

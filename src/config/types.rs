@@ -172,6 +172,19 @@ pub enum TargetAddress {
         /// The target's own port or the group's.
         port: u16,
     },
+    /// All that the DNS service records of a name lead to, with the ports and weights they
+    /// have there (RFC 2782). Resolved as names are.
+    Srv {
+        /// Such as `_http._tcp.todo.internal`.
+        name: String,
+    },
+    /// All that a file lists, read again when it changes.
+    File {
+        /// As written, or from the folder of the configuration if that was read from a file.
+        path: PathBuf,
+        /// Of lines that name none.
+        port: Option<u16>,
+    },
 }
 
 /// An active health check.

@@ -1,21 +1,23 @@
-//! Lookups for all host names of the snapshots, from one loop.
+//! Lookups for all names of the snapshots, from one loop.
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::name::Name;
-use super::resolve::{Answer, Resolve, ResolveError};
+use super::name::{Found, Name};
+use super::resolve::{Resolve, ResolveError};
+use super::srv::{self, Hosts};
 use crate::config::TargetAddress;
 use crate::model::TargetGroupId;
 use crate::state::{Change, Publisher, Reader, Snapshot, Source};
 
-/// For one lookup: over all servers, search domains and attempts.
+/// For one lookup: over all servers, search domains and attempts. Service records ask for
+/// their hosts besides, each with a deadline of its own.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Owns the lookups; dropping it ends them.
@@ -26,16 +28,34 @@ pub(super) struct Finder<R> {
     lookups: JoinSet<Result<Answer, ResolveError>>,
 }
 
-/// A host name, the port its targets have, and the group they are in.
+/// A name and the group its targets are in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     group: TargetGroupId,
-    name: String,
-    port: u16,
+    question: Question,
+}
+
+/// What a name is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    /// Addresses, which are targets with this port.
+    Host { name: String, port: u16 },
+    /// Service records.
+    Srv { name: String },
+}
+
+/// What came of a lookup.
+struct Answer {
+    targets: Vec<Found>,
+    /// Of a service: where its hosts are.
+    hosts: Hosts,
+    ttl: Duration,
 }
 
 struct Entry {
     name: Name,
+    /// Of a service: where its hosts were last.
+    hosts: Hosts,
     weight: u16,
     next: Next,
 }
@@ -80,7 +100,7 @@ impl<R: Resolve> Finder<R> {
     async fn follow(&mut self, snapshot: &Snapshot) {
         let mut before = std::mem::take(&mut self.names);
         let mut reweighted = Vec::new();
-        for (key, weight) in host_names(snapshot) {
+        for (key, weight) in names(snapshot) {
             if self.names.contains_key(&key) {
                 continue;
             }
@@ -94,8 +114,9 @@ impl<R: Resolve> Finder<R> {
                 }
                 None => Entry {
                     name: Name::default(),
+                    hosts: Hosts::default(),
                     weight,
-                    next: self.look_up(&key.name),
+                    next: self.look_up(&key.question, Hosts::default()),
                 },
             };
             self.names.insert(key, entry);
@@ -110,13 +131,31 @@ impl<R: Resolve> Finder<R> {
         }
     }
 
-    fn look_up(&mut self, name: &str) -> Next {
-        let (resolver, name) = (self.resolver.clone(), name.to_owned());
-        let lookup = async move {
-            let answer = timeout(LOOKUP_TIMEOUT, resolver.resolve(&name)).await;
-            answer.unwrap_or(Err(ResolveError::TimedOut(LOOKUP_TIMEOUT)))
-        };
-        Next::Answer(self.lookups.spawn(lookup))
+    /// `known` are the hosts of a service as they were last.
+    fn look_up(&mut self, question: &Question, known: Hosts) -> Next {
+        let (resolver, question) = (self.resolver.clone(), question.clone());
+        Next::Answer(self.lookups.spawn(async move {
+            match question {
+                Question::Host { name, port } => {
+                    let answer = in_time(LOOKUP_TIMEOUT, resolver.resolve(&name)).await?;
+                    let target = |ip| (SocketAddr::new(ip, port), None);
+                    Ok(Answer {
+                        targets: answer.addresses.into_iter().map(target).collect(),
+                        hosts: Hosts::default(),
+                        ttl: answer.ttl,
+                    })
+                }
+                Question::Srv { name } => {
+                    let services = in_time(LOOKUP_TIMEOUT, resolver.services(&name)).await?;
+                    let found = srv::resolve(&resolver, services, &known).await?;
+                    Ok(Answer {
+                        targets: found.targets,
+                        hosts: found.hosts,
+                        ttl: found.ttl,
+                    })
+                }
+            }
+        }))
     }
 
     fn next_lookup(&self) -> Option<Instant> {
@@ -131,12 +170,12 @@ impl<R: Resolve> Finder<R> {
         let now = Instant::now();
         let is_due = |entry: &Entry| matches!(entry.next, Next::Lookup(at) if at <= now);
         let names = self.names.iter();
-        let due: Vec<Key> = names
+        let due: Vec<(Key, Hosts)> = names
             .filter(|(_, entry)| is_due(entry))
-            .map(|(key, _)| key.clone())
+            .map(|(key, entry)| (key.clone(), entry.hosts.clone()))
             .collect();
-        for key in due {
-            let next = self.look_up(&key.name);
+        for (key, hosts) in due {
+            let next = self.look_up(&key.question, hosts);
             if let Some(entry) = self.names.get_mut(&key) {
                 entry.next = next;
             }
@@ -155,7 +194,10 @@ impl<R: Resolve> Finder<R> {
             return;
         };
         let (changed, wait) = match result {
-            Ok(answer) => take_in(key, &mut entry.name, answer),
+            Ok(answer) => {
+                entry.hosts = answer.hosts;
+                take_in(key, &mut entry.name, answer.targets, answer.ttl)
+            }
             Err(error) => (false, miss(key, &mut entry.name, &error)),
         };
         entry.next = Next::Lookup(Instant::now() + wait);
@@ -169,51 +211,78 @@ impl<R: Resolve> Finder<R> {
         let Some(entry) = self.names.get(key) else {
             return;
         };
-        let member = |ip: &IpAddr| (SocketAddr::new(*ip, key.port), entry.weight);
+        let member = |(addr, weight): &Found| (*addr, weight.unwrap_or(entry.weight));
         let change = Change::Members {
             group: key.group.clone(),
-            source: Source::Dns(key.name.clone(), key.port),
-            members: entry.name.addresses().iter().map(member).collect(),
+            source: key.question.source(),
+            members: entry.name.targets().iter().map(member).collect(),
         };
         // Without a publisher there are no snapshots, and `run` ends.
         let _ = self.publisher.send(change).await;
     }
 }
 
-/// The host names of a snapshot with their weights; the first of several for one name.
-fn host_names(snapshot: &Snapshot) -> impl Iterator<Item = (Key, u16)> {
+impl Question {
+    fn name(&self) -> &str {
+        match self {
+            Self::Host { name, .. } | Self::Srv { name } => name,
+        }
+    }
+
+    fn source(&self) -> Source {
+        match self {
+            Self::Host { name, port } => Source::Dns(name.clone(), *port),
+            Self::Srv { name } => Source::Srv(name.clone()),
+        }
+    }
+}
+
+/// The names of a snapshot with their weights; the first of several for one name.
+fn names(snapshot: &Snapshot) -> impl Iterator<Item = (Key, u16)> {
     let groups = snapshot.config.target_groups.iter();
     groups.flat_map(|group| {
-        group.targets.iter().filter_map(|spec| match &spec.address {
-            TargetAddress::Socket(_) => None,
-            TargetAddress::Host { name, port } => {
-                let key = Key {
-                    group: group.id.clone(),
+        group.targets.iter().filter_map(|spec| {
+            let question = match &spec.address {
+                TargetAddress::Socket(_) | TargetAddress::File { .. } => return None,
+                TargetAddress::Host { name, port } => Question::Host {
                     name: name.clone(),
                     port: *port,
-                };
-                Some((key, spec.weight))
-            }
+                },
+                TargetAddress::Srv { name } => Question::Srv { name: name.clone() },
+            };
+            let key = Key {
+                group: group.id.clone(),
+                question,
+            };
+            Some((key, spec.weight))
         })
     })
 }
 
+/// The result of a lookup, or that there was none in time.
+async fn in_time<T>(
+    deadline: Duration,
+    lookup: impl Future<Output = Result<T, ResolveError>>,
+) -> Result<T, ResolveError> {
+    let result = timeout(deadline, lookup).await;
+    result.unwrap_or(Err(ResolveError::TimedOut(deadline)))
+}
+
 /// Whether the answer changes the members, and when to ask again.
-fn take_in(key: &Key, name: &mut Name, answer: Answer) -> (bool, Duration) {
-    let (news, wait) = name.answered(answer);
-    let changed = !news.added.is_empty() || !news.removed.is_empty();
-    if changed {
+fn take_in(key: &Key, name: &mut Name, targets: Vec<Found>, ttl: Duration) -> (bool, Duration) {
+    let (news, wait) = name.answered(targets, ttl);
+    if news.changes() {
         info!(
             group = %key.group,
-            name = %key.name,
+            name = %key.question.name(),
             added = ?news.added,
             removed = ?news.removed,
             "host name has other addresses"
         );
     } else if news.recovered {
-        info!(group = %key.group, name = %key.name, "host name resolves again");
+        info!(group = %key.group, name = %key.question.name(), "host name resolves again");
     }
-    (changed, wait)
+    (news.changes(), wait)
 }
 
 /// When to ask again after a failure.
@@ -222,9 +291,9 @@ fn miss(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
     if first {
         warn!(
             group = %key.group,
-            name = %key.name,
+            name = %key.question.name(),
             %error,
-            kept = ?name.addresses(),
+            kept = ?name.targets(),
             "host name does not resolve, keeping its last addresses"
         );
     }
@@ -243,13 +312,11 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
-    use hickory_resolver::TokioResolver;
-    use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
-    use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use tokio::net::UdpSocket;
     use tokio::time::sleep;
 
-    use super::super::resolve::ask_dns;
+    use super::super::fixture::{OneServer, member, members};
+    use super::super::resolve::{Answer, Services};
     use super::*;
     use crate::config::{TargetGroup, TargetSpec};
     use crate::state::fixture::{config, empty_group, publish};
@@ -296,6 +363,10 @@ mod tests {
             };
             answer.ok_or(ResolveError::NoAddress)
         }
+
+        async fn services(&self, _name: &str) -> Result<Services, ResolveError> {
+            Err(ResolveError::NoService)
+        }
     }
 
     fn group(weight: u16) -> TargetGroup {
@@ -311,22 +382,10 @@ mod tests {
         }
     }
 
-    fn members(reader: &Reader) -> Vec<(String, u16)> {
-        let snapshot = reader.load_full();
-        let targets = snapshot.groups()[0].targets.iter();
-        targets
-            .map(|t| (t.target.id.addr.to_string(), t.weight))
-            .collect()
-    }
-
     fn find<R: Resolve>(resolver: &R, publisher: &Publisher, reader: &Reader) -> JoinSet<()> {
         let mut owner = JoinSet::new();
         owner.spawn(Finder::new(resolver.clone(), publisher.clone()).run(reader.clone()));
         owner
-    }
-
-    fn member(addr: &str, weight: u16) -> (String, u16) {
-        (addr.to_owned(), weight)
     }
 
     #[tokio::test(start_paused = true)]
@@ -392,22 +451,6 @@ mod tests {
         sleep(Duration::from_secs(100)).await;
         assert_eq!(fake.asked(), 2);
         assert_eq!(members(&reader), []);
-    }
-
-    /// Asks one server on a port of its own.
-    #[derive(Clone)]
-    struct OneServer(SocketAddr);
-
-    impl Resolve for OneServer {
-        async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
-            let mut server = NameServerConfig::udp(self.0.ip());
-            server.connections[0].port = self.0.port();
-            let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            let provider = TokioRuntimeProvider::default();
-            let mut builder = TokioResolver::builder_with_config(config, provider);
-            builder.options_mut().use_hosts_file = ResolveHosts::Never;
-            ask_dns(builder, name).await
-        }
     }
 
     /// A DNS server that answers every question for an A record with the next address,

@@ -1,24 +1,33 @@
-//! Targets that the configuration names by host: which addresses they have now.
+//! Targets that others know: host names, service records and files, and which addresses
+//! they have now.
 //!
-//! Every host name of the current snapshot is resolved at once and again whenever its
-//! answer's time to live is over. Each address of an answer is a target; an answer that
-//! differs is published. A name that stops resolving keeps its last addresses: a broken
-//! DNS server is no reason to stop a service that runs.
+//! Every name of the current snapshot is resolved at once and again whenever its answer's
+//! time to live is over; every file is read at once and again when it changes. Each address
+//! is a target; a list that differs is published. A name that stops resolving keeps its last
+//! targets, and so does a file that vanishes or breaks: a broken DNS server or a half-written
+//! file is no reason to stop a service that runs.
 //!
 //! Whether the addresses answer is decided by `health`.
 
+mod files;
 mod finder;
+#[cfg(test)]
+mod fixture;
+mod listing;
 mod name;
 mod resolve;
+mod srv;
 
 use crate::state::{Publisher, Reader};
 
+use files::Files;
 use finder::Finder;
 use resolve::SystemResolver;
 
-/// Resolves the host names of every snapshot until the publisher ends. Dropping the
+/// Follows the names and files of every snapshot until the publisher ends. Dropping the
 /// future stops all lookups.
 pub async fn run(reader: Reader, publisher: Publisher) {
     let resolver = SystemResolver::default();
-    Finder::new(resolver, publisher).run(reader).await;
+    let names = Finder::new(resolver, publisher.clone()).run(reader.clone());
+    tokio::join!(names, Files::new(publisher).run(reader));
 }

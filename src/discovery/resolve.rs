@@ -1,4 +1,4 @@
-//! Asking for the addresses of a host name.
+//! Asking for the addresses of a host name, and for the service records of a name.
 
 use std::future::Future;
 use std::io;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hickory_resolver::config::LookupIpStrategy;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use thiserror::Error;
 use tracing::warn;
@@ -26,12 +27,40 @@ pub(super) struct Answer {
     pub(super) ttl: Duration,
 }
 
+/// The service records of a name.
+#[derive(Clone, Debug)]
+pub(super) struct Services {
+    /// In no particular order; empty where a service is said not to be there.
+    pub(super) records: Vec<Service>,
+    /// How long they may be believed.
+    pub(super) ttl: Duration,
+}
+
+/// A service record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    /// The lowest there is comes first.
+    pub(super) priority: u16,
+    /// Of those with one priority.
+    pub(super) weight: u16,
+    /// Above 0.
+    pub(super) port: u16,
+    /// A host name, with its final dot.
+    pub(super) host: String,
+}
+
 /// Why a host name has no addresses now.
 #[derive(Debug, Error)]
 pub(super) enum ResolveError {
     /// No server knows the name, or none has an address for it.
     #[error("the name has no address")]
     NoAddress,
+    /// No server knows the name, or none has a service record for it.
+    #[error("the name has no service record")]
+    NoService,
+    /// The system has no DNS configuration, and its C library knows no service records.
+    #[error("the system's DNS configuration cannot be read")]
+    NoServer,
     /// The DNS could not be asked.
     #[error("{0}")]
     Dns(NetError),
@@ -60,6 +89,9 @@ impl From<NetError> for ResolveError {
 pub(super) trait Resolve: Clone + Send + Sync + 'static {
     /// Asks anew. The caller sets the deadline.
     fn resolve(&self, name: &str) -> impl Future<Output = Result<Answer, ResolveError>> + Send;
+
+    /// Asks anew for service records. The caller sets the deadline.
+    fn services(&self, name: &str) -> impl Future<Output = Result<Services, ResolveError>> + Send;
 }
 
 /// Resolves as the system is configured to: `/etc/hosts`, then the servers and search
@@ -85,6 +117,13 @@ impl Resolve for SystemResolver {
             }
         }
     }
+
+    async fn services(&self, name: &str) -> Result<Services, ResolveError> {
+        match TokioResolver::builder_tokio() {
+            Ok(builder) => ask_dns_for_services(builder, name).await,
+            Err(_) => Err(ResolveError::NoServer),
+        }
+    }
 }
 
 /// Asks the servers that a resolver is configured with, once.
@@ -104,6 +143,40 @@ pub(super) async fn ask_dns(
             .saturating_duration_since(Instant::now()),
     };
     non_empty(answer)
+}
+
+/// Asks the servers that a resolver is configured with for service records, once.
+pub(super) async fn ask_dns_for_services(
+    mut builder: ResolverBuilder<TokioRuntimeProvider>,
+    name: &str,
+) -> Result<Services, ResolveError> {
+    builder.options_mut().cache_size = 0;
+    let lookup = match builder.build()?.srv_lookup(name).await {
+        Ok(lookup) => lookup,
+        Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
+            return Err(ResolveError::NoService);
+        }
+        Err(error) => return Err(ResolveError::Dns(error)),
+    };
+    let records = lookup
+        .answers()
+        .iter()
+        .filter_map(|record| match &record.data {
+            // The root as a host says that there is no such service; port 0 is nowhere.
+            RData::SRV(srv) if srv.port > 0 && !srv.target.is_root() => Some(Service {
+                priority: srv.priority,
+                weight: srv.weight,
+                port: srv.port,
+                host: srv.target.to_ascii(),
+            }),
+            _ => None,
+        });
+    Ok(Services {
+        records: records.collect(),
+        ttl: lookup
+            .valid_until()
+            .saturating_duration_since(Instant::now()),
+    })
 }
 
 async fn ask_library(name: &str) -> Result<Answer, ResolveError> {

@@ -104,7 +104,7 @@ struct Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     File,
-    Name,
+    Discovery,
     Replicas,
 }
 
@@ -252,7 +252,9 @@ impl Membership {
                 weight: spec.weight,
                 by: By::File,
             }),
-            TargetAddress::Host { .. } => None,
+            TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => {
+                None
+            }
         });
         // The first there can be of a group.
         let first = (group.id.clone(), Source::Replicas);
@@ -261,7 +263,7 @@ impl Membership {
         let found = found.flat_map(|((_, source), members)| {
             let by = match source {
                 Source::Replicas => By::Replicas,
-                Source::Dns(..) => By::Name,
+                Source::Dns(..) | Source::Srv(_) | Source::File(_) => By::Discovery,
             };
             let listed = move |&(addr, weight): &(SocketAddr, u16)| Listed { addr, weight, by };
             members.iter().map(listed)
@@ -319,7 +321,7 @@ impl Fact {
     fn contradiction(self, listed: Option<&Listed>) -> Option<String> {
         let said_by = |listed: &Listed| match listed.by {
             By::File => "the file lists it",
-            By::Name | By::Replicas => "the file leads to it",
+            By::Discovery | By::Replicas => "the file leads to it",
         };
         match (self.presence, listed, self.weight) {
             (Presence::Deregistered, Some(listed), _) if listed.by != By::Replicas => Some(
@@ -350,10 +352,15 @@ pub(super) fn still_listed(config: &Config, id: &TargetGroupId, source: &Source)
     let Some(group) = group(config, id) else {
         return false;
     };
+    let mut addresses = group.targets.iter().map(|spec| &spec.address);
     match source {
         Source::Replicas => group.replicas.is_some(),
-        Source::Dns(name, port) => group.targets.iter().any(|spec| {
-            matches!(&spec.address, TargetAddress::Host { name: n, port: p } if n == name && p == port)
+        Source::Dns(name, port) => addresses.any(|address| {
+            matches!(address, TargetAddress::Host { name: n, port: p } if n == name && p == port)
         }),
+        Source::Srv(name) => addresses
+            .any(|address| matches!(address, TargetAddress::Srv { name: other } if other == name)),
+        Source::File(path) => addresses
+            .any(|address| matches!(address, TargetAddress::File { path: p, .. } if p == path)),
     }
 }

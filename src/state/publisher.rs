@@ -1,6 +1,7 @@
 //! The one writer of the picture.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -60,6 +61,10 @@ pub enum Source {
     Replicas,
     /// The addresses behind a DNS name, with the port they are asked on.
     Dns(String, u16),
+    /// What the DNS service records of a name lead to.
+    Srv(String),
+    /// A file.
+    File(PathBuf),
 }
 
 /// Write half of the picture: sends changes to the one task that applies them.

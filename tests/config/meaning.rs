@@ -161,6 +161,41 @@ fn a_variable_may_hold_several_targets() {
 }
 
 #[test]
+fn others_may_keep_the_list_of_targets() {
+    let text = "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = [\"todo\", \"other\"]\n\
+                [target_group.todo]\nport = 6400\n\
+                targets = [{ srv = \"_http._TCP.todo\" }, { file = \"targets.txt\", weight = 3 }]\n\
+                [target_group.other]\ntargets = { file = \"/run/targets\" }\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("weir.toml");
+    std::fs::write(&path, text).expect("a file");
+    let parsed = config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert!(parsed.warnings.is_empty(), "{}", parsed.warnings);
+    let srv = TargetAddress::Srv {
+        name: "_http._tcp.todo".to_owned(),
+    };
+    // Where the configuration stands.
+    let file = TargetAddress::File {
+        path: folder.path().join("targets.txt"),
+        port: Some(6400),
+    };
+    let [todo, other] = parsed.config.target_groups.as_slice() else {
+        panic!("two groups");
+    };
+    let read: Vec<_> = todo
+        .targets
+        .iter()
+        .map(|t| (&t.address, t.weight))
+        .collect();
+    assert_eq!(read, [(&srv, 1), (&file, 3)]);
+    let absolute = TargetAddress::File {
+        path: "/run/targets".into(),
+        port: None,
+    };
+    assert_eq!(other.targets[0].address, absolute);
+}
+
+#[test]
 fn algorithms_are_known_by_their_names_and_by_those_of_alb() {
     let names = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
     let aliases = [("least_outstanding_requests", Algorithm::LeastConnections)];

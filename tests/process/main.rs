@@ -15,6 +15,7 @@ mod support;
 
 mod check;
 mod descriptors;
+mod discovery;
 mod import;
 mod reload;
 mod replicas;

@@ -7,6 +7,7 @@ mod action;
 mod autoscaling;
 mod command;
 mod condition;
+mod discovered;
 mod engine;
 mod hash;
 mod health;

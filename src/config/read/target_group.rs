@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{hash, health, overload, retry, scaling, sticky};
+use super::{discovered, hash, health, overload, retry, scaling, sticky};
 use crate::config::address::{self, Host};
 use crate::config::node::Node;
 use crate::config::problem::Code;
@@ -167,6 +167,11 @@ fn target<'a>(node: &Node<'a>, port: Option<Option<u16>>) -> Option<Vec<Placed<'
     let (text, weight, at) = if matches!(node.value, DeValue::Table(_)) {
         let section = node.section(Place::Target)?;
         let weight = section.integer("weight", bounds::WEIGHT, defaults::WEIGHT);
+        if let Some(read) = discovered::read(&section, port) {
+            let (address, node) = read?;
+            let spec = TargetSpec { address, weight };
+            return Some(vec![Placed { spec, node }]);
+        }
         let at = section.require(
             "address",
             "write { address = \"10.0.0.1:6400\", weight = 1 }",

@@ -1,0 +1,50 @@
+//! What the tests of this module have in common.
+
+use std::net::SocketAddr;
+
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
+
+use super::resolve::{Answer, Resolve, ResolveError, Services, ask_dns, ask_dns_for_services};
+use crate::state::Reader;
+
+/// Asks one server over UDP and nobody else.
+#[derive(Clone)]
+pub(super) struct OneServer(pub(super) SocketAddr);
+
+impl OneServer {
+    fn builder(&self) -> ResolverBuilder<TokioRuntimeProvider> {
+        let mut server = NameServerConfig::udp(self.0.ip());
+        server.connections[0].port = self.0.port();
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        builder
+    }
+}
+
+impl Resolve for OneServer {
+    async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
+        ask_dns(self.builder(), name).await
+    }
+
+    async fn services(&self, name: &str) -> Result<Services, ResolveError> {
+        ask_dns_for_services(self.builder(), name).await
+    }
+}
+
+/// Addresses and weights of the first group.
+pub(super) fn members(reader: &Reader) -> Vec<(String, u16)> {
+    let snapshot = reader.load_full();
+    let targets = snapshot.groups()[0].targets.iter();
+    targets
+        .map(|t| (t.target.id.addr.to_string(), t.weight))
+        .collect()
+}
+
+/// One of them.
+pub(super) fn member(addr: &str, weight: u16) -> (String, u16) {
+    (addr.to_owned(), weight)
+}

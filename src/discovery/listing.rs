@@ -1,0 +1,217 @@
+//! A list of targets as a file has it. Pure text.
+//!
+//! ```text
+//! # what is behind a number sign is a comment
+//! 10.0.0.1
+//! 10.0.0.2:6401   weight=3
+//! [fd00::1]:6400
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Targets of one file: more than any group has.
+const MAX_TARGETS: usize = 10_000;
+
+/// Weir's largest weight, ALB's.
+const MAX_WEIGHT: u16 = 999;
+
+/// What lines leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Defaults {
+    pub(super) port: Option<u16>,
+    pub(super) weight: u16,
+}
+
+/// Why a text is no list of targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListingError {
+    /// From 1.
+    line: usize,
+    reason: String,
+}
+
+impl fmt::Display for ListingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// The targets of a list, in its order. A list without any is refused: it is what a file
+/// looks like that somebody has begun to write.
+pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u16)>, ListingError> {
+    let mut targets = Vec::new();
+    let mut lines: HashMap<SocketAddr, usize> = HashMap::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let wrong = |reason: String| ListingError {
+            line: number,
+            reason,
+        };
+        let Some((addr, weight)) = target(line, defaults).map_err(wrong)? else {
+            continue;
+        };
+        if let Some(other) = lines.insert(addr, number) {
+            return Err(wrong(format!("{addr} is in line {other} already")));
+        }
+        if targets.len() >= MAX_TARGETS {
+            return Err(wrong(format!("more than {MAX_TARGETS} targets")));
+        }
+        targets.push((addr, weight));
+    }
+    if targets.is_empty() {
+        return Err(ListingError {
+            line: 1,
+            reason: "no target in the whole file".to_owned(),
+        });
+    }
+    Ok(targets)
+}
+
+/// The target of a line; `None` if there is only a comment.
+fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, String> {
+    let content = line.split('#').next().unwrap_or_default();
+    let mut words = content.split_whitespace();
+    let Some(address) = words.next() else {
+        return Ok(None);
+    };
+    let addr = socket(address, defaults.port)?;
+    let mut weight = defaults.weight;
+    for word in words {
+        let value = word.strip_prefix("weight=");
+        let value = value.and_then(|value| value.parse::<u16>().ok());
+        match value.filter(|value| *value <= MAX_WEIGHT) {
+            Some(value) => weight = value,
+            None => {
+                let word = shown(word);
+                return Err(format!("`{word}` is not weight=0 to weight={MAX_WEIGHT}"));
+            }
+        }
+    }
+    Ok(Some((addr, weight)))
+}
+
+fn socket(text: &str, port: Option<u16>) -> Result<SocketAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let addr = match (
+        text.parse::<SocketAddr>(),
+        bare.unwrap_or(text).parse::<IpAddr>(),
+    ) {
+        (Ok(addr), _) => addr,
+        (Err(_), Ok(ip)) => {
+            let port =
+                port.ok_or_else(|| format!("{ip} has no port, and neither has its group"))?;
+            SocketAddr::new(ip, port)
+        }
+        (Err(_), Err(_)) => {
+            return Err(format!(
+                "`{}` is not an address like 10.0.0.1:6400",
+                shown(text)
+            ));
+        }
+    };
+    if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
+        return Err(format!("nothing can be sent to {addr}"));
+    }
+    Ok(addr)
+}
+
+/// Anything may be in a file.
+fn shown(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
+    text.chars()
+        .take(MAX_CHARS)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DEFAULTS: Defaults = Defaults {
+        port: Some(6400),
+        weight: 2,
+    };
+
+    #[test]
+    fn lines_are_addresses_with_or_without_port_and_weight() {
+        let text = "\u{feff}# ours\r\n\n10.0.0.1\n 10.0.0.2:80\tweight=7 # the new one\nfd00::1 weight=0\n[fd00::2]\n[fd00::3]:81";
+        let targets = read(text, DEFAULTS).unwrap();
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|(addr, weight)| (addr.to_string(), *weight))
+            .collect();
+        let expected = [
+            ("10.0.0.1:6400", 2),
+            ("10.0.0.2:80", 7),
+            ("[fd00::1]:6400", 0),
+            ("[fd00::2]:6400", 2),
+            ("[fd00::3]:81", 2),
+        ];
+        assert_eq!(
+            targets,
+            expected.map(|(addr, weight)| (addr.to_owned(), weight))
+        );
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let said = |text: &str| read(text, DEFAULTS).unwrap_err().to_string();
+        assert_eq!(
+            said("10.0.0.1\n10.0.0"),
+            "line 2: `10.0.0` is not an address like 10.0.0.1:6400"
+        );
+        assert_eq!(
+            said("todo.internal:80"),
+            "line 1: `todo.internal:80` is not an address like 10.0.0.1:6400"
+        );
+        assert_eq!(
+            said("10.0.0.1 weight=1000"),
+            "line 1: `weight=1000` is not weight=0 to weight=999"
+        );
+        assert_eq!(
+            said("10.0.0.1 10.0.0.2"),
+            "line 1: `10.0.0.2` is not weight=0 to weight=999"
+        );
+        assert_eq!(
+            said("10.0.0.1\n\n10.0.0.1:6400"),
+            "line 3: 10.0.0.1:6400 is in line 1 already"
+        );
+        assert_eq!(
+            said("0.0.0.0"),
+            "line 1: nothing can be sent to 0.0.0.0:6400"
+        );
+        assert_eq!(said("# nobody\n"), "line 1: no target in the whole file");
+        let no_port = Defaults {
+            port: None,
+            ..DEFAULTS
+        };
+        let said = read("10.0.0.1", no_port).unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "line 1: 10.0.0.1 has no port, and neither has its group"
+        );
+    }
+
+    #[test]
+    fn there_is_an_end_to_a_list() {
+        let lines: Vec<_> = (0..=MAX_TARGETS)
+            .map(|n| format!("10.0.{}.{}", n / 250, n % 250 + 1))
+            .collect();
+        assert!(read(&lines[..MAX_TARGETS].join("\n"), DEFAULTS).is_ok());
+        let error = read(&lines.join("\n"), DEFAULTS).unwrap_err();
+        assert_eq!(error.line, MAX_TARGETS + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(?s).*") {
+            let _ = read(&text, DEFAULTS);
+        }
+    }
+}
