@@ -36,8 +36,8 @@ pub struct Scaler {
     wish: Option<u32>,
     /// When it last scaled out, and to how many.
     scaled_out: Option<(Duration, u32)>,
-    /// When it last scaled, and whether that was out.
-    scaled: Option<(Duration, bool)>,
+    /// When it last scaled.
+    scaled: Option<Duration>,
 }
 
 impl Scaler {
@@ -236,7 +236,7 @@ impl Scaler {
             running: capacity.running,
             is_warming: capacity.warming > 0,
             out_cooldown: self.out_cooldown().filter(|(until, _)| now < *until),
-            scaled: self.scaled.map(|(at, _)| at),
+            scaled: self.scaled,
         }
     }
 
@@ -270,48 +270,38 @@ impl Scaler {
     fn remember(&mut self, decision: &Decision, situation: &Situation) {
         let (desired, base, now) = (decision.desired, situation.base, situation.now);
         self.wish = Some(desired);
-        let wants_out = |opinion: &Opinion| match opinion.kind {
-            Kind::Forecast => false,
-            Kind::TargetTracking if opinion.alarm != AlarmState::High => false,
-            _ => opinion.wants.is_some_and(|wants| wants > base),
-        };
-        let was_in = self.scaled.is_some_and(|(_, out)| !out);
-        if was_in && decision.opinions.iter().any(wants_out) {
-            // "The scale-in cooldown period stops and doesn't complete": Application Auto
-            // Scaling, "How target tracking scaling works".
-            self.scaled = None;
+        if desired != base {
+            self.begin_cooldowns(base, desired, now);
+            self.tell_steps(decision, situation);
         }
-        if desired == base {
-            return;
+    }
+
+    /// Cooldowns begin. A scale-out within the one for scale-in has not waited for it: "the
+    /// scale-in cooldown period stops and doesn't complete" (Application Auto Scaling, "How
+    /// target tracking scaling works"), and begins anew.
+    fn begin_cooldowns(&mut self, from: u32, to: u32, now: Duration) {
+        self.scaled = Some(now);
+        if to > from {
+            self.scaled_out = Some((now, to));
         }
-        let is_out = desired > base;
-        self.scaled = Some((now, is_out));
-        if is_out {
-            self.scaled_out = Some((now, desired));
-        }
-        self.tell_steps(decision, situation, is_out);
     }
 
     /// Another Weir scales: its cooldowns hold here too, should this one take over.
     fn follow(&mut self, desired: u32, now: Duration) {
         let before = self.wish.replace(desired).unwrap_or(desired);
-        if desired == before {
-            return;
-        }
-        let is_out = desired > before;
-        self.scaled = Some((now, is_out));
-        if is_out {
-            self.scaled_out = Some((now, desired));
+        if desired != before {
+            self.begin_cooldowns(before, desired, now);
         }
     }
 
     /// Tells the step policies that were followed.
-    fn tell_steps(&mut self, decision: &Decision, situation: &Situation, is_out: bool) {
+    fn tell_steps(&mut self, decision: &Decision, situation: &Situation) {
         let opinions = decision.opinions.iter();
         let steps = opinions.filter(|opinion| opinion.kind == Kind::StepScaling);
         for (stepping, opinion) in self.stepping.iter_mut().zip(steps) {
             let wants = opinion.wants.filter(|_| opinion.reason.is_none());
             let base = situation.base;
+            let is_out = decision.desired > base;
             if wants.is_some_and(|wants| wants != base && (wants > base) == is_out) {
                 stepping.acted(base, is_out, situation.now, situation.is_warming);
             }
@@ -325,9 +315,7 @@ impl Scaler {
 
     fn tell_cooldowns(&self, decision: &mut Decision, now: Now) {
         let timing = &self.policy.timing;
-        let scaled = self
-            .scaled
-            .map(|(at, _)| at.saturating_add(timing.in_cooldown));
+        let scaled = self.scaled.map(|at| at.saturating_add(timing.in_cooldown));
         decision.in_cooldown = scaled.and_then(|until| wall(now, until));
         let out = self.out_cooldown().map(|(until, _)| until);
         decision.out_cooldown = out.and_then(|until| wall(now, until));

@@ -351,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn without_a_cooldown_an_alarm_acts_once_for_each_datapoint() {
+        let mut stepping = example();
+        stepping.policy.cooldown = Duration::ZERO;
+        feed(&mut stepping, 0, 0.0);
+        let now = feed(&mut stepping, 1, 60.0);
+        assert_eq!(stepping.opinion(10, now, false).reason, None);
+        stepping.acted(10, true, now, false);
+        for second in 1..60 {
+            let opinion = stepping.opinion(11, now + second * SECOND, false);
+            assert_eq!(opinion.reason, Some(Reason::Cooldown), "{second}");
+        }
+        let now = feed(&mut stepping, 2, 60.0);
+        let opinion = stepping.opinion(11, now, false);
+        assert_eq!((opinion.wants, opinion.reason), (Some(12), None));
+    }
+
+    #[test]
     fn an_alarm_needs_all_its_datapoints() {
         let mut stepping = example();
         stepping.policy.periods = 3;
