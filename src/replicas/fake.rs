@@ -88,6 +88,15 @@ impl Fake {
 }
 
 impl Script {
+    /// From now on all is well.
+    pub(super) fn recover(&mut self) {
+        self.fails.clear();
+        self.hangs.clear();
+        self.is_idle = false;
+        self.follows = false;
+        self.is_restless = false;
+    }
+
     pub(super) fn scale(&mut self, count: u32) {
         if self.is_idle {
             return;

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::crew::{Crew, Order};
-use super::fake::Fake;
+use super::fake::{Fake, Script};
 use super::fixture::processes;
 use super::{GroupReplicas, Missing, Provider, ReplicaState, Status};
 use crate::config::{
@@ -101,7 +101,7 @@ impl Rig {
     async fn start_with(
         group: TargetGroup,
         order: Order,
-        script: impl FnOnce(&mut super::fake::Script),
+        script: impl FnOnce(&mut Script),
     ) -> Self {
         let (publisher, reader) = publish(vec![group]).await;
         let (fake, other) = (Fake::default(), Fake::default());
@@ -357,6 +357,21 @@ async fn a_count_that_is_accepted_and_never_comes_is_a_fault() {
     sleep(60 * SECOND).await;
     assert_eq!(rig.targets().len(), 4);
     assert_eq!(rig.fault(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_do_not_go_although_that_was_accepted_are_left_behind_at_the_end() {
+    let rig = Rig::start().await;
+    rig.fake.script().is_idle = true;
+    rig.order(Order::Retire).await;
+    sleep(60 * SECOND).await;
+    let fault = "asked for 0 replicas, 2 exist for over 60s";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    assert_eq!(rig.fake.calls("set_count 0"), 2, "asked again");
+    rig.order(Order::Stop).await;
+    assert!(!rig.crew.is_finished());
+    sleep(20 * SECOND).await;
+    assert!(rig.crew.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
@@ -616,4 +631,59 @@ async fn who_has_the_fewest_clients_goes_first() {
     // Four half-lives, and those of the sessions have been away.
     sleep(240 * SECOND).await;
     assert_eq!(targets[2].clients(), 0);
+}
+
+/// Whatever a provider has done, once it is well the group has what was ordered last, and
+/// the crew ends when it is told to.
+#[test]
+fn any_trouble_ends_with_what_was_wanted() {
+    const CALLS: [&str; 5] = ["configure", "may_scale", "set_count", "fleet", "release"];
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(async {
+            let is_engine = random.bool();
+            let group = if random.bool() { checked() } else { group() };
+            let rig = Rig::start_with(group, run(2), |script| script.is_engine = is_engine).await;
+            rig.other.script().is_engine = random.bool();
+            for _ in 0..30 {
+                let (fake, other) = (&rig.fake, &rig.other);
+                let fake = if random.bool() { fake } else { other };
+                let call = CALLS[random.usize(..CALLS.len())];
+                match random.u8(..10) {
+                    0 => fake.change(|script| script.fails.extend([call])),
+                    1 => fake.change(|script| script.hangs.extend([call])),
+                    2 => fake.change(|script| script.is_idle = true),
+                    3 => fake.change(|script| script.follows = true),
+                    4 => fake.change(|script| script.is_restless = true),
+                    5 => fake.change(Script::recover),
+                    6 => rig.check(random.bool()).await,
+                    7 => rig.order(run(random.u32(..5))).await,
+                    8 => rig.order(run_other(random.u32(..5))).await,
+                    _ => sleep(random.u32(..40) * SECOND).await,
+                }
+            }
+            rig.fake.change(Script::recover);
+            rig.other.change(Script::recover);
+            rig.order(run(3)).await;
+            for _ in 0..30 {
+                sleep(30 * SECOND).await;
+                rig.check(true).await;
+            }
+            let context = format!("seed {seed}: {:?}", rig.shown());
+            assert_eq!(rig.fault(), None, "{context}");
+            assert!(rig.ports().iter().all(|port| *port < 7400), "{context}");
+            assert_eq!(
+                (rig.targets().len(), rig.shown().desired),
+                (3, 3),
+                "{context}"
+            );
+            rig.order(Order::Stop).await;
+            assert!(rig.crew.is_finished(), "{context}");
+            assert!(is_engine || rig.fake.count() == 0, "{context}");
+        });
+    }
 }

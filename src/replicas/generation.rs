@@ -136,9 +136,11 @@ impl Generation {
         self.view.borrow().fleet.is_some()
     }
 
-    /// Whether its provider cannot be asked at present.
+    /// Whether its provider, told to stop, fails to, or does not even begin.
     pub(super) fn is_stuck(&self) -> bool {
-        self.view.borrow().fault.is_some()
+        let view = self.view.borrow();
+        let lasts = |fleet: &Fleet| fleet.lasting() > 0;
+        view.fault.is_some() || view.fleet.as_ref().is_some_and(lasts)
     }
 
     /// Whether it can take over from the generation before: somebody serves, or nobody is

@@ -10,6 +10,9 @@ use super::Fault;
 /// pulled and machines found within a minute, or else somebody should look.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The same while there are more than were asked for: a rolling update has some to spare.
+const SURPLUS_PATIENCE: Duration = Duration::from_secs(600);
+
 /// The difference between what was asked for and what there is.
 #[derive(Debug, Default)]
 pub(super) struct Shortfall {
@@ -21,6 +24,7 @@ struct Short {
     asked: u32,
     exist: u32,
     since: SystemTime,
+    patience: Duration,
     due: Instant,
     fault: Option<Fault>,
 }
@@ -31,16 +35,10 @@ impl Shortfall {
     pub(super) fn note(&mut self, asked: Option<u32>, exist: u32, now: Instant) {
         let was = self.short.as_ref().map(|short| (short.asked, short.exist));
         let asked = asked.or(was.map(|(asked, _)| asked));
-        let is = asked.filter(|asked| exist < *asked);
+        let is = asked.filter(|asked| exist != *asked);
         let is = is.map(|asked| (asked, exist));
         if is != was {
-            self.short = is.map(|(asked, exist)| Short {
-                asked,
-                exist,
-                since: SystemTime::now(),
-                due: now + PATIENCE,
-                fault: None,
-            });
+            self.short = is.map(|(asked, exist)| Short::new(asked, exist, now));
         }
     }
 
@@ -61,14 +59,31 @@ impl Shortfall {
 }
 
 impl Short {
+    fn new(asked: u32, exist: u32, now: Instant) -> Self {
+        let is_update = 0 < asked && asked < exist;
+        let patience = if is_update {
+            SURPLUS_PATIENCE
+        } else {
+            PATIENCE
+        };
+        Self {
+            asked,
+            exist,
+            since: SystemTime::now(),
+            patience,
+            due: now + patience,
+            fault: None,
+        }
+    }
+
     fn is_over(&mut self, now: Instant) -> bool {
         if now < self.due {
             return false;
         }
-        self.due = now + PATIENCE;
-        let (asked, exist) = (self.asked, self.exist);
+        let (asked, exist, patience) = (self.asked, self.exist, self.patience);
+        self.due = now + patience;
         self.fault.get_or_insert_with(|| Fault {
-            message: format!("asked for {asked} replicas, {exist} exist for over {PATIENCE:?}"),
+            message: format!("asked for {asked} replicas, {exist} exist for over {patience:?}"),
             since: self.since,
         });
         true
@@ -109,7 +124,10 @@ mod tests {
         assert_eq!(shortfall.due_at(), Some(start + 2 * PATIENCE));
         shortfall.note(Some(4), 4, start + PATIENCE);
         assert_eq!(shortfall.due_at(), None);
-        shortfall.note(Some(4), 5, start + PATIENCE);
-        assert_eq!(shortfall.due_at(), None, "a rolling update has one more");
+        let start = start + PATIENCE;
+        shortfall.note(Some(4), 5, start);
+        assert_eq!(shortfall.due_at(), Some(start + SURPLUS_PATIENCE));
+        shortfall.note(Some(0), 5, start);
+        assert_eq!(shortfall.due_at(), Some(start + PATIENCE));
     }
 }

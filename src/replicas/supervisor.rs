@@ -172,10 +172,10 @@ mod tests {
             let fake = Fake::default();
             let given = fake.clone();
             let start = move |_: &_, _: &_| -> Box<dyn Provider> { Box::new(given.clone()) };
-            let (wishes, wished) = watch::channel(Wishes::new());
+            let (wishes, receiver) = watch::channel(Wishes::new());
             let (writer, status) = watch::channel(Status::new());
             let start = Arc::new(start);
-            let supervisor = Supervisor::new(reader, publisher.clone(), wished, writer, start);
+            let supervisor = Supervisor::new(reader, publisher.clone(), receiver, writer, start);
             Self {
                 fake,
                 publisher,
