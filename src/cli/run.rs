@@ -11,6 +11,10 @@ use super::{LogFormat, RunArguments};
 use weir::config::{self, Config, LoadError};
 use weir::server::{self, Outcome, Program};
 
+/// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
+/// fails as an error, although Weir tells once what has become of it.
+const LEVELS: &str = "info,kube_client=off";
+
 /// Runs until a signal: exit code 0 when every request was finished, 1 when some were
 /// dropped, 2 when Weir could not start.
 pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
@@ -83,7 +87,7 @@ fn load(file: &Path) -> Option<Config> {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(stdout().is_terminal());

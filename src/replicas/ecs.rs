@@ -209,6 +209,8 @@ impl Provider for Ecs {
 
     async fn changed(&mut self) {
         sleep_until(self.next_look).await;
+        // Not at once again, even if nobody looks.
+        self.next_look = Instant::now() + self.poll;
     }
 
     /// ECS stops tasks by itself.

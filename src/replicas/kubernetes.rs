@@ -56,7 +56,7 @@ pub struct Kubernetes {
     link: Option<Link>,
     census: Census,
     claim: Claim,
-    /// When the fleet was asked for last, successfully or not.
+    /// When the fleet was asked for last, successfully or not, or should have been.
     looked: Instant,
     /// Something has happened since.
     has_news: bool,
@@ -219,7 +219,8 @@ impl Provider for Kubernetes {
         })
     }
 
-    /// Cancel-safe: what the watch said is remembered until the next look.
+    /// Cancel-safe: what the watch said is remembered until it is told. Never twice at once,
+    /// even if nobody looks.
     async fn changed(&mut self) {
         if !self.has_news {
             let link = self.link.as_ref();
@@ -228,11 +229,14 @@ impl Provider for Kubernetes {
                 Some((&link.cluster, link.settings.service.as_str(), version))
             });
             tokio::select! {
-                () = sleep_until(self.looked + POLL) => return,
-                () = self.watch.news(watched) => self.has_news = true,
+                () = sleep_until(self.looked + POLL) => {}
+                () = self.watch.news(watched) => {}
             }
+            self.has_news = true;
         }
         sleep_until(self.looked + PAUSE).await;
+        self.has_news = false;
+        self.looked = Instant::now();
     }
 
     /// Kubernetes stops pods by itself.
@@ -346,6 +350,8 @@ mod tests {
         let mut provider = watching(watch::fixture::silent());
         provider.changed().await;
         assert!(start.elapsed() >= POLL);
+        provider.changed().await;
+        assert!(start.elapsed() >= 2 * POLL, "although nobody looked");
     }
 
     #[tokio::test(start_paused = true)]

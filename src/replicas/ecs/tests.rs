@@ -497,3 +497,12 @@ async fn the_policy_that_ships_names_every_action_and_no_other() {
         .collect();
     assert_eq!(asked, allowed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn there_is_a_look_every_now_and_then() {
+    let mut provider = Ecs::new("todo".into());
+    provider.changed().await;
+    let start = Instant::now();
+    provider.changed().await;
+    assert_eq!(start.elapsed(), POLL, "although nobody looked");
+}
