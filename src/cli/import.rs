@@ -64,18 +64,15 @@ pub(crate) fn import(command: &ImportCommand) -> ExitCode {
         Ok(files) => terraform::import(&files, &options(arguments)),
         Err(error) => return fail(&error),
     };
-    let name = match &arguments.output {
-        Some(path) => {
-            if let Err(error) = fs::write(path, &imported.toml) {
-                return fail(&format!("cannot write {}: {error}", path.display()));
-            }
-            path.display().to_string()
+    let name = if let Some(path) = &arguments.output {
+        if let Err(error) = fs::write(path, &imported.toml) {
+            return fail(&format!("cannot write {}: {error}", path.display()));
         }
-        None => {
-            // A reader that went away has seen enough.
-            let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
-            "the configuration".to_owned()
-        }
+        path.display().to_string()
+    } else {
+        // A reader that went away has seen enough.
+        let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
+        "the configuration".to_owned()
     };
     report(&name, &imported)
 }
@@ -147,13 +144,10 @@ fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let values = name == "terraform.tfvars" || name.ends_with(".auto.tfvars");
-        if path.is_file() && (values || name.ends_with(".tf")) {
+        let is_source = path.extension().is_some_and(|extension| extension == "tf");
+        if path.is_file() && (values || is_source) {
             found.push(path);
         }
     }

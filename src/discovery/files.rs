@@ -39,7 +39,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Owns the watches; dropping it ends them.
 pub(super) struct Files {
     publisher: Publisher,
-    files: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry>,
     watch: Watch,
 }
 
@@ -63,7 +63,7 @@ impl Files {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
-            files: HashMap::new(),
+            entries: HashMap::new(),
             watch: Watch::default(),
         }
     }
@@ -75,7 +75,7 @@ impl Files {
         self.follow(&reader.load_full()).await;
         let mut next = Instant::now() + POLL;
         loop {
-            let idle = self.files.is_empty();
+            let idle = self.entries.is_empty();
             // Every arm is cancel-safe: each either waits or took what it waited for.
             tokio::select! {
                 more = reader.changed() => {
@@ -95,10 +95,10 @@ impl Files {
 
     /// Reads new files and those with other defaults, and forgets removed ones.
     async fn follow(&mut self, snapshot: &Snapshot) {
-        let mut before = std::mem::take(&mut self.files);
+        let mut before = std::mem::take(&mut self.entries);
         let mut fresh = Vec::new();
         for (key, defaults) in listed_files(snapshot) {
-            if self.files.contains_key(&key) {
+            if self.entries.contains_key(&key) {
                 continue;
             }
             let known = before.remove(&key);
@@ -109,7 +109,7 @@ impl Files {
                 defaults,
                 ..known.unwrap_or_else(|| Entry::new(defaults))
             };
-            self.files.insert(key.clone(), entry);
+            self.entries.insert(key.clone(), entry);
             if !is_same {
                 fresh.push(key);
             }
@@ -119,7 +119,7 @@ impl Files {
         }
         // Before they are read: a change after that must not be missed.
         self.watch
-            .set(self.files.keys().map(|key| key.path.as_path()));
+            .set(self.entries.keys().map(|key| key.path.as_path()));
         for key in fresh {
             self.read(&key).await;
         }
@@ -128,15 +128,15 @@ impl Files {
     async fn read_all(&mut self) {
         // A folder that was not there may have come.
         self.watch
-            .set(self.files.keys().map(|key| key.path.as_path()));
-        let keys: Vec<Key> = self.files.keys().cloned().collect();
+            .set(self.entries.keys().map(|key| key.path.as_path()));
+        let keys: Vec<Key> = self.entries.keys().cloned().collect();
         for key in keys {
             self.read(&key).await;
         }
     }
 
     async fn read(&mut self, key: &Key) {
-        let Some(entry) = self.files.get_mut(key) else {
+        let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
         let text = entry.text(&key.path).await;
@@ -412,6 +412,7 @@ mod tests {
         fs::write(&path, "10.0.0.1\n").unwrap();
         files.follow(&reader.load_full()).await;
         reader.changed().await;
+        let long = vec![b'#'; MAX_BYTES as usize + 1];
         let broken: [(&[u8], &str); 5] = [
             (b"", "line 1: no target in the whole file"),
             (
@@ -419,7 +420,7 @@ mod tests {
                 "line 2: `10.0.0` is not an address like 10.0.0.1:6400",
             ),
             (&[0xff; 64], "it is not text"),
-            (&[b'#'; MAX_BYTES as usize + 1], "it is longer than 1 MiB"),
+            (&long, "it is longer than 1 MiB"),
             (b"gone", "No such file or directory (os error 2)"),
         ];
         for (n, (bytes, fault)) in (2..).zip(broken) {
@@ -429,7 +430,7 @@ mod tests {
                 fs::remove_file(&path).unwrap();
             }
             files.read_all().await;
-            let entry = files.files.values().next().unwrap();
+            let entry = files.entries.values().next().unwrap();
             assert_eq!(
                 (entry.fault.as_deref(), entry.targets.len()),
                 (Some(fault), 1)

@@ -149,7 +149,7 @@ impl<R: Resolve> Finder<R> {
                     let services = in_time(LOOKUP_TIMEOUT, resolver.services(&name)).await?;
                     let found = srv::resolve(&resolver, services, &known).await?;
                     Ok(Answer {
-                        targets: found.targets,
+                        targets: found.list,
                         hosts: found.hosts,
                         ttl: found.ttl,
                     })

@@ -81,13 +81,11 @@ fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, S
     for word in words {
         let value = word.strip_prefix("weight=");
         let value = value.and_then(|value| value.parse::<u16>().ok());
-        match value.filter(|value| *value <= MAX_WEIGHT) {
-            Some(value) => weight = value,
-            None => {
-                let word = shown(word);
-                return Err(format!("`{word}` is not weight=0 to weight={MAX_WEIGHT}"));
-            }
-        }
+        let Some(value) = value.filter(|value| *value <= MAX_WEIGHT) else {
+            let word = shown(word);
+            return Err(format!("`{word}` is not weight=0 to weight={MAX_WEIGHT}"));
+        };
+        weight = value;
     }
     Ok(Some((addr, weight)))
 }

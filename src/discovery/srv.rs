@@ -32,7 +32,7 @@ const MAX_WEIGHT: u16 = 999;
 #[derive(Debug)]
 pub(super) struct Targets {
     /// Not empty, each address once.
-    pub(super) targets: Vec<Found>,
+    pub(super) list: Vec<Found>,
     /// Where they come from.
     pub(super) hosts: Hosts,
     /// How long all that led here may be believed.
@@ -56,7 +56,7 @@ pub(super) async fn resolve<R: Resolve>(
         let targets = weighted(group, &found.hosts);
         if !targets.is_empty() {
             return Ok(Targets {
-                targets,
+                list: targets,
                 hosts: found.hosts,
                 ttl: services.ttl.min(found.ttl),
             });

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes what is there now; read the difference before it is committed.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -28,11 +29,14 @@ fn folder(name: &str) -> Vec<SourceFile> {
         .join("tests/terraform")
         .join(name);
     let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|extension| extension == "tf") {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            files.push(file(name, &fs::read_to_string(&path).unwrap()));
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("a name");
+            files.push(file(name, &fs::read_to_string(&path).expect("a text")));
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -53,7 +57,7 @@ fn golden(folder_name: &str, options: &Options) -> Imported {
         .join(folder_name)
         .join("expected.toml");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &imported.toml).unwrap();
+        fs::write(&path, &imported.toml).expect("a file");
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
     assert!(
@@ -353,7 +357,7 @@ fn values_that_double_each_other_do_not_fill_the_memory() {
     let mut text = String::from("locals {\n a0 = \"0123456789\"\n");
     for n in 1..60 {
         let before = format!("${{local.a{}}}", n - 1);
-        text.push_str(&format!(" a{n} = \"{before}{before}{before}{before}\"\n"));
+        let _ = writeln!(text, " a{n} = \"{before}{before}{before}{before}\"");
     }
     text.push_str("}\nresource \"aws_lb_target_group\" \"a\" { port = local.a59 }\n");
     let imported = of(&text);

@@ -54,6 +54,7 @@ fn srv(node: &Node<'_>, section: &Section<'_>) -> Option<TargetAddress> {
     }
 }
 
+#[allow(clippy::option_option)] // as above
 fn file(node: &Node<'_>, port: Option<Option<u16>>) -> Option<TargetAddress> {
     let text = node.text()?;
     if text.contains('\0') {

@@ -113,15 +113,14 @@ fn one_name(pairs: Vec<(Option<String>, String)>) -> Option<(String, Vec<String>
 
 /// The networks that are in both lists: of two that meet one is in the other.
 pub(super) fn common(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
-    let meet = |a: &IpNet, b: &IpNet| {
+    let inner = |a: &IpNet, b: &IpNet| {
         if a.contains(b) {
             Some(*b)
         } else {
             b.contains(a).then_some(*a)
         }
     };
-    let met = a
-        .iter()
-        .flat_map(|a| b.iter().filter_map(move |b| meet(a, b)));
-    IpNet::aggregate(&met.collect())
+    let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
+    let both: Vec<IpNet> = pairs.filter_map(|(a, b)| inner(a, b)).collect();
+    IpNet::aggregate(&both)
 }

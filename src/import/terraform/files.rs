@@ -33,7 +33,7 @@ const USELESS: [&str; 16] = [
 /// All that was read.
 #[derive(Debug)]
 pub(super) struct Files<'a> {
-    files: &'a [Block],
+    blocks: &'a [Block],
     scope: &'a Scope,
     notes: &'a Notes,
     /// Types that have been asked for.
@@ -60,7 +60,7 @@ impl Resource<'_> {
 impl<'a> Files<'a> {
     pub(super) fn new(files: &'a [Block], scope: &'a Scope, notes: &'a Notes) -> Self {
         Self {
-            files,
+            blocks: files,
             scope,
             notes,
             asked: RefCell::default(),
@@ -92,7 +92,7 @@ impl<'a> Files<'a> {
 
     /// Lists every block that nobody asked for.
     pub(super) fn list_others(&self) {
-        for block in self.files.iter().flat_map(|file| &file.blocks) {
+        for block in self.blocks.iter().flat_map(|file| &file.blocks) {
             if block.kind == "resource" {
                 let kind = type_of(block);
                 if self.asked.borrow().contains(kind.as_str()) {
@@ -110,7 +110,7 @@ impl<'a> Files<'a> {
             match block.kind.as_str() {
                 "variable" | "locals" => {}
                 "module" => {
-                    section.drop_whole("modules are not read; what refers to it is not known here")
+                    section.drop_whole("modules are not read; what refers to it is not known here");
                 }
                 "data" => section.not_needed("it asks AWS; what refers to it is not known here"),
                 "terraform" | "provider" | "output" | "moved" | "import" | "removed" | "check" => {
@@ -122,7 +122,7 @@ impl<'a> Files<'a> {
     }
 
     fn resources(&self) -> impl Iterator<Item = &'a Block> {
-        blocks(self.files, "resource")
+        blocks(self.blocks, "resource")
     }
 
     fn section(&self, block: &'a Block) -> Section<'a> {
@@ -136,7 +136,7 @@ impl<'a> Files<'a> {
 
     /// Lists something about the files as a whole.
     pub(super) fn remark(&self, subject: &str, message: &str) {
-        if let Some(file) = self.files.first() {
+        if let Some(file) = self.blocks.first() {
             self.notes
                 .add(NoteKind::NotMapped, &file.place, subject, message);
         }

@@ -194,7 +194,7 @@ pub(super) struct Steps {
     pub(super) period: u32,
     pub(super) adjustment: &'static str,
     /// Bounds relative to the threshold, and what to do.
-    pub(super) steps: Vec<(Option<f64>, Option<f64>, i64)>,
+    pub(super) list: Vec<(Option<f64>, Option<f64>, i64)>,
     pub(super) min_magnitude: Option<u32>,
     /// Seconds.
     pub(super) cooldown: u32,

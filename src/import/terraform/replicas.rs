@@ -186,7 +186,7 @@ fn step_policy(policy: &Steps) -> String {
         parts.push(format!("by = {by}"));
         format!("{{ {} }}", parts.join(", "))
     };
-    let steps: Vec<_> = policy.steps.iter().map(step).collect();
+    let steps: Vec<_> = policy.list.iter().map(step).collect();
     let mut parts = vec![
         format!("metric = \"{}\"", policy.metric),
         format!("comparison = \"{}\"", policy.comparison),

@@ -264,7 +264,7 @@ fn steps(alarm: &Section<'_>, policy: &Waiting<'_>) -> Option<Steps> {
         periods: alarm.count("evaluation_periods").unwrap_or(1),
         period,
         adjustment,
-        steps,
+        list: steps,
         min_magnitude: block.count("min_adjustment_magnitude"),
         cooldown: block.count("cooldown").unwrap_or(COOLDOWN),
     };
@@ -272,7 +272,7 @@ fn steps(alarm: &Section<'_>, policy: &Waiting<'_>) -> Option<Steps> {
     Some(read)
 }
 
-/// A metric of CloudWatch in Weir's words, and what to multiply its numbers with.
+/// A metric of AWS's in Weir's words, and what to multiply its numbers with.
 fn metric(alarm: &Section<'_>, period: u32) -> Option<(&'static str, f64)> {
     let (namespace, name) = (alarm.text("namespace")?, alarm.text("metric_name")?);
     let statistic = alarm

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::files::Files;
+use super::files::{Files, Resource};
 use super::plan::{Container, Group, Service};
 use super::scope::{self, reference_in};
 use super::section::{Section, resource};
@@ -54,58 +54,7 @@ pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
         tasks.insert(found.name, task(found.section));
     }
     for found in files.all("aws_ecs_service") {
-        let origin = found.origin();
-        let section = found.section;
-        let Some(balancer) = section.block("load_balancer") else {
-            section.drop_whole("a service without a load balancer");
-            continue;
-        };
-        let group = balancer.reference("target_group_arn", "aws_lb_target_group");
-        let Some(group) = group.and_then(|name| groups.iter_mut().find(|g| g.name == name)) else {
-            section.drop_whole("its target group is not taken over");
-            continue;
-        };
-        if group.service.is_some() {
-            section.drop_whole(format!(
-                "a second service of the target group `{}`",
-                group.name
-            ));
-            continue;
-        }
-        let cluster = section
-            .value("cluster")
-            .map(|value| match resource(&value) {
-                Some((_, name)) => clusters.get(&name).cloned().unwrap_or(name),
-                None => scope::text(&value),
-            });
-        let task = section.value("task_definition").and_then(|value| {
-            let found = find_task(&value, &tasks);
-            if found.is_none() {
-                section.not_mapped(
-                    "task_definition",
-                    "its task definition is not in these files",
-                );
-            }
-            found
-        });
-        let name = balancer.text("container_name");
-        group.service = Some(Service {
-            origin,
-            label: found.name.to_owned(),
-            name: section
-                .text("name")
-                .unwrap_or_else(|| found.name.to_owned()),
-            cluster,
-            count: section.count("desired_count"),
-            port: balancer.port("container_port"),
-            container: task
-                .map_or_else(Container::default, |task| container(task, name.as_deref())),
-            scaling: None,
-        });
-        balancer.finish(&[]);
-        // A new target is healthy with its first passed check here, however long that takes.
-        section.value("health_check_grace_period_seconds");
-        section.finish(&USELESS);
+        service(found, groups, &tasks, &clusters);
     }
     for task in tasks.into_values() {
         task.section.finish(&[
@@ -118,6 +67,61 @@ pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
             "track_latest",
         ]);
     }
+}
+
+/// Gives a service to its group.
+fn service(
+    found: Resource<'_>,
+    groups: &mut [Group],
+    tasks: &HashMap<&str, Task<'_>>,
+    clusters: &HashMap<String, String>,
+) {
+    let (origin, section) = (found.origin(), found.section);
+    let Some(balancer) = section.block("load_balancer") else {
+        section.drop_whole("a service without a load balancer");
+        return;
+    };
+    let group = balancer.reference("target_group_arn", "aws_lb_target_group");
+    let Some(group) = group.and_then(|name| groups.iter_mut().find(|g| g.name == name)) else {
+        section.drop_whole("its target group is not taken over");
+        return;
+    };
+    if group.service.is_some() {
+        let message = format!("a second service of the target group `{}`", group.name);
+        section.drop_whole(message);
+        return;
+    }
+    let cluster = section
+        .value("cluster")
+        .map(|value| match resource(&value) {
+            Some((_, name)) => clusters.get(&name).cloned().unwrap_or(name),
+            None => scope::text(&value),
+        });
+    let definition = section.value("task_definition");
+    let task = definition
+        .as_ref()
+        .and_then(|value| find_task(value, tasks));
+    if definition.is_some() && task.is_none() {
+        let message = "its task definition is not in these files";
+        section.not_mapped("task_definition", message);
+    }
+    let label = found.name.to_owned();
+    let container_name = balancer.text("container_name");
+    let container = task.map(|task| container(task, container_name.as_deref()));
+    group.service = Some(Service {
+        origin,
+        name: section.text("name").unwrap_or_else(|| label.clone()),
+        label,
+        cluster,
+        count: section.count("desired_count"),
+        port: balancer.port("container_port"),
+        container: container.unwrap_or_default(),
+        scaling: None,
+    });
+    balancer.finish(&[]);
+    // A new target is healthy with its first passed check here, however long that takes.
+    section.value("health_check_grace_period_seconds");
+    section.finish(&USELESS);
 }
 
 /// Names by labels.

@@ -149,9 +149,12 @@ fn write_action(out: &mut Text, action: &Action) {
             let number = |key: &str, value: &str| {
                 matches!(key, "status" | "port") && value.bytes().all(|byte| byte.is_ascii_digit())
             };
-            let part = |(key, value): &(&str, String)| match number(key, value) {
-                true => format!("{key} = {value}"),
-                false => format!("{key} = {}", quote(value)),
+            let part = |(key, value): &(&str, String)| {
+                if number(key, value) {
+                    format!("{key} = {value}")
+                } else {
+                    format!("{key} = {}", quote(value))
+                }
             };
             let parts: Vec<_> = parts.iter().map(part).collect();
             out.entry("redirect", &format!("{{ {} }}", parts.join(", ")));
