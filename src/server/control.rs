@@ -65,6 +65,7 @@ impl ControlPlane {
         publisher: &Publisher,
         reader: &Reader,
         metrics: &Arc<Metrics>,
+        wishes: replicas::Wishes,
         tidy: fn(),
     ) -> Self {
         let mut tasks = JoinSet::new();
@@ -74,7 +75,7 @@ impl ControlPlane {
         tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
         tasks.spawn(keep_tidy(reader.clone(), tidy));
         let (status, replica_status) = watch::channel(replicas::Status::default());
-        let (wishes, orders) = watch::channel(replicas::Wishes::default());
+        let (wishes, orders) = watch::channel(wishes);
         let (stop_replicas, stopped) = oneshot::channel();
         let stopped = async {
             // A dropped sender means the same.

@@ -97,7 +97,7 @@ impl Server {
     /// nobody in when `hurry` resolves before the first health checks are done: what it
     /// returns then is only good for a shutdown.
     pub async fn start_unless(
-        config: Config,
+        mut config: Config,
         mut inherited: Inherited,
         hurry: impl Future<Output = ()>,
         tidy: fn(),
@@ -109,7 +109,8 @@ impl Server {
             .map(|index| Worker::spawn(index, &reader, &metrics, tidy))
             .collect::<Result<_, _>>()
             .map_err(ApplyError::Worker)?;
-        let control = ControlPlane::start(task, &publisher, &reader, &metrics, tidy);
+        let wishes = inherited.populate(&mut config);
+        let control = ControlPlane::start(task, &publisher, &reader, &metrics, wishes, tidy);
         let mut server = Self {
             publisher,
             reader,
@@ -218,14 +219,19 @@ impl Server {
     }
 
     /// Copies of every listening socket, by the address in the configuration, and of the
-    /// admin listener's.
-    fn sockets(&self) -> io::Result<upgrade::Sockets> {
+    /// admin listener's; and how many replicas there are to be.
+    fn estate(&self) -> io::Result<upgrade::Estate> {
         let copies = |sockets: &[TcpListener]| -> io::Result<Vec<_>> {
             sockets.iter().map(TcpListener::try_clone).collect()
         };
         let listeners = self.listeners.sockets();
         let admin = self.control.admin_socket();
-        Ok(upgrade::Sockets {
+        let replicas = self.control.replicas().borrow();
+        Ok(upgrade::Estate {
+            replicas: replicas
+                .iter()
+                .map(|(id, group)| (id.clone(), group.desired))
+                .collect(),
             listeners: listeners
                 .map(|(id, bind, sockets)| Ok((id.clone(), bind, copies(sockets)?)))
                 .collect::<io::Result<_>>()?,

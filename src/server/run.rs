@@ -87,7 +87,7 @@ where
             () = settled(&mut changes) => reload(&mut server, &mut upgrades, (program.load)()).await,
             _ = signals.upgrade.recv() => upgrades.start_successor(program.successor),
             event = upgrades.next() => match event {
-                Event::Asked(stream) => upgrades.hand_over(stream, server.sockets()),
+                Event::Asked(stream) => upgrades.hand_over(stream, server.estate()),
                 Event::Replaced => {
                     server.control.close_admin();
                     stopping = true;

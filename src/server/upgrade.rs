@@ -29,7 +29,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::signals::Signals;
+use crate::config::Config;
 use crate::model::ListenerId;
+use crate::replicas::Wishes;
 use crate::transport::handover::{MOST_DESCRIPTORS, receive, send};
 
 /// Longest wait for a message of the other process. A start takes longer, but between its
@@ -48,6 +50,8 @@ enum Word {
     Listener(String, SocketAddr),
     /// From the old one: the socket of the admin listener.
     Admin(SocketAddr),
+    /// From the old one: how many replicas this group has at the moment.
+    Replicas(String, u32),
     /// From the old one: the connection to the first process of a container.
     Keeper,
     /// From the old one: that was all.
@@ -56,18 +60,21 @@ enum Word {
     Serving(i32),
 }
 
-/// Sockets of the process before this one; what a configuration does not use is closed.
+/// Sockets of the process before this one, of which those that a configuration does not use
+/// are closed; and how many replicas it had come to.
 #[derive(Debug, Default)]
 pub struct Inherited {
     listeners: Vec<(ListenerId, SocketAddr, Vec<TcpListener>)>,
     admin: Option<(SocketAddr, TcpListener)>,
+    replicas: Wishes,
 }
 
-/// Copies of the sockets a process listens on.
+/// Copies of the sockets a process listens on, and how many replicas its groups have.
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub(super) struct Estate {
     pub(super) listeners: Vec<(ListenerId, SocketAddr, Vec<TcpListener>)>,
     pub(super) admin: Option<(SocketAddr, TcpListener)>,
+    pub(super) replicas: Wishes,
 }
 
 /// What the new process holds of the old one.
@@ -119,6 +126,23 @@ impl Inherited {
         Some(socket)
     }
 
+    /// Starts groups that scale with as many replicas as they had come to: the load that made
+    /// it so many comes along with the sockets.
+    pub(super) fn populate(&mut self, config: &mut Config) -> Wishes {
+        let mut wishes = Wishes::new();
+        for group in &mut config.target_groups {
+            if let Some(scaling) = &group.autoscaling
+                && let Some(replicas) = &mut group.replicas
+                && let Some(count) = self.replicas.remove(&group.id)
+            {
+                let count = count.clamp(scaling.min, scaling.max);
+                replicas.count = Some(count);
+                wishes.insert(group.id.clone(), count);
+            }
+        }
+        wishes
+    }
+
     fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {
         let sockets = descriptors.into_iter().map(TcpListener::from);
         match self.listeners.iter_mut().find(|(name, ..)| *name == id) {
@@ -151,6 +175,10 @@ fn take_from(stream: &UnixStream) -> io::Result<(Inherited, Option<UnixStream>)>
             Word::Admin(bind) => {
                 let socket = descriptors.pop().map(TcpListener::from);
                 inherited.admin = socket.map(|socket| (bind, socket));
+            }
+            Word::Replicas(group, count) => {
+                let group = group.as_str().into();
+                inherited.replicas.insert(group, count);
             }
             Word::Keeper => keeper = descriptors.pop().map(UnixStream::from),
             Word::Done => return Ok((inherited, keeper)),
@@ -195,11 +223,11 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 /// process gives up or ends before that.
 fn hand_over(
     stream: UnixStream,
-    sockets: &Sockets,
+    estate: &Estate,
     keeper: Option<&UnixStream>,
 ) -> io::Result<Successor> {
     stream.set_write_timeout(Some(PATIENCE))?;
-    for (id, bind, sockets) in &sockets.listeners {
+    for (id, bind, sockets) in &estate.listeners {
         for sockets in sockets.chunks(MOST_DESCRIPTORS) {
             let descriptors: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
             say(
@@ -209,8 +237,11 @@ fn hand_over(
             )?;
         }
     }
-    if let Some((bind, socket)) = &sockets.admin {
+    if let Some((bind, socket)) = &estate.admin {
         say(&stream, &Word::Admin(*bind), &[socket.as_fd()])?;
+    }
+    for (group, count) in &estate.replicas {
+        say(&stream, &Word::Replicas(group.to_string(), *count), &[])?;
     }
     if let Some(keeper) = keeper {
         say(&stream, &Word::Keeper, &[keeper.as_fd()])?;
@@ -306,13 +337,13 @@ impl Upgrades {
     }
 
     /// Gives the sockets to the process that asks, unless another is about to start on them.
-    pub(super) fn hand_over(&mut self, stream: UnixStream, sockets: io::Result<Sockets>) {
-        let sockets = match sockets {
+    pub(super) fn hand_over(&mut self, stream: UnixStream, estate: io::Result<Estate>) {
+        let estate = match estate {
             Ok(_) if self.asking.is_some() => {
                 warn!("an upgrade is under way already");
                 return;
             }
-            Ok(sockets) => sockets,
+            Ok(estate) => estate,
             Err(error) => {
                 error!(%error, "cannot hand the sockets over");
                 return;
@@ -322,7 +353,7 @@ impl Upgrades {
         let predecessor = self.predecessor.clone();
         self.asking = Some(spawn_blocking(move || {
             let keeper = predecessor.as_ref().map(|predecessor| predecessor.keeper());
-            hand_over(stream, &sockets, keeper)
+            hand_over(stream, &estate, keeper)
         }));
     }
 
