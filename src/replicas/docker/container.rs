@@ -122,14 +122,15 @@ pub(super) async fn check(engine: &Engine, runner: &DockerRunner) -> Result<(), 
     Ok(())
 }
 
-async fn exists<T>(call: impl Future<Output = Result<T, Error>>) -> Result<bool, ProviderError> {
+fn exists<'a, T: 'a>(
+    call: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> impl Future<Output = Result<bool, ProviderError>> + Send + 'a {
     within(LIMIT, async {
         match call.await {
             Ok(_) => Ok(true),
             Err(error) => none_is(error, false),
         }
     })
-    .await
 }
 
 /// Makes and starts a container. One of the same name that has ended makes room.

@@ -27,6 +27,17 @@ pub(super) enum Life {
     Stopping,
 }
 
+/// Whether a replica is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is.
+    Stays,
+    /// It gets no new requests.
+    Drains,
+    /// Its last request has ended.
+    Goes,
+}
+
 /// A replica. Its name is its container's, of each in turn.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -37,9 +48,7 @@ pub(super) struct Member {
     pub(super) address: Option<SocketAddr>,
     /// Whether it accepts connections.
     pub(super) is_open: bool,
-    pub(super) is_draining: bool,
-    /// Whether its last request has ended.
-    pub(super) is_released: bool,
+    pub(super) fate: Fate,
     born: Instant,
     backoff: Backoff,
     restarts: u32,
@@ -57,8 +66,7 @@ impl Member {
             life: Life::Waiting(Instant::now()),
             address: None,
             is_open: false,
-            is_draining: false,
-            is_released: false,
+            fate: Fate::Stays,
             born: Instant::now(),
             backoff: Backoff::default(),
             restarts: 0,
@@ -123,25 +131,29 @@ impl Member {
 
     /// Whether nothing is going to happen to it by itself.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_open && !self.is_draining
+        self.is_open && self.stays()
     }
 
     /// A replica that drains and is no target has no requests to wait for. One whose start
     /// is under way is stopped when that is done.
     pub(super) fn is_to_stop(&self) -> bool {
-        let is_idle = self.is_released || !self.is_open;
+        let is_idle = self.fate == Fate::Goes || !self.is_open;
         let is_free = matches!(self.life, Life::Up | Life::Waiting(_));
-        self.is_draining && is_idle && is_free
+        !self.stays() && is_idle && is_free
     }
 
     pub(super) fn is_to_start(&self) -> bool {
-        matches!(self.life, Life::Waiting(until) if until <= Instant::now()) && !self.is_draining
+        matches!(self.life, Life::Waiting(until) if until <= Instant::now()) && self.stays()
+    }
+
+    pub(super) fn stays(&self) -> bool {
+        self.fate == Fate::Stays
     }
 
     fn state(&self) -> ReplicaState {
         match self.life {
             Life::Stopping => ReplicaState::Stopping,
-            Life::Up if self.is_draining && self.is_open => ReplicaState::Draining,
+            Life::Up if self.is_open && !self.stays() => ReplicaState::Draining,
             Life::Up if self.is_open => ReplicaState::Running,
             Life::Up | Life::Waiting(_) | Life::Starting => ReplicaState::Starting,
         }

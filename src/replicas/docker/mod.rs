@@ -24,7 +24,7 @@ use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, Usage};
 use crate::config::{Allowance, DockerRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
 use container::{Order, Seen};
-use member::{Life, Member};
+use member::{Fate, Life, Member};
 use owner::Owner;
 
 /// Runs the replicas of one group as containers. Dropping it leaves them to the next Weir.
@@ -140,7 +140,7 @@ impl Docker {
         }
         for id in next.drain {
             if let Some(member) = self.members.get_mut(&id) {
-                member.is_draining = true;
+                member.fate = Fate::Drains;
             }
         }
         for (id, member) in &mut self.members {
@@ -162,7 +162,7 @@ impl Docker {
     }
 
     fn present(&self, settings: &Arc<DockerRunner>) -> Vec<Present> {
-        let staying = self.members.iter().filter(|(_, m)| !m.is_draining);
+        let staying = self.members.iter().filter(|(_, m)| m.stays());
         let present = staying.map(|(id, member)| Present {
             id: *id,
             is_current: !member.is_adopted && Arc::ptr_eq(&member.settings, settings),
@@ -225,7 +225,7 @@ impl Docker {
             if !matches!(member.life, Life::Starting | Life::Stopping) {
                 self.jobs.spawn(stop(*id, engine.clone(), member));
             }
-            (member.is_draining, member.life) = (true, Life::Stopping);
+            (member.fate, member.life) = (Fate::Goes, Life::Stopping);
         }
     }
 }
@@ -322,8 +322,10 @@ impl Provider for Docker {
     }
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
-        if let Some(member) = self.members.get_mut(&replica) {
-            member.is_released = member.is_draining;
+        if let Some(member) = self.members.get_mut(&replica)
+            && !member.stays()
+        {
+            member.fate = Fate::Goes;
             self.pace.hurry();
         }
         Ok(())

@@ -41,8 +41,7 @@ fn engine() -> Fake {
     let mut containers = Vec::new();
     Fake::start(move |asked| match asked.call().as_str() {
         "GET /version" => (200, json!({"ApiVersion": "1.41"}).to_string()),
-        "GET /images/taskoverflow/json" => (200, "{}".to_owned()),
-        "GET /networks/weir-test" => (200, "{}".to_owned()),
+        "GET /images/taskoverflow/json" | "GET /networks/weir-test" => (200, "{}".to_owned()),
         "GET /containers/json" => (200, json!(containers).to_string()),
         "POST /containers/create" => {
             let query = asked.query().trim_start_matches("name=");

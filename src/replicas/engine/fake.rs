@@ -118,9 +118,10 @@ async fn take_in(request: Request<Incoming>) -> Asked {
     let (head, body) = request.into_parts();
     // `/version` is asked with a version of the client's own before it.
     let target = head.uri.to_string();
-    let target = match target.ends_with("/version") {
-        true => "/version".to_owned(),
-        false => target,
+    let target = if target.ends_with("/version") {
+        "/version".to_owned()
+    } else {
+        target
     };
     let body = body.collect().await.unwrap().to_bytes();
     Asked {

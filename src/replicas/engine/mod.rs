@@ -16,6 +16,7 @@ mod wire;
 
 use std::error::Error as _;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -91,11 +92,12 @@ impl Engine {
 }
 
 /// A call of bollard's with a deadline for all of it; its own is for the head of the answer.
-pub(super) async fn within<T>(
+/// On the heap: bollard's futures have some 18 kB.
+pub(super) fn within<'a, T: 'a>(
     limit: Duration,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, ProviderError> {
-    limited(limit, async { call.await.map_err(explain) }).await
+    call: impl Future<Output = Result<T, Error>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = Result<T, ProviderError>> + Send + 'a>> {
+    Box::pin(limited(limit, async { call.await.map_err(explain) }))
 }
 
 async fn limited<T>(
@@ -247,12 +249,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_version_is_a_conflict_and_no_error() {
-        let fake = Fake::start(|request| match request.path() {
-            "/version" => (200, r#"{"ApiVersion":"1.41"}"#.to_owned()),
-            _ => {
-                let message = "rpc error: code = Unknown desc = update out of sequence";
-                (500, format!(r#"{{"message":"{message}"}}"#))
+        let message = "rpc error: code = Unknown desc = update out of sequence";
+        let conflict = format!(r#"{{"message":"{message}"}}"#);
+        let fake = Fake::start(move |request| {
+            if request.path() == "/version" {
+                return (200, r#"{"ApiVersion":"1.41"}"#.to_owned());
             }
+            (500, conflict.clone())
         });
         let engine = Engine::connect(&fake.host()).await.unwrap();
         let is_done = engine.replace("/services/a/update", &Value::Null).await;

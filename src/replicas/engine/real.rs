@@ -38,8 +38,6 @@ pub(in super::super) async fn eventually(
             provider.changed().await;
         }
     };
-    match timeout(LONG, look).await {
-        Ok(fleet) => fleet,
-        Err(_) => panic!("the fleet stays at {last:#?}"),
-    }
+    let found = timeout(LONG, look).await;
+    found.unwrap_or_else(|_| panic!("the fleet stays at {last:#?}"))
 }

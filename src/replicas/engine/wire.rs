@@ -49,18 +49,14 @@ impl Wire {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(nonsense)?;
-        match self.host.strip_prefix("unix://") {
-            Some(path) => {
-                let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-                send(TokioIo::new(stream), request).await
-            }
-            None => {
-                let address = self.host.trim_start_matches("tcp://");
-                let address = address.trim_start_matches("http://");
-                let stream = TcpStream::connect(address.trim_end_matches('/')).await;
-                send(TokioIo::new(stream.map_err(unreachable)?), request).await
-            }
+        if let Some(path) = self.host.strip_prefix("unix://") {
+            let stream = UnixStream::connect(path).await.map_err(unreachable)?;
+            return send(TokioIo::new(stream), request).await;
         }
+        let address = self.host.trim_start_matches("tcp://");
+        let address = address.trim_start_matches("http://");
+        let stream = TcpStream::connect(address.trim_end_matches('/')).await;
+        send(TokioIo::new(stream.map_err(unreachable)?), request).await
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::super::ProviderError;
 use super::super::engine::{Engine, LIMIT, explain, is_conflict, is_missing, nonsense, within};
+use super::task::{STACK, Service};
 
 /// Without a renewal for so long anybody may take the lease.
 pub(super) const TERM: Duration = Duration::from_secs(10);
@@ -60,18 +61,18 @@ impl Lease {
     pub(super) async fn hold(
         &mut self,
         engine: &Engine,
-        service: &str,
+        service: &Service,
         name: &str,
     ) -> Result<bool, ProviderError> {
         let asked = Instant::now();
         if self.is_fresh(asked) {
             return Ok(true);
         }
-        let config = format!("weir.scaler.{service}");
+        let config = format!("weir.scaler.{}", service.id);
         let is_ours = match find(engine, &config).await? {
-            None => create(engine, self.spec(config, name, 0)).await?,
+            None => create(engine, spec(config, self.labels(service, name, 0))).await?,
             Some((version, spec)) if self.may_take(asked, version, holder(&spec)) => {
-                let labels = self.labels(name, renewal(&spec).wrapping_add(1));
+                let labels = self.labels(service, name, renewal(&spec).wrapping_add(1));
                 let spec = ConfigSpec {
                     labels: Some(labels),
                     ..spec
@@ -100,22 +101,24 @@ impl Lease {
         !is_others || now - since >= TERM
     }
 
-    fn spec(&self, config: String, service: &str, renewal: u64) -> ConfigSpec {
-        ConfigSpec {
-            name: Some(config),
-            labels: Some(self.labels(service, renewal)),
-            data: Some(CONTENT.to_owned()),
-            templating: None,
-        }
-    }
-
-    fn labels(&self, service: &str, renewal: u64) -> HashMap<String, String> {
+    fn labels(&self, service: &Service, name: &str, renewal: u64) -> HashMap<String, String> {
+        let stack = service.stack.clone().map(|stack| (STACK, stack));
         let labels = [
             (HOLDER, self.holder.clone()),
             (RENEWAL, renewal.to_string()),
-            (SERVICE, service.to_owned()),
+            (SERVICE, name.to_owned()),
         ];
-        labels.map(|(key, value)| (key.to_owned(), value)).into()
+        let labels = labels.into_iter().chain(stack);
+        labels.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+fn spec(name: String, labels: HashMap<String, String>) -> ConfigSpec {
+    ConfigSpec {
+        name: Some(name),
+        labels: Some(labels),
+        data: Some(CONTENT.to_owned()),
+        templating: None,
     }
 }
 

@@ -147,9 +147,10 @@ impl Swarm {
                 name: Some(task.name.clone()),
                 pid: None,
                 address: task.address,
-                state: match is_open {
-                    true => ReplicaState::Running,
-                    false => ReplicaState::Starting,
+                state: if is_open {
+                    ReplicaState::Running
+                } else {
+                    ReplicaState::Starting
                 },
                 restarts: 0,
                 since: task.since,
@@ -253,7 +254,7 @@ impl Provider for Swarm {
     async fn may_scale(&mut self) -> Result<bool, ProviderError> {
         let (_, runner) = self.runner()?;
         let (engine, service) = self.service(&runner).await?;
-        self.lease.hold(&engine, &service.id, &runner.service).await
+        self.lease.hold(&engine, &service, &runner.service).await
     }
 }
 

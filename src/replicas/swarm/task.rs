@@ -22,7 +22,12 @@ pub(super) struct Service {
     spec: Value,
     /// How many tasks there should be.
     pub(super) replicas: u32,
+    /// The stack that it was deployed with.
+    pub(super) stack: Option<String>,
 }
+
+/// What `docker stack` puts on all that belongs to a stack, and removes with it.
+pub(super) const STACK: &str = "com.docker.stack.namespace";
 
 /// A task that is meant to run.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +66,7 @@ impl Service {
             id,
             version,
             replicas: u32::try_from(replicas).map_err(nonsense)?,
+            stack: spec["Labels"][STACK].as_str().map(str::to_owned),
             spec,
         })
     }
@@ -89,13 +95,13 @@ impl Task {
         let is_astray = |task: &&Self| task.is_running && task.address.is_none();
         let astray = read.iter().filter(is_astray).count();
         let is_lost = astray > 0 && read.iter().all(|task| task.address.is_none());
-        match is_lost {
-            true => Err(ProviderError::Refused(format!(
+        if is_lost {
+            return Err(ProviderError::Refused(format!(
                 "none of {all} tasks of `{}` is on the network `{}`",
                 settings.service, settings.network
-            ))),
-            false => Ok(read),
+            )));
         }
+        Ok(read)
     }
 }
 
@@ -125,13 +131,14 @@ pub(super) struct Raw {
 struct Status {
     timestamp: String,
     state: String,
-    container_status: Option<ContainerStatus>,
+    #[serde(rename = "ContainerStatus")]
+    container: Option<Container>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ContainerStatus {
+struct Container {
     #[serde(rename = "ContainerID", default)]
-    container_id: String,
+    id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -155,8 +162,7 @@ impl Raw {
         let address = self.address(settings);
         let limits = &self.spec["Resources"]["Limits"];
         let is_limit = |number: &u64| *number > 0;
-        let container = self.status.container_status;
-        let container = container.map(|container| container.container_id);
+        let container = self.status.container.map(|container| container.id);
         Task {
             name: format!("{}.{}.{}", settings.service, self.slot, self.id),
             created: self.created_at,

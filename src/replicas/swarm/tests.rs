@@ -366,6 +366,20 @@ async fn whoever_creates_or_renews_the_lease_first_has_it() {
 }
 
 #[tokio::test]
+async fn the_lease_belongs_to_the_stack_of_the_service() {
+    let mut rig = Rig::start(Vec::new()).await;
+    let label = "com.docker.stack.namespace";
+    rig.set(|world| world.service["Spec"]["Labels"] = json!({ label: "shop" }));
+    assert!(rig.swarm.may_scale().await.unwrap());
+    skip(lease::TERM / 2).await;
+    assert!(rig.swarm.may_scale().await.unwrap());
+    let config = rig.world.lock().unwrap().config.clone().unwrap();
+    assert_eq!(config["Spec"]["Labels"][label], "shop");
+    assert_eq!(config["Spec"]["Labels"]["io.weir.service"], "todo");
+    assert_eq!(config["Version"]["Index"], 2, "renewed");
+}
+
+#[tokio::test]
 async fn a_lease_that_cannot_be_read_is_not_held() {
     let mut rig = Rig::start(Vec::new()).await;
     assert!(rig.swarm.may_scale().await.unwrap());
