@@ -289,11 +289,12 @@ fn take_in(key: &Key, name: &mut Name, targets: Vec<Found>, ttl: Duration) -> (b
 fn miss(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
     let (first, wait) = name.failed();
     if first {
+        let kept: Vec<_> = name.targets().iter().map(|(addr, _)| addr).collect();
         warn!(
             group = %key.group,
             name = %key.question.name(),
             %error,
-            kept = ?name.targets(),
+            ?kept,
             "host name does not resolve, keeping its last addresses"
         );
     }

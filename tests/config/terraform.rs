@@ -202,6 +202,11 @@ fn every_kind_of_resource_is_taken_over_or_listed() {
         ("service.tf:36:", "aws_ecs_task_definition.blue", "sidecar"),
         (
             "service.tf:",
+            "aws_appautoscaling_policy.requests",
+            "20 s of high resolution",
+        ),
+        (
+            "service.tf:",
             "aws_appautoscaling_policy.queue",
             "customized",
         ),

@@ -122,10 +122,10 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
     let kind = predefined
         .as_ref()
         .and_then(|metric| metric.text("predefined_metric_type"));
+    let suffix = "HighResolution";
+    let is_high = kind.as_deref().is_some_and(|kind| kind.ends_with(suffix));
     let metric = kind.as_deref().and_then(|kind| {
-        let basic = kind.strip_suffix("HighResolution");
-        scaling.high_resolution |= basic.is_some();
-        match basic.unwrap_or(kind) {
+        match kind.strip_suffix(suffix).unwrap_or(kind) {
             "ECSServiceAverageCPUUtilization" => Some(("cpu", 1.0)),
             "ECSServiceAverageMemoryUtilization" => Some(("memory", 1.0)),
             // AWS counts them per minute, Weir per second.
@@ -142,6 +142,11 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
         block.drop_whole(format!("no counterpart of {kind}"));
         return;
     };
+    if !scaling.tracking.is_empty() && is_high != scaling.high_resolution {
+        let message = "one period for all policies: the 20 s of high resolution";
+        block.not_mapped("predefined_metric_specification", message);
+    }
+    scaling.high_resolution |= is_high;
     for (key, longest) in [
         ("scale_out_cooldown", &mut scaling.out_cooldown),
         ("scale_in_cooldown", &mut scaling.in_cooldown),
