@@ -44,6 +44,7 @@ enum Command {
     /// Register, deregister, drain or weigh a target of a running Weir
     Target(target::TargetArguments),
     /// Say what the autoscaling of a group would make of a load
+    #[command(after_help = simulate::report::COLUMNS)]
     Simulate(simulate::SimulateArguments),
     /// Draw what the autoscaling of a group did
     Plot(plot::PlotArguments),

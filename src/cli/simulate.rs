@@ -1,21 +1,20 @@
 //! `weir simulate`: what the policies of a group would make of a load.
 
+pub(super) mod report;
+
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
-use super::table::Table;
-use weir::autoscale::plot::{self, Figure, Panel};
-use weir::autoscale::simulate::{
-    self, Load, LoadCurve, Rules, Run, Service, Setting, Summary, is_simulated,
-};
-use weir::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup};
+use report::Report;
+use weir::autoscale::plot::{self, Figure};
+use weir::autoscale::simulate::{self, Load, Rules, Service, Setting, is_simulated};
+use weir::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SimulateArguments {
@@ -33,7 +32,8 @@ pub(super) struct SimulateArguments {
     /// The target group; needed if several of them scale
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// By whose timings to scale; several with commas [default: all but `configured`]
+    /// By whose timings to scale; several with commas [default: all of them, `configured` only
+    /// where it is none of the others]
     #[arg(long, value_enum, value_delimiter = ',')]
     profile: Vec<Name>,
     #[command(flatten)]
@@ -83,10 +83,10 @@ enum Name {
     Configured,
     /// Weir's own
     Fast,
-    /// CloudWatch's alarms of a minute
+    /// AWS's alarms of a minute
     #[value(name = "aws")]
     Aws,
-    /// CloudWatch's alarms of 20 seconds
+    /// AWS's alarms of 20 seconds
     #[value(name = "aws_high_resolution")]
     AwsHighResolution,
     /// The Horizontal Pod Autoscaler
@@ -156,7 +156,7 @@ fn answer(arguments: &SimulateArguments) -> Result<String, String> {
     for rules in rules(arguments, policy, &mut notes) {
         report.take(&setting, &simulate::run(&setting, rules))?;
     }
-    report.finish(&setting, load.kind, &notes, arguments)
+    report.finish(&setting, load.kind, &notes)
 }
 
 /// 2026-01-01T00:00:00Z: when a load without times begins.
@@ -201,11 +201,6 @@ pub(super) fn read_load(file: &Path, group: &str) -> Result<Load, String> {
 pub(super) fn open(file: &Path) -> Result<impl BufRead + use<>, String> {
     let not = |error| format!("cannot read {}: {error}", file.display());
     File::open(file).map(BufReader::new).map_err(not)
-}
-
-fn create(file: &Path) -> Result<BufWriter<File>, String> {
-    let not = |error| format!("cannot write {}: {error}", file.display());
-    File::create(file).map(BufWriter::new).map_err(not)
 }
 
 /// Draws a figure into a file.
@@ -253,11 +248,12 @@ fn rules(
     notes: &mut Vec<String>,
 ) -> Vec<Rules> {
     let chosen: Vec<Rules> = arguments.profile.iter().map(|name| name.rules()).collect();
-    let mut rules = if chosen.is_empty() {
-        Rules::COMPARED.to_vec()
-    } else {
-        chosen
-    };
+    let mut rules = chosen;
+    if rules.is_empty() {
+        let is_own = policy.timing != Timing::of(policy.profile);
+        rules.extend(is_own.then_some(Rules::Configured));
+        rules.extend(Rules::COMPARED);
+    }
     rules.retain(|rules| {
         let apply = rules.apply_to(policy);
         if !apply {
@@ -281,218 +277,4 @@ fn unknown_metrics(policy: &Autoscaling) -> Vec<String> {
     let mut notes: Vec<String> = unknown.map(note).collect();
     notes.dedup();
     notes
-}
-
-/// What is said about the runs, collected one by one: a run itself may be large.
-struct Report {
-    table: Table<9>,
-    runs: Vec<Value>,
-    panels: Vec<Panel>,
-    csv: Option<(PathBuf, BufWriter<File>)>,
-}
-
-impl Report {
-    fn new(setting: &Setting<'_>, arguments: &SimulateArguments) -> Result<Self, String> {
-        let mut report = Self {
-            table: Table::new([
-                "PROFILE",
-                "PEAK",
-                "CHANGES",
-                "REACTION",
-                "ENOUGH",
-                "REPLICA-HOURS",
-                "P95",
-                "OVERLOADED",
-                "LOST",
-            ]),
-            runs: Vec::new(),
-            panels: vec![simulate::load_panel(setting.curve)],
-            csv: None,
-        };
-        if let Some(file) = &arguments.csv {
-            let csv = report.csv.insert((file.clone(), create(file)?));
-            let head = "profile,second,requests_per_second,desired,running,warming,cpu_percent,\
-                in_flight,waiting,p95_ms,lost";
-            writeln!(csv.1, "{head}").map_err(|error| cannot_write(file, &error))?;
-        }
-        Ok(report)
-    }
-
-    fn take(&mut self, setting: &Setting<'_>, run: &Run) -> Result<(), String> {
-        let summary = simulate::summary(run);
-        self.table.row(cells(run, &summary));
-        self.runs.push(object(run, &summary));
-        let panel = simulate::run_panel(run, setting.policy, brief(&summary));
-        self.panels.push(panel);
-        if let Some((file, csv)) = &mut self.csv {
-            write_csv(csv, run).map_err(|error| cannot_write(file, &error))?;
-        }
-        Ok(())
-    }
-
-    fn finish(
-        mut self,
-        setting: &Setting<'_>,
-        kind: simulate::Kind,
-        notes: &[String],
-        arguments: &SimulateArguments,
-    ) -> Result<String, String> {
-        if let Some((file, csv)) = &mut self.csv {
-            csv.flush().map_err(|error| cannot_write(file, &error))?;
-        }
-        let story = [load_line(setting.curve, kind), replica_line(setting)];
-        if let Some(file) = &arguments.svg {
-            let figure = Figure {
-                title: format!("{} under simulation", setting.group),
-                subtitle: story[1].clone(),
-                seconds: setting.curve.seconds() as f64,
-                panels: self.panels,
-            };
-            draw(&figure, file)?;
-        }
-        if arguments.json {
-            let answer = json!({
-                "group": setting.group,
-                "load": {
-                    "seconds": setting.curve.seconds(),
-                    "requests": setting.curve.total(),
-                    "peak": setting.curve.peak(),
-                },
-                "replica": {
-                    "capacity": setting.service.capacity(),
-                    "start": setting.service.start.as_secs_f64(),
-                },
-                "min": setting.policy.min,
-                "max": setting.policy.max,
-                "notes": notes,
-                "runs": self.runs,
-            });
-            return Ok(format!("{answer:#}\n"));
-        }
-        let notes: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
-        let [load, replica] = story;
-        Ok(format!(
-            "{}: {load}\n{replica}\n{notes}\n{}",
-            setting.group,
-            self.table.render("")
-        ))
-    }
-}
-
-fn cannot_write(file: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", file.display())
-}
-
-/// "a load curve of 660 s, 1234567 requests, 1871/s on average, 5000/s at the peak".
-fn load_line(curve: &LoadCurve, kind: simulate::Kind) -> String {
-    let (seconds, total) = (curve.seconds(), curve.total());
-    format!(
-        "{} of {seconds} s, {total:.0} requests, {:.1}/s on average, {:.1}/s at the peak",
-        kind.name(),
-        total / seconds as f64,
-        curve.peak(),
-    )
-}
-
-/// "a replica serves 500 requests/s and starts in 2 s; 1 to 4 of them, cpu at 20".
-fn replica_line(setting: &Setting<'_>) -> String {
-    let (policy, service) = (setting.policy, &setting.service);
-    let mut line = format!(
-        "a replica serves {:.1} requests/s and starts in {}; {} to {} of them",
-        service.capacity(),
-        config::display_duration(service.start),
-        policy.min,
-        policy.max,
-    );
-    for tracking in &policy.target_tracking {
-        line += &format!(", {} at {}", tracking.metric.name(), tracking.target);
-    }
-    line
-}
-
-fn seconds(seconds: Option<u64>) -> String {
-    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"))
-}
-
-fn milliseconds(value: f64) -> String {
-    match value {
-        1000.0.. => format!("{:.1} s", value / 1000.0),
-        10.0.. => format!("{value:.0} ms"),
-        _ => format!("{value:.1} ms"),
-    }
-}
-
-fn cells(run: &Run, summary: &Summary) -> [String; 9] {
-    [
-        run.rules.name().to_owned(),
-        summary.peak_desired.to_string(),
-        summary.changes.to_string(),
-        seconds(summary.reaction),
-        seconds(summary.enough),
-        format!("{:.2}", summary.replica_hours),
-        milliseconds(summary.p95),
-        format!("{} s", summary.overloaded),
-        format!("{:.0}", summary.lost),
-    ]
-}
-
-/// What a panel says besides its profile.
-fn brief(summary: &Summary) -> String {
-    let mut text = format!(
-        "{:.2} replica-hours \u{b7} p95 {}",
-        summary.replica_hours,
-        milliseconds(summary.p95)
-    );
-    if let Some(reaction) = summary.reaction {
-        text += &format!(" \u{b7} reacts in {reaction} s");
-    }
-    if summary.overloaded > 0 {
-        text += &format!(" \u{b7} {} s overloaded", summary.overloaded);
-    }
-    text
-}
-
-fn object(run: &Run, summary: &Summary) -> Value {
-    let changes = run.changes.iter().map(|change| {
-        json!({
-            "second": change.second,
-            "from": change.from,
-            "to": change.to,
-            "why": change.why,
-        })
-    });
-    json!({
-        "profile": run.rules.name(),
-        "peak_desired": summary.peak_desired,
-        "reaction_seconds": summary.reaction,
-        "enough_seconds": summary.enough,
-        "replica_hours": summary.replica_hours,
-        "p95_ms": summary.p95,
-        "overloaded_seconds": summary.overloaded,
-        "lost_requests": summary.lost,
-        "changes": changes.collect::<Vec<Value>>(),
-    })
-}
-
-fn write_csv(csv: &mut impl Write, run: &Run) -> io::Result<()> {
-    let name = run.rules.name();
-    for (second, row) in run.rows.iter().enumerate() {
-        let moment = &row.moment;
-        let cpu = moment
-            .utilisation
-            .map_or_else(String::new, |part| format!("{:.2}", part * 100.0));
-        writeln!(
-            csv,
-            "{name},{second},{:.3},{},{},{},{cpu},{:.3},{:.3},{:.3},{:.3}",
-            row.load,
-            row.desired,
-            row.running,
-            row.warming,
-            moment.in_flight,
-            moment.waiting,
-            moment.response.quantile(0.95) * 1000.0,
-            moment.lost,
-        )?;
-    }
-    Ok(())
 }

@@ -61,39 +61,51 @@ pub fn svg(figure: &Figure) -> Result<String, PlotError> {
     Ok(text)
 }
 
-fn head(root: &Area<'_>, figure: &Figure) -> Result<(), PlotError> {
-    let left = SIDE.cast_signed();
-    write(root, &figure.title, (left, 14), 25, INK, true, HPos::Left)?;
-    write(
-        root,
-        &figure.subtitle,
-        (left, 42),
-        17,
-        FAINT,
-        false,
-        HPos::Left,
-    )
+/// How a text looks.
+#[derive(Clone, Copy)]
+struct Letters {
+    size: u32,
+    color: RGBColor,
+    weight: FontStyle,
 }
 
-/// A line of text whose upper left (or right) corner is at a place.
+const TITLE: Letters = Letters {
+    size: 25,
+    color: INK,
+    weight: FontStyle::Bold,
+};
+const SUBTITLE: Letters = Letters {
+    size: 17,
+    color: FAINT,
+    weight: FontStyle::Normal,
+};
+const HEADING: Letters = Letters { size: 18, ..TITLE };
+const NOTE: Letters = Letters {
+    size: 15,
+    ..SUBTITLE
+};
+
+fn head(root: &Area<'_>, figure: &Figure) -> Result<(), PlotError> {
+    let left = SIDE.cast_signed();
+    write(root, &figure.title, TITLE, HPos::Left, (left, 14))?;
+    write(root, &figure.subtitle, SUBTITLE, HPos::Left, (left, 42))
+}
+
+/// A line of text whose upper left, or right, corner is at a place.
 fn write(
     area: &Area<'_>,
     text: &str,
+    letters: Letters,
+    corner: HPos,
     place: (i32, i32),
-    size: u32,
-    color: RGBColor,
-    is_bold: bool,
-    side: HPos,
 ) -> Result<(), PlotError> {
-    let weight = if is_bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
-    };
-    let font = FontDesc::new(FontFamily::SansSerif, f64::from(size), weight);
-    let style = TextStyle::from(font)
-        .color(&color)
-        .pos(Pos::new(side, VPos::Top));
+    let font = FontDesc::new(
+        FontFamily::SansSerif,
+        f64::from(letters.size),
+        letters.weight,
+    );
+    let style = TextStyle::from(font).color(&letters.color);
+    let style = style.pos(Pos::new(corner, VPos::Top));
     Ok(area.draw_text(&printable(text), &style, place)?)
 }
 
@@ -171,8 +183,8 @@ fn draw_panel(
 /// Where an axis ends: all of one name have the same scale, so that panels can be compared.
 fn top(figure: &Figure, axis: &Axis) -> f64 {
     let panels = figure.panels.iter();
-    let axes = panels.flat_map(|panel| iter::once(&panel.left).chain(&panel.right));
-    let same = axes.filter(|other| other.label == axis.label);
+    let all = panels.flat_map(|panel| iter::once(&panel.left).chain(&panel.right));
+    let same = all.filter(|other| other.label == axis.label);
     round_up(same.map(highest).fold(0.0, f64::max) * 1.05)
 }
 
@@ -255,14 +267,16 @@ impl Look {
 /// A panel's title to the left, what its lines mean to the right.
 fn caption(area: &Area<'_>, panel: &Panel) -> Result<(), PlotError> {
     let left = SIDE.cast_signed();
-    write(area, &panel.title, (left, 8), 18, INK, true, HPos::Left)?;
+    write(area, &panel.title, HEADING, HPos::Left, (left, 8))?;
     let after = left + width(&panel.title, 10.0) + 10;
-    write(area, &panel.note, (after, 10), 15, FAINT, false, HPos::Left)?;
+    write(area, &panel.note, NOTE, HPos::Left, (after, 10))?;
     let right = panel.right.iter().flat_map(|axis| &axis.series);
-    let all: Vec<&Series> = panel.left.series.iter().chain(right).collect();
+    let mut all: Vec<&Series> = panel.left.series.iter().chain(right).collect();
+    // Two lines of one name are told apart by where they are.
+    all.dedup_by_key(|series| (&series.name, series.style));
     let mut end = (WIDTH - SIDE).cast_signed();
     for series in all.into_iter().rev() {
-        write(area, &series.name, (end, 10), 15, FAINT, false, HPos::Right)?;
+        write(area, &series.name, NOTE, HPos::Right, (end, 10))?;
         let begin = end - width(&series.name, 6.6) - 30;
         swatch(area, series.style, begin)?;
         end = begin - 16;

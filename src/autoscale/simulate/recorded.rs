@@ -93,8 +93,11 @@ impl Record {
             let missing = OWN
                 .iter()
                 .find(|name| !cells.iter().any(|cell| cell == *name));
-            self.columns = cells.clone();
-            return missing.map_or(Ok(()), |name| Err(format!("no column is named `{name}`")));
+            if let Some(name) = missing {
+                return Err(format!("no column is named `{name}`"));
+            }
+            self.columns = cells;
+            return Ok(());
         }
         if self.columns.is_empty() {
             return Err(
@@ -228,8 +231,8 @@ impl Record {
             label: "replicas".to_owned(),
             series: vec![
                 series("running", Style::Running, |row| row.running),
-                series("min", Style::Bound, |row| row.min),
-                series("max", Style::Bound, |row| row.max),
+                series("min, max", Style::Bound, |row| row.min),
+                series("min, max", Style::Bound, |row| row.max),
                 series("desired", Style::Desired, |row| row.desired),
             ],
         }

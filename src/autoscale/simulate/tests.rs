@@ -130,12 +130,16 @@ fn a_constant_load_settles() {
             let run = simulated(&policy(), rules, vec![load; 7200]);
             let late = numbers(&run).into_iter().find(|change| change.0 > 3600);
             assert_eq!(late, None, "{rules:?} at {load}/s: {:?}", run.changes);
-            let (least, most) = (1, 4);
+            let bounds = (1, 4);
             let desired = run.rows.iter().map(|row| row.desired);
-            assert!(desired.clone().all(|count| (least..=most).contains(&count)));
+            assert!(
+                desired
+                    .clone()
+                    .all(|count| (bounds.0..=bounds.1).contains(&count))
+            );
             // Enough for the target, or all there may be.
             let last = run.rows.last().unwrap();
-            let needed = ((load / 100.0).ceil() as u32).clamp(least, most);
+            let needed = ((load / 100.0).ceil() as u32).clamp(bounds.0, bounds.1);
             assert!(
                 last.desired + 1 >= needed,
                 "{rules:?} at {load}/s: {}",

@@ -137,12 +137,12 @@ impl Requests {
     fn finish(self) -> Result<LoadCurve, String> {
         let group = self.group;
         let names: Vec<String> = self.others.iter().map(|name| format!("`{name}`")).collect();
-        let none = || match names.is_empty() {
-            true => "no requests are in the log: is `access_log = \"all\"` set?".to_owned(),
-            false => format!(
-                "no requests to group `{group}` are in the log, only to {}",
-                names.join(", ")
-            ),
+        let none = || {
+            if names.is_empty() {
+                return "no requests are in the log: is `access_log = \"all\"` set?".to_owned();
+            }
+            let names = names.join(", ");
+            format!("no requests to group `{group}` are in the log, only to {names}")
         };
         self.counter.finish().ok_or_else(none)
     }

@@ -1,10 +1,16 @@
 //! A load curve: lines of `seconds,requests_per_second`.
 //!
 //! Between two lines the load changes in a straight line; two lines of the same second are a
-//! jump at its beginning. Empty lines and those that begin with `#` do not count.
+//! jump at its beginning. Seconds may be counted from the beginning or, as `date +%s` does,
+//! from 1970. Empty lines and those that begin with `#` do not count.
+
+use jiff::Timestamp;
 
 use super::super::curve::{MAX_RATE, MAX_SECONDS};
 use super::{Format, LoadCurve, is_blank};
+
+/// Seconds from here on are counted from 1970: this is in 2001.
+const UNIX: f64 = 1e9;
 
 /// The head of the table, which may be left out.
 const HEAD: &str = "seconds,requests_per_second";
@@ -43,7 +49,9 @@ impl Format for Curve {
 
     fn finish(self: Box<Self>) -> Result<LoadCurve, String> {
         let none = || format!("no line of `{HEAD}` is in it");
-        LoadCurve::new(None, self.rates).ok_or_else(none)
+        let is_unix = self.begin >= UNIX;
+        let start = is_unix.then(|| Timestamp::from_second(self.begin as i64).ok());
+        LoadCurve::new(start.flatten(), self.rates).ok_or_else(none)
     }
 }
 
@@ -131,6 +139,18 @@ mod tests {
     #[test]
     fn seconds_may_have_fractions() {
         assert_eq!(rates("0.5,10\n1.5,20\n3.5,40\n"), [10.0, 20.0, 25.0, 40.0]);
+    }
+
+    #[test]
+    fn seconds_since_1970_tell_when_it_was() {
+        let load = read(&b"1795340401.5,10\n1795340402.5,20\n"[..], "todo").unwrap();
+        let start = load.curve.start().unwrap().to_string();
+        assert_eq!(start, "2026-11-22T09:40:01Z");
+        assert_eq!(load.curve.rates(), [10.0, 20.0]);
+        assert_eq!(
+            read(&b"999999999,1"[..], "todo").unwrap().curve.start(),
+            None
+        );
     }
 
     #[test]

@@ -1,0 +1,261 @@
+//! What is said about the runs of a simulation.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::super::table::Table;
+use super::{SimulateArguments, draw};
+use weir::autoscale::plot::{Figure, Panel};
+use weir::autoscale::simulate::{
+    Kind, LoadCurve, Run, Setting, Summary, load_panel, run_panel, summary,
+};
+use weir::config;
+
+/// What the columns of the table say, for `--help`.
+pub(in super::super) const COLUMNS: &str = "\
+PEAK           most replicas that were desired
+CHANGES        how often that number changed
+REACTION       from a rise of the load until more replicas are desired, the longest time
+ENOUGH         from there until enough of them serve
+REPLICA-HOURS  desired replicas, added up over time
+P95            response time that 95 of 100 requests do not exceed, estimated: replicas are a
+               queue with as many servers as cores, and requests come at random
+OVERLOADED     seconds in which more requests came, or waited, than could be served
+LOST           requests that would have waited for more than a minute";
+
+/// What is said about the runs, collected one by one: a run itself may be large.
+pub(super) struct Report<'a> {
+    arguments: &'a SimulateArguments,
+    table: Table<9>,
+    runs: Vec<Value>,
+    panels: Vec<Panel>,
+    csv: Option<(PathBuf, BufWriter<File>)>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        setting: &Setting<'_>,
+        arguments: &'a SimulateArguments,
+    ) -> Result<Self, String> {
+        let mut report = Self {
+            arguments,
+            table: Table::new([
+                "PROFILE",
+                "PEAK",
+                "CHANGES",
+                "REACTION",
+                "ENOUGH",
+                "REPLICA-HOURS",
+                "P95",
+                "OVERLOADED",
+                "LOST",
+            ]),
+            runs: Vec::new(),
+            panels: vec![load_panel(setting.curve)],
+            csv: None,
+        };
+        if let Some(file) = &arguments.csv {
+            let csv = report.csv.insert((file.clone(), create(file)?));
+            let head = "profile,second,requests_per_second,desired,running,warming,cpu_percent,\
+                in_flight,waiting,p95_ms,lost";
+            writeln!(csv.1, "{head}").map_err(|error| cannot_write(file, &error))?;
+        }
+        Ok(report)
+    }
+
+    /// Takes in a run.
+    pub(super) fn take(&mut self, setting: &Setting<'_>, run: &Run) -> Result<(), String> {
+        let numbers = summary(run);
+        self.table.row(cells(run, &numbers));
+        self.runs.push(object(run, &numbers));
+        let panel = run_panel(run, setting.policy, brief(&numbers));
+        self.panels.push(panel);
+        if let Some((file, csv)) = &mut self.csv {
+            write_csv(csv, run).map_err(|error| cannot_write(file, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the files, and returns the answer.
+    pub(super) fn finish(
+        mut self,
+        setting: &Setting<'_>,
+        kind: Kind,
+        notes: &[String],
+    ) -> Result<String, String> {
+        if let Some((file, csv)) = &mut self.csv {
+            csv.flush().map_err(|error| cannot_write(file, &error))?;
+        }
+        let replica = replica_line(setting);
+        if let Some(file) = &self.arguments.svg {
+            let figure = Figure {
+                title: format!("{} under simulation", setting.group),
+                subtitle: replica.clone(),
+                seconds: setting.curve.seconds() as f64,
+                panels: self.panels,
+            };
+            draw(&figure, file)?;
+        }
+        if self.arguments.json {
+            let answer = answer(setting, notes, &self.runs);
+            return Ok(format!("{answer:#}\n"));
+        }
+        let mut text = format!(
+            "{}: {}\n{replica}\n",
+            setting.group,
+            load_line(setting.curve, kind)
+        );
+        for note in notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        text.push('\n');
+        Ok(text + &self.table.render(""))
+    }
+}
+
+/// The answer for programs.
+fn answer(setting: &Setting<'_>, notes: &[String], runs: &[Value]) -> Value {
+    json!({
+        "group": setting.group,
+        "load": {
+            "seconds": setting.curve.seconds(),
+            "requests": setting.curve.total(),
+            "peak": setting.curve.peak(),
+        },
+        "replica": {
+            "capacity": setting.service.capacity(),
+            "start": setting.service.start.as_secs_f64(),
+        },
+        "min": setting.policy.min,
+        "max": setting.policy.max,
+        "notes": notes,
+        "runs": runs,
+    })
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", file.display())
+}
+
+/// "a load curve of 660 s, 1234567 requests, 1871/s on average, 5000/s at the peak".
+fn load_line(curve: &LoadCurve, kind: Kind) -> String {
+    let (seconds, total) = (curve.seconds(), curve.total());
+    format!(
+        "{} of {seconds} s, {total:.0} requests, {:.1}/s on average, {:.1}/s at the peak",
+        kind.name(),
+        total / seconds as f64,
+        curve.peak(),
+    )
+}
+
+/// "a replica serves 500 requests/s and starts in 2 s; 1 to 4 of them, cpu at 20".
+fn replica_line(setting: &Setting<'_>) -> String {
+    let (policy, service) = (setting.policy, &setting.service);
+    let mut line = format!(
+        "a replica serves {:.1} requests/s and starts in {}; {} to {} of them",
+        service.capacity(),
+        config::display_duration(service.start),
+        policy.min,
+        policy.max,
+    );
+    for tracking in &policy.target_tracking {
+        let _ = write!(line, ", {} at {}", tracking.metric.name(), tracking.target);
+    }
+    line
+}
+
+fn seconds(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds} s"))
+}
+
+fn milliseconds(value: f64) -> String {
+    match value {
+        1000.0.. => format!("{:.1} s", value / 1000.0),
+        10.0.. => format!("{value:.0} ms"),
+        _ => format!("{value:.1} ms"),
+    }
+}
+
+fn cells(run: &Run, summary: &Summary) -> [String; 9] {
+    [
+        run.rules.name().to_owned(),
+        summary.peak_desired.to_string(),
+        summary.changes.to_string(),
+        seconds(summary.reaction),
+        seconds(summary.enough),
+        format!("{:.2}", summary.replica_hours),
+        milliseconds(summary.p95),
+        format!("{} s", summary.overloaded),
+        format!("{:.0}", summary.lost),
+    ]
+}
+
+/// What a panel says besides its profile.
+fn brief(summary: &Summary) -> String {
+    let mut text = format!(
+        "{:.2} replica-hours \u{b7} p95 {}",
+        summary.replica_hours,
+        milliseconds(summary.p95)
+    );
+    if let Some(reaction) = summary.reaction {
+        let _ = write!(text, " \u{b7} reacts in {reaction} s");
+    }
+    if summary.overloaded > 0 {
+        let _ = write!(text, " \u{b7} {} s overloaded", summary.overloaded);
+    }
+    text
+}
+
+fn object(run: &Run, summary: &Summary) -> Value {
+    let changes = run.changes.iter().map(|change| {
+        json!({
+            "second": change.second,
+            "from": change.from,
+            "to": change.to,
+            "why": change.why,
+        })
+    });
+    json!({
+        "profile": run.rules.name(),
+        "peak_desired": summary.peak_desired,
+        "reaction_seconds": summary.reaction,
+        "enough_seconds": summary.enough,
+        "replica_hours": summary.replica_hours,
+        "p95_ms": summary.p95,
+        "overloaded_seconds": summary.overloaded,
+        "lost_requests": summary.lost,
+        "changes": changes.collect::<Vec<Value>>(),
+    })
+}
+
+fn write_csv(csv: &mut impl io::Write, run: &Run) -> io::Result<()> {
+    let name = run.rules.name();
+    for (second, row) in run.rows.iter().enumerate() {
+        let moment = &row.moment;
+        let cpu = moment
+            .utilisation
+            .map_or_else(String::new, |part| format!("{:.2}", part * 100.0));
+        writeln!(
+            csv,
+            "{name},{second},{:.3},{},{},{},{cpu},{:.3},{:.3},{:.3},{:.3}",
+            row.load,
+            row.desired,
+            row.running,
+            row.warming,
+            moment.in_flight,
+            moment.waiting,
+            moment.response.quantile(0.95) * 1000.0,
+            moment.lost,
+        )?;
+    }
+    Ok(())
+}
+
+fn create(file: &Path) -> Result<BufWriter<File>, String> {
+    let not = |error| format!("cannot write {}: {error}", file.display());
+    File::create(file).map(BufWriter::new).map_err(not)
+}
