@@ -19,6 +19,7 @@ mod discovery;
 mod import;
 mod reload;
 mod replicas;
+mod simulate;
 mod start;
 mod stop;
 mod streaming;
