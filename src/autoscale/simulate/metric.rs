@@ -47,8 +47,12 @@ pub(super) fn reading(metric: &Metric, moment: &Moment, running: u32, load: f64)
     }
 }
 
-/// Whether so many replicas are too few for a steady load: a metric would be above its target,
-/// or beyond a threshold that asks for more.
+/// So many times its target a metric is above it for everybody: `fast` and Kubernetes let less
+/// than that pass.
+const CLEARLY_ABOVE: f64 = 1.1;
+
+/// Whether so many replicas are too few for a steady load: a metric would be clearly above its
+/// target, or beyond a threshold that asks for more.
 pub(super) fn is_short(policy: &Autoscaling, service: &Service, replicas: u32, load: f64) -> bool {
     if replicas == 0 {
         return load > 0.0;
@@ -60,7 +64,7 @@ pub(super) fn is_short(policy: &Autoscaling, service: &Service, replicas: u32, l
     };
     let mut targets = policy.target_tracking.iter();
     let mut steps = policy.step_scaling.iter();
-    targets.any(|p| value(&p.metric).is_some_and(|value| value > p.target))
+    targets.any(|p| value(&p.metric).is_some_and(|value| value > p.target * CLEARLY_ABOVE))
         || steps.any(|p| value(&p.metric).is_some_and(|value| asks_for_more(p, value)))
 }
 

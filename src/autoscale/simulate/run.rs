@@ -54,7 +54,7 @@ pub struct Row {
     /// What became of the requests.
     pub moment: Moment,
     /// Whether more replicas had to be asked for, before that was decided: the metric of a
-    /// steady load like this would be above its target.
+    /// steady load like this would be more than a tenth above its target.
     pub(super) is_short: bool,
     /// Whether more replicas had to serve.
     pub(super) is_scarce: bool,

@@ -16,8 +16,9 @@ pub struct Summary {
     pub peak_desired: u32,
     /// How often the number was changed.
     pub changes: usize,
-    /// Seconds from a rise of the load, so that more replicas are needed, until more are
-    /// desired: the longest time. `None` if there was no such rise, or no answer.
+    /// Seconds from a rise of the load, so that with the desired replicas the metric would be
+    /// more than a tenth above its target, until more are desired: the longest time. `None` if
+    /// there was no such rise, or no answer.
     pub reaction: Option<u64>,
     /// Seconds from there until enough replicas serve, their start included: the longest.
     pub enough: Option<u64>,
@@ -89,8 +90,7 @@ fn reactions(run: &Run) -> (Option<u64>, Option<u64>) {
             if row.desired > before && !now.answered {
                 now.answered = true;
                 reaction = reaction.max(Some(second + 1 - now.since));
-            }
-            if now.answered && !row.is_short && !row.is_scarce {
+            } else if now.answered && !row.is_short && !row.is_scarce {
                 enough = enough.max(Some(second - now.since));
                 shortage = None;
             } else if !now.answered && second - now.last >= CALM {

@@ -19,7 +19,8 @@ use weir::config;
 pub(in super::super) const COLUMNS: &str = "\
 PEAK           most replicas that were desired
 CHANGES        how often that number changed
-REACTION       from a rise of the load until more replicas are desired, the longest time
+REACTION       from a load a tenth above the target until more replicas are desired, the
+               longest time
 ENOUGH         from there until enough of them serve
 REPLICA-HOURS  desired replicas, added up over time
 P95            response time that 95 of 100 requests do not exceed, estimated: replicas are a
