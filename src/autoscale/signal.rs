@@ -11,7 +11,7 @@ use super::service::{Look, Service};
 use super::usage::average;
 use super::{Now, Reading, Sample};
 use crate::config::{Metric, Timing};
-use crate::observe::{Metrics, ResponseTimes};
+use crate::observe::{Durations, Metrics, ResponseTimes};
 use crate::replicas::GroupReplicas;
 use crate::state::Snapshot;
 
@@ -100,9 +100,12 @@ impl Signal {
                     let (metrics, id) = (subject.metrics, &group.id);
                     let times = self.times.since_last(metrics, id, &look.apart);
                     let is_idle = look.in_flight == 0 && group.admission.waiting() == 0;
-                    let seconds = times.map(|times| times.quantile(0.95));
                     let (now, period) = (moment.now.uptime, subject.timing.period);
-                    p95(seconds, is_idle, &mut self.slowness, now, period)
+                    match times {
+                        _ if look.warm.is_empty() => nobody(),
+                        Some(times) => p95(&times, is_idle, &mut self.slowness, now, period),
+                        None => Reading::Missing("measured once so far".to_owned()),
+                    }
                 }
                 Metric::Custom(custom) => self.custom.reading(custom, addrs, subject.timing.period),
             };
@@ -158,22 +161,18 @@ fn waiting(look: &Look, waiting: usize) -> Reading {
     Reading::Value(waiting as f64 / f64::from(look.in_service.max(1)))
 }
 
-/// In milliseconds. `seconds` is that of the requests that have ended since the last sample;
-/// `None` if there was no sample, and within if there was no request.
+/// In milliseconds. `times` are those of the requests that have ended since the last sample.
 ///
 /// A time that was measured stands for a period, so that few requests make datapoints as well.
 /// After that requests take no time if there are none, and nobody knows how long if there are.
 fn p95(
-    seconds: Option<Option<f64>>,
+    times: &Durations,
     is_idle: bool,
     last: &mut Option<(f64, Duration)>,
     now: Duration,
     period: Duration,
 ) -> Reading {
-    let Some(seconds) = seconds else {
-        return Reading::Missing("measured once so far".to_owned());
-    };
-    if let Some(seconds) = seconds {
+    if let Some(seconds) = times.quantile(0.95) {
         *last = Some((seconds, now));
     }
     match *last {
@@ -228,21 +227,20 @@ mod tests {
     #[test]
     fn a_response_time_stands_for_a_period_and_silence_is_zero() {
         let (mut last, period) = (None, Duration::from_secs(3));
-        let mut at = |second, seconds, is_idle| {
-            p95(
-                seconds,
-                is_idle,
-                &mut last,
-                Duration::from_secs(second),
-                period,
-            )
+        let (none, mut one) = (Durations::default(), Durations::default());
+        one.count(Duration::from_millis(250));
+        let mut at = |second, times, is_idle| {
+            let now = Duration::from_secs(second);
+            p95(times, is_idle, &mut last, now, period)
         };
-        assert!(matches!(at(0, None, true), Reading::Missing(_)));
-        assert_eq!(at(1, Some(None), true), Reading::Value(0.0));
-        assert!(matches!(at(2, Some(None), false), Reading::Missing(_)));
-        assert_eq!(at(3, Some(Some(0.25)), false), Reading::Value(250.0));
-        assert_eq!(at(5, Some(None), true), Reading::Value(250.0));
-        assert_eq!(at(6, Some(None), true), Reading::Value(0.0));
-        assert!(matches!(at(7, Some(None), false), Reading::Missing(_)));
+        assert_eq!(at(1, &none, true), Reading::Value(0.0));
+        assert!(matches!(at(2, &none, false), Reading::Missing(_)));
+        let Reading::Value(measured) = at(3, &one, false) else {
+            panic!("a request has ended");
+        };
+        assert!((212.5..=250.0).contains(&measured), "{measured}");
+        assert_eq!(at(5, &none, true), Reading::Value(measured));
+        assert_eq!(at(6, &none, true), Reading::Value(0.0));
+        assert!(matches!(at(7, &none, false), Reading::Missing(_)));
     }
 }
