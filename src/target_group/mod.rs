@@ -27,6 +27,7 @@ pub use thinning::Thinning;
 
 /// A set of targets with one policy.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // four facts that have nothing to do with each other
 pub struct TargetGroup {
     /// Its name.
     pub id: TargetGroupId,

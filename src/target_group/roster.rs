@@ -45,9 +45,10 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
     let decided = |r: &&Registered| !checked || r.target.health_now() != Health::Initial;
     let decided: Vec<&Registered> = actives.iter().copied().filter(decided).collect();
-    let open_to = match decided.is_empty() {
-        true if fail_open.before_checks => actives,
-        _ => decided,
+    let open_to = if decided.is_empty() && fail_open.before_checks {
+        actives
+    } else {
+        decided
     };
     let failing_open =
         fail_open.enabled && passing.len() < fail_open.min_healthy && passing.len() < open_to.len();

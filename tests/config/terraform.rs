@@ -157,6 +157,7 @@ fn the_service_of_the_textbook_becomes_the_same_here() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // a table
 fn every_kind_of_resource_is_taken_over_or_listed() {
     let options = Options {
         runner: Runner::Docker,
