@@ -111,6 +111,30 @@ impl Ecs {
         })
     }
 
+    /// Takes or renews the tag.
+    async fn claim(&self) -> Result<bool, Failure> {
+        let api = self.api()?;
+        let service = api.service().await?;
+        let arn = service.service_arn().unwrap_or_default();
+        let now = SystemTime::now();
+        let mine = Tag::of(&self.identity, now);
+        match lease::step(scaler(&service).as_ref(), &self.identity, now) {
+            Step::Follow => Ok(false),
+            Step::Hold => Ok(true),
+            Step::Renew => {
+                api.write_lease(arn, &mine).await?;
+                Ok(true)
+            }
+            Step::Take => {
+                api.write_lease(arn, &mine).await?;
+                let pause = fastrand::u64(READ_BACK.0..READ_BACK.1);
+                sleep(Duration::from_millis(pause)).await;
+                let found = scaler(&api.service().await?);
+                Ok(found.is_some_and(|tag| tag.is_of(&self.identity)))
+            }
+        }
+    }
+
     /// Lets ECS choose none but the victims.
     async fn protect(&mut self, count: u32, victims: &[ReplicaId]) {
         let Ok(api) = self.api() else {
@@ -188,15 +212,16 @@ impl Provider for Ecs {
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {
         let wanted = i32::try_from(count)
             .map_err(|_| ProviderError::Refused(format!("{count} tasks are too many")))?;
-        let desired = self.api()?.service().await?.desired_count();
+        let desired = self.api()?.service().await;
+        let desired = desired.map_err(Failure::into_error)?.desired_count();
         if desired == wanted {
             return Ok(());
         }
         if desired > wanted {
             self.protect(count, victims).await;
         }
-        self.api()?.set_desired(wanted).await?;
-        Ok(())
+        let set = self.api()?.set_desired(wanted).await;
+        set.map_err(Failure::into_error)
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
@@ -204,7 +229,7 @@ impl Provider for Ecs {
         self.next_look = Instant::now() + self.poll;
         let looked = self.look().await;
         self.pace(looked.as_ref().is_err_and(|failure| failure.is_throttled));
-        Ok(looked?)
+        looked.map_err(Failure::into_error)
     }
 
     async fn changed(&mut self) {
@@ -219,26 +244,7 @@ impl Provider for Ecs {
     }
 
     async fn may_scale(&mut self) -> Result<bool, ProviderError> {
-        let api = self.api()?;
-        let service = api.service().await?;
-        let arn = service.service_arn().unwrap_or_default();
-        let now = SystemTime::now();
-        let mine = Tag::of(&self.identity, now);
-        match lease::step(scaler(&service).as_ref(), &self.identity, now) {
-            Step::Follow => Ok(false),
-            Step::Hold => Ok(true),
-            Step::Renew => {
-                api.write_lease(arn, &mine).await?;
-                Ok(true)
-            }
-            Step::Take => {
-                api.write_lease(arn, &mine).await?;
-                let pause = fastrand::u64(READ_BACK.0..READ_BACK.1);
-                sleep(Duration::from_millis(pause)).await;
-                let found = scaler(&api.service().await?);
-                Ok(found.is_some_and(|tag| tag.is_of(&self.identity)))
-            }
-        }
+        self.claim().await.map_err(Failure::into_error)
     }
 }
 

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use self::cluster::Cluster;
+use self::failure::Failure;
 use self::lease::{Claim, Step};
 use self::watch::Watch;
 use super::census::Census;
@@ -131,7 +132,7 @@ impl Kubernetes {
             for (pod, cost) in costs {
                 link.cluster.deletion_cost(&pod, cost).await?;
             }
-            Ok::<_, failure::Failure>(())
+            Ok::<_, Failure>(())
         };
         let what = "pods cannot be marked, Kubernetes chooses which go";
         match timeout(MARKING, marking).await {
@@ -175,7 +176,11 @@ impl Provider for Kubernetes {
         loop {
             let link = self.link.as_ref().ok_or_else(not_configured)?;
             let deployment = &link.settings.deployment;
-            let mut scale = link.cluster.scale(deployment).await?;
+            let mut scale = link
+                .cluster
+                .scale(deployment)
+                .await
+                .map_err(Failure::into_error)?;
             let current = desired(&scale)?;
             if current == count {
                 return Ok(());
@@ -191,7 +196,7 @@ impl Provider for Kubernetes {
             match link.cluster.replace_scale(deployment, &scale).await {
                 Ok(_) => break,
                 Err(failure) if failure.is_conflict() && tries < TRIES => tries += 1,
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => return Err(failure.into_error()),
             }
         }
         self.has_news = true;
@@ -206,8 +211,8 @@ impl Provider for Kubernetes {
             link.cluster.scale(&link.settings.deployment),
             link.cluster.slices(&link.settings.service),
         );
-        let scale = scale?;
-        let (slices, version) = slices?;
+        let scale = scale.map_err(Failure::into_error)?;
+        let (slices, version) = slices.map_err(Failure::into_error)?;
         let desired = desired(&scale)?;
         let selector = scale.status.and_then(|status| status.selector);
         link.selector = selector.filter(|selector| !selector.is_empty());
@@ -248,7 +253,9 @@ impl Provider for Kubernetes {
         let is_fresh = |at: Instant| at.elapsed() < MEASURE;
         if !self.measured.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
             let link = self.link.as_ref().ok_or_else(not_configured)?;
-            let usages = measure(link, &self.allowance).await?;
+            let usages = measure(link, &self.allowance)
+                .await
+                .map_err(Failure::into_error)?;
             self.measured = Some((Instant::now(), usages));
         }
         let measured = self.measured.iter().flat_map(|(_, usages)| usages);
@@ -270,7 +277,11 @@ impl Provider for Kubernetes {
         }
         let link = self.link.as_ref().ok_or_else(not_configured)?;
         let name = lease::name(&self.group.0);
-        let found = link.cluster.lease(&name).await?;
+        let found = link
+            .cluster
+            .lease(&name)
+            .await
+            .map_err(Failure::into_error)?;
         let taken = match self.claim.step(&name, found, now) {
             Step::Follow => return Ok(false),
             Step::Create(lease) => link.cluster.create_lease(&name, &lease).await,
@@ -286,15 +297,12 @@ impl Provider for Kubernetes {
                 self.claim.lost();
                 Ok(false)
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure.into_error()),
         }
     }
 }
 
-async fn measure(
-    link: &Link,
-    allowance: &Allowance,
-) -> Result<Vec<(String, Usage)>, ProviderError> {
+async fn measure(link: &Link, allowance: &Allowance) -> Result<Vec<(String, Usage)>, Failure> {
     // Known once the fleet has been listed.
     let Some(selector) = &link.selector else {
         return Ok(Vec::new());

@@ -260,18 +260,19 @@ fn refused(message: String) -> Failure {
     ProviderError::Refused(message).into()
 }
 
+impl Failure {
+    /// What to do about it.
+    pub(super) fn into_error(self) -> ProviderError {
+        self.error
+    }
+}
+
 impl From<ProviderError> for Failure {
     fn from(error: ProviderError) -> Self {
         Self {
             is_throttled: false,
             error,
         }
-    }
-}
-
-impl From<Failure> for ProviderError {
-    fn from(failure: Failure) -> Self {
-        failure.error
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why calls to the API server fail, and what to do about it.
 
+use std::error::Error as _;
 use std::fmt::Display;
 
 use super::super::ProviderError;
@@ -55,6 +56,11 @@ impl Display for Access {
 }
 
 impl Failure {
+    /// What to do about it.
+    pub(super) fn into_error(self) -> ProviderError {
+        self.error
+    }
+
     /// There is no such thing.
     pub(super) fn is_missing(&self) -> bool {
         self.status == Some(404)
@@ -86,19 +92,13 @@ impl From<ProviderError> for Failure {
     }
 }
 
-impl From<Failure> for ProviderError {
-    fn from(failure: Failure) -> Self {
-        failure.error
-    }
-}
-
 /// What a call has come to that asked to do `access` to `what`.
 pub(super) fn explain(access: Access, what: &str, namespace: &str, error: kube::Error) -> Failure {
     use kube::Error;
     let status = match error {
         Error::Api(status) => status,
         Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) | Error::HttpError(_) => {
-            let chain = chain(&error);
+            let chain = error.source().map_or_else(|| error.to_string(), chain);
             // What was cut at its longest is not an answer that took too long to come.
             let error = if chain.contains("length limit exceeded") {
                 let limit = format!("{access} `{what}`: more than {LONGEST_ANSWER} bytes");
