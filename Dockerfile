@@ -34,6 +34,9 @@ RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     cargo build --locked --release --package weir --bin weir --features "$FEATURES" --target "$target" \
  && install -D "target/$target/release/weir" /rootfs/usr/local/bin/weir \
  && install -d /rootfs/etc/weir
+# Whom to believe that it is AWS or an API server. A base without the file builds an image without it.
+RUN certificates=/etc/ssl/certs/ca-certificates.crt \
+ && if [ -e "$certificates" ]; then install -D -m 644 "$certificates" "/rootfs$certificates"; fi
 
 FROM ${BINARY} AS binary
 
