@@ -13,6 +13,7 @@
 
 mod support;
 
+mod autoscale;
 mod check;
 mod descriptors;
 mod discovery;

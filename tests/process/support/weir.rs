@@ -190,6 +190,13 @@ impl Weir {
         serde_json::from_str(&reply.unwrap().body).unwrap()
     }
 
+    /// `/api/autoscaling` of the admin listener.
+    pub fn autoscaling(&self) -> serde_json::Value {
+        let path = "/api/autoscaling?last=100";
+        let reply = Client::connect(self.admin_addr()).get(path);
+        serde_json::from_str(&reply.unwrap().body).unwrap()
+    }
+
     /// The targets of a group in `/api/status`.
     pub fn targets(&self, group: &str) -> Vec<serde_json::Value> {
         let status = self.status();
