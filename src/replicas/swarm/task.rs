@@ -50,18 +50,19 @@ pub(super) struct Task {
 impl Service {
     /// Reads what `GET /services/NAME` answers.
     pub(super) fn read(mut value: Value, name: &str) -> Result<Self, ProviderError> {
-        let spec = value["Spec"].take();
         let read = || {
             let id = value["ID"].as_str()?.to_owned();
             Some((id, value["Version"]["Index"].as_u64()?))
         };
         let (id, version) = read().ok_or_else(|| nonsense("a service without ID or version"))?;
-        let Some(mode) = spec["Mode"].get("Replicated") else {
+        let spec = value.get_mut("Spec").map(Value::take).unwrap_or_default();
+        // An object: another number is put into it.
+        let Some(mode) = spec["Mode"]["Replicated"].as_object() else {
             let text = format!("the service `{name}` is not replicated");
             return Err(ProviderError::Refused(text));
         };
         // Without a number there is one.
-        let replicas = mode["Replicas"].as_u64().unwrap_or(1);
+        let replicas = mode.get("Replicas").and_then(Value::as_u64).unwrap_or(1);
         Ok(Self {
             id,
             version,
@@ -205,4 +206,39 @@ fn ip(text: &str) -> Option<IpAddr> {
 fn time(text: &str) -> SystemTime {
     let time: Option<Timestamp> = text.parse().ok();
     time.map_or(SystemTime::UNIX_EPOCH, SystemTime::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<Service, String> {
+        Service::read(value, "todo").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_no_service_is_refused() {
+        let of_mode =
+            |mode: Value| json!({"ID": "s", "Version": {"Index": 1}, "Spec": {"Mode": mode}});
+        for odd in [json!([]), json!("todo"), json!(7), json!(null), json!({})] {
+            let error = read(odd).unwrap_err();
+            assert!(error.contains("a service without ID or version"), "{error}");
+        }
+        for mode in [
+            json!(null),
+            json!([]),
+            json!({"Replicated": [1]}),
+            json!({"Replicated": "3"}),
+            json!({"Global": {}}),
+        ] {
+            let error = read(of_mode(mode)).unwrap_err();
+            assert!(error.ends_with("`todo` is not replicated"), "{error}");
+        }
+        let bare = read(of_mode(json!({"Replicated": {}}))).unwrap();
+        assert_eq!(bare.replicas, 1);
+        let wanted = bare.with_replicas(3);
+        assert_eq!(wanted, json!({"Mode": {"Replicated": {"Replicas": 3}}}));
+    }
 }
