@@ -160,6 +160,8 @@ impl Provider for Kubernetes {
         }
         self.link = None;
         self.watch = Watch::default();
+        // In another namespace it is another lease.
+        self.claim.lost();
         self.link = Some(Link {
             settings: settings.clone(),
             cluster: Cluster::new(settings).await?,
@@ -340,6 +342,28 @@ mod tests {
         let mut provider = Kubernetes::new("todo".into());
         provider.watch = Watch::of(events);
         provider
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_not_held_in_another_namespace() {
+        let settings = |namespace: &str| Replicas {
+            runner: Runner::Kubernetes(KubernetesRunner {
+                api: Some("http://127.0.0.1:1".to_owned()),
+                namespace: Some(namespace.to_owned()),
+                deployment: "todo".to_owned(),
+                service: "todo".to_owned(),
+                port: 6400,
+            }),
+            ..crate::replicas::fixture::processes(1, &[])
+        };
+        let mut provider = Kubernetes::new("todo".into());
+        provider.configure(&settings("a")).await.unwrap();
+        provider.claim.taken(std::time::Instant::now());
+        provider.configure(&settings("a")).await.unwrap();
+        assert!(provider.may_scale().await.unwrap());
+        provider.configure(&settings("b")).await.unwrap();
+        let asked = provider.may_scale().await;
+        assert!(asked.is_err(), "it has to ask, and nobody is there");
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 mod generation;
-#[cfg(any(feature = "ecs", feature = "kubernetes"))]
+#[cfg(any(feature = "docker", feature = "ecs", feature = "kubernetes"))]
 mod identity;
 mod keeper;
 #[cfg(feature = "kubernetes")]

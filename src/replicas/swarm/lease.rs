@@ -57,6 +57,11 @@ impl Lease {
         }
     }
 
+    /// The lease is another one from now on, or the same as another engine shows it.
+    pub(super) fn forget(&mut self) {
+        (self.seen, self.held) = (None, None);
+    }
+
     /// Whether the lease is ours now; takes it when it is free, renews it when it is time.
     pub(super) async fn hold(
         &mut self,

@@ -21,6 +21,7 @@ use tracing::info;
 use super::engine::{
     Doors, Engine, LIMIT, MOST_REPLICAS, Meter, Pace, Subject, escape, nonsense, within,
 };
+use super::identity::identity;
 use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use crate::config::{Replicas, Runner, SwarmRunner};
 use crate::model::TargetGroupId;
@@ -62,7 +63,7 @@ impl Swarm {
             next_id: 0,
             doors: Doors::default(),
             pace: Pace::default(),
-            lease: Lease::new(holder()),
+            lease: Lease::new(identity()),
             meter: Meter::default(),
         }
     }
@@ -182,7 +183,7 @@ impl Provider for Swarm {
         {
             // What is listed until the next look belongs to the service before.
             (self.engine, self.node) = (None, None);
-            self.lease = Lease::new(holder());
+            self.lease.forget();
         }
         self.settings = Some(Arc::new(settings.clone()));
         self.pace.hurry();
@@ -256,11 +257,4 @@ impl Provider for Swarm {
         let (engine, service) = self.service(&runner).await?;
         self.lease.hold(&engine, &service, &runner.service).await
     }
-}
-
-/// A name that no other Weir has, which says to people where this one runs.
-fn holder() -> String {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    format!("{host}/{}/{:08x}", std::process::id(), fastrand::u32(..))
 }

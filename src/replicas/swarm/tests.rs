@@ -366,6 +366,15 @@ async fn whoever_creates_or_renews_the_lease_first_has_it() {
 }
 
 #[tokio::test]
+async fn whoever_gets_other_settings_keeps_the_lease() {
+    let mut rig = Rig::start(Vec::new()).await;
+    assert!(rig.swarm.may_scale().await.unwrap());
+    let other = settings(rig.fake.host(), "todo", "todos", SHUT + 1);
+    rig.swarm.configure(&other).await.unwrap();
+    assert!(rig.swarm.may_scale().await.unwrap());
+}
+
+#[tokio::test]
 async fn the_lease_belongs_to_the_stack_of_the_service() {
     let mut rig = Rig::start(Vec::new()).await;
     let label = "com.docker.stack.namespace";
