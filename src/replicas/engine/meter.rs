@@ -1,6 +1,7 @@
 //! What containers use, from the engine's one-shot statistics.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::StatsOptionsBuilder;
@@ -8,13 +9,19 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
+use super::super::call::MEASURE;
 use super::super::{ReplicaId, Usage};
-use super::{Engine, LIMIT, limited};
+use super::{Engine, limited};
 use crate::config::Allowance;
 use crate::replicas::ProviderError;
 
 /// Questions at a time: the engine reads a handful of files for each.
 const AT_ONCE: usize = 16;
+
+/// For the answer about one container. One that says nothing must not cost the others theirs.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const _: () = assert!(PATIENCE.as_millis() < MEASURE.as_millis());
 
 /// What the engine lets a container use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -88,7 +95,7 @@ async fn stats(engine: &Engine, container: &str) -> Option<ContainerStatsRespons
         .one_shot(true)
         .build();
     let mut answers = std::pin::pin!(engine.docker().stats(container, Some(options)));
-    let answer = limited(LIMIT, async {
+    let answer = limited(PATIENCE, async {
         Ok::<_, ProviderError>(answers.next().await)
     });
     answer.await.ok()??.ok()
