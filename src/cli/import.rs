@@ -142,6 +142,8 @@ fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, String> {
 
 fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
+    // In Terraform's order: of two values the later one holds.
+    let order = |path: &PathBuf| path.to_string_lossy().ends_with(".auto.tfvars");
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -151,7 +153,7 @@ fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
-    found.sort();
+    found.sort_by_key(|path| (order(path), path.clone()));
     Ok(found)
 }
 

@@ -408,6 +408,66 @@ fn targets_that_are_there_already_are_not_run() {
     );
 }
 
+/// A service of the group of [`SHELL`] whose container has these settings.
+fn service(container: &str) -> String {
+    format!(
+        "{SHELL}resource \"aws_ecs_task_definition\" \"a\" {{\n container_definitions = \
+         jsonencode([{{\n name = \"a\"\n{container}\n}}])\n}}\n\
+         resource \"aws_ecs_service\" \"a\" {{\n task_definition = aws_ecs_task_definition.a.arn\n \
+         load_balancer {{\n target_group_arn = aws_lb_target_group.a.arn\n \
+         container_name = \"a\"\n container_port = 80\n}}\n}}\n"
+    )
+}
+
+#[test]
+fn what_is_not_known_of_a_container_is_listed() {
+    for (setting, word) in [
+        (
+            "environment = [for k, v in var.all : { name = k, value = v }]",
+            "var.all",
+        ),
+        ("environment = local.nowhere", "local.nowhere"),
+        (
+            "environment = [{ name = var.name, value = \"1\" }]",
+            "var.name",
+        ),
+        ("command = split(\" \", var.line)", "var.line"),
+        ("command = \"one text\"", "one text"),
+        ("cpu = var.cpu", "var.cpu"),
+        ("memory = var.memory", "var.memory"),
+    ] {
+        let imported = of(&service(setting));
+        listed(&imported, &["aws_ecs_task_definition.a", word]);
+    }
+    let imported = of(&service("environment = null\n command = null"));
+    let odd: Vec<_> = not_mapped(&imported);
+    assert!(
+        odd.iter()
+            .all(|note| !note.subject.contains("task_definition")),
+        "{odd:#?}"
+    );
+}
+
+#[test]
+fn a_resource_that_count_makes_one_of_is_found_however_it_is_named() {
+    let counted = SHELL.replace("  port = 80\n", "  count = 1\n  port = 80\n");
+    for arn in [
+        "aws_lb_target_group.a[0].arn",
+        "one(aws_lb_target_group.a[*].arn)",
+        "element(aws_lb_target_group.a.*.arn, 0)",
+        "join(\"\", aws_lb_target_group.a[*].arn)",
+        "try(aws_lb_target_group.a[0].arn, null)",
+    ] {
+        let action = format!("type = \"forward\"\n target_group_arn = {arn}");
+        let imported = of(&listener(&action).replace(SHELL, &counted));
+        let default = &checked(&imported).config.listeners[0].default;
+        assert!(
+            matches!(default, weir::model::Action::Forward(_)),
+            "{arn}: {default:?}"
+        );
+    }
+}
+
 /// Words that Terraform files are made of, put together at random.
 fn soup() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![

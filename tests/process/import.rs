@@ -170,3 +170,18 @@ fn files_that_cannot_be_read_and_results_that_cannot_be_used_have_their_exit_cod
         beyond.errors
     );
 }
+
+#[test]
+fn values_of_files_hold_in_terraforms_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "main.tf",
+        "resource \"aws_lb_target_group\" \"a\" { port = var.port }",
+    );
+    write("terraform.tfvars", "port = 1000");
+    // Before the others by its name, and after them for Terraform.
+    write("a.auto.tfvars", "port = 2000");
+    let imported = import(&[folder.path().to_str().unwrap()]);
+    assert!(imported.out.contains("\nport = 2000\n"), "{}", imported.out);
+}

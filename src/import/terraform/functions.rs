@@ -14,6 +14,10 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Value> {
         ("tolist" | "toset" | "tomap" | "nonsensitive" | "sensitive", [value]) => {
             Some(value.clone())
         }
+        // How modules name a resource that `count` makes one of or none.
+        ("one" | "try" | "element", [value, ..]) | ("join", [_, value]) if is_resource(value) => {
+            Some(value.clone())
+        }
         _ if arguments.iter().any(|value| reference_in(value).is_some()) => None,
         ("tostring", [value]) => Some(Value::String(text(value))),
         ("tonumber", [value]) => number(value).map(Value::from),
@@ -40,6 +44,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Value> {
         ("min", values) => extreme(values, f64::min),
         _ => None,
     }
+}
+
+/// Whether it is an attribute of a resource, which only AWS knows.
+fn is_resource(value: &Value) -> bool {
+    value.is_string() && reference_in(value).is_some_and(|written| written.starts_with("aws_"))
 }
 
 fn concat(lists: &[Value]) -> Option<Value> {

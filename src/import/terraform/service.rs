@@ -206,10 +206,10 @@ fn container(task: &Task<'_>, name: Option<&str>) -> Container {
         image: known(task, found, "image"),
         command: command(task, found),
         env: env(task, found),
-        cpus: task.cpus.or_else(|| cores(&scope::text(&found["cpu"]))),
+        cpus: task.cpus.or_else(|| cores(&known(task, found, "cpu")?)),
         memory: task
             .memory
-            .or_else(|| mebibytes(&scope::text(&found["memory"]))),
+            .or_else(|| mebibytes(&known(task, found, "memory")?)),
     }
     .listing_others(task, found)
 }
@@ -258,24 +258,33 @@ fn known(task: &Task<'_>, container: &Value, key: &str) -> Option<String> {
     Some(scope::text(value))
 }
 
+/// The items of a list of a container; one that is not known here is listed.
+fn items<'v>(task: &Task<'_>, container: &'v Value, key: &str) -> &'v [Value] {
+    match container.get(key) {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(items)) => items,
+        Some(other) => {
+            let written = reference_in(other).map_or_else(|| scope::text(other), str::to_owned);
+            let message = format!("`{key}` is `{written}`, which is not known here");
+            task.section.not_mapped("container_definitions", message);
+            &[]
+        }
+    }
+}
+
 fn command(task: &Task<'_>, container: &Value) -> Vec<String> {
-    let Some(Value::Array(arguments)) = container.get("command") else {
-        return Vec::new();
-    };
-    if known(task, container, "command").is_none() {
+    let arguments = items(task, container, "command");
+    if arguments.is_empty() || known(task, container, "command").is_none() {
         return Vec::new();
     }
     arguments.iter().map(scope::text).collect()
 }
 
 fn env(task: &Task<'_>, container: &Value) -> Vec<(String, String)> {
-    let Some(Value::Array(entries)) = container.get("environment") else {
-        return Vec::new();
-    };
     let mut env = Vec::new();
-    for entry in entries {
+    for entry in items(task, container, "environment") {
         let name = scope::text(&entry["name"]);
-        if let Some(reference) = reference_in(&entry["value"]) {
+        if let Some(reference) = reference_in(entry) {
             let message = format!("the variable {name} has `{reference}`, which is not known here");
             task.section.not_mapped("container_definitions", message);
         } else {
