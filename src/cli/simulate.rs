@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
 use report::Report;
@@ -60,16 +60,13 @@ pub(super) struct SimulateArguments {
 
 /// What one replica can do.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("speed").required(true).args(["capacity", "service_time"]))]
 struct ReplicaArguments {
     /// Requests per second that one replica can serve
-    #[arg(
-        long,
-        value_name = "REQUESTS",
-        required_unless_present = "service_time"
-    )]
+    #[arg(long, value_name = "REQUESTS")]
     capacity: Option<f64>,
     /// CPU time of one request, such as `20ms`; a replica has `replicas.cpus` cores, or one
-    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "capacity")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     service_time: Option<Duration>,
     /// From the decision until a new replica serves
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
@@ -261,6 +258,12 @@ fn rules(
         }
         apply
     });
+    if rules.contains(&Rules::Kubernetes) && !policy.schedule.is_empty() {
+        let (min, max) = (policy.min, policy.max);
+        notes.push(format!(
+            "kubernetes knows no schedule: it keeps from {min} to {max}"
+        ));
+    }
     rules
 }
 

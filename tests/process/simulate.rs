@@ -169,7 +169,7 @@ fn what_is_wrong_with_the_files_is_said() {
         1,
         "load: line 2: expected two numbers",
     );
-    says(&[], 2, "--capacity");
+    says(&[], 2, "--capacity <REQUESTS>|--service-time <TIME>");
     says(&["--capacity", "0"], 1, "line 2");
     says(
         &["--capacity", "5", "--service-time", "1s"],
