@@ -408,6 +408,56 @@ fn targets_that_are_there_already_are_not_run() {
     );
 }
 
+#[test]
+fn rules_that_for_each_makes_are_taken_over_one_by_one() {
+    let shell = listener("type = \"forward\"\n target_group_arn = aws_lb_target_group.a.arn");
+    let rules = |each: &str, priority: &str, paths: &str| {
+        of(&format!(
+            "{shell}resource \"aws_lb_listener_rule\" \"r\" {{\n for_each = {each}\n \
+             listener_arn = aws_lb_listener.a.arn\n priority = {priority}\n action {{\n \
+             type = \"forward\"\n target_group_arn = aws_lb_target_group.a.arn\n}}\n \
+             condition {{\n path_pattern {{ values = {paths} }}\n}}\n}}\n"
+        ))
+    };
+    let found = |imported: &Imported| {
+        let config = checked(imported).config;
+        let rules = config.listeners[0].rules.iter();
+        rules.map(|rule| rule.priority.0).collect::<Vec<_>>()
+    };
+    let map = "{ api = { n = 10, path = \"/api/*\" }, admin = { n = 20, path = \"/admin/*\" } }";
+    let mapped = rules(map, "each.value.n", "[each.value.path, \"/${each.key}\"]");
+    assert_eq!(found(&mapped), [10, 20]);
+    assert!(
+        mapped.toml.contains("path = [\"/admin/*\", \"/admin\"]\n"),
+        "{}",
+        mapped.toml
+    );
+    assert!(not_mapped(&mapped).is_empty(), "{:#?}", mapped.notes);
+    let set = rules(
+        "toset([\"1\", \"2\"])",
+        "each.key + 30",
+        "[\"/${each.value}\"]",
+    );
+    assert_eq!(found(&set), [31, 32]);
+    assert!(found(&rules("{}", "1", "[\"/\"]")).is_empty());
+    // What is not known of one of them costs that one alone.
+    let partly = rules(
+        "{ a = \"/a\", b = var.path }",
+        "each.key == \"a\" ? 1 : 2",
+        "[each.value]",
+    );
+    assert_eq!(found(&partly), [1]);
+    listed(&partly, &["aws_lb_listener_rule.r[\"b\"]", "var.path"]);
+    for unknown in ["var.rules", "{ for k, v in var.all : k => v }", "[1, 2]"] {
+        let imported = rules(unknown, "1", "[\"/\"]");
+        assert!(found(&imported).is_empty());
+        listed(
+            &imported,
+            &["aws_lb_listener_rule.r", "`for_each` makes several"],
+        );
+    }
+}
+
 /// A service of the group of [`SHELL`] whose container has these settings.
 fn service(container: &str) -> String {
     format!(

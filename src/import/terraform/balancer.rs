@@ -30,7 +30,7 @@ pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) -> Vec<Listener> {
     for found in files.all("aws_lb_listener") {
         listeners.extend(listener(found, &balancers, &ingress, groups));
     }
-    for found in files.all("aws_lb_listener_rule") {
+    for found in files.each("aws_lb_listener_rule") {
         rule(found, &mut listeners, groups);
     }
     for listener in &mut listeners {

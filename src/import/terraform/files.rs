@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -34,7 +35,7 @@ const USELESS: [&str; 16] = [
 #[derive(Debug)]
 pub(super) struct Files<'a> {
     blocks: &'a [Block],
-    scope: &'a Scope,
+    scope: Rc<Scope>,
     notes: &'a Notes,
     /// Types that have been asked for.
     asked: RefCell<BTreeSet<&'static str>>,
@@ -58,10 +59,10 @@ impl Resource<'_> {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(files: &'a [Block], scope: &'a Scope, notes: &'a Notes) -> Self {
+    pub(super) fn new(files: &'a [Block], scope: Scope, notes: &'a Notes) -> Self {
         Self {
             blocks: files,
-            scope,
+            scope: Rc::new(scope),
             notes,
             asked: RefCell::default(),
         }
@@ -69,6 +70,20 @@ impl<'a> Files<'a> {
 
     /// The resources of a type that exist once, in the order of the files.
     pub(super) fn all(&self, kind: &'static str) -> Vec<Resource<'a>> {
+        self.made(kind, |section| once(section).into_iter().collect())
+    }
+
+    /// The same for a type that nothing refers to: all that a `for_each` makes, if it is known.
+    pub(super) fn each(&self, kind: &'static str) -> Vec<Resource<'a>> {
+        self.made(kind, several)
+    }
+
+    /// `make` says what a block makes.
+    fn made(
+        &self,
+        kind: &'static str,
+        make: fn(Section<'a>) -> Vec<Section<'a>>,
+    ) -> Vec<Resource<'a>> {
         let first = self.asked.borrow_mut().insert(kind);
         debug_assert!(first, "{kind} is read once, or its notes are there twice");
         let mut found: Vec<Resource<'a>> = Vec::new();
@@ -79,13 +94,11 @@ impl<'a> Files<'a> {
                 section.drop_whole("there is another one of this name");
                 continue;
             }
-            if let Some(section) = once(section) {
-                found.push(Resource {
-                    name,
-                    section,
-                    block,
-                });
-            }
+            found.extend(make(section).into_iter().map(|section| Resource {
+                name,
+                section,
+                block,
+            }));
         }
         found
     }
@@ -131,7 +144,7 @@ impl<'a> Files<'a> {
             (kind, []) => kind.to_owned(),
             (kind, labels) => format!("{kind}.{}", labels.join(".")),
         };
-        Section::new(block, self.scope, self.notes, subject)
+        Section::new(block, Rc::clone(&self.scope), self.notes, subject)
     }
 
     /// Lists something about the files as a whole.
@@ -148,6 +161,35 @@ fn type_of(block: &Block) -> String {
         .labels
         .first()
         .map_or_else(String::new, |kind| scope::kind(kind))
+}
+
+/// Most that a `for_each` makes: rules of a load balancer of AWS's.
+const MOST: usize = 200;
+
+/// Those that a map or a set of texts makes; what is not known is as with [`once`].
+fn several(section: Section<'_>) -> Vec<Section<'_>> {
+    let pairs: Option<Vec<(String, Value)>> = match section.value("for_each") {
+        Some(Value::Object(map)) => Some(map.into_iter().collect()),
+        Some(Value::Array(items)) => {
+            let pair = |item: Value| Some((item.as_str()?.to_owned(), item));
+            items.into_iter().map(pair).collect()
+        }
+        _ => None,
+    };
+    let is_known = |(key, _): &(String, Value)| scope::reference_in(&Value::from(&**key)).is_none();
+    match pairs.filter(|pairs| pairs.len() <= MOST && pairs.iter().all(is_known)) {
+        Some(pairs) if pairs.is_empty() => {
+            section.not_needed("its `for_each` is empty");
+            Vec::new()
+        }
+        Some(pairs) => {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(key, value)| section.instance(key, value))
+                .collect()
+        }
+        None => once(section).into_iter().collect(),
+    }
 }
 
 /// What `count` and `for_each` make several of is not taken over.

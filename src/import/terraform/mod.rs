@@ -80,7 +80,7 @@ pub fn import(files: &[SourceFile], options: &Options) -> Imported {
     let read = |file: &SourceFile| source::read(&file.name, &file.text, &notes);
     let blocks: Vec<_> = files.iter().filter_map(read).collect();
     let scope = Scope::new(&blocks, &options.variables);
-    let plan = plan(&Files::new(&blocks, &scope, &notes));
+    let plan = plan(&Files::new(&blocks, scope, &notes));
     let notes = notes.into_sorted();
     let toml = write::write(files, &plan, &notes, options);
     Imported { toml, notes }

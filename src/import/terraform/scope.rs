@@ -5,6 +5,7 @@
 //! which resource they name: the marked text of `aws_lb.main.arn` tells.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use hcl::edit::expr::{
     BinaryOperator, Expression, FuncCall, ObjectKey, Traversal, TraversalOperator, UnaryOperator,
@@ -27,13 +28,15 @@ const MAX_VALUE: usize = 16 * 1024;
 /// locals. People write two or three.
 const PASSES: usize = 12;
 
-/// What expressions may refer to.
-#[derive(Debug, Default)]
+/// What expressions may refer to. A clone shares it all.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
-    variables: HashMap<String, Value>,
-    locals: HashMap<String, Value>,
+    variables: Rc<HashMap<String, Value>>,
+    locals: Rc<HashMap<String, Value>>,
     /// By type, then by name.
-    resources: HashMap<String, HashMap<String, Value>>,
+    resources: Rc<HashMap<String, HashMap<String, Value>>>,
+    /// `key` and `value` within one of those that a `for_each` makes.
+    each: HashMap<&'static str, Value>,
 }
 
 /// A text for what cannot be resolved.
@@ -71,17 +74,17 @@ impl Scope {
             let default = block.attributes.iter().find(|at| at.key == "default");
             if let (Some(name), Some(default)) = (block.labels.first(), default) {
                 let value = scope.value(&default.expression);
-                scope.variables.insert(name.clone(), value);
+                Rc::make_mut(&mut scope.variables).insert(name.clone(), value);
             }
         }
         let assigned = files.iter().flat_map(|file| &file.attributes);
         for attribute in assigned {
             let value = scope.value(&attribute.expression);
-            scope.variables.insert(attribute.key.clone(), value);
+            Rc::make_mut(&mut scope.variables).insert(attribute.key.clone(), value);
         }
         for (name, value) in values {
             let value = Value::String(value.clone());
-            scope.variables.insert(name.clone(), value);
+            Rc::make_mut(&mut scope.variables).insert(name.clone(), value);
         }
         for _ in 0..PASSES {
             let before = (scope.locals.clone(), scope.resources.clone());
@@ -93,10 +96,17 @@ impl Scope {
         scope
     }
 
+    /// The same within one of those that a `for_each` makes.
+    pub(super) fn within(&self, key: &str, value: &Value) -> Self {
+        let mut scope = self.clone();
+        scope.each = [("key", Value::from(key)), ("value", value.clone())].into();
+        scope
+    }
+
     fn resolve(&mut self, files: &[Block]) {
         for attribute in blocks(files, "locals").flat_map(|block| &block.attributes) {
             let value = self.bounded(attribute);
-            self.locals.insert(attribute.key.clone(), value);
+            Rc::make_mut(&mut self.locals).insert(attribute.key.clone(), value);
         }
         for block in blocks(files, "resource") {
             let [written, name, ..] = block.labels.as_slice() else {
@@ -117,7 +127,9 @@ impl Scope {
             let counted = map.contains_key("count");
             let value = Value::Object(map);
             let value = if counted { json!([value]) } else { value };
-            let named = self.resources.entry(written.clone()).or_default();
+            let named = Rc::make_mut(&mut self.resources)
+                .entry(written.clone())
+                .or_default();
             named.insert(name.clone(), value);
         }
     }
@@ -233,6 +245,7 @@ impl Scope {
         let value = match root.as_str() {
             "var" => self.variables.get(name.as_str()),
             "local" => self.locals.get(name.as_str()),
+            "each" => self.each.get(name.as_str()),
             kind => self.resources.get(kind)?.get(name.as_str()),
         };
         self.steps(value?.clone(), rest)

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ const META: [&str; 9] = [
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     block: &'a Block,
-    scope: &'a Scope,
+    scope: Rc<Scope>,
     notes: &'a Notes,
     /// How people find it: `aws_lb_listener.http`, ` default_action`.
     subject: String,
@@ -36,7 +37,7 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     pub(super) fn new(
         block: &'a Block,
-        scope: &'a Scope,
+        scope: Rc<Scope>,
         notes: &'a Notes,
         subject: String,
     ) -> Self {
@@ -47,6 +48,15 @@ impl<'a> Section<'a> {
             subject,
             read: RefCell::default(),
         }
+    }
+
+    /// One of those that its `for_each` makes.
+    pub(super) fn instance(&self, key: &str, value: &Value) -> Self {
+        let scope = Rc::new(self.scope.within(key, value));
+        let subject = format!("{}[\"{key}\"]", self.subject);
+        let instance = Self::new(self.block, scope, self.notes, subject);
+        instance.value("for_each");
+        instance
     }
 
     pub(super) fn subject(&self) -> &str {
@@ -163,7 +173,7 @@ impl<'a> Section<'a> {
         let section = |block: &'a Block| {
             self.read.borrow_mut().insert(&block.kind);
             let subject = format!("{} {kind}", self.subject);
-            Section::new(block, self.scope, self.notes, subject)
+            Section::new(block, Rc::clone(&self.scope), self.notes, subject)
         };
         of_kind.map(section).collect()
     }
