@@ -67,6 +67,7 @@ impl Scaling {
         if let Some(replicas) = &self.replicas {
             check_count(group, replicas, scaling);
             check_most(group, replicas, scaling);
+            check_usage(group, replicas, scaling);
         }
     }
 }
@@ -98,11 +99,7 @@ fn check_policies(group: &Section<'_>, scaling: &Autoscaling) {
 
 /// Nobody waits where there is no limit and always a replica.
 fn check_queue_length(group: &Section<'_>, scaling: &Autoscaling) {
-    let tracked = scaling.target_tracking.iter().map(|policy| &policy.metric);
-    let stepped = scaling.step_scaling.iter().map(|policy| &policy.metric);
-    let queue = tracked
-        .chain(stepped)
-        .any(|metric| *metric == Metric::QueueLength);
+    let queue = followed(scaling).any(|metric| *metric == Metric::QueueLength);
     let never = group.get("max_concurrency").is_none() && !scaling.may_be_zero();
     if queue
         && never
@@ -110,6 +107,31 @@ fn check_queue_length(group: &Section<'_>, scaling: &Autoscaling) {
     {
         let message = "`queue_length` is always 0: without `max_concurrency` nobody waits";
         let help = "write max_concurrency = 100 and queue = { length = 1000 } in the group, or use \"in_flight_per_target\"";
+        node.warn(Code::NoEffect, message, help);
+    }
+}
+
+/// What the policies go by, but for the forecast.
+fn followed(scaling: &Autoscaling) -> impl Iterator<Item = &Metric> {
+    let tracked = scaling.target_tracking.iter().map(|policy| &policy.metric);
+    let stepped = scaling.step_scaling.iter().map(|policy| &policy.metric);
+    tracked.chain(stepped)
+}
+
+/// Not everybody who runs replicas knows what they use.
+fn check_usage(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
+    let who = match replicas.runner {
+        Runner::Ecs(_) => "ECS does",
+        Runner::Exec(_) | Runner::Webhook(_) => "lists of replicas do",
+        Runner::Process(_) | Runner::Docker(_) | Runner::Swarm(_) | Runner::Kubernetes(_) => return,
+    };
+    let is_usage = |metric: &&Metric| matches!(metric, Metric::Cpu | Metric::Memory);
+    if let Some(metric) = followed(scaling).find(is_usage)
+        && let Some(node) = group.get("autoscaling")
+    {
+        let name = metric.name();
+        let message = format!("`{name}` has no data: {who} not say what replicas use");
+        let help = "use a metric that Weir measures, such as \"in_flight_per_target\" or \"requests_per_target\", or one of the replicas' own";
         node.warn(Code::NoEffect, message, help);
     }
 }
