@@ -149,6 +149,11 @@ fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let values = name == "terraform.tfvars" || name.ends_with(".auto.tfvars");
         let is_source = path.extension().is_some_and(|extension| extension == "tf");
+        if name.ends_with(".tf.json") {
+            return Err(io::Error::other(format!(
+                "{name} is JSON, which is not read; leave it out by naming the files that are"
+            )));
+        }
         if path.is_file() && (values || is_source) {
             found.push(path);
         }

@@ -220,7 +220,9 @@ fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
         let _ = write!(text, ": {}", printable(reason));
     }
     text.push('\n');
-    for reading in &scaling.metrics {
+    // Of nobody there is nothing to be known.
+    let metrics = scaling.metrics.iter().filter(|_| scaling.running > 0);
+    for reading in metrics {
         if let Some(missing) = &reading.missing {
             let (metric, missing) = (printable(&reading.metric), printable(missing));
             let _ = writeln!(text, "  no data of {metric}: {missing}");
