@@ -112,7 +112,8 @@ pub struct Inputs {
     pub target: f64,
     /// How many datapoints went in.
     pub datapoints: u32,
-    /// Standard deviation of the datapoints, in the metric's unit; only for scale-in.
+    /// Standard deviation of the datapoints, in the metric's unit; only for scale-in, and 0
+    /// in AWS's profiles, which do not go by it.
     pub spread: f64,
     /// A datapoint above this counts for scale-out; only for scale-in.
     pub limit: f64,

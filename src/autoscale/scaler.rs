@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{Autoscaling, Metric, Scheduled};
+use crate::config::{Autoscaling, Metric};
 
 use super::decision::{AlarmState, Decision, Kind, Opinion, Outcome, Reason, settle};
 use super::history::{History, Measure};
@@ -68,8 +68,8 @@ impl Scaler {
         let mut old: Vec<(Metric, History)> = tracked.collect();
         for tracking in &policy.target_tracking {
             let history = keep(&mut old, &tracking.metric, timing.period);
-            self.tracking
-                .push(Tracking::new(tracking.clone(), timing, history));
+            let tracking = Tracking::new(tracking.clone(), timing, policy.profile, history);
+            self.tracking.push(tracking);
         }
         self.configure_steps(&policy);
         let bounds = Bounds {
@@ -108,7 +108,8 @@ impl Scaler {
     /// allow no replicas also what shows whether somebody asks.
     pub fn metrics(&self) -> Vec<Metric> {
         let mut metrics: Vec<Metric> = Vec::new();
-        let watched = zero::WATCHED.iter().filter(|_| self.may_be_zero());
+        let watched = zero::WATCHED.iter();
+        let watched = watched.filter(|_| self.policy.may_be_zero());
         let tracked = self.tracking.iter().map(Tracking::metric);
         let stepped = self.stepping.iter().map(Stepping::metric);
         let predicted = self.predictor.iter().map(Predictor::metric);
@@ -186,12 +187,6 @@ impl Scaler {
         }
         self.tell_cooldowns(&mut decision, now);
         decision
-    }
-
-    fn may_be_zero(&self) -> bool {
-        let schedule = &self.policy.schedule;
-        let may_be = |action: &Scheduled| action.min == Some(0) || action.max == Some(0);
-        self.policy.min == 0 || schedule.iter().any(may_be)
     }
 
     fn take(&mut self, sample: &Sample) {

@@ -8,11 +8,11 @@
 //! In: when the last `in_periods` are all below `in_below` times the target, likewise, where
 //! `n` is all that are in service. AWS does not scale in when "removing a minimum unit of
 //! capacity would likely bring the metric back above the target" (Application Auto Scaling,
-//! "How target tracking scaling works"). What is likely, the datapoints say: three times their
-//! standard deviation above the mean must stay below what would scale out again. Datapoints
-//! that are all equal make it AWS's examples.
+//! "How target tracking scaling works"). In AWS's profiles the mean says what is likely, as in
+//! AWS's examples. In Weir's own, whose datapoints are short and restless, they all do: three
+//! times their standard deviation above the mean must stay below what would scale out again.
 
-use crate::config::{Metric, TargetTracking, Timing};
+use crate::config::{Metric, Profile, TargetTracking, Timing};
 
 use super::decision::{AlarmState, Inputs, Kind, Opinion};
 use super::history::{Datapoint, History};
@@ -22,13 +22,20 @@ use super::history::{Datapoint, History};
 pub(super) struct Tracking {
     policy: TargetTracking,
     timing: Timing,
+    /// Whether scale-in also goes by how restless the datapoints are.
+    heeds_spread: bool,
     name: String,
     history: History,
 }
 
 impl Tracking {
-    /// Goes on with `old` datapoints if they have the right length.
-    pub(super) fn new(policy: TargetTracking, timing: Timing, old: Option<History>) -> Self {
+    /// Goes on with `old` datapoints, which have the right length.
+    pub(super) fn new(
+        policy: TargetTracking,
+        timing: Timing,
+        profile: Profile,
+        old: Option<History>,
+    ) -> Self {
         let keep = timing.out_periods.max(timing.in_periods);
         let mut history = old.unwrap_or_else(|| History::new(timing.period, keep));
         history.resize(keep);
@@ -36,6 +43,7 @@ impl Tracking {
             name: format!("target_tracking {} {}", policy.metric.name(), policy.target),
             policy,
             timing,
+            heeds_spread: profile == Profile::Fast,
             history,
         }
     }
@@ -121,8 +129,8 @@ impl Tracking {
     fn r#in(&self) -> Option<(f64, Inputs)> {
         let points = self.history.last(self.timing.in_periods)?;
         let load = mean(points.clone().map(|point| point.carried));
-        let spread = deviation(points.clone(), load);
-        Some(self.numbers(points, load, spread))
+        let spread = self.heeds_spread.then(|| deviation(points.clone(), load));
+        Some(self.numbers(points, load, spread.unwrap_or(0.0)))
     }
 
     /// Mean of the datapoints, and what goes with it. `load` and `spread` are of all replicas

@@ -323,6 +323,21 @@ pub enum Runner {
     Webhook(WebhookRunner),
 }
 
+impl Runner {
+    /// Whether Weir itself runs the replicas, so that they end with it. An engine's do not, and
+    /// it keeps their number as well.
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Process(_) | Self::Docker(_) => true,
+            Self::Swarm(_)
+            | Self::Kubernetes(_)
+            | Self::Ecs(_)
+            | Self::Exec(_)
+            | Self::Webhook(_) => false,
+        }
+    }
+}
+
 /// `replicas.command` and what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessRunner {
@@ -453,19 +468,16 @@ impl TargetGroup {
 
     /// Whether it may come to have no replica at all.
     pub fn scales_to_zero(&self) -> bool {
-        let Some(scaling) = &self.autoscaling else {
-            return false;
-        };
-        let mut scheduled = scaling.schedule.iter();
-        scaling.min == 0 || scheduled.any(|action| action.min == Some(0))
+        let scaling = self.autoscaling.as_ref();
+        scaling.is_some_and(Autoscaling::may_be_zero)
     }
 
     /// How many replicas it begins with: `replicas.count`, or else `autoscaling.min`, or else
     /// one. `None` leaves that to an engine that has a number of its own.
     pub fn first_replicas(&self) -> Option<u32> {
         let replicas = self.replicas.as_ref()?;
-        let is_own = matches!(replicas.runner, Runner::Process(_) | Runner::Docker(_));
         let least = self.autoscaling.as_ref().map_or(1, |scaling| scaling.min);
+        let is_own = replicas.runner.is_own();
         replicas.count.or(is_own.then_some(least))
     }
 }

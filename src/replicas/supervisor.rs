@@ -9,7 +9,7 @@ use tracing::error;
 
 use super::crew::{Crew, Order, Start};
 use super::{Status, Wishes};
-use crate::config::{Runner, Scaler, TargetGroup};
+use crate::config::{Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader, Snapshot};
 
@@ -101,16 +101,8 @@ impl Supervisor {
         let wish = self.wishes.borrow().get(&group.id).copied();
         // What another Weir scales, nobody's wish here is for.
         let wish = wish.filter(|_| replicas.scaler != Scaler::No);
-        let is_engine = match replicas.runner {
-            Runner::Process(_) | Runner::Docker(_) => false,
-            Runner::Swarm(_)
-            | Runner::Kubernetes(_)
-            | Runner::Ecs(_)
-            | Runner::Exec(_)
-            | Runner::Webhook(_) => true,
-        };
         // What an engine has scaled to stands when Weir is started again.
-        let stands = is_engine && group.autoscaling.is_some();
+        let stands = !replicas.runner.is_own() && group.autoscaling.is_some();
         let first = group.first_replicas().filter(|_| !stands);
         Some(Order::Run(Box::new(replicas), wish.or(first)))
     }
@@ -154,7 +146,7 @@ mod tests {
     use super::super::fake::Fake;
     use super::super::fixture::processes;
     use super::*;
-    use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Timing};
+    use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Runner, Timing};
     use crate::state::fixture::{config, empty_group, publish};
 
     struct Rig {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::autoscale::Reading;
 use crate::config::{
-    Adjustment, Comparison, Predictive, Profile, Step, StepScaling, TargetTracking, Timing, When,
+    Adjustment, Comparison, Predictive, Profile, Scheduled, Step, StepScaling, TargetTracking,
+    Timing, When,
 };
 
 const CPU: Metric = Metric::Cpu;
@@ -196,21 +197,6 @@ fn a_metric_at_its_target_wants_what_there_is() {
     let mut model = Model::new(policy(Profile::Aws, 1, 10), 3);
     let decision = model.hold(3600, &[(CPU, 20.0)]);
     assert_eq!(decision.outcome, Outcome::Hold(Reason::InRange));
-}
-
-#[test]
-fn load_that_is_not_steady_keeps_the_replicas_it_may_need() {
-    // 40 in the mean of two replicas' worth; but it reaches more than two carry.
-    let mut model = Model::new(policy(Profile::AwsHighResolution, 1, 10), 3);
-    let mut last = None;
-    for second in 0..1200 {
-        let cpu = if second / 20 % 2 == 0 { 11.0 } else { 15.6 };
-        last = Some(model.decide(&[(CPU, cpu)]));
-    }
-    let last = last.unwrap();
-    assert_eq!(last.outcome, Outcome::Hold(Reason::NoFlap));
-    let formula = &last.opinions[0].formula;
-    assert!(formula.contains(" + 3 * "), "{formula}");
 }
 
 #[test]
@@ -503,6 +489,35 @@ fn a_scale_out_ends_the_wait_of_a_step_that_scaled_in() {
     let (second, decision) = model.until_change(500, &[(CPU, 90.0)]);
     // 85 % in the mean of the minute after it, 90 % in the next: 300 s have not passed.
     assert_eq!((second, decision.desired), (240, 3));
+}
+
+/// At 9 % on average, restless enough to be above 20 % on one replica now and then.
+fn restless(profile: Profile) -> (Opinion, u32) {
+    let mut policy = policy(profile, 1, 4);
+    policy.timing.in_cooldown = Duration::ZERO;
+    policy.timing.period = Duration::from_secs(1);
+    policy.timing.in_periods = 15;
+    policy.timing.warm_up = Duration::ZERO;
+    let mut model = Model::new(policy, 2);
+    let mut last = model.decide(&[(CPU, 9.0)]);
+    for second in 0..16 {
+        let cpu = if second % 2 == 0 { 5.0 } else { 13.0 };
+        last = model.decide(&[(CPU, cpu)]);
+    }
+    (last.opinions[0].clone(), last.desired)
+}
+
+#[test]
+fn awss_profiles_scale_in_by_the_mean_and_weirs_by_the_spread_as_well() {
+    for profile in [Profile::Aws, Profile::AwsHighResolution] {
+        let (opinion, desired) = restless(profile);
+        assert_eq!(desired, 1, "{opinion:?}");
+        assert!(opinion.formula.ends_with("/ 20) = 1"), "{opinion:?}");
+        assert_eq!(opinion.inputs.unwrap().spread.to_bits(), 0);
+    }
+    let (opinion, desired) = restless(Profile::Fast);
+    assert_eq!((opinion.reason, desired), (Some(Reason::NoFlap), 2));
+    assert!(opinion.formula.contains("+ 3 *"), "{opinion:?}");
 }
 
 #[test]
