@@ -4,12 +4,17 @@
 //! what it was nor what was asked is somebody else's, who scaled by hand, and counts from then
 //! on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::replicas::GroupReplicas;
 
 /// A provider without a fault that has not followed for so long is not going to.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most numbers that are remembered as asked for: more than a provider that is asked once a
+/// second can be behind.
+const MOST: usize = 64;
 
 /// The wish of one group.
 #[derive(Debug, Default)]
@@ -21,10 +26,11 @@ pub(super) struct Wish {
     known: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
-    /// What the provider said then.
-    before: u32,
+    /// What the provider may say on its way: its number when it was asked first, and what it
+    /// was asked for since then and before the last.
+    passing: BTreeSet<u32>,
     /// Since when it was there to be followed.
     since: Duration,
 }
@@ -55,7 +61,7 @@ impl Wish {
                 pending.since = now;
             }
             let is_patient = now.saturating_sub(pending.since) < PATIENCE;
-            if says == pending.before && says != count && is_patient {
+            if pending.passing.contains(&says) && is_patient {
                 return Desired {
                     count,
                     is_foreign: false,
@@ -82,11 +88,19 @@ impl Wish {
 
     /// Notes what is asked of the provider now.
     pub(super) fn ask(&mut self, count: u32, replicas: &GroupReplicas, now: Duration) {
+        let mut passing = match (self.pending.take(), self.count) {
+            // It may carry out the wish before first, and say so, as it is slow.
+            (Some(pending), Some(earlier)) if pending.passing.len() < MOST => {
+                let mut passing = pending.passing;
+                passing.insert(earlier);
+                passing
+            }
+            _ => BTreeSet::new(),
+        };
+        passing.insert(replicas.desired);
         self.count = Some(count);
-        self.pending = Some(Pending {
-            before: replicas.desired,
-            since: now,
-        });
+        let since = now;
+        self.pending = Some(Pending { passing, since });
     }
 
     /// What the provider is to be asked for; `None` leaves it the configuration's number.
@@ -135,6 +149,31 @@ mod tests {
         assert_eq!(wish.desired(&says(4), 3 * SECOND), own(4));
         assert_eq!(wish.count(), Some(4));
         assert_eq!(wish.desired(&says(4), 4 * SECOND), own(4));
+    }
+
+    #[test]
+    fn a_slow_provider_that_carries_out_the_wish_before_first_is_not_somebody_else() {
+        let mut wish = Wish::default();
+        assert_eq!(wish.desired(&says(1), SECOND), own(1));
+        wish.ask(4, &says(1), SECOND);
+        assert_eq!(wish.desired(&says(1), 2 * SECOND), own(4));
+        wish.ask(6, &says(1), 2 * SECOND);
+        assert_eq!(wish.desired(&says(4), 3 * SECOND), own(6));
+        wish.ask(0, &says(4), 3 * SECOND);
+        assert_eq!(wish.desired(&says(6), 4 * SECOND), own(0));
+        assert_eq!(
+            wish.desired(&says(3), 4 * SECOND),
+            foreign(3),
+            "nobody here"
+        );
+        // And back before the provider has moved at all.
+        let mut wish = Wish::default();
+        wish.ask(0, &says(1), SECOND);
+        wish.ask(1, &says(1), SECOND);
+        for desired in [1, 0, 1] {
+            assert_eq!(wish.desired(&says(desired), 2 * SECOND), own(1));
+        }
+        assert_eq!(wish.desired(&says(0), PATIENCE + SECOND), foreign(0));
     }
 
     #[test]
