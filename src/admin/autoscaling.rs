@@ -277,13 +277,16 @@ fn readings(log: &Log) -> Vec<ReadingStatus> {
 
 /// One word for all policies.
 fn alarm(latest: Option<&Decision>) -> &'static str {
-    let opinions = latest.map_or(&[][..], |latest| &latest.opinions);
+    let Some(latest) = latest else {
+        return AlarmState::InsufficientData.name();
+    };
+    let opinions = &latest.opinions;
     let some = |state| opinions.iter().any(|opinion| opinion.alarm == state);
     let state = if some(AlarmState::High) {
         AlarmState::High
-    } else if opinions.is_empty() || some(AlarmState::InsufficientData) {
+    } else if some(AlarmState::InsufficientData) {
         AlarmState::InsufficientData
-    } else if some(AlarmState::Ok) {
+    } else if opinions.is_empty() || some(AlarmState::Ok) {
         AlarmState::Ok
     } else {
         AlarmState::Low

@@ -40,6 +40,8 @@ pub(super) struct Autoscaler {
     wishes: watch::Sender<Wishes>,
     journal: Arc<Journal>,
     groups: BTreeMap<TargetGroupId, Group>,
+    /// What an autoscaler before has asked for, until there is a configuration.
+    left: Wishes,
     /// The configuration that the groups follow.
     config: Option<Arc<Config>>,
     /// What all groups share to read pages of replicas.
@@ -56,12 +58,14 @@ impl Autoscaler {
         wishes: watch::Sender<Wishes>,
         journal: Arc<Journal>,
     ) -> Self {
+        let left = wishes.borrow().clone();
         Self {
             metrics,
             replicas,
             wishes,
             journal,
             groups: BTreeMap::new(),
+            left,
             config: None,
             places: Arc::new(Semaphore::new(AT_ONCE)),
             writers: JoinSet::new(),
@@ -117,12 +121,15 @@ impl Autoscaler {
         self.groups.retain(|id, _| scaled.contains_key(id));
         self.journal.retain(|id| scaled.contains_key(id));
         for (id, policy) in scaled {
-            let (places, wishes) = (&self.places, &self.wishes);
-            let group = self.groups.entry(id.clone()).or_insert_with(|| {
-                let wish = wishes.borrow().get(id).copied();
-                Group::new(id, policy, Arc::clone(places), wish)
-            });
+            let (places, left) = (&self.places, &mut self.left);
+            let group = self
+                .groups
+                .entry(id.clone())
+                .or_insert_with(|| Group::new(id, policy, Arc::clone(places), left.remove(id)));
             group.configure(policy, &mut self.writers);
+        }
+        if !config.target_groups.is_empty() {
+            self.left.clear();
         }
         self.tell_wishes();
     }
@@ -162,9 +169,9 @@ impl Autoscaler {
 
     fn tell_wishes(&self) {
         let groups = self.groups.iter();
-        let wishes: Wishes = groups
-            .filter_map(|(id, group)| Some((id.clone(), group.wish()?)))
-            .collect();
+        let wished = groups.filter_map(|(id, group)| Some((id.clone(), group.wish()?)));
+        let mut wishes = self.left.clone();
+        wishes.extend(wished);
         self.wishes.send_if_modified(|current| {
             let is_other = *current != wishes;
             *current = wishes;

@@ -414,6 +414,41 @@ async fn at_the_end_all_is_written_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_left_to_be_asked_outlives_the_time_before_the_first_configuration() {
+    let (publisher, task, reader) = Publisher::new(1);
+    let _task = tokio::spawn(task.run());
+    let (fleet, status) = watch::channel(Status::new());
+    let (writer, wishes) = watch::channel(Wishes::from([("todo".into(), 3)]));
+    let _scaling = tokio::spawn(run(
+        reader,
+        Arc::new(Metrics::default()),
+        status,
+        writer,
+        Arc::new(Journal::default()),
+        std::future::pending(),
+    ));
+    let wish = || wishes.borrow().get(&"todo".into()).copied();
+    sleep(3 * SECOND).await;
+    assert_eq!(wish(), Some(3), "nothing is configured yet");
+    let scaled = group(policy(Metric::Cpu, 20.0));
+    publisher.configure(config(vec![scaled])).await.unwrap();
+    let three = GroupReplicas {
+        desired: 3,
+        is_scaler: true,
+        ..GroupReplicas::default()
+    };
+    fleet.send_replace(Status::from([("todo".into(), three)]));
+    sleep(3 * SECOND).await;
+    assert_eq!(wish(), Some(3));
+    publisher
+        .configure(config(vec![empty_group()]))
+        .await
+        .unwrap();
+    sleep(3 * SECOND).await;
+    assert_eq!(wish(), None, "nobody scales it any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_loop_ends_with_the_snapshots() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     drop(rig.publisher);

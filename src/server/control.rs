@@ -34,6 +34,8 @@ pub(super) struct ControlPlane {
     replicas: JoinHandle<()>,
     stop_replicas: oneshot::Sender<()>,
     replica_status: watch::Receiver<replicas::Status>,
+    /// What the autoscaler asks of the replicas.
+    wishes: watch::Receiver<replicas::Wishes>,
     /// Ended before the replicas, so that it does not ask for others while they stop, and
     /// never aborted: it has something to write down.
     autoscaler: JoinHandle<()>,
@@ -81,6 +83,7 @@ impl ControlPlane {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
+        let asked = orders.clone();
         let replicas = replicas::run(reader.clone(), publisher.clone(), orders, status, stopped);
         let journal = Arc::new(autoscale::Journal::default());
         let (stop_autoscaler, stopped) = watch::channel(());
@@ -106,6 +109,7 @@ impl ControlPlane {
             replicas: tokio::spawn(replicas),
             stop_replicas,
             replica_status,
+            wishes: asked,
             autoscaler: tokio::spawn(keep_scaling(scaling)),
             stop_autoscaler,
             journal,
@@ -164,6 +168,20 @@ impl ControlPlane {
     /// The replicas that run, for the status page.
     pub(super) fn replicas(&self) -> &watch::Receiver<replicas::Status> {
         &self.replica_status
+    }
+
+    /// How many replicas each group is to have: as the autoscaler wishes, which a provider
+    /// follows late, and elsewhere as the provider has it.
+    pub(super) fn counts(&self) -> replicas::Wishes {
+        let status = self.replica_status.borrow();
+        // Of a provider that never answered nobody knows the number.
+        let is_known = |group: &replicas::GroupReplicas| group.fault.is_none() || group.desired > 0;
+        let counts = status.iter().filter(|(_, group)| is_known(group));
+        let mut counts: replicas::Wishes = counts
+            .map(|(id, group)| (id.clone(), group.desired))
+            .collect();
+        counts.extend(self.wishes.borrow().clone());
+        counts
     }
 
     /// What the autoscaler has decided, for the status page.

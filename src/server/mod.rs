@@ -97,7 +97,7 @@ impl Server {
     /// nobody in when `hurry` resolves before the first health checks are done: what it
     /// returns then is only good for a shutdown.
     pub async fn start_unless(
-        mut config: Config,
+        config: Config,
         mut inherited: Inherited,
         hurry: impl Future<Output = ()>,
         tidy: fn(),
@@ -109,7 +109,7 @@ impl Server {
             .map(|index| Worker::spawn(index, &reader, &metrics, tidy))
             .collect::<Result<_, _>>()
             .map_err(ApplyError::Worker)?;
-        let wishes = inherited.populate(&mut config);
+        let wishes = inherited.wishes(&config);
         let control = ControlPlane::start(task, &publisher, &reader, &metrics, wishes, tidy);
         let mut server = Self {
             publisher,
@@ -226,12 +226,8 @@ impl Server {
         };
         let listeners = self.listeners.sockets();
         let admin = self.control.admin_socket();
-        let replicas = self.control.replicas().borrow();
         Ok(upgrade::Estate {
-            replicas: replicas
-                .iter()
-                .map(|(id, group)| (id.clone(), group.desired))
-                .collect(),
+            replicas: self.control.counts(),
             listeners: listeners
                 .map(|(id, bind, sockets)| Ok((id.clone(), bind, copies(sockets)?)))
                 .collect::<io::Result<_>>()?,

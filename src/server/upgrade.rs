@@ -29,7 +29,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
 
 use super::signals::Signals;
-use crate::config::Config;
+use crate::config::{Config, TargetGroup};
 use crate::model::ListenerId;
 use crate::replicas::Wishes;
 use crate::transport::handover::{MOST_DESCRIPTORS, receive, send};
@@ -50,7 +50,7 @@ enum Word {
     Listener(String, SocketAddr),
     /// From the old one: the socket of the admin listener.
     Admin(SocketAddr),
-    /// From the old one: how many replicas this group has at the moment.
+    /// From the old one: how many replicas this group is to have.
     Replicas(String, u32),
     /// From the old one: the connection to the first process of a container.
     Keeper,
@@ -126,21 +126,21 @@ impl Inherited {
         Some(socket)
     }
 
-    /// Starts groups that scale with as many replicas as they had come to: the load that made
-    /// it so many comes along with the sockets.
-    pub(super) fn populate(&mut self, config: &mut Config) -> Wishes {
-        let mut wishes = Wishes::new();
-        for group in &mut config.target_groups {
-            if let Some(scaling) = &group.autoscaling
-                && let Some(replicas) = &mut group.replicas
-                && let Some(count) = self.replicas.remove(&group.id)
-            {
-                let count = count.clamp(scaling.min, scaling.max);
-                replicas.count = Some(count);
-                wishes.insert(group.id.clone(), count);
-            }
-        }
-        wishes
+    /// With how many replicas groups that scale begin: as many as they had come to, for the
+    /// load that made it so many comes along with the sockets. What an engine runs goes on
+    /// anyway, and a process that has never seen it does not know how many it is.
+    pub(super) fn wishes(&mut self, config: &Config) -> Wishes {
+        let mut left = std::mem::take(&mut self.replicas);
+        let groups = config.target_groups.iter();
+        let scaled = groups.filter_map(|group| group.autoscaling.as_ref().map(|_| group));
+        let is_own = |group: &&TargetGroup| {
+            let replicas = group.replicas.as_ref();
+            replicas.is_some_and(|replicas| replicas.runner.is_own())
+        };
+        let own = scaled.filter(is_own);
+        // Bounds, those of the schedule too, are the autoscaler's business.
+        own.filter_map(|group| left.remove_entry(&group.id))
+            .collect()
     }
 
     fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{Client, Target, Weir, command, eventually, exists};
+use crate::support::{Client, Target, Users, Weir, command, eventually, exists, taskoverflow};
 
 fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
     format!(
@@ -218,4 +218,76 @@ fn without_an_upgrade_socket_the_signal_changes_nothing() {
     weir.signal(Signal::USR2);
     weir.line(&["cannot be upgraded: the configuration has no `upgrade_socket`"]);
     assert_eq!(weir.get("/").body, "app");
+}
+
+/// Three replicas as soon as anybody asks, and nothing that takes one away.
+fn scaled(folder: &TempDir, drain: &str) -> String {
+    let database = folder.path().join("todos.db");
+    let (program, database) = (taskoverflow(), database.to_str().unwrap());
+    format!(
+        r#"
+        workers = 1
+        upgrade_socket = "{}/upgrade.sock"
+        admin = {{ bind = "127.0.0.1:0" }}
+        shutdown = {{ lame_duck = "0s", drain = "{drain}" }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "todo"
+        [target_group.todo]
+        health = {{ path = "/api/v1/health", interval = "500ms", timeout = "490ms" }}
+        replicas = {{ command = [{program:?}, "--port", "{{port}}", "--database", {database:?}] }}
+        [target_group.todo.autoscaling]
+        min = 1
+        max = 4
+        [[target_group.todo.autoscaling.step_scaling]]
+        metric = "requests_per_target"
+        comparison = ">="
+        threshold = 1
+        steps = [{{ lower = 0, by = 3 }}]
+        adjustment = "exact"
+        "#,
+        folder.path().display(),
+    )
+}
+
+/// How many replicas there should be, how many are healthy, and how often that was decided.
+fn scaling(weir: &Weir) -> (u64, usize, u64) {
+    let reply = Client::connect(weir.admin_addr()).get("/api/autoscaling");
+    let state: serde_json::Value = serde_json::from_str(&reply.unwrap().body).unwrap();
+    let group = &state["target_groups"][0];
+    let counts = group["evaluations"].as_array().unwrap().iter();
+    let evaluations = counts.map(|count| count["count"].as_u64().unwrap()).sum();
+    let targets = weir.targets("todo");
+    let healthy = targets.iter().filter(|t| t["state"] == "healthy").count();
+    let desired = group["desired"].as_u64().unwrap_or_default();
+    (desired, healthy, evaluations)
+}
+
+#[test]
+fn a_new_process_begins_with_as_many_replicas_as_the_old_one_had_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut weir = Weir::start(&scaled(&folder, "10s"));
+    let users = Users::start(weir.addr(), 1, "/api/v1/todos", |reply| {
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    });
+    let until_three = |weir: &Weir, evaluations: u64| {
+        eventually("three replicas", || {
+            let state = scaling(weir);
+            let is_there = state.0 == 3 && state.1 == 3 && state.2 >= evaluations;
+            is_there.then_some(state.2).ok_or(format!("{state:?}"))
+        })
+    };
+    until_three(&weir, 1);
+    // From here on nothing asks for more than one.
+    assert!(users.stop() > 0);
+    weir.signal(Signal::USR2);
+    let _successor = Successor::of(&weir, 1);
+    assert_eq!(weir.end(), 0);
+    let decided = until_three(&weir, 3);
+    // Nor does the file, when it is read again.
+    weir.replace(&scaled(&folder, "9s"));
+    weir.line(&["configuration loaded"]);
+    until_three(&weir, decided + 3);
+    assert_eq!(weir.lines(&["replica drains"]), [""; 0]);
+    assert_eq!(weir.lines(&["scaling out"]).len(), 1);
 }
