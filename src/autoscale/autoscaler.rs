@@ -90,7 +90,7 @@ impl Autoscaler {
                     self.follow(&reader.load_full());
                 }
                 _ = tick.tick() => {
-                    self.evaluate(&reader.load_full(), |_, _, _| true);
+                    self.evaluate(&reader.load_full(), |group, _, _| group.is_due());
                     self.keep(self.started.elapsed());
                 }
                 _ = glance.tick(), if is_asleep => {

@@ -156,9 +156,10 @@ impl Group {
         if let Some(recorder) = &self.recorder {
             recorder.write(&decision, &readings);
         }
-        self.sleep = match decision.desired {
-            0 => Sleep::Asleep,
-            _ => Sleep::Awake,
+        self.sleep = match (decision.desired, self.sleep) {
+            (0, Sleep::Called) => Sleep::Called,
+            (0, Sleep::Awake | Sleep::Asleep) => Sleep::Asleep,
+            (_, _) => Sleep::Awake,
         };
         let readings = readings.into_iter();
         let named = readings.map(|(metric, reading)| (label(&metric), reading));
@@ -166,6 +167,14 @@ impl Group {
         if self.policy.predictive.is_some() {
             journal.foresee(&self.id, self.scaler.forecast());
         }
+    }
+
+    /// It is looked at anyway, and may be called again after that.
+    pub(super) fn is_due(&mut self) -> bool {
+        if self.sleep == Sleep::Called {
+            self.sleep = Sleep::Asleep;
+        }
+        true
     }
 
     /// Whether the group has no replicas and requests wait for one, and this was not so a

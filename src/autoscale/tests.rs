@@ -296,6 +296,28 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_group_that_somebody_else_has_to_wake_is_not_looked_at_all_the_time() {
+    let mut waking = policy(Metric::Cpu, 20.0);
+    waking.min = 0;
+    let rig = Rig::start(group(waking), 0).await;
+    rig.change(|group| group.is_scaler = false);
+    sleep(3 * SECOND).await;
+    let snapshot = rig.reader.load_full();
+    let admission = &snapshot.groups()[0].admission;
+    admission.open(None, &[], true);
+    let waiter = admission.line_up(Wants::AnyBut(Vec::new()), 1);
+    let _waiter = waiter.expect("a place in the line");
+    let evaluated = rig.log().evaluated();
+    sleep(10 * SECOND).await;
+    let more = rig.log().evaluated() - evaluated;
+    assert!(
+        (10..=21).contains(&more),
+        "{more}: each second, and one call"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_person_who_scales_by_hand_is_respected() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     rig.use_cpu(20.0, 3 * SECOND).await;

@@ -543,6 +543,29 @@ async fn a_follower_lists_and_never_scales_until_it_gets_the_lease() {
     rig.order(run(1)).await;
     assert_eq!(rig.fake.calls("set_count"), 1, "asked before each change");
     assert!(!rig.shown().is_scaler);
+    // What the other one asks for is not what was asked for here.
+    rig.fake.change(|script| script.scale(2));
+    sleep(200 * SECOND).await;
+    assert_eq!((rig.targets().len(), rig.fault()), (2, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_dies_again_and_again_is_a_fault_until_it_runs() {
+    let rig = Rig::start().await;
+    rig.fake.change(|script| {
+        script.replicas[1].state = ReplicaState::Starting;
+        script.replicas[1].restarts = 2;
+    });
+    rig.settle().await;
+    assert_eq!(rig.fault(), None, "that happens");
+    rig.fake.change(|script| script.replicas[1].restarts = 3);
+    rig.settle().await;
+    let fault = "1 of 2 replicas does not run, started again 3 times: see its log";
+    assert_eq!(rig.fault().as_deref(), Some(fault));
+    rig.fake
+        .change(|script| script.replicas[1].state = ReplicaState::Running);
+    rig.settle().await;
+    assert_eq!(rig.fault(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -294,7 +294,9 @@ impl Generation {
     /// What is shown of it; `None` before its first list, unless something is wrong.
     pub(super) fn status(&self) -> Option<GroupReplicas> {
         let view = self.view.borrow();
+        let dying = || view.fleet.as_ref().and_then(Fleet::dying);
         let fault = view.fault.as_ref().or(self.doubt.as_ref());
+        let fault = fault.cloned().or_else(dying);
         if view.fleet.is_none() && fault.is_none() {
             return None;
         }
@@ -306,7 +308,7 @@ impl Generation {
             replicas: fleet.replicas,
             usage: view.usage.clone(),
             measured: view.measured.map(tokio::time::Instant::into_std),
-            fault: fault.cloned(),
+            fault,
             is_scaler,
         })
     }

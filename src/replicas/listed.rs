@@ -3,11 +3,15 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use super::{Fleet, Replica, ReplicaId, ReplicaState};
+use super::{Fault, Fleet, Replica, ReplicaId, ReplicaState};
 
 /// Most replicas that are believed: ten times what any engine places for one service, and
 /// what the rosters are built for.
 const MOST: usize = 10_000;
+
+/// A replica that has been started again so often and still does not run is not going to by
+/// itself.
+const HOPELESS: u32 = 3;
 
 /// A provider's list by what its replicas are for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,26 @@ impl Fleet {
             ReplicaState::Draining | ReplicaState::Stopping => false,
         };
         u32::try_from(self.replicas.iter().filter(stays).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What is wrong with replicas that die again and again before they serve.
+    pub(super) fn dying(&self) -> Option<Fault> {
+        let dies = |replica: &&Replica| {
+            replica.state == ReplicaState::Starting && replica.restarts >= HOPELESS
+        };
+        let dying = || self.replicas.iter().filter(dies);
+        let (count, all) = (dying().count(), self.replicas.len());
+        let restarts = dying().map(|replica| replica.restarts).max()?;
+        let message = if count == 1 {
+            format!("1 of {all} replicas does not run, started again {restarts} times: see its log")
+        } else {
+            format!(
+                "{count} of {all} replicas do not run, started again up to {restarts} times: see \
+                 their logs"
+            )
+        };
+        let since = dying().map(|replica| replica.since).min()?;
+        Some(Fault { message, since })
     }
 }
 

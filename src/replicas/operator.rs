@@ -180,7 +180,7 @@ impl Operator {
             let done = self.look(goal).await;
             self.listing.note(done, &self.group)?;
         }
-        self.compare();
+        self.compare(goal);
         self.measure(goal).await
     }
 
@@ -302,9 +302,12 @@ impl Operator {
         Ok(())
     }
 
-    /// Compares what was accepted with what has come.
-    fn compare(&mut self) {
-        if let Some(fleet) = &self.fleet {
+    /// Compares what was accepted with what has come. Where another Weir decides, its number
+    /// is none that was asked for here.
+    fn compare(&mut self, goal: &Goal) {
+        if self.wanted(goal).is_none() {
+            self.shortfall = Shortfall::default();
+        } else if let Some(fleet) = &self.fleet {
             self.shortfall
                 .note(self.asked, fleet.lasting(), Instant::now());
         }
