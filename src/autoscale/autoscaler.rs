@@ -169,9 +169,9 @@ impl Autoscaler {
 
     fn tell_wishes(&self) {
         let groups = self.groups.iter();
-        let wished = groups.filter_map(|(id, group)| Some((id.clone(), group.wish()?)));
+        let asked = groups.filter_map(|(id, group)| Some((id.clone(), group.wish()?)));
         let mut wishes = self.left.clone();
-        wishes.extend(wished);
+        wishes.extend(asked);
         self.wishes.send_if_modified(|current| {
             let is_other = *current != wishes;
             *current = wishes;

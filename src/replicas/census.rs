@@ -46,6 +46,7 @@ impl Census {
     }
 
     /// What the engine calls a replica.
+    #[cfg(any(test, feature = "ecs", feature = "kubernetes"))]
     pub(super) fn name(&self, id: ReplicaId) -> Option<&str> {
         let mut known = self.known.iter();
         let (name, _) = known.find(|(_, replica)| replica.id == id)?;
@@ -53,6 +54,7 @@ impl Census {
     }
 
     /// All that were listed last.
+    #[cfg(any(feature = "ecs", feature = "kubernetes"))]
     pub(super) fn replicas(&self) -> impl Iterator<Item = (&str, &Replica)> {
         self.known
             .iter()

@@ -11,7 +11,6 @@
 
 mod backoff;
 mod call;
-#[cfg(any(feature = "ecs", feature = "kubernetes"))]
 mod census;
 mod crew;
 #[cfg(feature = "docker")]

@@ -1,13 +1,14 @@
 //! Providers that are asked for their list now and then: what they answer, and when to ask.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Fleet, ProviderError, Replica, ReplicaId, ReplicaState};
+use super::census::{Census, Sighting};
+use super::{Fleet, ProviderError, ReplicaState};
 
 /// Most bytes of an answer: ten thousand replicas with long names.
 pub(super) const LIMIT: usize = 1024 * 1024;
@@ -18,23 +19,9 @@ const EXCERPT: usize = 200;
 /// The last list, for as long as it counts.
 #[derive(Debug, Default)]
 pub(super) struct Poll {
-    names: Names,
+    census: Census,
     fleet: Option<Fleet>,
     listed: Option<Instant>,
-}
-
-/// What the engine calls replicas, and since when they are as they are.
-#[derive(Debug, Default)]
-struct Names {
-    known: HashMap<String, Known>,
-    next: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    id: ReplicaId,
-    state: ReplicaState,
-    since: SystemTime,
 }
 
 /// The document that lists replicas.
@@ -82,7 +69,9 @@ impl Poll {
     pub(super) fn learn(&mut self, text: &[u8]) -> Result<Fleet, ProviderError> {
         let document: Document = serde_json::from_slice(text)
             .map_err(|error| ProviderError::Nonsense(format!("{error}: \"{}\"", excerpt(text))))?;
-        let fleet = self.names.fleet(document)?;
+        let desired = document.desired;
+        let replicas = self.census.take(document.sightings()?);
+        let fleet = Fleet { desired, replicas };
         self.fleet = Some(fleet.clone());
         self.listed = Some(Instant::now());
         Ok(fleet)
@@ -101,46 +90,23 @@ impl Poll {
     }
 }
 
-impl Names {
-    fn fleet(&mut self, document: Document) -> Result<Fleet, ProviderError> {
-        let mut listed = HashSet::new();
-        for entry in &document.replicas {
-            if !listed.insert(entry.id.as_str()) {
+impl Document {
+    /// What it lists, if each replica has a name of its own.
+    fn sightings(self) -> Result<Vec<Sighting>, ProviderError> {
+        let mut names = HashSet::new();
+        for entry in &self.replicas {
+            if !names.insert(entry.id.as_str()) {
                 let twice = format!("`{}` is listed twice", excerpt(entry.id.as_bytes()));
                 return Err(ProviderError::Nonsense(twice));
             }
         }
-        self.known.retain(|name, _| listed.contains(name.as_str()));
-        let desired = document.desired;
-        let replicas = document.replicas.into_iter();
-        let replicas = replicas.map(|entry| self.replica(entry)).collect();
-        Ok(Fleet { desired, replicas })
-    }
-
-    fn replica(&mut self, entry: Entry) -> Replica {
-        let state = entry.state.into();
-        let next = &mut self.next;
-        let known = self.known.entry(entry.id.clone()).or_insert_with(|| {
-            *next += 1;
-            Known {
-                id: ReplicaId(*next),
-                state,
-                since: SystemTime::now(),
-            }
-        });
-        if known.state != state {
-            known.state = state;
-            known.since = SystemTime::now();
-        }
-        Replica {
-            id: known.id,
-            name: Some(entry.id),
-            pid: None,
+        let entries = self.replicas.into_iter();
+        let sightings = entries.map(|entry| Sighting {
+            name: entry.id,
             address: entry.address,
-            state,
-            restarts: 0,
-            since: known.since,
-        }
+            state: entry.state.into(),
+        });
+        Ok(sightings.collect())
     }
 }
 
@@ -157,6 +123,7 @@ pub(super) fn excerpt(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Replica;
     use super::*;
 
     fn learn(poll: &mut Poll, text: &str) -> Vec<(u64, String, &'static str)> {
@@ -175,14 +142,14 @@ mod tests {
         let seen = learn(&mut poll, text);
         assert_eq!(
             seen,
-            [(1, "b".into(), "running"), (2, "a".into(), "starting")]
+            [(0, "b".into(), "running"), (1, "a".into(), "starting")]
         );
         let text = r#"{"desired": 2, "more": 1, "replicas": [
             {"id": "a", "address": "[::1]:80", "state": "draining"}
         ]}"#;
-        assert_eq!(learn(&mut poll, text), [(2, "a".into(), "draining")]);
+        assert_eq!(learn(&mut poll, text), [(1, "a".into(), "draining")]);
         let text = r#"{"desired": 1, "replicas": [{"id": "b"}]}"#;
-        assert_eq!(learn(&mut poll, text), [(3, "b".into(), "running")]);
+        assert_eq!(learn(&mut poll, text), [(2, "b".into(), "running")]);
     }
 
     #[tokio::test(start_paused = true)]

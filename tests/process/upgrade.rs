@@ -223,7 +223,7 @@ fn without_an_upgrade_socket_the_signal_changes_nothing() {
 /// Three replicas as soon as anybody asks, and nothing that takes one away.
 fn scaled(folder: &TempDir, drain: &str) -> String {
     let database = folder.path().join("todos.db");
-    let (program, database) = (taskoverflow(), database.to_str().unwrap());
+    let (program, database) = (taskoverflow().to_str().unwrap(), database.to_str().unwrap());
     format!(
         r#"
         workers = 1
