@@ -337,7 +337,7 @@ impl Crew {
                 let target = addr.and_then(|addr| self.targets.remove(&addr));
                 match target {
                     Some(target) if *order != Order::Stop => {
-                        info!(group = %self.group, replica = id.0, ?addr, "replica drains");
+                        info!(group = %self.group, address = %target.id.addr, "replica drains");
                         self.drains.spawn(async move {
                             while !target.is_released() {
                                 sleep(LOOK_AGAIN).await;
