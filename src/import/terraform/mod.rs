@@ -1,9 +1,9 @@
 //! Terraform that deploys a service on AWS, as a `weir.toml` that does the same.
 //!
-//! In stages, each in its own file: [`source`] parses, [`scope`] resolves variables, locals
-//! and references, [`group`], [`balancer`], [`service`] and [`scaling`] read resources into a
-//! [`plan`], and [`write`] writes that. Every key of a resource that is read is taken over or
-//! becomes a note: [`section`] sees to that.
+//! In stages, each in its own file: `source` parses, `scope` resolves variables, locals
+//! and references, `group`, `balancer`, `service` and `scaling` read resources into a
+//! `plan`, and `write` writes that. Every key of a resource that is read is taken over or
+//! becomes a note: `section` sees to that.
 //!
 //! Nothing is run and nobody is asked: modules, data sources and functions that read files
 //! are not known here.
