@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    ADMIN, Backend, Connection, Held, Lb, Refusing, Reply, Rig, answer, eventually,
+    ADMIN, Backend, Connection, Held, Lb, Refusing, Reply, Rig, answer, ask, eventually,
+    until_waiting,
 };
 
 /// Targets that answer when the test opens the gate, and count what they have at a time.
@@ -83,25 +84,6 @@ fn config(targets: &[SocketAddr], group: &str) -> String {
         "#,
         targets.join(", ")
     )
-}
-
-/// Starts so many clients with one request each; their replies come in any order.
-fn ask(addr: SocketAddr, clients: usize) -> JoinSet<Reply> {
-    let mut replies = JoinSet::new();
-    for _ in 0..clients {
-        replies.spawn(async move { Connection::open(addr).await.get("/").await });
-    }
-    replies
-}
-
-async fn until_waiting(lb: &Lb, count: usize) {
-    eventually(&format!("{count} requests wait"), || async {
-        let waiting = lb.group_status("app").await.waiting;
-        (waiting == count)
-            .then_some(())
-            .ok_or(format!("{waiting} wait"))
-    })
-    .await;
 }
 
 fn assert_sent_away(reply: &Reply, reason: &str) {

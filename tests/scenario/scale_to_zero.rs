@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use tokio::task::JoinSet;
 use weir::config::{Autoscaling, Profile, Timing};
 use weir::model::Health;
 
-use crate::support::{Backend, Connection, Lb, Reply, answer, eventually};
+use crate::support::{Backend, Connection, Lb, answer, ask, eventually, until_waiting};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -64,24 +63,6 @@ async fn register(lb: &Lb, addr: SocketAddr) {
     let mut connection = Connection::open(lb.admin_addr()).await;
     let reply = connection.send(request.unwrap()).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
-}
-
-fn ask(addr: SocketAddr, clients: usize) -> JoinSet<Reply> {
-    let mut replies = JoinSet::new();
-    for _ in 0..clients {
-        replies.spawn(async move { Connection::open(addr).await.get("/").await });
-    }
-    replies
-}
-
-async fn until_waiting(lb: &Lb, count: usize) {
-    eventually(&format!("{count} requests wait"), || async {
-        let waiting = lb.group_status("app").await.waiting;
-        (waiting == count)
-            .then_some(())
-            .ok_or(format!("{waiting} wait"))
-    })
-    .await;
 }
 
 #[tokio::test]

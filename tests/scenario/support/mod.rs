@@ -6,6 +6,7 @@
 
 mod admin;
 mod backend;
+mod burst;
 mod client;
 mod lb;
 mod log;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use admin::ADMIN;
 pub use backend::{Backend, Held, Refusing, answer, streamed};
+pub use burst::{ask, until_waiting};
 pub use client::{Connection, Reply, raw};
 pub use lb::Lb;
 pub use log::{Entry, keep_access_log, until_logged};
