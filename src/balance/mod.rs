@@ -152,9 +152,14 @@ fn first_untried(len: usize, start: usize, tried: &[usize]) -> Option<usize> {
 }
 
 /// What a target that has requests and has not answered any yet is taken to need
-/// (linkerd's default). An idle one is tried at once: so it is not flooded before its
-/// speed is known, and not starved beside targets that are faster than this.
+/// (linkerd's default). An idle one is tried at once until it has answered a few: so it is
+/// not flooded before its speed is known, and not starved beside targets that are faster
+/// than this.
 const UNKNOWN_TIME: Duration = Duration::from_secs(1);
+
+/// Times that differ by no more than one part in so many of the shorter are the same: of two
+/// equal targets the luckier one would get all requests of a quiet hour otherwise.
+const NOISE_PARTS: u64 = 4;
 
 /// Members that a search for the least loaded reads at once.
 const BLOCK: usize = 8;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::power_of_two_choices::{Choice, TwoChoices};
-use super::{Member, Picker, Roster, UNKNOWN_TIME};
+use super::{Member, NOISE_PARTS, Picker, Roster, UNKNOWN_TIME};
 use crate::model::Moment;
 
 /// The picker for this roster.
@@ -24,18 +24,29 @@ struct Sooner;
 impl Choice for Sooner {
     fn is_better(&self, second: &Member, first: &Member, now: Instant) -> bool {
         let now = Moment::from(now);
+        let (mut times, loads) = (
+            [time(second, now), time(first, now)],
+            [second, first].map(load),
+        );
+        let [shorter, longer] = [times[0].min(times[1]), times[0].max(times[1])];
+        if longer <= shorter * (1.0 + 1.0 / NOISE_PARTS as f64) {
+            times = [shorter; 2];
+        }
         let weight = |member: &Member| f64::from(member.weight.get());
-        wait(second, now) * weight(first) < wait(first, now) * weight(second)
+        times[0] * loads[0] * weight(first) < times[1] * loads[1] * weight(second)
     }
 }
 
-/// Nanoseconds until the member will have answered what it has and one request more.
-fn wait(member: &Member, now: Moment) -> f64 {
-    let load = member.target.load();
-    let time = match member.target.peak_time(now) {
+/// What the member has to do, with one request more.
+fn load(member: &Member) -> f64 {
+    f64::from(member.target.load()) + 1.0
+}
+
+/// Nanoseconds until the member answers one request.
+fn time(member: &Member, now: Moment) -> f64 {
+    match member.target.peak_time(now) {
+        _ if member.target.load() == 0 && !member.target.is_tried_out() => 0.0,
         Some(time) => time,
-        None if load == 0 => 0.0,
         None => UNKNOWN_TIME.as_nanos() as f64,
-    };
-    time * (f64::from(load) + 1.0)
+    }
 }

@@ -19,6 +19,10 @@ const PENALTY: Duration = Duration::from_secs(5);
 /// A new sample is one part in so many of the mean (nginx's).
 const MEAN_PARTS: u64 = 20;
 
+/// With fewer answers than this a target is still tried out: its first ones tell of new
+/// connections and cold caches, and one unlucky answer must not decide for seconds.
+const TRIALS: u64 = 4;
+
 /// Without a sample the mean halves every 2^33 ns, 8.6 s, so that a slow target is tried
 /// again now and then: nginx's `fail_timeout` of 10 s, as a shift.
 const HALVING_SHIFT: u32 = 33;
@@ -33,6 +37,8 @@ pub(super) struct Latency {
     mean: AtomicU64,
     /// When the last sample came; 0 is never.
     at: AtomicU64,
+    /// Samples so far; counted to [`MEAN_PARTS`].
+    samples: AtomicU64,
 }
 
 impl Latency {
@@ -47,16 +53,18 @@ impl Latency {
         };
         let sample = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let now = Moment::from(now);
+        let samples = (self.samples.load(Ordering::Relaxed) + 1).min(MEAN_PARTS);
         let (peak, mean) = match self.at.load(Ordering::Relaxed) {
             0 => (sample as f64, sample),
             at => (
                 self.next_peak(sample as f64, now.nanos_since(at)),
-                self.next_mean(sample),
+                self.next_mean(sample, samples),
             ),
         };
         self.peak.store(peak.to_bits(), Ordering::Relaxed);
         self.mean.store(mean, Ordering::Relaxed);
         self.at.store(now.0, Ordering::Relaxed);
+        self.samples.store(samples, Ordering::Relaxed);
     }
 
     /// A slower sample counts at once, a faster one by how long ago the last was
@@ -70,9 +78,16 @@ impl Latency {
         }
     }
 
-    fn next_mean(&self, sample: u64) -> u64 {
+    /// The plain average of the first samples, then a moving one.
+    fn next_mean(&self, sample: u64, samples: u64) -> u64 {
         let mean = self.mean.load(Ordering::Relaxed);
-        mean - mean / MEAN_PARTS + sample / MEAN_PARTS
+        mean - mean / samples + sample / samples
+    }
+
+    /// Whether too little is known to prefer another target to an idle one.
+    #[inline] // read for every member at every pick
+    pub(super) fn is_tried_out(&self) -> bool {
+        self.samples.load(Ordering::Relaxed) >= TRIALS
     }
 
     /// The peak in nanoseconds; it goes to 0 while there are no samples, so that a target
@@ -188,13 +203,24 @@ mod tests {
     #[test]
     fn a_mean_moves_by_a_twentieth_and_halves_without_samples() {
         let mut fed = Fed::new();
-        fed.after(SECOND, 40 * MS, false);
+        for _ in 0..20 {
+            fed.after(SECOND, 40 * MS, false);
+        }
         fed.after(SECOND, 20 * MS, false);
         assert_eq!(fed.mean(Duration::ZERO), 39_000_000);
         assert_eq!(fed.mean(8 * SECOND), 39_000_000);
         assert_eq!(fed.mean(9 * SECOND), 19_500_000);
         assert_eq!(fed.mean(18 * SECOND), 9_750_000);
         assert_eq!(fed.mean(1_000_000 * SECOND), 0);
+    }
+
+    #[test]
+    fn the_first_answers_count_alike() {
+        let mut fed = Fed::new();
+        for elapsed in [70 * MS, 10 * MS, 10 * MS, 10 * MS] {
+            fed.after(SECOND, elapsed, false);
+        }
+        assert_eq!(fed.mean(Duration::ZERO), 25_000_000);
     }
 
     #[test]

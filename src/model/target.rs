@@ -226,6 +226,13 @@ impl Target {
         self.counters.latency.mean(now)
     }
 
+    /// Whether it has answered often enough for its times to be compared with those of
+    /// others.
+    #[inline] // see `load`
+    pub fn is_tried_out(&self) -> bool {
+        self.counters.latency.is_tried_out()
+    }
+
     /// Lets half of the bias of past failures go. Called at a steady pace.
     pub fn forgive(&self) {
         let halve = |load: u64| match load / BIAS {

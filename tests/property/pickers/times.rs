@@ -18,13 +18,52 @@ fn at(now: Instant, rng: &mut Rng) -> PickContext<'static> {
     PickContext { now, ..draw(rng) }
 }
 
+/// As often as it takes for its times to count.
+fn known(roster: &Roster, index: usize, elapsed: Duration, now: Instant) {
+    for _ in 0..4 {
+        answered(roster, index, elapsed, now);
+    }
+}
+
+/// Ten requests one after the other to two targets that are equal but for noise, and whose
+/// first answer takes a connection more: neither may get (nearly) all.
+#[test]
+fn equal_targets_of_an_idle_service_share_its_requests() {
+    let mut rng = Rng::with_seed(30);
+    for algorithm in Algorithm::ALL {
+        if matches!(algorithm, Algorithm::ConsistentHash | Algorithm::First) {
+            continue;
+        }
+        let mut starved = 0;
+        for round in 0..200 {
+            let roster = roster(&[1; 2]);
+            let picker = build(algorithm, &unbounded(), Arc::clone(&roster), round);
+            let (mut now, mut counts) = (Instant::now(), [0_u32; 2]);
+            for _ in 0..10 {
+                let index = picker.pick(&at(now, &mut rng)).unwrap();
+                let lease = roster.members()[index].target.lease();
+                let connect = if counts[index] == 0 { 700 } else { 0 };
+                let elapsed = Duration::from_micros(rng.u64(450..550) + connect);
+                now += elapsed;
+                answered(&roster, index, elapsed, now);
+                drop(lease);
+                counts[index] += 1;
+                now += 50 * MS;
+            }
+            starved += u32::from(counts.contains(&10) || counts.contains(&9));
+        }
+        // By chance one gets nine or ten of ten in 2 % of the rounds.
+        assert!(starved <= 12, "{}: {starved} of 200", algorithm.name());
+    }
+}
+
 #[test]
 fn the_faster_of_two_is_picked_until_it_has_as_much_more_to_do() {
     let mut rng = Rng::with_seed(31);
     for algorithm in TIMED {
         let (roster, now) = (roster(&[1; 2]), Instant::now());
-        answered(&roster, 0, 40 * MS, now);
-        answered(&roster, 1, 10 * MS, now);
+        known(&roster, 0, 40 * MS, now);
+        known(&roster, 1, 10 * MS, now);
         let picker = build(algorithm, &unbounded(), Arc::clone(&roster), 32);
         let mut leases: Vec<Lease> = Vec::new();
         for _ in 0..40 {
@@ -41,7 +80,7 @@ fn a_target_without_a_time_is_tried_at_once_and_by_one_request_at_a_time() {
     let mut rng = Rng::with_seed(33);
     for algorithm in TIMED {
         let (roster, now) = (roster(&[1; 2]), Instant::now());
-        answered(&roster, 0, MS, now);
+        known(&roster, 0, MS, now);
         let picker = build(algorithm, &unbounded(), Arc::clone(&roster), 34);
         let name = algorithm.name();
         assert_eq!(picker.pick(&at(now, &mut rng)), Some(1), "{name}");
@@ -57,12 +96,12 @@ fn a_slow_target_is_tried_again_after_a_while() {
     let mut rng = Rng::with_seed(35);
     for algorithm in TIMED {
         let (roster, start) = (roster(&[1; 2]), Instant::now());
-        answered(&roster, 0, 1000 * MS, start);
+        known(&roster, 0, 1000 * MS, start);
         let picker = build(algorithm, &unbounded(), Arc::clone(&roster), 36);
         let mut tried_after = None;
         for second in 0..200 {
             let now = start + Duration::from_secs(second);
-            answered(&roster, 1, MS, now);
+            known(&roster, 1, MS, now);
             if picker.pick(&at(now, &mut rng)) == Some(0) {
                 tried_after = Some(second);
                 break;
@@ -82,7 +121,7 @@ fn a_slow_target_is_tried_again_after_a_while() {
 fn members_with_nearly_the_same_time_take_turns_under_least_time() {
     let (roster, now) = (roster(&[1; 3]), Instant::now());
     for (index, micros) in [10_500, 10_900, 11_200].into_iter().enumerate() {
-        answered(&roster, index, Duration::from_micros(micros), now);
+        known(&roster, index, Duration::from_micros(micros), now);
     }
     let picker = build(Algorithm::LeastTime, &unbounded(), roster, 37);
     let mut counts = [0; 3];
@@ -101,7 +140,7 @@ fn least_time_agrees_with_the_definition() {
         let weights: Vec<u16> = (0..len).map(|_| rng.u16(1..=20)).collect();
         let (roster, now) = (roster(&weights), Instant::now());
         for index in 0..len {
-            answered(
+            known(
                 &roster,
                 index,
                 Duration::from_micros(rng.u64(100..100_000)),
@@ -132,8 +171,8 @@ fn least_time_agrees_with_the_definition() {
                 continue;
             };
             for other in (0..len).filter(|other| !tried.contains(other)) {
-                // Times within an eighth count as the same.
-                assert!(wait(index) <= wait(other) * 1.13, "{len}");
+                // Times within a quarter count as the same.
+                assert!(wait(index) <= wait(other) * 1.26, "{len}");
             }
         }
     }
