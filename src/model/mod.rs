@@ -34,7 +34,7 @@ pub use limits::{
     ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Upstream,
 };
 pub use outcome::{Blame, Failure, Stage};
-pub use pattern::{HostPattern, Pattern, PatternError};
+pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use ramp::Ramp;
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{

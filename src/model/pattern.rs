@@ -5,8 +5,7 @@
 //! backtracks over more than the last `*`, so a hostile text costs nothing.
 
 use std::fmt;
-
-use regex::Regex;
+use std::sync::{Arc, OnceLock};
 
 /// What a value must look like.
 #[derive(Clone, Debug)]
@@ -51,7 +50,7 @@ impl Pattern {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
-        Ok(Self::Regex(Regex::new(text).map_err(Box::new)?))
+        Ok(Self::Regex(Regex::new(text)?))
     }
 
     /// The same pattern for values compared without regard to ASCII case. Give
@@ -94,7 +93,7 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(text) | Self::Glob(text) => f.write_str(text),
-            Self::Regex(regex) => write!(f, "/{regex}/"),
+            Self::Regex(regex) => write!(f, "/{}/", regex.as_str()),
         }
     }
 }
@@ -106,6 +105,54 @@ impl PartialEq for Pattern {
             (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
             (Self::Exact(_) | Self::Glob(_) | Self::Regex(_), _) => false,
         }
+    }
+}
+
+/// A regular expression that is known to be valid, and compiled when it is first needed:
+/// tens of thousands of rules cost what they say, not what they compile to. Clones share
+/// what was compiled.
+#[derive(Clone)]
+pub struct Regex(Arc<Expression>);
+
+struct Expression {
+    source: Box<str>,
+    compiled: OnceLock<regex::Regex>,
+}
+
+impl Regex {
+    fn new(source: &str) -> Result<Self, PatternError> {
+        regex::Regex::new(source).map_err(Box::new)?;
+        Ok(Self(Arc::new(Expression {
+            source: source.into(),
+            compiled: OnceLock::new(),
+        })))
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Whether it matches anywhere in `text`.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.compiled().is_match(text)
+    }
+
+    /// Compiles it now rather than when it is first needed.
+    pub fn compile(&self) {
+        self.compiled();
+    }
+
+    fn compiled(&self) -> &regex::Regex {
+        self.0.compiled.get_or_init(|| {
+            regex::Regex::new(&self.0.source).expect("it compiled when it was read")
+        })
+    }
+}
+
+impl fmt::Debug for Regex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Regex").field(&self.as_str()).finish()
     }
 }
 
@@ -132,6 +179,11 @@ impl HostPattern {
             Pattern::Exact(name) => Some(name),
             Pattern::Glob(_) | Pattern::Regex(_) => None,
         }
+    }
+
+    /// What a lower-case host looks like.
+    pub fn pattern(&self) -> &Pattern {
+        &self.0
     }
 
     /// Whether a lower-case host without its port looks like this.

@@ -36,7 +36,7 @@ fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
 }
 
 /// The parameters of a query, still encoded; one without `=` has an empty value.
-fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     query
         .unwrap_or_default()
         .split('&')
@@ -52,7 +52,7 @@ fn accepts(accepted: &QueryMatch, (key, value): (&str, &str)) -> bool {
 
 /// Form decoding: `+` is a space, `%xx` a byte. A `%` without two digits stands for
 /// itself (WHATWG URL, "percent-decode"), and what is not UTF-8 then cannot match.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

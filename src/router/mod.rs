@@ -4,24 +4,36 @@
 //! never changes. Routing allocates nothing (a query parameter with escapes in it
 //! is decoded for the comparison) and cannot fail: there is always a default.
 //!
-//! Rules that name exact hosts stand in an index by host, so a request is compared
-//! with the rules of its own host and with those for any host or a pattern of hosts,
-//! however many other hosts there are. The result is the same as trying every rule
-//! in order of priority.
+//! A request is compared only with rules that it may meet: an index knows each rule by the
+//! condition that sets it apart, so a route costs about the same among ten rules and among
+//! ten thousand. The result is the same as trying every rule in order of priority.
 
 mod condition;
 mod forward;
+mod index;
+mod prefixes;
 mod redirect;
 mod request;
+mod shape;
+mod text_map;
+mod values;
 
 use std::collections::HashMap;
 
-use crate::model::{Action, Condition, GroupIndex, HostPattern, Priority, Rule};
+use crate::model::{Action, Condition, GroupIndex, Pattern, Priority, Regex, Rule};
+use index::Index;
 
 pub use condition::hold;
 pub use forward::{choose, choose_again};
 pub use redirect::location;
 pub use request::RequestView;
+
+/// Positions of rules in their table, in order.
+type Positions = Vec<u32>;
+
+/// Regular expressions of one table that are compiled when it is built. A compiled one takes
+/// 10 to 60 KB, so of a larger number the rest waits until a request needs it.
+const COMPILED_AT_ONCE: usize = 1000;
 
 /// The rules of one listener, and what happens when none applies.
 #[derive(Debug)]
@@ -29,78 +41,73 @@ pub struct RuleTable {
     /// In order of priority.
     rules: Box<[Rule<GroupIndex>]>,
     default: Action<GroupIndex>,
-    /// Positions, in order, of rules that can only hold for this host.
-    by_host: HashMap<Box<str>, Vec<usize>>,
-    /// Positions, in order, of all other rules.
-    any_host: Vec<usize>,
+    index: Index,
 }
 
 impl RuleTable {
     /// A table of these rules, in whatever order they come.
     pub fn new(mut rules: Vec<Rule<GroupIndex>>, default: Action<GroupIndex>) -> Self {
         rules.sort_by_key(|rule| rule.priority);
-        let mut by_host: HashMap<Box<str>, Vec<usize>> = HashMap::new();
-        let mut any_host = Vec::new();
-        for (position, rule) in rules.iter().enumerate() {
-            let Some(hosts) = exact_hosts(rule) else {
-                any_host.push(position);
-                continue;
-            };
-            for host in hosts {
-                let positions = by_host.entry(host.into()).or_default();
-                // A host may be listed twice in one condition.
-                if positions.last() != Some(&position) {
-                    positions.push(position);
-                }
-            }
-        }
+        share_expressions(&mut rules);
         Self {
+            index: Index::new(&rules),
             rules: rules.into(),
             default,
-            by_host,
-            any_host,
         }
     }
 
     /// The action of the first rule, by priority, whose conditions all hold, and that
     /// rule's priority; the default action, without one, if there is none.
     pub fn route(&self, request: &RequestView<'_>) -> (&Action<GroupIndex>, Option<Priority>) {
-        let of_host = self.by_host.get(request.host.as_ref());
-        let mut of_host = of_host.map_or(&[][..], Vec::as_slice);
-        let mut any_host = self.any_host.as_slice();
-        while let Some(position) = next_position(&mut of_host, &mut any_host) {
-            let rule = &self.rules[position];
-            if hold(&rule.conditions, request) {
-                return (&rule.action, Some(rule.priority));
+        let mut first: Option<&Rule<GroupIndex>> = None;
+        self.index.visit(request, |positions| {
+            for rule in positions
+                .iter()
+                .map(|&position| &self.rules[position as usize])
+            {
+                if first.is_some_and(|first| first.priority <= rule.priority) {
+                    return;
+                }
+                if hold(&rule.conditions, request) {
+                    first = Some(rule);
+                    return;
+                }
             }
+        });
+        match first {
+            Some(rule) => (&rule.action, Some(rule.priority)),
+            None => (&self.default, None),
         }
-        (&self.default, None)
     }
 }
 
-/// The hosts outside of which a rule cannot hold, if all of them are exact.
-fn exact_hosts(rule: &Rule<GroupIndex>) -> Option<Vec<&str>> {
-    rule.conditions
-        .iter()
-        .find_map(|condition| match condition {
-            Condition::Host(hosts) => hosts.iter().map(HostPattern::exact).collect(),
-            Condition::Path(_)
-            | Condition::Method(_)
-            | Condition::Header { .. }
-            | Condition::Query(_)
-            | Condition::SourceIp(_) => None,
-        })
+/// Makes equal expressions one, and compiles the first of them.
+fn share_expressions(rules: &mut [Rule<GroupIndex>]) {
+    let mut known: HashMap<String, Regex> = HashMap::new();
+    let conditions = rules.iter_mut().flat_map(|rule| &mut rule.conditions);
+    for pattern in conditions.flat_map(patterns) {
+        let Pattern::Regex(regex) = pattern else {
+            continue;
+        };
+        if let Some(same) = known.get(regex.as_str()) {
+            *regex = same.clone();
+            continue;
+        }
+        if known.len() < COMPILED_AT_ONCE {
+            regex.compile();
+        }
+        known.insert(regex.as_str().to_owned(), regex.clone());
+    }
 }
 
-/// Takes the smaller of two heads: merges two sorted lists, one step at a time.
-fn next_position<'a, 'p>(one: &'a mut &'p [usize], other: &'a mut &'p [usize]) -> Option<usize> {
-    let list = match (one.first(), other.first()) {
-        (Some(a), Some(b)) if a < b => one,
-        (Some(_), None) => one,
-        (_, Some(_)) => other,
-        (None, None) => return None,
-    };
-    let (position, rest) = list.split_first()?;
-    *list = rest;
-    Some(*position)
+/// The patterns of a condition that may be regular expressions.
+fn patterns(condition: &mut Condition) -> Vec<&mut Pattern> {
+    match condition {
+        Condition::Path(patterns)
+        | Condition::Header {
+            values: patterns, ..
+        } => patterns.iter_mut().collect(),
+        Condition::Query(accepted) => accepted.iter_mut().map(|one| &mut one.value).collect(),
+        Condition::Host(_) | Condition::Method(_) | Condition::SourceIp(_) => Vec::new(),
+    }
 }

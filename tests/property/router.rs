@@ -303,47 +303,93 @@ fn scanned(rules: &[Rule<GroupIndex>], request: &RequestView<'_>) -> Option<Prio
     found.map(|rule| rule.priority)
 }
 
-const HOSTS: [&str; 6] = ["a.test", "b.test", "c.test", "x.a.test", "*.test", "?.test"];
-const PATHS: [&str; 5] = ["/", "/a", "/a/*", "/b", "*"];
+const HOSTS: [&str; 7] = [
+    "a.test", "b.test", "c.test", "x.a.test", "*.test", "?.test", "*a*",
+];
+const PATHS: [&str; 9] = ["/", "/a", "/a/*", "/b", "*", "/?", "*/b", "?a*b?", "*a/*"];
+const EXPRESSIONS: [&str; 7] = [
+    "^/a", "^/(a|b)$", "b", "(?i)^/A/", "/[ab]/.", "^", "^/a/b$|c",
+];
+const VALUES: [&str; 7] = ["1", "One", "*", "o*", "*E", "*n*", "?"];
+const NETWORKS: [&str; 5] = [
+    "192.0.2.0/24",
+    "192.0.2.7/32",
+    "0.0.0.0/0",
+    "2001:db8::/32",
+    "::/0",
+];
 
 fn some<'a>(rng: &mut Rng, from: &[&'a str]) -> Vec<&'a str> {
     let count = rng.usize(1..=3);
     (0..count).map(|_| from[rng.usize(..from.len())]).collect()
 }
 
+fn expressions(rng: &mut Rng, from: &[&str]) -> Vec<Pattern> {
+    let texts = some(rng, from).into_iter();
+    texts.map(|text| Pattern::regex(text).unwrap()).collect()
+}
+
 fn any_condition(rng: &mut Rng) -> Condition {
-    match rng.u8(..10) {
-        0..4 => host(&some(rng, &HOSTS[..4])),
-        4..6 => host(&some(rng, &HOSTS)),
-        6..8 => path(&some(rng, &PATHS)),
-        8 => Condition::Method(vec![Method::GET]),
-        _ => query(&[(None, "1")]),
+    match rng.u8(..16) {
+        0..3 => host(&some(rng, &HOSTS[..4])),
+        3..5 => host(&some(rng, &HOSTS)),
+        5..8 => path(&some(rng, &PATHS)),
+        8 => Condition::Path(expressions(rng, &EXPRESSIONS)),
+        9 => Condition::Method(vec![Method::GET]),
+        10..12 => header(["x-a", "x-b"][rng.usize(..2)], &some(rng, &VALUES)),
+        12 => Condition::Header {
+            name: HeaderName::from_static("x-a"),
+            values: expressions(rng, &["^[A-Z]", "^one$", "n", "^(?i)ONE"]),
+        },
+        13..15 => {
+            let keys = [None, Some("x"), Some("Y")];
+            let values = some(rng, &VALUES).into_iter();
+            query(
+                &values
+                    .map(|value| (keys[rng.usize(..3)], value))
+                    .collect::<Vec<_>>(),
+            )
+        }
+        _ => source(&some(rng, &NETWORKS)),
     }
 }
 
 fn any_request(rng: &mut Rng) -> String {
-    format!(
-        "{} {}{}{}",
-        ["GET", "POST"][rng.usize(..2)],
-        [
-            "a.test",
-            "A.TEST:80",
-            "b.test",
-            "x.a.test",
-            "y.test",
-            "test",
-            ""
-        ][rng.usize(..7)],
-        ["/", "/a", "/a/b", "/b", "/c"][rng.usize(..5)],
-        ["", "?x=1", "?x=2"][rng.usize(..3)],
-    )
+    let pick = |rng: &mut Rng, from: &[&'static str]| from[rng.usize(..from.len())];
+    let hosts = [
+        "a.test",
+        "A.TEST:80",
+        "b.test",
+        "x.a.test",
+        "y.test",
+        "test",
+        "",
+    ];
+    let clients = [
+        "192.0.2.7",
+        "192.0.2.8",
+        "::ffff:192.0.2.7",
+        "198.51.100.1",
+        "2001:db8::1",
+    ];
+    [
+        pick(rng, &["GET ", "POST "]),
+        pick(rng, &hosts),
+        pick(rng, &["/", "/a", "/a/b", "/A/b", "/b", "/c", "/xa/b1"]),
+        pick(rng, &["", "?x=1", "?X=ONE", "?y=one&x=2", "?z=n%6Fne&&y"]),
+        " from ",
+        pick(rng, &clients),
+        pick(rng, &["", " x-a=1", " x-a=One", " x-a=none x-a=ONE"]),
+        pick(rng, &["", " x-b=1", " X-B=oNE", " x-b="]),
+    ]
+    .concat()
 }
 
 #[test]
 fn the_table_answers_like_a_scan_of_all_rules() {
     let mut rng = Rng::with_seed(6400);
     let mut routes = 0;
-    for _ in 0..500 {
+    for _ in 0..1500 {
         let count = rng.u32(..30);
         let mut priorities: Vec<u32> = (1..=count).collect();
         rng.shuffle(&mut priorities);

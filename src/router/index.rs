@@ -1,0 +1,254 @@
+//! Which rules a request may meet.
+//!
+//! Each rule is filed under one of its conditions: the one that the fewest rules share. A
+//! request is looked up by all that it has (host, path, method, headers, query parameters,
+//! client), and meets the rules filed under any of these. What is found is a superset of
+//! the rules that hold, small as long as rules differ in something; the table then tries
+//! their conditions in order.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+
+use super::condition::{decoded, parameters};
+use super::shape::{Shape, shapes};
+use super::text_map::{Case, TextMap};
+use super::values::Values;
+use super::{Positions, RequestView};
+use crate::model::{Condition, GroupIndex, Rule};
+
+/// Rules by what they ask of a request.
+#[derive(Debug)]
+pub(super) struct Index {
+    hosts: Option<Values>,
+    paths: Option<Values>,
+    methods: HashMap<Method, Positions>,
+    headers: HashMap<HeaderName, Values>,
+    /// By name, in any case.
+    parameters: TextMap<Values>,
+    any_parameter: Option<Values>,
+    clients: Clients,
+    /// Rules without a condition that tells requests apart.
+    always: Positions,
+}
+
+/// A text that a request may have, or has several of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Host,
+    Path,
+    Header(HeaderName),
+    /// `None` is a parameter of any name.
+    Parameter(Option<String>),
+}
+
+/// Where a rule is filed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Text(Part, Shape),
+    Method(Method),
+    Client(IpNet),
+}
+
+impl Index {
+    /// Files rules in order of priority.
+    pub(super) fn new(rules: &[Rule<GroupIndex>]) -> Self {
+        let mut crowds: HashMap<Place, usize> = HashMap::new();
+        for condition in rules.iter().flat_map(|rule| &rule.conditions) {
+            for place in places(condition) {
+                *crowds.entry(crowd(place)).or_default() += 1;
+            }
+        }
+        let mut filed: HashMap<Place, Positions> = HashMap::new();
+        let mut always = Positions::new();
+        for (rule, position) in rules.iter().zip(0..) {
+            match best_places(rule, &crowds) {
+                None => always.push(position),
+                Some(places) => {
+                    for place in places {
+                        let positions = filed.entry(place).or_default();
+                        // A value may stand in one condition twice.
+                        if positions.last() != Some(&position) {
+                            positions.push(position);
+                        }
+                    }
+                }
+            }
+        }
+        Self::of(filed, always)
+    }
+
+    fn of(filed: HashMap<Place, Positions>, always: Positions) -> Self {
+        let mut texts: HashMap<Part, Vec<(Shape, Positions)>> = HashMap::new();
+        let mut methods = HashMap::new();
+        let mut clients = Clients::default();
+        for (place, positions) in filed {
+            match place {
+                Place::Text(part, shape) => {
+                    texts.entry(part).or_default().push((shape, positions));
+                }
+                Place::Method(method) => drop(methods.insert(method, positions)),
+                Place::Client(network) => clients.insert(network, positions),
+            }
+        }
+        let mut index = Self {
+            hosts: None,
+            paths: None,
+            methods,
+            headers: HashMap::new(),
+            parameters: TextMap::new(Case::Folded),
+            any_parameter: None,
+            clients,
+            always,
+        };
+        for (part, shapes) in texts {
+            match part {
+                // A host comes in lower case already.
+                Part::Host => index.hosts = Some(Values::new(Case::Sensitive, shapes)),
+                Part::Path => index.paths = Some(Values::new(Case::Sensitive, shapes)),
+                Part::Header(name) => {
+                    let values = Values::new(Case::Folded, shapes);
+                    index.headers.insert(name, values);
+                }
+                Part::Parameter(name) => {
+                    let values = Values::new(Case::Folded, shapes);
+                    match name {
+                        None => index.any_parameter = Some(values),
+                        Some(name) => {
+                            index.parameters.get_or_insert_with(&name, || values);
+                        }
+                    }
+                }
+            }
+        }
+        index
+    }
+
+    /// Visits every rule that may hold for a request, some perhaps twice; each list is in
+    /// order.
+    pub(super) fn visit(&self, request: &RequestView<'_>, mut visit: impl FnMut(&[u32])) {
+        if let Some(hosts) = &self.hosts {
+            hosts.visit(&request.host, &mut visit);
+        }
+        if let Some(paths) = &self.paths {
+            paths.visit(request.path, &mut visit);
+        }
+        if !self.headers.is_empty() {
+            for (name, value) in request.headers {
+                if let Some(values) = self.headers.get(name) {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    values.visit(&value, &mut visit);
+                }
+            }
+        }
+        if self.any_parameter.is_some() || !self.parameters.is_empty() {
+            for (name, value) in parameters(request.query) {
+                let value = decoded(value);
+                if let Some(values) = self.parameters.get(&decoded(name)) {
+                    values.visit(&value, &mut visit);
+                }
+                if let Some(values) = &self.any_parameter {
+                    values.visit(&value, &mut visit);
+                }
+            }
+        }
+        self.clients.visit(request.client, &mut visit);
+        if !self.methods.is_empty()
+            && let Some(positions) = self.methods.get(request.method)
+        {
+            visit(positions);
+        }
+        visit(&self.always);
+    }
+}
+
+/// Rules by the network of the client.
+#[derive(Debug, Default)]
+struct Clients {
+    networks: HashMap<IpNet, Positions>,
+    /// The lengths of these networks' prefixes, of IPv4 and of IPv6.
+    lengths: [Vec<u8>; 2],
+}
+
+impl Clients {
+    fn insert(&mut self, network: IpNet, positions: Positions) {
+        let lengths = &mut self.lengths[usize::from(network.addr().is_ipv6())];
+        if !lengths.contains(&network.prefix_len()) {
+            lengths.push(network.prefix_len());
+        }
+        self.networks.insert(network, positions);
+    }
+
+    fn visit(&self, client: IpAddr, visit: &mut impl FnMut(&[u32])) {
+        if self.networks.is_empty() {
+            return;
+        }
+        // A listener on `[::]` sees IPv4 clients as mapped addresses.
+        let client = client.to_canonical();
+        for length in &self.lengths[usize::from(client.is_ipv6())] {
+            let network = IpNet::new(client, *length).ok();
+            let positions = network.and_then(|network| self.networks.get(&network.trunc()));
+            if let Some(positions) = positions {
+                visit(positions);
+            }
+        }
+    }
+}
+
+/// The places under one of which every request is found for which `condition` holds.
+fn places(condition: &Condition) -> Vec<Place> {
+    let text = |part: Part, shapes: Vec<Shape>| {
+        let shapes = shapes.into_iter();
+        shapes.map(move |shape| Place::Text(part.clone(), shape))
+    };
+    match condition {
+        Condition::Host(hosts) => hosts
+            .iter()
+            .flat_map(|host| text(Part::Host, shapes(host.pattern())))
+            .collect(),
+        Condition::Path(paths) => paths
+            .iter()
+            .flat_map(|path| text(Part::Path, shapes(path)))
+            .collect(),
+        Condition::Method(methods) => methods.iter().cloned().map(Place::Method).collect(),
+        Condition::Header { name, values } => values
+            .iter()
+            .flat_map(|value| text(Part::Header(name.clone()), shapes(value)))
+            .collect(),
+        Condition::Query(accepted) => accepted
+            .iter()
+            .flat_map(|one| text(Part::Parameter(one.key.clone()), shapes(&one.value)))
+            .collect(),
+        Condition::SourceIp(networks) => networks
+            .iter()
+            .map(|network| Place::Client(network.trunc()))
+            .collect(),
+    }
+}
+
+/// The place with whose rules those of `place` are tried: expressions are searched for
+/// together.
+fn crowd(place: Place) -> Place {
+    match place {
+        Place::Text(part, Shape::Contains(_)) => Place::Text(part, Shape::Contains(String::new())),
+        place => place,
+    }
+}
+
+/// Where to file a rule, so that the fewest others are tried with it; `None` if no condition
+/// tells requests apart.
+fn best_places(rule: &Rule<GroupIndex>, crowds: &HashMap<Place, usize>) -> Option<Vec<Place>> {
+    let crowded = |places: &Vec<Place>| -> usize {
+        let one = |place: &Place| match place {
+            // Every request has them.
+            Place::Text(Part::Host | Part::Path, Shape::Anything) => usize::MAX,
+            place => crowds.get(&crowd(place.clone())).copied().unwrap_or(1),
+        };
+        places.iter().map(one).fold(0, usize::saturating_add)
+    };
+    let conditions = rule.conditions.iter().map(places);
+    let best = conditions.min_by_key(crowded)?;
+    (crowded(&best) < usize::MAX).then_some(best)
+}
