@@ -29,7 +29,7 @@ const LAYERS: &str = "
     health       : model observe config transport state
     discovery    : model observe config transport state
     replicas     : model observe config transport state
-    autoscale    : model observe config state replicas
+    autoscale    : model observe config transport state replicas
     admin        : model observe transport state replicas autoscale
     server       : model observe transport config state upstream proxy connection listener
                    health discovery replicas autoscale admin

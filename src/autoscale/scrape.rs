@@ -17,6 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::transport::{Bounded, root_cause};
+
 /// For connection and answer together.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,9 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of an answer with its framing and the interim responses before it.
+const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * BODY_LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir-Autoscaler/", env!("CARGO_PKG_VERSION"));
 
@@ -37,7 +42,8 @@ pub(super) async fn page(addr: SocketAddr, path: &str) -> Result<Bytes, String> 
 
 async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
     let stream = TcpStream::connect(addr).await;
-    let stream = TokioIo::new(stream.map_err(|error| error.to_string())?);
+    let stream = stream.map_err(|error| error.to_string())?;
+    let stream = TokioIo::new(Bounded::new(stream, ANSWER_LIMIT));
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_LIMIT)
         .handshake(stream)
@@ -46,7 +52,7 @@ async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
     let exchange = async {
         let request = request(addr, path)?;
         let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|error| root(&error))?;
+        let answer = answer.map_err(|error| root_cause(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("status {}", answer.status()));
         }
@@ -56,7 +62,7 @@ async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
             Err(error) if error.is::<LengthLimitError>() => {
                 Err(format!("longer than {BODY_LIMIT} bytes"))
             }
-            Err(error) => Err(root(&*error)),
+            Err(error) => Err(root_cause(&*error)),
         }
     };
     // Both end together: the page when it is there, the connection never.
@@ -81,15 +87,6 @@ fn request(addr: SocketAddr, path: &str) -> Result<Request<Empty<Bytes>>, String
 async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> Infallible {
     let _ = connection.await;
     pending().await
-}
-
-/// The innermost error names the cause, those around it only where it was noticed.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
 }
 
 #[cfg(test)]
@@ -155,6 +152,16 @@ pub(super) mod tests {
             "x".repeat(2 * HEAD_LIMIT)
         );
         assert!(ask(head.into(), true).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn interim_responses_without_end_are_given_up() {
+        let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(512 * 1024);
+        let problem = ask(many, true).await.unwrap_err();
+        assert!(
+            problem.contains("sends more than 8454144 bytes"),
+            "{problem}"
+        );
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! An HTTP health check: one request, and what is read from its answer.
 //!
-//! Reads at most [`BODY_LIMIT`] of the body and follows no redirect: a redirect is a
-//! status like any other. The deadline is the caller's.
+//! Reads at most [`BODY_LIMIT`] of the body, and no more than the verdict needs; follows no
+//! redirect: a redirect is a status like any other. The deadline is the caller's. Whatever a
+//! target sends, a check costs at most [`ANSWER_LIMIT`] bytes.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -15,10 +17,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::prober::{Heard, excerpt, failure};
+use super::prober::{EXCERPT_BYTES, Heard, excerpt, failure};
 use super::tcp_probe::connect;
 use crate::config::HttpProbe;
 use crate::model::{CheckFailure, HealthReason};
+use crate::transport::{Bounded, root_cause};
 
 /// Most bytes of a body that are read, and searched for the text the check wants.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -26,6 +29,10 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// Most bytes of an answer's head: what a target may send to its health check must not
 /// cost more than its body.
 const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of an answer with its framing and the interim responses before it: a target that
+/// sends those without end is not waited for. Chunks of four bytes are within it.
+const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 3 * BODY_LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
 
@@ -36,16 +43,16 @@ pub(super) async fn probe(
     heard: &mut Heard,
 ) -> Result<(), CheckFailure> {
     let request = request(addr, probe)?;
-    let stream = TokioIo::new(connect(addr).await?);
+    let stream = Bounded::new(connect(addr).await?, ANSWER_LIMIT);
     heard.connected = true;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_LIMIT)
-        .handshake(stream)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&error))?;
     let exchange = async {
         let response = sender.send_request(request).await?;
-        hear(response, heard).await
+        hear(response, probe, heard).await
     };
     let heard_out = tokio::select! {
         outcome = exchange => outcome,
@@ -55,9 +62,9 @@ pub(super) async fn probe(
     if let Some(mismatch) = status_mismatch(probe, heard) {
         return Err(mismatch);
     }
-    heard_out.map_err(|error| broken(&error))?;
+    let is_found = heard_out.map_err(|error| broken(&error))?;
     match &probe.body {
-        Some(text) if !contains(&heard.body, text.as_bytes()) => Err(failure(
+        Some(text) if !is_found => Err(failure(
             HealthReason::ResponseBodyMismatch,
             format!("no {text:?} in body \"{}\"", excerpt(&heard.body)),
         )),
@@ -97,19 +104,34 @@ fn request(addr: SocketAddr, probe: &HttpProbe) -> Result<Request<Empty<Bytes>>,
         })
 }
 
-/// Takes in head and body, up to the limit.
-async fn hear(mut response: Response<Incoming>, heard: &mut Heard) -> hyper::Result<()> {
+/// Takes in the head and as much of the body as the verdict needs, up to the limit. Says
+/// whether the text that the check wants is there.
+async fn hear(
+    mut response: Response<Incoming>,
+    probe: &HttpProbe,
+    heard: &mut Heard,
+) -> hyper::Result<bool> {
     heard.status = Some(response.status().as_u16());
-    while let Some(frame) = response.frame().await {
-        if let Some(data) = frame?.data_ref() {
-            let room = BODY_LIMIT - heard.body.len();
-            heard.body.extend_from_slice(&data[..data.len().min(room)]);
-        }
-        if heard.body.len() == BODY_LIMIT {
+    let limit = match status_mismatch(probe, heard) {
+        Some(_) => EXCERPT_BYTES,
+        None => BODY_LIMIT,
+    };
+    let wanted = probe.body.as_deref();
+    let mut is_found = wanted == Some("");
+    while heard.body.len() < limit && !is_found {
+        let Some(frame) = response.frame().await else {
             break;
+        };
+        if let Some(data) = frame?.data_ref() {
+            let before = heard.body.len();
+            let room = limit - before;
+            heard.body.extend_from_slice(&data[..data.len().min(room)]);
+            // It may begin in what was there before.
+            let from = before.saturating_sub(wanted.map_or(0, |text| text.len() - 1));
+            is_found = wanted.is_some_and(|text| contains(&heard.body[from..], text));
         }
     }
-    Ok(())
+    Ok(is_found)
 }
 
 /// Drives the connection for as long as the exchange on it needs it. Whatever goes
@@ -120,28 +142,28 @@ async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> Infallibl
 }
 
 fn broken(error: &hyper::Error) -> CheckFailure {
-    if error.is_parse() {
-        return failure(HealthReason::MalformedResponse, root(error));
+    if error.is_parse() || is_too_long(error) {
+        return failure(HealthReason::MalformedResponse, root_cause(error));
     }
     let detail = if error.is_incomplete_message() {
         "closed the connection before the end of the answer".to_owned()
     } else {
-        root(error)
+        root_cause(error)
     };
     failure(HealthReason::ConnectionError, detail)
 }
 
-/// The innermost error names the cause, those around it only where it was noticed.
-fn root(error: &hyper::Error) -> String {
-    let mut root: &dyn std::error::Error = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
+/// Whether the target has sent more than an answer may have.
+fn is_too_long(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::FileTooLarge)
 }
 
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+/// In time that grows with the body alone. A character that `body` begins or ends within
+/// cannot be part of the text.
+fn contains(body: &[u8], text: &str) -> bool {
+    String::from_utf8_lossy(body).contains(text)
 }
 
 #[cfg(test)]
@@ -347,6 +369,80 @@ mod tests {
         )
         .await;
         assert_eq!(result.outcome, Ok(()));
+    }
+
+    /// A target that sends `head` and then the same again and again. Returns what it could send
+    /// before the check hung up.
+    async fn flood(
+        head: &'static [u8],
+        again: &'static [u8],
+        probe: HttpProbe,
+    ) -> (CheckResult, usize) {
+        let (told, sent) = tokio::sync::oneshot::channel();
+        let (addr, _target) = target(async move |mut stream| {
+            let chunk = again.repeat(64 * 1024 / again.len());
+            let mut sent = head.len();
+            // Ends when the check hangs up.
+            if stream.write_all(head).await.is_ok() {
+                while let Ok(length @ 1..) = stream.write(&chunk).await {
+                    sent += length;
+                }
+            }
+            told.send(sent).unwrap();
+        })
+        .await;
+        let limit = Duration::from_secs(10);
+        let result = check(&NetworkProber, addr, &within(limit, probe)).await;
+        (result, sent.await.unwrap())
+    }
+
+    /// What the kernel takes in beside what is read.
+    const SOCKET_BUFFERS: usize = 16 << 20;
+
+    #[tokio::test]
+    async fn interim_responses_without_end_are_read_to_the_limit() {
+        let (result, sent) = flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n", plain()).await;
+        assert_eq!(reason(&result), HealthReason::MalformedResponse);
+        let expected = format!("sends more than {ANSWER_LIMIT} bytes");
+        assert_eq!(detail(&result), expected);
+        assert!(sent < SOCKET_BUFFERS, "{sent}");
+    }
+
+    #[tokio::test]
+    async fn chunks_without_end_are_read_to_the_limit() {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (result, sent) = flood(head, b"1\r\n.\r\n", plain()).await;
+        assert_eq!(reason(&result), HealthReason::MalformedResponse);
+        assert!(sent < SOCKET_BUFFERS, "{sent}");
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_verdict_is_not_waited_for() {
+        let wanted = HttpProbe {
+            body: Some("ready".to_owned()),
+            ..plain()
+        };
+        // Neither target ever ends its body.
+        let cases = [
+            ("200 OK", Ok(())),
+            ("503 X", Err(HealthReason::ResponseCodeMismatch)),
+        ];
+        for (status, expected) in cases {
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: 99999\r\n\r\n");
+            let (addr, _target) = target(async move |mut stream| {
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.write_all(&[b'.'; 1000]).await.unwrap();
+                stream.write_all(b"rea").await.unwrap();
+                stream.flush().await.unwrap();
+                stream.write_all(b"dy").await.unwrap();
+                let _ = stream.read(&mut [0]).await;
+            })
+            .await;
+            let limit = Duration::from_secs(60);
+            let result = check(&NetworkProber, addr, &within(limit, wanted.clone())).await;
+            assert_eq!(result.outcome.map_err(|failure| failure.reason), expected);
+            assert!(result.elapsed < limit);
+        }
     }
 
     #[tokio::test]

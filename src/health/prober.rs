@@ -103,11 +103,13 @@ pub(super) fn failure(reason: HealthReason, detail: impl Into<String>) -> CheckF
 /// Most characters of a target's answer that are shown; one line of a terminal or two.
 const EXCERPT: usize = 200;
 
+/// Most bytes of it that are needed for that: a character takes at most four.
+pub(super) const EXCERPT_BYTES: usize = 4 * EXCERPT;
+
 /// The start of a body for people to read: characters that could move a cursor or hide
 /// text are escaped.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    // A character takes at most four bytes.
-    let start = &body[..body.len().min(4 * EXCERPT)];
+    let start = &body[..body.len().min(EXCERPT_BYTES)];
     let mut shown = String::new();
     let mut length = 0;
     for c in String::from_utf8_lossy(start).chars() {

@@ -14,12 +14,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::WarmUpRequests;
+use crate::transport::Bounded;
 
 /// Most bytes of an answer that are read; the connection is closed on longer ones.
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of one answer with its framing and the interim responses before it. All of them
+/// together are bounded.
+const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * BODY_LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir-WarmUp/", env!("CARGO_PKG_VERSION"));
 
@@ -37,7 +42,7 @@ pub(super) struct Warmth {
 pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> Warmth {
     let mut warmth = Warmth::default();
     let all = async {
-        let mut line = Line::new(address);
+        let mut line = Line::new(address, u64::from(wanted.count) * ANSWER_LIMIT);
         for _ in 0..wanted.count {
             match line.ask(&wanted.path).await {
                 Ok(status) if status.as_u16() < 400 => warmth.served += 1,
@@ -55,15 +60,18 @@ pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> War
 /// A connection that is opened again when it is closed.
 struct Line {
     address: SocketAddr,
+    /// Most bytes that a connection may send.
+    limit: u64,
     sender: Option<SendRequest<Empty<Bytes>>>,
     /// Drives the connection, and ends with this.
     driver: JoinSet<()>,
 }
 
 impl Line {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, limit: u64) -> Self {
         Self {
             address,
+            limit,
             sender: None,
             driver: JoinSet::new(),
         }
@@ -103,7 +111,7 @@ impl Line {
         let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Bounded::new(stream, self.limit)))
             .await
             .map_err(|error| error.to_string())?;
         self.driver.spawn(async {

@@ -21,9 +21,13 @@ use tokio::time::timeout;
 use super::poll::{LIMIT, Poll, excerpt};
 use super::{Fleet, Provider, ProviderError, ReplicaId};
 use crate::config::{Replicas, Runner, Token, WebhookRunner};
+use crate::transport::{Bounded, root_cause};
 
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Most bytes of an answer with its framing and the interim responses before it.
+const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir/", env!("CARGO_PKG_VERSION"));
 
@@ -126,7 +130,7 @@ impl Service {
     }
 
     async fn call(&self, method: Method, body: String) -> Result<Bytes, ProviderError> {
-        let broken = |error: hyper::Error| ProviderError::Unreachable(error.to_string());
+        let broken = |error: hyper::Error| ProviderError::Unreachable(root_cause(&error));
         let request = self.request(&method, body)?;
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let stream = stream.map_err(|error| {
@@ -135,7 +139,7 @@ impl Service {
         })?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Bounded::new(stream, ANSWER_LIMIT)))
             .await
             .map_err(broken)?;
         let mut driver = JoinSet::new();
@@ -155,7 +159,7 @@ impl Service {
             if error.is::<LengthLimitError>() {
                 ProviderError::Nonsense(format!("answers with more than {LIMIT} bytes"))
             } else {
-                ProviderError::Unreachable(error.to_string())
+                ProviderError::Unreachable(root_cause(&*error))
             }
         })
     }
@@ -305,6 +309,13 @@ mod tests {
         let huge = answer("200 OK", &" ".repeat(LIMIT + 1));
         let expected = "the engine answered nonsense: answers with more than 1048576 bytes";
         assert_eq!(error(huge).await, expected);
+    }
+
+    #[tokio::test]
+    async fn interim_responses_without_end_are_cut() {
+        let many = "HTTP/1.1 100 Continue\r\n\r\n".repeat(128 * 1024);
+        let expected = "the engine does not answer: sends more than 2162688 bytes";
+        assert_eq!(error(many).await, expected);
     }
 
     #[tokio::test]

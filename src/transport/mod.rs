@@ -1,12 +1,16 @@
 //! Bytes and sockets: binding, dialling, and a client stream that knows its deadlines.
 
 mod bind;
+mod bounded;
 mod client_io;
 mod dial;
 pub mod handover;
+mod root_cause;
 mod timer;
 
 pub use bind::{BindError, bind, bind_beside};
+pub use bounded::Bounded;
 pub use client_io::{ClientIo, Deadlines, Watch};
 pub use dial::{DialError, dial};
+pub use root_cause::root_cause;
 pub use timer::Timer;

@@ -7,16 +7,20 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::rt::{Read, Write};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{ProviderError, nonsense};
+use crate::transport::Bounded;
 
 /// Of one answer, in bytes: a thousand tasks need about three million.
 pub(super) const LARGEST: usize = 16 << 20;
+
+/// Of one answer with its framing and the interim responses before it.
+const ANSWER_LIMIT: u64 = 2 * LARGEST as u64;
 
 /// Where the engine is, and the version that it speaks.
 #[derive(Clone, Debug)]
@@ -51,20 +55,21 @@ impl Wire {
             .map_err(nonsense)?;
         if let Some(path) = self.host.strip_prefix("unix://") {
             let stream = UnixStream::connect(path).await.map_err(unreachable)?;
-            return send(TokioIo::new(stream), request).await;
+            return send(stream, request).await;
         }
         let address = self.host.trim_start_matches("tcp://");
         let address = address.trim_start_matches("http://");
         let stream = TcpStream::connect(address.trim_end_matches('/')).await;
-        send(TokioIo::new(stream.map_err(unreachable)?), request).await
+        send(stream.map_err(unreachable)?, request).await
     }
 }
 
-async fn send<S: Read + Write + Unpin>(
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), ProviderError> {
     let lost = |error: hyper::Error| unreachable(io::Error::other(error));
+    let stream = TokioIo::new(Bounded::new(stream, ANSWER_LIMIT));
     let (mut sender, connection) = http1::handshake(stream).await.map_err(lost)?;
     let mut connection = std::pin::pin!(connection);
     let answer = async {
