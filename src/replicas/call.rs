@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::ProviderError;
 use super::operator::{Aim, Goal};
+use super::panic::caught;
 use crate::config::Runner;
 
 /// For a provider to take in settings, a count, a release or a question about its lease. An
@@ -31,6 +32,8 @@ pub(super) enum Failure {
     Error(&'static str, ProviderError),
     /// What was asked, and for how long.
     Late(&'static str, Duration),
+    /// What was asked, and what the provider panicked with.
+    Panic(&'static str, String),
 }
 
 impl Failure {
@@ -39,6 +42,7 @@ impl Failure {
         match self {
             Self::CutShort => None,
             Self::Error(what, error) => Some(format!("cannot {what}: {error}")),
+            Self::Panic(what, panic) => Some(format!("cannot {what}: the provider {panic}")),
             Self::Late(what, limit) => Some(format!("cannot {what}: no answer within {limit:?}")),
         }
     }
@@ -71,9 +75,10 @@ pub(super) async fn within<T>(
     };
     tokio::select! {
         biased;
-        answer = timeout(limit, call) => match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure::Error(what, error)),
+        answer = timeout(limit, caught(call)) => match answer {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(error))) => Err(Failure::Error(what, error)),
+            Ok(Err(panic)) => Err(Failure::Panic(what, panic)),
             Err(_) => Err(Failure::Late(what, limit)),
         },
         () = ends => Err(Failure::CutShort),

@@ -388,7 +388,8 @@ fn wants_usage(group: &config::TargetGroup) -> bool {
     metrics.any(|metric| matches!(metric, Metric::Cpu | Metric::Memory))
 }
 
-/// A crew without its operator could do nothing: it panics with it, and is begun again.
+/// A crew without its operator could do nothing: it panics with it, and is begun again, see
+/// [`super::supervisor`].
 fn check(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && let Ok(panic) = error.try_into_panic()

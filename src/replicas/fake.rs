@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -32,6 +32,8 @@ pub(super) struct Script {
     pub(super) is_engine: bool,
     /// Calls that fail.
     pub(super) fails: BTreeSet<&'static str>,
+    /// Calls that panic.
+    pub(super) panics: BTreeSet<&'static str>,
     /// Calls that never come back.
     pub(super) hangs: BTreeSet<&'static str>,
     /// Whether counts are accepted and forgotten.
@@ -51,7 +53,8 @@ pub(super) struct Script {
 
 impl Fake {
     pub(super) fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap()
+        // A call that panics holds it.
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the script, and says so.
@@ -75,6 +78,7 @@ impl Fake {
         let hangs = {
             let mut script = self.script();
             script.calls.push(format!("{name} {argument}"));
+            assert!(!script.panics.contains(name), "{name} is broken");
             if script.fails.contains(name) {
                 return Err(ProviderError::Unreachable("it is down".to_owned()));
             }
@@ -92,6 +96,7 @@ impl Script {
     pub(super) fn recover(&mut self) {
         self.fails.clear();
         self.hangs.clear();
+        self.panics.clear();
         self.is_idle = false;
         self.follows = false;
         self.is_restless = false;
@@ -150,6 +155,8 @@ impl Provider for Fake {
     }
 
     async fn changed(&mut self) {
+        let is_broken = self.script().panics.contains("changed");
+        assert!(!is_broken, "changed is broken");
         if !self.script().is_restless {
             self.news.notified().await;
         }

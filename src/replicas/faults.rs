@@ -342,6 +342,32 @@ async fn other_settings_are_tried_at_once_though_the_provider_is_in_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_is_one_that_fails() {
+    for call in ["fleet", "changed"] {
+        let rig = Rig::start().await;
+        rig.fake.change(|script| {
+            script.panics.insert(call);
+        });
+        rig.settle().await;
+        let before = rig.fake.calls("fleet");
+        // After 1, 2, 4, 8, 16 and then every 30 seconds, and a list anyway now and then.
+        sleep(100 * SECOND).await;
+        let calls = rig.fake.calls("fleet") - before;
+        assert!((3..=20).contains(&calls), "{call}: {calls}");
+        let fault = rig.fault().expect("it is shown");
+        assert!(
+            fault.ends_with(&format!("the provider panicked: {call} is broken")),
+            "{fault}"
+        );
+        assert_eq!(rig.targets().len(), 2, "they stay");
+        assert!(!rig.crew.is_finished());
+        rig.fake.change(Script::recover);
+        sleep(60 * SECOND).await;
+        assert_eq!(rig.fault(), None, "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_count_that_is_accepted_and_never_comes_is_a_fault() {
     let rig = Rig::start().await;
     rig.fake.script().is_idle = true;
@@ -676,7 +702,8 @@ fn any_trouble_ends_with_what_was_wanted() {
                 let (fake, other) = (&rig.fake, &rig.other);
                 let fake = if random.bool() { fake } else { other };
                 let call = CALLS[random.usize(..CALLS.len())];
-                match random.u8(..10) {
+                match random.u8(..11) {
+                    10 => fake.change(|script| script.panics.extend([call])),
                     0 => fake.change(|script| script.fails.extend([call])),
                     1 => fake.change(|script| script.hangs.extend([call])),
                     2 => fake.change(|script| script.is_idle = true),

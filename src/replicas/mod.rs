@@ -36,6 +36,7 @@ mod listed;
 mod missing;
 mod operator;
 mod output;
+mod panic;
 mod poll;
 mod port;
 mod process;

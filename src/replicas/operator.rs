@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::call::{CALL, Failure, LIST, MEASURE, limit, within};
+use super::panic::caught;
 use super::shortfall::Shortfall;
 use super::standing::Standing;
 use super::trouble::Trouble;
@@ -101,6 +102,7 @@ pub(super) struct Operator {
     asking: Trouble,
     listing: Trouble,
     measuring: Trouble,
+    watching: Trouble,
     shortfall: Shortfall,
 }
 
@@ -136,6 +138,7 @@ impl Operator {
             asking: Trouble::default(),
             listing: Trouble::default(),
             measuring: Trouble::default(),
+            watching: Trouble::default(),
             shortfall: Shortfall::default(),
         }
     }
@@ -347,7 +350,10 @@ impl Operator {
             is_scaler: self.standing.is_scaler(),
             usage: self.usage.clone(),
             measured: self.measured,
-            fault: fault.or(self.measuring.fault()).cloned(),
+            fault: fault
+                .or(self.measuring.fault())
+                .or(self.watching.fault())
+                .cloned(),
         };
         let is_other = self.view.send_if_modified(|shown| {
             let is_other = *shown != view;
@@ -363,16 +369,21 @@ impl Operator {
     async fn wait(&mut self, goal: &Goal) -> bool {
         let timer = self.timer(goal);
         let gap = self.looked + GAP;
-        let hears = self.configured.is_some() && self.listing.fault().is_none();
+        let is_well = self.listing.fault().is_none() && self.watching.is_due(Instant::now());
+        let hears = self.configured.is_some() && is_well;
         let provider = &mut self.provider;
         let changed = async {
             sleep_until(gap).await;
-            provider.changed().await;
+            let changed = caught(provider.changed()).await;
+            changed.map_err(|panic| Failure::Panic("watch the replicas", panic))
         };
         // Every arm is cancel-safe: each only waits.
         tokio::select! {
             open = self.goal.changed() => return open.is_ok(),
-            () = changed, if hears => self.is_stale = true,
+            changed = changed, if hears => {
+                self.is_stale = true;
+                return self.watching.note(changed, &self.group).is_ok();
+            }
             () = sleep_until(timer) => {}
         }
         true
@@ -392,6 +403,7 @@ impl Operator {
             measures.then(|| self.measuring.retry_at().unwrap_or(self.measure_at)),
             self.standing.settled_at(now),
             self.shortfall.due_at(),
+            self.watching.retry_at().filter(|at| *at > now),
             lists.then(|| self.looked + LOOK_ANYWAY),
         ];
         let first = dues.into_iter().flatten().min();

@@ -1,11 +1,13 @@
 //! Replicas that are child processes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use async_trait::async_trait;
-use tokio::sync::Notify;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::keeper::{Handle, Keeper};
@@ -182,9 +184,8 @@ impl Provider for Processes {
         let replicas: Vec<(ReplicaId, u32)> = replicas.collect();
         let leaders: Vec<u32> = replicas.iter().map(|(_, pid)| *pid).collect();
         let read = move || (usage::of_groups(&leaders), Ceiling::read());
-        let read = spawn_blocking(read).await;
-        let (groups, ceiling) = read.map_err(|error| ProviderError::Nonsense(error.to_string()))?;
-        let unreadable = |error| ProviderError::Unreachable(format!("/proc: {error}"));
+        let unreadable = |error: io::Error| ProviderError::Unreachable(format!("/proc: {error}"));
+        let (groups, ceiling) = on_thread(read).await.map_err(unreadable)?;
         let groups = groups.map_err(unreadable)?;
         let now = Instant::now();
         let cores = self.allowance.cpus.unwrap_or(ceiling.cpus);
@@ -211,4 +212,18 @@ impl Provider for Processes {
         }
         Ok(())
     }
+}
+
+/// What `work` returns that may block, from a thread of its own. The runtime's pool panics where
+/// the system has no more threads to give; here that is an error, and the call is made again.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (sender, result) = oneshot::channel();
+    let work = move || {
+        // Without a receiver nothing waits for it any more.
+        let _ = sender.send(work());
+    };
+    thread::Builder::new()
+        .name("usage".to_owned())
+        .spawn(work)?;
+    result.await.map_err(io::Error::other)
 }

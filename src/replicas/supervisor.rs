@@ -1,14 +1,21 @@
 //! One crew per group that has replicas, started and retired as snapshots come.
+//!
+//! A crew that panics is started again after a while, each time a longer one: whatever made it
+//! panic is likely to be there still.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
 use super::crew::{Crew, Order, Start};
-use super::{Status, Wishes};
+use super::panic::message;
+use super::trouble::Trouble;
+use super::{GroupReplicas, Status, Wishes};
 use crate::config::{Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader, Snapshot};
@@ -22,12 +29,18 @@ pub(super) struct Supervisor {
     start: Start,
     crews: HashMap<TargetGroupId, Running>,
     tasks: JoinSet<()>,
+    /// Of groups whose crew has panicked.
+    panics: HashMap<TargetGroupId, Trouble>,
 }
 
 struct Running {
     orders: watch::Sender<Order>,
     task: Id,
+    since: Instant,
 }
+
+/// A crew that ran for so long did not panic for the same reason as the one before.
+const RECOVERED: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// `start` makes the provider of a group.
@@ -46,6 +59,7 @@ impl Supervisor {
             start,
             crews: HashMap::new(),
             tasks: JoinSet::new(),
+            panics: HashMap::new(),
         }
     }
 
@@ -55,6 +69,7 @@ impl Supervisor {
         let mut shutdown = std::pin::pin!(shutdown);
         self.follow(&self.reader.load_full());
         loop {
+            let next_start = self.next_start();
             // Every arm is cancel-safe: each either waits or took what it waited for.
             tokio::select! {
                 () = &mut shutdown => break,
@@ -65,6 +80,7 @@ impl Supervisor {
                 }
                 Ok(()) = self.wishes.changed() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                () = sleep_until(next_start) => {}
             }
             self.follow(&self.reader.load_full());
         }
@@ -89,9 +105,39 @@ impl Supervisor {
                 is_other
             });
         }
+        let now = Instant::now();
         for (group, order) in wanted {
-            self.start_crew(group, order);
+            if self
+                .panics
+                .get(group)
+                .is_none_or(|panics| panics.is_due(now))
+            {
+                self.start_crew(group, order);
+            }
         }
+        self.forget_panics(snapshot);
+    }
+
+    /// Those of groups that have no replicas any more.
+    fn forget_panics(&mut self, snapshot: &Snapshot) {
+        let groups = &snapshot.config.target_groups;
+        let has_replicas =
+            |id: &TargetGroupId| groups.iter().any(|g| g.id == *id && g.replicas.is_some());
+        let gone = self.panics.extract_if(|id, _| !has_replicas(id));
+        let gone: Vec<_> = gone.map(|(id, _)| id).collect();
+        for group in gone.into_iter().filter(|id| !self.crews.contains_key(id)) {
+            self.status.send_modify(|status| {
+                status.remove(&group);
+            });
+        }
+    }
+
+    /// When a crew that has panicked is to be started again.
+    fn next_start(&self) -> Instant {
+        let waiting = self.panics.iter();
+        let waiting = waiting.filter(|(group, _)| !self.crews.contains_key(*group));
+        let first = waiting.filter_map(|(_, panics)| panics.retry_at()).min();
+        first.unwrap_or_else(|| Instant::now() + RECOVERED)
     }
 
     /// What a group's crew is to do. A wish for a group that has no replicas yet is kept for
@@ -117,20 +163,51 @@ impl Supervisor {
         );
         let (orders, receiver) = watch::channel(order);
         let task = self.tasks.spawn(crew.run(receiver)).id();
-        self.crews.insert(group.clone(), Running { orders, task });
+        let since = Instant::now();
+        let crew = Running {
+            orders,
+            task,
+            since,
+        };
+        self.crews.insert(group.clone(), crew);
     }
 
     /// Forgets a crew that has ended. The next look at the snapshot starts another one
-    /// if there is to be one.
+    /// if there is to be one, and if it is time after a panic.
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
-            Err(error) => {
-                error!(%error, "managing the replicas of a group panicked, starting again");
-                error.id()
-            }
+        let (id, error) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
         };
-        self.crews.retain(|_, crew| crew.task != id);
+        let mut crews = self.crews.extract_if(|_, crew| crew.task == id);
+        let Some((group, crew)) = crews.next() else {
+            return;
+        };
+        drop(crews);
+        match error.map(JoinError::try_into_panic) {
+            Some(Ok(panic)) => self.note_panic(group, crew.since, &message(&*panic)),
+            // It has ended by itself, or Weir ends.
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    fn note_panic(&mut self, group: TargetGroupId, since: Instant, panic: &str) {
+        let panics = self.panics.entry(group.clone()).or_default();
+        if since.elapsed() >= RECOVERED {
+            panics.ended();
+        }
+        let message = format!("managing the replicas {panic}");
+        if panics.failed(message, Instant::now()) {
+            error!(%group, "managing the replicas of a group {panic}; starting again, ever more slowly");
+        }
+        let fault = panics.fault().cloned();
+        self.status.send_modify(|status| {
+            // Nothing is known of them now.
+            *status.entry(group).or_default() = GroupReplicas {
+                fault,
+                ..GroupReplicas::default()
+            };
+        });
     }
 }
 
@@ -143,7 +220,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::super::Provider;
-    use super::super::fake::Fake;
+    use super::super::fake::{Fake, Script};
     use super::super::fixture::processes;
     use super::*;
     use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Runner, Timing};
@@ -163,7 +240,12 @@ mod tests {
             let (publisher, reader) = publish(vec![empty_group()]).await;
             let fake = Fake::default();
             let given = fake.clone();
-            let start = move |_: &_, _: &_| -> Box<dyn Provider> { Box::new(given.clone()) };
+            let start = move |_: &_, _: &_| -> Box<dyn Provider> {
+                given.script().calls.push("start".to_owned());
+                let is_broken = given.script().panics.contains("start");
+                assert!(!is_broken, "no start");
+                Box::new(given.clone())
+            };
             let (wishes, receiver) = watch::channel(Wishes::new());
             let (writer, status) = watch::channel(Status::new());
             let start = Arc::new(start);
@@ -226,6 +308,32 @@ mod tests {
             predictive: None,
             record: None,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crew_that_panics_is_started_again_ever_more_slowly_and_shown() {
+        let rig = Rig::start().await;
+        rig.fake.change(|script| {
+            script.panics.insert("start");
+        });
+        rig.configure(group(processes(2, &["replica"]))).await;
+        sleep(Duration::from_secs(100)).await;
+        // After 1, 2, 4, 8, 16, 30 and 30 seconds.
+        assert_eq!(rig.fake.calls("start"), 8);
+        let fault = rig.status.borrow()[&"todo".into()].fault.clone();
+        let expected = "managing the replicas panicked: no start";
+        assert_eq!(fault.unwrap().message, expected);
+        rig.fake.change(Script::recover);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(rig.fake.count(), 2);
+        assert_eq!(rig.status.borrow()[&"todo".into()].fault, None);
+        rig.fake.change(|script| {
+            script.panics.insert("start");
+        });
+        rig.configure(group(engine())).await;
+        assert!(rig.status.borrow()[&"todo".into()].fault.is_some());
+        rig.configure(empty_group()).await;
+        assert!(rig.status.borrow().is_empty(), "nothing is left to show");
     }
 
     #[tokio::test(start_paused = true)]

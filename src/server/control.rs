@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use super::TIDY;
@@ -22,8 +22,11 @@ use crate::replicas;
 use crate::state::{Publisher, PublisherTask, Reader};
 use crate::transport::{BindError, bind};
 
-/// After a panic of the autoscaler.
-const AGAIN: Duration = Duration::from_secs(1);
+/// After a panic of the autoscaler: doubling from the first to the last.
+const RESTART_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// An autoscaler that ran for so long did not panic for the same reason as the one before.
+const RECOVERED: Duration = Duration::from_secs(60);
 
 /// Every task of the control plane. They end with it.
 #[derive(Debug)]
@@ -225,14 +228,29 @@ impl ControlPlane {
     }
 }
 
-/// Starts the autoscaler, and again should it panic: nothing else would scale.
+/// Starts the autoscaler, and again should it panic: nothing else would scale. Ever more slowly,
+/// and said once in a row.
 async fn keep_scaling<F>(scaling: impl Fn() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    while tokio::spawn(scaling()).await.is_err() {
-        error!("the autoscaler panicked, starting again");
-        sleep(AGAIN).await;
+    let mut wait = RESTART_AFTER.0;
+    let mut is_said = false;
+    loop {
+        let started = Instant::now();
+        if tokio::spawn(scaling()).await.is_ok() {
+            return;
+        }
+        if started.elapsed() >= RECOVERED {
+            wait = RESTART_AFTER.0;
+            is_said = false;
+        }
+        if !is_said {
+            is_said = true;
+            error!("the autoscaler panicked, starting again");
+        }
+        sleep(wait).await;
+        wait = RESTART_AFTER.1.min(2 * wait);
     }
 }
 

@@ -1,0 +1,47 @@
+//! A panic of a provider is a fault of that provider alone: it is asked again, less and less
+//! often, like one that answers with an error.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+/// What a call returns, or what it panicked with. What the call was changing stays as it was
+/// left: a provider compares all that it has with what it is asked for at the next call.
+pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, String> {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        let poll = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
+        match poll {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => Poll::Ready(Err(message(&*panic))),
+        }
+    })
+    .await
+}
+
+/// What a panic says.
+pub(super) fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("it does not say why"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_its_message_wherever_the_call_panics() {
+        assert_eq!(caught(async { 1 }).await, Ok(1));
+        let at_once = caught(async { panic!("at once") }).await;
+        assert_eq!(at_once, Err::<(), _>("panicked: at once".to_owned()));
+        let later = caught(async {
+            tokio::task::yield_now().await;
+            panic!("{} later", 1)
+        });
+        assert_eq!(later.await, Err::<(), _>("panicked: 1 later".to_owned()));
+    }
+}
