@@ -1,6 +1,7 @@
 //! Keeps one replica process alive: starts it, sees it open its port, starts it again
 //! when it dies, and stops it in the end.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
 use super::output::Output;
+use super::panic::caught;
 use super::port::{Port, Ports};
 use super::spawn::Process;
 use super::{Replica, ReplicaId, ReplicaState};
@@ -34,6 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Keeper {
     group: TargetGroupId,
+    id: ReplicaId,
     settings: Arc<ProcessRunner>,
     ports: Ports,
     report: Report,
@@ -85,6 +88,7 @@ impl Keeper {
         let (stop, stopped) = oneshot::channel();
         let keeper = Self {
             group,
+            id,
             settings,
             ports,
             report: Report {
@@ -102,7 +106,7 @@ impl Keeper {
     /// Runs until told to stop, and until the process is reaped then. Aborting it kills
     /// the process.
     pub(super) async fn run(mut self) {
-        while let Ended::Died(lived) = self.live().await {
+        while let Ended::Died(lived) = self.live_or_panic().await {
             let wait = self.backoff.after(lived);
             self.report.set(|replica| {
                 replica.state = ReplicaState::Starting;
@@ -117,15 +121,27 @@ impl Keeper {
         }
     }
 
+    /// A panic is a death at once.
+    async fn live_or_panic(&mut self) -> Ended {
+        match caught(self.live()).await {
+            Ok(ended) => ended,
+            Err(panic) => {
+                if self.is_new(&panic) {
+                    error!(group = %self.group, replica = self.id.0, "running a replica {panic}, trying again");
+                }
+                Ended::Died(Duration::ZERO)
+            }
+        }
+    }
+
     /// One life of the replica.
     async fn live(&mut self) -> Ended {
-        let Some((process, port)) = self.start() else {
+        let Some((mut process, port)) = self.start() else {
             return Ended::Died(Duration::ZERO);
         };
-        let mut process = process;
         let born = Instant::now();
         let pid = process.child.id();
-        let output = Output::follow(&self.group, &mut process.child);
+        let output = Output::follow(&self.group, self.id, &mut process.child);
         self.report.set(|replica| {
             replica.pid = pid;
             replica.address = Some(port.address());
@@ -133,12 +149,14 @@ impl Keeper {
         let ended = self.wait(&mut process, port.address()).await;
         let Some(status) = ended else {
             self.terminate(process).await;
+            output.finish().await;
             return Ended::Stopped;
         };
         // What it has started must not go on answering in its place.
         drop(process);
         let lived = born.elapsed();
-        self.mourn(pid, status, lived, output.last_words().await);
+        let last_lines = output.finish().await;
+        self.log_exit(pid, status, lived, last_lines);
         Ended::Died(lived)
     }
 
@@ -148,7 +166,7 @@ impl Keeper {
                 Ok(process) => Ok((process, port)),
                 Err(error) => Err(error.to_string()),
             },
-            Err(error) => Err(format!("no free port on the loopback interface: {error}")),
+            Err(error) => Err(format!("no port of the loopback interface: {error}")),
         };
         match started {
             Ok(started) => Some(started),
@@ -172,7 +190,8 @@ impl Keeper {
             _ = &mut self.stop => return None,
             () = port_opens(&self.group, address) => {}
         }
-        info!(group = %self.group, replica = process.child.id(), %address, "replica runs");
+        let pid = process.child.id();
+        info!(group = %self.group, replica = self.id.0, pid, %address, "replica runs");
         self.complaint = None;
         self.report
             .set(|replica| replica.state = ReplicaState::Running);
@@ -198,7 +217,8 @@ impl Keeper {
         if timeout_at(deadline, all_gone).await.is_err() {
             warn!(
                 group = %self.group,
-                replica = pid,
+                replica = self.id.0,
+                pid,
                 stop_timeout = ?self.settings.stop_timeout,
                 "replica did not stop in time, killing it"
             );
@@ -206,21 +226,30 @@ impl Keeper {
             // Cannot fail for a child of ours, and cannot take long after SIGKILL.
             let _ = process.child.wait().await;
         }
-        debug!(group = %self.group, replica = pid, "replica stopped");
+        debug!(group = %self.group, replica = self.id.0, pid, "replica stopped");
     }
 
-    fn mourn(
+    fn log_exit(
         &mut self,
         pid: Option<u32>,
         status: std::io::Result<ExitStatus>,
         lived: Duration,
-        last_words: Vec<String>,
+        last_lines: VecDeque<String>,
     ) {
-        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        warn!(group = %self.group, replica = pid, %status, ?lived, "replica died, starting another");
-        if self.is_new(&last_words.join("\n")) {
-            for line in last_words {
-                warn!(group = %self.group, replica = pid, "it said: {line}");
+        let (group, replica) = (self.group.clone(), self.id.0);
+        let status = status.map_or_else(
+            |error| error.to_string(),
+            |status| match status.code() {
+                // That of the process which a daemon leaves behind at once.
+                Some(0) => format!("{status} (a service must stay in the foreground)"),
+                Some(_) | None => status.to_string(),
+            },
+        );
+        warn!(%group, replica, pid, %status, ?lived, "replica died, starting another");
+        let last_lines = Vec::from(last_lines);
+        if self.is_new(&last_lines.join("\n")) {
+            for line in last_lines {
+                warn!(%group, replica, pid, "it said: {line}");
             }
         }
     }
@@ -271,15 +300,15 @@ impl Handle {
     }
 }
 
-/// Waits until somebody accepts connections at the replica's address.
+/// Waits until something accepts connections at the replica's address.
 async fn port_opens(group: &TargetGroupId, address: SocketAddr) {
     let born = Instant::now();
     let mut warned = false;
     let mut wait = CONNECT_AGAIN.0;
-    while TcpStream::connect(address).await.is_err() {
+    while let Err(error) = TcpStream::connect(address).await {
         if !warned && born.elapsed() >= SLOW_START {
             warned = true;
-            warn!(%group, %address, "replica runs but does not listen on the port it was given");
+            warn!(%group, %address, %error, "replica runs but does not listen on the port it was given");
         }
         sleep(wait).await;
         wait = CONNECT_AGAIN.1.min(wait * 2);

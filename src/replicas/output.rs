@@ -1,159 +1,468 @@
-//! What a replica prints: each line to the log, the last ones kept for its obituary.
+//! What a replica prints becomes part of Weir's log: an event for each line, at the level info
+//! and with the target `replica`, so that `RUST_LOG=info,replica=off` leaves it out.
 //!
-//! Lines go out at debug level: four replicas that are well have nothing to say to
-//! somebody who reads Weir's log. When one dies its last lines say why, and those are
-//! shown.
+//! A replica that floods its output costs little. Of its lines [`BURST`] are shown at once and
+//! [`LINES_PER_SECOND`] after that; the others are counted, and how many were left out is said.
+//! Reading goes on meanwhile, so that a service which logs much is not slowed down, up to
+//! [`BYTES_PER_TICK`]: what floods beyond that waits for its own full pipe.
+//!
+//! The last lines, shown or not, are kept for the report of the replica's exit. Reading ends a
+//! moment after the process, not with its pipes: what it leaves running may hold them open.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::debug;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
 
+use super::ReplicaId;
 use crate::model::TargetGroupId;
 
-/// Most bytes of a line that are kept; the rest of a longer one is dropped.
+/// Lines shown at once, for example all of a start or a stack trace.
+const BURST: u32 = 1000;
+
+/// Lines shown in each second after that, the replica's two pipes together.
+const LINES_PER_SECOND: u32 = 100;
+
+/// Between two reports of how many lines were left out.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most bytes of a line that are shown; of a longer one the number of the others.
 const LINE_LIMIT: usize = 2048;
 
-/// Lines kept for the obituary: a panic message or the head of a stack trace.
+/// Lines kept for the report of the exit: a panic message or the head of a stack trace.
 const KEPT: usize = 10;
 
-/// How long the last lines may take after the process has ended. Pipes that a
-/// grandchild holds open would never end.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Most bytes read in a [`TICK`], the replica's two pipes together: 2.5 MiB per second, which
+/// is two hundred times as much as is shown.
+const BYTES_PER_TICK: usize = 256 * 1024;
+const TICK: Duration = Duration::from_millis(100);
+
+/// Read at once from a pipe.
+const CHUNK: usize = 16 * 1024;
+
+/// How long the last lines may take after the process has ended.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Reads what a process prints; dropping it stops reading.
 #[derive(Debug)]
 pub(super) struct Output {
-    readers: JoinSet<()>,
-    last: LastLines,
+    reader: JoinSet<VecDeque<String>>,
+    /// Closed when the process has ended.
+    ended: oneshot::Sender<()>,
 }
-
-#[derive(Clone, Debug, Default)]
-struct LastLines(Arc<Mutex<VecDeque<String>>>);
 
 impl Output {
     /// Takes over the pipes of a child.
-    pub(super) fn follow(group: &TargetGroupId, child: &mut Child) -> Self {
-        let pid = child.id();
-        let last = LastLines::default();
-        let mut readers = JoinSet::new();
-        let says = |stream: &'static str| {
-            let (group, last) = (group.clone(), last.clone());
-            move |line: String| {
-                debug!(%group, replica = pid, stream, "{line}");
-                last.push(line);
+    pub(super) fn follow(group: &TargetGroupId, replica: ReplicaId, child: &mut Child) -> Self {
+        let (group, pid) = (group.clone(), child.id());
+        let show = move |event: Event<'_>| match event {
+            Event::Line(stream, line) => {
+                info!(target: "replica", %group, replica = replica.0, pid, stream, "{line}");
             }
+            Event::LeftOut(lines) => warn!(
+                target: "replica",
+                %group,
+                replica = replica.0,
+                pid,
+                lines,
+                "lines left out: the replica prints more than {LINES_PER_SECOND} in a second"
+            ),
         };
-        if let Some(stdout) = child.stdout.take() {
-            readers.spawn(read_lines(stdout, says("stdout")));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            readers.spawn(read_lines(stderr, says("stderr")));
-        }
-        Self { readers, last }
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (ended, end) = oneshot::channel();
+        let mut reader = JoinSet::new();
+        reader.spawn(read(stdout, stderr, end, Printer::new(show)));
+        Self { reader, ended }
     }
 
-    /// The last lines of a process that has ended.
-    pub(super) async fn last_words(mut self) -> Vec<String> {
-        let read_all = async { while self.readers.join_next().await.is_some() {} };
-        // What is not there by then belongs to somebody who lives on.
-        let _ = timeout(LAST_WORDS, read_all).await;
-        self.last.lines().iter().cloned().collect()
+    /// Shows the rest of what a process printed that has ended. Returns its last lines.
+    pub(super) async fn finish(mut self) -> VecDeque<String> {
+        drop(self.ended);
+        let last = self.reader.join_next().await;
+        last.and_then(Result::ok).unwrap_or_default()
     }
 }
 
-impl LastLines {
-    fn push(&self, line: String) {
-        let mut lines = self.lines();
-        if lines.len() == KEPT {
-            lines.pop_front();
-        }
-        lines.push_back(line);
-    }
+/// Something to be shown.
+enum Event<'a> {
+    /// A line, and which pipe it came from.
+    Line(&'static str, &'a str),
+    /// So many lines were not shown.
+    LeftOut(u64),
+}
 
-    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Reads both pipes until they end or break, which is the same to a reader, or until a moment
+/// after `ended` is closed.
+async fn read(
+    mut stdout: Option<impl AsyncRead + Unpin>,
+    mut stderr: Option<impl AsyncRead + Unpin>,
+    ended: oneshot::Receiver<()>,
+    mut printer: Printer<impl FnMut(Event<'_>)>,
+) -> VecDeque<String> {
+    let mut chunks = [vec![0; CHUNK], vec![0; CHUNK]];
+    let [out_chunk, err_chunk] = &mut chunks;
+    let (mut out_lines, mut err_lines) = (Splitter::new("stdout"), Splitter::new("stderr"));
+    let mut budget = Budget::new();
+    let deadline = async {
+        // Nothing is sent: it is closed or dropped.
+        let _ = ended.await;
+        sleep_until(Instant::now() + LAST_LINES_TIMEOUT).await;
+    };
+    let mut deadline = pin!(deadline);
+    while stdout.is_some() || stderr.is_some() {
+        // Every arm is cancel-safe: a read that is not over has taken nothing.
+        tokio::select! {
+            length = next(&mut stdout, out_chunk) => {
+                out_lines.feed(&out_chunk[..length], &mut printer);
+                budget.spend(length);
+            }
+            length = next(&mut stderr, err_chunk) => {
+                err_lines.feed(&err_chunk[..length], &mut printer);
+                budget.spend(length);
+            }
+            () = sleep_until(printer.report_at), if printer.left_out > 0 => {
+                printer.report(Instant::now());
+            }
+            () = &mut deadline => break,
+        }
+        if let Some(refilled) = budget.refilled_at() {
+            tokio::select! {
+                () = sleep_until(refilled) => {}
+                () = &mut deadline => break,
+            }
+        }
+    }
+    out_lines.end(&mut printer);
+    err_lines.end(&mut printer);
+    printer.report(Instant::now());
+    printer.last
+}
+
+/// The length of what a pipe has next; one that has ended is given up. Waits for ever where
+/// there is none.
+async fn next(pipe: &mut Option<impl AsyncRead + Unpin>, chunk: &mut [u8]) -> usize {
+    let Some(open) = pipe else {
+        return std::future::pending().await;
+    };
+    match open.read(chunk).await {
+        Ok(length @ 1..) => length,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+        Ok(_) | Err(_) => {
+            *pipe = None;
+            0
+        }
     }
 }
 
-/// Hands on every line until the pipe ends or breaks, which is the same to a reader.
-async fn read_lines(mut pipe: impl AsyncRead + Unpin, mut take: impl FnMut(String)) {
-    let mut splitter = Splitter::default();
-    let mut chunk = vec![0; 4096];
-    while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-        splitter.feed(&chunk[..length], &mut take);
+/// How much may still be read in this tick.
+struct Budget {
+    left: usize,
+    tick: Instant,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            left: BYTES_PER_TICK,
+            tick: Instant::now(),
+        }
     }
-    splitter.end(&mut take);
+
+    fn spend(&mut self, bytes: usize) {
+        let now = Instant::now();
+        if now >= self.tick + TICK {
+            self.tick = now;
+            self.left = BYTES_PER_TICK;
+        }
+        self.left = self.left.saturating_sub(bytes);
+    }
+
+    /// When to read on, if not now.
+    fn refilled_at(&self) -> Option<Instant> {
+        (self.left == 0).then(|| self.tick + TICK)
+    }
+}
+
+/// Decides which lines are shown.
+struct Printer<S> {
+    show: S,
+    /// Lines that may be shown now, and when the last ones were added.
+    allowed: u32,
+    added: Instant,
+    left_out: u64,
+    report_at: Instant,
+    last: VecDeque<String>,
+}
+
+impl<S: FnMut(Event<'_>)> Printer<S> {
+    fn new(show: S) -> Self {
+        let now = Instant::now();
+        Self {
+            show,
+            allowed: BURST,
+            added: now,
+            left_out: 0,
+            report_at: now,
+            last: VecDeque::with_capacity(KEPT),
+        }
+    }
+
+    fn take(&mut self, stream: &'static str, bytes: &[u8], cut: usize) {
+        let now = Instant::now();
+        let line = if self.last.len() == KEPT {
+            self.last.pop_front()
+        } else {
+            None
+        };
+        let mut line = line.unwrap_or_default();
+        write_line(&mut line, bytes, cut);
+        if self.allows(now) {
+            (self.show)(Event::Line(stream, &line));
+        } else {
+            if self.left_out == 0 {
+                self.report_at = now + SUMMARY_INTERVAL;
+            }
+            self.left_out += 1;
+        }
+        self.last.push_back(line);
+    }
+
+    fn allows(&mut self, now: Instant) -> bool {
+        let seconds = now.duration_since(self.added).as_secs_f64();
+        let more = (seconds * f64::from(LINES_PER_SECOND)) as u32;
+        if more > 0 {
+            self.allowed = self.allowed.saturating_add(more).min(BURST);
+            self.added = now;
+        }
+        let is_allowed = self.allowed > 0;
+        self.allowed = self.allowed.saturating_sub(1);
+        is_allowed
+    }
+
+    fn report(&mut self, now: Instant) {
+        let lines = std::mem::take(&mut self.left_out);
+        if lines > 0 {
+            (self.show)(Event::LeftOut(lines));
+            self.report_at = now + SUMMARY_INTERVAL;
+        }
+    }
+}
+
+/// Writes a line that lost its last `cut` bytes over `line`. Bytes that are no UTF-8 become
+/// replacement characters; a character that was cut through is left out.
+fn write_line(line: &mut String, mut bytes: &[u8], cut: usize) {
+    line.clear();
+    if cut == 0 {
+        bytes = bytes.trim_ascii_end();
+    } else if let Some(last) = bytes.utf8_chunks().last() {
+        bytes = &bytes[..bytes.len() - last.invalid().len()];
+    }
+    line.push_str(&String::from_utf8_lossy(bytes));
+    if cut > 0 {
+        line.push_str(&format!("… ({cut} bytes more)"));
+    }
 }
 
 /// Cuts a stream into lines of bounded length.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Splitter {
+    stream: &'static str,
     line: Vec<u8>,
-    cut: bool,
+    /// Bytes of the line that did not fit.
+    cut: usize,
 }
 
 impl Splitter {
-    fn feed(&mut self, chunk: &[u8], take: &mut impl FnMut(String)) {
+    fn new(stream: &'static str) -> Self {
+        Self {
+            stream,
+            line: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    fn feed(&mut self, chunk: &[u8], printer: &mut Printer<impl FnMut(Event<'_>)>) {
         let mut parts = chunk.split(|&byte| byte == b'\n');
         self.extend(parts.next().unwrap_or_default());
         for part in parts {
-            self.end(take);
+            self.end(printer);
             self.extend(part);
         }
     }
 
     /// Hands on the line so far; empty ones say nothing.
-    fn end(&mut self, take: &mut impl FnMut(String)) {
-        let line = String::from_utf8_lossy(&self.line);
-        let line = line.trim_end();
-        if !line.is_empty() {
-            take(format!("{line}{}", if self.cut { "…" } else { "" }));
+    fn end(&mut self, printer: &mut Printer<impl FnMut(Event<'_>)>) {
+        if !self.line.trim_ascii_end().is_empty() {
+            printer.take(self.stream, &self.line, self.cut);
         }
         self.line.clear();
-        self.cut = false;
+        self.cut = 0;
     }
 
     fn extend(&mut self, part: &[u8]) {
-        let room = LINE_LIMIT - self.line.len();
-        self.cut |= part.len() > room;
-        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        let fits = part.len().min(LINE_LIMIT - self.line.len());
+        self.line.extend_from_slice(&part[..fits]);
+        self.cut += part.len() - fits;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
-    fn lines(chunks: &[&[u8]]) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut splitter = Splitter::default();
-        for chunk in chunks {
-            splitter.feed(chunk, &mut |line| lines.push(line));
+    type NoPipe = Option<tokio::io::Empty>;
+
+    /// What was shown.
+    #[derive(Clone, Default)]
+    struct Shown(Arc<Mutex<Vec<String>>>);
+
+    impl Shown {
+        fn printer(&self) -> Printer<impl FnMut(Event<'_>) + use<>> {
+            let shown = Arc::clone(&self.0);
+            Printer::new(move |event: Event<'_>| {
+                shown.lock().unwrap().push(match event {
+                    Event::Line(_, line) => line.to_owned(),
+                    Event::LeftOut(lines) => format!("left out: {lines}"),
+                });
+            })
         }
-        splitter.end(&mut |line| lines.push(line));
-        lines
+
+        fn lines(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
     }
 
-    #[test]
-    fn lines_are_found_wherever_the_chunks_end() {
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let shown = Shown::default();
+        let mut printer = shown.printer();
+        let mut splitter = Splitter::new("stdout");
+        for chunk in chunks {
+            splitter.feed(chunk, &mut printer);
+        }
+        splitter.end(&mut printer);
+        shown.lines()
+    }
+
+    /// Reads all of these bytes from a pipe that ends.
+    async fn read_all(bytes: Vec<u8>) -> (Vec<String>, VecDeque<String>) {
+        let shown = Shown::default();
+        let (_alive, ended) = oneshot::channel();
+        let pipe = Some(io::Cursor::new(bytes));
+        let last = read(pipe, NoPipe::None, ended, shown.printer()).await;
+        (shown.lines(), last)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_found_wherever_the_chunks_end() {
         let whole = lines(&[b"one\r\ntwo\n\nthree"]);
         assert_eq!(whole, ["one", "two", "three"]);
         let bytes: Vec<&[u8]> = b"one\r\ntwo\n\nthree".chunks(1).collect();
         assert_eq!(lines(&bytes), whole);
     }
 
-    #[test]
-    fn a_line_without_end_is_cut() {
-        let long = vec![b'a'; 1 << 20];
-        let found = lines(&[&long, b"a\nnext\n"]);
+    #[tokio::test(start_paused = true)]
+    async fn a_long_line_is_cut_between_characters_and_says_how_much_is_missing() {
+        let long = "é".repeat(1 << 20);
+        let found = lines(&[b"a", long.as_bytes(), b"\nnext\n"]);
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0].chars().count(), LINE_LIMIT + 1);
+        let expected = format!("a{}… (2095105 bytes more)", "é".repeat(1023));
+        assert_eq!(found[0], expected);
         assert_eq!(found[1], "next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(lines(&[b"a\xff\xfeb\n"]), ["a\u{fffd}\u{fffd}b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_shown_up_to_the_burst_and_counted() {
+        let count = BURST as usize + 7000;
+        let text: String = (0..count).map(|n| format!("{n}\n")).collect();
+        let (shown, last) = read_all(text.into_bytes()).await;
+        assert_eq!(shown.len(), BURST as usize + 1);
+        assert_eq!(shown.last().unwrap(), "left out: 7000");
+        let kept: Vec<String> = (count - KEPT..count).map(|n| n.to_string()).collect();
+        assert!(last.iter().eq(&kept), "{last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_are_shown_again_at_the_rate() {
+        let shown = Shown::default();
+        let mut printer = shown.printer();
+        for _ in 0..=BURST {
+            printer.take("stdout", b"line", 0);
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for _ in 0..1000 {
+            printer.take("stdout", b"line", 0);
+        }
+        assert_eq!(shown.lines().len() as u32, BURST + 2 * LINES_PER_SECOND);
+        assert_eq!(printer.left_out, 1 + 1000 - 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_without_end_is_read_at_the_rate_and_reported_now_and_then() {
+        let shown = Shown::default();
+        let (alive, ended) = oneshot::channel();
+        let seconds = 25;
+        let read_bytes = Arc::new(Mutex::new(0));
+        let flood = Counted(Arc::clone(&read_bytes));
+        let reading = tokio::spawn(read(Some(flood), NoPipe::None, ended, shown.printer()));
+        sleep_until(Instant::now() + Duration::from_secs(seconds)).await;
+        drop(alive);
+        reading.await.unwrap();
+        let ticks = (seconds as usize + 1) * 10;
+        let most = ticks * (BYTES_PER_TICK + CHUNK);
+        let read_bytes = *read_bytes.lock().unwrap();
+        assert!((most / 2..=most).contains(&read_bytes), "{read_bytes}");
+        let shown = shown.lines();
+        let reports = shown.iter().filter(|line| line.starts_with("left out"));
+        assert_eq!(reports.count(), 3, "two on the way and one at the end");
+        let allowed = BURST as usize + (seconds as usize + 1) * LINES_PER_SECOND as usize;
+        assert!(shown.len() <= allowed + 3, "{}", shown.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unfinished_last_line_is_shown_although_the_pipe_stays_open() {
+        let shown = Shown::default();
+        let (alive, ended) = oneshot::channel();
+        let (mut writer, pipe) = tokio::io::duplex(64);
+        let reading = tokio::spawn(read(Some(pipe), NoPipe::None, ended, shown.printer()));
+        writer.write_all(b"whole\nunfinished").await.unwrap();
+        drop(alive);
+        let last = reading.await.unwrap();
+        assert_eq!(shown.lines(), ["whole", "unfinished"]);
+        assert_eq!(last, ["whole", "unfinished"]);
+        assert!(writer.write_all(b"more").await.is_err(), "not held open");
+    }
+
+    /// Lines without end; counts the bytes that are taken.
+    struct Counted(Arc<Mutex<usize>>);
+
+    impl AsyncRead for Counted {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            buffer: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            let line = b"no space left on device\n";
+            while buffer.remaining() >= line.len() {
+                buffer.put_slice(line);
+            }
+            *self.0.lock().unwrap() += buffer.filled().len();
+            std::task::Poll::Ready(Ok(()))
+        }
     }
 }
