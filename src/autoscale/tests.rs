@@ -51,6 +51,7 @@ fn group(policy: Autoscaling) -> TargetGroup {
     let process = ProcessRunner {
         command: vec!["replica".to_owned()],
         env: Vec::new(),
+        secrets: std::collections::BTreeSet::new(),
         directory: None,
         stop_timeout: SECOND,
     };

@@ -1,6 +1,7 @@
 //! What reading a file needs everywhere, and what it notes down on the way.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ pub(super) struct Notes {
     pub(super) services: Vec<Mark<String>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
+    /// Every variable that a secret is taken from.
+    pub(super) secrets: BTreeSet<String>,
 }
 
 impl<'a> Context<'a> {
@@ -100,6 +103,11 @@ impl<'a> Context<'a> {
     /// The line of a place, from 1.
     pub(super) fn line(&self, span: Span) -> usize {
         line_and_column(self.text, span.start).0
+    }
+
+    /// The variables that the secrets read so far were taken from.
+    pub(super) fn secrets(&self) -> BTreeSet<String> {
+        self.notes.borrow().secrets.clone()
     }
 
     pub(super) fn take_notes(&self) -> Notes {

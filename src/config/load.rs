@@ -1,5 +1,6 @@
 //! From a file to a [`Config`], in the order of the story.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,7 @@ use super::context::{Context, Files, Surroundings};
 use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
 use super::span::{Span, line_and_column};
-use super::types::{Config, TargetAddress};
+use super::types::{Config, Runner, TargetAddress};
 use super::{Parsed, cross, read, secret, syntax};
 
 /// Longest file that is read, bytes: twenty times a configuration with a
@@ -134,6 +135,7 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
 
     let cx = Context::new(text, around);
     let config = read::file(&Section::root(&cx, tree.get_ref()));
+    let config = config.map(|config| withhold(config, &cx.secrets()));
     cross::check(&cx);
     let found = cx.take_problems();
     problems.extend(found.into_iter().filter(|problem| {
@@ -144,6 +146,23 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
         broken_lines.is_empty() || (problem.code.survives_syntax_errors() && !on_broken_line)
     }));
     finish(file, &shown, config, problems)
+}
+
+/// Lets no program that the configuration names have the variables of its secrets.
+fn withhold(mut config: Config, secrets: &BTreeSet<String>) -> Config {
+    let groups = config.target_groups.iter_mut();
+    for replicas in groups.filter_map(|group| group.replicas.as_mut()) {
+        match &mut replicas.runner {
+            Runner::Process(process) => process.secrets.clone_from(secrets),
+            Runner::Exec(exec) => exec.secrets.clone_from(secrets),
+            Runner::Docker(_)
+            | Runner::Swarm(_)
+            | Runner::Kubernetes(_)
+            | Runner::Ecs(_)
+            | Runner::Webhook(_) => {}
+        }
+    }
+    config
 }
 
 fn finish(

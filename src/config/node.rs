@@ -148,7 +148,13 @@ impl<'a> Node<'a> {
             self.wrong_type("a string", "put it in quotes");
             return None;
         };
-        let (message, help) = match substitute(text, self.cx.around.env) {
+        let env = |name: &str| {
+            self.cx.note(|notes| {
+                notes.secrets.insert(name.to_owned());
+            });
+            (self.cx.around.env)(name)
+        };
+        let (message, help) = match substitute(text, &env) {
             Ok((text, _)) => return Some(text),
             Err(SubstituteError::Missing(name)) => (
                 format!("the environment variable `{name}` is not set"),

@@ -1,6 +1,7 @@
 //! A checked configuration: every value that exists is legal, every name it uses
 //! is defined, every default is filled in. `state::compile` turns it into a snapshot.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -345,6 +346,9 @@ pub struct ProcessRunner {
     pub command: Vec<String>,
     /// Set in the replica's environment in addition to Weir's own.
     pub env: Vec<(String, String)>,
+    /// Variables of Weir's own environment that the replica does not get: secrets of the
+    /// configuration come from them.
+    pub secrets: BTreeSet<String>,
     /// Where it runs; Weir's own directory unless configured.
     pub directory: Option<PathBuf>,
     /// How long a stopped replica has between SIGTERM and SIGKILL.
@@ -427,6 +431,8 @@ pub struct ExecRunner {
     pub interval: Duration,
     /// For each to end.
     pub timeout: Duration,
+    /// As [`ProcessRunner::secrets`], for both programs.
+    pub secrets: BTreeSet<String>,
 }
 
 /// `replicas.webhook`.

@@ -4,14 +4,15 @@
 //! started when it takes longer or nobody waits for it any more. What it leaves running when
 //! it ends goes on.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
+use super::environment;
 use super::poll::{LIMIT, Poll, excerpt};
 use super::spawn::Process;
 use super::{Fleet, Provider, ProviderError, ReplicaId};
@@ -55,7 +56,7 @@ impl Provider for Exec {
         let fill = |word: &String| word.replace(COUNT, &count.to_string());
         let command: Vec<String> = settings.scale.iter().map(fill).collect();
         self.poll.forget();
-        run(&command, settings.timeout).await.map(drop)
+        run(&command, &settings).await.map(drop)
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
@@ -63,7 +64,7 @@ impl Provider for Exec {
             return Ok(fleet.clone());
         }
         let settings = self.settings()?;
-        let printed = run(&settings.list, settings.timeout).await?;
+        let printed = run(&settings.list, &settings).await?;
         self.poll.learn(&printed)
     }
 
@@ -80,9 +81,10 @@ impl Provider for Exec {
 }
 
 /// Runs a program to its end, and gives what it prints.
-async fn run(command: &[String], limit: Duration) -> Result<Vec<u8>, ProviderError> {
+async fn run(command: &[String], settings: &ExecRunner) -> Result<Vec<u8>, ProviderError> {
+    let limit = settings.timeout;
     let program = command.first().map_or("", String::as_str);
-    let mut process = start(command).map_err(|error| {
+    let mut process = start(command, &settings.secrets).map_err(|error| {
         let message = format!("cannot start `{program}`: {error}");
         ProviderError::Unreachable(message)
     })?;
@@ -126,10 +128,10 @@ async fn run(command: &[String], limit: Duration) -> Result<Vec<u8>, ProviderErr
     Err(ProviderError::Refused(message))
 }
 
-fn start(command: &[String]) -> std::io::Result<Process> {
+fn start(command: &[String], secrets: &BTreeSet<String>) -> std::io::Result<Process> {
     let mut words = command.iter();
     let program = words.next().ok_or(std::io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
+    let mut command = environment::command(program, secrets);
     command
         .args(words)
         .stdin(Stdio::null())
@@ -177,6 +179,7 @@ mod tests {
                 scale: script(scale, "count={count}"),
                 interval: Duration::from_secs(60),
                 timeout,
+                secrets: BTreeSet::new(),
             }),
             ..processes(1, &[])
         };
@@ -243,7 +246,9 @@ mod tests {
         assert!(nothing.starts_with("the engine answered nonsense: EOF"));
         let mut missing = Exec::default();
         assert!(missing.fleet().await.is_err());
-        let none = run(&["/no/such".to_owned()], LONG).await.unwrap_err();
+        let mut exec = exec("", "", LONG).await;
+        exec.settings.as_mut().unwrap().list = vec!["/no/such".to_owned()];
+        let none = exec.fleet().await.unwrap_err();
         let none = none.to_string();
         assert!(
             none.contains("cannot start `/no/such`: No such file"),

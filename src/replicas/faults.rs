@@ -74,6 +74,7 @@ fn run_other(count: u32) -> Order {
         scale: vec!["scale".to_owned()],
         interval: SECOND,
         timeout: SECOND,
+        secrets: std::collections::BTreeSet::new(),
     });
     let replicas = Replicas {
         runner,

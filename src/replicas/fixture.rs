@@ -1,5 +1,6 @@
 //! Settings for the tests of this module.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::{Replica, ReplicaId, ReplicaState};
@@ -12,6 +13,7 @@ pub(super) fn processes(count: u32, command: &[&str]) -> Replicas {
             command: command.iter().map(|&part| part.to_owned()).collect(),
             env: Vec::new(),
             directory: None,
+            secrets: BTreeSet::new(),
             stop_timeout: Duration::from_secs(10),
         }),
         count: Some(count),

@@ -19,6 +19,7 @@ mod docker;
 pub mod ecs;
 #[cfg(feature = "docker")]
 mod engine;
+mod environment;
 mod exec;
 #[cfg(test)]
 mod fake;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
+use super::environment;
 use crate::config::ProcessRunner;
 
 /// What stands for the replica's port in its command.
@@ -53,7 +54,7 @@ impl Process {
         let fill = |part: &String| part.replace(PORT, &port.to_string());
         let mut words = settings.command.iter().map(fill);
         let program = words.next().ok_or(SpawnError::NoCommand)?;
-        let mut command = Command::new(&program);
+        let mut command = environment::command(&program, &settings.secrets);
         command
             .args(words)
             .envs(settings.env.iter().map(|(name, value)| (name, value)))
@@ -149,6 +150,7 @@ fn explain(settings: &ProcessRunner, program: String, error: &io::Error) -> Spaw
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::mem::ManuallyDrop;
     use std::time::Duration;
 
@@ -162,6 +164,7 @@ mod tests {
             command: command.iter().map(|&part| part.to_owned()).collect(),
             env: vec![("NAME".to_owned(), "from the file".to_owned())],
             directory: Some("/".into()),
+            secrets: BTreeSet::new(),
             stop_timeout: Duration::from_secs(1),
         }
     }

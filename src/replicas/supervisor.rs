@@ -290,6 +290,7 @@ mod tests {
                 scale: Vec::new(),
                 interval: Duration::from_secs(1),
                 timeout: Duration::from_secs(1),
+                secrets: std::collections::BTreeSet::new(),
             }),
             ..processes(2, &[])
         }

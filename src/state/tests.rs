@@ -300,6 +300,7 @@ async fn a_replica_drains_but_is_not_deregistered_and_what_is_said_ends_with_it(
         runner: Runner::Process(ProcessRunner {
             command: vec!["replica".to_owned()],
             env: Vec::new(),
+            secrets: BTreeSet::new(),
             directory: None,
             stop_timeout: Duration::ZERO,
         }),

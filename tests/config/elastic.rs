@@ -110,6 +110,7 @@ fn programs_of_the_operators_may_run_replicas() {
         scale: vec!["./scale".into(), "--to={count}".into()],
         interval: 5 * SECOND,
         timeout: 10 * SECOND,
+        secrets: std::collections::BTreeSet::new(),
     };
     let text = "exec = { list = [\"./list\"], scale = [\"./scale\", \"--to={count}\"] }";
     assert_eq!(replicas(text), run_by(Runner::Exec(exec)));

@@ -477,6 +477,46 @@ fn secrets_come_from_the_file_a_variable_or_a_file_of_their_own() {
 }
 
 #[test]
+fn programs_are_not_given_the_variables_of_secrets() {
+    let env = |name: &str| {
+        let known = ["KEY", "TOKEN", "HOOK", "PORT"].contains(&name);
+        known.then(|| {
+            if name == "PORT" {
+                "6400".to_owned()
+            } else {
+                "0f".repeat(32)
+            }
+        })
+    };
+    let text = format!(
+        "cookie_key = \"${{KEY}}\"\n{ADMIN}token = \"${{TOKEN}}\"\n\
+         [target_group.a]\ntargets = [\"127.0.0.1:${{PORT}}\"]\n\
+         replicas = {{ command = [\"./a\", \"{{port}}\"], env = {{ KEY = \"${{KEY}}\" }} }}\n\
+         [target_group.b]\n\
+         replicas = {{ exec = {{ list = [\"./l\"], scale = [\"./s\", \"{{count}}\"] }} }}\n\
+         [target_group.c]\n\
+         replicas = {{ webhook = {{ url = \"http://10.0.0.9/\", token = \"${{HOOK}}\" }} }}\n"
+    );
+    let config = match config::parse("good.toml", &text, &env) {
+        Ok(parsed) => parsed.config,
+        Err(problems) => panic!("{problems}"),
+    };
+    let groups = config.target_groups.iter();
+    let replicas = groups.filter_map(|group| group.replicas.as_ref());
+    let withheld: Vec<_> = replicas
+        .filter_map(|replicas| match &replicas.runner {
+            config::Runner::Process(process) => Some(&process.secrets),
+            config::Runner::Exec(exec) => Some(&exec.secrets),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(withheld.len(), 2);
+    for secrets in withheld {
+        assert!(secrets.iter().eq(["HOOK", "KEY", "TOKEN"]), "{secrets:?}");
+    }
+}
+
+#[test]
 fn no_message_shows_a_secret() {
     let cases = [
         "token = \"hunter2-in-short\", bnd = 1",

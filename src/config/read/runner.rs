@@ -1,5 +1,6 @@
 //! Who runs the replicas of a group: exactly one of `command` and the tables beside it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::command::{command, env, look_for, words};
@@ -153,6 +154,8 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
     let runner = ProcessRunner {
         command: command?,
         env: env.unwrap_or(Some(Vec::new()))?,
+        // Known when the whole file is read.
+        secrets: BTreeSet::new(),
         directory: match directory {
             Some(directory) => Some(PathBuf::from(directory?)),
             None => None,
@@ -194,6 +197,8 @@ fn exec(node: &Node<'_>) -> Option<ExecRunner> {
         scale: scale?,
         interval,
         timeout,
+        // Known when the whole file is read.
+        secrets: BTreeSet::new(),
     })
 }
 
