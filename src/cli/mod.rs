@@ -2,6 +2,7 @@
 
 mod check;
 mod fetch;
+mod guardian;
 mod health;
 mod import;
 mod plot;
@@ -50,6 +51,9 @@ enum Command {
     Plot(plot::PlotArguments),
     /// Exit 0 if a running Weir is alive; for container health checks
     Health(health::HealthArguments),
+    /// Started by a running Weir: ends what its replicas have started when it ends
+    #[command(hide = true)]
+    Guardian,
 }
 
 #[derive(Debug, clap::Args)]
@@ -104,5 +108,6 @@ pub(crate) fn main(tidy: fn()) -> ExitCode {
         Command::Simulate(arguments) => simulate::simulate(&arguments),
         Command::Plot(arguments) => plot::plot(&arguments),
         Command::Health(arguments) => health::health(&arguments),
+        Command::Guardian => guardian::guardian(),
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{LogFormat, RunArguments};
+use super::{LogFormat, RunArguments, guardian};
 use weir::config::{self, Config, LoadError};
 use weir::server::{self, Outcome, Program};
 
@@ -39,6 +39,7 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         tidy,
         upgrade: arguments.upgrade,
         successor,
+        guardian: guardian::command,
     };
     match runtime.block_on(server::run(config, program)) {
         Ok(Outcome::Graceful) => ExitCode::SUCCESS,

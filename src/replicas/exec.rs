@@ -1,11 +1,13 @@
 //! Replicas that programs of the operator's run: one lists them, one sets how many.
 //!
-//! A program has its deadline, prints at most a mebibyte, and is killed with all it has
-//! started when it takes longer or nobody waits for it any more. What it leaves running when
-//! it ends goes on.
+//! A program has its deadline, prints at most a mebibyte, and ends with all that it has started:
+//! when it takes longer, when nothing waits for it any more, and when Weir is killed. Once it
+//! has ended, what it leaves running in its process group is killed too, with one exception:
+//! replicas that a successful `scale` has started go on, as those of an engine do.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
+use std::io;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{sleep, timeout};
 
 use super::environment;
+use super::guardian::Guardian;
 use super::poll::{LIMIT, Poll, excerpt};
 use super::spawn::Process;
 use super::{Fleet, Provider, ProviderError, ReplicaId};
@@ -21,8 +24,8 @@ use crate::config::{ExecRunner, Replicas, Runner};
 /// What stands for the number of replicas in a command.
 const COUNT: &str = "{count}";
 
-/// How long the last words of a program may take after it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long the last lines of a program may take after it has ended.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Most bytes kept of what a program says on its standard error.
 const COMPLAINT: usize = 4096;
@@ -31,12 +34,62 @@ const COMPLAINT: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Exec {
     settings: Option<ExecRunner>,
+    guardian: Guardian,
     poll: Poll,
 }
 
+/// What becomes of what a program leaves running when it has ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Killed,
+    GoesOn,
+}
+
 impl Exec {
+    /// Its programs end with Weir, by way of `guardian`.
+    pub fn new(guardian: Guardian) -> Self {
+        Self {
+            guardian,
+            ..Self::default()
+        }
+    }
+
     fn settings(&self) -> Result<ExecRunner, ProviderError> {
         self.settings.clone().ok_or(ProviderError::OtherRunner)
+    }
+
+    /// Runs a program to its end, and gives what it prints.
+    async fn run(
+        &self,
+        command: &[String],
+        settings: &ExecRunner,
+        rest: Rest,
+    ) -> Result<Vec<u8>, ProviderError> {
+        let program = command.first().map_or("", String::as_str);
+        let process = start(command, &settings.secrets, &self.guardian);
+        let mut process = process.map_err(|error| {
+            ProviderError::Unreachable(format!("cannot start `{program}`: {error}"))
+        })?;
+        let (mut printed, mut complaint) = (Vec::new(), Vec::new());
+        let ended = end(&mut process, &mut printed, &mut complaint);
+        // All that it has started ends with `process` if this fails.
+        let limit = settings.timeout;
+        let status = timeout(limit, ended).await.map_err(|_| {
+            ProviderError::Unreachable(format!("`{program}` takes more than {limit:?}"))
+        })?;
+        let status = status.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
+        let status = status.ok_or_else(|| {
+            ProviderError::Nonsense(format!("`{program}` prints more than {LIMIT} bytes"))
+        })?;
+        if !status.success() {
+            let complaint = excerpt(&complaint);
+            let message = format!("`{program}` ended with {status}: {complaint}");
+            return Err(ProviderError::Refused(message));
+        }
+        if rest == Rest::GoesOn {
+            process.leave();
+        }
+        Ok(printed)
     }
 }
 
@@ -56,7 +109,7 @@ impl Provider for Exec {
         let fill = |word: &String| word.replace(COUNT, &count.to_string());
         let command: Vec<String> = settings.scale.iter().map(fill).collect();
         self.poll.forget();
-        run(&command, &settings).await.map(drop)
+        self.run(&command, &settings, Rest::GoesOn).await.map(drop)
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
@@ -64,7 +117,7 @@ impl Provider for Exec {
             return Ok(fleet.clone());
         }
         let settings = self.settings()?;
-        let printed = run(&settings.list, &settings).await?;
+        let printed = self.run(&settings.list, &settings, Rest::Killed).await?;
         self.poll.learn(&printed)
     }
 
@@ -80,64 +133,50 @@ impl Provider for Exec {
     }
 }
 
-/// Runs a program to its end, and gives what it prints.
-async fn run(command: &[String], settings: &ExecRunner) -> Result<Vec<u8>, ProviderError> {
-    let limit = settings.timeout;
-    let program = command.first().map_or("", String::as_str);
-    let mut process = start(command, &settings.secrets).map_err(|error| {
-        let message = format!("cannot start `{program}`: {error}");
-        ProviderError::Unreachable(message)
-    })?;
+/// Reads what a program prints until it has ended; no status if it prints too much.
+async fn end(
+    process: &mut Process,
+    printed: &mut Vec<u8>,
+    complaint: &mut Vec<u8>,
+) -> io::Result<Option<ExitStatus>> {
     let stdout = process.child.stdout.take();
     let stderr = process.child.stderr.take();
-    let (mut printed, mut complaint) = (Vec::new(), Vec::new());
-    let ended = async {
-        let read = async {
-            tokio::join!(
-                read(stdout, LIMIT + 1, &mut printed),
-                read(stderr, COMPLAINT, &mut complaint)
-            )
-        };
-        let gone = async {
-            // Asked again below: its status stays.
-            let _ = process.child.wait().await;
-            sleep(LAST_WORDS).await;
-        };
-        tokio::select! {
-            _ = read => {}
-            // What it has left running holds its pipes.
-            () = gone => {}
-        }
-        if printed.len() > LIMIT {
-            let message = format!("`{program}` prints more than {LIMIT} bytes");
-            return Err(ProviderError::Nonsense(message));
-        }
-        let status = process.child.wait().await;
-        status.map_err(|error| ProviderError::Unreachable(error.to_string()))
+    let read = async {
+        tokio::join!(
+            read(stdout, LIMIT + 1, printed),
+            read(stderr, COMPLAINT, complaint)
+        )
     };
-    // Whatever it has started ends with `process` if this fails.
-    let status = timeout(limit, ended).await.map_err(|_| {
-        let message = format!("`{program}` takes more than {limit:?}");
-        ProviderError::Unreachable(message)
-    })??;
-    process.leave();
-    if status.success() {
-        return Ok(printed);
+    let gone = async {
+        // Asked again below: its status stays.
+        let _ = process.child.wait().await;
+        sleep(LAST_LINES_TIMEOUT).await;
+    };
+    tokio::select! {
+        _ = read => {}
+        // What it has left running holds its pipes.
+        () = gone => {}
     }
-    let message = format!("`{program}` ended with {status}: {}", excerpt(&complaint));
-    Err(ProviderError::Refused(message))
+    if printed.len() > LIMIT {
+        return Ok(None);
+    }
+    process.child.wait().await.map(Some)
 }
 
-fn start(command: &[String], secrets: &BTreeSet<String>) -> std::io::Result<Process> {
+fn start(
+    command: &[String],
+    secrets: &BTreeSet<String>,
+    guardian: &Guardian,
+) -> io::Result<Process> {
     let mut words = command.iter();
-    let program = words.next().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = environment::command(program, secrets);
     command
         .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    Process::start(&mut command)
+    Process::start(&mut command, guardian)
 }
 
 /// The first bytes of a pipe. Reads on to its end, so that nobody is stuck who writes more,
@@ -192,6 +231,17 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
         assert!(made.unwrap().success());
         fifo
+    }
+
+    /// Waits until nothing holds it open any more.
+    async fn until_closed(fifo: &Path) {
+        let closed = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            while pipe::OpenOptions::new().open_sender(fifo).is_ok() {
+                tick.tick().await;
+            }
+        };
+        timeout(LONG, closed).await.unwrap();
     }
 
     async fn error(list: &str) -> String {
@@ -281,6 +331,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_list_leaves_running_is_killed_when_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = fifo(folder.path());
+        // The one that is left holds the fifo open for as long as it lives.
+        let list = format!(
+            "exec 3<> {}; sleep 1000 >/dev/null 2>&1 & echo '{{\"desired\": 0, \"replicas\": []}}'",
+            fifo.display()
+        );
+        let mut exec = exec(&list, "", LONG).await;
+        exec.fleet().await.unwrap();
+        until_closed(&fifo).await;
+    }
+
+    #[tokio::test]
     async fn a_program_that_hangs_is_killed_with_all_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = fifo(folder.path());
@@ -294,13 +358,6 @@ mod tests {
         let late = exec.fleet().await.unwrap_err().to_string();
         let expected = "the engine does not answer: `sh` takes more than 300ms";
         assert_eq!(late, expected);
-        let left = async {
-            let mut tick = tokio::time::interval(Duration::from_millis(5));
-            // Nobody reads it any more once they are gone.
-            while pipe::OpenOptions::new().open_sender(&fifo).is_ok() {
-                tick.tick().await;
-            }
-        };
-        timeout(LONG, left).await.unwrap();
+        until_closed(&fifo).await;
     }
 }

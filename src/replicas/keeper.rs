@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
+use super::guardian::Guardian;
 use super::output::Output;
 use super::panic::caught;
 use super::port::{Port, Ports};
@@ -39,6 +40,7 @@ pub(super) struct Keeper {
     id: ReplicaId,
     settings: Arc<ProcessRunner>,
     ports: Ports,
+    guardian: Guardian,
     report: Report,
     stop: oneshot::Receiver<()>,
     backoff: Backoff,
@@ -73,7 +75,7 @@ impl Keeper {
         group: TargetGroupId,
         id: ReplicaId,
         settings: Arc<ProcessRunner>,
-        ports: Ports,
+        (ports, guardian): (Ports, Guardian),
         news: Arc<Notify>,
     ) -> (Self, Handle) {
         let (sender, replica) = watch::channel(Replica {
@@ -91,6 +93,7 @@ impl Keeper {
             id,
             settings,
             ports,
+            guardian,
             report: Report {
                 replica: Some(sender),
                 news,
@@ -162,7 +165,7 @@ impl Keeper {
 
     fn start(&mut self) -> Option<(Process, Port)> {
         let started = match self.ports.reserve() {
-            Ok(port) => match Process::spawn(&self.settings, port.number()) {
+            Ok(port) => match Process::spawn(&self.settings, port.number(), &self.guardian) {
                 Ok(process) => Ok((process, port)),
                 Err(error) => Err(error.to_string()),
             },
@@ -210,7 +213,7 @@ impl Keeper {
         process.signal(Signal::TERM);
         let all_gone = async {
             let _ = process.child.wait().await;
-            while process.is_alive() {
+            while process.has_rest() {
                 sleep(LOOK_AGAIN).await;
             }
         };

@@ -28,6 +28,7 @@ mod faults;
 #[cfg(test)]
 mod fixture;
 mod generation;
+mod guardian;
 #[cfg(any(feature = "docker", feature = "ecs", feature = "kubernetes"))]
 mod identity;
 mod keeper;
@@ -60,6 +61,7 @@ mod webhook;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -72,6 +74,7 @@ use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
 pub use exec::Exec;
+pub use guardian::{Guardian, guard};
 pub use missing::Missing;
 pub use port::Ports;
 pub use process::Processes;
@@ -88,25 +91,50 @@ pub use webhook::Webhook;
 /// configuration says.
 ///
 /// Must run on a thread that lives as long as Weir: the kernel kills the processes when
-/// the thread that started them ends.
+/// the thread that started them ends. `guardian` starts a process that calls [`guard`], and so
+/// ends what those processes have started; without it that outlives a Weir that is killed.
 pub async fn run(
     reader: Reader,
     publisher: Publisher,
     wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
+    guardian: Option<fn() -> Command>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let ports = Ports::default();
-    let start = move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports);
-    Supervisor::new(reader, publisher, wishes, status, Arc::new(start))
-        .run(shutdown)
-        .await;
+    let (ports, guarded) = (Ports::default(), Guardian::default());
+    let start = {
+        let guarded = guarded.clone();
+        move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports, &guarded)
+    };
+    let supervisor = Supervisor::new(reader, publisher, wishes, status, Arc::new(start));
+    let run = async {
+        supervisor.run(shutdown).await;
+        guarded.close();
+    };
+    let keep = async {
+        if let Some(command) = guardian {
+            guarded.keep(command).await;
+        }
+    };
+    tokio::join!(run, keep);
 }
 
 /// Who runs the replicas of a group. An engine whose feature was left out is missing.
-fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Provider> {
+fn provider(
+    group: &TargetGroupId,
+    runner: &Runner,
+    ports: &Ports,
+    guardian: &Guardian,
+) -> Box<dyn Provider> {
     match runner {
-        Runner::Process(_) => Box::new(Processes::new(group.clone(), ports.clone())),
+        Runner::Process(_) => {
+            guardian.prepare();
+            Box::new(Processes::new(
+                group.clone(),
+                ports.clone(),
+                guardian.clone(),
+            ))
+        }
         #[cfg(feature = "docker")]
         Runner::Docker(_) => Box::new(docker::Docker::new(group.clone())),
         #[cfg(feature = "docker")]
@@ -121,7 +149,10 @@ fn provider(group: &TargetGroupId, runner: &Runner, ports: &Ports) -> Box<dyn Pr
         Runner::Ecs(_) => Box::new(ecs::Ecs::new(group.clone())),
         #[cfg(not(feature = "ecs"))]
         Runner::Ecs(_) => Box::new(Missing("ecs")),
-        Runner::Exec(_) => Box::new(Exec::default()),
+        Runner::Exec(_) => {
+            guardian.prepare();
+            Box::new(Exec::new(guardian.clone()))
+        }
         Runner::Webhook(_) => Box::new(Webhook::default()),
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::guardian::Guardian;
 use super::keeper::{Handle, Keeper};
 use super::port::Ports;
 use super::rollout::{Present, plan};
@@ -23,6 +24,7 @@ use crate::model::TargetGroupId;
 pub struct Processes {
     group: TargetGroupId,
     ports: Ports,
+    guardian: Guardian,
     count: u32,
     /// Who goes first when there are too many.
     victims: Vec<ReplicaId>,
@@ -46,10 +48,11 @@ struct Kept {
 
 impl Processes {
     /// No replicas yet.
-    pub fn new(group: TargetGroupId, ports: Ports) -> Self {
+    pub fn new(group: TargetGroupId, ports: Ports, guardian: Guardian) -> Self {
         Self {
             group,
             ports,
+            guardian,
             count: 0,
             victims: Vec::new(),
             settings: None,
@@ -101,7 +104,7 @@ impl Processes {
             self.group.clone(),
             id,
             settings.clone(),
-            self.ports.clone(),
+            (self.ports.clone(), self.guardian.clone()),
             self.news.clone(),
         );
         self.keepers.spawn(keeper.run());

@@ -2,23 +2,31 @@
 //!
 //! Each replica leads a process group of its own, so a terminal's Ctrl-C reaches Weir
 //! alone, and what the replica starts can be signalled with it. When Weir is killed
-//! with SIGKILL the kernel kills the replica (`PR_SET_PDEATHSIG`). It does not kill what
-//! the replica has started: a wrapper script should `exec` its service. Neither is a
-//! program covered that gains privileges when it is executed (set-user-id): the kernel
-//! takes the signal away.
+//! with SIGKILL the kernel kills the replica at once (`PR_SET_PDEATHSIG`), and the guardian
+//! ends the rest of its group. A program that gains privileges when it is executed
+//! (set-user-id) gets no signal from the kernel, and perhaps none from the guardian.
 
 use std::io;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use thiserror::Error;
 use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
 use super::environment;
+use super::guardian::{Guardian, Line};
 use crate::config::ProcessRunner;
 
 /// What stands for the replica's port in its command.
 const PORT: &str = "{port}";
+
+/// After SIGKILL the processes of a group end as soon as they are scheduled.
+const REAP_INTERVAL: Duration = Duration::from_millis(10);
+const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a replica could not be started.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -45,12 +53,17 @@ pub(super) enum SpawnError {
 pub(super) struct Process {
     pub(super) child: Child,
     group: Pid,
+    guardian: Guardian,
     is_left: bool,
 }
 
 impl Process {
     /// Starts a replica that is to listen on `port`.
-    pub(super) fn spawn(settings: &ProcessRunner, port: u16) -> Result<Self, SpawnError> {
+    pub(super) fn spawn(
+        settings: &ProcessRunner,
+        port: u16,
+        guardian: &Guardian,
+    ) -> Result<Self, SpawnError> {
         let fill = |part: &String| part.replace(PORT, &port.to_string());
         let mut words = settings.command.iter().map(fill);
         let program = words.next().ok_or(SpawnError::NoCommand)?;
@@ -64,21 +77,22 @@ impl Process {
         if let Some(directory) = &settings.directory {
             command.current_dir(directory);
         }
-        Self::start(&mut command).map_err(|error| explain(settings, program, &error))
+        Self::start(&mut command, guardian).map_err(|error| explain(settings, program, &error))
     }
 
-    /// Starts a command in a process group of its own.
-    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+    /// Starts a command in a process group of its own, which `guardian` ends with Weir.
+    pub(super) fn start(command: &mut Command, guardian: &Guardian) -> io::Result<Self> {
         command.process_group(0).kill_on_drop(true);
-        die_with_parent(command);
+        die_with_parent(command, guardian.line());
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let group = pid.expect("a child that nobody has waited for has an id");
-        let is_left = false;
+        let group = pid.expect("a child that was not waited for has an id");
+        guardian.add(group);
         Ok(Self {
             child,
             group,
-            is_left,
+            guardian: guardian.clone(),
+            is_left: false,
         })
     }
 
@@ -93,30 +107,64 @@ impl Process {
         self.is_left = true;
     }
 
-    /// Whether any process of the group is left.
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether any process of the group is left after the first one, which was waited for.
+    pub(super) fn has_rest(&self) -> bool {
+        reap(self.group);
         rustix::process::test_kill_process_group(self.group).is_ok()
+    }
+}
+
+/// Takes note of those of a group that have ended, as the parent of every orphan must: the first
+/// process of a container is. Their own parent was waited for. Says whether more will end.
+fn reap(group: Pid) -> bool {
+    loop {
+        match rustix::process::waitpgid(group, WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            // They are children of another process, or gone.
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The same for a group that was killed.
+async fn reap_all(group: Pid) {
+    let deadline = Instant::now() + REAP_TIMEOUT;
+    while reap(group) && Instant::now() < deadline {
+        sleep(REAP_INTERVAL).await;
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_left {
-            return;
+        if !self.is_left {
+            // After the leader was reaped its id could in theory belong to another group: it
+            // would have to be given away in the microseconds since, out of millions of ids.
+            self.signal(Signal::KILL);
+            let was_waited_for = self.child.id().is_none();
+            if was_waited_for
+                && reap(self.group)
+                && let Ok(runtime) = Handle::try_current()
+            {
+                // Ends by itself, or with the runtime and all else.
+                drop(runtime.spawn(reap_all(self.group)));
+            }
         }
-        // After the leader was reaped its id could in theory belong to another group: it
-        // would have to be given away in the microseconds since, out of millions of ids.
-        self.signal(Signal::KILL);
+        self.guardian.remove(self.group);
     }
 }
 
 /// Lets the kernel kill the process when the thread that starts it ends, which is the
-/// control thread and ends with Weir.
-fn die_with_parent(command: &mut Command) {
+/// control thread and ends with Weir. Announces its group to the guardian before it can start
+/// anything itself.
+fn die_with_parent(command: &mut Command, guardian: Option<Arc<Line>>) {
     let parent = rustix::process::getpid();
     let in_child = move || {
+        if let Some(guardian) = &guardian {
+            guardian.announce();
+        }
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Weir may have died before the signal was set; nobody would send it any more.
+        // Weir may have died before the signal was set; it would never be sent.
         if rustix::process::getppid() == Some(parent) {
             Ok(())
         } else {
@@ -124,8 +172,8 @@ fn die_with_parent(command: &mut Command) {
         }
     };
     // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls
-    // are allowed. It makes two system calls, takes no lock and allocates nothing: both
-    // errors are plain numbers.
+    // are allowed. It makes a few system calls, takes no lock and allocates nothing: the
+    // errors are plain numbers, and the line is shared with Weir, not dropped here.
     #[allow(
         unsafe_code,
         reason = "the only way to make a system call between fork and exec"
@@ -152,10 +200,9 @@ fn explain(settings: &ProcessRunner, program: String, error: &io::Error) -> Spaw
 mod tests {
     use std::collections::BTreeSet;
     use std::mem::ManuallyDrop;
-    use std::time::Duration;
 
-    use rustix::process::WaitOptions;
     use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -173,13 +220,17 @@ mod tests {
     async fn a_replica_learns_port_environment_and_directory() {
         let script = r#"test "$1 $2 $NAME $PWD" = "--port=4711 4711 from the file /""#;
         let settings = settings(&["sh", "-c", script, "sh", "--port={port}", "{port}"]);
-        let mut process = Process::spawn(&settings, 4711).unwrap();
+        let mut process = Process::spawn(&settings, 4711, &Guardian::default()).unwrap();
         assert!(process.child.wait().await.unwrap().success());
     }
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let error = |settings: &ProcessRunner| Process::spawn(settings, 1).unwrap_err().to_string();
+        let error = |settings: &ProcessRunner| {
+            Process::spawn(settings, 1, &Guardian::default())
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             error(&settings(&["/no/such"])),
             "command `/no/such` not found"
@@ -195,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_a_process_kills_what_it_has_started() {
         let settings = settings(&["sh", "-c", "sleep 1000 & echo $!; wait"]);
-        let mut process = Process::spawn(&settings, 1).unwrap();
+        let mut process = Process::spawn(&settings, 1, &Guardian::default()).unwrap();
         let mut grandchild = String::new();
         let mut stdout = process.child.stdout.take().unwrap();
         while !grandchild.ends_with('\n') {
@@ -207,6 +258,26 @@ mod tests {
         assert_eq!(rest, 0);
     }
 
+    #[tokio::test]
+    async fn orphans_of_a_group_are_reaped_where_weir_is_their_new_parent() {
+        // As the first process of a container is.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let settings = settings(&["sh", "-c", "sleep 1000 & exit 0"]);
+        let mut process = Process::spawn(&settings, 1, &Guardian::default()).unwrap();
+        process.child.wait().await.unwrap();
+        assert!(process.has_rest());
+        let group = process.group;
+        drop(process);
+        let gone = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(2));
+            // A zombie counts.
+            while rustix::process::test_kill_process_group(group).is_ok() {
+                tick.tick().await;
+            }
+        };
+        timeout(Duration::from_secs(20), gone).await.unwrap();
+    }
+
     #[test]
     fn a_process_dies_with_the_thread_that_started_it() {
         let starter = std::thread::spawn(|| {
@@ -215,7 +286,8 @@ mod tests {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let process = Process::spawn(&settings(&["sleep", "1000"]), 1).unwrap();
+                let process =
+                    Process::spawn(&settings(&["sleep", "1000"]), 1, &Guardian::default()).unwrap();
                 // Nobody is to kill it but the kernel.
                 ManuallyDrop::new(process).group
             })

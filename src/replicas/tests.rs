@@ -42,6 +42,7 @@ impl Rig {
             publisher.clone(),
             watch::channel(Wishes::new()).1,
             writer,
+            None,
             down,
         ));
         Self {
@@ -280,7 +281,7 @@ async fn a_replica_is_warmed_up_before_it_is_a_target() {
 
 #[tokio::test]
 async fn what_replicas_use_is_measured() {
-    let mut processes = Processes::new("todo".into(), Ports::default());
+    let mut processes = Processes::new("todo".into(), Ports::default(), Guardian::default());
     // Its work is done by children that end and are waited for.
     let work = "while :; do sh -c 'for i in 1 2 3 4 5 6 7 8 9; do :; done'; done";
     let mut settings = fixture::processes(1, &["sh", "-c", work]);

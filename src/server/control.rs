@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ impl ControlPlane {
         metrics: &Arc<Metrics>,
         wishes: replicas::Wishes,
         tidy: fn(),
+        guardian: Option<fn() -> Command>,
     ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run());
@@ -87,7 +89,14 @@ impl ControlPlane {
             let _ = stopped.await;
         };
         let asked = orders.clone();
-        let replicas = replicas::run(reader.clone(), publisher.clone(), orders, status, stopped);
+        let replicas = replicas::run(
+            reader.clone(),
+            publisher.clone(),
+            orders,
+            status,
+            guardian,
+            stopped,
+        );
         let journal = Arc::new(autoscale::Journal::default());
         let (stop_autoscaler, stopped) = watch::channel(());
         let scaling = {

@@ -14,6 +14,7 @@ mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,17 +91,18 @@ impl Server {
     /// runtime that lives as long as the server; workers bring their own.
     pub async fn start(config: Config) -> Result<Self, ApplyError> {
         let inherited = Inherited::default();
-        Self::start_unless(config, inherited, std::future::pending(), || {}).await
+        Self::start_unless(config, inherited, std::future::pending(), || {}, None).await
     }
 
     /// The same on sockets of the process before, as far as the configuration has them. Lets
     /// nobody in when `hurry` resolves before the first health checks are done: what it
-    /// returns then is only good for a shutdown.
+    /// returns then is only good for a shutdown. For `guardian` see [`crate::replicas::run`].
     pub async fn start_unless(
         config: Config,
         mut inherited: Inherited,
         hurry: impl Future<Output = ()>,
         tidy: fn(),
+        guardian: Option<fn() -> Command>,
     ) -> Result<Self, ApplyError> {
         let (publisher, task, reader) = Publisher::new(fastrand::u64(..));
         let metrics = Arc::new(Metrics::default());
@@ -110,7 +112,8 @@ impl Server {
             .collect::<Result<_, _>>()
             .map_err(ApplyError::Worker)?;
         let wishes = inherited.wishes(&config);
-        let control = ControlPlane::start(task, &publisher, &reader, &metrics, wishes, tidy);
+        let control =
+            ControlPlane::start(task, &publisher, &reader, &metrics, wishes, tidy, guardian);
         let mut server = Self {
             publisher,
             reader,

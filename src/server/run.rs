@@ -51,6 +51,8 @@ pub struct Program<'a, L> {
     pub upgrade: bool,
     /// The program anew, taking this one's place.
     pub successor: fn() -> Command,
+    /// What ends the replicas with this process, see [`crate::replicas::guard`].
+    pub guardian: fn() -> Command,
 }
 
 /// Runs Weir until a signal ends it, or another Weir takes its place.
@@ -75,7 +77,14 @@ where
         stopping = true;
     };
     let path = config.upgrade_socket.clone();
-    let mut server = Server::start_unless(config, inherited, stopped_early, program.tidy).await?;
+    let mut server = Server::start_unless(
+        config,
+        inherited,
+        stopped_early,
+        program.tidy,
+        Some(program.guardian),
+    )
+    .await?;
     if !stopping {
         announce(&server);
         upgrades.serving(path.as_deref());

@@ -15,6 +15,7 @@ mod support;
 
 mod autoscale;
 mod check;
+mod children;
 mod descriptors;
 mod discovery;
 mod import;

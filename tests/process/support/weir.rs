@@ -205,8 +205,21 @@ impl Weir {
         found["targets"].as_array().unwrap().clone()
     }
 
-    /// Processes that Weir has started and that are not its own threads.
+    /// Processes that Weir has started and that are neither threads nor guardians of its own.
     pub fn children(&self) -> Vec<u32> {
+        let mut pids = self.all_children();
+        pids.retain(|pid| !is_guardian(*pid));
+        pids
+    }
+
+    /// The process that ends the replicas with Weir, if there is one.
+    pub fn guardian(&self) -> Option<u32> {
+        self.all_children()
+            .into_iter()
+            .find(|pid| is_guardian(*pid))
+    }
+
+    fn all_children(&self) -> Vec<u32> {
         let pid = self.pid();
         let path = format!("/proc/{pid}/task/{pid}/children");
         let children = std::fs::read_to_string(path).unwrap_or_default();
@@ -240,6 +253,12 @@ impl Drop for Weir {
             println!("log of weir:\n{}\n{}", self.log().join("\n"), self.errors());
         }
     }
+}
+
+/// Whether a process is, or is about to become, a guardian.
+fn is_guardian(pid: u32) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.starts_with("replica-guardian\0")
 }
 
 /// The address in `… http://127.0.0.1:8080 (web)`.
