@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::autoscaling::Query;
 use super::{AutoscalingStatus, Context, Status, metrics, paths, targets};
+use crate::model::{escape_json, escape_lines};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -44,17 +45,17 @@ enum Page {
 pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Full<Bytes>> {
     let asked = request.uri().path();
     let Some((_, page, _)) = PAGES.iter().find(|(path, ..)| *path == asked) else {
-        return text(StatusCode::NOT_FOUND, index());
+        return text(StatusCode::NOT_FOUND, &index());
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let body = "this listener only answers GET and HEAD\n".to_owned();
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, body);
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &body);
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
     match page {
-        Page::Live => text(StatusCode::OK, "ok\n".to_owned()),
+        Page::Live => text(StatusCode::OK, "ok\n"),
         Page::Ready => readiness(context),
         Page::Metrics => match metrics::page(context) {
             Ok(page) => answer(StatusCode::OK, format_of(request.headers()), page),
@@ -63,15 +64,15 @@ pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Fu
         Page::Status => json(StatusCode::OK, &Status::of(context)),
         Page::Autoscaling => match Query::parse(request.uri().query()) {
             Ok(query) => json(StatusCode::OK, &AutoscalingStatus::of(context, query)),
-            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+            Err(problem) => text(StatusCode::BAD_REQUEST, &problem),
         },
     }
 }
 
 /// A value as JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_vec_pretty(value) {
-        Ok(json) => answer(status, JSON, json),
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => answer(status, JSON, escape_json(&json).into_owned()),
         Err(error) => internal(&error),
     }
 }
@@ -79,11 +80,11 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<
 fn readiness(context: &Context) -> Response<Full<Bytes>> {
     let phase = context.lifecycle.phase();
     if phase.is_ready() {
-        text(StatusCode::OK, "ready\n".to_owned())
+        text(StatusCode::OK, "ready\n")
     } else {
         text(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("{}\n", phase.name()),
+            &format!("{}\n", phase.name()),
         )
     }
 }
@@ -107,11 +108,11 @@ fn index() -> String {
 
 fn internal(error: &dyn std::error::Error) -> Response<Full<Bytes>> {
     let body = format!("this page could not be written: {error}\n");
-    text(StatusCode::INTERNAL_SERVER_ERROR, body)
+    text(StatusCode::INTERNAL_SERVER_ERROR, &body)
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    answer(status, TEXT, body)
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    answer(status, TEXT, escape_lines(body).into_owned())
 }
 
 fn answer(

@@ -15,6 +15,7 @@ use weir::admin::{
     CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, ScalingStatus, Status, TargetStatus,
     paths,
 };
+use weir::model::escape_json;
 
 /// `weir status`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +68,10 @@ fn report(admin: &str, format: Format) -> Result<String, String> {
         serde_json::from_slice(&answer.body).map_err(|error| strange(&error.to_string()))?;
     match format {
         Format::Table => Ok(table(&status)),
-        Format::Json => Ok(format!("{}\n", String::from_utf8_lossy(&answer.body))),
+        Format::Json => {
+            let json = String::from_utf8_lossy(&answer.body);
+            Ok(format!("{}\n", escape_json(&json)))
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Text in aligned columns.
 
+use weir::model::Escaped;
+
 /// A table that is being filled. Every row has as many cells as the head.
 #[derive(Debug)]
 pub(super) struct Table<const COLUMNS: usize> {
@@ -39,14 +41,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
 /// Names come from another process: none may move the cursor.
 pub(super) fn printable(text: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
+    Escaped(text).to_string()
 }
 
 #[cfg(test)]
@@ -64,7 +59,7 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         let mut table = Table::new(["A"]);
-        table.row(["\u{1b}[2J\n".into()]);
-        assert_eq!(table.render(""), "A\n\u{fffd}[2J\u{fffd}\n");
+        table.row(["\u{1b}[2J\n\u{202e}".into()]);
+        assert_eq!(table.render(""), "A\n\\u{1b}[2J\\n\\u{202e}\n");
     }
 }

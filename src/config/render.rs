@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use super::problem::{Problem, Problems, Severity};
 use super::span::{Span, line, line_and_column};
+use crate::model::is_unsafe;
 
 /// Characters of a source line that are shown; longer ones are cut around the caret.
 const MAX_COLUMNS: usize = 120;
@@ -115,17 +116,12 @@ impl Display for Clean<'_> {
         for c in self.0.chars() {
             match c {
                 '\t' => f.write_str("    ")?,
-                c if c.is_control() || is_bidi_control(c) => f.write_char('\u{fffd}')?,
+                c if is_unsafe(c) => f.write_char('\u{fffd}')?,
                 c => f.write_char(c)?,
             }
         }
         Ok(())
     }
-}
-
-/// Characters that reorder what follows: a line must read as it is written.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

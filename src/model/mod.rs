@@ -8,6 +8,7 @@
 mod admission;
 mod algorithm;
 mod ejection;
+mod escape;
 mod health;
 mod id;
 mod keep_alive;
@@ -24,6 +25,7 @@ mod target;
 pub use admission::{Admission, Waiter, Wants};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
+pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };

@@ -1,7 +1,8 @@
 //! Families on a metrics page, as `OpenMetrics` writes them.
 //!
 //! A thin cover over `prometheus-client`'s encoder for collectors that have their
-//! numbers elsewhere: it escapes labels and adds `_total`, this adds nothing but shape.
+//! numbers elsewhere: it escapes quotes and adds `_total`, this adds shape and escapes what is
+//! unsafe in labels.
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEnc
 use prometheus_client::metrics::MetricType;
 
 use super::names::Name;
+use crate::model::escape_lines;
 
 /// A label and its value.
 pub(crate) type Label<'a> = (&'static str, &'a str);
@@ -96,6 +98,10 @@ impl Family<'_> {
         if labels.is_empty() {
             return write(&mut self.0);
         }
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(name, value)| (*name, escape_lines(value)))
+            .collect();
         write(&mut self.0.encode_family(&labels)?)
     }
 }
