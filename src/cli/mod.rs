@@ -96,6 +96,15 @@ enum LogFormat {
     Json,
 }
 
+impl From<LogFormat> for weir::observe::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Pretty => Self::Pretty,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 /// Carries out the command line. `tidy` is what every thread of a running Weir calls
 /// about once a second.
 pub(crate) fn main(tidy: fn()) -> ExitCode {

@@ -1,14 +1,17 @@
 //! `weir run`.
 
-use std::io::{IsTerminal, stdout};
+use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{LogFormat, RunArguments, guardian};
-use weir::config::{self, Config, LoadError};
+use super::{RunArguments, guardian};
+use weir::config::{self, Config, LoadError, Problem, Problems, Severity};
+use weir::observe::{Log, LogFormat};
 use weir::server::{self, Outcome, Program};
 
 /// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
@@ -18,9 +21,14 @@ const LEVELS: &str = "info,kube_client=off";
 /// Runs until a signal: exit code 0 when every request was finished, 1 when some were
 /// dropped, 2 when Weir could not start.
 pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
-    start_log(arguments.log_format);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
+    // Closed last, so that it holds why Weir has ended.
+    let log = match Log::start(arguments.log_format.into(), filter) {
+        Ok(log) => log,
+        Err(error) => return cannot_log(&error),
+    };
     let file = &arguments.config;
-    let Some(config) = load(file) else {
+    let Some(config) = load(file, &log) else {
         return ExitCode::from(2);
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -35,13 +43,19 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
     };
     let program = Program {
         file,
-        load: || load(file),
+        load: || load(file, &log),
         tidy,
         upgrade: arguments.upgrade,
         successor,
         guardian: guardian::command,
     };
-    match runtime.block_on(server::run(config, program)) {
+    let ended = runtime.block_on(async {
+        let _ignored = ignore_file_size_limit();
+        server::run(config, program).await
+    });
+    // Not dropped, which would wait for a disk that hangs.
+    runtime.shutdown_background();
+    match ended {
         Ok(Outcome::Graceful) => ExitCode::SUCCESS,
         Ok(Outcome::Forced) => ExitCode::FAILURE,
         Err(error) => {
@@ -65,19 +79,30 @@ fn successor() -> Command {
 /// See [`RunArguments::upgrade`].
 const UPGRADE: &str = "--upgrade";
 
-/// The file's configuration, or `None` after its problems were printed.
-#[expect(clippy::print_stderr, reason = "problems are drawn over several lines")]
-fn load(file: &Path) -> Option<Config> {
+#[expect(clippy::print_stderr, reason = "there is no log to write it to")]
+fn cannot_log(error: &io::Error) -> ExitCode {
+    eprintln!("weir run: cannot start the log: {error}");
+    ExitCode::from(2)
+}
+
+/// A file that may not grow is an error of the write, as a full disk is, and not the end of
+/// the process. Holds from the first call on.
+fn ignore_file_size_limit() -> io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
+}
+
+/// The file's configuration, or `None` after its problems were logged.
+fn load(file: &Path, log: &Log) -> Option<Config> {
     match config::load(file) {
         Ok(parsed) => {
             if !parsed.warnings.is_empty() {
-                eprintln!("{}", parsed.warnings);
+                tell(&parsed.warnings, log);
                 warn!("the configuration has warnings");
             }
             Some(parsed.config)
         }
         Err(LoadError::Invalid(problems)) => {
-            eprintln!("{problems}");
+            tell(&problems, log);
             None
         }
         Err(error) => {
@@ -87,15 +112,37 @@ fn load(file: &Path) -> Option<Config> {
     }
 }
 
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stdout().is_terminal());
-    match format {
-        LogFormat::Pretty => log.with_target(false).init(),
-        // Without the module an event comes from, which would be a second `target`
-        // beside the one that a request went to.
-        LogFormat::Json => log.json().flatten_event(true).with_target(false).init(),
+/// Draws the problems for people; for programs each is an event.
+fn tell(problems: &Problems, log: &Log) {
+    match log.format() {
+        LogFormat::Pretty => log.print_error(&problems.to_string()),
+        LogFormat::Json => {
+            for problem in problems.iter() {
+                tell_one(problem, problems);
+            }
+        }
+    }
+}
+
+fn tell_one(problem: &Problem, problems: &Problems) {
+    let location = problems.location(problem);
+    // The level of an event is a constant.
+    macro_rules! log {
+        ($level:ident) => {
+            $level!(
+                code = problem.code.name(),
+                file = problems.file(),
+                line = location.map(|at| at.line),
+                column = location.map(|at| at.column),
+                key = Some(problem.key.as_str()).filter(|key| !key.is_empty()),
+                help = problem.help.as_deref(),
+                "{}",
+                problem.message
+            )
+        };
+    }
+    match problem.severity {
+        Severity::Error => log!(error),
+        Severity::Warning => log!(warn),
     }
 }

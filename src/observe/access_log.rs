@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::info;
 
+use super::log;
 use super::record::{Attempt, Record};
 
 /// Which requests are written.
@@ -12,7 +13,8 @@ use super::record::{Attempt, Record};
 pub enum AccessLog {
     /// None.
     Off,
-    /// Those that no target answered to the end.
+    /// Those that no target answered to the end. Of many with one reason in one group some
+    /// are written and the others counted.
     Failures,
     /// Every one.
     All,
@@ -23,7 +25,10 @@ impl AccessLog {
     pub(super) fn write(self, record: &Record, elapsed: Duration) {
         let wanted = match self {
             Self::Off => false,
-            Self::Failures => record.failure.is_some(),
+            Self::Failures => record.failure.is_some_and(|failure| {
+                let group = record.group.as_ref().map(|group| &*group.0);
+                log::admits(failure, group)
+            }),
             Self::All => true,
         };
         if wanted {
@@ -40,7 +45,7 @@ fn write(record: &Record, elapsed: Duration) {
     let host = head.and_then(|head| head.host.as_ref());
     let id = record.request_id.as_ref();
     info!(
-        target: "access",
+        target: log::ACCESS,
         client = %record.client,
         method = head.map(|head| head.method.as_str()),
         host = host.and_then(|host| host.to_str().ok()),

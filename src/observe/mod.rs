@@ -1,4 +1,4 @@
-//! What Weir tells about itself: metrics and the access log.
+//! What Weir tells about itself: metrics, the log and the access log.
 //!
 //! Each worker counts into its own [`WorkerMetrics`]; a scrape sums them. A series
 //! is found once per worker and then only added to: no lock, no shared cache line.
@@ -6,6 +6,7 @@
 mod access_log;
 mod durations;
 pub(crate) mod exposition;
+mod log;
 mod metrics;
 pub(crate) mod names;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod scrape;
 
 pub use access_log::AccessLog;
 pub use durations::Durations;
+pub use log::{Log, LogFormat};
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use record::{Record, RequestHead};
 pub use response_times::ResponseTimes;

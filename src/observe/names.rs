@@ -149,6 +149,11 @@ pub(crate) const REPLICA_MEMORY: Name = (
     "weir_replica_memory_percent",
     "Memory that a replica uses, in percent of what it may",
 );
+/// Lines that found no room because the log's output was stalled or failing.
+pub(crate) const LOG_DROPPED: Name = (
+    "weir_log_lines_dropped",
+    "Log lines dropped because the output of the log stalled or failed, by kind: access or event",
+);
 /// Publications.
 pub(crate) const SNAPSHOT: Name = (
     "weir_snapshot_version",

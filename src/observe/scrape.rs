@@ -9,6 +9,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
+use super::log;
 use super::metrics::{CLASSES, Labels, Metrics, Series, lock};
 use super::names;
 
@@ -103,6 +104,7 @@ impl Collector for Metrics {
             family.count(load(&self.reloads), &[("outcome", "accepted")])?;
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
         })?;
+        log_lines(page)?;
         page.counters(names::CONNECTIONS, |family| {
             family.count(sum.connections, &[])
         })?;
@@ -147,6 +149,14 @@ fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
             waits.write(family, &[("target_group", group)])?;
         }
         Ok(())
+    })
+}
+
+fn log_lines(page: &mut Page<'_>) -> fmt::Result {
+    let dropped = log::dropped();
+    page.counters(names::LOG_DROPPED, |family| {
+        family.count(dropped.access, &[("kind", "access")])?;
+        family.count(dropped.events, &[("kind", "event")])
     })
 }
 

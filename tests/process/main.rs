@@ -19,6 +19,7 @@ mod children;
 mod descriptors;
 mod discovery;
 mod import;
+mod log;
 mod reload;
 mod replicas;
 mod simulate;

@@ -1,0 +1,124 @@
+//! How lines look, with nothing in them that could forge a line or drive a terminal.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::sync::Arc;
+
+use tracing::Metadata;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter, format::Writer};
+
+use super::queue::Kind;
+use super::{ACCESS, Shared};
+use crate::model::{Escaping, escape_json};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The fields of a line for people: the message, then `name=value`. Escapes the values and
+/// not the line, which has colours of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EscapedFields;
+
+impl<'a> FormatFields<'a> for EscapedFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'a>, fields: R) -> fmt::Result {
+        let mut line = FieldWriter {
+            writer,
+            is_first: true,
+            result: Ok(()),
+        };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct FieldWriter<'a> {
+    writer: Writer<'a>,
+    is_first: bool,
+    result: fmt::Result,
+}
+
+impl FieldWriter<'_> {
+    fn write(&mut self, name: &str, value: &dyn fmt::Debug) -> fmt::Result {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.writer.write_char(' ')?;
+        }
+        if name != "message" {
+            let name = name.trim_start_matches("r#");
+            if self.writer.has_ansi_escapes() {
+                write!(self.writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?;
+            } else {
+                write!(self.writer, "{name}=")?;
+            }
+        }
+        write!(Escaping(&mut self.writer), "{value:?}")
+    }
+}
+
+impl Visit for FieldWriter<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Where the `log` crate's records come from is not shown of ours either.
+        if self.result.is_ok() && !field.name().starts_with("log.") {
+            self.result = self.write(field.name(), value);
+        }
+    }
+}
+
+/// Puts finished lines into the queue of the thread that they come from.
+#[derive(Debug)]
+pub(super) struct LineMaker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) format: LogFormat,
+}
+
+impl LineMaker {
+    fn line(&self, kind: Kind) -> Line<'_> {
+        Line { maker: self, kind }
+    }
+}
+
+impl<'a> MakeWriter<'a> for LineMaker {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        self.line(Kind::Event)
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        self.line(if metadata.target() == ACCESS {
+            Kind::Access
+        } else {
+            Kind::Event
+        })
+    }
+}
+
+/// Takes one line, in one piece.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    maker: &'a LineMaker,
+    kind: Kind,
+}
+
+impl io::Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let shared = &self.maker.shared;
+        match (self.maker.format, std::str::from_utf8(line)) {
+            (LogFormat::Json, Ok(text)) => shared.push(self.kind, escape_json(text).as_bytes()),
+            // The formatters write `str`s alone.
+            (LogFormat::Json, Err(_)) | (LogFormat::Pretty, _) => shared.push(self.kind, line),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Lines on their way to the log thread.
+//!
+//! A queue is one buffer behind a lock that is held only to append a line or to take the
+//! buffer away, never across a system call of the log thread. Lines cost their bytes and
+//! nothing else, so a bound on bytes bounds their number too.
+
+use std::mem;
+use std::ops::{Add, Sub};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Most bytes that wait in a queue: some thousand lines, a moment of the busiest worker.
+pub(super) const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// Of those, how many lines of the access log may take: what they crowd out is the log of
+/// events, which says why.
+const ACCESS_BYTES: usize = QUEUE_BYTES / 4 * 3;
+
+/// What a line belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The access log.
+    Access,
+    /// Everything else.
+    Event,
+}
+
+/// Lines that were not written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Of the access log.
+    pub(crate) access: u64,
+    /// Of all other kinds.
+    pub(crate) events: u64,
+}
+
+impl Dropped {
+    fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Access => self.access += 1,
+            Kind::Event => self.events += 1,
+        }
+    }
+}
+
+impl Add for Dropped {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            access: self.access + other.access,
+            events: self.events + other.events,
+        }
+    }
+}
+
+impl Sub for Dropped {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            access: self.access - earlier.access,
+            events: self.events - earlier.events,
+        }
+    }
+}
+
+/// A bounded queue of lines.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    lines: Vec<u8>,
+    dropped: Dropped,
+}
+
+impl Queue {
+    /// Appends a line, which ends in a newline; counts it as dropped if there is no room.
+    pub(super) fn push(&self, kind: Kind, line: &[u8]) {
+        let limit = match kind {
+            Kind::Access => ACCESS_BYTES,
+            Kind::Event => QUEUE_BYTES,
+        };
+        let mut state = self.lock();
+        if state.lines.len() + line.len() > limit {
+            state.dropped.count(kind);
+        } else {
+            state.lines.extend_from_slice(line);
+        }
+    }
+
+    /// Takes all lines, and leaves an empty buffer in their place.
+    pub(super) fn swap(&self, empty: &mut Vec<u8>) {
+        mem::swap(&mut self.lock().lines, empty);
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> Dropped {
+        self.lock().dropped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No statement under the lock leaves half a line behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_drops_and_counts_by_kind() {
+        let queue = Queue::default();
+        let line = vec![b'x'; QUEUE_BYTES / 4];
+        for _ in 0..5 {
+            queue.push(Kind::Access, &line);
+        }
+        for _ in 0..3 {
+            queue.push(Kind::Event, &line);
+        }
+        let dropped = Dropped {
+            access: 2,
+            events: 2,
+        };
+        assert_eq!(queue.dropped(), dropped);
+        let mut taken = Vec::new();
+        queue.swap(&mut taken);
+        assert_eq!(taken.len(), QUEUE_BYTES);
+        queue.push(Kind::Access, b"room again\n");
+        assert_eq!(queue.dropped(), dropped);
+        taken.clear();
+        queue.swap(&mut taken);
+        assert_eq!(taken, b"room again\n");
+    }
+}

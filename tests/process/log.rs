@@ -1,0 +1,510 @@
+//! The log never stops anything: not when it is not read, not when its reader is gone, not
+//! when the disk is full. What was lost or left out is counted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+
+use rustix::process::{Pid, Signal};
+use tempfile::TempDir;
+
+use crate::support::{Client, Target, Weir, command, eventually, taskoverflow};
+
+/// A Weir whose standard output is the test's own affair. Killed when dropped.
+struct Quiet {
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Quiet {
+    fn start(config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
+        Self::spawn(command(), config, adapt)
+    }
+
+    /// Behind a shell command, which ends with running its arguments.
+    fn start_after(shell: &str, config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
+        let mut run = Command::new("sh");
+        run.env_remove("RUST_LOG").stdin(Stdio::null());
+        run.arg("-c").arg(shell).arg(env!("CARGO_BIN_EXE_weir"));
+        Self::spawn(run, config, adapt)
+    }
+
+    fn spawn(mut run: Command, config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        std::fs::write(&file, config).unwrap();
+        run.arg("run").arg("--config").arg(file);
+        run.stderr(Stdio::null());
+        adapt(&mut run);
+        Self {
+            child: run.spawn().unwrap(),
+            _folder: folder,
+        }
+    }
+
+    /// With both outputs in a pipe of which only the lines of the start have been read.
+    fn unread(config: &str) -> (Self, BufReader<ChildStdout>, Addresses) {
+        let mut weir = Self::start_after("exec \"$0\" \"$@\" 2>&1", config, |run| {
+            run.stdout(Stdio::piped());
+        });
+        let mut pipe = BufReader::with_capacity(1, weir.child.stdout.take().unwrap());
+        let mut log = String::new();
+        let addresses = loop {
+            assert_ne!(pipe.read_line(&mut log).unwrap(), 0, "weir ended: {log}");
+            if let Some(addresses) = Addresses::find(&log) {
+                break addresses;
+            }
+        };
+        (weir, pipe, addresses)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/{name}", self.child.id()).into()
+    }
+
+    /// What it listens on, when the log cannot tell: the listener answers, the admin listener
+    /// knows `/livez`.
+    fn listening(&self) -> Addresses {
+        eventually("two sockets that listen", || {
+            let mut sockets = self.sockets().into_iter();
+            let (Some(first), Some(second)) = (sockets.next(), sockets.next()) else {
+                return Err(format!("{:?}", self.sockets()));
+            };
+            let is_admin = |addr| {
+                let reply = Client::try_connect(addr).and_then(|mut admin| admin.get("/livez"));
+                reply.is_ok_and(|reply| reply.body == "ok\n")
+            };
+            Ok(if is_admin(first) {
+                Addresses {
+                    http: second,
+                    admin: first,
+                }
+            } else {
+                Addresses {
+                    http: first,
+                    admin: second,
+                }
+            })
+        })
+    }
+
+    fn sockets(&self) -> Vec<SocketAddr> {
+        let links = std::fs::read_dir(self.file("fd")).into_iter().flatten();
+        let links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let own: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        let table = std::fs::read_to_string(self.file("net/tcp")).unwrap_or_default();
+        let listening = table.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let is_own = own.contains(&format!("socket:[{}]", fields.get(9)?));
+            let port = u16::from_str_radix(fields[1].split_once(':')?.1, 16).ok()?;
+            (fields[3] == "0A" && is_own).then(|| ([127, 0, 0, 1], port).into())
+        });
+        listening.collect()
+    }
+
+    /// Ends it, and returns its exit code.
+    fn stop(&mut self) -> Option<i32> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let status = eventually("the end of weir", || {
+            let ended = self.child.try_wait().unwrap();
+            ended.ok_or_else(|| "it runs".to_owned())
+        });
+        status.code()
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Addresses {
+    http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Addresses {
+    fn find(log: &str) -> Option<Self> {
+        let address = |part| {
+            let line = log.lines().find(|line| line.contains(part))?;
+            let (_, rest) = line.split_once("http://")?;
+            rest.split([' ', '"']).next()?.parse().ok()
+        };
+        Some(Self {
+            http: address("listening on http://")?,
+            admin: address("admin on http://")?,
+        })
+    }
+
+    /// Lines that were dropped.
+    fn dropped(&self, kind: &str) -> u64 {
+        let page = Client::connect(self.admin).get("/metrics").unwrap().body;
+        let series = format!("weir_log_lines_dropped_total{{kind=\"{kind}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&series));
+        value
+            .unwrap_or_else(|| panic!("no {series} in {page}"))
+            .parse()
+            .unwrap()
+    }
+}
+
+/// Answers itself, and writes a line about each answer.
+fn talkative() -> String {
+    r#"
+    workers = 1
+    admin = { bind = "127.0.0.1:0" }
+    shutdown = { lame_duck = "0s" }
+    access_log = "all"
+    [[listener]]
+    bind = "127.0.0.1:0"
+    fixed_response = { status = 200, body = "hello" }
+    "#
+    .to_owned()
+}
+
+/// Asks for a path that makes a line of some 2 KiB.
+fn ask(addr: SocketAddr, times: usize) {
+    let path = format!("/{}", "x".repeat(2000));
+    let mut client = Client::connect(addr);
+    for _ in 0..times {
+        assert_eq!(client.get(&path).unwrap().body, "hello");
+    }
+}
+
+/// The number in `name=number`.
+fn number(line: &str, name: &str) -> u64 {
+    let (_, rest) = line.split_once(&format!("{name}=")).unwrap();
+    let end = rest
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..end].parse().unwrap()
+}
+
+const DROPPED: &str = "log lines were dropped";
+
+#[test]
+fn a_log_that_is_not_read_loses_lines_and_nothing_else() {
+    const REQUESTS: usize = 3000;
+    let (mut weir, pipe, addresses) = Quiet::unread(&talkative());
+    ask(addresses.http, REQUESTS);
+    let dropped = addresses.dropped("access");
+    assert!(dropped > 0, "the log is bounded");
+    assert_eq!(addresses.dropped("event"), 0, "events have room left");
+    // The reader is back: it gets what was kept, and how much was not.
+    let mut lines = pipe.lines().map(Result::unwrap);
+    let mut written = 0;
+    let summary = lines.find(|line| {
+        written += u64::from(line.contains("/xxx"));
+        line.contains(DROPPED)
+    });
+    let summary = summary.unwrap();
+    assert!(summary.contains("WARN"), "{summary}");
+    assert_eq!(number(&summary, "access"), dropped, "{summary}");
+    assert_eq!(written + dropped, REQUESTS as u64);
+    ask(addresses.http, 1);
+    assert!(lines.any(|line| line.contains("/xxx")), "it is well again");
+    assert_eq!(weir.stop(), Some(0));
+    assert!(lines.any(|line| line.contains("stopped: every request was finished")));
+}
+
+#[test]
+fn a_log_that_is_not_read_does_not_hold_the_end_up() {
+    let (mut weir, _pipe, addresses) = Quiet::unread(&talkative());
+    ask(addresses.http, 1000);
+    assert_eq!(weir.stop(), Some(0));
+}
+
+#[test]
+fn weir_outlives_the_reader_of_its_log() {
+    let target = Target::named("a");
+    let config = format!(
+        "{}
+        [[listener]]
+        name = \"checked\"
+        bind = \"127.0.0.1:0\"
+        forward = \"todo\"
+        [target_group.todo]
+        targets = [\"{}\"]
+        health = {{ path = \"/health\", interval = \"100ms\", timeout = \"90ms\" }}
+        ",
+        talkative(),
+        target.addr()
+    );
+    let (mut weir, pipe, addresses) = Quiet::unread(&config);
+    drop(pipe);
+    ask(addresses.http, 1000);
+    let checks = target.checks();
+    eventually("more checks", || {
+        let now = target.checks();
+        if now > checks + 2 {
+            Ok(())
+        } else {
+            Err(now.to_string())
+        }
+    });
+    ask(addresses.http, 10);
+    assert_eq!(weir.stop(), Some(0));
+}
+
+#[test]
+fn a_full_disk_stops_only_the_log() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut weir = Quiet::start(&talkative(), |run| {
+        run.stdout(full.try_clone().unwrap()).stderr(full);
+    });
+    let addresses = weir.listening();
+    ask(addresses.http, 1000);
+    assert_eq!(weir.stop(), Some(0));
+}
+
+#[test]
+fn the_log_goes_on_when_the_disk_has_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .unwrap();
+    // 64 KiB, or half of it with the blocks of some shells.
+    let shell = "ulimit -f 64; exec \"$0\" \"$@\"";
+    let mut weir = Quiet::start_after(shell, &talkative(), |run| {
+        run.stdout(log.try_clone().unwrap());
+    });
+    let read = || String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+    let addresses = eventually("the addresses", || {
+        Addresses::find(&read()).ok_or_else(read)
+    });
+    ask(addresses.http, 3000);
+    let dropped = addresses.dropped("access");
+    assert!(dropped > 0 && log.metadata().unwrap().len() > 0);
+    // Each time the file is emptied there is room for some more of the backlog.
+    let summary = eventually("the loss is told", || {
+        let text = read();
+        log.set_len(0).unwrap();
+        let line = text.lines().find(|line| line.contains(DROPPED));
+        line.map(str::to_owned).ok_or(text)
+    });
+    assert_eq!(number(&summary, "access"), dropped);
+    assert_eq!(weir.stop(), Some(0));
+}
+
+#[test]
+fn a_record_on_a_disk_that_hangs_does_not_hold_the_end_up() {
+    let folder = tempfile::tempdir().unwrap();
+    // Opens at once, and lets those who read from it wait.
+    let record = folder.path().join("record.csv");
+    let made = Command::new("mkfifo").arg(&record).status();
+    assert!(made.unwrap().success());
+    let database = folder.path().join("todos.db");
+    let command = [
+        taskoverflow().to_str().unwrap(),
+        "--port",
+        "{port}",
+        "--database",
+        database.to_str().unwrap(),
+    ];
+    let config = format!(
+        r#"
+        admin = {{ bind = "127.0.0.1:0" }}
+        shutdown = {{ lame_duck = "0s" }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "todo"
+        [target_group.todo]
+        health = {{ path = "/api/v1/health", interval = "500ms", timeout = "490ms" }}
+        replicas = {{ command = {command:?} }}
+        [target_group.todo.autoscaling]
+        min = 1
+        max = 2
+        record = {record:?}
+        target_tracking = [{{ metric = "in_flight_per_target", target = 3 }}]
+        "#
+    );
+    let mut weir = Weir::start(&config);
+    eventually("an evaluation", || {
+        let group = weir.autoscaling()["target_groups"][0].take();
+        let evaluations = group["evaluations"].as_array().map_or(0, Vec::len);
+        if evaluations > 0 {
+            Ok(())
+        } else {
+            Err(group.to_string())
+        }
+    });
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    weir.line(&["the last evaluations were not written down"]);
+}
+
+#[test]
+fn closed_outputs_are_no_place_for_a_socket() {
+    let shell = "exec \"$0\" \"$@\" >&- 2>&-";
+    let mut weir = Quiet::start_after(shell, &talkative(), |_| {});
+    let addresses = weir.listening();
+    ask(addresses.http, 10);
+    for number in ["fd/1", "fd/2"] {
+        let link = std::fs::read_link(weir.file(number)).unwrap();
+        assert_eq!(link, PathBuf::from("/dev/null"));
+    }
+    assert_eq!(weir.stop(), Some(0));
+}
+
+#[test]
+fn equal_failures_are_a_few_lines_and_an_exact_count() {
+    const REQUESTS: u64 = 500;
+    let mut weir = Weir::start(
+        r#"
+        workers = 1
+        shutdown = { lame_duck = "0s" }
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "gone"
+        [target_group.gone]
+        targets = ["127.0.0.1:1"]
+        health = false
+        "#,
+    );
+    let mut client = Client::connect(weir.addr());
+    for _ in 0..REQUESTS {
+        assert!(client.get("/").unwrap().status >= 500);
+    }
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    let failures = [r#"reason="connect_error""#, r#"group="gone""#];
+    let (summaries, lines): (Vec<_>, Vec<_>) = weir
+        .lines(&failures)
+        .into_iter()
+        .partition(|line| line.contains("more like this in the last"));
+    assert!(lines.len() <= 100, "{} lines", lines.len());
+    assert!(!summaries.is_empty(), "{lines:?}");
+    let more: u64 = summaries.iter().map(|line| number(line, "more")).sum();
+    assert_eq!(more + lines.len() as u64, REQUESTS);
+}
+
+#[test]
+fn the_whole_access_log_is_whole() {
+    let weir = Weir::start(&talkative());
+    ask(weir.addr(), 300);
+    weir.nth_line(300, &["/xxx"]);
+    assert_eq!(weir.lines(&["more like this"]).len(), 0);
+}
+
+/// What must not come through, and parts to know it by.
+const HOSTILE: &str =
+    "evil\0\u{7f}\u{80}\u{9b}31m\u{1b}[31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\r\ntext";
+
+/// The same as a shell prints it, in a TOML string.
+const SCRIPT: &str = concat!(
+    "\"\"\"printf 'evil\\\\000\\\\177\u{80}\u{9b}31m\\\\033[31m\u{202e}\u{2066}\u{200f}",
+    "\u{61c}\u{2028}\\\\r text\\\\n'; exit 3 # {port}\"\"\""
+);
+
+/// A target that fails its checks with such a body.
+fn hostile() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let length = HOSTILE.len();
+            let answer = format!(
+                "HTTP/1.1 503 No\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
+                 connection: close\r\n\r\n{HOSTILE}"
+            );
+            // How it ends is up to the other side.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    addr
+}
+
+fn is_hostile(text: &str) -> bool {
+    text.contains(|c: char| {
+        c.is_control() && c != '\n'
+            || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}')
+    })
+}
+
+/// A target and replicas that write what they must not.
+fn surrounded() -> String {
+    format!(
+        r#"
+        admin = {{ bind = "127.0.0.1:0" }}
+        access_log = "all"
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "todo"
+        [target_group.todo]
+        targets = ["{}"]
+        health = {{ path = "/", interval = "100ms", timeout = "90ms", unhealthy = 2 }}
+        [target_group.own]
+        health = false
+        replicas = {{ command = ["sh", "-c", {SCRIPT}], count = 1 }}
+        "#,
+        hostile()
+    )
+}
+
+#[test]
+fn what_others_say_cannot_drive_a_terminal() {
+    for format in ["pretty", "json"] {
+        let weir = Weir::starting_with(&surrounded(), |run| {
+            run.args(["--log-format", format]);
+        });
+        let admin = weir.admin_addr();
+        let unhealthy = weir.line(&["target is unhealthy", "evil", "text"]);
+        weir.line(&["evil", "text", "own"]);
+        // Whatever becomes of it.
+        let mut client = Client::connect(weir.addr());
+        let _ = client.get("/evil\u{9b}31m\u{202e}\u{7f}?\u{2028}text");
+        weir.line(&["attempts"]);
+        for line in weir.log() {
+            assert!(!is_hostile(&line), "{format}: {line:?}");
+        }
+        if format == "json" {
+            let line: serde_json::Value = serde_json::from_str(&unhealthy).unwrap();
+            assert_eq!(line["reason"], "Target.ResponseCodeMismatch");
+        }
+        for path in ["/api/status", "/metrics"] {
+            let body = Client::connect(admin).get(path).unwrap().body;
+            assert!(!is_hostile(&body), "{path}: {body:?}");
+        }
+        let status = command()
+            .args(["status", "--admin", &admin.to_string()])
+            .output()
+            .unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        assert!(
+            status.contains("todo") && !is_hostile(&status),
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn problems_of_a_refused_reload_are_in_the_json_log() {
+    let config = talkative();
+    let weir = Weir::starting_with(&config, |run| {
+        run.args(["--log-format", "json"]);
+    });
+    weir.addr();
+    weir.replace(&config.replace("access_log", "acess_log"));
+    let line = weir.line(&["acess_log", "\"code\""]);
+    weir.line(&["configuration not applied"]);
+    let problem: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(problem["level"], "ERROR");
+    assert_eq!(problem["code"], "unknown-key");
+    assert_eq!(problem["file"], weir.file().display().to_string());
+    assert_eq!(problem["line"], 5);
+    assert!(problem["column"].is_number() && problem["help"].is_string());
+    assert!(problem["message"].as_str().unwrap().contains("acess_log"));
+    assert_eq!(weir.errors(), "", "nothing is written beside the log");
+}
