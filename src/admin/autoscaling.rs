@@ -94,6 +94,9 @@ pub struct ScalingStatus {
     pub last_change: Option<ChangeStatus>,
     /// Evaluations since the start, by outcome.
     pub evaluations: Vec<OutcomeCount>,
+    /// Of those, how many are missing in the file of `record`.
+    #[serde(default)]
+    pub unrecorded: u64,
 }
 
 /// A metric at one moment.
@@ -255,6 +258,7 @@ impl ScalingStatus {
             fault: FaultStatus::of(replicas),
             last_change: log.and_then(Log::last_change).map(change),
             evaluations: log.map(evaluations).unwrap_or_default(),
+            unrecorded: log.map_or(0, |log| log.unrecorded),
         })
     }
 }

@@ -202,6 +202,12 @@ impl Gauges {
                 }
             }
             Ok(())
+        })?;
+        page.counters(names::SCALING_UNRECORDED, |family| {
+            for (group, scaling) in self.scaling() {
+                family.count(scaling.unrecorded, &[("target_group", group)])?;
+            }
+            Ok(())
         })
     }
 

@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -26,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(60);
 pub(super) struct Archive {
     path: PathBuf,
     stage: Stage,
+    /// Held by the one that writes: a disk that hangs takes one thread and not one an hour.
+    writing: Arc<Semaphore>,
     /// When it was looked at last.
     looked: Option<Duration>,
 }
@@ -52,6 +55,7 @@ impl Archive {
         Self {
             path,
             stage: Stage::Reading(receiver),
+            writing: Arc::new(Semaphore::new(1)),
             looked: None,
         }
     }
@@ -114,11 +118,13 @@ impl Archive {
         is_due
     }
 
-    /// What is to be done to keep what the scaler has learned; `None` if nothing is new.
+    /// What is to be done to keep what the scaler has learned; `None` if nothing is new, or
+    /// what was new before is still being written.
     pub(super) fn keep(&mut self, scaler: &Scaler) -> Option<impl Future<Output = ()> + use<>> {
         let Stage::Kept(kept) = &mut self.stage else {
             return None;
         };
+        let turn = Arc::clone(&self.writing).try_acquire_owned().ok()?;
         let text = scaler.export_history()?;
         if kept.as_ref() == Some(&text) {
             return None;
@@ -127,7 +133,11 @@ impl Archive {
         let path = self.path.clone();
         Some(async move {
             let shown = path.display().to_string();
-            let written = spawn_blocking(move || replace(&path, &text)).await;
+            let written = spawn_blocking(move || {
+                let _turn = turn;
+                replace(&path, &text)
+            });
+            let written = written.await;
             if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 warn!(path = %shown, %error, "cannot keep the history of the forecast");
             }

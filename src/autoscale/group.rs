@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::archive::Archive;
 use super::gaps::Gaps;
-use super::record::{Recorder, label};
+use super::record::{Loss, Recorder, label};
 use super::signal::{Moment, Signal, Subject};
 use super::wish::Wish;
 use super::{Decision, Journal, Outcome, Scaler};
@@ -29,6 +29,8 @@ pub(super) struct Group {
     wish: Wish,
     gaps: Gaps,
     recorder: Option<Recorder>,
+    /// Of all recorders it has had.
+    loss: Arc<Loss>,
     archive: Option<Archive>,
     /// Whether the provider has ever said how many there are.
     is_known: bool,
@@ -64,6 +66,7 @@ impl Group {
             wish: Wish::resumed(wish),
             gaps: Gaps::default(),
             recorder: None,
+            loss: Arc::default(),
             archive: None,
             is_known: false,
             sleep: Sleep::Awake,
@@ -99,7 +102,8 @@ impl Group {
         match &self.recorder {
             Some(recorder) if recorder.is_for(path, &metrics) => recorder.reopen(),
             Some(_) | None => {
-                let (recorder, task) = Recorder::new(path.clone(), &metrics);
+                let loss = Arc::clone(&self.loss);
+                let (recorder, task) = Recorder::new(path.clone(), &metrics, loss);
                 writers.spawn(task);
                 self.recorder = Some(recorder);
             }
@@ -164,6 +168,7 @@ impl Group {
         let readings = readings.into_iter();
         let named = readings.map(|(metric, reading)| (label(&metric), reading));
         journal.record(&self.id, decision, named.collect());
+        journal.lost(&self.id, self.loss.lines());
         if self.policy.predictive.is_some() {
             journal.foresee(&self.id, self.scaler.forecast());
         }

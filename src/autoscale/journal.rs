@@ -37,6 +37,8 @@ pub struct Log {
     pub counts: BTreeMap<(&'static str, Option<Reason>), u64>,
     /// What `predictive` expects; empty without it, and until it knows enough.
     pub forecast: Arc<[Forecast]>,
+    /// Evaluations that are missing in the file of `record`.
+    pub unrecorded: u64,
     changes: VecDeque<Entry>,
     holds: VecDeque<Entry>,
     /// The last ones, oldest first.
@@ -82,6 +84,13 @@ impl Journal {
         }
     }
 
+    /// Takes in how many evaluations could not be recorded since the start.
+    pub(super) fn lost(&self, group: &TargetGroupId, unrecorded: u64) {
+        if let Some(log) = self.logs().get_mut(group) {
+            log.unrecorded = unrecorded;
+        }
+    }
+
     /// Forgets the groups that `keep` rejects.
     pub(super) fn retain(&self, keep: impl Fn(&TargetGroupId) -> bool) {
         self.logs().retain(|group, _| keep(group));
@@ -105,6 +114,7 @@ impl Log {
             readings: Vec::new(),
             counts: BTreeMap::new(),
             forecast: Arc::default(),
+            unrecorded: 0,
             changes: VecDeque::new(),
             holds: VecDeque::new(),
             full: VecDeque::new(),

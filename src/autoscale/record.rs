@@ -1,12 +1,14 @@
 //! Every evaluation of a group as a line of CSV (RFC 4180), for plots and spreadsheets.
 //!
-//! A task of its own writes, so that a slow disk never holds the autoscaler up; lines that it
-//! cannot take are lost, which is said once. The file is only ever appended to. Columns are
-//! named by a head line, which is written again when they have changed.
+//! A task of its own writes, so that a slow disk never holds the autoscaler up. Lines that it
+//! cannot take are lost and counted: the log says so when it begins, and how many there were
+//! once it is over. The file is only ever appended to. Columns are named by a head line, which
+//! is written again when they have changed.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::Unit;
 use tokio::fs::{File, OpenOptions};
@@ -16,6 +18,7 @@ use tracing::{info, warn};
 
 use super::{Decision, Reading};
 use crate::config::Metric;
+use crate::model::Escaped;
 
 /// Lines that may wait for the disk.
 const QUEUE: usize = 256;
@@ -27,11 +30,38 @@ const HEAD: u64 = 64 * 1024;
 const COLUMNS: &str =
     "time,target_group,before,desired,running,warming,min,max,outcome,reason,formula";
 
+/// Lines of a group that did not reach its file.
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    lines: AtomicU64,
+    /// Whether lines are being lost, and the log has said so.
+    goes_on: AtomicBool,
+}
+
+impl Loss {
+    /// Lines since the start.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// Counts a line. Returns whether it is the first one since all was well.
+    fn count(&self) -> bool {
+        self.lines.fetch_add(1, Ordering::Relaxed);
+        !self.goes_on.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether lines were being lost until now.
+    fn ends(&self) -> bool {
+        self.goes_on.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// Hands lines to the task that writes them; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Recorder {
     path: PathBuf,
     head: String,
+    loss: Arc<Loss>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -47,6 +77,7 @@ impl Recorder {
     pub(super) fn new(
         path: PathBuf,
         metrics: &[Metric],
+        loss: Arc<Loss>,
     ) -> (Self, impl Future<Output = ()> + use<>) {
         let (orders, receiver) = mpsc::channel(QUEUE);
         let head = head(metrics);
@@ -54,9 +85,15 @@ impl Recorder {
             path: path.clone(),
             head: head.clone(),
             file: None,
-            is_failing: false,
+            told: loss.lines(),
+            loss: Arc::clone(&loss),
         };
-        let recorder = Self { path, head, orders };
+        let recorder = Self {
+            path,
+            head,
+            loss,
+            orders,
+        };
         (recorder, writer.run(receiver))
     }
 
@@ -73,8 +110,11 @@ impl Recorder {
 
     /// Appends an evaluation. `readings` are in the order of the columns.
     pub(super) fn write(&self, decision: &Decision, readings: &[(Metric, Reading)]) {
-        // As above; the writer has said so.
-        let _ = self.orders.try_send(Order::Line(line(decision, readings)));
+        let line = Order::Line(line(decision, readings));
+        if self.orders.try_send(line).is_err() && self.loss.count() {
+            let path = self.path.display();
+            warn!(%path, "evaluations are not recorded: the disk takes none");
+        }
     }
 }
 
@@ -82,7 +122,9 @@ struct Writer {
     path: PathBuf,
     head: String,
     file: Option<File>,
-    is_failing: bool,
+    loss: Arc<Loss>,
+    /// How many lost lines the log has told of.
+    told: u64,
 }
 
 impl Writer {
@@ -98,15 +140,16 @@ impl Writer {
     async fn write(&mut self, line: &str) {
         let path = self.path.display().to_string();
         match self.try_write(line).await {
-            Ok(()) if self.is_failing => {
-                self.is_failing = false;
-                info!(%path, "evaluations are recorded again");
+            Ok(()) if self.loss.ends() => {
+                let lines = self.loss.lines();
+                let lost = lines - std::mem::replace(&mut self.told, lines);
+                info!(%path, lost, "evaluations are recorded again");
             }
             Ok(()) => {}
             Err(error) => {
                 // Opened again for the next line.
                 self.file = None;
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if self.loss.count() {
                     warn!(%path, %error, "cannot record evaluations; trying again with each");
                 }
             }
@@ -183,21 +226,23 @@ fn line(decision: &Decision, readings: &[(Metric, Reading)]) -> String {
         Reading::Value(value) => value.to_string(),
         Reading::Missing(_) => String::new(),
     }));
-    let fields: Vec<Cow<'_, str>> = fields.iter().map(|text| field(text)).collect();
+    let fields: Vec<String> = fields.iter().map(|text| field(text)).collect();
     fields.join(",") + "\n"
 }
 
-/// In quotes if it must be.
-fn field(text: &str) -> Cow<'_, str> {
-    if text.contains(['"', ',', '\n', '\r']) {
-        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+/// In quotes if it must be. A field is one line, whatever it is made of.
+fn field(text: &str) -> String {
+    let text = Escaped(text).to_string();
+    if text.contains(['"', ',']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
     } else {
-        Cow::Borrowed(text)
+        text
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::path::Path;
     use std::time::Duration;
 
@@ -253,7 +298,7 @@ mod tests {
 
     fn start(path: &Path) -> (Recorder, JoinHandle<()>) {
         let metrics: Vec<Metric> = readings().into_iter().map(|(metric, _)| metric).collect();
-        let (recorder, task) = Recorder::new(path.to_owned(), &metrics);
+        let (recorder, task) = Recorder::new(path.to_owned(), &metrics, Arc::default());
         (recorder, tokio::spawn(task))
     }
 
@@ -305,15 +350,46 @@ mod tests {
             path: path.clone(),
             head: HEAD.to_owned(),
             file: None,
-            is_failing: false,
+            loss: Arc::default(),
+            told: 0,
         };
         writer.write(LINE).await;
-        assert!(writer.is_failing && !path.exists());
+        writer.write(LINE).await;
+        assert_eq!(writer.loss.lines(), 2, "each is counted");
+        assert!(!path.exists());
         std::fs::create_dir(folder.path().join("later")).unwrap();
         writer.write(LINE).await;
-        assert!(!writer.is_failing);
+        assert_eq!((writer.told, writer.loss.ends()), (2, false));
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("{HEAD}{LINE}"));
+    }
+
+    #[tokio::test]
+    async fn lines_that_a_hanging_disk_does_not_take_are_counted() {
+        let folder = TempDir::new().unwrap();
+        // Opens at once, and lets those who read its head wait.
+        let path = folder.path().join("hanging");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let hung = std::fs::File::options().read(true).write(true).open(&path);
+        let mut hung = hung.unwrap();
+        let writer = start(&path);
+        let loss = Arc::clone(&writer.0.loss);
+        let sent = 2 * QUEUE as u64;
+        for _ in 0..sent {
+            writer.0.write(&decision(), &readings());
+        }
+        assert!(loss.goes_on.load(Ordering::Relaxed));
+        // The disk is back.
+        hung.write_all(b"another head\n").unwrap();
+        end(writer).await;
+        assert!(!loss.goes_on.load(Ordering::Relaxed), "it was said");
+        assert!((1..sent).contains(&loss.lines()), "{loss:?} of {sent}");
+        let written = LINE.repeat((sent - loss.lines()) as usize);
+        let mut text = vec![0; HEAD.len() + written.len()];
+        hung.read_exact(&mut text).unwrap();
+        let written = format!("{HEAD}{written}");
+        assert_eq!(String::from_utf8(text).unwrap(), written);
     }
 
     #[tokio::test]

@@ -134,6 +134,11 @@ pub(crate) const SCALING_DECISIONS: Name = (
     "weir_autoscaling_decisions",
     "Evaluations of a target group by outcome (scale_out, scale_in or hold) and the reason to hold",
 );
+/// Lines that the disk of `record` did not take.
+pub(crate) const SCALING_UNRECORDED: Name = (
+    "weir_autoscaling_unrecorded",
+    "Evaluations of a target group that the file of record misses because its disk was slow or failing",
+);
 /// Whether whoever runs a group's replicas does not do what it should.
 pub(crate) const REPLICAS_FAULT: Name = (
     "weir_replicas_fault",
