@@ -223,7 +223,19 @@ fn target_address(text: &str, port: Option<Option<u16>>, at: &Node<'_>) -> Optio
     };
     Some(match written.host {
         Host::Ip(ip) => TargetAddress::Socket(SocketAddr::new(ip, port)),
-        Host::Name(name) => TargetAddress::Host { name, port },
+        Host::Name(name) => {
+            // What `weir import` writes for targets that it does not know. RFC 6761 6.4: such
+            // names do not exist.
+            if name.ends_with(".invalid") {
+                let message = format!("`{name}` is a placeholder: it never has an address");
+                at.warn(
+                    Code::Suspicious,
+                    message,
+                    "write the addresses of the targets, or set the variable that is named here",
+                );
+            }
+            TargetAddress::Host { name, port }
+        }
     })
 }
 
