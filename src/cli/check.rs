@@ -69,7 +69,7 @@ fn json(file: &Path, result: &Result<Parsed, LoadError>) -> String {
 }
 
 /// "2 listeners, 3 rules, 1 target group with 4 targets".
-fn summary(config: &Config) -> String {
+pub(super) fn summary(config: &Config) -> String {
     let count = |count: usize, noun: &str| {
         let plural = if count == 1 { "" } else { "s" };
         format!("{count} {noun}{plural}")

@@ -1,15 +1,17 @@
 //! `weir import`: configuration files made of what deploys a service elsewhere.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use sha2::{Digest, Sha256};
 
+use super::check::summary;
 use weir::config;
-use weir::import::NoteKind;
-use weir::import::terraform::{self, Imported, Options, Runner, SourceFile};
+use weir::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
+use weir::import::{Note, NoteKind};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
@@ -19,12 +21,15 @@ pub(crate) enum ImportCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct TerraformArguments {
-    /// `.tf` and `.tfvars` files of one module, or its folder
+    /// A folder of `.tf` files, such files, or what `terraform show -json` wrote; - reads standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Where to write the configuration; default: to standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Overwrite a file that was edited since
+    #[arg(long, requires = "output")]
+    force: bool,
     /// Who runs what an ECS service ran
     #[arg(long, value_enum, default_value_t)]
     replicas: Replicas,
@@ -37,6 +42,9 @@ pub(crate) struct TerraformArguments {
     /// The value of an input variable
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     var: Vec<(String, String)>,
+    /// A file of values of input variables, as `terraform plan -var-file` takes it
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -60,25 +68,30 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 /// cannot be read or written.
 pub(crate) fn import(command: &ImportCommand) -> ExitCode {
     let ImportCommand::Terraform(arguments) = command;
-    let imported = match read(&arguments.files) {
-        Ok(files) => terraform::import(&files, &options(arguments)),
+    let imported = match read(arguments) {
+        Ok(files) => terraform::import(&files, &Folders, &options(arguments)),
         Err(error) => return fail(&error),
     };
-    let name = if let Some(path) = &arguments.output {
-        if let Err(error) = fs::write(path, &imported.toml) {
-            return fail(&format!("cannot write {}: {error}", path.display()));
+    let mut name = "the configuration".to_owned();
+    if let Some(path) = &arguments.output {
+        if let Err(error) = save(path, &imported.toml, arguments.force) {
+            return fail(&error);
         }
-        path.display().to_string()
+        name = path.display().to_string();
     } else {
         // A reader that went away has seen enough.
         let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
-        "the configuration".to_owned()
-    };
-    report(&name, &imported)
+    }
+    report(&name, arguments, &imported)
 }
 
 fn options(arguments: &TerraformArguments) -> Options {
     let command = arguments.command.as_deref().unwrap_or_default();
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let name = name.strip_prefix("TF_VAR_")?.to_owned();
+        Some((name, value.into_string().ok()?))
+    });
     Options {
         runner: match arguments.replicas {
             Replicas::Process => Runner::Process,
@@ -88,10 +101,43 @@ fn options(arguments: &TerraformArguments) -> Options {
         command: command.split_whitespace().map(str::to_owned).collect(),
         targets: arguments.targets.clone(),
         variables: arguments.var.clone(),
+        environment: environment.collect(),
     }
 }
 
-fn report(name: &str, imported: &Imported) -> ExitCode {
+/// What a file begins with that `weir import` wrote, before the checksum of what follows.
+const MARK: &str = "# weir import, checksum ";
+
+/// Writes the file, unless one is there that is not as `weir import` wrote it.
+fn save(path: &Path, toml: &str, force: bool) -> Result<(), String> {
+    let checksum = |text: &str| {
+        let digest = Sha256::digest(text.as_bytes());
+        digest
+            .iter()
+            .take(8)
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    };
+    let is_untouched = |text: &str| {
+        let line = text
+            .strip_prefix(MARK)
+            .and_then(|rest| rest.split_once('\n'));
+        line.is_some_and(|(written, rest)| written == checksum(rest))
+    };
+    let is_free = match fs::read_to_string(path) {
+        Ok(text) => text.is_empty() || is_untouched(&text),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_free && !force {
+        return Err(format!(
+            "{} is there and is not as `weir import` wrote it: give another name, or --force to overwrite it",
+            path.display()
+        ));
+    }
+    let text = format!("{MARK}{}\n{toml}", checksum(toml));
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+fn report(name: &str, arguments: &TerraformArguments, imported: &Imported) -> ExitCode {
     let mut out = io::stderr().lock();
     let notes = imported.notes.iter();
     let missing: Vec<_> = notes
@@ -99,71 +145,137 @@ fn report(name: &str, imported: &Imported) -> ExitCode {
         .collect();
     if !missing.is_empty() {
         let _ = writeln!(out, "not taken over:");
-        for note in missing {
+        for note in &missing {
             let _ = writeln!(out, "  {note}");
         }
+        let is_variable = |note: &&&Note| note.message.contains("`var.");
+        if missing.iter().any(|note| is_variable(&note)) {
+            let _ = writeln!(
+                out,
+                "values of variables: --var NAME=VALUE, --var-file FILE, or TF_VAR_NAME in the environment"
+            );
+        }
     }
-    match config::parse(name, &imported.toml, &|variable| {
+    say_what_is_not_built_in(&mut out, imported);
+    let parsed = config::parse(name, &imported.toml, &|variable| {
         std::env::var(variable).ok()
-    }) {
-        Ok(parsed) if parsed.warnings.is_empty() => ExitCode::SUCCESS,
+    });
+    let (code, summary) = match &parsed {
         Ok(parsed) => {
-            let _ = writeln!(out, "{}", parsed.warnings);
-            ExitCode::SUCCESS
+            if !parsed.warnings.is_empty() {
+                let _ = writeln!(out, "{}", parsed.warnings);
+            }
+            (ExitCode::SUCCESS, summary(&parsed.config))
         }
         Err(problems) => {
             let _ = writeln!(out, "{problems}");
-            ExitCode::from(1)
+            (ExitCode::from(1), "`weir check` refuses it".to_owned())
+        }
+    };
+    if arguments.output.is_some() {
+        let count = missing.len();
+        let things = if count == 1 { "thing is" } else { "things are" };
+        let _ = writeln!(
+            out,
+            "wrote {name}: {summary}; {count} {things} not taken over, listed at its end"
+        );
+    }
+    code
+}
+
+/// The commented lines for other engines need those.
+fn say_what_is_not_built_in(out: &mut impl Write, imported: &Imported) {
+    let engines = [
+        ("docker", cfg!(feature = "docker")),
+        ("ecs", cfg!(feature = "ecs")),
+    ];
+    for (engine, is_built_in) in engines {
+        if !is_built_in && imported.toml.contains(&format!("# {engine} = ")) {
+            let _ = writeln!(
+                out,
+                "this weir is built without {engine}: what the file proposes for it needs --features {engine}"
+            );
         }
     }
 }
 
-/// The files that are named, and of a folder those that Terraform would take.
-fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, String> {
+/// The files that are named, and of a folder those that Terraform would take; then those of
+/// `--var-file`.
+fn read(arguments: &TerraformArguments) -> Result<Vec<SourceFile>, String> {
     let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let found = in_folder(path).map_err(|error| unreadable(path, &error))?;
+    for path in &arguments.files {
+        let unreadable = |error: io::Error| {
+            let hint = if error.kind() == io::ErrorKind::InvalidData {
+                "; of a plan, `terraform show -json FILE` makes text"
+            } else {
+                ""
+            };
+            format!("cannot read {}: {error}{hint}", path.display())
+        };
+        if path.as_os_str() == "-" {
+            let mut text = String::new();
+            let read = io::stdin().lock().read_to_string(&mut text);
+            read.map_err(unreadable)?;
+            let name = "standard input".to_owned();
+            files.push(SourceFile { name, text });
+        } else if path.is_dir() {
+            let found = Folders.folder(path).map_err(unreadable)?;
             if found.is_empty() {
                 return Err(format!("{} has no .tf files", path.display()));
             }
             files.extend(found);
         } else {
-            files.push(path.clone());
+            files.push(source_file(path).map_err(unreadable)?);
         }
     }
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        let name = path.display().to_string();
-        Ok(SourceFile { name, text })
-    };
-    files.into_iter().map(read).collect()
-}
-
-fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    // In Terraform's order: of two values the later one holds.
-    let order = |path: &PathBuf| path.to_string_lossy().ends_with(".auto.tfvars");
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let values = name == "terraform.tfvars" || name.ends_with(".auto.tfvars");
-        let is_source = path.extension().is_some_and(|extension| extension == "tf");
-        if name.ends_with(".tf.json") {
-            return Err(io::Error::other(format!(
-                "{name} is JSON, which is not read; leave it out by naming the files that are"
-            )));
+    for path in &arguments.var_file {
+        let read = source_file(path);
+        let mut file = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        // Any name will do for one.
+        if !file.name.ends_with(".tfvars") && !file.name.ends_with(".tfvars.json") {
+            file.name.push_str(".tfvars");
         }
-        if path.is_file() && (values || is_source) {
-            found.push(path);
-        }
+        files.push(file);
     }
-    found.sort_by_key(|path| (order(path), path.clone()));
-    Ok(found)
+    Ok(files)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    format!("cannot read {}: {error}", path.display())
+/// The folders of this machine.
+struct Folders;
+
+impl Disk for Folders {
+    fn folder(&self, path: &Path) -> io::Result<Vec<SourceFile>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = name.strip_suffix(".json").unwrap_or(&name);
+            let is_values = name == "terraform.tfvars" || name.ends_with(".auto.tfvars");
+            let extension = Path::new(name).extension();
+            let is_source = extension.is_some_and(|end| end == "tf" || end == "tofu");
+            if path.is_file() && (is_values || is_source) {
+                found.push(path);
+            }
+        }
+        // In Terraform's order: of two values the later one holds.
+        let is_automatic = |path: &PathBuf| path.to_string_lossy().contains(".auto.tfvars");
+        found.sort_by_key(|path| (is_automatic(path), path.clone()));
+        found.iter().map(|path| source_file(path)).collect()
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        // A pipe or a device would be read for ever.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a file"));
+        }
+        fs::read_to_string(path)
+    }
+}
+
+fn source_file(path: &Path) -> io::Result<SourceFile> {
+    let text = fs::read_to_string(path)?;
+    let name = path.display().to_string();
+    Ok(SourceFile { name, text })
 }
 
 fn fail(message: &str) -> ExitCode {

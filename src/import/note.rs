@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One thing that is not in the translated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Note {
     /// What it means for the configuration.
     pub kind: NoteKind,
     /// The file it is in.
-    pub file: Rc<str>,
+    pub file: Arc<str>,
     /// From 1.
     pub line: usize,
     /// The block: `aws_lb_listener.https`, perhaps with the block in it.
@@ -45,7 +45,7 @@ pub(super) struct Notes(RefCell<Vec<Note>>);
 /// A place in a file.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) file: Rc<str>,
+    pub(super) file: Arc<str>,
     pub(super) line: usize,
 }
 
@@ -59,7 +59,7 @@ impl Notes {
     ) {
         let note = Note {
             kind,
-            file: Rc::clone(&place.file),
+            file: Arc::clone(&place.file),
             line: place.line,
             subject: one_line(&subject.into()),
             message: one_line(&message.into()),

@@ -3,12 +3,12 @@
 //! `UPDATE_GOLDEN=1` writes what is there now; read the difference before it is committed.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use proptest::prelude::*;
 use weir::config::{self, Parsed};
-use weir::import::terraform::{Imported, Options, Runner, SourceFile, import};
+use weir::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
 use weir::import::{Note, NoteKind};
 
 fn file(name: &str, text: &str) -> SourceFile {
@@ -18,29 +18,50 @@ fn file(name: &str, text: &str) -> SourceFile {
     }
 }
 
+/// Translates files that refer to nothing beside them.
+fn import(files: &[SourceFile], options: &Options) -> Imported {
+    terraform::import(files, &Beside("/nowhere".into()), options)
+}
+
+/// Modules and templates below a folder, named without it.
+struct Beside(PathBuf);
+
+impl Disk for Beside {
+    fn folder(&self, path: &Path) -> io::Result<Vec<SourceFile>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.0.join(path))? {
+            let name = entry?.file_name().into_string().expect("a name");
+            if [".tf", ".tf.json", ".tfvars"]
+                .iter()
+                .any(|end| name.ends_with(end))
+            {
+                let name = path.join(name);
+                files.push(file(name.to_str().expect("a name"), &self.file(&name)?));
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(self.0.join(path))
+    }
+}
+
 /// A text as the only file.
 fn of(text: &str) -> Imported {
     import(&[file("main.tf", text)], &Options::default())
 }
 
+fn beside(name: &str) -> Beside {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform");
+    Beside(folder.join(name))
+}
+
 /// The files of a folder, named without it.
 fn folder(name: &str) -> Vec<SourceFile> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/terraform")
-        .join(name);
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).expect("the folder") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_some_and(|extension| extension == "tf") {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .expect("a name");
-            files.push(file(name, &fs::read_to_string(&path).expect("a text")));
-        }
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(files.len() > 1, "{name} has several files");
+    let files = beside(name).folder(Path::new("")).expect("the folder");
+    assert!(!files.is_empty(), "{name} has files");
     files
 }
 
@@ -51,11 +72,9 @@ fn checked(imported: &Imported) -> Parsed {
 }
 
 fn golden(folder_name: &str, options: &Options) -> Imported {
-    let imported = import(&folder(folder_name), options);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/terraform")
-        .join(folder_name)
-        .join("expected.toml");
+    let beside = beside(folder_name);
+    let imported = terraform::import(&folder(folder_name), &beside, options);
+    let path = beside.0.join("expected.toml");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, &imported.toml).expect("a file");
     }
@@ -74,6 +93,10 @@ fn not_mapped(imported: &Imported) -> Vec<&Note> {
     notes
         .filter(|note| note.kind == NoteKind::NotMapped)
         .collect()
+}
+
+fn of_named(name: &str, text: &str) -> Imported {
+    import(&[file(name, text)], &Options::default())
 }
 
 /// Asserts that something is listed, in stderr's notes and in the file.
@@ -165,7 +188,7 @@ fn every_kind_of_resource_is_taken_over_or_listed() {
     };
     let imported = golden("everything", &options);
     let config = checked(&imported).config;
-    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners.len(), 3);
     for (line, subject, word) in [
         ("lb.tf:5:", "aws_alb.main", "internal"),
         (
@@ -173,22 +196,20 @@ fn every_kind_of_resource_is_taken_over_or_listed() {
             "aws_security_group_rule.lisbon",
             "var.partners",
         ),
-        ("lb.tf:88:", "aws_lb_listener.secure", "HTTPS"),
-        ("lb.tf:181:", "aws_lb_listener_rule.login", "partly"),
-        ("lb.tf:212:", "aws_lb_listener_rule.partly", "regex_values"),
+        ("lb.tf:91:", "aws_lb_listener.secure", "no TLS yet"),
         (
-            "lb.tf:217:",
-            "aws_lb_listener_rule.elsewhere",
-            "not taken over",
+            "lb.tf:185:",
+            "aws_lb_listener_rule.login",
+            "users must pass all",
         ),
-        ("lb.tf:267:", "aws_lb_target_group.many", "for_each"),
+        ("lb.tf:212:", "aws_lb_listener_rule.partly", "regex_values"),
         ("lb.tf:278:", "aws_lb_target_group.udp", "UDP"),
         (
             "lb.tf:291:",
             "aws_lb_target_group_attachment.instance",
             "aws_instance.old.id",
         ),
-        ("lb.tf:294:", "module.network", "modules are not read"),
+        ("lb.tf:294:", "module.network", "its source is not here"),
         (
             "service.tf:22:",
             "aws_ecs_service.blue",
@@ -299,13 +320,7 @@ fn a_listener_is_as_open_as_its_security_groups() {
 
 #[test]
 fn an_action_that_is_not_understood_serves_nobody() {
-    for action in [
-        "type = \"authenticate-oidc\"",
-        "type = \"forward\"\n target_group_arn = aws_lb_target_group.other.arn",
-        "type = \"forward\"\n target_group_arn = var.group",
-        "type = \"redirect\"",
-        "",
-    ] {
+    for action in ["type = \"authenticate-oidc\"", "type = \"redirect\"", ""] {
         let imported = of(&listener(action));
         let config = checked(&imported).config;
         let default = &config.listeners[0].default;
@@ -344,7 +359,7 @@ fn values_come_from_variables_locals_and_the_command_line() {
         file("terraform.tfvars", "port = 2000\nhigh = true\n"),
     ];
     let imported = import(&files[..1], &options);
-    listed(&imported, &["`port` is `", "which is not known here"]);
+    assert!(imported.toml.contains("port = 2002\n"), "{}", imported.toml);
     let options = Options {
         variables: vec![("name".to_owned(), "b".to_owned())],
         ..Options::default()
@@ -382,12 +397,8 @@ fn nothing_of_the_source_becomes_a_variable_or_another_line_of_the_result() {
     assert_eq!(answer.body, "a\n${HOME} \"b\" \\ \u{1}".as_bytes());
     // A note quotes what is written there.
     let imported =
-        of("resource \"aws_lb_target_group\" \"a\" {\n port = <<EOF\n1\n[[listener]]\nEOF\n}");
-    assert!(
-        !imported.toml.contains("\n[[listener]]"),
-        "{}",
-        imported.toml
-    );
+        of("resource \"aws_lb_target_group\" \"a\" {\n port = <<EOF\n1\n[[evil]]\nEOF\n}");
+    assert!(!imported.toml.contains("\n[[evil]]"), "{}", imported.toml);
 }
 
 #[test]
@@ -432,7 +443,12 @@ fn rules_that_for_each_makes_are_taken_over_one_by_one() {
         "{}",
         mapped.toml
     );
-    assert!(not_mapped(&mapped).is_empty(), "{:#?}", mapped.notes);
+    let rules_of = |note: &&Note| note.subject.contains("rule");
+    assert!(
+        !not_mapped(&mapped).iter().any(rules_of),
+        "{:#?}",
+        mapped.notes
+    );
     let set = rules(
         "toset([\"1\", \"2\"])",
         "each.key + 30",
@@ -450,11 +466,8 @@ fn rules_that_for_each_makes_are_taken_over_one_by_one() {
     listed(&partly, &["aws_lb_listener_rule.r[\"b\"]", "var.path"]);
     for unknown in ["var.rules", "{ for k, v in var.all : k => v }", "[1, 2]"] {
         let imported = rules(unknown, "1", "[\"/\"]");
-        assert!(found(&imported).is_empty());
-        listed(
-            &imported,
-            &["aws_lb_listener_rule.r", "`for_each` makes several"],
-        );
+        assert_eq!(found(&imported), [1]);
+        listed(&imported, &["aws_lb_listener_rule.r", "taken as one"]);
     }
 }
 
@@ -518,6 +531,423 @@ fn a_resource_that_count_makes_one_of_is_found_however_it_is_named() {
     }
 }
 
+#[test]
+fn modules_are_read_with_their_variables_and_outputs() {
+    let imported = golden("modules", &Options::default());
+    let config = checked(&imported).config;
+    let [listener] = config.listeners.as_slice() else {
+        panic!("one listener")
+    };
+    assert_eq!(listener.bind, "0.0.0.0:80".parse().unwrap());
+    let priorities: Vec<_> = listener.rules.iter().map(|rule| rule.priority.0).collect();
+    assert_eq!(priorities, [10, 500]);
+    let [cart, search] = config.target_groups.as_slice() else {
+        panic!("two groups")
+    };
+    for (group, port, interval, bounds, count) in
+        [(cart, 7001, 15, (2, 6), 2), (search, 7002, 15, (1, 2), 1)]
+    {
+        let health = group.health.as_ref().unwrap();
+        let scaling = group.autoscaling.as_ref().unwrap();
+        let replicas = group.replicas.as_ref().unwrap();
+        assert_eq!(
+            (
+                group.port,
+                health.interval.as_secs(),
+                (scaling.min, scaling.max)
+            ),
+            (Some(port), interval, bounds)
+        );
+        assert_eq!(replicas.count, Some(count));
+        assert_eq!(replicas.allowance.memory, Some(1 << 30));
+    }
+    for line in [
+        "image = \"registry.example.com/cart:7\"",
+        "STAGE = \"STAGING\"",
+    ] {
+        assert!(imported.toml.contains(line), "{line} in {}", imported.toml);
+    }
+    assert!(not_mapped(&imported).is_empty(), "{:#?}", imported.notes);
+}
+
+#[test]
+#[allow(clippy::too_many_lines)] // a table
+fn what_people_write_becomes_a_configuration_that_is_accepted() {
+    let imported = golden("common", &Options::default());
+    let config = checked(&imported).config;
+    let ports: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| listener.bind.port())
+        .collect();
+    // Port 80 of three balancers, and of a listener that is not in the files.
+    assert_eq!(ports, [80, 443, 8080, 8180, 8280]);
+    for variable in ["WEIR_BIND_FLEET_0:-", "WEIR_BIND_FLEET_1:-"] {
+        assert!(imported.toml.contains(variable), "{}", imported.toml);
+    }
+    let encrypted = &config.listeners[1];
+    let priorities: Vec<_> = encrypted.rules.iter().map(|rule| rule.priority.0).collect();
+    // Who has to log in is not let in without.
+    assert_eq!(priorities, [7, 20, 21, 22]);
+    let private = &encrypted.rules[0].action;
+    assert!(
+        matches!(private, weir::model::Action::FixedResponse(answer) if answer.status == 503),
+        "{private:?}"
+    );
+    let group = |name: &str| {
+        let found = config
+            .target_groups
+            .iter()
+            .find(|group| &*group.id.0 == name);
+        found.unwrap_or_else(|| panic!("{name} in {}", imported.toml))
+    };
+    assert_eq!(group("fleet_1").targets.len(), 2);
+    let scaling = group("site").autoscaling.as_ref().unwrap();
+    let schedule: Vec<_> = scaling.schedule.iter().map(|at| (at.min, at.max)).collect();
+    assert_eq!(schedule, [(Some(0), Some(1)), (Some(6), Some(6))]);
+    assert_eq!(scaling.step_scaling.len(), 1);
+    // AWS moves what is beyond the bounds to within them.
+    assert_eq!(group("site").replicas.as_ref().unwrap().count, Some(4));
+    for (subject, word) in [
+        ("aws_lb_listener.encrypted", "no TLS yet"),
+        ("aws_lb_listener.packets", "TCP"),
+        ("aws_lb_target_group.function", "no addresses"),
+        (
+            "aws_lb_listener.encrypted",
+            "`aws_lb_target_group.function` is not taken over",
+        ),
+        ("aws_lb_listener_rule.first", "users must pass all"),
+        ("aws_lb_listener_rule.elsewhere", "`var.listener_arn`"),
+        (
+            "aws_lb_listener_rule.elsewhere",
+            "data.aws_lb_target_group.old",
+        ),
+        ("aws_autoscaling_group.workers", "placeholder"),
+        (
+            "aws_lb_listener.fleet[0]",
+            "port 80 is taken by the listener `plain`",
+        ),
+        ("aws_ecs_service.site", "`cluster` is `var.cluster_id`"),
+        ("aws_appautoscaling_policy.in", "other side"),
+        (
+            "aws_cloudwatch_metric_alarm.cpu[\"out\"]",
+            "Maximum of the tasks",
+        ),
+        (
+            "aws_appautoscaling_scheduled_action.night",
+            "from 0 to 0 replicas",
+        ),
+    ] {
+        listed(&imported, &[subject, word]);
+    }
+    assert!(
+        !imported.toml.contains("cluster = \"cluster_id\""),
+        "{}",
+        imported.toml
+    );
+}
+
+#[test]
+fn modules_of_the_registry_that_many_use_are_known_without_their_source() {
+    let imported = golden("registry", &Options::default());
+    let config = checked(&imported).config;
+    let listener = |name: &str| {
+        let found = config
+            .listeners
+            .iter()
+            .find(|listener| &*listener.id.0 == name);
+        found.unwrap_or_else(|| panic!("{name} in {}", imported.toml))
+    };
+    let group = |name: &str| {
+        let found = config
+            .target_groups
+            .iter()
+            .find(|group| &*group.id.0 == name);
+        found.unwrap_or_else(|| panic!("{name} in {}", imported.toml))
+    };
+    let web = listener("alb_web");
+    let priorities: Vec<_> = web.rules.iter().map(|rule| rule.priority.0).collect();
+    assert_eq!(
+        (web.bind, priorities),
+        ("0.0.0.0:80".parse().unwrap(), vec![3, 4])
+    );
+    listener("alb_moved");
+    // The older one is reachable from one network: its rule and its own action.
+    assert_eq!(listener("older_http-0").rules.len(), 2);
+    assert_eq!(group("alb_printer").targets.len(), 1);
+    assert_eq!(group("older_0").targets.len(), 1);
+    let desk = group("alb_desk");
+    let scaling = desk.autoscaling.as_ref().unwrap();
+    assert_eq!(
+        (scaling.min, scaling.max, scaling.target_tracking.len()),
+        (1, 5, 2)
+    );
+    assert!(
+        imported.toml.contains("image = \"example/desk:2\""),
+        "{}",
+        imported.toml
+    );
+    listed(&imported, &["module.vpc", "its source is not here"]);
+}
+
+#[test]
+fn plans_and_states_need_no_evaluation() {
+    let read = |path: &str| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform");
+        let text = fs::read_to_string(root.join(path)).expect("a text");
+        import(&[file("standard input", &text)], &Options::default())
+    };
+    for path in [
+        "plan/plan.json",
+        "state/show.json",
+        "state/terraform.tfstate",
+    ] {
+        let imported = read(path);
+        let config = checked(&imported).config;
+        let [listener] = config.listeners.as_slice() else {
+            panic!("{path}: one listener")
+        };
+        assert_eq!(listener.bind, "0.0.0.0:80".parse().unwrap(), "{path}");
+        let forwards = listener.rules.iter().map(|rule| match &rule.action {
+            weir::model::Action::Forward(forward) => forward.groups[0].0.0.to_string(),
+            other => panic!("{path}: {other:?}"),
+        });
+        let forwards: Vec<_> = forwards.collect();
+        assert_eq!(forwards, ["front_hens", "front_pigs"], "{path}");
+        let hens = &config.target_groups[0];
+        assert_eq!(
+            hens.replicas.as_ref().and_then(|run| run.count),
+            Some(2),
+            "{path}"
+        );
+        assert_eq!(
+            hens.health.as_ref().unwrap().interval.as_secs(),
+            10,
+            "{path}"
+        );
+        assert!(
+            imported.toml.contains("image = \"example/hens:1\""),
+            "{path}"
+        );
+        assert!(imported.toml.contains("cluster = \"farm\""), "{path}");
+        // The pigs have no targets, and that is all that is said.
+        let notes = not_mapped(&imported);
+        assert_eq!(notes.len(), 1, "{path}: {notes:#?}");
+        listed(
+            &imported,
+            &[
+                "module.front.aws_lb_target_group.this[\"pigs\"]",
+                "placeholder",
+            ],
+        );
+    }
+}
+
+#[test]
+fn json_syntax_and_override_files_are_terraform_too() {
+    let imported = golden("json", &Options::default());
+    let config = checked(&imported).config;
+    let listener = &config.listeners[0];
+    assert_eq!((listener.bind.port(), listener.rules.len()), (8080, 1));
+    let group = &config.target_groups[0];
+    assert_eq!((group.port, group.targets.len()), (Some(7300), 1));
+    assert!(
+        imported.toml.contains("path = \"/ok\""),
+        "{}",
+        imported.toml
+    );
+}
+
+#[test]
+fn what_other_files_describe_becomes_a_named_placeholder() {
+    for (arn, name) in [
+        ("aws_lb_target_group.other.arn", "other"),
+        ("var.group_arn", "group_arn"),
+        ("module.web.target_group_arns[0]", "target_group_arns"),
+    ] {
+        let imported = of(&listener(&format!(
+            "type = \"forward\"\n target_group_arn = {arn}"
+        )));
+        let parsed = checked(&imported);
+        let groups = &parsed.config.target_groups;
+        let found = groups.iter().find(|group| &*group.id.0 == name);
+        assert_eq!(
+            found.map(|group| group.targets.len()),
+            Some(1),
+            "{arn}: {}",
+            imported.toml
+        );
+        listed(
+            &imported,
+            &[
+                "aws_lb_listener.a",
+                &format!("the group `{name}` stands for it"),
+            ],
+        );
+        assert!(
+            parsed.warnings.to_string().contains("placeholder"),
+            "{}",
+            parsed.warnings
+        );
+    }
+}
+
+#[test]
+fn of_a_key_that_is_there_twice_the_later_value_holds() {
+    let imported = of(
+        "locals {\n ports = {\n  a = 1\n  \"a\" = 2\n  a = 3\n  b = 4, b = 5\n }\n}\n\
+         resource \"aws_lb_target_group\" \"a\" {\n port = local.ports.a * 1000 + local.ports[\"b\"]\n}\n",
+    );
+    assert!(imported.toml.contains("port = 3005\n"), "{}", imported.toml);
+    // Text that is broken otherwise is still refused, with its own line.
+    let imported = of("locals {\n a = { x = 1, x = 2 }\n b = {\n}\n");
+    listed(&imported, &["main.tf:", "the whole file: not HCL"]);
+}
+
+#[test]
+fn values_are_of_the_type_that_their_variables_have() {
+    let text = r#"
+        variable "ports" { type = list(number) }
+        variable "on" { type = bool }
+        variable "name" { type = string }
+        resource "aws_lb_target_group" "a" {
+          port = var.on ? var.ports[1] : 1
+          health_check { path = "/${var.name}" }
+        }
+    "#;
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let options = Options {
+        environment: vec![
+            pair("ports", "[7, 8]"),
+            pair("on", "true"),
+            pair("name", "env"),
+        ],
+        variables: vec![pair("name", "line")],
+        ..Options::default()
+    };
+    let imported = import(&[file("main.tf", text)], &options);
+    assert!(imported.toml.contains("port = 8\n"), "{}", imported.toml);
+    assert!(
+        imported.toml.contains("path = \"/line\"\n"),
+        "{}",
+        imported.toml
+    );
+}
+
+#[test]
+#[allow(clippy::too_many_lines)] // a table
+fn functions_and_expressions_have_terraforms_values() {
+    for (expression, value) in [
+        ("lower(\"A\")", "/a"),
+        ("replace(\"a-b\", \"-\", \"_\")", "/a_b"),
+        ("replace(\"a1b22\", \"/[0-9]+/\", \"-\")", "/a-b-"),
+        ("format(\"%s-%03d%%\", \"a\", 7)", "/a-007%"),
+        ("join(\"-\", [for n in range(3) : n if n != 1])", "/0-2"),
+        (
+            "join(\",\", sort(distinct(concat([\"b\"], [\"a\", \"b\"]))))",
+            "/a,b",
+        ),
+        ("join(\"\", keys({ b = 1, a = 2 }))", "/ab"),
+        (
+            "join(\"\", values({ for k, v in { x = 1 } : k => v + 1 }))",
+            "/2",
+        ),
+        ("join(\"\", flatten([[\"a\"], [[\"b\"]]]))", "/ab"),
+        ("join(\"\", [{ n = 1 }, { n = 2 }][*].n)", "/12"),
+        ("lookup({ a = 1 }, \"b\", \"c\")", "/c"),
+        ("coalesce(\"\", null, \"c\")", "/c"),
+        ("try({ a = 1 }.b, [1][3], \"c\")", "/c"),
+        ("can({ a = 1 }.b) ? 1 : 2", "/2"),
+        (
+            "contains([\"a\"], \"a\") && !false ? \"yes\" : \"no\"",
+            "/yes",
+        ),
+        ("element([\"a\", \"b\"], 3)", "/b"),
+        ("merge({ a = 1 }, { a = 2 }...)[\"a\"]", "`merge"),
+        ("max([1, 5, 3]...)", "/5"),
+        ("jsondecode(\"{\\\"a\\\": [1, 2]}\").a[1]", "/2"),
+        ("trimsuffix(trimprefix(\"xay\", \"x\"), \"y\")", "/a"),
+        ("split(\",\", \"a,b\")[1]", "/b"),
+        ("\"%{ if 1 < 2 }a%{ else }b%{ endif }\"", "/a"),
+        ("\"%{ for x in [1, 2] }${x};%{ endfor }\"", "/1;2;"),
+        ("zipmap([\"a\"], [7]).a", "/7"),
+        ("toset([\"b\", \"a\", \"b\"])[0]", "/a"),
+        ("length(setsubtract([\"a\", \"b\"], [\"a\"]))", "/1"),
+        ("title(\"one two\")", "/One Two"),
+        ("substr(\"hello\", 1, 3)", "/ell"),
+        ("5 % 3 + 7 / 2", "/5.5"),
+        ("sha256(\"a\")", "`sha256"),
+        ("upper(var.unknown)", "`upper(var.unknown)`"),
+    ] {
+        let imported = of(&format!(
+            "locals {{\n x = {expression}\n}}\nresource \"aws_lb_target_group\" \"a\" {{\n health_check {{\n \
+             path = \"/${{local.x}}\"\n}}\n}}\n"
+        ));
+        let is_there = if value.starts_with('/') {
+            imported.toml.contains(&format!("path = \"{value}\"\n"))
+        } else {
+            imported
+                .notes
+                .iter()
+                .any(|note| note.message.contains(value))
+        };
+        assert!(is_there, "{expression}: {}", imported.toml);
+    }
+}
+
+#[test]
+fn modules_that_terraform_has_fetched_are_read() {
+    /// A folder after `terraform init`.
+    struct Fetched;
+    impl Disk for Fetched {
+        fn folder(&self, path: &Path) -> io::Result<Vec<SourceFile>> {
+            let group = "variable \"port\" {}\nresource \"aws_lb_target_group\" \"this\" {\n port = var.port\n}\n";
+            match path.to_str() {
+                Some("infra/.terraform/modules/web") => Ok(vec![file("web/main.tf", group)]),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn file(&self, path: &Path) -> io::Result<String> {
+            match path.to_str() {
+                Some("infra/.terraform/modules/modules.json") => Ok(
+                    "{\"Modules\":[{\"Key\":\"\",\"Dir\":\".\"},{\"Key\":\"web\",\"Dir\":\".terraform/modules/web\"}]}"
+                        .to_owned(),
+                ),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+    }
+    let text = "module \"web\" {\n source = \"example/web/aws\"\n port = 7400\n}\n";
+    let files = [file("infra/main.tf", text)];
+    let imported = terraform::import(&files, &Fetched, &Options::default());
+    let group = &checked(&imported).config.target_groups[0];
+    assert_eq!((&*group.id.0, group.port), ("web", Some(7400)));
+}
+
+#[test]
+fn modules_that_call_themselves_end() {
+    /// A folder in which every module is the same one.
+    struct Mirror(String);
+    impl Disk for Mirror {
+        fn folder(&self, _: &Path) -> io::Result<Vec<SourceFile>> {
+            Ok(vec![file("main.tf", &self.0)])
+        }
+
+        fn file(&self, _: &Path) -> io::Result<String> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+    let text = "variable \"n\" {\n default = 0\n}\n\
+                module \"again\" {\n source = \"./again\"\n count = 2\n n = var.n + 1\n}\n\
+                locals {\n a = local.b\n b = [local.a]\n}\n\
+                resource \"aws_lb_target_group\" \"a\" {\n port = local.a\n}\n";
+    let files = [file("main.tf", text)];
+    let imported = terraform::import(&files, &Mirror(text.to_owned()), &Options::default());
+    listed(&imported, &["aws_lb_target_group.a", "refers to itself"]);
+    assert!(imported.toml.len() < 1_000_000);
+}
+
 /// Words that Terraform files are made of, put together at random.
 fn soup() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
@@ -566,6 +996,21 @@ proptest! {
     fn any_text_is_translated_or_listed(text in prop_oneof![soup(), ".*"]) {
         let imported = of(&text);
         // Whatever it says, the result is TOML.
+        prop_assert!(toml::from_str::<toml::Table>(&imported.toml).is_ok(), "{}", imported.toml);
+    }
+
+    #[test]
+    fn a_plan_that_is_not_whole_is_translated_or_listed(
+        cut in 0_usize..14_000,
+        length in 1_usize..400,
+        instead in prop::sample::select(vec!["", "null", "[]", "{}", "\"module.front.\"", "-1", "[["]),
+    ) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform/plan/plan.json");
+        let mut text = fs::read_to_string(path).unwrap();
+        let cut = cut.min(text.len());
+        let end = (cut + length).min(text.len());
+        text.replace_range(cut..end, instead);
+        let imported = of_named("standard input", &text);
         prop_assert!(toml::from_str::<toml::Table>(&imported.toml).is_ok(), "{}", imported.toml);
     }
 }

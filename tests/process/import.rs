@@ -150,20 +150,11 @@ fn files_that_cannot_be_read_and_results_that_cannot_be_used_have_their_exit_cod
     );
     let nowhere = import(&[FILES, "-o", "/no/such/folder/weir.toml"]);
     assert_eq!(nowhere.code, 2);
-    // A delay beyond bounds, and no listener.
+    // Nothing that could be a listener.
     let file: &Path = &folder.path().join("main.tf");
-    std::fs::write(
-        file,
-        "resource \"aws_lb_target_group\" \"a\" {\n deregistration_delay = 7200\n}\n",
-    )
-    .unwrap();
+    std::fs::write(file, "resource \"aws_lambda_function\" \"a\" {\n}\n").unwrap();
     let beyond = import(&[folder.path().to_str().unwrap()]);
     assert_eq!(beyond.code, 1);
-    assert!(
-        beyond.errors.contains("deregistration_delay"),
-        "{}",
-        beyond.errors
-    );
     assert!(
         beyond.errors.contains("no listener that Weir could be"),
         "{}",
@@ -184,4 +175,43 @@ fn values_of_files_hold_in_terraforms_order() {
     write("a.auto.tfvars", "port = 2000");
     let imported = import(&[folder.path().to_str().unwrap()]);
     assert!(imported.out.contains("\nport = 2000\n"), "{}", imported.out);
+}
+
+#[test]
+fn a_file_that_was_edited_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.toml");
+    let path = file.to_str().unwrap();
+    let first = import(&[FILES, "-o", path]);
+    assert_eq!(first.code, 0, "{}", first.errors);
+    let said = format!("wrote {path}: 1 listener, 0 rules, 1 target group, 1 target; 2 things");
+    assert!(first.errors.contains(&said), "{}", first.errors);
+    check(&std::fs::read_to_string(&file).unwrap());
+    // As it was written it may be written again, and is.
+    assert_eq!(import(&[FILES, "-o", path, "--var", "x=1"]).code, 0);
+    let edited = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("max = 4", "max = 3");
+    std::fs::write(&file, &edited).unwrap();
+    let refused = import(&[FILES, "-o", path]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.errors.contains("--force"), "{}", refused.errors);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), edited);
+    assert_eq!(import(&[FILES, "-o", path, "--force"]).code, 0);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("max = 4"));
+}
+
+#[test]
+fn a_plan_comes_in_a_file_or_by_standard_input() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform/plan/plan.json");
+    let named = import(&[path.to_str().unwrap()]);
+    assert_eq!(named.code, 0, "{}", named.errors);
+    let mut piped = command();
+    piped.args(["import", "terraform", "-"]);
+    piped.stdin(std::fs::File::open(&path).unwrap());
+    let piped = piped.output().unwrap();
+    assert!(piped.status.success());
+    let piped = String::from_utf8(piped.stdout).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(named.out.replace(path, "standard input"), piped);
 }

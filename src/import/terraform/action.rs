@@ -1,10 +1,15 @@
 //! `default_action` of a listener and `action` of a rule.
 
+use super::group;
 use super::plan::{Action, Group};
 use super::section::Section;
+use super::value::plain;
+
+/// Weir's greatest weight, ALB's.
+const MAX_WEIGHT: u32 = 999;
 
 /// The one action of a block; `None` if it is not understood, which is listed.
-pub(super) fn read(section: &Section<'_>, key: &str, groups: &[Group]) -> Option<Action> {
+pub(super) fn read(section: &Section<'_>, key: &str, groups: &mut Vec<Group>) -> Option<Action> {
     let mut blocks = section.blocks(key);
     if blocks.len() > 1 {
         // ALB's others come before it: they let users log in.
@@ -31,15 +36,14 @@ pub(super) fn read(section: &Section<'_>, key: &str, groups: &[Group]) -> Option
     action
 }
 
-fn forward(block: &Section<'_>, groups: &[Group]) -> Option<Action> {
-    let mut listed = Vec::new();
+fn forward(block: &Section<'_>, groups: &mut Vec<Group>) -> Option<Action> {
+    let mut listed: Vec<(String, u32)> = Vec::new();
     let mut sticky = None;
-    let mut complete = true;
-    if let Some(inner) = block.block("forward") {
+    let inner = block.block("forward");
+    if let Some(inner) = inner {
         for target in inner.blocks("target_group") {
-            let name = target.reference("arn", "aws_lb_target_group");
-            let weight = target.count("weight").unwrap_or(1);
-            complete &= name.is_some();
+            let name = group_name(&target, "arn", groups);
+            let weight = target.bounded("weight", 0, MAX_WEIGHT).unwrap_or(1);
             listed.extend(name.map(|name| (name, weight)));
             target.finish(&[]);
         }
@@ -51,18 +55,15 @@ fn forward(block: &Section<'_>, groups: &[Group]) -> Option<Action> {
         inner.finish(&[]);
         // Beside it the same group is there once more, for older providers.
         block.value("target_group_arn");
-    } else if let Some(name) = block.reference("target_group_arn", "aws_lb_target_group") {
-        listed.push((name, 1));
+    } else {
+        let name = group_name(block, "target_group_arn", groups);
+        listed.extend(name.map(|name| (name, 1)));
     }
-    let unknown = listed
-        .iter()
-        .find(|(name, _)| groups.iter().all(|group| group.name != *name));
-    if let Some((name, _)) = unknown {
-        let message = format!("the target group `{name}` is not taken over");
-        block.not_mapped("target_group_arn", message);
+    if !listed.is_empty() && listed.iter().all(|(_, weight)| *weight == 0) {
+        block.not_mapped("forward", "all weights are 0");
         return None;
     }
-    if listed.is_empty() || !complete {
+    if listed.is_empty() {
         return None;
     }
     // One group needs no cookie to stay with.
@@ -71,6 +72,29 @@ fn forward(block: &Section<'_>, groups: &[Group]) -> Option<Action> {
         groups: listed,
         sticky,
     })
+}
+
+/// The name of the group that a key names; one of other files becomes a placeholder.
+fn group_name(section: &Section<'_>, key: &str, groups: &mut Vec<Group>) -> Option<String> {
+    let value = section
+        .value(key)
+        .filter(|value| value.as_str() != Some(""))?;
+    if let Some(address) = section.address_of(&value, "aws_lb_target_group") {
+        let group = groups.iter().find(|group| group.address == address);
+        if group.is_none() {
+            let message = format!("the target group `{address}` is not taken over");
+            section.not_mapped(key, message);
+        }
+        return group.map(|group| group.name.clone());
+    }
+    let written = plain(&value);
+    let group = group::unknown(groups, &value, None);
+    let message = format!(
+        "`{key}` is `{written}`, which is not in these files: the group `{}` stands for it",
+        group.name
+    );
+    section.not_mapped(key, message);
+    Some(group.name.clone())
 }
 
 fn redirect(block: Section<'_>) -> Option<Action> {
@@ -83,6 +107,10 @@ fn redirect(block: Section<'_>) -> Option<Action> {
         ("query", "#{query}"),
     ] {
         let value = block.text(key).filter(|value| value != unchanged);
+        if key == "path" && value.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            block.not_mapped(key, "a path that does not begin with `/`");
+            return None;
+        }
         parts.extend(value.map(|value| (key, value)));
     }
     let status = block.text("status_code").unwrap_or_default();
@@ -98,7 +126,7 @@ fn redirect(block: Section<'_>) -> Option<Action> {
 
 fn fixed_response(block: Section<'_>) -> Option<Action> {
     let action = Action::FixedResponse {
-        status: block.count("status_code")?,
+        status: block.bounded("status_code", 200, 599)?,
         content_type: block.text("content_type"),
         body: block.text("message_body"),
     };

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use super::action;
 use super::condition;
 use super::files::{Files, Resource};
+use super::group;
 use super::ingress::Ingress;
 use super::plan::{Access, Action, Conditions, Group, Listener, Rule};
 use super::section::Section;
+use super::value::plain;
 
 /// The last of all priorities, ALB's as Weir's.
 const LAST_PRIORITY: u32 = 50_000;
@@ -23,15 +25,25 @@ struct Balancer {
 }
 
 /// All listeners with their rules. Groups learn the timeouts of what stands before them.
-pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) -> Vec<Listener> {
-    let ingress = Ingress::read(files);
+pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) -> Vec<Listener> {
     let balancers = balancers(files);
+    let security_groups = balancers
+        .values()
+        .flat_map(|balancer| &balancer.security_groups);
+    let ingress = Ingress::read(files, &security_groups.map(String::as_str).collect());
     let mut listeners: Vec<Listener> = Vec::new();
     for found in files.all("aws_lb_listener") {
         listeners.extend(listener(found, &balancers, &ingress, groups));
     }
-    for found in files.each("aws_lb_listener_rule") {
-        rule(found, &mut listeners, groups);
+    let mut unnumbered = Vec::new();
+    for found in files.all("aws_lb_listener_rule") {
+        unnumbered.extend(rule(found, &mut listeners, groups));
+    }
+    for (address, rule) in unnumbered {
+        number(&address, rule, &mut listeners);
+    }
+    for found in files.all("aws_lb_listener_certificate") {
+        found.section.not_needed("Weir has no TLS yet");
     }
     for listener in &mut listeners {
         listener.rules.sort_by_key(|rule| rule.priority);
@@ -49,10 +61,10 @@ fn balancers(files: &Files<'_>) -> HashMap<String, Balancer> {
         let other = kind.as_deref().is_some_and(|kind| kind != "application");
         let balancer = Balancer {
             security_groups: section.references("security_groups", "aws_security_group"),
-            idle_timeout: section.count("idle_timeout"),
+            idle_timeout: section.bounded("idle_timeout", 1, 4000),
             other,
         };
-        balancers.insert(found.name.to_owned(), balancer);
+        balancers.insert(found.address, balancer);
         if other {
             section.drop_whole("not an application load balancer: Weir forwards HTTP alone");
             continue;
@@ -63,11 +75,23 @@ fn balancers(files: &Files<'_>) -> HashMap<String, Balancer> {
             section.not_mapped("internal", message);
         }
         section.finish(&[
+            "access_logs",
+            "client_keep_alive",
+            "connection_logs",
+            "customer_owned_ipv4_pool",
+            "desync_mitigation_mode",
+            "dns_record_client_routing_policy",
+            "drop_invalid_header_fields",
             "enable_cross_zone_load_balancing",
             "enable_deletion_protection",
+            "enable_http2",
+            "enable_waf_fail_open",
+            "enable_xff_client_port",
+            "enable_zonal_shift",
             "ip_address_type",
             "subnet_mapping",
             "subnets",
+            "xff_header_processing_mode",
         ]);
     }
     balancers
@@ -77,41 +101,66 @@ fn listener(
     found: Resource<'_>,
     balancers: &HashMap<String, Balancer>,
     ingress: &Ingress,
-    groups: &[Group],
+    groups: &mut Vec<Group>,
 ) -> Option<Listener> {
-    let (origin, name) = (found.origin(), found.name.to_owned());
+    let (origin, address, name) = (found.origin(), found.address, found.name);
     let section = found.section;
     let protocol = section
         .text("protocol")
         .unwrap_or_else(|| "HTTP".to_owned());
-    if protocol == "HTTPS" {
-        section.drop_whole("HTTPS: Weir does not terminate TLS yet");
-        return None;
-    }
+    let is_https = protocol == "HTTPS";
     let balancer = section.reference("load_balancer_arn", "aws_lb");
     let balancer = balancer.and_then(|name| balancers.get(&name));
-    if protocol != "HTTP" || balancer.is_some_and(|balancer| balancer.other) {
+    if !matches!(protocol.as_str(), "HTTP" | "HTTPS") || balancer.is_some_and(|b| b.other) {
         section.drop_whole(format!("{protocol}: Weir forwards HTTP alone"));
         return None;
     }
-    let Some(port) = section.port("port") else {
-        section.drop_whole("a listener without a port");
-        return None;
-    };
+    if is_https {
+        let message =
+            "HTTPS: Weir has no TLS yet: it speaks HTTP here, so put what terminates TLS before it";
+        section.not_mapped("protocol", message);
+    }
+    let port = section.port("port").unwrap_or_else(|| {
+        let port = if is_https { 443 } else { 80 };
+        section.not_mapped(
+            "port",
+            format!("a listener without a port that is known: {port}"),
+        );
+        port
+    });
     let default = action::read(&section, "default_action", groups).unwrap_or_else(|| {
         let message =
             "its default action is not taken over; what no rule takes is answered with 503";
         section.not_mapped("default_action", message);
-        Action::FixedResponse {
-            status: 503,
-            content_type: None,
-            body: None,
-        }
+        Action::refuse(503)
     });
     let none = Balancer::default();
     let balancer = balancer.unwrap_or(&none);
     let (access, v6) = ingress.access(&balancer.security_groups, port);
-    if access == Access::Unknown {
+    list_unreached(&section, port, &access, v6);
+    section.finish(&[
+        "alpn_policy",
+        "certificate_arn",
+        "mutual_authentication",
+        "ssl_policy",
+        "tcp_idle_timeout_seconds",
+    ]);
+    Some(Listener {
+        origin,
+        address,
+        name,
+        port,
+        other_port: None,
+        access,
+        idle_timeout: balancer.idle_timeout,
+        default,
+        rules: Vec::new(),
+    })
+}
+
+/// Lists clients that a listener does not serve.
+fn list_unreached(section: &Section<'_>, port: u16, access: &Access, v6: bool) {
+    if *access == Access::Unknown {
         let message =
             format!("these files do not say who may reach port {port}: it listens on 127.0.0.1");
         section.not_mapped("port", message);
@@ -120,52 +169,106 @@ fn listener(
         let message = "a listener is for IPv4 or for IPv6: add one on [::] for clients of IPv6";
         section.not_mapped("load_balancer_arn", message);
     }
-    section.finish(&[]);
-    Some(Listener {
-        origin,
-        name,
-        port,
-        access,
-        idle_timeout: balancer.idle_timeout,
-        default,
-        rules: Vec::new(),
-    })
 }
 
-fn rule(found: Resource<'_>, listeners: &mut [Listener], groups: &[Group]) {
+/// Gives a rule to its listener; one without a number of its own is given back, with the
+/// listener's address.
+fn rule(
+    found: Resource<'_>,
+    listeners: &mut Vec<Listener>,
+    groups: &mut Vec<Group>,
+) -> Option<(String, Rule)> {
     let origin = found.origin();
     let section = found.section;
-    let name = section.reference("listener_arn", "aws_lb_listener");
-    let Some(listener) = name.and_then(|name| listeners.iter_mut().find(|l| l.name == name)) else {
+    let Some(address) = listener_of(&section, listeners) else {
         section.drop_whole("a rule of a listener that is not taken over");
-        return;
+        return None;
     };
+    let is_numbered = section.value("priority").is_some();
     let priority = section.count("priority");
     let (when, action) = (
         conditions(&section),
         action::read(&section, "action", groups),
     );
-    let Some(priority) = priority.filter(|priority| (1..LAST_PRIORITY + 1).contains(priority))
-    else {
-        section.drop_whole("a rule without a priority from 1 to 50000");
-        return;
-    };
-    let (Some(when), Some(action)) = (when, action) else {
+    let Some(when) = when else {
         // Half of its conditions would take requests that are not its own.
         section.drop_whole("a rule that is only partly understood is left out");
-        return;
+        return None;
     };
-    if listener.rules.iter().any(|rule| rule.priority == priority) {
-        section.drop_whole(format!("priority {priority} is there twice"));
-        return;
+    // Without it others would take its requests, perhaps without the login that it asks for.
+    let action = action.unwrap_or_else(|| {
+        let message = "its action is not taken over: its requests are answered with 503";
+        section.not_mapped("action", message);
+        Action::refuse(503)
+    });
+    let listener = listeners
+        .iter_mut()
+        .find(|listener| listener.address == address)?;
+    let is_free = |priority: &u32| {
+        (1..=LAST_PRIORITY).contains(priority)
+            && listener.rules.iter().all(|rule| rule.priority != *priority)
+    };
+    let priority = priority.filter(is_free);
+    if priority.is_none() && is_numbered {
+        let message = "its priority is not from 1 to 50000 or not free: it comes after the others";
+        section.not_mapped("priority", message);
     }
-    section.finish(&[]);
-    listener.rules.push(Rule {
+    section.finish(&["listener_arn"]);
+    let rule = Rule {
         origin,
-        priority,
+        priority: priority.unwrap_or_default(),
         when,
         action,
-    });
+    };
+    if priority.is_none() {
+        return Some((address, rule));
+    }
+    listener.rules.push(rule);
+    None
+}
+
+/// The address of a rule's listener; one of other files becomes a closed one.
+fn listener_of(section: &Section<'_>, listeners: &mut Vec<Listener>) -> Option<String> {
+    let value = section.value("listener_arn")?;
+    let address = section.address_of(&value, "aws_lb_listener");
+    let written = address.clone().unwrap_or_else(|| plain(&value));
+    if listeners.iter().any(|listener| listener.address == written) {
+        return Some(written);
+    }
+    if address.is_some() || written.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "`listener_arn` is `{written}`, which is not in these files: a listener on 127.0.0.1:80 stands for it"
+    );
+    section.not_mapped("listener_arn", message);
+    let name = group::short_name(&written);
+    let taken = |name: &String| listeners.iter().any(|listener| listener.name == *name);
+    let name = if taken(&name) {
+        format!("{name}_{}", listeners.len())
+    } else {
+        name
+    };
+    listeners.push(Listener::closed(&written, name, 80));
+    Some(written)
+}
+
+/// As AWS does: after all that are there.
+fn number(address: &str, mut rule: Rule, listeners: &mut [Listener]) {
+    let Some(listener) = listeners
+        .iter_mut()
+        .find(|listener| listener.address == address)
+    else {
+        return;
+    };
+    let last = listener.rules.iter().map(|rule| rule.priority).max();
+    let next = last.unwrap_or_default() + 1;
+    let taken = |number: &u32| listener.rules.iter().any(|rule| rule.priority == *number);
+    let free = (next..LAST_PRIORITY)
+        .chain((1..next).rev())
+        .find(|number| !taken(number));
+    rule.priority = free.unwrap_or(LAST_PRIORITY);
+    listener.rules.push(rule);
 }
 
 fn conditions(section: &Section<'_>) -> Option<Conditions> {
@@ -180,7 +283,7 @@ fn conditions(section: &Section<'_>) -> Option<Conditions> {
         complete &= condition::read(&block, &mut when);
         complete &= block.finish(&[]);
     }
-    complete.then_some(when)
+    (complete && condition::can_match(section, &when)).then_some(when)
 }
 
 /// ALB's idle timeout holds on both sides.
@@ -212,11 +315,6 @@ fn restrict(listener: &mut Listener) {
         // A rule for clients that cannot connect.
         !rule.when.source_ip.is_empty()
     });
-    let refuse = Action::FixedResponse {
-        status: 403,
-        content_type: None,
-        body: None,
-    };
     let taken = |number: &u32| listener.rules.iter().any(|rule| rule.priority == *number);
     let last = (1..=LAST_PRIORITY).rev().find(|number| !taken(number));
     let rule = Rule {
@@ -226,7 +324,7 @@ fn restrict(listener: &mut Listener) {
             source_ip: networks.clone(),
             ..Conditions::default()
         },
-        action: std::mem::replace(&mut listener.default, refuse),
+        action: std::mem::replace(&mut listener.default, Action::refuse(403)),
     };
     listener.rules.push(rule);
 }

@@ -7,7 +7,7 @@ use super::section::Section;
 
 /// Adds what one block asks for, and says whether all of it was understood.
 pub(super) fn read(block: &Section<'_>, when: &mut Conditions) -> bool {
-    let mut complete = true;
+    let mut complete = old_form(block, when);
     for (kind, list) in [
         ("host_header", &mut when.host),
         ("path_pattern", &mut when.path),
@@ -47,6 +47,42 @@ pub(super) fn read(block: &Section<'_>, when: &mut Conditions) -> bool {
         complete &= query(block, queries, when);
     }
     complete
+}
+
+/// `field` and `values`, as the provider had it before its second version.
+fn old_form(block: &Section<'_>, when: &mut Conditions) -> bool {
+    let Some(field) = block.text("field") else {
+        return true;
+    };
+    let list = match field.as_str() {
+        "path-pattern" => &mut when.path,
+        "host-header" => &mut when.host,
+        "http-request-method" => &mut when.method,
+        other => {
+            block.not_mapped("field", format!("no condition `{other}`"));
+            return false;
+        }
+    };
+    let is_first = list.is_empty();
+    list.extend(patterns(block));
+    is_first && !list.is_empty()
+}
+
+/// Whether each value could be one of a request; AWS takes others, and they match nothing.
+pub(super) fn can_match(section: &Section<'_>, when: &Conditions) -> bool {
+    let is_path = |path: &&String| {
+        path.starts_with(['/', '*', '?']) && !path.contains(|c: char| c == '#' || c.is_whitespace())
+    };
+    let is_host = |host: &&String| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*' | '?');
+        !host.is_empty() && host.chars().all(legal)
+    };
+    let bad_path = when.path.iter().find(|path| !is_path(path));
+    let bad = bad_path.or_else(|| when.host.iter().find(|host| !is_host(host)));
+    if let Some(bad) = bad {
+        section.not_mapped("condition", format!("no request has `{bad}`"));
+    }
+    bad.is_none()
 }
 
 fn patterns(section: &Section<'_>) -> Vec<String> {

@@ -1,218 +1,330 @@
-//! The resources of all files, by type, and what else stands in them.
+//! The resources of all modules, by type, and what else stands in them.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use serde_json::Value;
-
-use super::scope::{self, Scope, blocks};
-use super::section::Section;
+use super::eval::Scope;
+use super::module::Module;
+use super::node::Node;
+use super::section::{Named, Section, canonical};
 use super::source::Block;
-use crate::import::note::{NoteKind, Notes, one_line};
+use crate::import::note::{NoteKind, Notes, Place, one_line};
 
 /// Types that others are read for, or that only AWS needs.
-const USELESS: [&str; 16] = [
+const USELESS: &[&str] = &[
+    "archive_",
     "aws_acm_",
+    "aws_appmesh_",
+    "aws_availability_zones",
     "aws_cloudwatch_log_",
-    "aws_ecr_",
+    "aws_codebuild_",
+    "aws_codecommit_",
+    "aws_codedeploy_",
+    "aws_codepipeline",
+    "aws_codestar",
+    "aws_ecr",
+    "aws_ecs_account_setting_default",
+    "aws_ecs_capacity_provider",
     "aws_ecs_cluster",
     "aws_eip",
+    "aws_flow_log",
     "aws_iam_",
     "aws_internet_gateway",
+    "aws_key_pair",
+    "aws_kms_",
+    "aws_launch_",
+    "aws_main_route",
     "aws_nat_gateway",
+    "aws_network_acl",
     "aws_route",
     "aws_s3_",
     "aws_security_group",
+    "aws_service_discovery_",
+    "aws_sns_",
+    "aws_ssm_",
     "aws_subnet",
     "aws_vpc",
     "docker_",
     "local_file",
+    "null_",
     "random_",
+    "time_",
+    "tls_",
 ];
 
-/// All that was read.
-#[derive(Debug)]
+/// A resource that has not been read.
+pub(super) struct Found<'a> {
+    pub(super) kind: String,
+    pub(super) address: String,
+    pub(super) label: String,
+    /// The names of the modules it is in, and their keys.
+    pub(super) calls: Vec<(String, Option<String>)>,
+    pub(super) key: Option<String>,
+    pub(super) place: Place,
+    pub(super) body: Body<'a>,
+    pub(super) ids: Vec<String>,
+    /// Why it is not known how many of it there are.
+    pub(super) assumed: Option<String>,
+}
+
+/// Where the values of a resource are.
+pub(super) enum Body<'a> {
+    Block(Rc<Block>, Scope<'a>),
+    Values(Rc<Node>),
+}
+
+/// A block that is no resource.
+pub(super) struct Other {
+    pub(super) kind: String,
+    pub(super) subject: String,
+    pub(super) place: Place,
+    /// Of a module: whether it is read.
+    pub(super) is_read: bool,
+}
+
+/// All that was found.
 pub(super) struct Files<'a> {
-    blocks: &'a [Block],
-    scope: Rc<Scope>,
+    found: Vec<Found<'a>>,
+    others: Vec<Other>,
+    named: Rc<Vec<Named>>,
     notes: &'a Notes,
     /// Types that have been asked for.
     asked: RefCell<BTreeSet<&'static str>>,
+    names: RefCell<BTreeSet<(&'static str, String)>>,
 }
 
-/// A resource.
+/// A resource that is being read.
 #[derive(Debug)]
 pub(super) struct Resource<'a> {
-    pub(super) name: &'a str,
+    pub(super) address: String,
+    /// A name that no other resource of this type has, for people.
+    pub(super) name: String,
     pub(super) section: Section<'a>,
-    block: &'a Block,
 }
 
 impl Resource<'_> {
     /// Where it comes from, for a comment.
     pub(super) fn origin(&self) -> String {
-        let place = &self.block.place;
-        let subject = self.section.subject();
-        one_line(&format!("{}:{} {subject}", place.file, place.line))
+        let place = self.section.place();
+        one_line(&format!("{}:{} {}", place.file, place.line, self.address))
     }
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(files: &'a [Block], scope: Scope, notes: &'a Notes) -> Self {
+    pub(super) fn new(found: Vec<Found<'a>>, others: Vec<Other>, notes: &'a Notes) -> Self {
+        let named = found.iter().map(|found| Named {
+            kind: found.kind.clone(),
+            address: found.address.clone(),
+            ids: found.ids.clone(),
+        });
         Self {
-            blocks: files,
-            scope: Rc::new(scope),
+            named: Rc::new(named.collect()),
+            found,
+            others,
             notes,
             asked: RefCell::default(),
+            names: RefCell::default(),
         }
     }
 
-    /// The resources of a type that exist once, in the order of the files.
+    /// What a module and all that it calls make.
+    pub(super) fn of_module(root: &Rc<Module<'a>>, notes: &'a Notes) -> Self {
+        let (mut found, mut others) = (Vec::new(), Vec::new());
+        collect(root, &mut found, &mut others);
+        Self::new(found, others, notes)
+    }
+
+    /// The resources of a type, in the order of the files.
     pub(super) fn all(&self, kind: &'static str) -> Vec<Resource<'a>> {
-        self.made(kind, |section| once(section).into_iter().collect())
-    }
-
-    /// The same for a type that nothing refers to: all that a `for_each` makes, if it is known.
-    pub(super) fn each(&self, kind: &'static str) -> Vec<Resource<'a>> {
-        self.made(kind, several)
-    }
-
-    /// `make` says what a block makes.
-    fn made(
-        &self,
-        kind: &'static str,
-        make: fn(Section<'a>) -> Vec<Section<'a>>,
-    ) -> Vec<Resource<'a>> {
         let first = self.asked.borrow_mut().insert(kind);
         debug_assert!(first, "{kind} is read once, or its notes are there twice");
-        let mut found: Vec<Resource<'a>> = Vec::new();
-        for block in self.resources().filter(|block| type_of(block) == kind) {
-            let name = block.labels.get(1).map_or("", String::as_str);
-            let section = self.section(block);
-            if found.iter().any(|other| other.name == name) {
+        let mut all: Vec<Resource<'a>> = Vec::new();
+        for found in self.found.iter().filter(|found| found.kind == kind) {
+            let section = self.section(found);
+            if all.iter().any(|other| other.address == found.address) {
                 section.drop_whole("there is another one of this name");
                 continue;
             }
-            found.extend(make(section).into_iter().map(|section| Resource {
-                name,
+            if let Some(assumed) = &found.assumed {
+                section.not_mapped("count", assumed.as_str());
+            }
+            all.push(Resource {
+                address: found.address.clone(),
+                name: self.name(kind, found),
                 section,
-                block,
-            }));
+            });
         }
-        found
+        all
     }
 
-    /// Lists every block that nobody asked for.
-    pub(super) fn list_others(&self) {
-        for block in self.blocks.iter().flat_map(|file| &file.blocks) {
-            if block.kind == "resource" {
-                let kind = type_of(block);
-                if self.asked.borrow().contains(kind.as_str()) {
-                    continue;
-                }
-                let section = self.section(block);
-                if USELESS.iter().any(|prefix| kind.starts_with(prefix)) {
-                    section.not_needed("only AWS needs it");
-                } else {
-                    section.drop_whole("no counterpart");
-                }
-                continue;
-            }
-            let section = self.section(block);
-            match block.kind.as_str() {
-                "variable" | "locals" => {}
-                "module" => {
-                    section.drop_whole("modules are not read; what refers to it is not known here");
-                }
-                "data" => section.not_needed("it asks AWS; what refers to it is not known here"),
-                "terraform" | "provider" | "output" | "moved" | "import" | "removed" | "check" => {
-                    section.not_needed("only Terraform needs it");
-                }
-                _ => section.drop_whole("an unknown block"),
-            }
-        }
+    /// The address of the first resource of a type.
+    pub(super) fn first(&self, kind: &str) -> Option<&str> {
+        let found = self.found.iter().find(|found| found.kind == kind);
+        found.map(|found| found.address.as_str())
     }
 
-    fn resources(&self) -> impl Iterator<Item = &'a Block> {
-        blocks(self.blocks, "resource")
-    }
-
-    fn section(&self, block: &'a Block) -> Section<'a> {
-        let subject = match (block.kind.as_str(), block.labels.as_slice()) {
-            ("resource", labels) if !labels.is_empty() => labels.join("."),
-            (kind, []) => kind.to_owned(),
-            (kind, labels) => format!("{kind}.{}", labels.join(".")),
+    fn section(&self, found: &Found<'a>) -> Section<'a> {
+        let node = match &found.body {
+            Body::Block(block, scope) => Rc::new(Node::of_block(block, scope)),
+            Body::Values(node) => Rc::clone(node),
         };
-        Section::new(block, Rc::clone(&self.scope), self.notes, subject)
+        let subject = found.address.clone();
+        Section::new(node, self.notes, Rc::clone(&self.named), subject)
     }
 
-    /// Lists something about the files as a whole.
+    /// The label, with the names of modules and the key where there are some; a label that
+    /// says nothing beside them is left out.
+    fn name(&self, kind: &'static str, found: &Found<'_>) -> String {
+        const NOTHING: [&str; 8] = ["this", "main", "default", "lb", "alb", "tg", "app", "ecs"];
+        let mut parts: Vec<&str> = Vec::new();
+        for (name, key) in &found.calls {
+            parts.push(name);
+            parts.extend(key.as_deref());
+        }
+        // The only one that `count` makes has no number.
+        let several = |other: &&Found<'_>| {
+            other.kind == found.kind && other.calls == found.calls && other.label == found.label
+        };
+        let is_several = self.found.iter().filter(several).count() > 1;
+        let key = found
+            .key
+            .as_deref()
+            .filter(|key| is_several || key.parse::<u32>().is_err());
+        if !NOTHING.contains(&&*found.label) || (parts.is_empty() && key.is_none()) {
+            parts.push(&found.label);
+        }
+        parts.extend(key);
+        let legal = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '-'
+            }
+        };
+        let whole: String = parts.join("_").chars().map(legal).take(56).collect();
+        let mut names = self.names.borrow_mut();
+        let numbered = (1..).map(|n| {
+            if n == 1 {
+                whole.clone()
+            } else {
+                format!("{whole}_{n}")
+            }
+        });
+        let mut free = numbered.filter(|name| !names.contains(&(kind, name.clone())));
+        let name = free.next().unwrap_or_default();
+        names.insert((kind, name.clone()));
+        name
+    }
+
+    /// Lists every block that nothing asked for.
+    pub(super) fn list_others(&self) {
+        let note = |kind, place: &Place, subject: &str, message: &str| {
+            self.notes.add(kind, place, subject, message);
+        };
+        let (missing, useless) = (NoteKind::NotMapped, NoteKind::NotNeeded);
+        let asked = self.asked.borrow();
+        for found in self
+            .found
+            .iter()
+            .filter(|found| !asked.contains(&*found.kind))
+        {
+            if USELESS.iter().any(|prefix| found.kind.starts_with(prefix)) {
+                note(useless, &found.place, &found.address, "only AWS needs it");
+            } else if found.kind == "aws_elb" {
+                let message = "a classic load balancer: its listeners are not taken over";
+                note(missing, &found.place, &found.address, message);
+            } else {
+                note(missing, &found.place, &found.address, "no counterpart");
+            }
+        }
+        for other in &self.others {
+            let (kind, message) = match other.kind.as_str() {
+                "module" if other.is_read => continue,
+                "module" => (
+                    missing,
+                    "its source is not here (`terraform init` fetches it); what refers to it is not known here",
+                ),
+                "data" => (useless, "it asks AWS; what refers to it is not known here"),
+                "terraform" | "provider" | "output" | "moved" | "import" | "removed" | "check" => {
+                    (useless, "only Terraform needs it")
+                }
+                _ => (missing, "an unknown block"),
+            };
+            note(kind, &other.place, &other.subject, message);
+        }
+    }
+
+    /// Lists something about a resource that has been read, or about the files as a whole.
     pub(super) fn remark(&self, subject: &str, message: &str) {
-        if let Some(file) = self.blocks.first() {
-            self.notes
-                .add(NoteKind::NotMapped, &file.place, subject, message);
+        let is_it = |found: &&Found<'_>| found.address == subject;
+        let resource = self.found.iter().find(is_it).or(self.found.first());
+        let resource = resource.map(|found| &found.place);
+        if let Some(place) = resource.or(self.others.first().map(|other| &other.place)) {
+            self.notes.add(NoteKind::NotMapped, place, subject, message);
         }
     }
 }
 
-fn type_of(block: &Block) -> String {
-    block
-        .labels
-        .first()
-        .map_or_else(String::new, |kind| scope::kind(kind))
-}
-
-/// Most that a `for_each` makes: rules of a load balancer of AWS's.
-const MOST: usize = 200;
-
-/// Those that a map or a set of texts makes; what is not known is as with [`once`].
-fn several(section: Section<'_>) -> Vec<Section<'_>> {
-    let pairs: Option<Vec<(String, Value)>> = match section.value("for_each") {
-        Some(Value::Object(map)) => Some(map.into_iter().collect()),
-        Some(Value::Array(items)) => {
-            let pair = |item: Value| Some((item.as_str()?.to_owned(), item));
-            items.into_iter().map(pair).collect()
+fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut Vec<Other>) {
+    for block in module.source.all() {
+        match (block.kind.as_str(), block.labels.as_slice()) {
+            ("resource", [kind, label, ..]) => {
+                let path = format!("{kind}.{label}");
+                let instances = module.instances(&path, block);
+                for instance in instances.iter().flat_map(|all| all.iter()) {
+                    found.push(Found {
+                        kind: canonical(kind),
+                        address: instance.address.clone(),
+                        label: label.clone(),
+                        calls: module.calls.clone(),
+                        key: instance.key_text(),
+                        place: block.place.clone(),
+                        body: Body::Block(Rc::clone(block), instance.scope.clone()),
+                        ids: Vec::new(),
+                        assumed: instance.assumed.clone(),
+                    });
+                }
+            }
+            ("variable" | "locals", _) => {}
+            (kind, labels) => {
+                let subject = subject(module, kind, labels);
+                let is_read = kind == "module" && module.reads(block);
+                if is_read {
+                    list_assumed(module, block, &subject);
+                }
+                others.push(Other {
+                    kind: kind.to_owned(),
+                    subject,
+                    place: block.place.clone(),
+                    is_read,
+                });
+            }
         }
-        _ => None,
-    };
-    let is_known = |(key, _): &(String, Value)| scope::reference_in(&Value::from(&**key)).is_none();
-    match pairs.filter(|pairs| pairs.len() <= MOST && pairs.iter().all(is_known)) {
-        Some(pairs) if pairs.is_empty() => {
-            section.not_needed("its `for_each` is empty");
-            Vec::new()
-        }
-        Some(pairs) => {
-            let pairs = pairs.iter();
-            pairs
-                .map(|(key, value)| section.instance(key, value))
-                .collect()
-        }
-        None => once(section).into_iter().collect(),
+    }
+    for child in module.children() {
+        collect(&child, found, others);
     }
 }
 
-/// What `count` and `for_each` make several of is not taken over.
-fn once(section: Section<'_>) -> Option<Section<'_>> {
-    if section.value("for_each").is_some() {
-        section.drop_whole("`for_each` makes several of it");
-        return None;
+/// Lists that it is not known how many modules a block makes.
+fn list_assumed(module: &Rc<Module<'_>>, block: &Rc<Block>, subject: &str) {
+    let path = format!("module.{}", block.labels.join("."));
+    let instances = module.instances(&path, block);
+    let assumed = instances
+        .iter()
+        .flat_map(|all| all.iter())
+        .find_map(|one| one.assumed.clone());
+    if let Some(assumed) = assumed {
+        let notes = module.world.notes;
+        notes.add(NoteKind::NotMapped, &block.place, subject, assumed);
     }
-    let Some(count) = section.value("count") else {
-        return Some(section);
-    };
-    match scope::number(&count) {
-        Some(1.0) => return Some(section),
-        Some(0.0) => section.not_needed("its `count` is 0"),
-        Some(many) => section.drop_whole(format!("`count` makes {many} of it")),
-        None => {
-            let count = count_text(&count);
-            section.drop_whole(format!("its `count` is `{count}`, which is not known here"));
-        }
-    }
-    None
 }
 
-fn count_text(count: &Value) -> String {
-    scope::reference_in(count).map_or_else(|| scope::text(count), str::to_owned)
+fn subject(module: &Module<'_>, kind: &str, labels: &[String]) -> String {
+    let labels: Vec<_> = [kind]
+        .into_iter()
+        .chain(labels.iter().map(String::as_str))
+        .collect();
+    format!("{}{}", module.prefix, labels.join("."))
 }

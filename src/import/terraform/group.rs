@@ -1,8 +1,13 @@
 //! `aws_lb_target_group` and what is attached to it.
 
-use super::files::Files;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+
+use super::files::{Files, Resource};
 use super::plan::{Group, Health, Sticky};
 use super::section::Section;
+use super::value::{self, plain, reference_in};
 
 /// Of a group whose health check the files leave to AWS (elbv2 `CreateTargetGroup`).
 const AWS_HEALTH: Defaults = Defaults {
@@ -21,6 +26,9 @@ const PROVIDER_HEALTH: Defaults = Defaults {
 /// Seconds between checks, of both.
 const INTERVAL: u32 = 30;
 
+/// The port of targets of which none is known.
+pub(super) const PORT: u16 = 80;
+
 /// Seconds, elbv2 `deregistration_delay.timeout_seconds`.
 const DEREGISTRATION_DELAY: u32 = 300;
 
@@ -37,16 +45,83 @@ struct Defaults {
 pub(super) fn read(files: &Files<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for found in files.all("aws_lb_target_group") {
-        groups.extend(group(found.origin(), found.name.to_owned(), found.section));
+        groups.extend(group(found));
     }
     for found in files.all("aws_lb_target_group_attachment") {
         attachment(&found.section, &mut groups);
         found.section.finish(&["availability_zone"]);
     }
+    for found in files.all("aws_autoscaling_group") {
+        for key in ["target_group_arns", "load_balancers"] {
+            instances(&found.section, &found.address, key, &mut groups);
+        }
+        let message = "its instances are no replicas of Weir's";
+        found.section.not_needed(message);
+    }
+    for found in files.all("aws_autoscaling_attachment") {
+        let scaled = found.section.value("autoscaling_group_name");
+        let name = scaled.as_ref().map_or_else(String::new, plain);
+        for key in ["lb_target_group_arn", "alb_target_group_arn"] {
+            instances(&found.section, &name, key, &mut groups);
+        }
+        found.section.finish(&["elb"]);
+    }
     groups
 }
 
-fn group(origin: String, name: String, section: Section<'_>) -> Option<Group> {
+/// A group that other files describe: what is known is what refers to it.
+pub(super) fn unknown<'g>(
+    groups: &'g mut Vec<Group>,
+    value: &Value,
+    port: Option<u16>,
+) -> &'g mut Group {
+    let written = plain(value);
+    let at = groups.iter().position(|group| group.address == written);
+    let at = at.unwrap_or_else(|| {
+        let known = |name: &str| groups.iter().any(|group| group.name == name);
+        let name = short_name(&written);
+        let numbered = (1..).map(|n| {
+            if n == 1 {
+                name.clone()
+            } else {
+                format!("{name}_{n}")
+            }
+        });
+        let name: String = numbered.filter(|name| !known(name)).take(1).collect();
+        groups.push(Group {
+            origin: format!("{written}, which is not in these files"),
+            address: written,
+            name,
+            port,
+            algorithm: "round_robin",
+            health: Some(Health::of(&AWS_HEALTH)),
+            deregistration_delay: DEREGISTRATION_DELAY,
+            slow_start: 0,
+            min_healthy: None,
+            sticky: None,
+            targets: Vec::new(),
+            placeholders: Vec::new(),
+            idle_timeout: None,
+            service: None,
+        });
+        groups.len() - 1
+    });
+    &mut groups[at]
+}
+
+/// The last part of a reference that says something: `web` of `data.aws_lb_listener.web.arn`.
+pub(super) fn short_name(written: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let parts = written.split(|c| !legal(c)).filter(|part| !part.is_empty());
+    let is_plain = |part: &&str| !matches!(*part, "arn" | "id" | "name" | "this" | "main" | "0");
+    let mut said = parts.clone().filter(is_plain);
+    let last = said.next_back().or_else(|| parts.clone().next_back());
+    last.unwrap_or("other").chars().take(56).collect()
+}
+
+fn group(found: Resource<'_>) -> Option<Group> {
+    let (origin, address, name, section) =
+        (found.origin(), found.address, found.name, found.section);
     let protocol = section
         .text("protocol")
         .unwrap_or_else(|| "HTTP".to_owned());
@@ -71,21 +146,37 @@ fn group(origin: String, name: String, section: Section<'_>) -> Option<Group> {
     let port = section.port("port");
     let group = Group {
         origin,
+        address,
         name,
         port,
         algorithm: algorithm(&section),
         health: health(&section, port),
         deregistration_delay: section
-            .count("deregistration_delay")
+            .bounded("deregistration_delay", 0, 3600)
             .unwrap_or(DEREGISTRATION_DELAY),
-        slow_start: section.count("slow_start").unwrap_or_default(),
+        slow_start: match section.count("slow_start") {
+            None | Some(0) => 0,
+            Some(_) => section.bounded("slow_start", 30, 900).unwrap_or_default(),
+        },
         min_healthy: min_healthy(&section),
         sticky: sticky(&section),
         targets: Vec::new(),
+        placeholders: Vec::new(),
         idle_timeout: None,
         service: None,
     };
-    section.finish(&["vpc_id", "ip_address_type"]);
+    section.finish(&[
+        "connection_termination",
+        "ip_address_type",
+        "lambda_multi_value_headers_enabled",
+        "load_balancer_arns",
+        "load_balancing_anomaly_mitigation",
+        "load_balancing_cross_zone_enabled",
+        "preserve_client_ip",
+        "proxy_protocol_v2",
+        "target_failover",
+        "target_health_state",
+    ]);
     Some(group)
 }
 
@@ -110,16 +201,7 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
     } else {
         AWS_HEALTH
     };
-    let mut health = Health {
-        tcp: false,
-        path: "/".to_owned(),
-        port: None,
-        interval: INTERVAL,
-        timeout: default.timeout,
-        healthy: default.healthy,
-        unhealthy: default.unhealthy,
-        matcher: "200".to_owned(),
-    };
+    let mut health = Health::of(&default);
     let Some(block) = block else {
         return Some(health);
     };
@@ -136,15 +218,19 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
         // The group's own port is the targets' own, wherever they listen here.
         health.port = block.port("port").filter(|own| Some(*own) != port);
     }
-    health.path = block.text("path").unwrap_or(health.path);
-    health.matcher = block.text("matcher").unwrap_or(health.matcher);
-    for (key, field) in [
-        ("interval", &mut health.interval),
-        ("timeout", &mut health.timeout),
-        ("healthy_threshold", &mut health.healthy),
-        ("unhealthy_threshold", &mut health.unhealthy),
+    if let Some(path) = block.text("path") {
+        // AWS asks for the slash too, and says so only when the files are applied.
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        health.path = format!("{slash}{path}");
+    }
+    health.matcher = matcher(&block).unwrap_or(health.matcher);
+    for (key, field, most) in [
+        ("interval", &mut health.interval, 3600),
+        ("timeout", &mut health.timeout, 3600),
+        ("healthy_threshold", &mut health.healthy, 100),
+        ("unhealthy_threshold", &mut health.unhealthy, 100),
     ] {
-        *field = block.count(key).unwrap_or(*field);
+        *field = block.bounded(key, 1, most).unwrap_or(*field);
     }
     if health.timeout >= health.interval {
         let below = health.interval.saturating_sub(1).max(1);
@@ -159,12 +245,51 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
     enabled.then_some(health)
 }
 
+impl Health {
+    fn of(default: &Defaults) -> Self {
+        Self {
+            tcp: false,
+            path: "/".to_owned(),
+            port: None,
+            interval: INTERVAL,
+            timeout: default.timeout,
+            healthy: default.healthy,
+            unhealthy: default.unhealthy,
+            matcher: "200".to_owned(),
+        }
+    }
+}
+
+/// Statuses as `200`, `200-299` or `200,204`; what gRPC has are no statuses.
+fn matcher(block: &Section<'_>) -> Option<String> {
+    let text = block.text("matcher")?;
+    let is_status = |text: &str| {
+        let status = text.trim().parse::<u16>();
+        status.is_ok_and(|status| (200..=499).contains(&status))
+    };
+    let is_range = |part: &str| match part.split_once('-') {
+        Some((low, high)) => is_status(low) && is_status(high) && low.trim() <= high.trim(),
+        None => is_status(part),
+    };
+    if text.split(',').all(is_range) {
+        return Some(text);
+    }
+    block.not_mapped(
+        "matcher",
+        format!("`{text}` are no statuses from 200 to 499, 200 instead"),
+    );
+    None
+}
+
 fn sticky(section: &Section<'_>) -> Option<Sticky> {
     let block = section.block("stickiness")?;
     let enabled = block.boolean("enabled").unwrap_or(true);
     let kind = block.text("type");
     let name = block.text("cookie_name");
-    let duration = block.count("cookie_duration").unwrap_or(COOKIE_DURATION);
+    let duration = block
+        .count("cookie_duration")
+        .filter(|seconds| *seconds > 0);
+    let duration = duration.unwrap_or(COOKIE_DURATION);
     let cookie = match kind.as_deref() {
         Some("lb_cookie") => Some(None),
         Some("app_cookie") if name.is_some() => Some(name),
@@ -203,17 +328,49 @@ fn attachment(section: &Section<'_>, groups: &mut [Group]) {
         return;
     };
     let port = section.port("port");
-    let Some(target) = section.text("target_id") else {
+    let target = section.value("target_id").unwrap_or_default();
+    let Some(group) = groups.iter_mut().find(|group| group.address == name) else {
+        section.not_mapped("target_group_arn", "its target group is not taken over");
         return;
     };
-    let Ok(ip) = target.parse::<std::net::IpAddr>() else {
-        section.not_mapped("target_id", format!("`{target}` is no IP address"));
-        return;
-    };
-    if let Some(group) = groups.iter_mut().find(|group| group.name == name) {
-        group.targets.push(match port {
-            Some(port) => std::net::SocketAddr::new(ip, port).to_string(),
-            None => ip.to_string(),
-        });
+    match value::text(&target).parse::<IpAddr>() {
+        Ok(ip) => {
+            let port = port.or(group.port).unwrap_or(PORT);
+            let address = SocketAddr::new(ip, port).to_string();
+            if !group.targets.contains(&address) {
+                group.targets.push(address);
+            }
+        }
+        Err(_) => placeholder(section, "target_id", &plain(&target), group),
+    }
+}
+
+/// What registers the instances that it starts.
+fn instances(section: &Section<'_>, owner: &str, key: &str, groups: &mut [Group]) {
+    for item in section.items(key) {
+        let address = section.address_of(&item, "aws_lb_target_group");
+        let group = groups
+            .iter_mut()
+            .find(|group| Some(&group.address) == address.as_ref());
+        match group {
+            Some(group) => placeholder(section, key, owner, group),
+            None if reference_in(&item).is_some() => {
+                let message = format!("`{}` is no target group that is taken over", plain(&item));
+                section.not_mapped(key, message);
+            }
+            None => {}
+        }
+    }
+}
+
+fn placeholder(section: &Section<'_>, key: &str, owner: &str, group: &mut Group) {
+    let name = short_name(owner);
+    let message = format!(
+        "the addresses of `{owner}` are not known here: a placeholder stands for them in the group `{}`",
+        group.name
+    );
+    section.not_mapped(key, message);
+    if !group.placeholders.contains(&name) {
+        group.placeholders.push(name);
     }
 }

@@ -1,6 +1,6 @@
 //! Who may reach a port: the ingress rules of security groups.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
@@ -8,7 +8,7 @@ use super::files::Files;
 use super::plan::Access;
 use super::section::Section;
 
-/// The ingress rules by the name of their group.
+/// The ingress rules by the address of their group.
 #[derive(Debug, Default)]
 pub(super) struct Ingress(HashMap<String, Vec<Allowed>>);
 
@@ -19,42 +19,47 @@ struct Allowed {
 }
 
 impl Ingress {
-    pub(super) fn read(files: &Files<'_>) -> Self {
+    /// Reads the groups with these addresses; others stand before something else.
+    pub(super) fn read(files: &Files<'_>, wanted: &BTreeSet<&str>) -> Self {
+        const OTHER: &str = "no load balancer has this security group";
+        const EGRESS: &str = "Weir does not restrict what its machine may reach";
         let mut ingress = Self::default();
         for group in files.all("aws_security_group") {
-            ingress.0.entry(group.name.to_owned()).or_default();
+            if !wanted.contains(&*group.address) {
+                group.section.not_needed(OTHER);
+                continue;
+            }
+            ingress.0.entry(group.address.clone()).or_default();
             for block in group.section.blocks("ingress") {
-                ingress.inline(group.name, &block);
+                ingress.inline(&group.address, &block);
                 block.finish(&["description"]);
             }
             group
                 .section
-                .finish(&["description", "egress", "revoke_rules_on_delete", "vpc_id"]);
+                .finish(&["description", "egress", "revoke_rules_on_delete"]);
         }
         for rule in files.all("aws_security_group_rule") {
+            let group = owner(&rule.section);
             if rule.section.text("type").as_deref() == Some("egress") {
-                rule.section
-                    .not_needed("Weir does not restrict what its machine may reach");
-                continue;
-            }
-            if let Some(group) = rule
-                .section
-                .reference("security_group_id", "aws_security_group")
-            {
+                rule.section.not_needed(EGRESS);
+            } else if let Some(group) = group.filter(|group| wanted.contains(&**group)) {
                 ingress.inline(&group, &rule.section);
+                rule.section.finish(&["description"]);
+            } else {
+                rule.section.not_needed(OTHER);
             }
-            rule.section.finish(&["description"]);
         }
         for rule in files.all("aws_vpc_security_group_ingress_rule") {
-            let group = rule
-                .section
-                .reference("security_group_id", "aws_security_group");
-            ingress.single(group.as_deref(), &rule.section);
-            rule.section.finish(&["description"]);
+            let group = owner(&rule.section);
+            if let Some(group) = group.filter(|group| wanted.contains(&**group)) {
+                ingress.single(&group, &rule.section);
+                rule.section.finish(&["description"]);
+            } else {
+                rule.section.not_needed(OTHER);
+            }
         }
         for rule in files.all("aws_vpc_security_group_egress_rule") {
-            rule.section
-                .not_needed("Weir does not restrict what its machine may reach");
+            rule.section.not_needed(EGRESS);
         }
         ingress
     }
@@ -73,14 +78,17 @@ impl Ingress {
             "self",
             "prefix_list_ids",
         ] {
-            if section.value(key).is_some() {
+            let is_said = section.value(key).is_some_and(|value| {
+                value.as_bool() != Some(false) && value.as_array().is_none_or(|all| !all.is_empty())
+            });
+            if is_said {
                 section.useless(key, "clients within AWS are not known here");
             }
         }
     }
 
     /// `aws_vpc_security_group_ingress_rule`.
-    fn single(&mut self, group: Option<&str>, section: &Section<'_>) {
+    fn single(&mut self, group: &str, section: &Section<'_>) {
         let protocol = section.text("ip_protocol");
         let mut networks = networks(section, "cidr_ipv4");
         networks.extend(self::networks(section, "cidr_ipv6"));
@@ -90,9 +98,7 @@ impl Ingress {
                 section.useless(key, "clients within AWS are not known here");
             }
         }
-        if let Some(group) = group {
-            self.allow(group, ports, networks);
-        }
+        self.allow(group, ports, networks);
     }
 
     fn allow(&mut self, group: &str, ports: Option<(u32, u32)>, networks: Vec<IpNet>) {
@@ -125,6 +131,12 @@ impl Ingress {
     }
 }
 
+/// The address of the security group that a rule belongs to.
+fn owner(rule: &Section<'_>) -> Option<String> {
+    let value = rule.value("security_group_id")?;
+    rule.address_of(&value, "aws_security_group")
+}
+
 /// TCP ports; `None` for protocols that carry no HTTP.
 fn ports(section: &Section<'_>, protocol: Option<&str>) -> Option<(u32, u32)> {
     let bounds = (section.value("from_port"), section.value("to_port"));
@@ -140,7 +152,11 @@ fn ports(section: &Section<'_>, protocol: Option<&str>) -> Option<(u32, u32)> {
 
 fn networks(section: &Section<'_>, key: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for text in section.texts(key) {
+    for text in section
+        .texts(key)
+        .into_iter()
+        .filter(|text| !text.is_empty())
+    {
         match text.parse::<IpNet>() {
             Ok(network) => networks.push(network.trunc()),
             Err(_) => section.not_mapped(key, format!("`{text}` is not a network")),

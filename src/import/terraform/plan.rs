@@ -12,8 +12,11 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) origin: String,
+    pub(super) address: String,
     pub(super) name: String,
     pub(super) port: u16,
+    /// Where it listens instead, because another one has its port.
+    pub(super) other_port: Option<u16>,
     pub(super) access: Access,
     /// Seconds without a byte.
     pub(super) idle_timeout: Option<u32>,
@@ -91,9 +94,42 @@ pub(super) enum Action {
     },
 }
 
+impl Listener {
+    /// Where it listens unless its variable says otherwise.
+    pub(super) fn own_port(&self) -> u16 {
+        self.other_port.unwrap_or(self.port)
+    }
+
+    /// One that answers with 503 what no rule takes, where only this machine reaches it.
+    pub(super) fn closed(address: &str, name: String, port: u16) -> Self {
+        Self {
+            origin: format!("{address}, which is not in these files"),
+            address: address.to_owned(),
+            name,
+            port,
+            other_port: None,
+            access: Access::Unknown,
+            idle_timeout: None,
+            default: Action::refuse(503),
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl Action {
+    pub(super) fn refuse(status: u32) -> Self {
+        Self::FixedResponse {
+            status,
+            content_type: None,
+            body: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) origin: String,
+    pub(super) address: String,
     pub(super) name: String,
     pub(super) port: Option<u16>,
     pub(super) algorithm: &'static str,
@@ -107,6 +143,8 @@ pub(super) struct Group {
     pub(super) sticky: Option<Sticky>,
     /// Addresses that are attached by hand.
     pub(super) targets: Vec<String>,
+    /// Names of what has addresses that are not known here.
+    pub(super) placeholders: Vec<String>,
     /// Seconds without a byte, of the load balancer before it.
     pub(super) idle_timeout: Option<u32>,
     pub(super) service: Option<Service>,
@@ -137,10 +175,13 @@ pub(super) struct Sticky {
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) origin: String,
+    pub(super) address: String,
     /// The block's name in Terraform.
     pub(super) label: String,
     /// The service's name in ECS.
     pub(super) name: String,
+    /// The same with what is not known of it.
+    pub(super) written: String,
     pub(super) cluster: Option<String>,
     pub(super) count: Option<u32>,
     pub(super) port: Option<u16>,
@@ -173,6 +214,14 @@ pub(super) struct Scaling {
     /// Seconds, the longest of all policies.
     pub(super) out_cooldown: Option<u32>,
     pub(super) in_cooldown: Option<u32>,
+}
+
+impl Scaling {
+    /// The most that there can be at any time.
+    pub(super) fn most(&self) -> u32 {
+        let scheduled = self.schedule.iter().filter_map(|action| action.max);
+        scheduled.fold(self.max, u32::max)
+    }
 }
 
 #[derive(Debug)]

@@ -1,8 +1,11 @@
 //! `replicas` and `autoscaling` of a group: who runs an ECS service here, and how many.
 
 use super::plan::{Group, Scaling, Scheduled, Service, Steps, When};
-use super::write::{Text, key, list, quote};
+use super::write::{Text, key, list, quote, variable};
 use super::{Options, Runner};
+
+/// Cores: the kernel counts CPU time in hundredths of a second.
+const MIN_CPUS: f64 = 0.01;
 
 /// Whether Weir or an engine runs the replicas of this group.
 pub(super) fn are_run(group: &Group, options: &Options) -> bool {
@@ -20,7 +23,11 @@ pub(super) fn write(out: &mut Text, service: &Service, heading: &str, options: &
     let mut lines = Text::default();
     write_replicas(&mut lines, service, heading, options.runner, options);
     if let Some(scaling) = &service.scaling {
-        write_scaling(&mut lines, scaling, heading);
+        let most = most(options.runner);
+        if scaling.most() > most {
+            lines.comment(&format!("One machine runs {most} replicas at most."));
+        }
+        write_scaling(&mut lines, scaling, heading, most);
     }
     for line in lines.lines() {
         match (run, line) {
@@ -29,6 +36,14 @@ pub(super) fn write(out: &mut Text, service: &Service, heading: &str, options: &
             (false, line) if line.starts_with('#') => out.line(line),
             (false, line) => out.line(&format!("# {line}")),
         }
+    }
+}
+
+/// Most replicas of a group that one machine runs, or an engine places.
+fn most(runner: Runner) -> u32 {
+    match runner {
+        Runner::Process | Runner::Docker => 256,
+        Runner::Ecs => 10_000,
     }
 }
 
@@ -57,10 +72,10 @@ fn write_replicas(
         out.entry("env", &env(service));
     }
     if let Some(count) = service.count.filter(|count| *count > 0) {
-        out.entry("count", &count.to_string());
+        out.entry("count", &count.min(most(runner)).to_string());
     }
     if let Some(cpus) = container.cpus {
-        out.entry("cpus", &float(cpus));
+        out.entry("cpus", &float(cpus.clamp(MIN_CPUS, 1024.0)));
     }
     if let Some(memory) = container.memory {
         out.entry("memory", &format!("\"{memory}MiB\""));
@@ -80,7 +95,8 @@ fn command(service: &Service, options: &Options) -> String {
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         .collect();
-    let variable = program.to_ascii_uppercase().replace('-', "_");
+    let program = if program.is_empty() { "app" } else { &program };
+    let variable = variable(program);
     format!("[\"${{{variable}_PROGRAM:-{program}}}\", \"--port\", \"{{port}}\"]")
 }
 
@@ -114,12 +130,12 @@ fn env(service: &Service) -> String {
     format!("{{ {} }}", entries.join(", "))
 }
 
-fn write_scaling(out: &mut Text, scaling: &Scaling, heading: &str) {
+fn write_scaling(out: &mut Text, scaling: &Scaling, heading: &str, most: u32) {
     out.blank();
     out.comment(&scaling.origin);
     out.line(&format!("[{heading}.autoscaling]"));
-    out.entry("min", &scaling.min.to_string());
-    out.entry("max", &scaling.max.to_string());
+    out.entry("min", &scaling.min.min(most).to_string());
+    out.entry("max", &scaling.max.min(most).to_string());
     let profile = if scaling.high_resolution {
         "aws_high_resolution"
     } else {
@@ -158,7 +174,7 @@ fn write_scaling(out: &mut Text, scaling: &Scaling, heading: &str) {
     let schedule = scaling
         .schedule
         .iter()
-        .map(|action| (action.origin.as_str(), scheduled(action)));
+        .map(|action| (action.origin.as_str(), scheduled(action, most)));
     array(out, "schedule", schedule.collect());
 }
 
@@ -205,7 +221,7 @@ fn step_policy(policy: &Steps) -> String {
     format!("{{ {} }}", parts.join(", "))
 }
 
-fn scheduled(action: &Scheduled) -> String {
+fn scheduled(action: &Scheduled, most: u32) -> String {
     let mut parts = match &action.when {
         When::Cron(expression, zone) => vec![
             format!("cron = {}", quote(expression)),
@@ -214,8 +230,8 @@ fn scheduled(action: &Scheduled) -> String {
         When::At(time) => vec![format!("at = {}", quote(time))],
         When::Rate(minutes) => vec![format!("rate = \"{minutes}m\"")],
     };
-    parts.extend(action.min.map(|min| format!("min = {min}")));
-    parts.extend(action.max.map(|max| format!("max = {max}")));
+    parts.extend(action.min.map(|min| format!("min = {}", min.min(most))));
+    parts.extend(action.max.map(|max| format!("max = {}", max.min(most))));
     format!("{{ {} }}", parts.join(", "))
 }
 

@@ -1,21 +1,20 @@
-//! `aws_appautoscaling_…` of ECS services, and the alarms that step policies wait for.
+//! `aws_appautoscaling_…` of ECS services.
 
+use super::alarm::{Waiting, alarm};
 use super::files::{Files, Resource};
-use super::plan::{Group, Scaling, Scheduled, Service, Steps, Tracking};
+use super::plan::{Group, Scaling, Scheduled, Service, Tracking};
 use super::schedule;
-use super::scope;
-use super::section::{Section, resource};
+use super::section::Section;
+use super::value::{self, reference_in};
 
 /// Application Auto Scaling's cooldown of ECS services where a policy names none, seconds.
-const COOLDOWN: u32 = 300;
+pub(super) const COOLDOWN: u32 = 300;
 
-/// A step policy waits for its alarm.
-struct Waiting<'a> {
-    origin: String,
-    service: String,
-    name: &'a str,
-    section: Section<'a>,
-}
+/// Most replicas of a group that an engine places; one machine has room for fewer.
+const MAX_REPLICAS: u32 = 10_000;
+
+/// Seconds.
+pub(super) const DAY: u32 = 86_400;
 
 /// Gives the services of the groups what scales them.
 pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
@@ -37,16 +36,62 @@ pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
     for found in files.all("aws_appautoscaling_scheduled_action") {
         scheduled(found, groups);
     }
+    for service in groups.iter_mut().filter_map(|group| group.service.as_mut()) {
+        settle(service, files);
+    }
+}
+
+/// What does not change anything would be refused: its lower bound is the count then.
+fn settle(service: &mut Service, files: &Files<'_>) {
+    let Some(scaling) = &service.scaling else {
+        return;
+    };
+    let is_idle =
+        scaling.tracking.is_empty() && scaling.steps.is_empty() && scaling.schedule.is_empty();
+    if is_idle {
+        let message =
+            "no policy that is taken over changes the number of replicas: it stays the same";
+        files.remark(&scaling.origin, message);
+        service.count = service.count.max(Some(scaling.min));
+        service.scaling = None;
+    } else if let Some(count) = service.count
+        && !(scaling.min..=scaling.max).contains(&count)
+    {
+        // AWS moves it to within the bounds at once.
+        service.count = Some(count.clamp(scaling.min, scaling.max));
+    }
 }
 
 /// The service that `service/CLUSTER/NAME` is about.
-fn service<'g>(section: &Section<'_>, groups: &'g mut [Group]) -> Option<&'g mut Service> {
+fn service<'g>(
+    section: &Section<'_>,
+    address: &str,
+    groups: &'g mut [Group],
+) -> Option<&'g mut Service> {
     let value = section.value("resource_id")?;
-    let text = scope::text(&value);
-    let name = text.rsplit('/').next().unwrap_or_default().to_owned();
-    let label = resource(&serde_json::Value::String(name.clone())).map(|(_, label)| label);
-    let mut services = groups.iter_mut().filter_map(|group| group.service.as_mut());
-    services.find(|service| service.name == name || Some(&service.label) == label.as_ref())
+    let text = value::text(&value);
+    let mut services: Vec<_> = groups
+        .iter_mut()
+        .filter_map(|group| group.service.as_mut())
+        .collect();
+    let is_named = |service: &Service| {
+        let before = text.strip_suffix(service.written.as_str());
+        before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    };
+    let is_beside = |service: &Service| module(&service.address) == module(address);
+    let at = services
+        .iter()
+        .position(|service| is_named(service) && is_beside(service))
+        .or_else(|| services.iter().position(|service| is_named(service)));
+    // A name that is not known is that of the only service.
+    let is_unknown = reference_in(&value).is_some();
+    let at = at.or((is_unknown && services.len() == 1).then_some(0))?;
+    Some(services.swap_remove(at))
+}
+
+/// The modules in an address.
+fn module(address: &str) -> &str {
+    address.rsplit_once("aws_").map_or("", |(prefix, _)| prefix)
 }
 
 fn is_desired_count(section: &Section<'_>) -> bool {
@@ -59,7 +104,7 @@ fn is_desired_count(section: &Section<'_>) -> bool {
 fn target(found: Resource<'_>, groups: &mut [Group]) {
     let origin = found.origin();
     let section = found.section;
-    let service = service(&section, groups).filter(|_| is_desired_count(&section));
+    let service = service(&section, &found.address, groups).filter(|_| is_desired_count(&section));
     let Some(service) = service else {
         section.drop_whole("it scales nothing that is taken over");
         return;
@@ -69,21 +114,39 @@ fn target(found: Resource<'_>, groups: &mut [Group]) {
         section.drop_whole("without both of its bounds nothing scales");
         return;
     };
+    let (min, max) = within(&section, min, max);
     service.scaling = Some(Scaling {
         origin,
         min,
         max,
         ..Scaling::default()
     });
-    section.finish(&["role_arn"]);
+    section.finish(&["role_arn", "suspended_state"]);
+}
+
+/// Bounds that Weir takes: it has one replica at least at most, and an engine's most.
+fn within(section: &Section<'_>, min: u32, max: u32) -> (u32, u32) {
+    let bounded = (
+        min.clamp(0, MAX_REPLICAS),
+        max.clamp(1, MAX_REPLICAS).max(min.min(MAX_REPLICAS)),
+    );
+    if bounded != (min, max) {
+        let message = format!(
+            "from {min} to {max} replicas; Weir keeps from {} to {}",
+            bounded.0, bounded.1
+        );
+        section.not_mapped("max_capacity", message);
+    }
+    bounded
 }
 
 fn scaling<'g>(
     section: &Section<'_>,
+    address: &str,
     groups: &'g mut [Group],
 ) -> Option<(&'g mut Scaling, String)> {
-    let service = service(section, groups).filter(|_| is_desired_count(section))?;
-    let name = service.label.clone();
+    let service = service(section, address, groups).filter(|_| is_desired_count(section))?;
+    let name = service.address.clone();
     Some((service.scaling.as_mut()?, name))
 }
 
@@ -91,7 +154,7 @@ fn scaling<'g>(
 fn policy<'a>(found: Resource<'a>, groups: &mut [Group]) -> Option<Waiting<'a>> {
     let origin = found.origin();
     let section = found.section;
-    let Some((scaling, service)) = scaling(&section, groups) else {
+    let Some((scaling, service)) = scaling(&section, &found.address, groups) else {
         section.drop_whole("it scales nothing that is taken over");
         return None;
     };
@@ -100,13 +163,13 @@ fn policy<'a>(found: Resource<'a>, groups: &mut [Group]) -> Option<Waiting<'a>> 
             if let Some(block) = section.block("target_tracking_scaling_policy_configuration") {
                 tracking(origin, block, scaling);
             }
-            section.finish(&[]);
+            section.finish(&["alarm_arns"]);
             None
         }
         None | Some("StepScaling") => Some(Waiting {
             origin,
             service,
-            name: found.name,
+            address: found.address,
             section,
         }),
         Some(other) => {
@@ -137,11 +200,21 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
         predefined.finish(&["resource_label"]);
     }
     let target = block.number("target_value");
-    let (Some((metric, unit)), Some(target)) = (metric, target) else {
+    let is_known = metric.is_some();
+    let (Some((metric, unit)), Some(target)) = (metric, target.filter(|target| *target > 0.0))
+    else {
         let kind = kind.unwrap_or_else(|| "a customized metric".to_owned());
-        block.drop_whole(format!("no counterpart of {kind}"));
+        block.drop_whole(if is_known {
+            format!("no target of {kind} that is known")
+        } else {
+            format!("no counterpart of {kind}")
+        });
         return;
     };
+    if scaling.tracking.iter().any(|other| other.metric == metric) {
+        block.drop_whole(format!("a second target of {metric}"));
+        return;
+    }
     if !scaling.tracking.is_empty() && is_high != scaling.high_resolution {
         let message = "one period for all policies: the 20 s of high resolution";
         block.not_mapped("predefined_metric_specification", message);
@@ -151,7 +224,7 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
         ("scale_out_cooldown", &mut scaling.out_cooldown),
         ("scale_in_cooldown", &mut scaling.in_cooldown),
     ] {
-        let cooldown = block.count(key).unwrap_or(COOLDOWN);
+        let cooldown = block.bounded(key, 0, DAY).unwrap_or(COOLDOWN);
         if longest.is_some_and(|other| other != cooldown) {
             block.not_mapped(key, "one cooldown for all policies: the longest");
         }
@@ -166,146 +239,10 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
     block.finish(&[]);
 }
 
-/// An alarm that starts a step policy makes it complete.
-fn alarm(found: Resource<'_>, waiting: &mut Vec<Waiting<'_>>, groups: &mut [Group]) {
-    let section = found.section;
-    let actions = match section.value("alarm_actions") {
-        Some(serde_json::Value::Array(actions)) => actions,
-        _ => Vec::new(),
-    };
-    let policy = actions
-        .iter()
-        .filter_map(resource)
-        .find_map(|(kind, name)| {
-            let of_policy = |policy: &Waiting<'_>| policy.name == name;
-            let at = waiting.iter().position(of_policy)?;
-            (kind == "aws_appautoscaling_policy").then_some(at)
-        });
-    let Some(at) = policy else {
-        section.not_needed("no scaling policy that is taken over follows it");
-        return;
-    };
-    if actions.len() > 1 {
-        section.not_mapped(
-            "alarm_actions",
-            "one action is taken over, the scaling policy",
-        );
-    }
-    let policy = waiting.remove(at);
-    let mut services = groups.iter_mut().filter_map(|group| group.service.as_mut());
-    let service = services.find(|service| service.label == policy.service);
-    let Some(scaling) = service.and_then(|service| service.scaling.as_mut()) else {
-        return;
-    };
-    match steps(&section, &policy) {
-        Some(steps) => {
-            scaling.steps.push(steps);
-            policy.section.finish(&[]);
-            section.finish(&[
-                "actions_enabled",
-                "alarm_description",
-                "alarm_name",
-                "dimensions",
-                "ok_actions",
-                "treat_missing_data",
-            ]);
-        }
-        None => policy
-            .section
-            .drop_whole("its alarm or its steps are not understood"),
-    }
-}
-
-fn steps(alarm: &Section<'_>, policy: &Waiting<'_>) -> Option<Steps> {
-    let block = policy.section.block("step_scaling_policy_configuration")?;
-    let period = alarm.count("period").unwrap_or(60);
-    let (metric, unit) = metric(alarm, period)?;
-    let key = "comparison_operator";
-    let comparison = match alarm.text(key)?.as_str() {
-        "GreaterThanOrEqualToThreshold" => ">=",
-        "GreaterThanThreshold" => ">",
-        "LessThanOrEqualToThreshold" => "<=",
-        "LessThanThreshold" => "<",
-        other => {
-            alarm.not_mapped(key, format!("no comparison {other}"));
-            return None;
-        }
-    };
-    let key = "adjustment_type";
-    let adjustment = match block.text(key)?.as_str() {
-        "ChangeInCapacity" => "change",
-        "ExactCapacity" => "exact",
-        "PercentChangeInCapacity" => "percent",
-        other => {
-            block.not_mapped(key, format!("no adjustment {other}"));
-            return None;
-        }
-    };
-    let mut steps = Vec::new();
-    for step in block.blocks("step_adjustment") {
-        let bound = |key| step.number(key).map(|bound| bound * unit);
-        let (lower, upper) = (
-            bound("metric_interval_lower_bound"),
-            bound("metric_interval_upper_bound"),
-        );
-        let by = step.number("scaling_adjustment")?;
-        steps.push((lower, upper, by as i64));
-        step.finish(&[]);
-    }
-    let lowest = |bound: Option<f64>| bound.unwrap_or(f64::NEG_INFINITY);
-    steps.sort_by(|a, b| lowest(a.0).total_cmp(&lowest(b.0)));
-    let key = "metric_aggregation_type";
-    if let Some(other @ ("Minimum" | "Maximum")) = block.text(key).as_deref() {
-        block.not_mapped(
-            key,
-            format!("{other} of the datapoints, their average instead"),
-        );
-    }
-    let read = Steps {
-        origin: policy.origin.clone(),
-        metric,
-        comparison,
-        threshold: alarm.number("threshold")? * unit,
-        periods: alarm.count("evaluation_periods").unwrap_or(1),
-        period,
-        adjustment,
-        list: steps,
-        min_magnitude: block.count("min_adjustment_magnitude"),
-        cooldown: block.count("cooldown").unwrap_or(COOLDOWN),
-    };
-    block.finish(&[]);
-    Some(read)
-}
-
-/// A metric of AWS's in Weir's words, and what to multiply its numbers with.
-fn metric(alarm: &Section<'_>, period: u32) -> Option<(&'static str, f64)> {
-    let (namespace, name) = (alarm.text("namespace")?, alarm.text("metric_name")?);
-    let statistic = alarm
-        .text("statistic")
-        .or_else(|| alarm.text("extended_statistic"));
-    let statistic = statistic.unwrap_or_default();
-    let known = match (namespace.as_str(), name.as_str(), statistic.as_str()) {
-        ("AWS/ECS", "CPUUtilization", "Average") => Some(("cpu", 1.0)),
-        ("AWS/ECS", "MemoryUtilization", "Average") => Some(("memory", 1.0)),
-        // CloudWatch counts them over the alarm's period, Weir per second.
-        ("AWS/ApplicationELB", "RequestCountPerTarget", "Sum") => {
-            Some(("requests_per_target", 1.0 / f64::from(period.max(1))))
-        }
-        // Seconds there, milliseconds here.
-        ("AWS/ApplicationELB", "TargetResponseTime", "p95") => Some(("latency_p95", 1000.0)),
-        _ => None,
-    };
-    if known.is_none() {
-        let message = format!("no counterpart of {statistic} of {namespace} {name}");
-        alarm.not_mapped("metric_name", message);
-    }
-    known
-}
-
 fn scheduled(found: Resource<'_>, groups: &mut [Group]) {
     let origin = found.origin();
     let section = found.section;
-    let Some((scaling, _)) = scaling(&section, groups) else {
+    let Some((scaling, _)) = scaling(&section, &found.address, groups) else {
         section.drop_whole("it scales nothing that is taken over");
         return;
     };
@@ -327,8 +264,17 @@ fn scheduled(found: Resource<'_>, groups: &mut [Group]) {
         return;
     };
     let (min, max) = (action.count("min_capacity"), action.count("max_capacity"));
+    let (min, max) = match (min, max) {
+        (None, None) => (None, None),
+        (Some(min), Some(max)) => both(within(&action, min, max)),
+        // The bound that is not named stays, unless the other one passes it.
+        (Some(min), None) if min > scaling.max => both(within(&action, min, min)),
+        (Some(min), None) => (Some(min), None),
+        (None, Some(max)) if max < scaling.min => both(within(&action, max, max)),
+        (None, Some(max)) => (None, Some(max)),
+    };
     action.finish(&[]);
-    section.finish(&[]);
+    section.finish(&["start_time", "end_time"]);
     if min.is_some() || max.is_some() {
         scaling.schedule.push(Scheduled {
             origin,
@@ -337,4 +283,8 @@ fn scheduled(found: Resource<'_>, groups: &mut [Group]) {
             max,
         });
     }
+}
+
+fn both((min, max): (u32, u32)) -> (Option<u32>, Option<u32>) {
+    (Some(min), Some(max))
 }

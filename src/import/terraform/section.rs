@@ -6,69 +6,78 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::scope::{self, Scope, reference_in};
-use super::source::Block;
+use super::node::{DYNAMIC, Node};
+use super::value::{self, boolean, plain, reference_in, whole_reference};
 use crate::import::note::{NoteKind, Notes, Place};
 
 /// What any block of Terraform may have and no load balancer cares about.
-const META: [&str; 9] = [
+const META: &[&str] = &[
+    "account_id",
+    "arn",
+    "arn_suffix",
+    "count",
     "depends_on",
+    "dns_name",
+    "for_each",
+    "id",
     "lifecycle",
     "name",
     "name_prefix",
+    "owner_id",
     "provider",
     "region",
     "tags",
     "tags_all",
     "timeouts",
+    "vpc_id",
+    "zone_id",
 ];
+
+/// The address of a resource, its type and what else names it.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) kind: String,
+    pub(super) address: String,
+    /// Its ARN and the like, which a state knows.
+    pub(super) ids: Vec<String>,
+}
 
 /// A block that is being read.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    block: &'a Block,
-    scope: Rc<Scope>,
+    node: Rc<Node>,
     notes: &'a Notes,
+    named: Rc<Vec<Named>>,
     /// How people find it: `aws_lb_listener.http`, ` default_action`.
     subject: String,
-    read: RefCell<BTreeSet<&'a str>>,
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Section<'a> {
     pub(super) fn new(
-        block: &'a Block,
-        scope: Rc<Scope>,
+        node: Rc<Node>,
         notes: &'a Notes,
+        named: Rc<Vec<Named>>,
         subject: String,
     ) -> Self {
         Self {
-            block,
-            scope,
+            node,
             notes,
+            named,
             subject,
             read: RefCell::default(),
         }
     }
 
-    /// One of those that its `for_each` makes.
-    pub(super) fn instance(&self, key: &str, value: &Value) -> Self {
-        let scope = Rc::new(self.scope.within(key, value));
-        let subject = format!("{}[\"{key}\"]", self.subject);
-        let instance = Self::new(self.block, scope, self.notes, subject);
-        instance.value("for_each");
-        instance
-    }
-
-    pub(super) fn subject(&self) -> &str {
-        &self.subject
+    pub(super) fn place(&self) -> &Place {
+        &self.node.place
     }
 
     /// The value of a key; `None` if it is not there or `null`.
     pub(super) fn value(&self, key: &str) -> Option<Value> {
-        let attribute = self.block.attributes.iter().find(|at| at.key == key)?;
-        self.read.borrow_mut().insert(&attribute.key);
-        let value = self.scope.value(&attribute.expression);
-        Some(value).filter(|value| !value.is_null())
+        self.read.borrow_mut().insert(key.to_owned());
+        let value = self.node.attribute(key)?;
+        Some(value.clone()).filter(|value| !value.is_null())
     }
 
     /// The same without references that cannot be resolved, which are listed.
@@ -84,17 +93,21 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
+    /// A text; `None` too if it is empty, as JSON has it for what is not there.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         let value = self.known(key)?;
         if value.is_array() || value.is_object() {
             return self.wrong(key, "text");
         }
-        Some(scope::text(&value))
+        Some(value::text(&value)).filter(|text| !text.is_empty())
     }
 
     pub(super) fn number(&self, key: &str) -> Option<f64> {
         let value = self.known(key)?;
-        let number = scope::number(&value);
+        if value.as_str() == Some("") {
+            return None;
+        }
+        let number = value::number(&value);
         number.or_else(|| self.wrong(key, "a number"))
     }
 
@@ -107,6 +120,17 @@ impl<'a> Section<'a> {
         self.wrong(key, "a whole number")
     }
 
+    /// A whole number that is moved to within bounds, which is listed.
+    pub(super) fn bounded(&self, key: &str, least: u32, most: u32) -> Option<u32> {
+        let count = self.count(key)?;
+        let bounded = count.clamp(least, most);
+        if bounded != count {
+            let message = format!("`{key}` is {count}, {bounded} instead");
+            self.not_mapped(key, message);
+        }
+        Some(bounded)
+    }
+
     pub(super) fn port(&self, key: &str) -> Option<u16> {
         let count = self.count(key)?;
         let port = u16::try_from(count).ok().filter(|port| *port > 0);
@@ -114,12 +138,8 @@ impl<'a> Section<'a> {
     }
 
     pub(super) fn boolean(&self, key: &str) -> Option<bool> {
-        match self.known(key)? {
-            Value::Bool(value) => Some(value),
-            Value::String(text) if text == "true" => Some(true),
-            Value::String(text) if text == "false" => Some(false),
-            _ => self.wrong(key, "true or false"),
-        }
+        let value = self.known(key)?;
+        boolean(&value).or_else(|| self.wrong(key, "true or false"))
     }
 
     /// The texts of a list; those that cannot be resolved are listed.
@@ -131,26 +151,23 @@ impl<'a> Section<'a> {
                     let message = format!("`{key}` has `{reference}`, which is not known here");
                     self.not_mapped(key, message);
                 }
-                None => texts.push(scope::text(&item)),
+                None => texts.push(value::text(&item)),
             }
         }
         texts
     }
 
-    /// The resources of a type that a key names; others are listed.
+    /// The addresses of the resources of a type that a key names; others are listed.
     pub(super) fn references(&self, key: &str, kind: &str) -> Vec<String> {
         let mut names = Vec::new();
         for item in self.items(key) {
-            match resource(&item) {
-                Some((found, name)) if found == kind => names.push(name),
-                _ => {
-                    let written =
-                        reference_in(&item).map_or_else(|| scope::text(&item), str::to_owned);
-                    let message =
-                        format!("`{key}` is `{written}`, and that is no {kind} of these files");
-                    self.not_mapped(key, message);
-                }
+            if let Some(address) = self.address_of(&item, kind) {
+                names.push(address);
+                continue;
             }
+            let written = reference_in(&item).map_or_else(|| plain(&item), str::to_owned);
+            let message = format!("`{key}` is `{written}`, and that is no {kind} of these files");
+            self.not_mapped(key, message);
         }
         names
     }
@@ -159,23 +176,46 @@ impl<'a> Section<'a> {
         self.references(key, kind).into_iter().next()
     }
 
-    fn items(&self, key: &str) -> Vec<Value> {
-        match self.value(key) {
-            None => Vec::new(),
-            Some(Value::Array(items)) => items,
-            Some(value) => vec![value],
-        }
+    /// The address of the resource of a type that a value names.
+    pub(super) fn address_of(&self, value: &Value, kind: &str) -> Option<String> {
+        let of_kind = || self.named.iter().filter(|named| named.kind == kind);
+        let found = if let Some(reference) = whole_reference(value) {
+            let written = canonical(reference);
+            let is_it = |named: &&Named| {
+                let rest = written.strip_prefix(&*canonical(&named.address));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            // Where the files make several, a reference without a key is one to all of them.
+            let is_one = |named: &&Named| {
+                let address = canonical(&named.address);
+                let base = address.rsplit_once('[').map_or(&*address, |(base, _)| base);
+                written
+                    .strip_prefix(base)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            of_kind().find(is_it).or_else(|| of_kind().find(is_one))
+        } else {
+            let text = value.as_str()?;
+            of_kind().find(|named| named.ids.iter().any(|id| id == text))
+        };
+        found.map(|named| named.address.clone())
+    }
+
+    pub(super) fn items(&self, key: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        flatten(self.value(key).unwrap_or_default(), &mut items);
+        items
     }
 
     /// The blocks of a kind in this one.
     pub(super) fn blocks(&self, kind: &str) -> Vec<Section<'a>> {
-        let of_kind = self.block.blocks.iter().filter(|block| block.kind == kind);
-        let section = |block: &'a Block| {
-            self.read.borrow_mut().insert(&block.kind);
+        self.read.borrow_mut().insert(kind.to_owned());
+        let blocks = self.node.blocks(kind).into_iter();
+        let section = |node| {
             let subject = format!("{} {kind}", self.subject);
-            Section::new(block, Rc::clone(&self.scope), self.notes, subject)
+            Section::new(node, self.notes, Rc::clone(&self.named), subject)
         };
-        of_kind.map(section).collect()
+        blocks.map(section).collect()
     }
 
     /// The only block of a kind; further ones are listed.
@@ -199,7 +239,7 @@ impl<'a> Section<'a> {
     pub(super) fn drop_whole(self, message: impl Into<String>) {
         self.notes.add(
             NoteKind::NotMapped,
-            &self.block.place,
+            &self.node.place,
             &self.subject,
             message,
         );
@@ -209,7 +249,7 @@ impl<'a> Section<'a> {
     pub(super) fn not_needed(self, message: impl Into<String>) {
         self.notes.add(
             NoteKind::NotNeeded,
-            &self.block.place,
+            &self.node.place,
             &self.subject,
             message,
         );
@@ -226,25 +266,27 @@ impl<'a> Section<'a> {
     /// there was none but those.
     pub(super) fn finish(self, useless: &[&str]) -> bool {
         let read = self.read.borrow();
-        let keys = self.block.attributes.iter().map(|at| (&at.key, &at.place));
-        let kinds = self
-            .block
-            .blocks
-            .iter()
-            .map(|block| (&block.kind, &block.place));
+        let attributes = self.node.attributes.iter();
+        let attributes = attributes.filter(|(_, _, value)| !is_nothing(value));
+        let keys = attributes.map(|(key, place, value)| (key, place, Some(value)));
+        let blocks = self.node.blocks.iter();
+        let kinds = blocks.map(|(kind, block)| (kind, &block.place, None));
         let mut skipped: Vec<&str> = Vec::new();
         let mut complete = true;
-        for (key, place) in keys.chain(kinds) {
-            if read.contains(key.as_str()) || skipped.contains(&key.as_str()) {
+        for (key, place, value) in keys.chain(kinds) {
+            let is_known = read.contains(key) || META.contains(&key.as_str());
+            if is_known || skipped.contains(&key.as_str()) {
                 continue;
             }
-            if useless.contains(&key.as_str()) || META.contains(&key.as_str()) {
+            if useless.contains(&key.as_str()) {
                 skipped.push(key);
                 continue;
             }
-            let message = match key.as_str() {
-                "dynamic" => "a dynamic block is not unrolled".to_owned(),
-                key => format!("`{key}` has no counterpart"),
+            let message = match (key.as_str(), value.and_then(reference_in)) {
+                (DYNAMIC, Some(each)) => {
+                    format!("a dynamic block of `{each}`, which is not known here")
+                }
+                (key, _) => format!("`{key}` has no counterpart"),
             };
             self.notes
                 .add(NoteKind::NotMapped, place, &self.subject, message);
@@ -254,7 +296,7 @@ impl<'a> Section<'a> {
             let message = format!("no use for `{}`", skipped.join("`, `"));
             self.notes.add(
                 NoteKind::NotNeeded,
-                &self.block.place,
+                &self.node.place,
                 &self.subject,
                 message,
             );
@@ -263,26 +305,49 @@ impl<'a> Section<'a> {
     }
 
     fn wrong<T>(&self, key: &str, expected: &str) -> Option<T> {
-        let written = self.block.attributes.iter().find(|at| at.key == key);
-        let written = written.map_or("", |at| at.written.as_str());
+        let written = self.node.attribute(key).map(plain).unwrap_or_default();
         self.not_mapped(key, format!("`{key}` is `{written}`, not {expected}"));
         None
     }
 
-    fn place_of(&self, key: &str) -> &'a Place {
-        let attribute = self.block.attributes.iter().find(|at| at.key == key);
-        let block = self.block.blocks.iter().find(|block| block.kind == key);
-        let place = attribute.map(|at| &at.place);
+    fn place_of(&self, key: &str) -> &Place {
+        let attribute = self.node.attributes.iter().find(|(name, _, _)| name == key);
+        let block = self.node.blocks.iter().find(|(name, _)| name == key);
+        let place = attribute.map(|(_, place, _)| place);
         place
-            .or(block.map(|block| &block.place))
-            .unwrap_or(&self.block.place)
+            .or(block.map(|(_, block)| &block.place))
+            .unwrap_or(&self.node.place)
     }
 }
 
-/// Type and name of the resource that an unresolved reference is about.
-pub(super) fn resource(value: &Value) -> Option<(String, String)> {
-    let mut parts = reference_in(value)?.split('.');
-    let (kind, name) = (parts.next()?, parts.next()?);
-    let name = name.split('[').next().unwrap_or(name);
-    Some((scope::kind(kind), name.to_owned()))
+/// What JSON has for a key that is not there.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+fn flatten(value: Value, items: &mut Vec<Value>) {
+    match value {
+        Value::Null => {}
+        Value::Array(inner) => inner.into_iter().for_each(|value| flatten(value, items)),
+        value => items.push(value),
+    }
+}
+
+/// `aws_alb…` is an older name of `aws_lb…`.
+pub(super) fn canonical(written: &str) -> String {
+    match written.rsplit_once("aws_alb") {
+        Some((before, rest))
+            if (before.is_empty() || before.ends_with('.'))
+                && (rest.is_empty() || rest.starts_with(['_', '.'])) =>
+        {
+            format!("{before}aws_lb{rest}")
+        }
+        _ => written.to_owned(),
+    }
 }

@@ -1,19 +1,29 @@
 //! The text of Terraform files as blocks with their places.
 
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hcl::edit::Span;
-use hcl::edit::expr::Expression;
-use hcl::edit::parser::parse_body;
+use hcl::edit::expr::{Expression, Object, ObjectKey, ObjectValue};
+use hcl::edit::parser::{Error, parse_body};
 use hcl::edit::structure::{Body, Structure};
+use serde_json::Value;
 
+use super::template::expression_of;
 use crate::import::note::{NoteKind, Notes, Place};
 
 /// Bytes of one file: what a person writes is a thousandth of it.
 const MAX_FILE: usize = 1024 * 1024;
 
+/// Bytes of a file of JSON: a state of a thousand resources has a few MiB.
+const MAX_JSON: usize = 64 * 1024 * 1024;
+
+/// Keys of one file that are there twice.
+const MAX_REPEATED: usize = 200;
+
 /// `kind "label" "label" { … }`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) kind: String,
     pub(super) labels: Vec<String>,
@@ -23,88 +33,250 @@ pub(super) struct Block {
 }
 
 /// `key = expression`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attribute {
     pub(super) key: String,
     pub(super) place: Place,
-    pub(super) expression: Expression,
-    /// The expression as it is written.
-    pub(super) written: String,
+    pub(super) expression: Rc<Expression>,
+}
+
+impl Block {
+    fn new(kind: &str, labels: Vec<String>, place: Place) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            labels,
+            place,
+            attributes: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
+
+    pub(super) fn attribute(&self, key: &str) -> Option<&Attribute> {
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.key == key)
+    }
 }
 
 /// Reads one file; what is between its top-level blocks are the attributes of the result.
 pub(super) fn read(name: &str, text: &str, notes: &Notes) -> Option<Block> {
-    let file: Rc<str> = Rc::from(name);
-    let refuse = |line, message: String| {
-        let place = Place {
-            file: Rc::clone(&file),
-            line,
-        };
-        notes.add(NoteKind::NotMapped, &place, "the whole file", message);
+    let file: Arc<str> = Arc::from(name);
+    let at = |line| Place {
+        file: Arc::clone(&file),
+        line,
     };
-    if text.len() > MAX_FILE {
-        refuse(1, format!("it has more than {MAX_FILE} bytes"));
-        return None;
+    let refuse = |line, message: String| {
+        notes.add(NoteKind::NotMapped, &at(line), "the whole file", message);
+        None
+    };
+    let is_json = is_json(name, text);
+    let most = if is_json { MAX_JSON } else { MAX_FILE };
+    if text.len() > most {
+        return refuse(1, format!("it has more than {most} bytes"));
     }
-    let body = match parse_body(text) {
-        Ok(body) => body,
+    if is_json {
+        return match serde_json::from_str(text) {
+            Ok(value) => Some(json(&value, name.ends_with("vars.json"), &at(1))),
+            Err(error) => refuse(error.line(), format!("not JSON: {error}")),
+        };
+    }
+    // A byte order mark is none of HCL's.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match parse(text) {
+        Ok((body, text)) => {
+            let lines = Lines::of(Arc::clone(&file), &text);
+            let mut top = Block::new("", Vec::new(), at(1));
+            fill(&mut top, &body, &lines);
+            Some(top)
+        }
         Err(error) => {
-            let line = error.location().line();
-            refuse(line, format!("not HCL: {}", error.message()));
-            return None;
+            let message = format!("not HCL: {}", error.message());
+            refuse(error.location().line(), message)
+        }
+    }
+}
+
+/// Whether a file is JSON, by its name or its beginning: no HCL begins with a brace.
+pub(super) fn is_json(name: &str, text: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "json")
+        || text.trim_start().starts_with('{')
+}
+
+/// Terraform takes a key that is there twice in an object, the parser does not: such a key
+/// is written in another way that means the same.
+fn parse(text: &str) -> Result<(Body, String), Error> {
+    let mut text = text.to_owned();
+    for _ in 0..MAX_REPEATED {
+        let error = match parse_body(&text) {
+            Ok(body) => return Ok((body, text)),
+            Err(error) => error,
+        };
+        let is_repeated = error.message().contains("redefined object key");
+        match disguised(&text, error.location().line(), error.location().column()) {
+            Some(changed) if is_repeated => text = changed,
+            _ => return Err(error),
+        }
+    }
+    parse_body(&text).map(|body| (body, text))
+}
+
+/// The text with the key at this place in quotes, or else in parentheses.
+fn disguised(text: &str, line: usize, column: usize) -> Option<String> {
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.checked_sub(1)?)
+        .map(str::len)
+        .sum();
+    let at = start + column.checked_sub(1)?;
+    let rest = text.get(at..)?;
+    let (length, marks) = match rest.chars().next()? {
+        '"' => (rest[1..].find('"')? + 2, ('(', ')')),
+        '(' => (rest.find(')')? + 1, ('(', ')')),
+        _ => {
+            let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            (rest.find(|c| !is_part(c))?, ('"', '"'))
         }
     };
-    let lines = Lines::of(Rc::clone(&file), text);
-    let mut top = Block {
-        kind: String::new(),
-        labels: Vec::new(),
-        place: lines.place(Some(0)),
-        attributes: Vec::new(),
-        blocks: Vec::new(),
-    };
-    fill(&mut top, &body, &lines, text);
-    Some(top)
+    let (before, after) = (&text[..at], rest.get(length..)?);
+    Some(format!(
+        "{before}{}{}{}{after}",
+        marks.0,
+        &rest[..length],
+        marks.1
+    ))
 }
 
 // As deep as the parser lets blocks nest: 64.
-fn fill(block: &mut Block, body: &Body, lines: &Lines, text: &str) {
+fn fill(block: &mut Block, body: &Body, lines: &Lines) {
     for structure in body {
-        let start = structure.span().map(|span| span.start);
+        let place = lines.place(structure.span().map(|span| span.start));
         match structure {
-            Structure::Attribute(attribute) => {
-                let span = attribute.value.span();
-                let written = span.and_then(|span| text.get(span)).unwrap_or_default();
-                block.attributes.push(Attribute {
-                    key: attribute.key.to_string(),
-                    place: lines.place(start),
-                    expression: attribute.value.clone(),
-                    written: written.trim().to_owned(),
-                });
-            }
+            Structure::Attribute(attribute) => block.attributes.push(Attribute {
+                key: attribute.key.to_string(),
+                place,
+                expression: Rc::new(attribute.value.clone()),
+            }),
             Structure::Block(inner) => {
                 let labels = inner.labels.iter().map(|label| label.as_str().to_owned());
-                let mut read = Block {
-                    kind: inner.ident.to_string(),
-                    labels: labels.collect(),
-                    place: lines.place(start),
-                    attributes: Vec::new(),
-                    blocks: Vec::new(),
-                };
-                fill(&mut read, &inner.body, lines, text);
+                let mut read = Block::new(&inner.ident, labels.collect(), place);
+                fill(&mut read, &inner.body, lines);
                 block.blocks.push(read);
             }
         }
     }
 }
 
+/// Terraform's JSON syntax: a property by kind, then one by each label.
+fn json(value: &Value, is_values: bool, place: &Place) -> Block {
+    let mut top = Block::new("", Vec::new(), place.clone());
+    if is_values {
+        fill_json(&mut top, value, place);
+        return top;
+    }
+    for (kind, value) in entries(value).into_iter().filter(|(key, _)| *key != "//") {
+        let labels = match kind {
+            "resource" | "data" => 2,
+            "variable" | "module" | "output" | "provider" => 1,
+            _ => 0,
+        };
+        labelled(&mut top.blocks, kind, &[], labels, value, place);
+    }
+    top
+}
+
+fn labelled(
+    blocks: &mut Vec<Block>,
+    kind: &str,
+    labels: &[String],
+    missing: usize,
+    value: &Value,
+    place: &Place,
+) {
+    if missing > 0 {
+        for (label, value) in entries(value) {
+            let labels = [labels, &[label.to_owned()]].concat();
+            labelled(blocks, kind, &labels, missing - 1, value, place);
+        }
+        return;
+    }
+    let bodies = match value {
+        Value::Array(bodies) => bodies.as_slice(),
+        body => std::slice::from_ref(body),
+    };
+    for body in bodies {
+        let mut block = Block::new(kind, labels.to_vec(), place.clone());
+        fill_json(&mut block, body, place);
+        if kind == "dynamic" {
+            block
+                .attributes
+                .retain(|attribute| attribute.key != "content");
+            let inner = body.get("content").unwrap_or(&Value::Null);
+            labelled(&mut block.blocks, "content", &[], 0, inner, place);
+        }
+        blocks.push(block);
+    }
+}
+
+/// The properties of an object, or of all objects of a list.
+fn entries(value: &Value) -> Vec<(&str, &Value)> {
+    let objects = match value {
+        Value::Array(objects) => objects.as_slice(),
+        object => std::slice::from_ref(object),
+    };
+    let maps = objects.iter().filter_map(Value::as_object).flatten();
+    maps.map(|(key, value)| (key.as_str(), value)).collect()
+}
+
+fn fill_json(block: &mut Block, body: &Value, place: &Place) {
+    for (key, value) in body.as_object().into_iter().flatten() {
+        if key == "//" {
+            continue;
+        }
+        if key == "dynamic" {
+            labelled(&mut block.blocks, key, &[], 1, value, place);
+            continue;
+        }
+        block.attributes.push(Attribute {
+            key: key.clone(),
+            place: place.clone(),
+            expression: Rc::new(expression(value)),
+        });
+    }
+}
+
+// As deep as serde_json lets values nest: 128.
+fn expression(value: &Value) -> Expression {
+    match value {
+        Value::Null => Expression::null(),
+        Value::Bool(value) => Expression::from(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Expression::from(whole),
+            (None, float) => Expression::from(float.unwrap_or_default()),
+        },
+        Value::String(text) => expression_of(text),
+        Value::Array(items) => {
+            let items: Vec<Expression> = items.iter().map(expression).collect();
+            Expression::Array(items.into())
+        }
+        Value::Object(map) => {
+            let mut object = Object::new();
+            for (key, value) in map {
+                let key = ObjectKey::Expression(expression_of(key));
+                object.insert(key, ObjectValue::new(expression(value)));
+            }
+            Expression::Object(object)
+        }
+    }
+}
+
 /// Where the lines of a file begin.
 struct Lines {
-    file: Rc<str>,
+    file: Arc<str>,
     starts: Vec<usize>,
 }
 
 impl Lines {
-    fn of(file: Rc<str>, text: &str) -> Self {
+    fn of(file: Arc<str>, text: &str) -> Self {
         let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0).chain(breaks).collect();
         Self { file, starts }
@@ -113,8 +285,20 @@ impl Lines {
     fn place(&self, at: Option<usize>) -> Place {
         let at = at.unwrap_or_default();
         Place {
-            file: Rc::clone(&self.file),
+            file: Arc::clone(&self.file),
             line: self.starts.partition_point(|start| *start <= at),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_key_is_written_in_another_way() {
+        let (body, text) = parse("a = {\n  x = 1\n  x = 2\n  \"x\" = 3\n  x = 4\n}\n").unwrap();
+        assert_eq!(body.len(), 1);
+        assert_eq!(text.lines().count(), 6);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use ipnet::IpNet;
 
+use super::group::PORT;
 use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query};
 use super::replicas;
 use super::{Options, SourceFile};
@@ -23,10 +24,9 @@ pub(super) fn write(
     options: &Options,
 ) -> String {
     let mut out = Text::default();
-    let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
     out.comment("Made by `weir import terraform` of");
-    for name in names {
-        out.comment(&format!("  {name}"));
+    for file in files {
+        out.comment(&format!("  {}", file.name));
     }
     if notes.iter().any(|note| note.kind == NoteKind::NotMapped) {
         out.comment("What is not taken over is listed at the end.");
@@ -35,7 +35,7 @@ pub(super) fn write(
     out.comment("Status, metrics and what scales:");
     out.line("# admin = { bind = \"127.0.0.1:9090\" }");
     for listener in &plan.listeners {
-        write_listener(&mut out, listener, plan.listeners.len() > 1);
+        write_listener(&mut out, listener, &plan.listeners);
     }
     for group in &plan.groups {
         write_group(&mut out, group, options);
@@ -57,7 +57,7 @@ pub(super) fn write(
     out.0
 }
 
-fn write_listener(out: &mut Text, listener: &Listener, several: bool) {
+fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     out.blank();
     out.comment(&listener.origin);
     out.line("[[listener]]");
@@ -67,19 +67,12 @@ fn write_listener(out: &mut Text, listener: &Listener, several: bool) {
         ref access if access.is_v6() => "[::]",
         Access::Everybody | Access::EverybodyV6 | Access::Only(_) => "0.0.0.0",
     };
-    let address = format!("{host}:{}", listener.port);
-    if listener.port < FIRST_FREE_PORT {
-        out.comment(&format!(
-            "Port {} needs root or CAP_NET_BIND_SERVICE.",
-            listener.port
-        ));
+    let port = listener.own_port();
+    if port < FIRST_FREE_PORT {
+        out.comment(&format!("Port {port} needs root or CAP_NET_BIND_SERVICE."));
     }
-    let variable = if several {
-        format!("WEIR_BIND_{}", listener.port)
-    } else {
-        "WEIR_BIND".to_owned()
-    };
-    out.entry("bind", &format!("\"${{{variable}:-{address}}}\""));
+    let variable = bind_variable(listener, all);
+    out.entry("bind", &format!("\"${{{variable}:-{host}:{port}}}\""));
     write_action(out, &listener.default);
     if let Some(idle) = listener.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
         out.entry(
@@ -102,6 +95,35 @@ fn write_listener(out: &mut Text, listener: &Listener, several: bool) {
         out.line("[listener.rule.then]");
         write_action(out, &rule.action);
     }
+}
+
+/// A variable for each listener: by its port, or by its name where others have that port.
+fn bind_variable(listener: &Listener, all: &[Listener]) -> String {
+    let same = all.iter().filter(|other| other.port == listener.port);
+    match (all.len(), same.count()) {
+        (1, _) => "WEIR_BIND".to_owned(),
+        (_, 1) => format!("WEIR_BIND_{}", listener.port),
+        _ => format!("WEIR_BIND_{}", variable(&listener.name)),
+    }
+}
+
+/// A name as that of an environment variable.
+pub(super) fn variable(name: &str) -> String {
+    let legal = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(legal).collect();
+    // No variable begins with a digit.
+    let prefix = if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "_"
+    } else {
+        ""
+    };
+    format!("{prefix}{name}")
 }
 
 fn write_conditions(out: &mut Text, when: &Conditions) {
@@ -187,8 +209,24 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
     } else {
         &options.targets
     };
+    let mut targets: Vec<String> = targets.iter().map(|target| quote(target)).collect();
+    if !replicas::are_run(group, options) {
+        if targets.is_empty() && !group.placeholders.is_empty() {
+            out.comment(
+                "Set the variable to the addresses, separated by commas, or write them here.",
+            );
+        }
+        if options.targets.is_empty() {
+            targets.extend(
+                group
+                    .placeholders
+                    .iter()
+                    .map(|name| placeholder(name, group.port)),
+            );
+        }
+    }
     if !targets.is_empty() || !replicas::are_run(group, options) {
-        out.entry("targets", &list(targets));
+        out.entry("targets", &format!("[{}]", targets.join(", ")));
     }
     out.entry("algorithm", &quote(group.algorithm));
     if let Some(least) = &group.min_healthy {
@@ -214,6 +252,22 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
     if let Some(service) = &group.service {
         replicas::write(out, service, &heading, options);
     }
+}
+
+/// A target that does not exist (RFC 6761), unless a variable says which do.
+fn placeholder(name: &str, port: Option<u16>) -> String {
+    let legal = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let host: String = name.chars().map(legal).collect();
+    let host = host.trim_matches('-');
+    let host = if host.is_empty() { "targets" } else { host };
+    let port = port.unwrap_or(PORT);
+    format!("\"${{{}_TARGETS:-{host}.invalid:{port}}}\"", variable(name))
 }
 
 fn write_sticky(out: &mut Text, group: &Group) {

@@ -1,0 +1,314 @@
+//! Plans and states: what `terraform show -json` and `terraform state pull` write.
+//!
+//! Everything is evaluated there. Of a plan, what AWS has yet to say is missing; the
+//! configuration in it says which resource an attribute names.
+
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use super::files::{Body, Found};
+use super::node::Node;
+use super::section::canonical;
+use super::value::unresolved;
+use crate::import::note::Place;
+
+/// How deep references lead through modules.
+const MAX_HOPS: u32 = 20;
+
+/// The resources of a plan or state; `None` if the value is neither.
+pub(super) fn read<'a>(value: &Value, place: &Place) -> Option<Vec<Found<'a>>> {
+    let root = ["planned_values", "values"]
+        .iter()
+        .find_map(|key| value.get(key));
+    if let (Some(root), true) = (root, value.get("format_version").is_some()) {
+        let mut listed = Vec::new();
+        modules(&root["root_module"], "", &mut listed);
+        if let Some(configuration) = value.get("configuration") {
+            let plan = Plan::new(configuration, &value["resource_changes"], &listed);
+            let completed: Vec<_> = listed.iter().map(|one| plan.completed(one)).collect();
+            for (one, values) in listed.iter_mut().zip(completed) {
+                one.values = values;
+            }
+        }
+        return Some(listed.into_iter().map(|one| one.found(place)).collect());
+    }
+    let resources = value.get("resources")?.as_array()?;
+    value.get("version")?;
+    Some(pulled(resources, place))
+}
+
+/// One resource as it is listed.
+struct Listed {
+    /// `module.web.`, or nothing.
+    prefix: String,
+    kind: String,
+    label: String,
+    index: Option<Value>,
+    values: Value,
+}
+
+impl Listed {
+    fn base(&self) -> String {
+        format!("{}{}.{}", self.prefix, self.kind, self.label)
+    }
+
+    fn address(&self) -> String {
+        match &self.index {
+            Some(index) => format!("{}[{index}]", self.base()),
+            None => self.base(),
+        }
+    }
+
+    fn found<'a>(self, place: &Place) -> Found<'a> {
+        let id = |key: &str| self.values.get(key)?.as_str().map(str::to_owned);
+        let ids = ["arn", "id"].into_iter().filter_map(id);
+        Found {
+            kind: canonical(&self.kind),
+            address: self.address(),
+            calls: calls(&self.prefix),
+            key: self.index.as_ref().map(super::value::text),
+            place: place.clone(),
+            ids: ids.filter(|id| !id.is_empty()).collect(),
+            body: Body::Values(Rc::new(Node::of_json(&self.values, place))),
+            label: self.label,
+            assumed: None,
+        }
+    }
+}
+
+// As deep as serde_json lets values nest: 128.
+fn modules(module: &Value, prefix: &str, listed: &mut Vec<Listed>) {
+    for resource in module["resources"].as_array().into_iter().flatten() {
+        if resource["mode"].as_str() != Some("data") {
+            listed.push(Listed {
+                prefix: prefix.to_owned(),
+                kind: string(&resource["type"]),
+                label: string(&resource["name"]),
+                index: resource
+                    .get("index")
+                    .filter(|index| !index.is_null())
+                    .cloned(),
+                values: resource["values"].clone(),
+            });
+        }
+    }
+    for child in module["child_modules"].as_array().into_iter().flatten() {
+        modules(child, &format!("{}.", string(&child["address"])), listed);
+    }
+}
+
+/// The fourth format of state files.
+fn pulled<'a>(resources: &[Value], place: &Place) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    for resource in resources
+        .iter()
+        .filter(|one| one["mode"].as_str() != Some("data"))
+    {
+        let module = resource["module"].as_str();
+        for instance in resource["instances"].as_array().into_iter().flatten() {
+            let listed = Listed {
+                prefix: module.map_or_else(String::new, |module| format!("{module}.")),
+                kind: string(&resource["type"]),
+                label: string(&resource["name"]),
+                index: instance
+                    .get("index_key")
+                    .filter(|index| !index.is_null())
+                    .cloned(),
+                values: instance["attributes"].clone(),
+            };
+            found.push(listed.found(place));
+        }
+    }
+    found
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The calls in the address of a module: `module.a["x"].module.b.`.
+fn calls(prefix: &str) -> Vec<(String, Option<String>)> {
+    let mut calls = Vec::new();
+    let mut rest = prefix;
+    while let Some(after) = rest.strip_prefix("module.") {
+        let end = after.find(['.', '[']).unwrap_or(after.len());
+        let (name, tail) = after.split_at(end);
+        let (key, tail) = match tail.strip_prefix('[') {
+            Some(inner) => {
+                let quoted = inner.strip_prefix('"');
+                let close = if quoted.is_some() { "\"]" } else { "]" };
+                let (key, tail) = quoted
+                    .unwrap_or(inner)
+                    .split_once(close)
+                    .unwrap_or((inner, ""));
+                (Some(key.to_owned()), tail)
+            }
+            None => (None, tail),
+        };
+        calls.push((name.to_owned(), key));
+        rest = tail.strip_prefix('.').unwrap_or(tail);
+    }
+    calls
+}
+
+/// What a plan says beside its values.
+struct Plan<'p> {
+    root: &'p Value,
+    changes: &'p Value,
+    listed: &'p [Listed],
+}
+
+impl<'p> Plan<'p> {
+    fn new(configuration: &'p Value, changes: &'p Value, listed: &'p [Listed]) -> Self {
+        Self {
+            root: &configuration["root_module"],
+            changes,
+            listed,
+        }
+    }
+
+    /// The configuration of a module, by its calls.
+    fn module(&self, calls: &[(String, Option<String>)]) -> &'p Value {
+        let inner = |module: &'p Value, (name, _): &(String, Option<String>)| {
+            &module["module_calls"][name]["module"]
+        };
+        calls.iter().fold(self.root, inner)
+    }
+
+    /// The values with marks for what AWS has yet to say.
+    fn completed(&self, one: &Listed) -> Value {
+        let mut values = one.values.clone();
+        let module = self.module(&calls(&one.prefix));
+        let address = format!("{}.{}", one.kind, one.label);
+        let resources = module["resources"].as_array();
+        let configured = resources
+            .into_iter()
+            .flatten()
+            .find(|resource| resource["address"].as_str() == Some(&address));
+        if let Some(configured) = configured {
+            let changes = self.changes.as_array().into_iter().flatten();
+            let whole = one.address();
+            let change = changes
+                .into_iter()
+                .find(|c| c["address"].as_str() == Some(&whole));
+            let unknown = change.map_or(&Value::Null, |change| &change["change"]["after_unknown"]);
+            self.complete(&mut values, &configured["expressions"], unknown, one);
+        }
+        values
+    }
+
+    fn complete(&self, values: &mut Value, written: &Value, unknown: &Value, one: &Listed) {
+        match (values, written) {
+            (Value::Object(values), Value::Object(written)) => {
+                for (key, expression) in written {
+                    let Some(references) = expression.get("references") else {
+                        if let Some(inner) = values.get_mut(key) {
+                            self.complete(inner, expression, &unknown[key], one);
+                        }
+                        continue;
+                    };
+                    if values.get(key).is_some_and(|value| !value.is_null()) {
+                        continue;
+                    }
+                    let names = references.as_array().into_iter().flatten();
+                    let mut names = names.filter_map(Value::as_str);
+                    let first = names.clone().next().unwrap_or_default();
+                    let resource = names.find_map(|name| self.named(name, one, &one.prefix, 0));
+                    let is_unknown = unknown[key].as_bool() == Some(true);
+                    let mark = resource.or_else(|| is_unknown.then(|| first.to_owned()));
+                    values.extend(mark.map(|mark| (key.clone(), unresolved(&mark))));
+                }
+            }
+            (Value::Array(values), Value::Array(written)) => {
+                for (n, (value, expression)) in values.iter_mut().zip(written).enumerate() {
+                    self.complete(value, expression, &unknown[n], one);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The address of the resource that a reference in a module leads to, with its attribute.
+    fn named(&self, reference: &str, one: &Listed, prefix: &str, hops: u32) -> Option<String> {
+        if hops > MAX_HOPS {
+            return None;
+        }
+        let calls = calls(prefix);
+        let follow = |expression: &Value, prefix: &str| {
+            let references = expression["references"].as_array()?;
+            let mut names = references.iter().filter_map(Value::as_str);
+            names.find_map(|name| self.named(name, one, prefix, hops + 1))
+        };
+        if let Some(name) = reference.strip_prefix("var.") {
+            let ((call, _), parents) = calls.split_last()?;
+            let name = name.split(['.', '[']).next()?;
+            let expression = &self.module(parents)["module_calls"][call]["expressions"][name];
+            return follow(expression, &address_of(parents));
+        }
+        if let Some(rest) = reference.strip_prefix("module.") {
+            let (call, output) = rest.split_once('.')?;
+            let (call, key) = call
+                .split_once('[')
+                .map_or((call, None), |(call, key)| (call, Some(key)));
+            let base = format!("{prefix}module.{call}");
+            let wanted = key.map(|key| format!("{base}[{key}."));
+            let inner = self.listed.iter().find_map(|other| {
+                let rest = other.prefix.strip_prefix(&base)?;
+                let end = rest.find("].").map_or(1, |at| at + 2);
+                let inner = format!("{base}{}", rest.get(..end)?);
+                (rest.starts_with(['.', '[']) && wanted.as_ref().is_none_or(|w| *w == inner))
+                    .then_some(inner)
+            })?;
+            let output = output.split(['.', '[']).next()?;
+            let module = &self.module(&calls)["module_calls"][call]["module"];
+            return follow(&module["outputs"][output]["expression"], &inner);
+        }
+        let mut parts = reference.splitn(3, '.');
+        let (kind, label) = (parts.next()?, parts.next()?);
+        let label = label.split('[').next()?;
+        let base = format!("{prefix}{kind}.{label}");
+        let mut named = self.listed.iter().filter(|other| other.base() == base);
+        let first = named.clone().next()?;
+        let same_key = named
+            .find(|other| other.index == one.index)
+            .unwrap_or(first);
+        let keyed = self.listed.iter().find(|other| {
+            let own = other.address();
+            other.base() == base
+                && format!("{prefix}{reference}").starts_with(&own)
+                && own.ends_with(']')
+        });
+        Some(format!("{}.arn", keyed.unwrap_or(same_key).address()))
+    }
+}
+
+fn address_of(calls: &[(String, Option<String>)]) -> String {
+    let part = |(name, key): &(String, Option<String>)| match key {
+        Some(key) if key.parse::<u32>().is_ok() => format!("module.{name}[{key}]."),
+        Some(key) => format!("module.{name}[\"{key}\"]."),
+        None => format!("module.{name}."),
+    };
+    calls.iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_modules_are_their_calls() {
+        let read = calls("module.a[\"x.y\"].module.b[0].module.c.");
+        let key = |key: &str| Some(key.to_owned());
+        assert_eq!(
+            read,
+            [
+                ("a".to_owned(), key("x.y")),
+                ("b".to_owned(), key("0")),
+                ("c".to_owned(), None)
+            ]
+        );
+        assert_eq!(address_of(&read), "module.a[\"x.y\"].module.b[0].module.c.");
+        assert!(calls("").is_empty() && calls("module.a[").len() == 1);
+    }
+}
