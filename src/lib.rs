@@ -7,8 +7,9 @@
 //!
 //! The control plane (`health`, `discovery`, `replicas`, reload in `server`, `admin`) runs
 //! on a thread of its own and reaches the path through `state` alone: every change goes
-//! to one task, which builds the next snapshot and swaps it in. A module names only
-//! modules below it; `tests/layering.rs` holds the table.
+//! to one task, which builds the next snapshot and swaps it in. What it reads from outside
+//! (the configuration, secrets, lists of targets) comes through `files`, which never waits
+//! without an end. A module names only modules below it; `tests/layering.rs` holds the table.
 
 pub mod admin;
 pub mod autoscale;
@@ -16,6 +17,7 @@ pub mod balance;
 pub mod config;
 pub mod connection;
 pub mod discovery;
+pub mod files;
 pub mod health;
 pub mod import;
 pub mod listener;

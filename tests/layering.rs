@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 /// Each module of `src`, then the modules it may name. Lowest first.
 const LAYERS: &str = "
     model        :
+    files        :
     observe      : model
     transport    : model observe
     balance      : model
     router       : model
-    config       : model
+    config       : model files
     import       :
     target_group : model balance
     state        : model observe config balance router target_group
@@ -27,11 +28,11 @@ const LAYERS: &str = "
     connection   : model observe transport state proxy
     listener     : model observe transport state proxy connection
     health       : model observe config transport state
-    discovery    : model observe config transport state
+    discovery    : model files observe config transport state
     replicas     : model observe config transport state
     autoscale    : model observe config transport state replicas
     admin        : model observe transport state replicas autoscale
-    server       : model observe transport config state upstream proxy connection listener
+    server       : model files observe transport config state upstream proxy connection listener
                    health discovery replicas autoscale admin
 ";
 

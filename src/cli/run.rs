@@ -1,16 +1,18 @@
 //! `weir run`.
 
 use std::io;
-use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{RunArguments, guardian};
-use weir::config::{self, Config, LoadError, Problem, Problems, Severity};
+use weir::config::{self, Config, LoadError, Parsed, Problem, Problems, Severity};
 use weir::observe::{Log, LogFormat};
 use weir::server::{self, Outcome, Program};
 
@@ -27,14 +29,11 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         Ok(log) => log,
         Err(error) => return cannot_log(&error),
     };
-    let file = &arguments.config;
-    let Some(config) = load(file, &log) else {
+    let first = config::load_watched(&arguments.config);
+    let Some(config) = take(first.result, &log) else {
         return ExitCode::from(2);
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!("cannot start: {error}");
@@ -42,8 +41,9 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         }
     };
     let program = Program {
-        file,
-        load: || load(file, &log),
+        file: arguments.config.clone(),
+        files: first.files,
+        take: |read| take(read, &log),
         tidy,
         upgrade: arguments.upgrade,
         successor,
@@ -63,6 +63,23 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// How long a blocking thread waits for work: practically for ever.
+const THREAD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The runtime of the control thread, with a blocking thread that stays. Where the system gives
+/// no more threads, tokio makes do with those it has, and panics if there is none.
+fn runtime() -> io::Result<Runtime> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREAD_LIFETIME)
+        .build()?;
+    let spare = thread::Builder::new().spawn(|| ())?;
+    // It does nothing that could fail.
+    let _ = spare.join();
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }
 
 /// This program with the same arguments, to take its own place. The file may be another one
@@ -91,9 +108,9 @@ fn ignore_file_size_limit() -> io::Result<tokio::signal::unix::Signal> {
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
 }
 
-/// The file's configuration, or `None` after its problems were logged.
-fn load(file: &Path, log: &Log) -> Option<Config> {
-    match config::load(file) {
+/// The configuration that was read, or `None` after its problems were logged.
+fn take(read: Result<Parsed, LoadError>, log: &Log) -> Option<Config> {
+    match read {
         Ok(parsed) => {
             if !parsed.warnings.is_empty() {
                 tell(&parsed.warnings, log);

@@ -1,6 +1,7 @@
 //! `weir target`: changes the targets of a running Weir.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use super::AdminArguments;
 use super::fetch;
 use super::table::printable;
 use weir::admin::{TargetChanged, paths};
+use weir::files::read_from;
 
 /// Where the token may be, so that it need not stand in a file.
 const TOKEN: &str = "WEIR_ADMIN_TOKEN";
@@ -85,7 +87,7 @@ pub(super) fn target(arguments: &TargetArguments) -> ExitCode {
     let (code, problem) = match change(arguments) {
         Ok(line) => {
             // A reader that went away does not undo it.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = writeln!(io::stdout(), "{line}");
             return ExitCode::SUCCESS;
         }
         Err(Problem::Refused(problem)) => (1, problem),
@@ -119,9 +121,15 @@ fn change(arguments: &TargetArguments) -> Result<String, Problem> {
     }))
 }
 
+/// Longest file of a token, bytes.
+const MAX_TOKEN_FILE: u64 = 4 * 1024;
+
 fn token(file: Option<&Path>) -> Result<String, String> {
     let text = match file {
-        Some(file) => std::fs::read_to_string(file)
+        // Also of a pipe: what a shell's `<(...)` gives.
+        Some(file) => File::open(file)
+            .and_then(|file| read_from(file, MAX_TOKEN_FILE))
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
             .map_err(|error| format!("cannot read {}: {error}", file.display()))?,
         None => std::env::var(TOKEN).map_err(|_| {
             format!("the admin listener's token is needed: --token-file FILE, or {TOKEN}")

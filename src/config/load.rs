@@ -1,8 +1,9 @@
 //! From a file to a [`Config`], in the order of the story.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,11 @@ use super::section::Section;
 use super::span::{Span, line_and_column};
 use super::types::{Config, Runner, TargetAddress};
 use super::{Parsed, cross, read, secret, syntax};
+use crate::files::{self, Stamp, Versions};
 
-/// Longest file that is read, bytes: twenty times a configuration with a
-/// thousand rules and targets.
-pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest file that is read, bytes: several times a configuration with a hundred thousand rules
+/// and targets.
+pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Longest file that a key may stand in, bytes.
 const MAX_KEY_FILE: u64 = 4 * 1024;
@@ -38,24 +40,56 @@ pub enum LoadError {
     Invalid(Box<Problems>),
 }
 
+/// What came of a file, and which versions of which files it was read from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, or why there is none.
+    pub result: Result<Parsed, LoadError>,
+    /// The file itself and those it names that were read with it. Once one of them changes, the
+    /// result may be another one.
+    pub files: Versions,
+}
+
 /// Reads and checks a file; variables come from the process environment, and the files
 /// it names stand where it stands itself. Programs that are not there are warned about, and
 /// engines that this build lacks are refused.
 pub fn load(path: &Path) -> Result<Parsed, LoadError> {
-    let bytes = read_at_most(path, MAX_BYTES).map_err(|error| LoadError::Read {
-        path: path.to_owned(),
-        error,
+    load_watched(path).result
+}
+
+/// Like [`load`], and says which files to watch.
+pub fn load_watched(path: &Path) -> Loaded {
+    let files = RefCell::new(vec![(path.to_owned(), Stamp::of(path))]);
+    let result = read_and_parse(path, &files);
+    let files = files.into_inner();
+    Loaded { result, files }
+}
+
+fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadError> {
+    let shown = path.display().to_string();
+    let invalid = |problems| LoadError::Invalid(Box::new(problems));
+    let bytes = files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => invalid(too_long(&shown)),
+        _ => LoadError::Read {
+            path: path.to_owned(),
+            error,
+        },
     })?;
     let env = |name: &str| std::env::var(name).ok();
     let folder = path.parent().unwrap_or(Path::new(""));
-    let files = |name: &Path| key_file(&folder.join(name));
+    let files = |name: &Path| {
+        let path = folder.join(name);
+        let stamp = Stamp::of(&path);
+        let text = files::read_text(&path, MAX_KEY_FILE);
+        seen.borrow_mut().push((path, stamp));
+        text
+    };
     let around = Surroundings {
         is_program: &is_program,
         has_feature: &has_feature,
         ..Surroundings::unknown(&env, &files)
     };
-    let mut parsed = parse_bytes(&path.display().to_string(), bytes, around)
-        .map_err(|problems| LoadError::Invalid(Box::new(problems)))?;
+    let mut parsed = parse_bytes(&shown, bytes, around).map_err(invalid)?;
     anchor(&mut parsed.config, folder);
     Ok(parsed)
 }
@@ -69,21 +103,6 @@ fn anchor(config: &mut Config, folder: &Path) {
             *path = folder.join(&*path);
         }
     }
-}
-
-/// One byte more than `limit` tells a file of exactly the limit from a longer one.
-fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn key_file(path: &Path) -> io::Result<String> {
-    let bytes = read_at_most(path, MAX_KEY_FILE)?;
-    if bytes.len() as u64 > MAX_KEY_FILE {
-        return Err(io::Error::other("it is longer than 4 KiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text"))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -187,9 +206,6 @@ fn finish(
 }
 
 fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<Parsed, Problems> {
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(too_long(file));
-    }
     match String::from_utf8(bytes) {
         Ok(text) => parse_in(file, &text, around),
         Err(error) => {
@@ -248,8 +264,14 @@ mod tests {
 
     #[test]
     fn a_huge_file_is_refused_unparsed() {
-        let bytes = vec![b'#'; usize::try_from(MAX_BYTES).unwrap() + 1];
-        assert!(refused(bytes).contains("longer than 4 MiB"));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        // Nothing but a hole, which takes no space on the disk.
+        fs::File::create(&file)
+            .and_then(|file| file.set_len(MAX_BYTES + 1))
+            .unwrap();
+        let error = load(&file).unwrap_err().to_string();
+        assert!(error.contains("longer than 64 MiB"), "{error}");
     }
 
     #[test]
@@ -262,6 +284,25 @@ mod tests {
     fn a_file_that_is_not_there_is_another_error() {
         let error = load(Path::new("/nonexistent/weir.toml")).unwrap_err();
         assert!(matches!(error, LoadError::Read { .. }), "{error}");
+        let error = load(Path::new("/dev/zero")).unwrap_err();
+        let said = "cannot read /dev/zero: it is a device, not a regular file";
+        assert_eq!(error.to_string(), said);
+    }
+
+    #[test]
+    fn the_files_that_it_is_read_from_are_told_also_where_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weir.toml");
+        fs::write(
+            &file,
+            "cookie_key_file = \"key\"\nadmin = { token_file = \"/t\" }",
+        )
+        .unwrap();
+        let loaded = load_watched(&file);
+        assert!(loaded.result.is_err());
+        let paths: Vec<_> = loaded.files.into_iter().map(|(path, _)| path).collect();
+        let expected = [file, folder.path().join("key"), PathBuf::from("/t")];
+        assert_eq!(BTreeSet::from_iter(paths), BTreeSet::from(expected));
     }
 
     #[test]

@@ -35,7 +35,7 @@ mod types;
 mod units;
 
 pub use autoscaling::*;
-pub use load::{LoadError, MAX_BYTES, load, parse, parse_with_files};
+pub use load::{LoadError, Loaded, MAX_BYTES, load, load_watched, parse, parse_with_files};
 pub use problem::{Code, Location, Problem, Problems, Severity};
 pub use schema::keys;
 pub use types::*;

@@ -1,46 +1,39 @@
 //! The files of the snapshots that list targets, from one loop.
 //!
-//! A file is read when it changes, and every few seconds all the same: not every filesystem
-//! tells of changes, and a folder may come later than Weir.
+//! A file is read when it changes, on a blocking thread. One whose file system does not answer
+//! keeps its last targets, and is read again once it does.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::listing::{self, Defaults};
-use crate::config::TargetAddress;
+use crate::config::{Config, TargetAddress};
+use crate::files::{Stamp, Unfinished, Watcher, read_text};
 use crate::model::TargetGroupId;
-use crate::state::{Change, Publisher, Reader, Snapshot, Source};
-
-/// After a change, how long until it is read: writers write in several steps. A file that is
-/// half written by then keeps its last list, and is read again.
-const SETTLE: Duration = Duration::from_millis(200);
-
-/// Between two looks at files that nobody says have changed.
-const POLL: Duration = Duration::from_secs(10);
+use crate::state::{Change, Publisher, Reader, Source};
 
 /// Until a file system that does not answer is no longer waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes of a file: ten thousand targets with a comment each.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Owns the watches; dropping it ends them.
+/// Owns the reads; dropping it ends the waits for them.
 pub(super) struct Files {
     publisher: Publisher,
+    /// What the entries come from.
+    config: Option<Arc<Config>>,
     entries: HashMap<Key, Entry>,
-    watch: Watch,
+    watcher: Watcher,
+    /// Reads that were not answered in time.
+    late: JoinSet<(Key, Result<Listing, JoinError>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,53 +44,69 @@ struct Key {
 
 struct Entry {
     defaults: Defaults,
+    /// The version that was read last.
+    seen: Stamp,
     /// The last good list.
-    targets: Vec<(SocketAddr, u16)>,
+    targets: Targets,
     /// What is wrong with the file now.
     fault: Option<String>,
-    /// A read that the file system has not answered.
-    pending: Option<JoinHandle<io::Result<String>>>,
+    /// Whether a read is among the late ones. There is no second one: a file system that hangs
+    /// holds one thread.
+    is_late: bool,
+}
+
+type Targets = Vec<(SocketAddr, u16)>;
+
+/// What a read gave.
+struct Listing {
+    /// From before it was read.
+    stamp: Stamp,
+    targets: Result<Targets, String>,
 }
 
 impl Files {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
+            config: None,
             entries: HashMap::new(),
-            watch: Watch::default(),
+            watcher: Watcher::default(),
+            late: JoinSet::new(),
         }
     }
 
     /// Follows the snapshots until there will be no more.
     pub(super) async fn run(mut self, mut reader: Reader) {
-        let (sender, mut changes) = mpsc::channel(1);
-        self.watch.sender = Some(sender);
-        self.follow(&reader.load_full()).await;
-        let mut next = Instant::now() + POLL;
+        let first = Arc::clone(&reader.load().config);
+        self.follow(first).await;
         loop {
-            let idle = self.entries.is_empty();
             // Every arm is cancel-safe: each either waits or took what it waited for.
             tokio::select! {
                 more = reader.changed() => {
                     if !more {
                         return;
                     }
-                    self.follow(&reader.load_full()).await;
+                    let config = Arc::clone(&reader.load().config);
+                    self.follow(config).await;
                 }
-                Some(()) = changes.recv() => next = next.min(Instant::now() + SETTLE),
-                () = sleep_until(next), if !idle => {
-                    self.read_all().await;
-                    next = Instant::now() + POLL;
-                }
+                changed = self.watcher.changed() => self.read_all(&changed).await,
+                Some(Ok((key, ended))) = self.late.join_next() => self.finish(&key, ended).await,
             }
         }
     }
 
     /// Reads new files and those with other defaults, and forgets removed ones.
-    async fn follow(&mut self, snapshot: &Snapshot) {
+    async fn follow(&mut self, config: Arc<Config>) {
+        if self
+            .config
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &config))
+        {
+            return;
+        }
         let mut before = std::mem::take(&mut self.entries);
         let mut fresh = Vec::new();
-        for (key, defaults) in listed_files(snapshot) {
+        for (key, defaults) in listed_files(&config) {
             if self.entries.contains_key(&key) {
                 continue;
             }
@@ -114,36 +123,60 @@ impl Files {
                 fresh.push(key);
             }
         }
+        self.config = Some(config);
         if fresh.is_empty() && before.is_empty() {
             return;
         }
-        // Before they are read: a change after that must not be missed.
-        self.watch
-            .set(self.entries.keys().map(|key| key.path.as_path()));
         for key in fresh {
             self.read(&key).await;
         }
+        let entries = self.entries.iter();
+        self.watcher
+            .watch(entries.map(|(key, entry)| (key.path.clone(), entry.seen)));
     }
 
-    async fn read_all(&mut self) {
-        // A folder that was not there may have come.
-        self.watch
-            .set(self.entries.keys().map(|key| key.path.as_path()));
-        let keys: Vec<Key> = self.entries.keys().cloned().collect();
+    /// Reads these files for all groups that name them.
+    async fn read_all(&mut self, paths: &[PathBuf]) {
+        let keys = self.entries.keys();
+        let keys: Vec<Key> = keys
+            .filter(|key| paths.contains(&key.path))
+            .cloned()
+            .collect();
         for key in keys {
             self.read(&key).await;
         }
     }
 
     async fn read(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_late) else {
+            return;
+        };
+        let (path, defaults) = (key.path.clone(), entry.defaults);
+        let mut reading = spawn_blocking(move || Listing::read(&path, defaults));
+        if let Ok(ended) = timeout(READ_TIMEOUT, &mut reading).await {
+            self.take_in(key, ended).await;
+        } else {
+            entry.is_late = true;
+            entry.fail(key, Unfinished::TimedOut(READ_TIMEOUT).to_string());
+            let key = key.clone();
+            self.late.spawn(async move { (key, reading.await) });
+        }
+    }
+
+    /// The end of a late read. What it found may be old by now.
+    async fn finish(&mut self, key: &Key, ended: Result<Listing, JoinError>) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.is_late = false;
+            self.take_in(key, ended).await;
+            self.read(key).await;
+        }
+    }
+
+    async fn take_in(&mut self, key: &Key, ended: Result<Listing, JoinError>) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        let text = entry.text(&key.path).await;
-        let read = text.and_then(|text| {
-            listing::read(&text, entry.defaults).map_err(|error| error.to_string())
-        });
-        if !entry.take_in(key, read) {
+        if !entry.take_in(key, ended) {
             return;
         }
         let change = Change::Members {
@@ -160,41 +193,30 @@ impl Entry {
     fn new(defaults: Defaults) -> Self {
         Self {
             defaults,
+            seen: Stamp::default(),
             targets: Vec::new(),
             fault: None,
-            pending: None,
-        }
-    }
-
-    /// What the file says now. One read at a time: a file system that hangs holds one thread.
-    async fn text(&mut self, path: &Path) -> Result<String, String> {
-        let path = path.to_owned();
-        let started = self.pending.take();
-        let mut reading = started.unwrap_or_else(|| spawn_blocking(move || read_text(&path)));
-        match timeout(READ_TIMEOUT, &mut reading).await {
-            Ok(Ok(read)) => read.map_err(|error| error.to_string()),
-            Ok(Err(_)) => Err("reading it panicked".to_owned()),
-            Err(_) => {
-                self.pending = Some(reading);
-                Err(format!("no answer within {READ_TIMEOUT:?}"))
-            }
+            is_late: false,
         }
     }
 
     /// Whether there is another list than before.
-    fn take_in(&mut self, key: &Key, read: Result<Vec<(SocketAddr, u16)>, String>) -> bool {
-        let (group, path) = (&key.group, key.path.display());
-        let targets = match read {
+    fn take_in(&mut self, key: &Key, ended: Result<Listing, JoinError>) -> bool {
+        let targets = match ended {
+            Ok(listing) => {
+                self.seen = listing.stamp;
+                listing.targets
+            }
+            Err(_) => Err(Unfinished::Panicked.to_string()),
+        };
+        let targets = match targets {
             Ok(targets) => targets,
             Err(fault) => {
-                if self.fault.as_ref() != Some(&fault) {
-                    let kept = self.targets.len();
-                    warn!(%group, file = %path, error = %fault, kept, "cannot use the file of targets, keeping its last ones");
-                }
-                self.fault = Some(fault);
+                self.fail(key, fault);
                 return false;
             }
         };
+        let (group, path) = (&key.group, key.path.display());
         let recovered = self.fault.take().is_some();
         let changed = targets != self.targets;
         if changed {
@@ -205,12 +227,30 @@ impl Entry {
         }
         changed
     }
+
+    fn fail(&mut self, key: &Key, fault: String) {
+        if self.fault.as_ref() != Some(&fault) {
+            let (group, path, kept) = (&key.group, key.path.display(), self.targets.len());
+            warn!(%group, file = %path, error = %fault, kept, "cannot use the file of targets, keeping its last ones");
+        }
+        self.fault = Some(fault);
+    }
 }
 
-/// The files of a snapshot; the first of several for one path.
-fn listed_files(snapshot: &Snapshot) -> impl Iterator<Item = (Key, Defaults)> {
-    let groups = snapshot.config.target_groups.iter();
-    groups.flat_map(|group| {
+impl Listing {
+    /// Blocks.
+    fn read(path: &Path, defaults: Defaults) -> Self {
+        let stamp = Stamp::of(path);
+        let text = read_text(path, MAX_BYTES).map_err(|error| error.to_string());
+        let targets =
+            text.and_then(|text| listing::read(&text, defaults).map_err(|error| error.to_string()));
+        Self { stamp, targets }
+    }
+}
+
+/// The files of a configuration; the first of several for one path.
+fn listed_files(config: &Config) -> impl Iterator<Item = (Key, Defaults)> {
+    config.target_groups.iter().flat_map(|group| {
         group.targets.iter().filter_map(|spec| {
             let TargetAddress::File { path, port } = &spec.address else {
                 return None;
@@ -226,90 +266,6 @@ fn listed_files(snapshot: &Snapshot) -> impl Iterator<Item = (Key, Defaults)> {
             Some((key, defaults))
         })
     })
-}
-
-/// Blocks.
-fn read_text(path: &Path) -> io::Result<String> {
-    // To open a pipe would wait for its other end.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is longer than 1 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text"))
-}
-
-/// Tells when something happens to files. Their folders are watched: editors and
-/// orchestrators replace a file rather than write into it.
-#[derive(Default)]
-struct Watch {
-    sender: Option<mpsc::Sender<()>>,
-    watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
-    /// The names that matter.
-    names: Arc<Mutex<BTreeSet<OsString>>>,
-    warned: bool,
-}
-
-impl Watch {
-    /// Watches these files and no others.
-    fn set<'a>(&mut self, paths: impl Iterator<Item = &'a Path>) {
-        let mut folders = BTreeSet::new();
-        let mut names = BTreeSet::new();
-        for path in paths {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            folders.insert(folder.unwrap_or(Path::new(".")).to_owned());
-            names.extend(path.file_name().map(ToOwned::to_owned));
-        }
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
-        if self.watcher.is_none() && !folders.is_empty() {
-            self.watcher = self.start();
-        }
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        for gone in self.folders.difference(&folders) {
-            // It may be gone itself.
-            let _ = watcher.unwatch(gone);
-        }
-        // One that cannot be watched now is tried again with the next look, which reads too.
-        // A folder that was replaced by another of its name has to be watched anew.
-        folders.retain(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok());
-        self.folders = folders;
-    }
-
-    fn start(&mut self) -> Option<RecommendedWatcher> {
-        let sender = self.sender.clone()?;
-        let names = Arc::clone(&self.names);
-        let handler = move |event: notify::Result<notify::Event>| {
-            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
-            // Kubernetes swaps a folder `..data` that symbolic links lead into.
-            let concerns = |path: &PathBuf| {
-                let name = path.file_name().unwrap_or_default();
-                names.contains(name) || name.as_encoded_bytes().starts_with(b"..")
-            };
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(concerns))
-            {
-                // One waiting notice is enough.
-                let _ = sender.try_send(());
-            }
-        };
-        match notify::recommended_watcher(handler) {
-            Ok(watcher) => Some(watcher),
-            Err(error) => {
-                if !std::mem::replace(&mut self.warned, true) {
-                    warn!(%error, "cannot watch files of targets; they are read every {POLL:?}");
-                }
-                None
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -410,7 +366,7 @@ mod tests {
         let (publisher, mut reader) = publish(vec![group(&path, 1)]).await;
         let mut files = Files::new(publisher);
         fs::write(&path, "10.0.0.1\n").unwrap();
-        files.follow(&reader.load_full()).await;
+        files.follow(Arc::clone(&reader.load_full().config)).await;
         reader.changed().await;
         let long = vec![b'#'; MAX_BYTES as usize + 1];
         let broken: [(&[u8], &str); 5] = [
@@ -429,14 +385,14 @@ mod tests {
             if bytes == b"gone" {
                 fs::remove_file(&path).unwrap();
             }
-            files.read_all().await;
+            files.read_all(std::slice::from_ref(&path)).await;
             let entry = files.entries.values().next().unwrap();
             assert_eq!(
                 (entry.fault.as_deref(), entry.targets.len()),
                 (Some(fault), 1)
             );
             fs::write(&path, format!("10.0.0.{n}\n")).unwrap();
-            files.read_all().await;
+            files.read_all(std::slice::from_ref(&path)).await;
             reader.changed().await;
             // Nothing else has been published since.
             assert_eq!(reader.load_full().version, version + 1);
@@ -479,18 +435,5 @@ mod tests {
             .await
             .unwrap();
         rig.until(&[]).await;
-    }
-
-    #[tokio::test]
-    async fn what_is_no_file_or_too_long_is_refused_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let said = |path: &Path| read_text(path).unwrap_err().to_string();
-        assert_eq!(said(folder.path()), "it is not a file");
-        assert_eq!(said(Path::new("/dev/zero")), "it is not a file");
-        let long = folder.path().join("long");
-        fs::write(&long, vec![b'#'; MAX_BYTES as usize]).unwrap();
-        assert!(read_text(&long).is_ok());
-        fs::write(&long, vec![b'#'; MAX_BYTES as usize + 1]).unwrap();
-        assert_eq!(said(&long), "it is longer than 1 MiB");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{ResolverBuilder, TokioResolver};
 
-use super::resolve::{Answer, Resolve, ResolveError, Services, ask_dns, ask_dns_for_services};
+use super::resolve::{
+    Answer, Resolve, ResolveError, Services, ask_dns, ask_dns_for_services, build,
+};
 use crate::state::Reader;
 
 /// Asks one server over UDP and nobody else.
@@ -14,24 +16,24 @@ use crate::state::Reader;
 pub(super) struct OneServer(pub(super) SocketAddr);
 
 impl OneServer {
-    fn builder(&self) -> ResolverBuilder<TokioRuntimeProvider> {
+    fn resolver(&self) -> Result<TokioResolver, ResolveError> {
         let mut server = NameServerConfig::udp(self.0.ip());
         server.connections[0].port = self.0.port();
         let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
         let provider = TokioRuntimeProvider::default();
         let mut builder = TokioResolver::builder_with_config(config, provider);
         builder.options_mut().use_hosts_file = ResolveHosts::Never;
-        builder
+        Ok(build(builder)?)
     }
 }
 
 impl Resolve for OneServer {
     async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
-        ask_dns(self.builder(), name).await
+        ask_dns(&self.resolver()?, name).await
     }
 
     async fn services(&self, name: &str) -> Result<Services, ResolveError> {
-        ask_dns_for_services(self.builder(), name).await
+        ask_dns_for_services(&self.resolver()?, name).await
     }
 }
 

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::LookupIpStrategy;
@@ -13,7 +13,10 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use thiserror::Error;
+use tokio::sync::Mutex;
 use tracing::warn;
+
+use crate::files::{Blocking, Stamp};
 
 /// How long addresses from the C library are believed, which tells no time to live.
 const UNKNOWN_TTL: Duration = Duration::from_secs(30);
@@ -94,48 +97,116 @@ pub(super) trait Resolve: Clone + Send + Sync + 'static {
     fn services(&self, name: &str) -> impl Future<Output = Result<Services, ResolveError>> + Send;
 }
 
+/// What the system's resolver is configured by.
+const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// How long the configuration is taken to be as it was.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Until a file system that does not answer is no longer waited for.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Resolves as the system is configured to: `/etc/hosts`, then the servers and search
 /// domains of `/etc/resolv.conf`. Where that cannot be read, the C library is asked.
 ///
-/// Both files are read for each lookup, so that a change to them needs no restart; the
-/// time to live makes lookups rare. A name with IPv4 addresses has only those as
-/// targets: most services listen on one family, and half of the targets would be dead.
+/// Both files are read again when they have changed, so that a change needs no restart. A name
+/// with IPv4 addresses has only those as targets: most services listen on one family, and half
+/// of the targets would be dead.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SystemResolver {
-    warned: Arc<AtomicBool>,
+pub(super) struct SystemResolver(Arc<Mutex<System>>);
+
+#[derive(Debug, Default)]
+struct System {
+    /// `None` before the first look.
+    current: Option<Current>,
+    looked: Option<Instant>,
+    looking: Blocking<Option<Current>>,
+    warned: bool,
+}
+
+/// A configuration and the versions of the files that it was read from.
+#[derive(Debug)]
+struct Current {
+    seen: [Stamp; SYSTEM_FILES.len()],
+    resolver: Result<TokioResolver, NetError>,
 }
 
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
-        match TokioResolver::builder_tokio() {
-            Ok(builder) => ask_dns(builder, name).await,
-            Err(error) => {
-                if !self.warned.swap(true, Ordering::Relaxed) {
-                    warn!(%error, "cannot read the system's DNS configuration, asking the C library");
-                }
-                ask_library(name).await
-            }
+        match self.current().await {
+            Some(resolver) => ask_dns(&resolver, name).await,
+            None => ask_library(name).await,
         }
     }
 
     async fn services(&self, name: &str) -> Result<Services, ResolveError> {
-        match TokioResolver::builder_tokio() {
-            Ok(builder) => ask_dns_for_services(builder, name).await,
-            Err(_) => Err(ResolveError::NoServer),
-        }
+        let resolver = self.current().await.ok_or(ResolveError::NoServer)?;
+        ask_dns_for_services(&resolver, name).await
     }
 }
 
-/// Asks the servers that a resolver is configured with, once.
-pub(super) async fn ask_dns(
+impl SystemResolver {
+    /// As the system is configured now; `None` where that cannot be read.
+    async fn current(&self) -> Option<TokioResolver> {
+        let mut system = self.0.lock().await;
+        system.refresh().await;
+        let error = match &system.current.as_ref()?.resolver {
+            Ok(resolver) => return Some(resolver.clone()),
+            Err(error) => error.to_string(),
+        };
+        if !std::mem::replace(&mut system.warned, true) {
+            warn!(%error, "cannot read the system's DNS configuration, asking the C library");
+        }
+        None
+    }
+}
+
+impl System {
+    /// Reads the configuration if it has changed. A file system that does not answer leaves the
+    /// last one.
+    async fn refresh(&mut self) {
+        if self
+            .looked
+            .is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL)
+        {
+            return;
+        }
+        let known = self.current.as_ref().map(|current| current.seen);
+        let looked = self
+            .looking
+            .run(READ_TIMEOUT, move || Current::unless(known));
+        if let Ok(Some(changed)) = looked.await {
+            self.current = Some(changed);
+        }
+        self.looked = Some(Instant::now());
+    }
+}
+
+impl Current {
+    /// `None` if the files are those that are known. Blocks.
+    fn unless(known: Option<[Stamp; SYSTEM_FILES.len()]>) -> Option<Self> {
+        let seen = SYSTEM_FILES.map(|file| Stamp::of(Path::new(file)));
+        (known != Some(seen)).then(|| Self {
+            seen,
+            resolver: TokioResolver::builder_tokio().and_then(build),
+        })
+    }
+}
+
+/// Blocks: it reads the system's host names, unless that is switched off.
+pub(super) fn build(
     mut builder: ResolverBuilder<TokioRuntimeProvider>,
-    name: &str,
-) -> Result<Answer, ResolveError> {
+) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-    // The resolver is used once.
+    // A name is asked for when its time to live is over.
     options.cache_size = 0;
-    let lookup = builder.build()?.lookup_ip(name).await?;
+    builder.build()
+}
+
+/// Asks the servers that a resolver is configured with.
+pub(super) async fn ask_dns(resolver: &TokioResolver, name: &str) -> Result<Answer, ResolveError> {
+    let lookup = resolver.lookup_ip(name).await?;
     let answer = Answer {
         addresses: lookup.iter().collect(),
         ttl: lookup
@@ -145,13 +216,12 @@ pub(super) async fn ask_dns(
     non_empty(answer)
 }
 
-/// Asks the servers that a resolver is configured with for service records, once.
+/// Asks the servers that a resolver is configured with for service records.
 pub(super) async fn ask_dns_for_services(
-    mut builder: ResolverBuilder<TokioRuntimeProvider>,
+    resolver: &TokioResolver,
     name: &str,
 ) -> Result<Services, ResolveError> {
-    builder.options_mut().cache_size = 0;
-    let lookup = match builder.build()?.srv_lookup(name).await {
+    let lookup = match resolver.srv_lookup(name).await {
         Ok(lookup) => lookup,
         Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
             return Err(ResolveError::NoService);
@@ -214,5 +284,15 @@ mod tests {
         let system = SystemResolver::default();
         let answer = system.resolve("localhost").await.unwrap();
         assert_eq!(answer.addresses, loopback);
+    }
+
+    #[test]
+    fn the_systems_files_are_read_again_only_when_they_have_changed() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _context = runtime.enter();
+        let first = Current::unless(None).expect("nothing is known");
+        assert!(Current::unless(Some(first.seen)).is_none());
+        let others = [Stamp::default(); SYSTEM_FILES.len()];
+        assert!(Current::unless(Some(others)).is_some());
     }
 }

@@ -9,6 +9,7 @@ mod listeners;
 mod ready;
 mod run;
 mod signals;
+mod source;
 mod upgrade;
 mod worker;
 

@@ -1,18 +1,16 @@
 //! The life of the daemon: signals and file changes in, reloads and an end out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::signals::Signals;
+use super::source::Source;
 use super::upgrade::{Event, Inherited, TakeOverError, Upgrades};
 use super::{ApplyError, Server};
-use crate::config::Config;
+use crate::config::{self, Config, LoadError, Parsed};
+use crate::files::Versions;
 
 /// How the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +32,15 @@ pub enum StartError {
     TakeOver(#[from] TakeOverError),
 }
 
-/// After a change of the file, how long it must stay quiet before it is read: editors
-/// write in several steps.
-const SETTLE: Duration = Duration::from_millis(200);
-
 /// What the daemon knows of the program it is.
 #[derive(Debug)]
-pub struct Program<'a, L> {
-    /// The configuration file; watched for changes.
-    pub file: &'a Path,
-    /// Reads and checks it, and has told the operator what is wrong when it returns `None`.
-    pub load: L,
+pub struct Program<T> {
+    /// The configuration file, read again when it or one of `files` changes.
+    pub file: PathBuf,
+    /// What the first configuration was read from.
+    pub files: Versions,
+    /// Takes what was read, and has told the operator what is wrong when it returns `None`.
+    pub take: T,
     /// Called by every thread about once a second.
     pub tidy: fn(),
     /// Whether to take the place of the Weir that runs.
@@ -58,13 +54,13 @@ pub struct Program<'a, L> {
 /// Runs Weir until a signal ends it, or another Weir takes its place.
 ///
 /// Fails only when the first configuration cannot be run.
-pub async fn run<L>(config: Config, mut program: Program<'_, L>) -> Result<Outcome, StartError>
+pub async fn run<T>(config: Config, mut program: Program<T>) -> Result<Outcome, StartError>
 where
-    L: FnMut() -> Option<Config>,
+    T: FnMut(Result<Parsed, LoadError>) -> Option<Config>,
 {
     let mut signals = Signals::new().map_err(ApplyError::Signals)?;
-    // Before the start, which may take seconds: a change meanwhile must not be missed.
-    let (watcher, mut changes) = watch(program.file);
+    let file = program.file;
+    let mut source = Source::new(move || config::load_watched(&file), program.files);
     let mut upgrades = Upgrades::default();
     let inherited = if program.upgrade {
         upgrades.take_over(config.upgrade_socket.as_deref())?
@@ -92,8 +88,10 @@ where
     while !stopping {
         tokio::select! {
             () = signals.stop.next() => stopping = true,
-            _ = signals.hangup.recv() => reload(&mut server, &mut upgrades, (program.load)()).await,
-            () = settled(&mut changes) => reload(&mut server, &mut upgrades, (program.load)()).await,
+            _ = signals.hangup.recv() => source.ask(),
+            read = source.next() => {
+                reload(&mut server, &mut upgrades, (program.take)(read)).await;
+            }
             _ = signals.upgrade.recv() => upgrades.start_successor(program.successor),
             event = upgrades.next() => match event {
                 Event::Asked(stream) => upgrades.hand_over(stream, server.estate()),
@@ -104,7 +102,7 @@ where
             },
         }
     }
-    drop(watcher);
+    drop(source);
     info!("shutting down; a second signal closes at once");
     let graceful = server.shutdown(signals.stop.next()).await;
     if graceful {
@@ -169,58 +167,5 @@ fn announce(server: &Server) {
     }
     if let Some(addr) = server.admin_address() {
         info!("admin on http://{addr}");
-    }
-}
-
-/// Watches the folder of the file: editors and orchestrators replace a file rather
-/// than write into it.
-fn watch(file: &Path) -> (Option<RecommendedWatcher>, mpsc::Receiver<()>) {
-    let (sender, receiver) = mpsc::channel(1);
-    let path: PathBuf = file.to_owned();
-    let name = path.file_name().map(ToOwned::to_owned);
-    let handler = move |event: notify::Result<notify::Event>| {
-        // A symbolic link may point at a folder that is swapped as a whole (Kubernetes
-        // does that with `..data`), so a change of any entry beginning with two dots counts.
-        let concerns = |event: &notify::Event| {
-            event.paths.iter().any(|path| {
-                let entry = path.file_name();
-                entry == name.as_deref()
-                    || entry.is_some_and(|e| e.as_encoded_bytes().starts_with(b".."))
-            })
-        };
-        if event.is_ok_and(|event| !event.kind.is_access() && concerns(&event)) {
-            // One waiting notice is enough.
-            let _ = sender.try_send(());
-        }
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    };
-    let watcher = notify::recommended_watcher(handler).and_then(|mut watcher| {
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    match watcher {
-        Ok(watcher) => (Some(watcher), receiver),
-        Err(error) => {
-            warn!(%error, "cannot watch the configuration file; SIGHUP still reloads it");
-            (None, receiver)
-        }
-    }
-}
-
-/// Resolves when the file has changed and stayed quiet since. Cancel-safe: a notice
-/// that was taken is lost only together with a reload that reads the same file.
-async fn settled(changes: &mut mpsc::Receiver<()>) {
-    if changes.recv().await.is_none() {
-        // Nothing is watched.
-        std::future::pending::<()>().await;
-    }
-    loop {
-        tokio::select! {
-            more = changes.recv() => if more.is_none() { return },
-            () = sleep(SETTLE) => return,
-        }
     }
 }

@@ -18,6 +18,7 @@ mod check;
 mod children;
 mod descriptors;
 mod discovery;
+mod files;
 mod import;
 mod log;
 mod reload;

@@ -98,7 +98,7 @@ fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
     let nobody = free.local_addr().unwrap();
     drop(free);
     let drain = ["drain", "app", &addr];
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 8] = [
         (
             admin,
             None,
@@ -135,6 +135,13 @@ fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
             &["drain", "app", &addr, "--token-file", "/no/such/file"],
             2,
             "cannot read /no/such/file",
+        ),
+        (
+            admin,
+            None,
+            &["drain", "app", &addr, "--token-file", "/dev/zero"],
+            2,
+            "cannot read /dev/zero: it is longer than 4 KiB",
         ),
     ];
     for (admin, token, arguments, expected, reason) in cases {

@@ -46,8 +46,19 @@ impl Client {
         self.receive()
     }
 
+    /// The same with a bearer token.
+    pub fn get_with_token(&mut self, path: &str, token: &str) -> io::Result<Reply> {
+        let authorization = format!("Authorization: Bearer {token}\r\n");
+        self.send_with(path, &authorization)?;
+        self.receive()
+    }
+
     pub fn send(&mut self, path: &str) -> io::Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: weir.test\r\n\r\n");
+        self.send_with(path, "")
+    }
+
+    fn send_with(&mut self, path: &str, fields: &str) -> io::Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: weir.test\r\n{fields}\r\n");
         self.stream.get_mut().write_all(request.as_bytes())
     }
 

@@ -1,0 +1,82 @@
+//! Work on a blocking thread that may never end.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+/// One piece of work at a time: one that hangs holds one thread, however often it is asked for.
+#[derive(Debug)]
+pub struct Blocking<T>(Option<JoinHandle<T>>);
+
+/// Why work has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It goes on, and may be waited for again.
+    TimedOut(Duration),
+    /// It is over.
+    Panicked,
+}
+
+impl<T: Send + 'static> Blocking<T> {
+    /// Whether there is work whose result was not taken.
+    pub fn is_running(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The result of the work that runs, or else of `work`, which is started. Cancel-safe: what
+    /// runs goes on, and the next call waits for it.
+    pub async fn run(
+        &mut self,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unfinished> {
+        let running = self.0.get_or_insert_with(|| spawn_blocking(work));
+        let Ok(ended) = timeout(limit, running).await else {
+            return Err(Unfinished::TimedOut(limit));
+        };
+        self.0 = None;
+        ended.map_err(|_| Unfinished::Panicked)
+    }
+}
+
+impl<T> Default for Blocking<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Panicked => f.write_str("reading it panicked"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_hangs_is_waited_for_again_and_not_begun_twice() {
+        let (answer, question) = mpsc::channel();
+        let mut work = Blocking::default();
+        let limit = Duration::from_millis(1);
+        let hung = work.run(limit, move || question.recv().unwrap()).await;
+        assert_eq!(hung, Err(Unfinished::TimedOut(limit)));
+        assert!(work.is_running());
+        answer.send("first").unwrap();
+        let late = work.run(Duration::from_secs(30), || "second").await;
+        assert_eq!(late, Ok("first"));
+        let next = work.run(Duration::from_secs(30), || "second").await;
+        assert_eq!(next, Ok("second"));
+        let panicked = work.run(Duration::from_secs(30), || panic!("on purpose"));
+        assert_eq!(panicked.await, Err(Unfinished::Panicked));
+        assert!(!work.is_running());
+    }
+}
