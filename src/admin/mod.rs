@@ -265,6 +265,7 @@ mod tests {
         fn fail(&self, target: usize, detail: &str) {
             let result = CheckResult {
                 at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+                began: Instant::now(),
                 elapsed: Duration::from_micros(2_500),
                 status: Some(503),
                 outcome: Err(CheckFailure {
@@ -278,6 +279,7 @@ mod tests {
         fn pass(&self, target: usize) {
             let result = CheckResult {
                 at: SystemTime::UNIX_EPOCH + Duration::from_secs(3),
+                began: Instant::now(),
                 elapsed: Duration::from_millis(1),
                 status: Some(200),
                 outcome: Ok(()),

@@ -69,6 +69,7 @@ pub(super) async fn check(
     };
     CheckResult {
         at,
+        began: started.into_std(),
         elapsed: started.elapsed(),
         status: heard.status,
         outcome,

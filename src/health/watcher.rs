@@ -213,7 +213,7 @@ impl Group {
         let decisions = passive::judge(&mut self.histories, &self.sights, rules, now);
         let decided = decisions.into_iter().map(|(index, decision)| {
             let target = &self.targets[index].target;
-            carry_out(&self.id, target, decision);
+            carry_out(&self.id, target, decision, now);
             target.id.clone()
         });
         decided.collect()
@@ -250,10 +250,10 @@ impl Group {
 /// Whether the last check passed, if it began after the ejection.
 fn checked(record: &HealthRecord) -> Option<bool> {
     let (ejection, last) = (record.ejection.as_ref()?, record.last.back()?);
-    (last.at >= ejection.since && last.is_verdict()).then_some(last.outcome.is_ok())
+    (last.began >= ejection.began && last.is_verdict()).then_some(last.outcome.is_ok())
 }
 
-fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision) {
+fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision, now: Instant) {
     let addr = target.id.addr;
     match decision {
         Decision::Eject {
@@ -269,6 +269,7 @@ fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision) {
             record.ejection = Some(Ejection {
                 reason,
                 detail,
+                began: now,
                 since,
                 until: since + time,
                 times,
@@ -335,6 +336,11 @@ mod tests {
     }
 
     async fn check(publisher: &Publisher, target: &Target, passed: bool) {
+        check_at(SystemTime::now(), publisher, target, passed).await;
+    }
+
+    /// One that began now, whatever the wall clock says.
+    async fn check_at(at: SystemTime, publisher: &Publisher, target: &Target, passed: bool) {
         let outcome = if passed {
             Ok(())
         } else {
@@ -344,7 +350,8 @@ mod tests {
             })
         };
         let result = CheckResult {
-            at: SystemTime::now(),
+            at,
+            began: now(),
             elapsed: Duration::ZERO,
             status: None,
             outcome,
@@ -387,6 +394,24 @@ mod tests {
         assert_eq!(target(&reader, 0).health().ejection, None);
         assert_eq!(eligible(), Some(2));
         assert_eq!(target(&reader, 0).failings().run, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_brings_a_target_back_although_the_clock_was_set_back() {
+        let (publisher, reader, _owner) = watched().await;
+        let a = target(&reader, 0);
+        for _ in 0..3 {
+            requests(&a, 10, Verdict::GatewayError);
+            requests(&target(&reader, 1), 10, Verdict::Served);
+            sleep(LOOK).await;
+        }
+        assert!(a.health().ejection.is_some());
+        // Long before the ejection ends.
+        sleep(Duration::from_secs(1)).await;
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        check_at(hour_ago, &publisher, &a, true).await;
+        sleep(3 * LOOK).await;
+        assert_eq!(a.health().ejection, None);
     }
 
     #[tokio::test(start_paused = true)]

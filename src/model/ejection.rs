@@ -1,6 +1,6 @@
 //! What requests say about a target, beside what its checks say.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Why a target was taken out although its checks pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,9 +38,11 @@ pub struct Ejection {
     pub reason: EjectionReason,
     /// For people, with numbers: `5 gateway errors in a row`.
     pub detail: String,
-    /// When it was taken out.
+    /// When it was taken out, to be compared with checks.
+    pub began: Instant,
+    /// When it was taken out, to be shown: the wall clock may be set.
     pub since: SystemTime,
-    /// When it comes back, unless a check brings it back sooner.
+    /// When it comes back, unless a check brings it back sooner; to be shown.
     pub until: SystemTime,
     /// The how-manieth time; what went well since is taken off.
     pub times: u32,

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Ejection, EjectionCounts};
 
@@ -151,8 +151,10 @@ pub struct CheckFailure {
 /// One finished check.
 #[derive(Clone, Debug)]
 pub struct CheckResult {
-    /// When it started.
+    /// When it started, to be shown: the wall clock may be set.
     pub at: SystemTime,
+    /// When it started, to be compared.
+    pub began: Instant,
     /// How long it took.
     pub elapsed: Duration,
     /// The status the target answered with, if it answered.
@@ -290,6 +292,7 @@ mod tests {
         let mut record = HealthRecord::default();
         let result = |outcome| CheckResult {
             at: SystemTime::UNIX_EPOCH,
+            began: Instant::now(),
             elapsed: Duration::ZERO,
             status: None,
             outcome,
@@ -311,6 +314,7 @@ mod tests {
         let mut record = HealthRecord::default();
         let result = |outcome| CheckResult {
             at: SystemTime::UNIX_EPOCH,
+            began: Instant::now(),
             elapsed: Duration::ZERO,
             status: None,
             outcome,

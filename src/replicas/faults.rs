@@ -180,6 +180,7 @@ impl Rig {
             };
             let result = CheckResult {
                 at: SystemTime::UNIX_EPOCH,
+                began: Instant::now().into_std(),
                 elapsed: Duration::ZERO,
                 status: None,
                 outcome: if passes { Ok(()) } else { Err(failure) },

@@ -108,6 +108,7 @@ mod tests {
             };
             let result = CheckResult {
                 at: SystemTime::UNIX_EPOCH,
+                began: Instant::now(),
                 elapsed: Duration::ZERO,
                 status: None,
                 outcome,
@@ -214,6 +215,7 @@ mod tests {
         registered.target.health().ejection = Some(Ejection {
             reason: EjectionReason::ErrorRatio,
             detail: String::new(),
+            began: Instant::now(),
             since: SystemTime::UNIX_EPOCH,
             until: SystemTime::UNIX_EPOCH,
             times: 1,

@@ -125,6 +125,7 @@ impl Simulation {
                 Decision::Eject { reason, times, .. } => Some(Ejection {
                     reason: *reason,
                     detail: String::new(),
+                    began: self.now,
                     since: SystemTime::UNIX_EPOCH,
                     until: SystemTime::UNIX_EPOCH,
                     times: *times,

@@ -191,6 +191,7 @@ pub(crate) fn check(target: &Target, passed: bool) {
     };
     let result = CheckResult {
         at: SystemTime::UNIX_EPOCH,
+        began: Instant::now(),
         elapsed: Duration::ZERO,
         status: None,
         outcome: passed.then_some(()).ok_or_else(failure),
