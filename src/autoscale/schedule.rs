@@ -6,10 +6,13 @@
 //! alone: then the other one goes along for as long as that lasts. (AWS refuses such an
 //! action: "you must include both sizes".)
 //!
-//! Times follow their zone's clock through daylight saving. One that the clock skips does not
-//! occur on that day; one that it shows twice sets the same bounds twice.
+//! The times of a `cron` follow their zone's clock through daylight saving, and each occurs once
+//! on every day. Those that the clock skips occur at the first moment after it has skipped them,
+//! in their order: 2:30 at 3:00. Those that it shows twice occur when it shows them first. A
+//! `rate` is counted in real time.
 
 use cronexpr::Crontab;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Scheduled, When};
@@ -44,15 +47,30 @@ struct Action {
     scheduled: Scheduled,
     times: Times,
     name: String,
-    last: Option<Timestamp>,
-    next: Option<Timestamp>,
+    last: Option<Occurrence>,
+    next: Option<Occurrence>,
+}
+
+/// A time of an action. Ordered as they occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Occurrence {
+    at: Timestamp,
+    /// Below zero for a time that the clock skips: how far before `at` it would have been.
+    early: SignedDuration,
+}
+
+impl Occurrence {
+    fn at(at: Timestamp) -> Self {
+        let early = SignedDuration::ZERO;
+        Self { at, early }
+    }
 }
 
 #[derive(Debug)]
 enum Times {
     Once(Timestamp),
     Every(SignedDuration),
-    Cron(Box<Crontab>),
+    Cron(Box<Calendar>),
     /// An expression that is none. The configuration's check has refused it.
     Never,
 }
@@ -77,7 +95,7 @@ impl Schedule {
             .is_none_or(|looked| looked.duration_since(now) > MINUTE);
         let mut has_changed = is_first;
         for action in &mut self.actions {
-            if is_first || action.next.is_some_and(|next| next <= now) {
+            if is_first || action.next.is_some_and(|next| next.at <= now) {
                 action.look(now);
                 has_changed = true;
             }
@@ -131,10 +149,9 @@ impl Action {
                 expression,
                 timezone,
             } => {
-                let text = format!("{expression} {timezone}");
-                let cron = cronexpr::parse_crontab(&text).map(Box::new);
-                let times = cron.map_or(Times::Never, Times::Cron);
-                (times, format!("schedule cron {text}"))
+                let calendar = Calendar::new(expression, timezone).map(Box::new);
+                let times = calendar.map_or(Times::Never, Times::Cron);
+                (times, format!("schedule cron {expression} {timezone}"))
             }
         };
         let scheduled = scheduled.clone();
@@ -149,41 +166,108 @@ impl Action {
 
     /// Finds the occurrences before and after `now`.
     fn look(&mut self, now: Timestamp) {
+        let at = Occurrence::at;
         (self.last, self.next) = match &self.times {
-            Times::Once(at) if *at <= now => (Some(*at), None),
-            Times::Once(at) => (None, Some(*at)),
+            Times::Once(time) if *time <= now => (Some(at(*time)), None),
+            Times::Once(time) => (None, Some(at(*time))),
             Times::Every(every) => {
                 let last = now.as_second() - now.as_second().rem_euclid(every.as_secs());
                 let last = Timestamp::from_second(last).ok();
-                (last, last.and_then(|last| last.checked_add(*every).ok()))
+                let next = last.and_then(|last| last.checked_add(*every).ok());
+                (last.map(at), next.map(at))
             }
-            Times::Cron(cron) => (latest(cron, now), next(cron, now)),
+            Times::Cron(calendar) => (calendar.latest(now), calendar.next(now)),
             Times::Never => (None, None),
         };
     }
 }
 
-fn next(cron: &Crontab, after: Timestamp) -> Option<Timestamp> {
-    cron.find_next(after).ok().map(|time| time.timestamp())
+/// The times of a `cron` on the clock of a zone.
+#[derive(Debug)]
+struct Calendar {
+    /// As a clock shows them that is never changed. Its times are written as those of UTC.
+    shown: Crontab,
+    zone: TimeZone,
 }
 
-/// The latest time up to `now`. There is none to ask for, only the next one after a moment: so
-/// the last moment whose next one is not ahead is looked for, by halves.
-fn latest(cron: &Crontab, now: Timestamp) -> Option<Timestamp> {
-    let past = |after| next(cron, after).filter(|time| *time <= now);
-    let mut early = now.checked_sub(YEAR).ok()?;
-    past(early)?;
-    let mut late = now;
-    while late.duration_since(early) > MINUTE {
-        let middle = early + late.duration_since(early) / 2;
-        match past(middle) {
-            Some(_) => early = middle,
-            None => late = middle,
+impl Calendar {
+    fn new(expression: &str, zone: &str) -> Option<Self> {
+        Some(Self {
+            shown: cronexpr::parse_crontab(&format!("{expression} UTC")).ok()?,
+            zone: TimeZone::get(zone).ok()?,
+        })
+    }
+
+    /// The first time after a moment; of those that the clock skips together, the last.
+    fn next(&self, after: Timestamp) -> Option<Occurrence> {
+        let mut shown = self.shown_at(after)?;
+        loop {
+            shown = self.shown_after(shown)?;
+            let mut found = self.occurrence(shown)?;
+            // The clock shows this for the second time, and is back to times that have been.
+            if found.at <= after {
+                continue;
+            }
+            while found.early.is_negative() {
+                shown = self.shown_after(shown)?;
+                match self.occurrence(shown)? {
+                    next if next.at == found.at => found = next,
+                    _ => break,
+                }
+            }
+            return Some(found);
         }
     }
-    // A minute may be between the moment and the last of them.
-    let first = past(early)?;
-    Some(past(first).unwrap_or(first))
+
+    /// The latest time up to `now`. There is none to ask for, only the next one after a moment:
+    /// so the last moment whose next one is not ahead is looked for, by halves.
+    fn latest(&self, now: Timestamp) -> Option<Occurrence> {
+        let past = |after| self.next(after).filter(|time| time.at <= now);
+        let mut early = now.checked_sub(YEAR).ok()?;
+        past(early)?;
+        let mut late = now;
+        while late.duration_since(early) > MINUTE {
+            let middle = early + late.duration_since(early) / 2;
+            match past(middle) {
+                Some(_) => early = middle,
+                None => late = middle,
+            }
+        }
+        // A minute may be between the moment and the last of them.
+        let first = past(early)?;
+        Some(past(first.at).unwrap_or(first))
+    }
+
+    /// What the clock shows at a moment.
+    fn shown_at(&self, moment: Timestamp) -> Option<Timestamp> {
+        let shown = self.zone.to_datetime(moment);
+        shown
+            .to_zoned(TimeZone::UTC)
+            .ok()
+            .map(|time| time.timestamp())
+    }
+
+    fn shown_after(&self, shown: Timestamp) -> Option<Timestamp> {
+        self.shown
+            .find_next(shown)
+            .ok()
+            .map(|time| time.timestamp())
+    }
+
+    /// When it is what the clock shows.
+    fn occurrence(&self, shown: Timestamp) -> Option<Occurrence> {
+        let on_clock = TimeZone::UTC.to_datetime(shown);
+        let moment = self.zone.to_ambiguous_timestamp(on_clock);
+        let is_skipped = matches!(moment.offset(), AmbiguousOffset::Gap { .. });
+        let earlier = moment.earlier().ok()?;
+        if !is_skipped {
+            return Some(Occurrence::at(earlier));
+        }
+        // In a gap, that is before the clock is changed.
+        let at = self.zone.following(earlier).next()?.timestamp();
+        let early = shown.duration_since(self.shown_at(at)?);
+        Some(Occurrence { at, early })
+    }
 }
 
 #[cfg(test)]
@@ -263,13 +347,91 @@ mod tests {
         let mut running = schedule(&actions);
         let mut now = time("2026-10-20T00:00:00Z");
         let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..2000 {
+        for step in 0..4000 {
+            // From one change of the clocks to the other.
+            if step == 2000 {
+                now = time("2027-03-25T00:00:00Z");
+                running = schedule(&actions);
+            }
             let bounds = running.bounds(now);
             assert_eq!(bounds, schedule(&actions).bounds(now), "{now}");
             seen.insert((bounds.min, bounds.max));
             now += SignedDuration::from_secs(431);
         }
         assert!(seen.len() > 6, "{seen:?}");
+    }
+
+    /// The clock went from 2:00 to 3:00 on 28 March 2027.
+    #[test]
+    fn what_the_clock_skips_occurs_right_after_and_in_its_order() {
+        let actions = [
+            cron("30 2 * * *", Some(3), None),
+            cron("10 2 * * *", Some(2), None),
+            cron("0 20 * * *", Some(1), None),
+        ];
+        let mut running = schedule(&actions);
+        for (now, expected) in [
+            ("2027-03-28T01:59:59+01:00", (1, 4)),
+            ("2027-03-28T03:00:00+02:00", (3, 4)),
+            ("2027-03-28T19:59:59+02:00", (3, 4)),
+            ("2027-03-28T20:00:00+02:00", (1, 4)),
+            ("2027-03-29T02:10:00+02:00", (2, 4)),
+            ("2027-03-29T02:30:00+02:00", (3, 4)),
+        ] {
+            assert_eq!(at(&mut running, now), expected, "{now}");
+            assert_eq!(at(&mut schedule(&actions), now), expected, "from {now}");
+        }
+    }
+
+    /// It went from 3:00 back to 2:00 on 25 October 2026.
+    #[test]
+    fn what_the_clock_shows_twice_occurs_once() {
+        let actions = [
+            cron("0 2 * * *", Some(3), None),
+            cron("30 2 * * *", Some(1), None),
+            cron("0 3 * * *", Some(2), None),
+        ];
+        let mut running = schedule(&actions);
+        for (now, expected) in [
+            ("2026-10-25T01:59:59+02:00", (2, 4)),
+            ("2026-10-25T02:00:00+02:00", (3, 4)),
+            ("2026-10-25T02:30:00+02:00", (1, 4)),
+            ("2026-10-25T02:00:00+01:00", (1, 4)),
+            ("2026-10-25T02:59:59+01:00", (1, 4)),
+            ("2026-10-25T03:00:00+01:00", (2, 4)),
+        ] {
+            assert_eq!(at(&mut running, now), expected, "{now}");
+            assert_eq!(at(&mut schedule(&actions), now), expected, "from {now}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_counted_in_real_time() {
+        let mut action = Action::new(&Scheduled {
+            when: When::Rate(std::time::Duration::from_secs(3600)),
+            min: Some(2),
+            max: None,
+        });
+        for change in ["2027-03-28T03:00:00+02:00", "2026-10-25T02:00:00+01:00"] {
+            let change = time(change);
+            for minutes in [-60, -1, 0, 59, 60] {
+                action.look(change + SignedDuration::from_mins(minutes));
+                let (last, next) = (action.last.unwrap(), action.next.unwrap());
+                assert_eq!(
+                    next.at.duration_since(last.at),
+                    SignedDuration::from_hours(1)
+                );
+            }
+        }
+    }
+
+    /// Samoa skipped a whole day, 30 December 2011.
+    #[test]
+    fn a_skipped_day_occurs_at_the_first_moment_of_the_next() {
+        let calendar = Calendar::new("0 12 30 12 *", "Pacific/Apia").unwrap();
+        let found = calendar.next(time("2011-12-01T00:00:00Z")).unwrap();
+        assert_eq!(found.at, time("2011-12-31T00:00:00+14:00"));
+        assert_eq!(found.early, SignedDuration::from_hours(-12));
     }
 
     #[test]
@@ -312,8 +474,8 @@ mod tests {
     #[test]
     fn the_latest_time_is_the_last_of_all_that_have_been() {
         for expression in ["* * * * *", "59 23 31 12 *", "0 0 29 2 *", "*/5 8-9 * * 1"] {
-            let text = format!("{expression} America/New_York");
-            let cron = cronexpr::parse_crontab(&text).unwrap();
+            let zone = "America/New_York";
+            let cron = cronexpr::parse_crontab(&format!("{expression} {zone}")).unwrap();
             let now = time("2026-11-22T10:30:30Z");
             let mut all = cron
                 .iter_after(now - YEAR)
@@ -329,7 +491,8 @@ mod tests {
             if expression.starts_with("* ") {
                 expected = Some(time("2026-11-22T10:30:00Z"));
             }
-            assert_eq!(latest(&cron, now), expected, "{expression}");
+            let latest = Calendar::new(expression, zone).unwrap().latest(now);
+            assert_eq!(latest.map(|time| time.at), expected, "{expression}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::config::{Autoscaling, Metric, Profile, TargetTracking, Timing};
+use crate::config::{Autoscaling, Metric, Profile, Scheduled, TargetTracking, Timing, When};
 
 /// One to four replicas at 20 % CPU.
 fn policy() -> Autoscaling {
@@ -49,6 +49,33 @@ fn step(at: usize, seconds: usize) -> Vec<f64> {
     (0..seconds)
         .map(|second| if second < at { 80.0 } else { 400.0 })
         .collect()
+}
+
+#[test]
+fn a_scheduled_time_that_the_clock_skips_is_simulated_right_after() {
+    let mut policy = policy();
+    let at = |expression: &str, min| Scheduled {
+        when: When::Cron {
+            expression: expression.to_owned(),
+            timezone: "Europe/Berlin".to_owned(),
+        },
+        min: Some(min),
+        max: None,
+    };
+    policy.schedule = vec![at("30 2 * * *", 3), at("0 20 * * *", 1)];
+    let curve = LoadCurve::new(None, vec![80.0; 120]).unwrap();
+    let run = run(
+        &Setting {
+            group: "todo",
+            policy: &policy,
+            service: Service::with_capacity(500.0, Duration::from_secs(2)).unwrap(),
+            curve: &curve,
+            first: 1,
+            start: "2027-03-28T01:59:00+01:00".parse().unwrap(),
+        },
+        Rules::Profile(Profile::Fast),
+    );
+    assert_eq!(numbers(&run), [(60, 1, 3)], "{:?}", run.changes);
 }
 
 fn numbers(run: &Run) -> Vec<(u64, u32, u32)> {
