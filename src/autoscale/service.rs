@@ -22,6 +22,7 @@ const STARTING: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub(super) struct Service {
     seen: FxHashMap<SocketAddr, Seen>,
+    ages: FxHashMap<ReplicaId, Age>,
     /// When that was, and the how-manieth.
     last: Option<Duration>,
     round: u64,
@@ -40,6 +41,16 @@ struct Seen {
 #[derive(Clone, Copy, Debug)]
 struct InService {
     since: Duration,
+    /// What it had behind it then.
+    before: Duration,
+}
+
+/// How long a replica has been in its state. The wall clock is asked only when that is first
+/// seen, because it may be set.
+#[derive(Clone, Copy, Debug)]
+struct Age {
+    since: SystemTime,
+    seen: Duration,
     /// What it had behind it then.
     before: Duration,
 }
@@ -86,8 +97,9 @@ impl Service {
             self.look_at(target, now.uptime, is_checked, is_first);
         }
         self.seen.retain(|_, seen| seen.round == self.round);
+        self.note_ages(replicas, now);
         if is_first {
-            self.credit(replicas, now);
+            self.credit(replicas, now.uptime);
         }
         look.capacity = self.capacity(replicas, now, warm_up);
         for replica in &replicas.replicas {
@@ -129,11 +141,32 @@ impl Service {
         };
     }
 
-    /// What ran before this Weir did is not new.
-    fn credit(&mut self, replicas: &GroupReplicas, now: Now) {
+    fn note_ages(&mut self, replicas: &GroupReplicas, now: Now) {
+        let before = std::mem::take(&mut self.ages);
         let wall = SystemTime::from(now.wall);
         for replica in &replicas.replicas {
-            let age = wall.duration_since(replica.since).unwrap_or_default();
+            let known = before.get(&replica.id);
+            let known = known.filter(|age| age.since == replica.since);
+            let age = known.copied().unwrap_or_else(|| Age {
+                since: replica.since,
+                seen: now.uptime,
+                before: wall.duration_since(replica.since).unwrap_or_default(),
+            });
+            self.ages.insert(replica.id, age);
+        }
+    }
+
+    fn age(&self, replica: &Replica, now: Duration) -> Duration {
+        let age = self.ages.get(&replica.id);
+        age.map_or(Duration::ZERO, |age| {
+            now.saturating_sub(age.seen) + age.before
+        })
+    }
+
+    /// What ran before this Weir did is not new.
+    fn credit(&mut self, replicas: &GroupReplicas, now: Duration) {
+        for replica in &replicas.replicas {
+            let age = self.age(replica, now);
             let seen = replica.address.and_then(|addr| self.seen.get_mut(&addr));
             if let Some(service) = seen.and_then(|seen| seen.service.as_mut()) {
                 service.before = age;
@@ -152,7 +185,7 @@ impl Service {
             } else if self.service_of(replica).is_some() {
                 capacity.running += 1;
                 capacity.warming += 1;
-            } else if self.is_starting(replica, now) {
+            } else if self.is_starting(replica, now.uptime) {
                 capacity.warming += 1;
             }
         }
@@ -172,7 +205,7 @@ impl Service {
     }
 
     /// Whether a replica is on its way into service for the first time.
-    fn is_starting(&self, replica: &Replica, now: Now) -> bool {
+    fn is_starting(&self, replica: &Replica, now: Duration) -> bool {
         let is_new = match replica.state {
             ReplicaState::Starting => true,
             ReplicaState::Running => {
@@ -182,9 +215,7 @@ impl Service {
             }
             ReplicaState::Draining | ReplicaState::Stopping => false,
         };
-        let wall = SystemTime::from(now.wall);
-        let age = wall.duration_since(replica.since).unwrap_or_default();
-        is_new && replica.restarts == 0 && age < STARTING
+        is_new && replica.restarts == 0 && self.age(replica, now) < STARTING
     }
 
     fn sum(&mut self, look: &mut Look, now: Duration, warm_up: Duration) {
@@ -369,7 +400,11 @@ mod tests {
         let look = rig.look(true);
         assert_eq!(look.capacity, capacity(2, 1, 1), "the other one may come");
         assert_eq!((look.warm.len(), look.apart.len()), (1, 1));
-        rig.now.wall += STARTING;
+        // Whatever the wall clock is set to meanwhile.
+        rig.now.wall += 10 * STARTING;
+        assert_eq!(rig.look(true).capacity, capacity(2, 1, 1), "it still may");
+        rig.now.wall -= 20 * STARTING;
+        rig.now.uptime += STARTING;
         assert_eq!(rig.look(true).capacity, capacity(2, 1, 0), "or not");
         healthy(&rig.targets[1]);
         assert_eq!(rig.look(true).capacity, capacity(2, 2, 1));
