@@ -387,6 +387,25 @@ fn values_that_double_each_other_do_not_fill_the_memory() {
 }
 
 #[test]
+fn large_values_that_many_resources_have_do_not_fill_the_memory() {
+    let mut text = format!("locals {{\n big = \"{}\"\n", "x".repeat(200_000));
+    for n in 0..200 {
+        let _ = writeln!(text, " copy{n} = [local.big]");
+    }
+    text.push_str("}\nresource \"aws_lb_listener_rule\" \"a\" {\n for_each = toset([for n in range(200) : tostring(n)])\n");
+    for n in 0..200 {
+        let _ = writeln!(text, " key{n} = local.copy{n}");
+    }
+    text.push_str("}\nresource \"aws_lb_target_group\" \"a\" { port = local.big }\n");
+    let imported = of(&text);
+    listed(
+        &imported,
+        &["aws_lb_listener_rule.a[\"199\"]", "not taken over"],
+    );
+    assert!(imported.toml.len() < 10_000_000);
+}
+
+#[test]
 fn nothing_of_the_source_becomes_a_variable_or_another_line_of_the_result() {
     let body = "type = \"fixed-response\"\n fixed_response {\n status_code = 200\n content_type = \"text/plain\"\n message_body = \"a\\n$${HOME} \\\"b\\\" \\\\ \\u0001\"\n}";
     let imported = of(&listener(body));
@@ -480,6 +499,30 @@ fn service(container: &str) -> String {
          load_balancer {{\n target_group_arn = aws_lb_target_group.a.arn\n \
          container_name = \"a\"\n container_port = 80\n}}\n}}\n"
     )
+}
+
+#[test]
+fn one_stands_for_those_of_which_it_is_not_known_how_many_there_are() {
+    for (made, arn) in [
+        ("count = var.count", "aws_lb_target_group.a[0].arn"),
+        ("count = var.count", "one(aws_lb_target_group.a[*].arn)"),
+        ("for_each = var.all", "aws_lb_target_group.a[\"x\"].arn"),
+        ("for_each = var.all", "aws_lb_target_group.a[var.key].arn"),
+    ] {
+        let counted = SHELL.replace("  port = 80\n", &format!("  {made}\n  port = 80\n"));
+        let action = format!("type = \"forward\"\n target_group_arn = {arn}");
+        let imported = of(&listener(&action).replace(SHELL, &counted));
+        assert_eq!(
+            checked(&imported).config.target_groups.len(),
+            1,
+            "{}",
+            imported.toml
+        );
+        listed(&imported, &["aws_lb_target_group.a", "taken as one"]);
+    }
+    let none = SHELL.replace("  port = 80\n", "  count = 0\n  port = 80\n");
+    let imported = of(&none);
+    listed(&imported, &["aws_lb_target_group.a", "makes none of it"]);
 }
 
 #[test]
@@ -741,6 +784,14 @@ fn plans_and_states_need_no_evaluation() {
             ],
         );
     }
+}
+
+#[test]
+fn a_state_of_nothing_says_so() {
+    let text = r#"{"format_version":"1.0","terraform_version":"1.9.8"}"#;
+    let imported = of_named("standard input", text);
+    listed(&imported, &["standard input:1: the files: no listener"]);
+    assert!(config::parse("weir.toml", &imported.toml, &|_| None).is_err());
 }
 
 #[test]

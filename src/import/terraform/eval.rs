@@ -342,6 +342,12 @@ impl<'a> Scope<'a> {
                 TraversalOperator::GetAttr(name) => {
                     self.step(&value, &Value::from(name.as_str()))?
                 }
+                // One stands for all that `count` or `for_each` would make.
+                TraversalOperator::Index(_) | TraversalOperator::LegacyIndex(_)
+                    if self.is_only_one(&value) =>
+                {
+                    value
+                }
                 TraversalOperator::LegacyIndex(at) => {
                     self.step(&value, &Value::from(*at.value()))?
                 }
@@ -386,6 +392,12 @@ impl<'a> Scope<'a> {
             .into_iter()
             .map(|item| self.steps(item, operators, whole));
         each.collect::<Evaluated<Vec<_>>>().map(Value::Array)
+    }
+
+    /// Whether it is a resource or module of which there is one.
+    fn is_only_one(&self, value: &Value) -> bool {
+        let reference = whole_reference(value).filter(|reference| !reference.ends_with(']'));
+        reference.is_some_and(|reference| self.module.world.knows(reference))
     }
 
     /// Whether it is marked, and no resource or module.

@@ -89,6 +89,8 @@ pub(super) struct Files<'a> {
     others: Vec<Other>,
     named: Rc<Vec<Named>>,
     notes: &'a Notes,
+    /// Of what is said about the files as a whole.
+    start: Place,
     /// Types that have been asked for.
     asked: RefCell<BTreeSet<&'static str>>,
     names: RefCell<BTreeSet<(&'static str, String)>>,
@@ -112,7 +114,12 @@ impl Resource<'_> {
 }
 
 impl<'a> Files<'a> {
-    pub(super) fn new(found: Vec<Found<'a>>, others: Vec<Other>, notes: &'a Notes) -> Self {
+    pub(super) fn new(
+        found: Vec<Found<'a>>,
+        others: Vec<Other>,
+        notes: &'a Notes,
+        start: Place,
+    ) -> Self {
         let named = found.iter().map(|found| Named {
             kind: found.kind.clone(),
             address: found.address.clone(),
@@ -123,16 +130,17 @@ impl<'a> Files<'a> {
             found,
             others,
             notes,
+            start,
             asked: RefCell::default(),
             names: RefCell::default(),
         }
     }
 
     /// What a module and all that it calls make.
-    pub(super) fn of_module(root: &Rc<Module<'a>>, notes: &'a Notes) -> Self {
+    pub(super) fn of_module(root: &Rc<Module<'a>>, notes: &'a Notes, start: Place) -> Self {
         let (mut found, mut others) = (Vec::new(), Vec::new());
         collect(root, &mut found, &mut others);
-        Self::new(found, others, notes)
+        Self::new(found, others, notes, start)
     }
 
     /// The resources of a type, in the order of the files.
@@ -258,11 +266,9 @@ impl<'a> Files<'a> {
     /// Lists something about a resource that has been read, or about the files as a whole.
     pub(super) fn remark(&self, subject: &str, message: &str) {
         let is_it = |found: &&Found<'_>| found.address == subject;
-        let resource = self.found.iter().find(is_it).or(self.found.first());
-        let resource = resource.map(|found| &found.place);
-        if let Some(place) = resource.or(self.others.first().map(|other| &other.place)) {
-            self.notes.add(NoteKind::NotMapped, place, subject, message);
-        }
+        let resource = self.found.iter().find(is_it);
+        let place = resource.map_or(&self.start, |found| &found.place);
+        self.notes.add(NoteKind::NotMapped, place, subject, message);
     }
 }
 
@@ -272,6 +278,7 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
             ("resource", [kind, label, ..]) => {
                 let path = format!("{kind}.{label}");
                 let instances = module.instances(&path, block);
+                list_none(module, block, &path, instances.as_deref());
                 for instance in instances.iter().flat_map(|all| all.iter()) {
                     found.push(Found {
                         kind: canonical(kind),
@@ -291,6 +298,9 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
                 let subject = subject(module, kind, labels);
                 let is_read = kind == "module" && module.reads(block);
                 if is_read {
+                    let path = format!("module.{}", labels.join("."));
+                    let instances = module.instances(&path, block);
+                    list_none(module, block, &path, instances.as_deref());
                     list_assumed(module, block, &subject);
                 }
                 others.push(Other {
@@ -304,6 +314,16 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
     }
     for child in module.children() {
         collect(&child, found, others);
+    }
+}
+
+/// Lists a block that makes nothing.
+fn list_none<T>(module: &Module<'_>, block: &Block, path: &str, instances: Option<&Vec<T>>) {
+    if instances.is_some_and(Vec::is_empty) {
+        let subject = format!("{}{path}", module.prefix);
+        let notes = module.world.notes;
+        let message = "its `count` or `for_each` makes none of it";
+        notes.add(NoteKind::NotNeeded, &block.place, subject, message);
     }
 }
 

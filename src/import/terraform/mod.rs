@@ -139,16 +139,20 @@ pub fn import(files: &[SourceFile], disk: &dyn Disk, options: &Options) -> Impor
 
 fn translate(files: &[SourceFile], disk: &dyn Disk, options: &Options) -> Imported {
     let notes = Notes::default();
+    let first = files.first().map_or("", |file| file.name.as_str());
+    let start = Place {
+        file: Arc::from(first),
+        line: 1,
+    };
     let plan = if let Some(found) = evaluated(files) {
-        plan(&Files::new(found, Vec::new(), &notes))
+        plan(&Files::new(found, Vec::new(), &notes, start))
     } else {
-        let first = files.first().map_or("", |file| file.name.as_str());
         let folder = Path::new(first).parent().unwrap_or(Path::new(""));
         let source = Rc::new(Source::read(folder, files, &notes));
         let world = World::new(disk, &notes, folder);
         let values = values(&world, &source, options);
         let root = Module::root(Rc::clone(&world), source, values);
-        let plan = plan(&Files::of_module(&root, &notes));
+        let plan = plan(&Files::of_module(&root, &notes, start));
         world.clear();
         plan
     };

@@ -24,6 +24,7 @@ impl Node {
     pub(super) fn of_block(block: &Block, scope: &Scope<'_>) -> Self {
         let attributes = block.attributes.iter().map(|attribute| {
             let value = scope.value(&attribute.expression);
+            scope.module.world.keep(&value);
             (attribute.key.clone(), attribute.place.clone(), value)
         });
         let mut blocks = Vec::new();

@@ -51,7 +51,11 @@ fn settle(service: &mut Service, files: &Files<'_>) {
     if is_idle {
         let message =
             "no policy that is taken over changes the number of replicas: it stays the same";
-        files.remark(&scaling.origin, message);
+        let address = scaling
+            .origin
+            .split_once(' ')
+            .map_or("", |(_, address)| address);
+        files.remark(address, message);
         service.count = service.count.max(Some(scaling.min));
         service.scaling = None;
     } else if let Some(count) = service.count

@@ -18,10 +18,11 @@ const MAX_HOPS: u32 = 20;
 
 /// The resources of a plan or state; `None` if the value is neither.
 pub(super) fn read<'a>(value: &Value, place: &Place) -> Option<Vec<Found<'a>>> {
-    let root = ["planned_values", "values"]
-        .iter()
-        .find_map(|key| value.get(key));
-    if let (Some(root), true) = (root, value.get("format_version").is_some()) {
+    if value.get("format_version").is_some() {
+        // What has not been applied yet has none.
+        let keys = ["planned_values", "values"];
+        let root = keys.iter().find_map(|key| value.get(key));
+        let root = root.unwrap_or(&Value::Null);
         let mut listed = Vec::new();
         modules(&root["root_module"], "", &mut listed);
         if let Some(configuration) = value.get("configuration") {

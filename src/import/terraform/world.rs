@@ -16,11 +16,17 @@ use super::folder::Source;
 use super::module::Module;
 use super::repeat::Instance;
 use super::source::Block;
-use super::value::{reference_in, text, unresolved};
+use super::value::{reference_in, size, text, unresolved};
 use crate::import::note::Notes;
 
 /// Expressions that are computed for one translation: large ones need some ten thousand.
 const MAX_STEPS: u64 = 2_000_000;
+
+/// Bytes that are copied in the time of such a step.
+const BYTES_PER_STEP: usize = 1024;
+
+/// Bytes of all values that are kept: those of large deployments have a few hundred KiB.
+const MAX_KEPT: usize = 64 * 1024 * 1024;
 
 /// How deep expressions and what they refer to may nest; each level takes a few KiB of stack.
 const MAX_DEPTH: u32 = 400;
@@ -31,6 +37,7 @@ pub(super) struct World<'a> {
     pub(super) root: PathBuf,
     pub(super) notes: &'a Notes,
     steps: Cell<u64>,
+    kept: Cell<usize>,
     depth: Cell<u32>,
     trying: Cell<u32>,
     pub(super) modules: Cell<usize>,
@@ -65,6 +72,7 @@ impl<'a> World<'a> {
             root: root.to_owned(),
             notes,
             steps: Cell::new(0),
+            kept: Cell::new(0),
             depth: Cell::new(0),
             trying: Cell::new(0),
             modules: Cell::new(0),
@@ -85,11 +93,17 @@ impl<'a> World<'a> {
     /// One expression more, one level deeper; `None` if that is too many.
     pub(super) fn enter(&self) -> Option<Depth<'_>> {
         self.steps.set(self.steps.get() + 1);
-        if self.steps.get() > MAX_STEPS || self.depth.get() >= MAX_DEPTH {
+        let is_spent = self.steps.get() > MAX_STEPS || self.kept.get() > MAX_KEPT;
+        if is_spent || self.depth.get() >= MAX_DEPTH {
             return None;
         }
         self.depth.set(self.depth.get() + 1);
         Some(Depth(&self.depth))
+    }
+
+    /// Counts a value that is kept.
+    pub(super) fn keep(&self, value: &Value) {
+        self.kept.set(self.kept.get() + size(value));
     }
 
     /// Counts a `try` for as long as what it returns is kept.
@@ -146,10 +160,15 @@ impl<'a> World<'a> {
         compute: impl FnOnce() -> Evaluated<Option<Value>>,
     ) -> Evaluated<Option<Value>> {
         if let Some(found) = self.values.borrow().get(key) {
-            // A large value is copied: it counts as more than one step.
-            self.steps.set(self.steps.get() + 1);
             return match found {
-                Some(value) => value.clone(),
+                Some(value) => {
+                    // What is copied often takes time as computing it would.
+                    if let Ok(Some(value)) = value {
+                        let copied = size(value) / BYTES_PER_STEP;
+                        self.steps.set(self.steps.get() + copied as u64);
+                    }
+                    value.clone()
+                }
                 None => Ok(Some(unresolved(&format!("{key}, which refers to itself")))),
             };
         }
@@ -158,6 +177,9 @@ impl<'a> World<'a> {
         let trying = self.trying.replace(0);
         let value = compute();
         self.trying.set(trying);
+        if let Ok(Some(value)) = &value {
+            self.keep(value);
+        }
         self.values
             .borrow_mut()
             .insert(key.to_owned(), Some(value.clone()));
