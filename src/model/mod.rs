@@ -8,6 +8,7 @@
 mod admission;
 mod algorithm;
 mod ejection;
+mod elsewhere;
 mod escape;
 mod health;
 mod id;
@@ -25,6 +26,7 @@ mod target;
 pub use admission::{Admission, Waiter, Wants};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
+pub use elsewhere::Elsewhere;
 pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,

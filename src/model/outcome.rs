@@ -71,6 +71,8 @@ pub enum Failure {
     TunnelTimeout,
     /// The target has left its group, and what it was given for its last requests is over.
     TargetReleased,
+    /// Weir has no descriptor, port or memory left for a connection to a target.
+    OutOfResources,
     /// Weir ended before the request did.
     ShuttingDown,
     /// Weir itself is at fault.
@@ -111,6 +113,7 @@ impl Failure {
             | Self::QueueTimeout
             | Self::ListenerGone
             | Self::TargetReleased
+            | Self::OutOfResources
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectError
             | Self::TargetClosed
@@ -151,6 +154,7 @@ impl Failure {
             Self::TargetTimeout(Stage::Request) => "request_timeout",
             Self::TunnelTimeout => "tunnel_timeout",
             Self::TargetReleased => "target_released",
+            Self::OutOfResources => "out_of_resources",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal_error",
         }
@@ -183,6 +187,7 @@ impl Failure {
             | Self::ListenerGone
             | Self::TunnelTimeout
             | Self::TargetReleased
+            | Self::OutOfResources
             | Self::ShuttingDown
             | Self::Internal => Blame::Weir,
         }
@@ -226,6 +231,7 @@ impl Failure {
             Self::TargetTimeout(_) => "the target did not answer in time",
             Self::TunnelTimeout => "nothing came through the upgraded connection",
             Self::TargetReleased => "the target was removed",
+            Self::OutOfResources => "the load balancer is out of descriptors, ports or memory",
             Self::ShuttingDown => "the load balancer is shutting down",
             Self::Internal => "internal error",
         }

@@ -41,6 +41,8 @@ struct Counters {
     /// picker reads both at once.
     load: AtomicU64,
     leases: AtomicU64,
+    /// How many of those in flight are another process's: see [`super::Elsewhere`].
+    elsewhere: AtomicU32,
     errors: AtomicU64,
     /// Errors since the last request that was served.
     run: AtomicU32,
@@ -59,6 +61,7 @@ impl Default for Counters {
         Self {
             load: AtomicU64::new(0),
             leases: AtomicU64::new(0),
+            elsewhere: AtomicU32::new(0),
             errors: AtomicU64::new(0),
             run: AtomicU32::new(0),
             gateway_run: AtomicU32::new(0),
@@ -120,7 +123,8 @@ impl Target {
         }
     }
 
-    /// Requests picked for this target whose last byte has not left yet.
+    /// Requests picked for this target whose last byte has not left yet, those of another
+    /// process included while a handover lasts.
     #[inline] // see `load`
     pub fn in_flight(&self) -> u32 {
         (self.counters.load.load(Ordering::Relaxed) % BIAS) as u32
@@ -171,6 +175,30 @@ impl Target {
         self.counters.leases.fetch_add(1, Ordering::Relaxed);
         Lease {
             target: Arc::clone(self),
+        }
+    }
+
+    /// Counts requests of another process as in flight, whatever the limit.
+    pub(super) fn add_elsewhere(&self, count: u32) {
+        let counters = &*self.counters;
+        counters.elsewhere.fetch_add(count, Ordering::Relaxed);
+        counters.load.fetch_add(count.into(), Ordering::Relaxed);
+    }
+
+    /// Takes as many of them back; their places go to the requests that wait.
+    pub(super) fn remove_elsewhere(self: &Arc<Self>, count: u32) {
+        self.leave(count);
+        let counters = &*self.counters;
+        counters.elsewhere.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Ends so many requests in flight.
+    fn leave(self: &Arc<Self>, count: u32) {
+        // `SeqCst`: who begins to wait looks at the load once more afterwards, and either
+        // sees this place or is seen here.
+        self.counters.load.fetch_sub(count.into(), Ordering::SeqCst);
+        if self.admission.waiting() > 0 {
+            self.admission.serve(self);
         }
     }
 
@@ -283,9 +311,10 @@ impl Target {
     /// What it has failed at. Only reads, so that it may be asked often.
     pub fn failings(&self) -> Failings {
         let counters = &*self.counters;
-        let in_flight = u64::from(self.in_flight());
+        let elsewhere = counters.elsewhere.load(Ordering::Relaxed);
+        let own = self.in_flight().saturating_sub(elsewhere);
         Failings {
-            finished: self.leases().saturating_sub(in_flight),
+            finished: self.leases().saturating_sub(own.into()),
             errors: counters.errors.load(Ordering::Relaxed),
             run: counters.run.load(Ordering::Relaxed),
             gateway_run: counters.gateway_run.load(Ordering::Relaxed),
@@ -357,12 +386,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // `SeqCst`: who begins to wait looks at the load once more afterwards, and either
-        // sees this place or is seen here.
-        self.target.counters.load.fetch_sub(1, Ordering::SeqCst);
-        if self.target.admission.waiting() > 0 {
-            self.target.admission.serve(&self.target);
-        }
+        self.target.leave(1);
     }
 }
 

@@ -6,12 +6,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
-use tracing::error;
+use tokio::time::timeout;
+use tracing::{error, warn};
 
 use super::TIDY;
+use super::supervision::Supervision;
 use super::upgrade::Inherited;
 use crate::admin;
 use crate::autoscale;
@@ -23,11 +25,8 @@ use crate::replicas;
 use crate::state::{Publisher, PublisherTask, Reader};
 use crate::transport::{BindError, bind};
 
-/// After a panic of the autoscaler: doubling from the first to the last.
-const RESTART_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// An autoscaler that ran for so long did not panic for the same reason as the one before.
-const RECOVERED: Duration = Duration::from_secs(60);
+/// How long the autoscaler has at the end to write down what it knows.
+const WRITE_DOWN: Duration = Duration::from_secs(5);
 
 /// Every task of the control plane. They end with it.
 #[derive(Debug)]
@@ -39,12 +38,15 @@ pub(super) struct ControlPlane {
     stop_replicas: oneshot::Sender<()>,
     replica_status: watch::Receiver<replicas::Status>,
     /// What the autoscaler asks of the replicas.
-    wishes: watch::Receiver<replicas::Wishes>,
+    wishes: watch::Sender<replicas::Wishes>,
+    /// Holds the autoscaler back, until this process is the one that scales.
+    begin_scaling: Option<oneshot::Sender<()>>,
     /// Ended before the replicas, so that it does not ask for others while they stop, and
     /// never aborted: it has something to write down.
     autoscaler: JoinHandle<()>,
-    stop_autoscaler: watch::Sender<()>,
+    stop_autoscaler: Option<watch::Sender<()>>,
     journal: Arc<autoscale::Journal>,
+    supervision: Supervision,
 }
 
 /// The admin listener that runs.
@@ -74,13 +76,11 @@ impl ControlPlane {
         wishes: replicas::Wishes,
         tidy: fn(),
         guardian: Option<fn() -> Command>,
+        supervision: Supervision,
     ) -> Self {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(task.run());
-        tasks.spawn(health::run(reader.clone(), publisher.clone()));
-        tasks.spawn(health::watch(reader.clone(), publisher.clone()));
-        tasks.spawn(discovery::run(reader.clone(), publisher.clone()));
-        tasks.spawn(keep_tidy(reader.clone(), tidy));
+        let watched = || supervision.clone();
+        let mut tasks = watch_and_find(publisher, reader, tidy, &supervision);
+        tasks.spawn(watched().require("publisher", task.run()));
         let (status, replica_status) = watch::channel(replicas::Status::default());
         let (wishes, orders) = watch::channel(wishes);
         let (stop_replicas, stopped) = oneshot::channel();
@@ -88,7 +88,8 @@ impl ControlPlane {
             // A dropped sender means the same.
             let _ = stopped.await;
         };
-        let asked = orders.clone();
+        let (asked, left) = (wishes.clone(), wishes.clone());
+        let (known, scaler) = (reader.clone(), watched());
         let replicas = replicas::run(
             reader.clone(),
             publisher.clone(),
@@ -99,6 +100,7 @@ impl ControlPlane {
         );
         let journal = Arc::new(autoscale::Journal::default());
         let (stop_autoscaler, stopped) = watch::channel(());
+        let (begin_scaling, begun) = oneshot::channel();
         let scaling = {
             let (reader, metrics) = (reader.clone(), Arc::clone(metrics));
             let (replicas, journal) = (replica_status.clone(), Arc::clone(&journal));
@@ -118,13 +120,21 @@ impl ControlPlane {
         Self {
             tasks,
             admin: None,
-            replicas: tokio::spawn(replicas),
+            replicas: tokio::spawn(watched().require("replicas", replicas)),
             stop_replicas,
             replica_status,
             wishes: asked,
-            autoscaler: tokio::spawn(keep_scaling(scaling)),
-            stop_autoscaler,
+            begin_scaling: Some(begin_scaling),
+            autoscaler: tokio::spawn(async move {
+                // An error is the end of a process that was never to scale.
+                if begun.await.is_ok() {
+                    scaler.restart("autoscaler", scaling).await;
+                }
+                leave_to_engines(&left, &known);
+            }),
+            stop_autoscaler: Some(stop_autoscaler),
             journal,
+            supervision,
         }
     }
 
@@ -168,7 +178,9 @@ impl ControlPlane {
         };
         self.close_admin();
         let addr = socket.local_addr().unwrap_or(configured);
-        let task = self.tasks.spawn(admin::serve(socket, context.clone()));
+        let task = serve_again(socket, &copy, context);
+        let task = self.supervision.clone().restart("admin", task);
+        let task = self.tasks.spawn(task);
         self.admin = Some(Admin {
             configured,
             addr,
@@ -196,6 +208,19 @@ impl ControlPlane {
         counts
     }
 
+    /// Lets the autoscaler decide from now on.
+    pub(super) fn begin_scaling(&mut self) {
+        if let Some(begin) = self.begin_scaling.take() {
+            // The autoscaler waits for it, unless it has panicked.
+            let _ = begin.send(());
+        }
+    }
+
+    /// Another process scales from now on. The replicas of this one stay until it ends.
+    pub(super) fn leave_scaling(&mut self) {
+        self.stop_autoscaler = None;
+    }
+
     /// What the autoscaler has decided, for the status page.
     pub(super) fn journal(&self) -> &Arc<autoscale::Journal> {
         &self.journal
@@ -214,9 +239,16 @@ impl ControlPlane {
     /// Ends the autoscaler, stops the replicas and waits for their processes, then ends every
     /// other task.
     pub(super) async fn stop(mut self) {
-        drop(self.stop_autoscaler);
-        if self.autoscaler.await.is_err() {
-            error!("the autoscaler's task ended in a panic");
+        drop((self.begin_scaling, self.stop_autoscaler));
+        match timeout(WRITE_DOWN, &mut self.autoscaler).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => error!("the autoscaler's task ended in a panic"),
+            Err(_) => {
+                warn!(
+                    "the autoscaler's history is not written: the disk takes longer than {WRITE_DOWN:?}"
+                );
+                self.autoscaler.abort();
+            }
         }
         drop(self.stop_replicas);
         if self.replicas.await.is_err() {
@@ -237,30 +269,64 @@ impl ControlPlane {
     }
 }
 
-/// Starts the autoscaler, and again should it panic: nothing else would scale. Ever more slowly,
-/// and said once in a row.
-async fn keep_scaling<F>(scaling: impl Fn() -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let mut wait = RESTART_AFTER.0;
-    let mut is_said = false;
-    loop {
-        let started = Instant::now();
-        if tokio::spawn(scaling()).await.is_ok() {
-            return;
-        }
-        if started.elapsed() >= RECOVERED {
-            wait = RESTART_AFTER.0;
-            is_said = false;
-        }
-        if !is_said {
-            is_said = true;
-            error!("the autoscaler panicked, starting again");
-        }
-        sleep(wait).await;
-        wait = RESTART_AFTER.1.min(2 * wait);
+/// Starts the tasks that find out how things are.
+fn watch_and_find(
+    publisher: &Publisher,
+    reader: &Reader,
+    tidy: fn(),
+    supervision: &Supervision,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let view = (reader.clone(), publisher.clone());
+    let task = move || health::run(view.0.clone(), view.1.clone());
+    tasks.spawn(supervision.clone().restart("health", task));
+    let view = (reader.clone(), publisher.clone());
+    let task = move || health::watch(view.0.clone(), view.1.clone());
+    tasks.spawn(supervision.clone().restart("outlier_detection", task));
+    let view = (reader.clone(), publisher.clone());
+    let task = move || discovery::run(view.0.clone(), view.1.clone());
+    tasks.spawn(supervision.clone().restart("discovery", task));
+    let view = reader.clone();
+    let task = move || keep_tidy(view.clone(), tidy);
+    tasks.spawn(supervision.clone().restart("housekeeping", task));
+    tasks
+}
+
+/// Serves the admin listener, and again on a copy of its socket.
+fn serve_again(
+    socket: tokio::net::TcpListener,
+    copy: &std::net::TcpListener,
+    context: &admin::Context,
+) -> impl FnMut() -> BoxFuture<'static, ()> + use<> {
+    let (mut first, context) = (Some(socket), context.clone());
+    let copy = copy.try_clone();
+    move || {
+        let again = || {
+            let copy = copy
+                .as_ref()
+                .map_err(|error| io::Error::from(error.kind()))?;
+            tokio::net::TcpListener::from_std(copy.try_clone()?)
+        };
+        let socket = first.take().map_or_else(again, Ok);
+        let context = context.clone();
+        Box::pin(async move {
+            match socket {
+                Ok(socket) => admin::serve(socket, context).await,
+                Err(error) => error!(%error, "the admin listener cannot be opened again"),
+            }
+        })
     }
+}
+
+/// Asks nothing more of engines: while this process drains, another may scale what they run.
+fn leave_to_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
+    let snapshot = reader.load_full();
+    let groups = snapshot.config.target_groups.iter();
+    let own: Vec<_> = groups
+        .filter(|group| group.replicas.as_ref().is_some_and(|r| r.runner.is_own()))
+        .map(|group| &group.id)
+        .collect();
+    wishes.send_modify(|wishes| wishes.retain(|group, _| own.contains(&group)));
 }
 
 /// Forgets what nobody needs any more, about once a second.

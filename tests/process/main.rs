@@ -27,6 +27,7 @@ mod simulate;
 mod start;
 mod stop;
 mod streaming;
+mod successors;
 mod target;
 mod upgrade;
 mod websockets;

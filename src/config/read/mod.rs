@@ -27,7 +27,8 @@ mod sticky;
 mod target_group;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
@@ -109,6 +110,11 @@ fn admin(node: &Node<'_>) -> Option<Admin> {
     Some(Admin { bind, token })
 }
 
+/// Whether there is something that a socket cannot take the place of.
+fn is_other_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket())
+}
+
 /// Where a socket is made: the same place for every process, wherever it was started.
 fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
     let text = node.text()?;
@@ -122,6 +128,9 @@ fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
         let (length, most) = (text.len(), bounds::SOCKET_PATH);
         let message = format!("the path of a socket has at most {most} bytes, not {length}");
         (message, "choose a folder with a shorter path")
+    } else if is_other_file(Path::new(&text)) {
+        let message = format!("`{text}` is there already and no socket; it would not be replaced");
+        (message, "choose another path, or remove it")
     } else {
         return Some(PathBuf::from(text));
     };

@@ -36,6 +36,13 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
     }
 }
 
+/// Whether the process has not ended: one that has, and was not waited for, does not run.
+pub fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// Whether the process exists; one that nobody has waited for counts.
 pub fn exists(pid: u32) -> bool {
     rustix::process::Pid::from_raw(pid.cast_signed())

@@ -76,13 +76,21 @@ impl Weir {
         Self::spawn(run, config, adapt)
     }
 
-    /// Like [`Self::starting`], with at most so many open files.
-    pub fn starting_limited(config: &str, files: u32) -> Self {
+    /// Like [`Self::starting`], with at most so many open files; `kind` is `-S` for the soft
+    /// limit alone, and empty for both.
+    pub fn starting_limited(config: &str, kind: &str, files: u32) -> Self {
         let mut shell = clean(Command::new("sh"));
-        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let script = format!("ulimit {kind} -n {files}; exec \"$0\" \"$@\"");
         shell.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_weir"));
         shell.arg("run").arg("--config");
         Self::spawn(shell, config, |_| {})
+    }
+
+    /// Like [`Self::starting`], of another program.
+    pub fn starting_program(program: &std::path::Path, config: &str) -> Self {
+        let mut run = clean(Command::new(program));
+        run.arg("run").arg("--config");
+        Self::spawn(run, config, |_| {})
     }
 
     fn spawn(mut run: Command, config: &str, adapt: impl FnOnce(&mut Command)) -> Self {

@@ -1,0 +1,247 @@
+//! Requests in flight that two processes tell each other of, so that the limit of a target
+//! holds over both.
+//!
+//! What the other process says is kept by name: a target that this process does not know yet
+//! (a lookup that has not been answered) is counted as soon as it does.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::message::{HandoverMessage, InFlight, Outbox};
+use crate::model::{Elsewhere, Target, TargetGroupId};
+use crate::state::{Reader, Snapshot};
+
+/// Targets in one message: far below the most that a message holds.
+const PER_MESSAGE: usize = 200;
+
+/// A target, by the names that both processes use.
+type Key = (TargetGroupId, SocketAddr);
+
+/// What another process has in flight, as far as it has told. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(in crate::server) struct RemoteCounts(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// Without those that are 0.
+    told: HashMap<Key, u32>,
+    /// Of those, the ones that count here.
+    counted: HashMap<Key, Elsewhere>,
+}
+
+impl RemoteCounts {
+    /// Takes in a report of the other process.
+    pub(super) fn take(&self, report: Vec<InFlight>) {
+        let mut counts = self.lock();
+        for InFlight {
+            group,
+            target,
+            count,
+        } in report
+        {
+            let key = (group.as_str().into(), target);
+            if count == 0 {
+                counts.told.remove(&key);
+                counts.counted.remove(&key);
+            } else {
+                counts.told.insert(key, count);
+            }
+        }
+    }
+
+    /// Counts them on the targets of this process. Cheap when there are none.
+    pub(in crate::server) fn apply(&self, reader: &Reader) {
+        let mut counts = self.lock();
+        let Counts { told, counted } = &mut *counts;
+        if told.is_empty() {
+            return;
+        }
+        let snapshot = reader.load_full();
+        for (key, target) in targets(&snapshot) {
+            let Some(count) = told.get(&key) else {
+                continue;
+            };
+            let known = counted
+                .get(&key)
+                .is_some_and(|known| Arc::ptr_eq(known.target(), target));
+            if !known {
+                counted.insert(key.clone(), Elsewhere::on(target));
+            }
+            if let Some(elsewhere) = counted.get_mut(&key) {
+                elsewhere.set(*count);
+            }
+        }
+    }
+
+    /// The other process has none any more.
+    pub(super) fn clear(&self) {
+        *self.lock() = Counts::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Plain numbers, legal at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What this process has told the other one.
+#[derive(Debug, Default)]
+pub(super) struct Reporter {
+    told: HashMap<Key, u32>,
+}
+
+impl Reporter {
+    /// What has changed since the last report, in pieces that fit into a message. Without
+    /// what `remote` has told: that is the other process's own.
+    pub(super) fn report(&mut self, reader: &Reader, remote: &RemoteCounts) -> Vec<Vec<InFlight>> {
+        let remote = remote.lock();
+        let theirs = |key: &Key, target: &Arc<Target>| {
+            let known = remote.counted.get(key);
+            let known = known.filter(|known| Arc::ptr_eq(known.target(), target));
+            known.map_or(0, Elsewhere::count)
+        };
+        let snapshot = reader.load_full();
+        let now: HashMap<Key, u32> = targets(&snapshot)
+            .filter(|(_, target)| target.in_flight() > 0)
+            .map(|(key, target)| {
+                let own = target.in_flight().saturating_sub(theirs(&key, target));
+                (key, own)
+            })
+            .filter(|(_, own)| *own > 0)
+            .collect();
+        let ended = self.told.keys().filter(|key| !now.contains_key(key));
+        let mut changed: Vec<InFlight> = ended.map(|key| in_flight(key, 0)).collect();
+        changed.extend(
+            now.iter()
+                .filter(|(key, count)| self.told.get(key) != Some(count))
+                .map(|(key, count)| in_flight(key, *count)),
+        );
+        self.told = now;
+        changed.chunks(PER_MESSAGE).map(<[_]>::to_vec).collect()
+    }
+
+    /// Sends a report, or says it with the next one if too many messages wait.
+    pub(super) fn send(&mut self, reader: &Reader, remote: &RemoteCounts, outbox: &Outbox) {
+        for part in self.report(reader, remote) {
+            if !outbox.try_send(HandoverMessage::InFlight(part)) {
+                self.forget();
+                break;
+            }
+        }
+    }
+
+    /// Tells all of it again with the next report: the last one was not sent.
+    fn forget(&mut self) {
+        self.told.values_mut().for_each(|count| *count = u32::MAX);
+    }
+}
+
+fn in_flight((group, target): &Key, count: u32) -> InFlight {
+    InFlight {
+        group: group.to_string(),
+        target: *target,
+        count,
+    }
+}
+
+fn targets(snapshot: &Snapshot) -> impl Iterator<Item = (Key, &Arc<Target>)> {
+    let groups = snapshot.groups().iter();
+    groups.flat_map(|group| {
+        let targets = group.targets.iter().map(|registered| &registered.target);
+        targets.map(|target| ((target.id.group.clone(), target.id.addr), target))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{TargetAddress, TargetGroup, TargetSpec};
+    use crate::state::fixture::{config, empty_group, publish};
+
+    const A: &str = "127.0.0.1:6400";
+    const B: &str = "127.0.0.1:6401";
+
+    fn group_of(targets: &[&str]) -> TargetGroup {
+        let targets = targets.iter().map(|addr| TargetSpec {
+            address: TargetAddress::Socket(addr.parse().unwrap()),
+            weight: 1,
+        });
+        TargetGroup {
+            targets: targets.collect(),
+            ..empty_group()
+        }
+    }
+
+    fn counts(report: Vec<Vec<InFlight>>) -> Vec<(String, u32)> {
+        let report = report.into_iter().flatten();
+        let mut counts: Vec<_> = report
+            .map(|entry| (entry.target.to_string(), entry.count))
+            .collect();
+        counts.sort();
+        counts
+    }
+
+    fn told(target: &str, count: u32) -> Vec<InFlight> {
+        vec![InFlight {
+            group: "todo".to_owned(),
+            target: target.parse().unwrap(),
+            count,
+        }]
+    }
+
+    fn target(reader: &Reader, addr: &str) -> Arc<Target> {
+        let addr: SocketAddr = addr.parse().unwrap();
+        let snapshot = reader.load_full();
+        let mut found = targets(&snapshot);
+        let (_, target) = found.find(|((_, target), _)| *target == addr).unwrap();
+        Arc::clone(target)
+    }
+
+    #[tokio::test]
+    async fn a_report_says_what_has_changed_and_nothing_of_the_other_process() {
+        let (_publisher, reader) = publish(vec![group_of(&[A, B])]).await;
+        let (a, remote) = (target(&reader, A), RemoteCounts::default());
+        let mut reporter = Reporter::default();
+        assert_eq!(counts(reporter.report(&reader, &remote)), []);
+        let lease = a.lease();
+        remote.take(told(A, 5));
+        remote.apply(&reader);
+        assert_eq!(a.in_flight(), 6);
+        assert_eq!(
+            counts(reporter.report(&reader, &remote)),
+            [(A.to_owned(), 1)]
+        );
+        assert_eq!(counts(reporter.report(&reader, &remote)), []);
+        reporter.forget();
+        assert_eq!(
+            counts(reporter.report(&reader, &remote)),
+            [(A.to_owned(), 1)]
+        );
+        drop(lease);
+        assert_eq!(
+            counts(reporter.report(&reader, &remote)),
+            [(A.to_owned(), 0)]
+        );
+        assert_eq!(counts(reporter.report(&reader, &remote)), []);
+    }
+
+    #[tokio::test]
+    async fn a_target_counts_once_it_is_known_and_until_the_other_process_is_gone() {
+        let (publisher, reader) = publish(vec![group_of(&[A])]).await;
+        let remote = RemoteCounts::default();
+        remote.take(told(B, 3));
+        remote.apply(&reader);
+        let both = config(vec![group_of(&[A, B])]);
+        publisher.configure(both).await.unwrap();
+        let b = target(&reader, B);
+        assert_eq!(b.in_flight(), 0);
+        remote.apply(&reader);
+        assert_eq!(b.in_flight(), 3);
+        remote.take(told(B, 1));
+        remote.apply(&reader);
+        assert_eq!(b.in_flight(), 1);
+        remote.clear();
+        assert_eq!(b.in_flight(), 0);
+    }
+}

@@ -1,0 +1,201 @@
+//! The socket at which a new process asks.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::message::{HandoverMessage, Inbox, Outbox, exchange};
+use super::{BACK_OFF, Notice};
+
+/// For processes of the same user only.
+const MODE: u32 = 0o600;
+
+/// Processes that ask at a time; there is seldom more than one.
+const BACKLOG: i32 = 16;
+
+/// A socket at which new processes ask. Dropping it closes the socket.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) path: PathBuf,
+    accepting: AbortHandle,
+}
+
+/// A process that wants the sockets.
+#[derive(Debug)]
+pub(in crate::server) struct Asking {
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    /// As the system says; `None` on systems that do not.
+    pub(super) pid: Option<i32>,
+}
+
+impl Offer {
+    /// Listens at `path` and reports each process that asks for the sockets.
+    pub(super) fn at(path: &Path, notices: mpsc::UnboundedSender<Notice>) -> io::Result<Self> {
+        let listener = listen(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            accepting: tokio::spawn(accept(listener, notices)).abort_handle(),
+        })
+    }
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Listens in place of the process before. Refuses to replace anything but a socket.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            let message = "there is a file that is no socket, and it is not replaced";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    // Beside the old socket and over it: there is always one to connect to.
+    let next = path.with_extension(format!("{}.next", std::process::id()));
+    match std::fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = bind_private(&next)?;
+    std::fs::rename(&next, path).inspect_err(|_| {
+        // What is left of it is replaced by the next attempt.
+        let _ = std::fs::remove_file(&next);
+    })?;
+    Ok(listener)
+}
+
+/// Binds a socket that no other user can connect to at any time: the mode of the socket
+/// becomes that of its file, and it listens only once that is certain.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = File::from(OwnedFd::from(socket));
+    socket.set_permissions(Permissions::from_mode(MODE))?;
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
+}
+
+async fn accept(listener: UnixListener, notices: mpsc::UnboundedSender<Notice>) {
+    // Ends with this task.
+    let mut greetings = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = greetings.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                greetings.spawn(greet(stream, notices.clone()));
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept an upgrade");
+                sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+/// Waits for the first word of a process. One that says nothing is in the way of no other.
+async fn greet(stream: UnixStream, notices: mpsc::UnboundedSender<Notice>) {
+    let pid = match check_peer(&stream) {
+        Ok(pid) => pid,
+        Err(error) => {
+            warn!(%error, "a process that asks for the sockets is turned away");
+            return;
+        }
+    };
+    let (outbox, mut inbox) = exchange(stream);
+    match inbox.next_in_time().await {
+        Ok((HandoverMessage::Hello, _)) => {
+            // Fails only when the daemon ends.
+            let _ = notices.send(Notice::Asked(Asking { outbox, inbox, pid }));
+        }
+        Ok((message, _)) => debug!(?pid, ?message, "a process does not ask as it should"),
+        Err(error) => {
+            warn!(?pid, %error, "a process connected to the upgrade socket and did not ask for anything");
+        }
+    }
+}
+
+/// Fails unless the process at the other end runs as the same user, or as root. Its process
+/// id, where the system tells.
+pub(super) fn check_peer(stream: &UnixStream) -> io::Result<Option<i32>> {
+    let peer = stream.peer_cred()?;
+    let (theirs, own) = (peer.uid(), geteuid().as_raw());
+    if theirs == own || theirs == 0 {
+        return Ok(peer.pid());
+    }
+    let message = format!("it runs as user {theirs}, and this one as user {own}");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        for _ in 0..2 {
+            let _listener = listen(&path).unwrap();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, MODE);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "not to be lost").unwrap();
+        let error = listen(&path).unwrap_err();
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "not to be lost");
+        // Nor is a link to one.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(listen(&link).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_says_nothing_is_in_the_way_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upgrade.sock");
+        let (notices, mut heard) = mpsc::unbounded_channel();
+        let _offer = Offer::at(&path, notices).unwrap();
+        let silent = UnixStream::connect(&path).await.unwrap();
+        let (outbox, _inbox) = exchange(UnixStream::connect(&path).await.unwrap());
+        outbox
+            .send(HandoverMessage::Hello, Vec::new())
+            .await
+            .unwrap();
+        let Some(Notice::Asked(asking)) = heard.recv().await else {
+            panic!("asked");
+        };
+        assert_eq!(asking.pid, Some(std::process::id().cast_signed()));
+        // In the end the silent one is let go.
+        silent.readable().await.unwrap();
+        assert_eq!(silent.try_read(&mut [0]).unwrap(), 0);
+    }
+}

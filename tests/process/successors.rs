@@ -1,0 +1,225 @@
+//! New processes that are silent, hang, lie or die: the one that runs goes on.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{Client, Target, Users, Weir, eventually, runs};
+
+fn config(target: &Target, folder: &TempDir, group: &str) -> String {
+    format!(
+        r#"
+        workers = 2
+        upgrade_socket = "{}/upgrade.sock"
+        admin = {{ bind = "127.0.0.1:0" }}
+        shutdown = {{ lame_duck = "0s", drain = "20s" }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [target_group.app]
+        targets = ["{}"]
+        health = {{ path = "/health", interval = "1h" }}
+        {group}
+        "#,
+        folder.path().display(),
+        target.addr()
+    )
+}
+
+/// A process that connects to the upgrade socket.
+struct Peer(UnixStream);
+
+impl Peer {
+    fn connect(folder: &TempDir) -> Self {
+        Self(UnixStream::connect(folder.path().join("upgrade.sock")).unwrap())
+    }
+
+    fn say(&mut self, text: &str) {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        self.0
+            .write_all(&[&length, text.as_bytes()].concat())
+            .unwrap();
+    }
+
+    /// Waits for a message that contains `part`.
+    fn hear(&mut self, part: &str) {
+        loop {
+            let mut length = [0; 4];
+            self.0.read_exact(&mut length).unwrap();
+            let mut text = vec![0; u32::from_be_bytes(length) as usize];
+            self.0.read_exact(&mut text).unwrap();
+            if String::from_utf8(text).unwrap().contains(part) {
+                return;
+            }
+        }
+    }
+}
+
+fn upgrades(weir: &mut Weir) {
+    weir.signal(Signal::USR2);
+    let line = weir.line(&["a new process serves in this one's place"]);
+    assert_eq!(weir.end(), 0);
+    let (_, pid) = line.rsplit_once("pid=").unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+#[test]
+fn silent_processes_hold_up_neither_an_upgrade_nor_the_end() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let config = config(&target, &folder, "");
+    let mut weir = Weir::start(&config);
+    let _silent: Vec<Peer> = (0..3).map(|_| Peer::connect(&folder)).collect();
+    // One takes the sockets and says nothing after that.
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+
+    let mut weir = Weir::start(&config);
+    let _silent: Vec<Peer> = (0..3).map(|_| Peer::connect(&folder)).collect();
+    upgrades(&mut weir);
+
+    let mut weir = Weir::start(&config);
+    let mut taker = Peer::connect(&folder);
+    taker.say(r#""hello""#);
+    taker.hear("done");
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+}
+
+#[test]
+fn a_process_that_takes_the_sockets_says_that_it_serves_and_dies_costs_no_request() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let mut weir = Weir::start(&config(&target, &folder, ""));
+    let users = Users::start(weir.addr(), 4, "/", |reply| {
+        assert_eq!((reply.status, reply.body.as_str()), (200, "app"));
+    });
+    for n in 1..=2 {
+        let mut peer = Peer::connect(&folder);
+        peer.say(r#""hello""#);
+        peer.hear("done");
+        peer.say(r#"{"serving":4711}"#);
+        peer.hear("check");
+        drop(peer);
+        weir.nth_line(n, &["the new process gave up; this one goes on"]);
+        for _ in 0..20 {
+            assert_eq!(weir.get("/").body, "app");
+        }
+    }
+    assert!(users.stop() > 0);
+    upgrades(&mut weir);
+}
+
+#[test]
+fn a_program_that_hangs_is_started_once_and_killed_in_the_end() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let bin = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program: PathBuf = bin.path().join("weir");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_weir"), &program).unwrap();
+    let mut weir = Weir::starting_program(&program, &config(&target, &folder, ""));
+    weir.line(&["listening on http://"]);
+    let pids = folder.path().join("pids");
+    let script = format!("#!/bin/sh\necho $$ >> {}\nsleep 1000\n", pids.display());
+    let next = bin.path().join("next");
+    std::fs::write(&next, script).unwrap();
+    std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&next, &program).unwrap();
+
+    weir.signal(Signal::USR2);
+    let started = eventually("the program starts", || {
+        let pids = std::fs::read_to_string(&pids).unwrap_or_default();
+        pids.trim()
+            .parse::<u32>()
+            .map_err(|error| format!("{pids:?}: {error}"))
+    });
+    for n in 1..=2 {
+        weir.signal(Signal::USR2);
+        weir.nth_line(n, &["an upgrade is under way already"]);
+    }
+    weir.line(&["the new process does not serve in time; killing it"]);
+    weir.line(&["the new process ended: signal: 9"]);
+    assert!(!runs(started));
+    assert_eq!(weir.get("/").body, "app");
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    assert_eq!(pids.lines().count(), 1, "{pids}");
+    // What is hanging when the end comes goes with it.
+    weir.signal(Signal::USR2);
+    let second = eventually("the program starts again", || {
+        let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
+        let second = pids.lines().nth(1).and_then(|pid| pid.parse().ok());
+        second.ok_or(pids)
+    });
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    eventually("the end of what hangs", || {
+        if runs(second) {
+            Err(second.to_string())
+        } else {
+            Ok(())
+        }
+    });
+}
+
+#[test]
+fn a_file_in_the_place_of_the_upgrade_socket_is_not_lost() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let file = folder.path().join("upgrade.sock");
+    std::fs::write(&file, "not to be lost").unwrap();
+    let mut weir = Weir::starting(&config(&target, &folder, ""));
+    assert_eq!(weir.end(), 2);
+    weir.error("is there already and no socket");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "not to be lost");
+}
+
+#[test]
+fn the_limit_of_a_target_holds_over_both_processes() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let config = config(&target, &folder, "max_concurrency = 2");
+    let mut weir = Weir::start(&config);
+    let addr = weir.addr();
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            thread::spawn(move || {
+                let reply = Client::connect(addr).get("/held").unwrap();
+                (reply.status, reply.body)
+            })
+        })
+        .collect();
+    eventually("two requests are held", || {
+        let n = target.requests();
+        if n == 2 { Ok(()) } else { Err(n.to_string()) }
+    });
+    weir.signal(Signal::USR2);
+    let line = weir.line(&["a new process serves in this one's place"]);
+    weir.line(&["draining for at most"]);
+    // The old process has stopped to accept: these are the new one's.
+    for _ in 0..10 {
+        let reply = Client::connect(addr).get("/").unwrap();
+        assert_eq!(reply.status, 503, "{}", reply.body);
+        assert!(
+            reply.body.contains("every target is busy"),
+            "{}",
+            reply.body
+        );
+    }
+    target.open();
+    for held in held {
+        assert_eq!(held.join().unwrap(), (200, "app".to_owned()));
+    }
+    eventually("the places are free", || {
+        let reply = Client::connect(addr).get("/").unwrap();
+        if reply.status == 200 {
+            Ok(())
+        } else {
+            Err(reply.body)
+        }
+    });
+    assert_eq!(weir.end(), 0);
+    let (_, pid) = line.rsplit_once("pid=").unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
