@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::connection::{Accepted, Gate, serve};
 use crate::model::{ListenerId, ListenerSlot};
+use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
 use crate::state::Reader;
 
@@ -65,11 +66,12 @@ impl Listener {
     /// Cancel safety: dropping the future drops every connection.
     pub async fn run(self) {
         let mut connections = JoinSet::new();
+        let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.id.1.clone());
         loop {
             tokio::select! {
                 biased;
                 () = self.gate.draining() => break,
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => note(ended, &id, &metrics),
                 accepted = self.accept() => {
                     if let Some((accepted, place)) = accepted {
                         connections.spawn_local(self.serve(accepted, ready(place)));
@@ -83,7 +85,9 @@ impl Listener {
             connections.spawn_local(served);
         }
         drop(self.socket);
-        while connections.join_next().await.is_some() {}
+        while let Some(ended) = connections.join_next().await {
+            note(ended, &id, &metrics);
+        }
     }
 
     fn serve<P>(&self, accepted: Accepted, place: P) -> impl Future<Output = ()> + use<P>
@@ -187,6 +191,16 @@ impl Listener {
     }
 }
 
+/// Takes in how a connection has ended. A panic hurts no other connection.
+fn note(ended: Result<(), JoinError>, listener: &ListenerId, metrics: &WorkerMetrics) {
+    // Anything else was dropped with its worker.
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        metrics.panicked();
+        let panic = panic_message(&*panic);
+        error!(%listener, panic, "a connection ended in a panic, which is a defect of Weir");
+    }
+}
+
 /// Whether an error of `accept` is the end of the client that was next.
 fn has_left(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -199,4 +213,27 @@ fn prepared(stream: TcpStream) -> TcpStream {
         debug!(%error, "client left at once");
     }
     stream
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Metrics;
+    use crate::observe::openmetrics::Page;
+
+    #[tokio::test]
+    async fn a_connection_that_panics_is_counted_and_one_that_ends_is_not() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let mut connections = JoinSet::new();
+        connections.spawn(async { panic!("a defect") });
+        connections.spawn(async {});
+        connections.spawn(std::future::pending()).abort();
+        while let Some(ended) = connections.join_next().await {
+            note(ended, &"http".into(), &worker);
+        }
+        let page = Page::of(metrics);
+        let series = r#"weir_panics_total{place="connection"}"#;
+        assert_eq!(page.value(series), Some(1.0));
+    }
 }

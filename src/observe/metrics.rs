@@ -23,6 +23,8 @@ pub struct Metrics {
     pub(super) workers: Mutex<Vec<Arc<Shard>>>,
     pub(super) reloads: AtomicU64,
     pub(super) rejected_reloads: AtomicU64,
+    /// By place.
+    pub(super) panics: Mutex<BTreeMap<&'static str, u64>>,
     started: (SystemTime, Instant),
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Shard {
     pub(super) connections: AtomicU64,
     pub(super) fail_open: AtomicU64,
     pub(super) tunnels: AtomicU64,
+    /// Of connections.
+    pub(super) panics: AtomicU64,
 }
 
 /// The series of one worker. Locked when a series opens or closes and by a scrape,
@@ -75,6 +79,7 @@ impl Default for Metrics {
             workers: Mutex::default(),
             reloads: AtomicU64::default(),
             rejected_reloads: AtomicU64::default(),
+            panics: Mutex::default(),
             started: (SystemTime::now(), Instant::now()),
         }
     }
@@ -101,6 +106,11 @@ impl Metrics {
             &self.rejected_reloads
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a panic that was caught, by the part of Weir it came from.
+    pub fn panicked(&self, place: &'static str) {
+        *lock(&self.panics).entry(place).or_default() += 1;
     }
 
     /// When the process began to count.
@@ -158,6 +168,11 @@ impl WorkerMetrics {
     /// Counts a connection.
     pub fn connected(&self) {
         add(&self.shard.connections, 1);
+    }
+
+    /// Counts a connection that ended in a panic.
+    pub fn panicked(&self) {
+        add(&self.shard.panics, 1);
     }
 
     /// Counts a request that goes to a group that fails open.

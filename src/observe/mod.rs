@@ -11,6 +11,7 @@ mod metrics;
 pub(crate) mod names;
 #[cfg(test)]
 pub(crate) mod openmetrics;
+mod panics;
 mod record;
 mod response_times;
 mod scrape;
@@ -19,5 +20,6 @@ pub use access_log::AccessLog;
 pub use durations::Durations;
 pub use log::{Log, LogFormat};
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
+pub use panics::panic_message;
 pub use record::{Record, RequestHead};
 pub use response_times::ResponseTimes;

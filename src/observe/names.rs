@@ -64,6 +64,11 @@ pub(crate) const TUNNELS: Name = (
 );
 /// Reloads, by outcome.
 pub(crate) const RELOADS: Name = ("weir_reloads", "Configurations loaded, by outcome");
+/// Panics, by place.
+pub(crate) const PANICS: Name = (
+    "weir_panics",
+    "Panics that were caught, by the part of Weir they came from: each is a defect, and in the log",
+);
 /// Requests in flight on a target.
 pub(crate) const IN_FLIGHT: Name = (
     "weir_target_in_flight",
@@ -180,3 +185,5 @@ pub(crate) const PROCESS_MEMORY: Name = (
 );
 /// Sockets, mostly.
 pub(crate) const PROCESS_FDS: Name = ("process_open_fds", "Open file descriptors");
+/// The soft limit, which Weir raises to the hard one.
+pub(crate) const PROCESS_MAX_FDS: Name = ("process_max_fds", "Most open file descriptors");

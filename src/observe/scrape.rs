@@ -27,6 +27,8 @@ struct Sum {
     connections: u64,
     fail_open: u64,
     tunnels: u64,
+    /// Of connections.
+    panics: u64,
 }
 
 #[derive(Default)]
@@ -43,6 +45,7 @@ impl Sum {
             sum.connections += load(&shard.connections);
             sum.fail_open += load(&shard.fail_open);
             sum.tunnels += load(&shard.tunnels);
+            sum.panics += load(&shard.panics);
             for (code, count) in lock(&shard.failures).iter() {
                 *sum.failures.entry(code).or_default() += count;
             }
@@ -105,6 +108,13 @@ impl Collector for Metrics {
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
         })?;
         log_lines(page)?;
+        page.counters(names::PANICS, |family| {
+            family.count(sum.panics, &[("place", "connection")])?;
+            for (place, count) in lock(&self.panics).iter() {
+                family.count(*count, &[("place", place)])?;
+            }
+            Ok(())
+        })?;
         page.counters(names::CONNECTIONS, |family| {
             family.count(sum.connections, &[])
         })?;

@@ -1,26 +1,31 @@
 //! One worker: a thread with its own runtime, sockets and pools.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error};
 
 use super::TIDY;
+use super::supervision::Supervision;
 use crate::connection::Gate;
 use crate::listener::{Cap, Listener};
 use crate::model::{Failure, ListenerId, ListenerSlot, TargetId};
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::state::Reader;
+use crate::transport::descriptors::Share;
 use crate::upstream::Pool;
 
 /// A worker thread, as the server sees it.
@@ -30,7 +35,8 @@ pub(super) struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// What the server tells a worker. Few and rare: reloads and shutdown.
+/// What the server tells a worker. Few and rare: reloads, checks and shutdown.
+#[derive(Debug)]
 enum Command {
     Listen {
         key: u64,
@@ -43,8 +49,14 @@ enum Command {
     Drain(u64, Duration),
     DrainAll(oneshot::Sender<()>),
     Close(oneshot::Sender<Closed>),
+    /// To be answered at once.
+    Ping(oneshot::Sender<()>),
     Stop,
 }
+
+/// Tells whether all workers turn.
+#[derive(Clone, Debug)]
+pub(super) struct Pulse(Vec<mpsc::UnboundedSender<Command>>);
 
 /// What a worker has closed, and what it could not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +70,9 @@ pub(super) struct Closed {
 /// How long tunnels have for their end: both sides are told, and have a second to answer.
 const CLOSE: Duration = Duration::from_secs(2);
 
+/// How long a worker has to drop what is left.
+const STOP: Duration = Duration::from_secs(5);
+
 impl Worker {
     /// Starts a worker without listeners.
     pub(super) fn spawn(
@@ -65,6 +80,8 @@ impl Worker {
         reader: &Reader,
         metrics: &Arc<Metrics>,
         tidy: fn(),
+        supervision: Supervision,
+        descriptors: Share,
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (reader, metrics) = (reader.clone(), Arc::clone(metrics));
@@ -79,7 +96,12 @@ impl Worker {
                 match runtime {
                     Ok(runtime) => {
                         let _ = started.send(Ok(()));
-                        runtime.block_on(Room::new(reader, &metrics).run(receiver, tidy));
+                        supervision.require_thread("worker", move || {
+                            // Dropped with its sockets before anything is said of its end.
+                            let runtime = runtime;
+                            let room = Room::new(reader, &metrics, descriptors);
+                            runtime.block_on(room.run(receiver, tidy));
+                        });
                     }
                     Err(error) => drop(started.send(Err(error))),
                 }
@@ -127,12 +149,14 @@ impl Worker {
         closed
     }
 
-    /// Drops whatever is left and waits for the thread.
+    /// Drops whatever is left and waits for the thread, but not for one that hangs.
     pub(super) async fn stop(self) {
         self.tell(Command::Stop);
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        if !matches!(joined, Ok(Ok(()))) {
-            error!("a worker ended in a panic");
+        let join = tokio::task::spawn_blocking(move || self.thread.join());
+        match timeout(STOP, join).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(_) => error!("a worker ended in a panic"),
+            Err(_) => error!("a worker does not end; leaving it behind after {STOP:?}"),
         }
     }
 
@@ -140,6 +164,29 @@ impl Worker {
         if self.commands.send(command).is_err() {
             error!("a worker is gone");
         }
+    }
+}
+
+impl Pulse {
+    pub(super) fn of(workers: &[Worker]) -> Self {
+        Self(workers.iter().map(|w| w.commands.clone()).collect())
+    }
+
+    /// Resolves when every worker has answered; to `false` when one is gone.
+    pub(super) async fn all_answer(&self) -> bool {
+        let ask = |worker: &mpsc::UnboundedSender<Command>| {
+            let (answer, answered) = oneshot::channel();
+            // An error drops the sender, which is noticed below.
+            let _ = worker.send(Command::Ping(answer));
+            answered
+        };
+        let asked: Vec<_> = self.0.iter().map(ask).collect();
+        for answered in asked {
+            if answered.await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -157,7 +204,12 @@ struct Room {
     /// Of all these listeners.
     gates: Vec<Rc<Gate>>,
     closing: bool,
+    /// Accept loops that have panicked: a worker without one of them is none.
+    panics: (mpsc::UnboundedSender<Panic>, mpsc::UnboundedReceiver<Panic>),
 }
+
+/// What a panic has said.
+type Panic = Box<dyn Any + Send>;
 
 struct Open {
     key: u64,
@@ -166,8 +218,8 @@ struct Open {
 }
 
 impl Room {
-    fn new(reader: Reader, metrics: &Metrics) -> Self {
-        let pool = Rc::new(Pool::default());
+    fn new(reader: Reader, metrics: &Metrics, descriptors: Share) -> Self {
+        let pool = Rc::new(Pool::new(descriptors));
         let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), metrics.worker());
         Self {
             reader,
@@ -178,6 +230,7 @@ impl Room {
             removed: Vec::new(),
             gates: Vec::new(),
             closing: false,
+            panics: mpsc::unbounded_channel(),
         }
     }
 
@@ -194,6 +247,7 @@ impl Room {
                     Some(command) => self.obey(command),
                 },
                 true = self.reader.changed() => self.forget_removed_targets(),
+                Some(panic) = self.panics.1.recv() => resume_unwind(panic),
                 _ = tidied.tick() => {
                     self.pool.reap();
                     tidy();
@@ -252,6 +306,10 @@ impl Room {
                     let _ = done.send(close(&gates).await);
                 });
             }
+            Command::Ping(answer) => {
+                // The server may have stopped waiting.
+                let _ = answer.send(());
+            }
             Command::Stop => {}
         }
     }
@@ -284,7 +342,13 @@ impl Room {
             reader: self.reader.clone(),
             starved: Cell::default(),
         };
-        let task = tokio::task::spawn_local(listener.run());
+        let panics = self.panics.0.clone();
+        let task = tokio::task::spawn_local(async move {
+            if let Err(panic) = AssertUnwindSafe(listener.run()).catch_unwind().await {
+                // The worker looks for it as long as it runs.
+                let _ = panics.send(panic);
+            }
+        });
         self.gates.push(Rc::clone(&gate));
         self.listeners.push(Open { key, gate, task });
     }

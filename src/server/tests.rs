@@ -1,0 +1,61 @@
+//! What becomes of a server a part of which panics.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::*;
+use crate::observe::openmetrics::Page;
+
+/// Makes the first worker panic, at the next turn of its housekeeping.
+static BREAKS: AtomicBool = AtomicBool::new(false);
+
+fn tidy() {
+    let is_first = thread::current().name() == Some("weir-worker-0");
+    assert!(!(is_first && BREAKS.load(Ordering::SeqCst)), "a defect");
+}
+
+/// What a client is answered that comes now, or `None` if it is refused.
+fn ask(addr: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(addr).ok()?;
+    stream.set_read_timeout(Some(FIRST_CHECKS)).unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).ok()?;
+    let mut answer = String::new();
+    match stream.read_to_string(&mut answer) {
+        Ok(_) => Some(answer),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waits for nothing"),
+        Err(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_ends_the_server_and_leaves_no_queue_behind() {
+    let text =
+        "workers = 2\n[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }";
+    let config = config::parse("weir.toml", text, &|_| None).unwrap().config;
+    let never = std::future::pending();
+    let started = Server::start_unless(config, Inherited::default(), never, tidy, None).await;
+    let mut server = started.unwrap();
+    let (_, addr) = server.addresses().next().unwrap();
+    assert!(Pulse::of(&server.workers).all_answer().await);
+
+    BREAKS.store(true, Ordering::SeqCst);
+    let defect = timeout(FIRST_CHECKS, server.defect()).await.unwrap();
+    assert_eq!((defect.place, &*defect.message), ("worker", "a defect"));
+    server.give_up();
+    // The kernel spreads clients over all sockets that are left.
+    for _ in 0..50 {
+        let answer = tokio::task::spawn_blocking(move || ask(addr)).await;
+        let answer = answer.unwrap().expect("the other worker serves");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(!Pulse::of(&server.workers).all_answer().await);
+    let page = Page::of(Arc::clone(&server.metrics));
+    assert_eq!(
+        page.value(r#"weir_panics_total{place="worker"}"#),
+        Some(1.0)
+    );
+    server.shutdown(std::future::pending()).await;
+}
