@@ -19,6 +19,7 @@ use super::{Context, process};
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
 use crate::observe::{Metrics, names};
+use crate::transport::descriptors;
 
 /// What a gauge shows of something; `None` shows nothing.
 type Value<Of, Is> = fn(&Of) -> Option<Is>;
@@ -267,7 +268,11 @@ impl Gauges {
         }
         let measured = [
             (names::PROCESS_MEMORY, process::memory()),
-            (names::PROCESS_FDS, process::open_files()),
+            (
+                names::PROCESS_FDS,
+                descriptors::open().map(|open| open as u64),
+            ),
+            (names::PROCESS_MAX_FDS, Some(descriptors::limit() as u64)),
         ];
         for (name, value) in measured {
             if let Some(value) = value {

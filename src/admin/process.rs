@@ -7,13 +7,6 @@ pub(super) fn memory() -> Option<u64> {
     resident(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Open file descriptors.
-pub(super) fn open_files() -> Option<u64> {
-    let entries = fs::read_dir("/proc/self/fd").ok()?;
-    // One of them is the directory that is being read.
-    (entries.count() as u64).checked_sub(1)
-}
-
 /// `VmRSS: 12345 kB`, see `proc_pid_status(5)`.
 fn resident(status: &str) -> Option<u64> {
     let line = status

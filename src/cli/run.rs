@@ -15,6 +15,7 @@ use super::{RunArguments, guardian};
 use weir::config::{self, Config, LoadError, Parsed, Problem, Problems, Severity};
 use weir::observe::{Log, LogFormat};
 use weir::server::{self, Outcome, Program};
+use weir::transport::descriptors;
 
 /// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
 /// fails as an error, although Weir tells once what has become of it.
@@ -29,6 +30,9 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         Ok(log) => log,
         Err(error) => return cannot_log(&error),
     };
+    if let Err(error) = descriptors::raise() {
+        warn!(%error, "cannot raise the limit of open files");
+    }
     let first = config::load_watched(&arguments.config);
     let Some(config) = take(first.result, &log) else {
         return ExitCode::from(2);

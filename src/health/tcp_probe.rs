@@ -4,11 +4,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use rustix::io::Errno;
 use tokio::net::TcpStream;
 
 use super::prober::failure;
 use crate::model::{CheckFailure, HealthReason};
+use crate::transport::is_own_shortage;
 
 /// Connects and hangs up.
 pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {
@@ -19,15 +19,15 @@ pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {
 pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, CheckFailure> {
     TcpStream::connect(addr)
         .await
-        .map_err(|error| failure(blame(&error), describe(addr, &error)))
+        .map_err(|error| failure(blame(addr, &error), describe(addr, &error)))
 }
 
-/// A shortage of descriptors or memory is Weir's own and no fault of the target.
-fn blame(error: &io::Error) -> HealthReason {
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    match Errno::from_io_error(error) {
-        Some(errno) if shortages.contains(&errno) => HealthReason::InternalError,
-        Some(_) | None => HealthReason::ConnectionError,
+/// A shortage of descriptors, ports or memory is Weir's own and no fault of the target.
+fn blame(addr: SocketAddr, error: &io::Error) -> HealthReason {
+    if is_own_shortage(addr, error) {
+        HealthReason::InternalError
+    } else {
+        HealthReason::ConnectionError
     }
 }
 
@@ -43,6 +43,8 @@ fn describe(addr: SocketAddr, error: &io::Error) -> String {
 mod tests {
     use std::net::TcpListener;
 
+    use rustix::io::Errno;
+
     use super::*;
 
     #[tokio::test]
@@ -53,8 +55,11 @@ mod tests {
 
     #[test]
     fn a_shortage_of_descriptors_is_not_blamed_on_the_target() {
-        let blamed = |errno: Errno| blame(&errno.into());
-        assert_eq!(blamed(Errno::MFILE), HealthReason::InternalError);
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let blamed = |errno: Errno| blame(addr, &errno.into());
+        for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
+            assert_eq!(blamed(errno), HealthReason::InternalError);
+        }
         assert_eq!(blamed(Errno::CONNREFUSED), HealthReason::ConnectionError);
     }
 

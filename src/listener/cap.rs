@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::transport::descriptors::{Share, Taken};
+
 /// The cap of one listener. It may change while connections are open: those beyond a
 /// smaller cap stay, and nobody comes in until there is room below it.
 #[derive(Debug)]
 pub struct Cap {
+    /// Shared by all listeners.
+    descriptors: Share,
     limit: AtomicUsize,
     open: AtomicUsize,
     room: Notify,
@@ -16,12 +20,16 @@ pub struct Cap {
 
 /// One connection below a cap; dropping it makes room.
 #[derive(Debug)]
-pub struct Place(Arc<Cap>);
+pub struct Place {
+    cap: Arc<Cap>,
+    _descriptor: Taken,
+}
 
 impl Cap {
-    /// Nobody is in yet.
-    pub fn new(limit: usize) -> Self {
+    /// No connection yet. Each takes one of `descriptors` as well.
+    pub fn new(limit: usize, descriptors: Share) -> Self {
         Self {
+            descriptors,
             limit: AtomicUsize::new(limit),
             open: AtomicUsize::new(0),
             room: Notify::new(),
@@ -42,30 +50,33 @@ impl Cap {
 
     /// Waits for room and takes it. Cancel-safe.
     pub(super) async fn enter(self: &Arc<Self>) -> Place {
+        let descriptor = self.descriptors.take().await;
         loop {
             // Created before the look, so that a place given up in between is not missed.
             let room = self.room.notified();
-            if let Some(place) = self.try_enter() {
-                return place;
+            if self.try_enter() {
+                return Place {
+                    cap: Arc::clone(self),
+                    _descriptor: descriptor,
+                };
             }
             room.await;
         }
     }
 
-    fn try_enter(self: &Arc<Self>) -> Option<Place> {
+    fn try_enter(&self) -> bool {
         let limit = self.limit.load(Ordering::SeqCst);
         let one_more = |open| (open < limit).then_some(open + 1);
         self.open
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
-            .ok()
-            .map(|_| Place(Arc::clone(self)))
+            .is_ok()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-        self.0.room.notify_one();
+        self.cap.open.fetch_sub(1, Ordering::SeqCst);
+        self.cap.room.notify_one();
     }
 }
 
@@ -74,9 +85,13 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
+    fn cap(limit: usize) -> Cap {
+        Cap::new(limit, Share::new(100))
+    }
+
     #[tokio::test]
     async fn who_leaves_lets_the_next_one_in() {
-        let cap = Arc::new(Cap::new(1));
+        let cap = Arc::new(cap(1));
         let first = cap.enter().await;
         let mut second = Box::pin(cap.enter());
         assert!(second.as_mut().now_or_never().is_none());
@@ -89,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_smaller_cap_holds_once_enough_have_left() {
-        let cap = Arc::new(Cap::new(3));
+        let cap = Arc::new(cap(3));
         let mut inside = vec![cap.enter().await, cap.enter().await, cap.enter().await];
         cap.set_limit(1);
         let mut next = Box::pin(cap.enter());
@@ -105,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_larger_cap_lets_all_in_who_fit() {
-        let cap = Arc::new(Cap::new(1));
+        let cap = Arc::new(cap(1));
         let first = cap.enter().await;
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(cap.enter())).collect();
         for waiting in &mut waiting {
@@ -121,8 +136,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn listeners_share_the_descriptors_of_clients() {
+        let share = Share::new(1);
+        let [one, other] = [(); 2].map(|()| Arc::new(Cap::new(10, share.clone())));
+        let first = one.enter().await;
+        let mut second = Box::pin(other.enter());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(second.now_or_never().is_some());
+    }
+
+    #[tokio::test]
     async fn a_wait_that_is_given_up_passes_its_turn_on() {
-        let cap = Arc::new(Cap::new(1));
+        let cap = Arc::new(cap(1));
         let first = cap.enter().await;
         let (mut one, mut other) = (Box::pin(cap.enter()), Box::pin(cap.enter()));
         assert!(one.as_mut().now_or_never().is_none());

@@ -21,6 +21,7 @@ impl From<&ConnectError> for Failure {
     fn from(error: &ConnectError) -> Self {
         match error {
             ConnectError::Dial(DialError::TimedOut) => Self::TargetTimeout(Stage::Connect),
+            ConnectError::Dial(DialError::Shortage(_)) => Self::OutOfResources,
             ConnectError::Dial(DialError::Io(_)) | ConnectError::Handshake(_) => Self::ConnectError,
         }
     }
@@ -32,5 +33,26 @@ pub fn refusal(status: StatusCode) -> Failure {
         StatusCode::URI_TOO_LONG => Failure::UriTooLong,
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Failure::RequestHeadTooLarge,
         _ => Failure::MalformedRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::model::Blame;
+
+    #[test]
+    fn a_shortage_of_this_host_is_no_fault_of_the_target() {
+        let shortage = DialError::Shortage(io::Error::other("no descriptor"));
+        let failure = Failure::from(&ConnectError::Dial(shortage));
+        assert_eq!(failure.code(), "out_of_resources");
+        assert_eq!(failure.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            failure.blame(),
+            Blame::Weir,
+            "so it ejects nothing, and is not retried"
+        );
     }
 }

@@ -137,7 +137,10 @@ impl<'a> Course<'a> {
             let checkout = pool.checkout(lease.target(), &group.upstream, learned);
             let checkout = match self.outgoing.in_time(checkout).await {
                 Ok(Ok(checkout)) => checkout,
-                Ok(Err(error)) => return Err(unreached((&error).into(), lease)),
+                Ok(Err(error)) => {
+                    self.proxy.shortages.note(&lease.target().id, &error);
+                    return Err(unreached((&error).into(), lease));
+                }
                 Err(failure) => return Err(unreached(failure, lease)),
             };
             let reused = checkout.is_reused();

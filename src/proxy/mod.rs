@@ -15,6 +15,7 @@ mod key;
 mod queue;
 mod respond;
 mod retry;
+mod shortage;
 mod sticky;
 
 use std::rc::Rc;
@@ -39,6 +40,7 @@ pub use client::Client;
 pub use error::refusal;
 use host::Host;
 use ids::{Entropy, RequestIds};
+use shortage::Shortages;
 use sticky::{Visit, Visitor};
 
 /// What one worker answers requests with.
@@ -49,6 +51,7 @@ pub struct Proxy {
     metrics: Rc<WorkerMetrics>,
     ids: RequestIds,
     entropy: Entropy,
+    shortages: Shortages,
 }
 
 /// What becomes of a request, decided without waiting.
@@ -78,6 +81,7 @@ impl Proxy {
             metrics,
             ids: RequestIds::default(),
             entropy: Entropy::default(),
+            shortages: Shortages::default(),
         }
     }
 

@@ -170,6 +170,7 @@ mod tests {
             Failure::RequestBodyBroken,
             Failure::RequestBodyTimeout,
             Failure::Internal,
+            Failure::OutOfResources,
             Failure::TargetTimeout(Stage::Request),
         ] {
             for reached in [Reached::Nothing, SILENCE, STALE, Reached::Response] {

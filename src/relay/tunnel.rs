@@ -29,6 +29,7 @@ use super::websocket::{self, Frames};
 use crate::model::{Failure, Lease, Verdict};
 use crate::observe::{OpenTunnel, Record};
 use crate::transport::Watch;
+use crate::transport::descriptors::Taken;
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
@@ -44,6 +45,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Tunnel {
     target: TcpStream,
+    /// The target's, until the tunnel ends.
+    _descriptor: Taken,
     /// What the target sent beyond the head of its 101.
     early: Bytes,
     lease: Lease,
@@ -84,7 +87,7 @@ impl Tunnel {
             idle,
             ..
         } = answered;
-        let Some((target, early)) = checkout.switch(&mut head).await else {
+        let Some(switched) = checkout.switch(&mut head).await else {
             return Err(record);
         };
         // Now, not at the end: what a tunnel lives to see says nothing of the target.
@@ -92,8 +95,9 @@ impl Tunnel {
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         let protocol = Upgrade::chosen(head.headers());
         let tunnel = Self {
-            target,
-            early,
+            target: switched.stream,
+            early: switched.early,
+            _descriptor: switched.descriptor,
             lease,
             idle,
             is_websocket: protocol.is_some_and(|protocol| protocol.is_websocket()),

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::environment;
 use super::guardian::{Guardian, Line};
 use crate::config::ProcessRunner;
+use crate::transport::descriptors;
 
 /// What stands for the replica's port in its command.
 const PORT: &str = "{port}";
@@ -84,6 +85,7 @@ impl Process {
     pub(super) fn start(command: &mut Command, guardian: &Guardian) -> io::Result<Self> {
         command.process_group(0).kill_on_drop(true);
         die_with_parent(command, guardian.line());
+        descriptors::restore_limit(command.as_std_mut());
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         let group = pid.expect("a child that was not waited for has an id");

@@ -9,6 +9,7 @@ use super::upgrade::Inherited;
 use crate::config;
 use crate::listener::Cap;
 use crate::model::ListenerId;
+use crate::transport::descriptors::Share;
 use crate::transport::{BindError, bind, bind_beside};
 
 /// One listener that is bound.
@@ -30,13 +31,24 @@ pub(super) struct Bound {
 }
 
 /// Every listener that is bound.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listeners {
     bound: BTreeMap<ListenerId, Bound>,
     keys: u64,
+    /// For the connections of all of them.
+    descriptors: Share,
 }
 
 impl Listeners {
+    /// No listeners; their connections are to share `descriptors`.
+    pub(super) fn new(descriptors: Share) -> Self {
+        Self {
+            bound: BTreeMap::new(),
+            keys: 0,
+            descriptors,
+        }
+    }
+
     /// Binds what `config` has and this has not: new listeners, and moved ones. Changes
     /// nothing when one of them fails.
     pub(super) fn bind_new(
@@ -59,7 +71,7 @@ impl Listeners {
                 bind(listener.bind, workers)?
             };
             self.keys += 1;
-            let bound = Bound::new(self.keys, listener, sockets)?;
+            let bound = Bound::new(self.keys, listener, sockets, &self.descriptors)?;
             new.push((listener.id.clone(), bound));
         }
         Ok(new)
@@ -137,6 +149,7 @@ impl Bound {
         key: u64,
         listener: &config::Listener,
         sockets: Vec<TcpListener>,
+        descriptors: &Share,
     ) -> Result<Self, BindError> {
         let addr = sockets.first().and_then(|socket| socket.local_addr().ok());
         let copies: io::Result<_> = sockets.iter().map(TcpListener::try_clone).collect();
@@ -150,7 +163,7 @@ impl Bound {
             addr: addr.unwrap_or(listener.bind),
             sockets,
             copies: copies.map_err(failed)?,
-            cap: Arc::new(Cap::new(listener.max_connections)),
+            cap: Arc::new(Cap::new(listener.max_connections, descriptors.clone())),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod bind;
 mod bounded;
 mod client_io;
+pub mod descriptors;
 mod dial;
 pub mod handover;
 mod root_cause;
@@ -11,6 +12,6 @@ mod timer;
 pub use bind::{BindError, bind, bind_beside};
 pub use bounded::Bounded;
 pub use client_io::{ClientIo, Deadlines, Watch};
-pub use dial::{DialError, dial};
+pub use dial::{DialError, dial, is_own_shortage};
 pub use root_cause::root_cause;
 pub use timer::Timer;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::pool::{IdleList, Link};
 use super::target_io::TargetIo;
 use crate::transport::Timer;
+use crate::transport::descriptors::Taken;
 
 /// How long a connection that has switched protocols is waited for: it is there already.
 const HAND_OVER: Duration = Duration::from_secs(1);
@@ -34,6 +35,17 @@ pub struct SendError<B> {
     pub unsent: Option<Request<B>>,
     /// What happened.
     pub source: hyper::Error,
+}
+
+/// A connection that has switched to another protocol.
+#[derive(Debug)]
+pub struct Switched {
+    /// The connection.
+    pub stream: TcpStream,
+    /// What came beyond the head of the switch.
+    pub early: Bytes,
+    /// To be held for as long as the stream.
+    pub descriptor: Taken,
 }
 
 impl<B> Checkout<B> {
@@ -84,12 +96,17 @@ impl<B> Checkout<B> {
 
     /// The connection itself after a 101, and what its target has sent beyond the head.
     /// `None` if it broke.
-    pub async fn switch(self, head: &mut Response<Incoming>) -> Option<(TcpStream, Bytes)> {
+    pub async fn switch(self, head: &mut Response<Incoming>) -> Option<Switched> {
         // The connection's task hands it over in the same turn in which it passes the head on.
         let handed_over = timeout(HAND_OVER, hyper::upgrade::on(head)).await;
         let upgraded = handed_over.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<TargetIo>>().ok()?;
-        Some((parts.io.into_inner().into_stream(), parts.read_buf))
+        let (stream, descriptor) = parts.io.into_inner().into_parts();
+        Some(Switched {
+            stream,
+            early: parts.read_buf,
+            descriptor,
+        })
     }
 }
 

@@ -6,5 +6,5 @@ mod lifespan;
 mod pool;
 mod target_io;
 
-pub use checkout::{Checkout, SendError};
+pub use checkout::{Checkout, SendError, Switched};
 pub use pool::{ConnectError, Pool};

@@ -11,13 +11,14 @@ use http_body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustc_hash::FxHashMap;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tracing::debug;
 
 use super::checkout::Checkout;
 use super::lifespan::Lifespan;
 use super::target_io::{Signals, TargetIo};
 use crate::model::{KeepAlive, Target, Upstream};
+use crate::transport::descriptors::{Share, Taken};
 use crate::transport::{DialError, Timer, dial};
 
 /// Largest response head a target may send; ALB allows 32 KiB.
@@ -40,6 +41,8 @@ pub enum ConnectError {
 /// the address cannot come to mean another one.
 #[derive(Debug)]
 pub struct Pool<B> {
+    /// Those of all workers together.
+    descriptors: Share,
     targets: RefCell<FxHashMap<usize, Rc<IdleList<B>>>>,
 }
 
@@ -74,19 +77,19 @@ impl<B> Drop for Link<B> {
     }
 }
 
-impl<B> Default for Pool<B> {
-    fn default() -> Self {
-        Self {
-            targets: RefCell::default(),
-        }
-    }
-}
-
 impl<B> Pool<B>
 where
     B: Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    /// No connections yet; as many as `descriptors` has, over all pools that share it.
+    pub fn new(descriptors: Share) -> Self {
+        Self {
+            descriptors,
+            targets: RefCell::default(),
+        }
+    }
+
     /// A connection to the target: the idle one used last, or a new one.
     pub async fn checkout(
         &self,
@@ -103,14 +106,40 @@ where
                 return Ok(Checkout::new(link, list, Some(age)));
             }
         }
-        let link = connect(target, policy, &list.lifespan).await?;
+        let descriptor = self.descriptor().await?;
+        let link = connect(target, policy, &list.lifespan, descriptor).await?;
         Ok(Checkout::new(link, list, None))
     }
 
-    /// Closes idle connections that are too old.
+    /// A descriptor for a new connection; idle ones are closed for it if need be.
+    async fn descriptor(&self) -> Result<Taken, DialError> {
+        if let Some(descriptor) = self.descriptors.try_take() {
+            return Ok(descriptor);
+        }
+        self.clear();
+        // Their tasks end in the meantime, and give their descriptors back.
+        yield_now().await;
+        let descriptor = self.descriptors.try_take();
+        descriptor.ok_or_else(|| {
+            let message = "every descriptor for connections to targets is in use";
+            DialError::Shortage(io::Error::other(message))
+        })
+    }
+
+    /// Closes idle connections that are too old, and all while descriptors are short: this
+    /// worker may hold what another one needs.
     pub fn reap(&self) {
+        if self.descriptors.is_used_up() {
+            self.clear();
+        }
         for list in self.targets.borrow().values() {
             list.reap();
+        }
+    }
+
+    fn clear(&self) {
+        for list in self.targets.borrow().values() {
+            list.clear();
         }
     }
 
@@ -220,12 +249,14 @@ async fn connect<B>(
     target: &Target,
     policy: &Upstream,
     lifespan: &Rc<Lifespan>,
+    descriptor: Taken,
 ) -> Result<Link<B>, ConnectError>
 where
     B: Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let io = TargetIo::new(dial(target.id.addr, policy.connect_timeout).await?);
+    let stream = dial(target.id.addr, policy.connect_timeout).await?;
+    let io = TargetIo::new(stream, descriptor);
     let signals = Arc::clone(io.signals());
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_RESPONSE_HEAD)
@@ -257,4 +288,58 @@ where
 fn is_closing(ended: &hyper::Result<()>) -> bool {
     let Err(error) = ended else { return true };
     error.source().is_some_and(<dyn Error>::is::<io::Error>)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::model::TargetId;
+
+    const POLICY: Upstream = Upstream {
+        connect_timeout: Duration::from_secs(10),
+        response_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(10),
+        request_timeout: None,
+        tunnel_timeout: Duration::from_secs(10),
+        idle_timeout: Some(Duration::from_secs(10)),
+        max_idle: 10,
+    };
+
+    async fn target() -> (TcpListener, Arc<Target>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let id = TargetId {
+            group: "todo".into(),
+            addr: listener.local_addr().unwrap(),
+        };
+        (listener, Arc::new(Target::new(id)))
+    }
+
+    #[tokio::test]
+    async fn a_pool_without_descriptors_closes_idle_connections_and_then_fails() {
+        let (_a_listens, a) = target().await;
+        let (_b_listens, b) = target().await;
+        let learned = Arc::new(KeepAlive::new(Instant::now()));
+        let pool = Pool::<Empty<bytes::Bytes>>::new(Share::new(2));
+        let connections = async {
+            let first = pool.checkout(&a, &POLICY, &learned).await.unwrap();
+            pool.checkout(&a, &POLICY, &learned)
+                .await
+                .unwrap()
+                .recycle();
+            assert_eq!(pool.idle(), 1);
+            let second = pool.checkout(&b, &POLICY, &learned).await.unwrap();
+            assert_eq!(pool.idle(), 0, "the idle one has made room");
+            let third = pool.checkout(&b, &POLICY, &learned).await;
+            let error = third.err().expect("there is no room");
+            assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
+            drop((first, second));
+            yield_now().await;
+            assert!(pool.checkout(&b, &POLICY, &learned).await.is_ok());
+        };
+        LocalSet::new().run_until(connections).await;
+    }
 }

@@ -11,6 +11,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::transport::descriptors::Taken;
+
 /// What a stream and its user tell each other. One thread has both; the atomics are there
 /// because hyper may hand the stream on when a connection is upgraded.
 #[derive(Debug, Default)]
@@ -42,19 +44,21 @@ impl Signals {
 pub(super) struct TargetIo {
     stream: TcpStream,
     signals: Arc<Signals>,
+    descriptor: Taken,
 }
 
 impl TargetIo {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream, descriptor: Taken) -> Self {
         Self {
             stream,
             signals: Arc::default(),
+            descriptor,
         }
     }
 
-    /// The bare stream, after the last message of HTTP.
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
+    /// The bare stream, after the last message of HTTP, and its descriptor in the books.
+    pub(super) fn into_parts(self) -> (TcpStream, Taken) {
+        (self.stream, self.descriptor)
     }
 
     pub(super) fn signals(&self) -> &Arc<Signals> {
@@ -134,13 +138,17 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::transport::descriptors::Share;
 
     /// Nothing here gives the runtime a chance to learn of the closing.
     #[tokio::test]
     async fn a_look_finds_a_closing_that_the_runtime_has_not_heard_of() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let mut io = TargetIo::new(TcpStream::connect(addr).await.unwrap());
+        let mut io = TargetIo::new(
+            TcpStream::connect(addr).await.unwrap(),
+            Share::new(1).try_take().unwrap(),
+        );
         let (accepted, _) = listener.accept().unwrap();
         let mut buf = [0; 8];
         assert!(io.read(&mut buf).now_or_never().is_none());

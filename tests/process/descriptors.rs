@@ -4,55 +4,89 @@ use rustix::process::Signal;
 
 use crate::support::{Client, Target, Weir, eventually};
 
-#[test]
-fn running_out_of_descriptors_is_survived_and_said_once() {
-    let target = Target::named("a");
-    // One health check, at the start: it must not need a descriptor later.
-    let config = format!(
+fn config(target: &Target) -> String {
+    format!(
         r#"
         workers = 1
         shutdown = {{ lame_duck = "0s", drain = "10s" }}
+        admin = {{ bind = "127.0.0.1:0" }}
         [[listener]]
         bind = "127.0.0.1:0"
         forward = "app"
         [target_group.app]
         targets = ["{}"]
-        health = {{ path = "/health", interval = "1h" }}
+        health = {{ path = "/health", interval = "500ms", timeout = "490ms" }}
         "#,
         target.addr()
-    );
-    let mut weir = Weir::starting_limited(&config, 64);
+    )
+}
+
+fn metric(weir: &Weir, name: &str) -> Option<f64> {
+    let page = Client::connect(weir.admin_addr()).get("/metrics").unwrap();
+    let value = page.body.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().parse().ok()
+}
+
+#[test]
+fn a_crowd_beyond_the_limit_waits_and_checks_and_admin_go_on() {
+    let target = Target::named("a");
+    let mut weir = Weir::starting_limited(&config(&target), "", 64);
     let addr = weir.addr();
+    weir.line(&["WARN", "too few open files are allowed", "limit=64"]);
     let mut first = Client::connect(addr);
     assert_eq!(first.get("/").unwrap().body, "a");
-    // The kernel completes them all; Weir cannot take them all up.
+    // The kernel completes them all; Weir does not take them all up.
     let mut crowd: Vec<Client> = (0..100).map(|_| Client::connect(addr)).collect();
-    weir.line(&["WARN", "cannot accept connections", "Too many open files"]);
-    // Who is in is served, over the connection to the target that is there.
-    for _ in 0..20 {
-        assert_eq!(first.get("/").unwrap().body, "a");
+    for client in &mut crowd {
+        client.send("/").unwrap();
     }
-    // One by one they leave: each lets another one in, and the limit is met again.
-    for client in crowd.drain(..50) {
-        drop(client);
+    let checks = target.checks();
+    eventually("checks go on", || {
         assert_eq!(first.get("/").unwrap().body, "a");
-    }
-    drop(crowd);
-    eventually("new clients are served, and it is said", || {
-        let reply = Client::connect(addr).get("/");
-        if !reply.is_ok_and(|reply| reply.status == 200) {
-            return Err("not served".to_owned());
-        }
-        match weir.lines(&["INFO", "accepting connections again"]).len() {
-            1 => Ok(()),
-            n => Err(format!("said {n} times")),
+        assert_eq!(metric(&weir, "process_max_fds"), Some(64.0));
+        let more = target.checks() - checks;
+        if more >= 5 {
+            Ok(())
+        } else {
+            Err(more.to_string())
         }
     });
-    for _ in 0..20 {
-        assert_eq!(Client::connect(addr).get("/").unwrap().body, "a");
+    assert_eq!(weir.targets("app")[0]["state"], "healthy");
+    assert_eq!(weir.targets("app")[0]["failed_checks"], 0);
+    // One by one they leave: each lets another one in.
+    for mut client in crowd {
+        assert_eq!(client.receive().unwrap().body, "a");
     }
-    assert_eq!(weir.lines(&["cannot accept connections"]).len(), 1);
-    assert_eq!(weir.lines(&["accepting connections again"]).len(), 1);
+    for _ in 0..20 {
+        assert_eq!(weir.get("/").body, "a");
+    }
+    assert_eq!(weir.lines(&["cannot accept connections"]), [""; 0]);
+    assert_eq!(weir.lines(&["Too many open files"]), [""; 0]);
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
+}
+
+#[test]
+fn the_limit_is_raised_for_weir_and_not_for_what_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("limit");
+    let config = format!(
+        r#"
+        workers = 1
+        admin = {{ bind = "127.0.0.1:0" }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [target_group.app]
+        replicas = {{ command = ["sh", "-c", "ulimit -Sn > {0}.next; mv {0}.next {0}; exec sleep 1000"] }}
+        "#,
+        file.display()
+    );
+    let weir = Weir::starting_limited(&config, "-S", 200);
+    let limit = eventually("a replica", || {
+        std::fs::read_to_string(&file).map_err(|error| error.to_string())
+    });
+    assert_eq!(limit.trim(), "200");
+    weir.line(&["admin on http://"]);
+    assert!(metric(&weir, "process_max_fds").unwrap() > 200.0);
 }
