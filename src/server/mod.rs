@@ -5,11 +5,14 @@
 //! listeners and drains the removed ones.
 
 mod control;
+mod descriptors;
 mod listeners;
 mod ready;
 mod run;
+mod service_manager;
 mod signals;
 mod source;
+mod supervision;
 mod upgrade;
 mod worker;
 
@@ -19,6 +22,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -30,10 +34,12 @@ use crate::state::{Diff, Lifecycle, Phase, Publisher, Reader};
 use crate::transport::BindError;
 
 use control::ControlPlane;
+use descriptors::Descriptors;
 use listeners::{Bound, Listeners};
 pub use run::{Outcome, Program, StartError, run};
+use supervision::{Defect, Supervision};
 pub use upgrade::{Inherited, TakeOverError};
-use worker::Worker;
+use worker::{Pulse, Worker};
 
 /// Longest wait for the first health checks before requests are let in.
 const FIRST_CHECKS: Duration = Duration::from_secs(10);
@@ -41,6 +47,9 @@ const FIRST_CHECKS: Duration = Duration::from_secs(10);
 /// How often each thread puts its things in order: closes idle upstream connections,
 /// gives memory back.
 const TIDY: Duration = Duration::from_secs(1);
+
+/// How long requests have to finish after a part of Weir has ended that must not.
+const LAST_DRAIN: Duration = Duration::from_secs(5);
 
 /// A running Weir.
 #[derive(Debug)]
@@ -51,8 +60,10 @@ pub struct Server {
     lifecycle: Arc<Lifecycle>,
     workers: Vec<Worker>,
     listeners: Listeners,
+    descriptors: Descriptors,
     control: ControlPlane,
     shutdown: config::Shutdown,
+    defects: mpsc::UnboundedReceiver<Defect>,
 }
 
 /// A configuration that is published, and whose sockets no worker has yet.
@@ -108,24 +119,44 @@ impl Server {
         let (publisher, task, reader) = Publisher::new(fastrand::u64(..));
         let metrics = Arc::new(Metrics::default());
         let lifecycle = Arc::new(Lifecycle::default());
+        let (found, defects) = mpsc::unbounded_channel();
+        let supervision = Supervision::new(&metrics, found);
+        let descriptors = Descriptors::new(&config);
         let workers = (0..worker_count(&config))
-            .map(|index| Worker::spawn(index, &reader, &metrics, tidy))
+            .map(|index| {
+                let targets = descriptors.targets.clone();
+                Worker::spawn(index, &reader, &metrics, tidy, supervision.clone(), targets)
+            })
             .collect::<Result<_, _>>()
             .map_err(ApplyError::Worker)?;
         let wishes = inherited.wishes(&config);
-        let control =
-            ControlPlane::start(task, &publisher, &reader, &metrics, wishes, tidy, guardian);
+        let mut control = ControlPlane::start(
+            task,
+            &publisher,
+            &reader,
+            &metrics,
+            wishes,
+            tidy,
+            guardian,
+            supervision,
+        );
+        if !inherited.is_successor() {
+            control.begin_scaling();
+        }
         let mut server = Self {
             publisher,
             reader,
             metrics,
             lifecycle,
             workers,
-            listeners: Listeners::default(),
+            listeners: Listeners::new(descriptors.clients.clone()),
+            descriptors,
             control,
             shutdown: config.shutdown,
+            defects,
         };
         let applied = server.prepare(config, &mut inherited).await?;
+        inherited.count_in_flight(&server.reader);
         drop(inherited);
         tokio::select! {
             () = server.first_checks() => {
@@ -162,6 +193,7 @@ impl Server {
             .bind_new(&config.listeners, from, inherited)?;
         let admin = self.control.bind_admin(config.admin.as_ref(), inherited)?;
         self.shutdown = config.shutdown;
+        self.descriptors.adapt(&config);
         let listeners = config.listeners.clone();
         let published = self.publisher.configure(config).await;
         let diff = published.ok_or(ApplyError::PublisherGone)?;
@@ -222,15 +254,46 @@ impl Server {
         self.control.admin_address()
     }
 
+    /// Resolves when a part of Weir has ended that cannot be started again. Cancel-safe.
+    async fn defect(&mut self) -> Defect {
+        match self.defects.recv().await {
+            Some(defect) => defect,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Prepares for an end that is to come soon. Sockets of a worker that has ended are closed
+    /// at once: the clients in their queues shall not wait for nothing.
+    fn give_up(&mut self) {
+        self.listeners.close_copies();
+        self.shutdown.lame_duck = Duration::ZERO;
+        self.shutdown.drain = self.shutdown.drain.min(LAST_DRAIN);
+    }
+
+    /// What another process that takes this one's place watches and answers with.
+    fn live(&self) -> upgrade::Live {
+        upgrade::Live {
+            reader: self.reader.clone(),
+            pulse: Pulse::of(&self.workers),
+        }
+    }
+
+    /// Another process serves, scales and is asked for its status from now on.
+    fn retire(&mut self) {
+        self.control.close_admin();
+        self.control.leave_scaling();
+    }
+
     /// Copies of every listening socket, by the address in the configuration, and of the
     /// admin listener's; and how many replicas there are to be.
-    fn estate(&self) -> io::Result<upgrade::Estate> {
+    fn handover_state(&self) -> io::Result<upgrade::HandoverState> {
         let copies = |sockets: &[TcpListener]| -> io::Result<Vec<_>> {
             sockets.iter().map(TcpListener::try_clone).collect()
         };
         let listeners = self.listeners.sockets();
         let admin = self.control.admin_socket();
-        Ok(upgrade::Estate {
+        Ok(upgrade::HandoverState {
+            reader: self.reader.clone(),
             replicas: self.control.counts(),
             listeners: listeners
                 .map(|(id, bind, sockets)| Ok((id.clone(), bind, copies(sockets)?)))
@@ -319,3 +382,6 @@ fn worker_count(config: &Config) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     config.workers.map_or_else(cores, usize::from)
 }
+
+#[cfg(test)]
+mod tests;

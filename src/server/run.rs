@@ -1,12 +1,14 @@
 //! The life of the daemon: signals and file changes in, reloads and an end out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tracing::{error, info, warn};
 
+use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::source::Source;
+use super::supervision::Defect;
 use super::upgrade::{Event, Inherited, TakeOverError, Upgrades};
 use super::{ApplyError, Server};
 use crate::config::{self, Config, LoadError, Parsed};
@@ -17,7 +19,8 @@ use crate::files::Versions;
 pub enum Outcome {
     /// Every request was finished.
     Graceful,
-    /// Some were dropped: the deadline passed, or a second signal came.
+    /// Some were dropped: the deadline passed, or a second signal came. Or the Weir that was
+    /// to be replaced goes on, or a part of this one has panicked.
     Forced,
 }
 
@@ -63,17 +66,20 @@ where
     let mut source = Source::new(move || config::load_watched(&file), program.files);
     let mut upgrades = Upgrades::default();
     let inherited = if program.upgrade {
-        upgrades.take_over(config.upgrade_socket.as_deref())?
+        let path = config.upgrade_socket.as_deref();
+        upgrades.take_over(path).await?
     } else {
         Inherited::default()
     };
-    let mut stopping = false;
+    let mut ending = None;
     let stopped_early = async {
-        signals.stop.next().await;
-        stopping = true;
+        ending = Some(tokio::select! {
+            () = signals.stop.next() => Ending::Asked,
+            () = upgrades.refused() => Ending::Refused,
+        });
     };
     let path = config.upgrade_socket.clone();
-    let mut server = Server::start_unless(
+    let server = Server::start_unless(
         config,
         inherited,
         stopped_early,
@@ -81,61 +87,154 @@ where
         Some(program.guardian),
     )
     .await?;
-    if !stopping {
-        announce(&server);
-        upgrades.serving(path.as_deref());
+    let service = ServiceManager::of_environment();
+    let mut daemon = Daemon {
+        server,
+        upgrades,
+        service,
+    };
+    if ending.is_none() {
+        daemon.serving(path.as_deref(), program.upgrade);
     }
-    while !stopping {
-        tokio::select! {
-            () = signals.stop.next() => stopping = true,
-            _ = signals.hangup.recv() => source.ask(),
-            read = source.next() => {
-                reload(&mut server, &mut upgrades, (program.take)(read)).await;
-            }
-            _ = signals.upgrade.recv() => upgrades.start_successor(program.successor),
-            event = upgrades.next() => match event {
-                Event::Asked(stream) => upgrades.hand_over(stream, server.estate()),
-                Event::Replaced => {
-                    server.control.close_admin();
-                    stopping = true;
-                }
-            },
+    let ending = loop {
+        if let Some(ending) = ending {
+            break ending;
         }
-    }
+        ending = tokio::select! {
+            () = signals.stop.next() => Some(Ending::Asked),
+            _ = signals.hangup.recv() => {
+                source.ask();
+                None
+            }
+            read = source.next() => daemon.reload((program.take)(read)).await,
+            _ = signals.upgrade.recv() => daemon.start_successor(program.successor),
+            defect = daemon.server.defect() => Some(daemon.give_up(&defect)),
+            event = daemon.upgrades.next() => daemon.obey(event).await,
+        };
+    };
     drop(source);
-    info!("shutting down; a second signal closes at once");
-    let graceful = server.shutdown(signals.stop.next()).await;
-    if graceful {
-        info!("stopped: every request was finished");
-    } else {
-        warn!("stopped with requests unfinished");
-    }
-    upgrades.outlive(&mut signals).await;
-    Ok(if graceful {
-        Outcome::Graceful
-    } else {
-        Outcome::Forced
-    })
+    Ok(daemon.end(ending, &mut signals).await)
 }
 
-async fn reload(server: &mut Server, upgrades: &mut Upgrades, config: Option<Config>) {
-    let Some(config) = config else {
-        server.metrics.reloaded(false);
-        error!("configuration not applied; the previous one stays active");
-        return;
-    };
-    let path = config.upgrade_socket.clone();
-    match server.reload(config).await {
-        Ok(diff) => {
-            info!("configuration loaded: {diff}");
-            for contradiction in &diff.contradictions {
-                warn!("{contradiction}");
+/// Why the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// A signal asked for it.
+    Asked,
+    /// Another process serves.
+    Replaced,
+    /// The process that was to be replaced goes on.
+    Refused,
+    /// A part of it has panicked that cannot be started again.
+    Broken,
+}
+
+/// What runs, and what is told of it.
+struct Daemon {
+    server: Server,
+    upgrades: Upgrades,
+    service: ServiceManager,
+}
+
+impl Daemon {
+    fn serving(&mut self, path: Option<&Path>, is_successor: bool) {
+        announce(&self.server);
+        self.upgrades.serving(path, self.server.live());
+        if !is_successor {
+            self.service.ready(self.status(), self.server.live().pulse);
+        }
+    }
+
+    async fn reload(&mut self, config: Option<Config>) -> Option<Ending> {
+        self.service.reloading();
+        self.apply(config).await;
+        self.service.reloaded(self.status());
+        None
+    }
+
+    async fn apply(&mut self, config: Option<Config>) {
+        let Some(config) = config else {
+            self.server.metrics.reloaded(false);
+            error!("configuration not applied; the previous one stays active");
+            return;
+        };
+        let path = config.upgrade_socket.clone();
+        match self.server.reload(config).await {
+            Ok(diff) => {
+                info!("configuration loaded: {diff}");
+                for contradiction in &diff.contradictions {
+                    warn!("{contradiction}");
+                }
+                self.upgrades.move_to(path.as_deref());
             }
-            upgrades.listen(path.as_deref());
+            Err(error) => {
+                error!("configuration not applied; the previous one stays active: {error}");
+            }
         }
-        Err(error) => {
-            error!("configuration not applied; the previous one stays active: {error}");
+    }
+
+    fn start_successor(&mut self, command: fn() -> Command) -> Option<Ending> {
+        self.upgrades.start_successor(command);
+        None
+    }
+
+    async fn obey(&mut self, event: Event) -> Option<Ending> {
+        match event {
+            Event::Asked(asking) => {
+                let state = self.server.handover_state();
+                self.upgrades.hand_over(asking, state);
+                None
+            }
+            Event::Confirmed => {
+                self.upgrades.take_place().await;
+                self.server.control.begin_scaling();
+                self.service
+                    .took_place(self.status(), self.server.live().pulse);
+                None
+            }
+            Event::Replaced => {
+                self.server.retire();
+                self.service.leave();
+                Some(Ending::Replaced)
+            }
+            Event::Refused => Some(Ending::Refused),
         }
+    }
+
+    fn give_up(&mut self, defect: &Defect) -> Ending {
+        error!(
+            place = defect.place,
+            panic = %defect.message,
+            "a part of Weir that cannot be started again has panicked; ending, to be started anew"
+        );
+        self.server.give_up();
+        Ending::Broken
+    }
+
+    async fn end(mut self, ending: Ending, signals: &mut Signals) -> Outcome {
+        self.upgrades.abort();
+        if matches!(ending, Ending::Asked | Ending::Broken) && !self.upgrades.is_successor() {
+            self.service.stopping();
+        }
+        info!("shutting down; a second signal closes at once");
+        let graceful = self.server.shutdown(signals.stop.next()).await;
+        if graceful {
+            info!("stopped: every request was finished");
+        } else {
+            warn!("stopped with requests unfinished");
+        }
+        self.upgrades.outlive(signals).await;
+        match ending {
+            Ending::Asked | Ending::Replaced if graceful => Outcome::Graceful,
+            Ending::Asked | Ending::Replaced | Ending::Refused | Ending::Broken => Outcome::Forced,
+        }
+    }
+
+    /// A line for the service manager.
+    fn status(&self) -> String {
+        let snapshot = self.server.reader().load_full();
+        let (listeners, groups) = (snapshot.listeners().count(), snapshot.groups().len());
+        format!("serving: listeners: {listeners}, target groups: {groups}")
     }
 }
 

@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{Client, Target, Users, Weir, command, eventually, exists, taskoverflow};
+use crate::support::{
+    Client, Target, Users, Weir, command, eventually, patience, runs, taskoverflow,
+};
 
 fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
     format!(
@@ -118,7 +120,7 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
     first.signal(Signal::USR2);
     let second = Successor::of(&weir, 2);
     eventually("the end of the process in between", || {
-        if exists(first.0) {
+        if runs(first.0) {
             Err(format!("{} runs", first.0))
         } else {
             Ok(())
@@ -135,21 +137,73 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
     assert_eq!(Client::connect(zoo).get("/").unwrap().body, "zoo");
 }
 
+/// The other end of the notify socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn at(socket: UnixDatagram) -> Self {
+        socket.set_read_timeout(Some(patience())).unwrap();
+        Self(socket)
+    }
+
+    /// Waits for a notice that begins so; returns those before it, signs of life aside.
+    fn hear(&self, begin: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            let mut notice = [0; 500];
+            let length = self.0.recv(&mut notice).expect(begin);
+            let notice = String::from_utf8_lossy(&notice[..length]).into_owned();
+            if notice.starts_with(begin) {
+                return before;
+            }
+            if notice != "WATCHDOG=1\n" {
+                before.push(notice);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_of_each_step() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let socket = folder.path().join("notify.sock");
+    let manager = Manager::at(UnixDatagram::bind(&socket).unwrap());
+    let mut weir = Weir::starting_with(&config(&target, &folder, 1), |command| {
+        command.env("NOTIFY_SOCKET", &socket);
+    });
+    assert!(
+        manager.hear("READY=1\n").is_empty(),
+        "serving is the first thing"
+    );
+    weir.signal(Signal::HUP);
+    assert!(manager.hear("RELOADING=1\nMONOTONIC_USEC=").is_empty());
+    assert!(manager.hear("READY=1\n").is_empty());
+    weir.signal(Signal::TERM);
+    assert!(manager.hear("STOPPING=1\nSTATUS=").is_empty());
+    assert_eq!(weir.end(), 0);
+}
+
 #[test]
 fn the_service_manager_is_told_which_process_serves() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let manager = folder.path().join("notify.sock");
     let socket = UnixDatagram::bind(&manager).unwrap();
-    let weir = Weir::starting_with(&config(&target, &folder, 1), |command| {
+    let mut weir = Weir::starting_with(&config(&target, &folder, 1), |command| {
         command.env("NOTIFY_SOCKET", &manager);
+        command.env("WATCHDOG_USEC", "200000");
     });
-    weir.line(&["admin on http://"]);
+    let manager = Manager::at(socket);
+    manager.hear("READY=1\nSTATUS=serving: listeners: 2, target groups: 1\n");
     weir.signal(Signal::USR2);
     let successor = Successor::of(&weir, 1);
-    let mut notice = [0; 100];
-    let length = socket.recv(&mut notice).unwrap();
-    let notice = String::from_utf8_lossy(&notice[..length]).into_owned();
-    assert_eq!(notice.trim(), format!("MAINPID={}", successor.0));
+    let before = manager.hear(&format!("MAINPID={}\n", successor.0));
+    assert_eq!(before, [""; 0]);
+    assert!(manager.hear("READY=1\n").is_empty());
+    assert_eq!(weir.end(), 0);
+    // The new process goes on to say that it lives, and the old one said nothing of its end.
+    for _ in 0..3 {
+        assert!(manager.hear("WATCHDOG=1\n").is_empty());
+    }
 }
 
 #[test]
