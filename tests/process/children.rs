@@ -1,9 +1,13 @@
 //! The processes that Weir starts, seen from the system: what they print, what they are given,
 //! and that nothing of them is left when Weir has ended, however it ended.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 
 use crate::support::{Weir, eventually, exists};
 
@@ -170,18 +174,26 @@ fn replicas_get_the_environment_without_what_is_weirs_alone() {
 }
 
 #[test]
-fn replicas_and_the_guardian_inherit_no_descriptor() {
-    let script = "for fd in /proc/$$/fd/*; do echo has descriptor $${fd##*/}; done; echo that was all; exec sleep 1000";
-    let weir = start(&scripts(1, script));
+fn replicas_and_the_guardian_inherit_no_descriptor_of_weirs() {
+    let script = "for fd in /proc/$$/fd/*; do echo has descriptor $fd; done; echo that was all";
+    let weir = start(&scripts(1, &format!("{script}; exec sleep 1000")));
     weir.line(&["that was all"]);
-    let mut found = printed(&weir, "has descriptor ");
+    let mut found = printed(&weir, "/fd/");
     found.sort_unstable();
-    assert_eq!(found, [0, 1, 2]);
-    // Its standard ones, and what its own runtime has opened: no socket that listens.
+    // What the test itself was started with goes to all that it starts.
+    let own = Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let own = String::from_utf8(own.stdout).unwrap();
+    let mut expected: Vec<u32> = own
+        .lines()
+        .filter_map(|line| line.rsplit_once('/')?.1.parse().ok())
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
     let guardian = guardian(&weir);
-    let weirs = sockets(weir.pid());
-    let shared = sockets(guardian).into_iter().filter(|s| weirs.contains(s));
-    assert_eq!(shared.count(), 0);
+    let (weirs, tests) = (sockets(weir.pid()), sockets(std::process::id()));
+    let mut shared = sockets(guardian);
+    shared.retain(|socket| weirs.contains(socket) && !tests.contains(socket));
+    assert!(shared.is_empty(), "{shared:?}");
 }
 
 /// The sockets that a process has open.
@@ -282,6 +294,64 @@ fn sigkill_ends_a_helper_that_runs_with_all_it_has_started() {
             Ok(pids)
         }
     });
+    guardian(&weir);
+    weir.signal(Signal::KILL);
+    assert_eq!(weir.end(), 128 + 9);
+    until_gone(&pids);
+}
+
+/// A user without other processes: root is free of the limit.
+const NOBODY: u32 = 65_533;
+
+/// Lets `command`, whose last argument is the configuration, run as a user whose processes count.
+fn as_nobody(command: &mut Command, folder: &Path) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let program = folder.join("weir");
+    std::fs::copy(command.get_program(), &program).unwrap();
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let file = Path::new(arguments.last().unwrap());
+    for path in [folder, file.parent().unwrap()] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut other = Command::new(program);
+    other.args(arguments).uid(NOBODY).current_dir("/");
+    other.stdout(Stdio::piped()).stderr(Stdio::piped());
+    *command = other;
+}
+
+fn limit_processes(weir: &Weir, most: Option<u64>) {
+    let most = most.map_or("unlimited".to_owned(), |most| most.to_string());
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--pid={}", weir.pid()));
+    command.arg(format!("--nproc={most}:"));
+    if rustix::process::geteuid().is_root() {
+        command.uid(NOBODY);
+    }
+    assert!(command.status().unwrap().success());
+}
+
+#[test]
+fn at_the_limit_of_processes_replicas_are_tried_again_and_nothing_else_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        scripts(2, WRAPPER).replace("\"${SESSION_KEY}\"", &format!("\"{}\"", "0f".repeat(32)));
+    let scaling = "[target_group.todo.autoscaling]\nmin = 2\nmax = 3\ntarget_tracking = [{ metric = \"cpu\", target = 50 }]\n";
+    let config = format!("{config}\n{scaling}");
+    let mut weir = Weir::starting_with(&config, |command| as_nobody(command, folder.path()));
+    let pids = all_printed(&weir, "wrapped ", 2);
+    weir.line(&["listening on"]);
+    limit_processes(&weir, Some(1));
+    kill(guardian(&weir));
+    kill(weir.children()[0]);
+    let unavailable = "Resource temporarily unavailable";
+    weir.line(&["ERROR", "cannot start a replica, trying again", unavailable]);
+    weir.line(&["WARN", "cannot measure the replicas", unavailable]);
+    weir.line(&["WARN", "cannot start the guardian", unavailable]);
+    assert!(weir.status()["target_groups"].is_array());
+    limit_processes(&weir, getrlimit(Resource::Nproc).current);
+    all_printed(&weir, "wrapped ", 3);
     guardian(&weir);
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
