@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::observe::panic_message;
+
 /// What a call returns, or what it panicked with. What the call was changing stays as it was
 /// left: a provider compares all that it has with what it is asked for at the next call.
 pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, String> {
@@ -22,11 +24,9 @@ pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, String
     .await
 }
 
-/// What a panic says.
+/// What a panic says, as the end of a sentence.
 pub(super) fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("it does not say why"))
+    format!("panicked: {}", panic_message(panic))
 }
 
 #[cfg(test)]

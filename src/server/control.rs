@@ -68,6 +68,10 @@ pub(super) enum AdminChange {
 }
 
 impl ControlPlane {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is another part of Weir that the tasks need"
+    )]
     pub(super) fn start(
         task: PublisherTask,
         publisher: &Publisher,
