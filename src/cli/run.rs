@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{RunArguments, guardian};
-use weir::config::{self, Config, LoadError, Parsed, Problem, Problems, Severity};
+use weir::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
 use weir::observe::{Log, LogFormat};
 use weir::server::{self, Outcome, Program};
 use weir::transport::descriptors;
@@ -138,31 +138,30 @@ fn tell(problems: &Problems, log: &Log) {
     match log.format() {
         LogFormat::Pretty => log.print_error(&problems.to_string()),
         LogFormat::Json => {
-            for problem in problems.iter() {
-                tell_one(problem, problems);
+            for report in problems.reports() {
+                tell_one(&report);
             }
         }
     }
 }
 
-fn tell_one(problem: &Problem, problems: &Problems) {
-    let location = problems.location(problem);
+fn tell_one(report: &Report<'_>) {
     // The level of an event is a constant.
     macro_rules! log {
         ($level:ident) => {
             $level!(
-                code = problem.code.name(),
-                file = problems.file(),
-                line = location.map(|at| at.line),
-                column = location.map(|at| at.column),
-                key = Some(problem.key.as_str()).filter(|key| !key.is_empty()),
-                help = problem.help.as_deref(),
+                code = report.code.name(),
+                file = report.file,
+                line = report.line,
+                column = report.column,
+                key = report.key,
+                help = report.help,
                 "{}",
-                problem.message
+                report.message
             )
         };
     }
-    match problem.severity {
+    match report.severity {
         Severity::Error => log!(error),
         Severity::Warning => log!(warn),
     }

@@ -1,18 +1,15 @@
 //! What reading a file needs everywhere, and what it notes down on the way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::problem::Problem;
-use super::span::{Mark, Span, line_and_column};
+use super::problem::{Code, Collection, Problem, Problems, Severity};
+use super::secret;
+use super::span::{Lines, Mark, Span};
 use crate::model::TargetGroupId;
-
-/// Most errors, and most warnings, that are kept: placing each costs a walk through
-/// the text, and a hostile text could have a million.
-const MAX_PROBLEMS: usize = 500;
 
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
@@ -46,7 +43,11 @@ impl<'a> Surroundings<'a> {
 pub(super) struct Context<'a> {
     pub(super) text: &'a str,
     pub(super) around: Surroundings<'a>,
-    problems: RefCell<Vec<Problem>>,
+    lines: OnceCell<Lines>,
+    shown: OnceCell<String>,
+    broken_lines: RefCell<BTreeSet<usize>>,
+    found: RefCell<Collection>,
+    listener_errors: Cell<bool>,
     notes: RefCell<Notes>,
 }
 
@@ -76,23 +77,65 @@ impl<'a> Context<'a> {
         Self {
             text,
             around,
-            problems: RefCell::default(),
+            lines: OnceCell::new(),
+            shown: OnceCell::new(),
+            broken_lines: RefCell::default(),
+            found: RefCell::default(),
+            listener_errors: Cell::default(),
             notes: RefCell::default(),
         }
     }
 
-    /// Keeps a problem, unless there are too many of its kind to be read.
+    /// Keeps a problem, unless what stands there cannot be trusted.
     pub(super) fn report(&self, problem: Problem) {
-        let mut problems = self.problems.borrow_mut();
-        let same = |other: &&Problem| other.severity == problem.severity;
-        if problems.len() < MAX_PROBLEMS || problems.iter().filter(same).count() < MAX_PROBLEMS {
-            problems.push(problem);
+        if self.is_believed(problem.code, problem.span) {
+            self.look_at(problem.severity, &problem.key);
+            self.found.borrow_mut().add(problem);
         }
     }
 
-    /// Whether such a problem has been found so far.
-    pub(super) fn has_problem(&self, matches: impl Fn(&Problem) -> bool) -> bool {
-        self.problems.borrow().iter().any(matches)
+    /// Keeps a problem whose words take time to find; see [`Collection::add_with`].
+    pub(super) fn report_with(
+        &self,
+        place: (Severity, Code, Option<Span>),
+        key: &str,
+        words: impl FnOnce() -> (String, String),
+    ) {
+        let (severity, code, span) = place;
+        if self.is_believed(code, span) {
+            self.look_at(severity, key);
+            self.found.borrow_mut().add_with(place, key, words);
+        }
+    }
+
+    /// Whether a problem of the meaning may be told in a file that has syntax errors.
+    fn is_believed(&self, code: Code, span: Option<Span>) -> bool {
+        let broken = self.broken_lines.borrow();
+        let on_broken_line = || span.is_some_and(|span| broken.contains(&self.line(span)));
+        broken.is_empty()
+            || code == Code::Syntax
+            || (code.survives_syntax_errors() && !on_broken_line())
+    }
+
+    fn look_at(&self, severity: Severity, key: &str) {
+        if severity == Severity::Error && key.starts_with("listener") {
+            self.listener_errors.set(true);
+        }
+    }
+
+    /// Says which lines cannot be trusted.
+    pub(super) fn distrust(&self, lines: BTreeSet<usize>) {
+        *self.broken_lines.borrow_mut() = lines;
+    }
+
+    /// Whether the file has been found unusable so far.
+    pub(super) fn has_errors(&self) -> bool {
+        self.found.borrow().has_errors()
+    }
+
+    /// Whether something is wrong with a listener, so that what it forwards to is not all known.
+    pub(super) fn has_listener_errors(&self) -> bool {
+        self.listener_errors.get()
     }
 
     /// Writes something down for [`super::cross`].
@@ -102,7 +145,17 @@ impl<'a> Context<'a> {
 
     /// The line of a place, from 1.
     pub(super) fn line(&self, span: Span) -> usize {
-        line_and_column(self.text, span.start).0
+        self.lines().number(span.start)
+    }
+
+    /// Found at the first problem: a good file needs none of it.
+    pub(super) fn lines(&self) -> &Lines {
+        self.lines.get_or_init(|| Lines::of(self.text))
+    }
+
+    /// The text without its secrets; every place in it is the same.
+    pub(super) fn shown(&self) -> &str {
+        self.shown.get_or_init(|| secret::masked(self.text))
     }
 
     /// The variables that the secrets read so far were taken from.
@@ -114,7 +167,12 @@ impl<'a> Context<'a> {
         self.notes.take()
     }
 
-    pub(super) fn take_problems(&self) -> Vec<Problem> {
-        self.problems.take()
+    /// All problems of the file.
+    pub(super) fn take_problems(&self, file: &str) -> Problems {
+        let found = self.found.take();
+        if found.is_empty() {
+            return found.finish(file, "", &Lines::of(""));
+        }
+        found.finish(file, self.shown(), self.lines())
     }
 }

@@ -2,22 +2,20 @@
 //! addresses that collide.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::context::{Context, Notes};
-use super::problem::{Code, Problem, Severity};
+use super::problem::{Code, Severity};
 use super::span::Mark;
 use super::suggest::nearest;
+use crate::model::TargetGroupId;
 
 /// Reports what the notes of a finished reading show.
 pub(super) fn check(cx: &Context<'_>) {
     let notes = cx.take_notes();
     unknown_groups(cx, &notes);
     // A broken forward is named already; the group it means is not to blame.
-    let broken = |problem: &Problem| {
-        problem.severity == Severity::Error && problem.key.starts_with("listener")
-    };
-    if !cx.has_problem(broken) {
+    if !cx.has_listener_errors() {
         unused_groups(cx, &notes);
     }
     listener_names(cx, &notes);
@@ -35,15 +33,11 @@ fn report<T>(
     message: String,
     help: String,
 ) {
-    cx.report(Problem {
-        severity,
-        code,
-        key: at.key.clone(),
-        message,
-        help: Some(help),
-        span: Some(at.span),
-    });
+    cx.report_with((severity, code, Some(at.span)), &at.key, || (message, help));
 }
+
+/// Most names that a help lists.
+const MAX_NAMES: usize = 10;
 
 fn unknown_groups(cx: &Context<'_>, notes: &Notes) {
     let known: BTreeMap<_, _> = notes
@@ -56,37 +50,42 @@ fn unknown_groups(cx: &Context<'_>, notes: &Notes) {
         if known.contains_key(name) {
             continue;
         }
-        let similar = nearest(name, known.keys().copied()).and_then(|name| known.get(name));
-        let help = match (similar, notes.groups.as_slice()) {
-            (Some(group), _) => {
-                format!(
-                    "did you mean `{}`? (line {})",
-                    group.value,
-                    cx.line(group.span)
-                )
-            }
-            (None, [only]) => {
-                format!(
-                    "the only group is `{}` (line {})",
-                    only.value,
-                    cx.line(only.span)
-                )
-            }
-            (None, []) => format!("define it: [target_group.{name}]"),
-            (None, _) => {
-                let names: Vec<_> = known.keys().map(|name| format!("`{name}`")).collect();
-                format!("the groups are {}", names.join(", "))
-            }
-        };
-        let message = format!("there is no target group `{name}`");
-        report(
-            cx,
-            Severity::Error,
-            reference,
-            Code::UnknownGroup,
-            message,
-            help,
+        let place = (Severity::Error, Code::UnknownGroup, Some(reference.span));
+        cx.report_with(place, &reference.key, || {
+            let message = format!("there is no target group `{name}`");
+            (message, group_meant(cx, name, &known))
+        });
+    }
+}
+
+fn group_meant(
+    cx: &Context<'_>,
+    name: &str,
+    known: &BTreeMap<&str, &Mark<TargetGroupId>>,
+) -> String {
+    let mut names = known.keys().copied();
+    if let Some(group) = nearest(name, names.clone()).and_then(|name| known.get(name)) {
+        return format!(
+            "did you mean `{}`? (line {})",
+            group.value,
+            cx.line(group.span)
         );
+    }
+    match (known.len(), known.values().next()) {
+        (0, _) => format!("define it: [target_group.{name}]"),
+        (1, Some(only)) => format!(
+            "the only group is `{}` (line {})",
+            only.value,
+            cx.line(only.span)
+        ),
+        (count, _) => {
+            let first: Vec<_> = names.by_ref().take(MAX_NAMES).collect();
+            let list = first.join("`, `");
+            match count - first.len() {
+                0 => format!("the groups are `{list}`"),
+                more => format!("the groups are `{list}` and {more} more"),
+            }
+        }
     }
 }
 
@@ -128,15 +127,16 @@ fn listener_names(cx: &Context<'_>, notes: &Notes) {
 ///
 /// An IPv6 wildcard takes IPv6 only, so it does not collide with an IPv4 address.
 fn binds(cx: &Context<'_>, notes: &Notes) {
-    let mut by_port: BTreeMap<u16, Vec<&Mark<SocketAddr>>> = BTreeMap::new();
-    let named = |bind: &&Mark<SocketAddr>| bind.value.port() != 0;
-    for bind in notes.binds.iter().filter(named) {
-        let earlier = by_port.entry(bind.value.port()).or_default();
-        if let Some(other) = earlier
-            .iter()
-            .find(|other| overlap(bind.value, other.value))
-        {
-            let (address, line) = (bind.value, cx.line(other.span));
+    // All binds by address, and one of each family by port.
+    let mut taken: BTreeMap<SocketAddr, &Mark<SocketAddr>> = BTreeMap::new();
+    let mut ports: BTreeMap<(bool, u16), &Mark<SocketAddr>> = BTreeMap::new();
+    for bind in notes.binds.iter().filter(|bind| bind.value.port() != 0) {
+        let address = bind.value;
+        let port = (address.is_ipv4(), address.port());
+        let wildcard = taken.get(&wildcard(address));
+        let overlapped = ports.get(&port).filter(|_| address.ip().is_unspecified());
+        if let Some(other) = taken.get(&address).or(wildcard).or(overlapped) {
+            let line = cx.line(other.span);
             let (message, help) = if address.ip() == other.value.ip() {
                 (
                     format!("`{address}` is already taken in line {line}"),
@@ -151,29 +151,30 @@ fn binds(cx: &Context<'_>, notes: &Notes) {
             };
             report(cx, Severity::Error, bind, Code::BindConflict, message, help);
         }
-        earlier.push(bind);
+        taken.entry(address).or_insert(bind);
+        ports.entry(port).or_insert(bind);
     }
 }
 
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || wildcard)
+/// All addresses of the family, with the same port.
+fn wildcard(address: SocketAddr) -> SocketAddr {
+    let all: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(all, address.port())
 }
 
 /// A target that is one of our own listeners would send a request round and round.
 fn own_targets(cx: &Context<'_>, notes: &Notes) {
+    let binds: BTreeMap<_, _> = notes.binds.iter().map(|bind| (bind.value, bind)).collect();
     for target in &notes.targets {
-        let reaches = |bind: &&Mark<SocketAddr>| {
-            let (to, at) = (target.value, bind.value);
-            let local = at.ip() == to.ip() || (at.ip().is_unspecified() && is_loopback(to.ip()));
-            to.port() == at.port() && local && to.is_ipv4() == at.is_ipv4()
-        };
-        if let Some(bind) = notes.binds.iter().find(reaches) {
+        let to = target.value;
+        let everywhere = || to.ip().is_loopback().then(|| wildcard(to));
+        let bind = binds.get(&to).or_else(|| binds.get(&everywhere()?));
+        if let Some(bind) = bind {
             let line = cx.line(bind.span);
-            let message = format!(
-                "target `{}` is Weir itself: it listens there (line {line})",
-                target.value
-            );
+            let message = format!("target `{to}` is Weir itself: it listens there (line {line})");
             let help =
                 "a request would go round in circles; name the service's own address".to_owned();
             report(cx, Severity::Error, target, Code::Loop, message, help);
@@ -210,8 +211,4 @@ fn shared_services(cx: &Context<'_>, notes: &Notes) {
             seen.insert(&service.value, cx.line(service.span));
         }
     }
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback()
 }

@@ -12,7 +12,7 @@ use toml::de::DeTable;
 use super::context::{Context, Files, Surroundings};
 use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
-use super::span::{Span, line_and_column};
+use super::span::Span;
 use super::types::{Config, Runner, TargetAddress};
 use super::{Parsed, cross, read, secret, syntax};
 use crate::files::{self, Stamp, Versions};
@@ -148,23 +148,24 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
     // Editors on Windows begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (tree, errors) = DeTable::parse_recoverable(text);
-    // What problems show; the places in it are the same.
-    let shown = secret::masked(text);
-    let (mut problems, broken_lines) = syntax::problems(&shown, errors);
-
     let cx = Context::new(text, around);
+    syntax::check(&cx, errors);
     let config = read::file(&Section::root(&cx, tree.get_ref()));
     let config = config.map(|config| withhold(config, &cx.secrets()));
     cross::check(&cx);
-    let found = cx.take_problems();
-    problems.extend(found.into_iter().filter(|problem| {
-        let on = |span: Span| line_and_column(text, span.start).0;
-        let on_broken_line = problem
-            .span
-            .is_some_and(|span| broken_lines.contains(&on(span)));
-        broken_lines.is_empty() || (problem.code.survives_syntax_errors() && !on_broken_line)
-    }));
-    finish(file, &shown, config, problems)
+    let sound = !cx.has_errors();
+    debug_assert!(
+        config.is_some() || !sound,
+        "what cannot be read is reported"
+    );
+    let problems = cx.take_problems(file);
+    match config {
+        Some(config) if sound => Ok(Parsed {
+            config,
+            warnings: problems,
+        }),
+        _ => Err(problems),
+    }
 }
 
 /// Lets no program that the configuration names have the variables of its secrets.
@@ -184,27 +185,6 @@ fn withhold(mut config: Config, secrets: &BTreeSet<String>) -> Config {
     config
 }
 
-fn finish(
-    file: &str,
-    text: &str,
-    config: Option<Config>,
-    problems: Vec<Problem>,
-) -> Result<Parsed, Problems> {
-    let sound = problems.iter().all(|p| p.severity != Severity::Error);
-    debug_assert!(
-        config.is_some() || !sound,
-        "what cannot be read is reported"
-    );
-    let problems = Problems::new(file, text, problems);
-    match config {
-        Some(config) if sound => Ok(Parsed {
-            config,
-            warnings: problems,
-        }),
-        _ => Err(problems),
-    }
-}
-
 fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<Parsed, Problems> {
     match String::from_utf8(bytes) {
         Ok(text) => parse_in(file, &text, around),
@@ -215,11 +195,8 @@ fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<P
             let span = Some(Span { start: at, end: at });
             let message = "the file is not UTF-8 text from here on".to_owned();
             let help = "save it as UTF-8".to_owned();
-            Err(Problems::new(
-                file,
-                &secret::masked(&text),
-                vec![unreadable(message, help, span)],
-            ))
+            let problem = unreadable(message, help, span);
+            Err(Problems::one(file, &secret::masked(&text), problem))
         }
     }
 }
@@ -227,18 +204,12 @@ fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<P
 fn too_long(file: &str) -> Problems {
     let message = format!("the file is longer than {} MiB", MAX_BYTES >> 20);
     let help = "is this the right file?".to_owned();
-    Problems::new(file, "", vec![unreadable(message, help, None)])
+    Problems::one(file, "", unreadable(message, help, None))
 }
 
 fn unreadable(message: String, help: String, span: Option<Span>) -> Problem {
-    Problem {
-        severity: Severity::Error,
-        code: Code::Unreadable,
-        key: String::new(),
-        message,
-        help: Some(help),
-        span,
-    }
+    let (severity, code) = (Severity::Error, Code::Unreadable);
+    Problem::new(severity, code, String::new(), message, Some(help), span)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ mod units;
 
 pub use autoscaling::*;
 pub use load::{LoadError, Loaded, MAX_BYTES, load, load_watched, parse, parse_with_files};
-pub use problem::{Code, Location, Problem, Problems, Severity};
+pub use problem::{Code, Location, Problem, Problems, Report, Severity};
 pub use schema::keys;
 pub use types::*;
 pub use units::{display_duration, display_size};

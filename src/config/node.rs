@@ -51,14 +51,10 @@ impl<'a> Node<'a> {
     }
 
     fn report(&self, severity: Severity, code: Code, message: String, help: String) {
-        self.cx.report(Problem {
-            severity,
-            code,
-            key: self.key.clone(),
-            message,
-            help: Some(help).filter(|help| !help.is_empty()),
-            span: Some(self.span),
-        });
+        let help = Some(help).filter(|help| !help.is_empty());
+        let (key, span) = (self.key.clone(), Some(self.span));
+        self.cx
+            .report(Problem::new(severity, code, key, message, help, span));
     }
 
     /// A value with this place.

@@ -2,12 +2,18 @@
 //!
 //! A [`Problem`] knows its place in the file; [`Problems`] puts it into words for
 //! people (`Display`) and for programs (`Serialize`).
+//!
+//! A [`Collection`] keeps the first hundred of each severity in the order of the file and
+//! counts the others, whatever their number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, Hash};
 
+use rustc_hash::FxBuildHasher;
 use serde::{Serialize, Serializer};
 
-use super::span::{Span, line_and_column};
+use super::render::Excerpt;
+use super::span::{Lines, Span};
 
 /// Most problems that are listed; a file with more is not a Weir configuration.
 const MAX_LISTED: usize = 100;
@@ -154,6 +160,34 @@ pub struct Problem {
     pub help: Option<String>,
     /// `None`: the file as a whole.
     pub(super) span: Option<Span>,
+    /// What is shown of the place; filled in when the file has been read.
+    pub(super) excerpt: Option<Excerpt>,
+}
+
+impl Problem {
+    pub(super) fn new(
+        severity: Severity,
+        code: Code,
+        key: String,
+        message: String,
+        help: Option<String>,
+        span: Option<Span>,
+    ) -> Self {
+        Self {
+            severity,
+            code,
+            key,
+            message,
+            help,
+            span,
+            excerpt: None,
+        }
+    }
+
+    /// Where it is; `None` if it is about the whole file.
+    pub fn location(&self) -> Option<Location> {
+        self.excerpt.as_ref().map(|excerpt| excerpt.location)
+    }
 }
 
 /// Where a problem is, both counted from 1.
@@ -165,42 +199,129 @@ pub struct Location {
     pub column: usize,
 }
 
+/// Problems while they are found.
+#[derive(Default)]
+pub(super) struct Collection {
+    errors: Kept,
+    warnings: Kept,
+    /// What has been counted, so that the same news is not counted twice.
+    seen: HashSet<u64, FxBuildHasher>,
+}
+
+/// Those of a severity that stand first in the file.
+#[derive(Default)]
+struct Kept {
+    /// By place, then by when they were found.
+    first: BTreeMap<(Option<Span>, usize), Problem>,
+    total: usize,
+}
+
+impl Kept {
+    fn wants(&self, span: Option<Span>) -> bool {
+        let last = self.first.last_key_value();
+        self.first.len() < MAX_LISTED || last.is_some_and(|((last, _), _)| span < *last)
+    }
+
+    fn add(&mut self, span: Option<Span>, problem: impl FnOnce() -> Problem) {
+        self.total += 1;
+        if self.wants(span) {
+            self.first.insert((span, self.total), problem());
+            if self.first.len() > MAX_LISTED {
+                self.first.pop_last();
+            }
+        }
+    }
+}
+
+impl Collection {
+    fn of(&mut self, severity: Severity) -> &mut Kept {
+        match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        }
+    }
+
+    /// Adds a problem unless it is there.
+    pub(super) fn add(&mut self, problem: Problem) {
+        let identity = (problem.span, problem.code, &*problem.key, &*problem.message);
+        if self.is_new(identity) {
+            let span = problem.span;
+            self.of(problem.severity).add(span, || problem);
+        }
+    }
+
+    /// Adds a problem that is told from others by its place, code and key. It is put into words
+    /// only if it is listed: for one of a hundred thousand that is never needed.
+    pub(super) fn add_with(
+        &mut self,
+        (severity, code, span): (Severity, Code, Option<Span>),
+        key: &str,
+        words: impl FnOnce() -> (String, String),
+    ) {
+        if !self.is_new((span, code, key, "")) {
+            return;
+        }
+        self.of(severity).add(span, || {
+            let (message, help) = words();
+            let help = Some(help).filter(|help| !help.is_empty());
+            Problem::new(severity, code, key.to_owned(), message, help, span)
+        });
+    }
+
+    fn is_new(&mut self, identity: (Option<Span>, Code, &str, &str)) -> bool {
+        self.seen.insert(FxBuildHasher.hash_one(identity))
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors.total > 0
+    }
+
+    /// Whether there is no problem at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.errors.total + self.warnings.total == 0
+    }
+
+    /// Everything in order. `text` is what may be shown of the file.
+    pub(super) fn finish(self, file: &str, text: &str, lines: &Lines) -> Problems {
+        let counts = (self.errors.total, self.warnings.total);
+        let errors = self.errors.first.into_values();
+        // Errors are the reason for the refusal: they are never cut in favour of warnings.
+        let both = errors.chain(self.warnings.first.into_values());
+        let mut list: Vec<_> = both.take(MAX_LISTED).collect();
+        if counts.0 + counts.1 <= MAX_LISTED {
+            list.sort_by_key(|problem| (problem.span, problem.severity));
+        }
+        for problem in &mut list {
+            let cut = |span| Excerpt::cut(text, lines, span);
+            problem.excerpt = problem.span.map(cut);
+        }
+        Problems {
+            file: file.to_owned(),
+            list,
+            errors: counts.0,
+            warnings: counts.1,
+        }
+    }
+}
+
 /// All problems of one file, in its order.
 #[derive(Clone, Debug)]
 pub struct Problems {
     pub(super) file: String,
-    pub(super) text: String,
     list: Vec<Problem>,
-    /// How many were left out because there are too many.
-    pub(super) left_out: usize,
+    errors: usize,
+    warnings: usize,
 }
 
 impl Problems {
-    /// Puts the problems of a file in order.
-    pub(super) fn new(file: &str, text: &str, mut list: Vec<Problem>) -> Self {
-        list.sort_by_key(|problem| (problem.span, problem.severity));
-        let mut seen = BTreeSet::new();
-        list.retain(|p| seen.insert((p.span, p.code, p.key.clone(), p.message.clone())));
-        // Errors are the reason for the refusal: never cut them in favour of warnings.
-        if list.len() > MAX_LISTED {
-            list.sort_by_key(|problem| (problem.severity, problem.span));
-        }
-        let left_out = list.len().saturating_sub(MAX_LISTED);
-        list.truncate(MAX_LISTED);
-        Self {
-            file: file.to_owned(),
-            text: text.to_owned(),
-            list,
-            left_out,
-        }
+    /// One problem of a file that was not read any further.
+    pub(super) fn one(file: &str, text: &str, problem: Problem) -> Self {
+        let mut collection = Collection::default();
+        collection.add(problem);
+        collection.finish(file, text, &Lines::of(text))
     }
 
-    /// The file, as it was named.
-    pub fn file(&self) -> &str {
-        &self.file
-    }
-
-    /// Every problem, in the order of the file.
+    /// The problems in the order of the file: all of them, or the first hundred.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
     }
@@ -210,25 +331,24 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// How many there are of a severity.
+    /// How many there are of a severity, also those that are not listed.
     pub fn count(&self, severity: Severity) -> usize {
-        self.iter().filter(|p| p.severity == severity).count()
+        match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        }
     }
 
-    /// Where a problem of this list is; `None` if it is about the whole file.
-    pub fn location(&self, problem: &Problem) -> Option<Location> {
-        let (line, column) = line_and_column(&self.text, problem.span?.start);
-        Some(Location { line, column })
+    /// How many are counted and not listed.
+    pub fn left_out(&self) -> usize {
+        self.errors + self.warnings - self.list.len()
     }
-}
 
-/// A list of objects with `severity`, `code`, `file`, `line`, `column`, `key`,
-/// `message` and `help`; what is not known is `null`.
-impl Serialize for Problems {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter().map(|problem| {
-            let location = self.location(problem);
-            Json {
+    /// The listed problems as plain data, for programs and for the log.
+    pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
+        self.iter().map(|problem| {
+            let location = problem.location();
+            Report {
                 severity: problem.severity,
                 code: problem.code,
                 file: &self.file,
@@ -238,18 +358,66 @@ impl Serialize for Problems {
                 message: &problem.message,
                 help: problem.help.as_deref(),
             }
-        }))
+        })
     }
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    severity: Severity,
-    code: Code,
-    file: &'a str,
-    line: Option<usize>,
-    column: Option<usize>,
-    key: Option<&'a str>,
-    message: &'a str,
-    help: Option<&'a str>,
+/// A list of [`Report`]s.
+impl Serialize for Problems {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.reports())
+    }
+}
+
+/// A problem with its place, as `weir check --format json` and the log write it; what is not
+/// known is `null`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report<'a> {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What kind.
+    pub code: Code,
+    /// The file as it was named.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column in characters, from 1.
+    pub column: Option<usize>,
+    /// The key it is about.
+    pub key: Option<&'a str>,
+    /// What is wrong.
+    pub message: &'a str,
+    /// What to write instead.
+    pub help: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: usize, severity: Severity) -> Problem {
+        let span = Some(Span { start, end: start });
+        let message = start.to_string();
+        Problem::new(severity, Code::Syntax, String::new(), message, None, span)
+    }
+
+    #[test]
+    fn the_first_hundred_are_kept_and_all_are_counted() {
+        let mut collection = Collection::default();
+        for start in (0..1000).rev() {
+            collection.add(at(start, Severity::Warning));
+            collection.add(at(start, Severity::Warning));
+        }
+        for start in 0..30 {
+            collection.add(at(start, Severity::Error));
+        }
+        let text = "x".repeat(1000);
+        let problems = collection.finish("a", &text, &Lines::of(&text));
+        assert_eq!(problems.count(Severity::Warning), 1000);
+        assert_eq!(problems.count(Severity::Error), 30);
+        assert_eq!((problems.iter().count(), problems.left_out()), (100, 930));
+        let first: Vec<_> = problems.iter().map(|problem| &*problem.message).collect();
+        assert_eq!((first[0], first[29], first[30]), ("0", "29", "0"));
+        assert_eq!(first[99], "69");
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::problem::{Problem, Problems, Severity};
-use super::span::{Span, line, line_and_column};
+use super::problem::{Location, Problem, Problems, Severity};
+use super::span::{Lines, Span};
 use crate::model::is_unsafe;
 
 /// Characters of a source line that are shown; longer ones are cut around the caret.
@@ -17,8 +17,8 @@ impl Display for Problems {
             self.write(problem, f)?;
             f.write_char('\n')?;
         }
-        if self.left_out > 0 {
-            writeln!(f, "and {} more\n", self.left_out)?;
+        if self.left_out() > 0 {
+            writeln!(f, "and {} more\n", self.left_out())?;
         }
         write!(f, "{}: {}", Clean(&self.file), self.summary())
     }
@@ -47,25 +47,17 @@ impl Problems {
         };
         let code = problem.code.name();
         writeln!(f, "{severity}[{code}]: {}", Clean(&problem.message))?;
-        let Some(span) = problem.span else {
+        let Some(excerpt) = &problem.excerpt else {
             writeln!(f, "  --> {}", Clean(&self.file))?;
             return write_help(problem, "", f);
         };
-        let (number, column) = line_and_column(&self.text, span.start);
-        let margin = " ".repeat(number.to_string().len());
-        writeln!(f, "{margin}--> {}:{number}:{column}", Clean(&self.file))?;
-        let (source, caret) = excerpt(line(&self.text, number), column, self.width(span));
+        let Location { line, column } = excerpt.location;
+        let margin = " ".repeat(line.to_string().len());
+        writeln!(f, "{margin}--> {}:{line}:{column}", Clean(&self.file))?;
         writeln!(f, "{margin} |")?;
-        writeln!(f, "{number} | {source}")?;
-        writeln!(f, "{margin} | {caret}")?;
+        writeln!(f, "{line} | {}", excerpt.source)?;
+        writeln!(f, "{margin} | {}", excerpt.caret)?;
         write_help(problem, &margin, f)
-    }
-
-    /// Characters to underline: those of the span, at least one.
-    fn width(&self, span: Span) -> usize {
-        let text = self.text.get(span.start..span.end).unwrap_or_default();
-        let first_line = text.split(['\r', '\n']).next().unwrap_or_default();
-        first_line.chars().count().max(1)
     }
 }
 
@@ -78,6 +70,36 @@ fn write_help(problem: &Problem, margin: &str, f: &mut Formatter<'_>) -> fmt::Re
         writeln!(f, "{margin} {lead} {}", Clean(line))?;
     }
     Ok(())
+}
+
+/// What is shown of the place of a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Excerpt {
+    pub(super) location: Location,
+    /// The line, or the part of it around the place.
+    source: String,
+    /// The underline.
+    caret: String,
+}
+
+impl Excerpt {
+    pub(super) fn cut(text: &str, lines: &Lines, span: Span) -> Self {
+        let (line, column) = lines.line_and_column(text, span.start);
+        let (source, caret) = excerpt(lines.line(text, line), column, width(text, span));
+        Self {
+            location: Location { line, column },
+            source,
+            caret,
+        }
+    }
+}
+
+/// Characters to underline: those of the span, at least one, at most what is shown.
+fn width(text: &str, span: Span) -> usize {
+    let text = text.get(span.start..span.end).unwrap_or_default();
+    let shown = text.chars().take(MAX_COLUMNS);
+    let first_line = shown.take_while(|c| !matches!(c, '\r' | '\n'));
+    first_line.count().max(1)
 }
 
 /// A source line cut to a window, and the underline for it.

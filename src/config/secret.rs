@@ -82,17 +82,17 @@ fn value(text: &str) -> (usize, usize) {
             return (3, inside.find(quote).unwrap_or(inside.len()));
         }
     }
-    let line = text.find(['\r', '\n']).unwrap_or(text.len());
     let Some(quote) = text.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
-        return (0, line);
+        return (0, text.find(['\r', '\n']).unwrap_or(text.len()));
     };
     let mut escaped = false;
-    let closed = text[1..line].find(|c| {
-        let closes = c == quote && !escaped;
+    let inside = &text[1..];
+    let end = inside.find(|c| {
+        let ends = (c == quote && !escaped) || matches!(c, '\r' | '\n');
         escaped = c == '\\' && quote == '"' && !escaped;
-        closes
+        ends
     });
-    (1, closed.unwrap_or(line - 1))
+    (1, end.unwrap_or(inside.len()))
 }
 
 /// `${NAME}` says where the secret is, not what it is.

@@ -12,6 +12,9 @@ use super::schema::Place;
 use super::span::Span;
 use super::suggest::nearest;
 
+/// Most unknown keys of one table that are taken for slips of known ones.
+const MAX_SLIPS: usize = 50;
+
 /// A table whose keys have been checked against the schema.
 pub(super) struct Section<'a> {
     pub(super) cx: &'a Context<'a>,
@@ -83,7 +86,7 @@ impl<'a> Section<'a> {
     /// Whether an unknown key was probably meant to be this one. It has been reported
     /// as such; that the right one is missing would be the same news again.
     pub(super) fn is_meant(&self, key: &str) -> bool {
-        self.unknown_keys().any(|(name, _)| {
+        self.unknown_keys().take(MAX_SLIPS).any(|(name, _)| {
             let similar = || nearest(name, self.place.keys().iter().copied());
             self.place.synonym(name).or_else(similar) == Some(key)
         })
@@ -118,18 +121,16 @@ impl<'a> Section<'a> {
 
     /// Reports an error about this table, or about a key it lacks.
     pub(super) fn error(&self, code: Code, key: &str, message: String, help: &str) {
-        self.cx.report(Problem {
-            severity: Severity::Error,
-            code,
-            key: if key.is_empty() {
-                self.key.clone()
-            } else {
-                self.join(key)
-            },
-            message,
-            help: Some(help.to_owned()).filter(|help| !help.is_empty()),
-            span: Some(self.span).filter(|_| self.place != Place::File),
-        });
+        let key = if key.is_empty() {
+            self.key.clone()
+        } else {
+            self.join(key)
+        };
+        let help = Some(help.to_owned()).filter(|help| !help.is_empty());
+        let span = Some(self.span).filter(|_| self.place != Place::File);
+        let severity = Severity::Error;
+        self.cx
+            .report(Problem::new(severity, code, key, message, help, span));
     }
 
     /// A duration, or its default.
@@ -184,17 +185,15 @@ impl<'a> Section<'a> {
 
     fn refuse_unknown_keys(&self) {
         for (name, span) in self.unknown_keys() {
-            let message = match self.place {
-                Place::File => format!("unknown key `{name}` at {}", self.heading()),
-                _ => format!("unknown key `{name}` in {}", self.heading()),
-            };
-            self.cx.report(Problem {
-                severity: Severity::Error,
-                code: Code::UnknownKey,
-                key: self.join(name),
-                message,
-                help: Some(self.way_out(name)),
-                span: Some(span),
+            let place = (Severity::Error, Code::UnknownKey, Some(span));
+            self.cx.report_with(place, &self.join(name), || {
+                let at = if self.place == Place::File {
+                    "at"
+                } else {
+                    "in"
+                };
+                let message = format!("unknown key `{name}` {at} {}", self.heading());
+                (message, self.way_out(name))
             });
         }
     }

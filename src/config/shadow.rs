@@ -3,31 +3,137 @@
 //! A sufficient test, not a complete one: what it reports is certain; it does not
 //! compare regular expressions, and not unions of several rules.
 
+use std::collections::HashMap;
+
 use super::problem::Code;
 use super::read::Placed;
 use crate::model::{Condition, HostPattern, Pattern, QueryMatch};
 
-/// Most rules that are compared; the comparison is quadratic.
-const MAX_RULES: usize = 2000;
+/// Most comparisons of one condition with another that one listener costs. Rules for exact
+/// hosts and paths are found by those, so that this is enough for any number of them.
+const MAX_COMPARISONS: usize = 2_000_000;
 
 /// Warns about each rule behind one that covers it. `rules` are in order.
 pub(super) fn check(rules: &[Placed<'_>]) {
-    for (n, later) in rules.iter().enumerate().take(MAX_RULES) {
-        let covering = rules[..n]
-            .iter()
+    let mut budget = MAX_COMPARISONS;
+    let mut index = Index::default();
+    for (n, later) in rules.iter().enumerate() {
+        let conditions = &later.rule.conditions;
+        let covering = index.candidates(conditions).find(|earlier| {
+            let earlier = &rules[*earlier].rule;
             // Equal priorities are an error of their own.
-            .filter(|earlier| earlier.rule.priority != later.rule.priority)
-            .find(|earlier| covers(&earlier.rule.conditions, &later.rule.conditions));
-        let Some(earlier) = covering else { continue };
-        let (number, before) = (later.rule.priority.0, earlier.rule.priority.0);
-        let line = later.node.cx.line(earlier.node.span);
-        let message = format!("rule {number} never gets a request: rule {before} takes them all");
-        let help = format!(
-            "rules are tried from the lowest priority number; give this one a number\n\
-             below {before} (line {line}), or take it out"
-        );
-        later.node.warn(Code::Shadowed, message, help);
+            earlier.priority != later.rule.priority
+                && spend(&mut budget, &earlier.conditions, conditions)
+                && covers(&earlier.conditions, conditions)
+        });
+        match covering {
+            // What this rule covers, the earlier one does too.
+            Some(earlier) => report(&rules[earlier], later),
+            None => index.add(n, conditions),
+        }
+        if budget == 0 {
+            break;
+        }
     }
+}
+
+fn report(earlier: &Placed<'_>, later: &Placed<'_>) {
+    let (number, before) = (later.rule.priority.0, earlier.rule.priority.0);
+    let line = later.node.cx.line(earlier.node.span);
+    let message = format!("rule {number} never gets a request: rule {before} takes them all");
+    let help = format!(
+        "rules are tried from the lowest priority number; give this one a number\n\
+         below {before} (line {line}), or take it out"
+    );
+    later.node.warn(Code::Shadowed, message, help);
+}
+
+/// Takes what comparing two rules costs at most; `false` if there is not enough.
+fn spend(budget: &mut usize, earlier: &[Condition], later: &[Condition]) -> bool {
+    let values = |conditions: &[Condition]| conditions.iter().map(values).sum::<usize>();
+    let cost = values(earlier) * values(later);
+    let enough = *budget >= cost;
+    *budget = budget.saturating_sub(cost);
+    enough
+}
+
+/// How many values a condition has.
+fn values(condition: &Condition) -> usize {
+    match condition {
+        Condition::Host(values) => values.len(),
+        Condition::Path(values) | Condition::Header { values, .. } => values.len(),
+        Condition::Method(values) => values.len(),
+        Condition::Query(values) => values.len(),
+        Condition::SourceIp(values) => values.len(),
+    }
+}
+
+/// Earlier rules, by what a rule must have in common with them to be covered.
+#[derive(Default)]
+struct Index {
+    /// Rules with exact hosts only, by each of them.
+    hosts: HashMap<String, Vec<usize>>,
+    /// Of the others, those with exact paths only, by each of them.
+    paths: HashMap<String, Vec<usize>>,
+    /// All others.
+    rest: Vec<usize>,
+}
+
+impl Index {
+    /// The rules that may cover one with these conditions.
+    fn candidates(&self, conditions: &[Condition]) -> impl Iterator<Item = usize> {
+        let by = |map: &'_ HashMap<String, Vec<usize>>, key: Option<String>| {
+            let found = key.and_then(|key| map.get(&key).cloned());
+            found.unwrap_or_default()
+        };
+        // A rule is covered only if each of its values is: the first tells.
+        let host = exact_hosts(conditions).and_then(|hosts| hosts.into_iter().next());
+        let path = exact_paths(conditions).and_then(|paths| paths.into_iter().next());
+        let mut found = by(&self.hosts, host);
+        found.extend(by(&self.paths, path));
+        found.extend(&self.rest);
+        found.sort_unstable();
+        found.into_iter()
+    }
+
+    fn add(&mut self, rule: usize, conditions: &[Condition]) {
+        let (map, keys) = if let Some(hosts) = exact_hosts(conditions) {
+            (&mut self.hosts, hosts)
+        } else if let Some(paths) = exact_paths(conditions) {
+            (&mut self.paths, paths)
+        } else {
+            self.rest.push(rule);
+            return;
+        };
+        for key in keys {
+            map.entry(key).or_default().push(rule);
+        }
+    }
+}
+
+/// The hosts of a rule that names exact ones only.
+fn exact_hosts(conditions: &[Condition]) -> Option<Vec<String>> {
+    conditions.iter().find_map(|condition| match condition {
+        Condition::Host(hosts) => {
+            let exact = hosts.iter().map(|host| host.exact().map(str::to_owned));
+            exact.collect::<Option<Vec<_>>>()
+        }
+        _ => None,
+    })
+}
+
+/// The paths of a rule that names exact ones only.
+fn exact_paths(conditions: &[Condition]) -> Option<Vec<String>> {
+    conditions.iter().find_map(|condition| match condition {
+        Condition::Path(paths) => {
+            let exact = paths.iter().map(|path| match path {
+                Pattern::Exact(path) => Some(path.clone()),
+                Pattern::Glob(_) | Pattern::Regex(_) => None,
+            });
+            exact.collect::<Option<Vec<_>>>()
+        }
+        _ => None,
+    })
 }
 
 /// Whether every request that meets `later` meets `earlier` too.

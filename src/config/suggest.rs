@@ -15,29 +15,37 @@ pub(super) fn nearest<'c>(
     if word.len() > MAX_LENGTH {
         return None;
     }
-    let lower = word.to_lowercase().replace('-', "_");
-    let allowed = if lower.chars().count() <= 4 { 1 } else { 2 };
+    let lower: String = folded(word).collect();
+    let length = lower.chars().count();
+    let allowed = if length <= 4 { 1 } else { 2 };
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= MAX_LENGTH)
-        .filter_map(|candidate| Some((distance(&lower, candidate, allowed)?, candidate)))
+        .filter_map(|candidate| Some((distance(&lower, length, candidate, allowed)?, candidate)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-fn distance(lower: &str, candidate: &str, allowed: usize) -> Option<usize> {
-    let folded = candidate.to_lowercase().replace('-', "_");
-    let edits = damerau_levenshtein(lower, &folded);
-    if edits <= allowed {
-        return Some(edits);
+/// Case and hyphens are no difference.
+fn folded(word: &str) -> impl Iterator<Item = char> {
+    let lower = word.chars().flat_map(char::to_lowercase);
+    lower.map(|c| if c == '-' { '_' } else { c })
+}
+
+fn distance(lower: &str, length: usize, candidate: &str, allowed: usize) -> Option<usize> {
+    let other = folded(candidate).count();
+    // Each edit changes the length by one at most: most candidates cost no more than this.
+    if length.abs_diff(other) <= allowed {
+        let candidate: String = folded(candidate).collect();
+        let edits = damerau_levenshtein(lower, &candidate);
+        if edits <= allowed {
+            return Some(edits);
+        }
     }
-    let (short, long) = if lower.len() < folded.len() {
-        (lower, folded.as_str())
-    } else {
-        (folded.as_str(), lower)
-    };
     // A start of three letters is a coincidence less often than two edits.
-    (short.len() >= 3 && long.starts_with(short)).then_some(allowed + 1)
+    let short = length.min(other);
+    let same = lower.chars().zip(folded(candidate)).take(short);
+    (short >= 3 && same.into_iter().all(|(a, b)| a == b)).then_some(allowed + 1)
 }
 
 #[cfg(test)]

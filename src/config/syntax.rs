@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use toml::de::Error;
 
+use super::context::Context;
 use super::problem::{Code, Problem, Severity};
-use super::span::{Span, line, line_and_column};
+use super::span::{Lines, Span};
 
 /// What the parser says when something is there twice.
 const DUPLICATE: &str = "duplicate key";
@@ -17,42 +18,44 @@ const DUPLICATE: &str = "duplicate key";
 /// Most syntax errors that are listed. After an unclosed bracket every line fails.
 const MAX_ERRORS: usize = 10;
 
-/// The syntax errors of a text, and the lines whose content cannot be trusted.
-pub(super) fn problems(text: &str, mut errors: Vec<Error>) -> (Vec<Problem>, BTreeSet<usize>) {
+/// Reports the syntax errors of a text, and says which lines cannot be trusted.
+pub(super) fn check(cx: &Context<'_>, mut errors: Vec<Error>) {
+    if errors.is_empty() {
+        return;
+    }
     errors.sort_by_key(|error| error.span().map(|span| span.start));
-    let mut lines = BTreeSet::new();
-    let mut list = Vec::new();
-    // Where a table is there twice: each of its keys is, too.
-    let mut twin: Option<usize> = None;
+    let (text, lines) = (cx.shown(), cx.lines());
+    let mut broken = BTreeSet::new();
+    let mut listed = 0;
+    // Where a table that is there twice ends: each of its keys is there twice, too.
+    let mut twin_until = 0;
     for error in errors {
-        let (number, span) = place(text, error.span().unwrap_or(0..0).into());
-        let header = line(text, number).trim_start().starts_with('[');
+        let (number, span) = place(text, lines, error.span().unwrap_or(0..0).into());
+        let header = lines.line(text, number).trim_start().starts_with('[');
         let duplicate = error.message() == DUPLICATE;
-        let within = |at: usize| {
-            text.get(at..span.start)
-                .is_none_or(|text| !text.contains("\n["))
-        };
-        let echo = duplicate && twin.is_some_and(within);
+        let echo = duplicate && number < twin_until;
         if duplicate && header {
-            twin = Some(span.end);
+            twin_until = table_below(text, lines, number).end;
         }
-        if lines.insert(number) && !echo {
-            list.push(problem(text, number, span, error.message()));
+        if broken.insert(number) && !echo {
+            cx.report(problem(text, lines, number, span, error.message()));
+            listed += 1;
         }
         if header && !duplicate {
-            lines.extend(table_below(text, number));
+            broken.extend(table_below(text, lines, number));
         }
-        if list.len() == MAX_ERRORS {
+        if listed == MAX_ERRORS {
             break;
         }
     }
-    (list, lines)
+    cx.distrust(broken);
 }
 
 /// The line of an error; one at the end of the text belongs to its last line.
-fn place(text: &str, span: Span) -> (usize, Span) {
-    let (number, column) = line_and_column(text, span.start);
-    if column > 1 || span.start == 0 || span.start < text.len() {
+fn place(text: &str, lines: &Lines, span: Span) -> (usize, Span) {
+    let number = lines.number(span.start);
+    let at_start = lines.range(text, number).start == span.start;
+    if !at_start || span.start == 0 || span.start < text.len() {
         return (number, span);
     }
     let end = span.start - 1;
@@ -61,15 +64,15 @@ fn place(text: &str, span: Span) -> (usize, Span) {
 
 /// The lines after a header up to the next one: whose they are is unknown if the
 /// header is broken.
-fn table_below(text: &str, header: usize) -> Range<usize> {
-    let below = text.split('\n').skip(header);
-    let length = below.take_while(|line| !line.trim_start().starts_with('['));
-    header + 1..header + 1 + length.count()
+fn table_below(text: &str, lines: &Lines, header: usize) -> Range<usize> {
+    let is_header = |number: &usize| lines.line(text, *number).trim_start().starts_with('[');
+    let end = (header + 1..=lines.count()).find(is_header);
+    header + 1..end.unwrap_or(lines.count() + 1)
 }
 
-fn problem(text: &str, number: usize, span: Span, message: &str) -> Problem {
+fn problem(text: &str, lines: &Lines, number: usize, span: Span, message: &str) -> Problem {
     let word = text.get(span.start..span.end).unwrap_or_default();
-    let (span, message, help) = match unquoted_value(text, number, span) {
+    let (span, message, help) = match unquoted_value(text, lines, number, span) {
         _ if message == DUPLICATE => (span, format!("`{word}` is there twice"), help(message)),
         Some((key, "", whole)) => (whole, format!("`{key}` has no value"), None),
         Some((key, value, whole)) => (
@@ -79,22 +82,20 @@ fn problem(text: &str, number: usize, span: Span, message: &str) -> Problem {
         ),
         _ => (span, message.to_owned(), help(message)),
     };
-    Problem {
-        severity: Severity::Error,
-        code: Code::Syntax,
-        key: String::new(),
-        message,
-        help,
-        span: Some(span),
-    }
+    let (severity, code) = (Severity::Error, Code::Syntax);
+    Problem::new(severity, code, String::new(), message, help, Some(span))
 }
 
 /// `bind = 0.0.0.0:80`: the key, the value and its place, if the error lies in a
 /// value that looks like a string without its quotes.
-fn unquoted_value(text: &str, number: usize, span: Span) -> Option<(&str, &str, Span)> {
-    let source = line(text, number);
-    let before = text.get(..span.start)?;
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+fn unquoted_value<'t>(
+    text: &'t str,
+    lines: &Lines,
+    number: usize,
+    span: Span,
+) -> Option<(&'t str, &'t str, Span)> {
+    let source = lines.line(text, number);
+    let line_start = lines.range(text, number).start;
     let (key, rest) = source.split_once('=')?;
     let value = rest.split('#').next().unwrap_or(rest).trim();
     let key = key.trim();

@@ -161,7 +161,7 @@ pub struct TargetSpec {
 }
 
 /// Where a target is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetAddress {
     /// Known from the start.
     Socket(SocketAddr),

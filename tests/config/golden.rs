@@ -82,7 +82,7 @@ fn each_broken_file_is_refused_or_warned_about() {
         let errors = problems.count(Severity::Error);
         assert_eq!(accepted, errors == 0, "{}", path.display());
         for problem in problems.iter() {
-            let place = problems.location(problem);
+            let place = problem.location();
             let whole_file = problem.key.is_empty() || !problem.key.contains('.');
             assert!(place.is_some() || whole_file, "{problem:?} has no place");
         }
@@ -131,7 +131,7 @@ fn five_mistakes_are_reported_at_once() {
     let (problems, _) = problems(&path);
     assert_eq!(problems.iter().count(), 5, "{problems}");
     for problem in problems.iter() {
-        assert!(problems.location(problem).is_some(), "{problem:?}");
+        assert!(problem.location().is_some(), "{problem:?}");
         assert!(problem.help.is_some(), "{problem:?}");
     }
 }

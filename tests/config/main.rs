@@ -4,5 +4,6 @@
 mod elastic;
 mod garbage;
 mod golden;
+mod large;
 mod meaning;
 mod terraform;

@@ -1,5 +1,6 @@
 //! `forward`, `redirect` and `fixed_response`: what happens with a request.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -77,8 +78,9 @@ fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
         node.error(Code::NoWeight, message, help);
         return None;
     }
-    for (n, (id, _)) in groups.iter().enumerate() {
-        if groups[..n].iter().any(|(other, _)| other == id) {
+    let mut seen = HashSet::new();
+    for (id, _) in &groups {
+        if !seen.insert(id) {
             let message = format!("target group `{id}` is in this list twice");
             node.error(
                 Code::Duplicate,

@@ -173,6 +173,9 @@ fn target_tracking(node: &Node<'_>) -> Option<TargetTracking> {
     })
 }
 
+/// Most policies that are compared with each other; a metric cannot be sorted.
+const MAX_COMPARED: usize = 1000;
+
 /// AWS's rule: each policy has a metric of its own. Of two targets the lower one would always
 /// scale out and the higher one never in.
 fn check_twins(section: &Section<'_>, policies: Option<&[TargetTracking]>) {
@@ -180,7 +183,7 @@ fn check_twins(section: &Section<'_>, policies: Option<&[TargetTracking]>) {
     let (Some(policies), Some(nodes)) = (policies, nodes) else {
         return;
     };
-    for (n, policy) in policies.iter().enumerate() {
+    for (n, policy) in policies.iter().enumerate().take(MAX_COMPARED) {
         if policies[..n]
             .iter()
             .any(|other| other.metric == policy.metric)

@@ -1,5 +1,6 @@
 //! `[[listener]]` and `[[listener.rule]]`.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -125,21 +126,28 @@ fn rules(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Vec<Rule<Tar
         let help = "write [[listener.rule]] with two brackets";
         node.error(Code::WrongType, "a rule is an entry of a list", help);
         if matches!(node.value, DeValue::Table(_)) {
-            let _ = rule(&node, bind);
+            let _ = rule(&node, bind, &mut Vec::new());
         }
         return None;
     };
     let items = node.items();
-    let read: Vec<_> = items.iter().map(|node| rule(node, bind)).collect();
+    let mut priorities = Vec::new();
+    let rule = |node| rule(node, bind, &mut priorities);
+    let read: Vec<_> = items.iter().map(rule).collect();
     let complete = read.iter().all(Option::is_some);
     let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
     placed.sort_by_key(|placed| placed.rule.priority);
-    unique_priorities(&placed);
+    unique_priorities(&mut priorities);
     shadow::check(&placed);
     complete.then(|| placed.into_iter().map(|placed| placed.rule).collect())
 }
 
-fn rule<'a>(node: &Node<'a>, bind: Option<SocketAddr>) -> Option<Placed<'a>> {
+/// Notes the priority in `priorities`, also if the rest of the rule is broken.
+fn rule<'a>(
+    node: &Node<'a>,
+    bind: Option<SocketAddr>,
+    priorities: &mut Vec<(u32, Node<'a>)>,
+) -> Option<Placed<'a>> {
     let section = node.section(Place::Rule)?;
     let priority = section
         .require(
@@ -147,6 +155,7 @@ fn rule<'a>(node: &Node<'a>, bind: Option<SocketAddr>) -> Option<Placed<'a>> {
             "give it a number: rules are tried from the lowest to the highest",
         )
         .and_then(|at| Some((at.integer(Priority::RANGE)?, at)));
+    priorities.extend(priority.clone());
     let conditions = section
         .require(
             "when",
@@ -168,25 +177,30 @@ fn rule<'a>(node: &Node<'a>, bind: Option<SocketAddr>) -> Option<Placed<'a>> {
     })
 }
 
-/// `rules` are in order, so equal priorities are neighbours.
-fn unique_priorities(rules: &[Placed<'_>]) {
-    for pair in rules.windows(2) {
-        let [first, second] = pair else { continue };
-        if first.rule.priority != second.rule.priority {
+/// Reports each priority that a rule above has, and names a free one: each of them another.
+fn unique_priorities(priorities: &mut [(u32, Node<'_>)]) {
+    priorities.sort_by_key(|(number, _)| *number);
+    let taken: HashSet<u32> = priorities.iter().map(|(number, _)| *number).collect();
+    let mut free = 0;
+    for pair in priorities.windows(2) {
+        let [(first, above), (number, node)] = pair else {
+            continue;
+        };
+        if first != number {
             continue;
         }
-        let line = second.node.cx.line(first.node.span);
-        let message = format!("priority {} is there twice", second.rule.priority.0);
-        let help = match free_priority(rules, second.rule.priority) {
-            Some(free) => format!("the other one is in line {line}; {free} is free"),
-            None => format!("the other one is in line {line}"),
+        free = free.max(number + 1);
+        while taken.contains(&free) {
+            free += 1;
+        }
+        let line = node.cx.line(above.span);
+        let message = format!("priority {number} is there twice");
+        let help = if Priority::RANGE.contains(&free) {
+            format!("the other one is in line {line}; {free} is free")
+        } else {
+            format!("the other one is in line {line}")
         };
-        second.node.error(Code::Duplicate, message, help);
+        node.error(Code::Duplicate, message, help);
+        free += 1;
     }
-}
-
-/// The next number nobody has.
-fn free_priority(rules: &[Placed<'_>], after: Priority) -> Option<u32> {
-    let taken = |number: &u32| rules.iter().any(|rule| rule.rule.priority.0 == *number);
-    (after.0 + 1..=*Priority::RANGE.end()).find(|number| !taken(number))
 }

@@ -1,5 +1,6 @@
 //! `[target_group.NAME]`: its targets and how they are used.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
+use crate::config::span::Span;
 use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, Upstream,
 };
@@ -132,6 +134,7 @@ fn targets<'a>(section: &Section<'a>, port: Option<Option<u16>>) -> Option<Vec<P
         node.warn(Code::Empty, message, "its requests are answered with 503");
     }
     let mut list: Vec<Placed<'a>> = Vec::new();
+    let mut seen: HashMap<TargetAddress, Span> = HashMap::new();
     let mut complete = true;
     for item in items {
         let Some(read) = target(&item, port) else {
@@ -139,15 +142,15 @@ fn targets<'a>(section: &Section<'a>, port: Option<Option<u16>>) -> Option<Vec<P
             continue;
         };
         for target in read {
-            if let Some(twin) = list
-                .iter()
-                .find(|other| other.spec.address == target.spec.address)
-            {
-                let line = section.cx.line(twin.node.span);
+            let (address, span) = (target.spec.address.clone(), target.node.span);
+            if let Some(twin) = seen.get(&address) {
+                let line = section.cx.line(*twin);
                 let message = "this target is there twice";
                 let help =
                     format!("the other one is in line {line}; for more requests give it a weight");
                 target.node.error(Code::Duplicate, message, help);
+            } else {
+                seen.insert(address, span);
             }
             if let TargetAddress::Socket(address) = target.spec.address {
                 section
