@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::mend::variables;
+
 /// Why a text is no address, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AddressError {
@@ -39,6 +41,25 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, AddressError> {
         return Ok(address);
     }
     let message = format!("`{text}` is not an address to listen on");
+    if let Some(help) = several(text).or_else(|| variable(text)) {
+        let one = "a listener has one address: write a [[listener]] for each of them".to_owned();
+        let help = if help.starts_with("write a list") {
+            one
+        } else {
+            help
+        };
+        return error(message, help);
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let address = rest.split('/').next().unwrap_or_default();
+        let help = match (scheme, address.contains(':')) {
+            ("http", true) => format!("leave out the scheme: \"{address}\""),
+            ("http", false) => format!("leave out the scheme, and name the port: \"{address}:80\""),
+            _ => "Weir does not speak TLS yet; it listens for plain HTTP: \"0.0.0.0:8080\""
+                .to_owned(),
+        };
+        return error(message, help);
+    }
     let port = text.rsplit(':').next().unwrap_or_default();
     let port = port.parse::<u16>().ok();
     let help = match (text.rsplit_once(':'), port) {
@@ -46,6 +67,10 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, AddressError> {
             format!("write \"0.0.0.0:{port}\" for all IPv4 addresses, \"[::]:{port}\" for IPv6")
         }
         (Some(("localhost", _)), Some(port)) => format!("write \"127.0.0.1:{port}\""),
+        (Some((host, _)), Some(port)) if check_name(host).is_ok() => format!(
+            "it is an address of this machine: \"0.0.0.0:{port}\" is all of them; a host name of requests is a \
+             condition of a rule: when = {{ host = \"{host}\" }}"
+        ),
         _ if text.parse::<Ipv6Addr>().is_ok() => format!("add a port: \"[{text}]:8080\""),
         _ if text.parse::<IpAddr>().is_ok() => format!("add a port: \"{text}:8080\""),
         _ => "write an IP address and a port: \"0.0.0.0:8080\" or \"[::1]:8080\"".to_owned(),
@@ -57,6 +82,15 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, AddressError> {
 pub(super) fn target(text: &str) -> Result<Written, AddressError> {
     const EXAMPLE: &str = "write \"10.0.0.1:6400\", \"[fd00::1]:6400\" or \"todo.internal:6400\"";
     let not_a_target = format!("`{text}` is not the address of a target");
+    if text.is_empty() {
+        return error(
+            "an address of a target is empty: is there a comma too many?".to_owned(),
+            EXAMPLE,
+        );
+    }
+    if let Some(help) = several(text).or_else(|| variable(text)) {
+        return error(not_a_target, help);
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or_default();
         let help = match scheme {
@@ -98,6 +132,40 @@ pub(super) fn target(text: &str) -> Result<Written, AddressError> {
     }
     let host = Host::Name(host.to_ascii_lowercase());
     Ok(Written { host, port })
+}
+
+/// What to write for several addresses in one string, or for one with what another product writes
+/// behind it.
+fn several(text: &str) -> Option<String> {
+    let split = |c: char| c.is_whitespace() || matches!(c, ';' | '|' | ',');
+    let mut words = text
+        .split(split)
+        .filter(|word| !word.is_empty() && *word != "server");
+    let (first, rest) = (words.next()?, words.collect::<Vec<_>>());
+    let (option, more) = (rest.first()?, &rest[1..]);
+    if let Some(weight) = option.strip_prefix("weight=").filter(|_| more.is_empty()) {
+        return Some(format!(
+            "write {{ address = \"{first}\", weight = {weight} }}"
+        ));
+    }
+    let is_address = |word: &&str| word.contains(['.', ':']) && !word.contains('=');
+    if rest.iter().all(is_address) {
+        let list: Vec<_> = std::iter::once(first).chain(rest).collect();
+        return Some(format!("write a list: [\"{}\"]", list.join("\", \"")));
+    }
+    if !first.contains(['.', ':']) {
+        return None;
+    }
+    let options = rest.join(" ");
+    Some(format!(
+        "write the address alone, without `{options}`: \"{first}\""
+    ))
+}
+
+/// `$PORT` as Weir reads it.
+fn variable(text: &str) -> Option<String> {
+    let written = variables(text);
+    (written != text).then(|| format!("variables are written in braces: \"{written}\""))
 }
 
 /// Reads the name of DNS service records (RFC 2782): a name alone, lower-case.

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::loops::Jump;
 use super::problem::{Code, Collection, Problem, Problems, Severity};
 use super::secret;
 use super::span::{Lines, Mark, Span};
@@ -66,6 +67,8 @@ pub(super) struct Notes {
     pub(super) targets: Vec<Mark<SocketAddr>>,
     /// Every service of an engine whose number of replicas a group sets.
     pub(super) services: Vec<Mark<String>>,
+    /// The redirects that are listeners' own, and where those listen.
+    pub(super) redirects: Vec<Mark<(SocketAddr, Jump)>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
     /// Every variable that a secret is taken from.
@@ -121,6 +124,11 @@ impl<'a> Context<'a> {
         if severity == Severity::Error && key.starts_with("listener") {
             self.listener_errors.set(true);
         }
+    }
+
+    /// Counts errors that are not listed.
+    pub(super) fn count_errors(&self, count: usize) {
+        self.found.borrow_mut().count_errors(count);
     }
 
     /// Says which lines cannot be trusted.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::context::{Context, Notes};
+use super::loops;
 use super::problem::{Code, Severity};
 use super::span::Mark;
 use super::suggest::nearest;
@@ -21,6 +22,7 @@ pub(super) fn check(cx: &Context<'_>) {
     listener_names(cx, &notes);
     binds(cx, &notes);
     own_targets(cx, &notes);
+    loops::between(cx, &notes);
     written_files(cx, &notes);
     shared_services(cx, &notes);
 }
@@ -63,7 +65,18 @@ fn group_meant(
     name: &str,
     known: &BTreeMap<&str, &Mark<TargetGroupId>>,
 ) -> String {
-    let mut names = known.keys().copied();
+    let names = known.keys().copied();
+    let parts: Vec<_> = name
+        .split([',', ' ', ';', '|'])
+        .filter(|part| !part.is_empty())
+        .collect();
+    if parts.len() > 1 && parts.iter().all(|part| known.contains_key(part)) {
+        return format!("write a list: [\"{}\"]", parts.join("\", \""));
+    }
+    let alone = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
+    if alone != name && known.contains_key(alone) {
+        return format!("write the name alone: \"{alone}\"");
+    }
     if let Some(group) = nearest(name, names.clone()).and_then(|name| known.get(name)) {
         return format!(
             "did you mean `{}`? (line {})",
@@ -79,11 +92,11 @@ fn group_meant(
             cx.line(only.span)
         ),
         (count, _) => {
-            let first: Vec<_> = names.by_ref().take(MAX_NAMES).collect();
-            let list = first.join("`, `");
-            match count - first.len() {
-                0 => format!("the groups are `{list}`"),
-                more => format!("the groups are `{list}` and {more} more"),
+            let list: Vec<_> = names.take(MAX_NAMES).collect();
+            let shown = list.join("`, `");
+            match count - list.len() {
+                0 => format!("the groups are `{shown}`"),
+                more => format!("the groups are `{shown}` and {more} more"),
             }
         }
     }

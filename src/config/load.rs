@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use super::problem::{Code, Problem, Problems, Severity};
 use super::section::Section;
 use super::span::Span;
 use super::types::{Config, Runner, TargetAddress};
-use super::{Parsed, cross, read, secret, syntax};
+use super::{Parsed, cross, foreign, read, secret, syntax};
 use crate::files::{self, Stamp, Versions};
 
 /// Longest file that is read, bytes: several times a configuration with a hundred thousand rules
@@ -66,16 +66,7 @@ pub fn load_watched(path: &Path) -> Loaded {
 }
 
 fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadError> {
-    let shown = path.display().to_string();
-    let invalid = |problems| LoadError::Invalid(Box::new(problems));
-    let bytes = files::read(path, MAX_BYTES).map_err(|error| match error.kind() {
-        ErrorKind::FileTooLarge => invalid(too_long(&shown)),
-        _ => LoadError::Read {
-            path: path.to_owned(),
-            error,
-        },
-    })?;
-    let env = |name: &str| std::env::var(name).ok();
+    let bytes = files::read(path, MAX_BYTES).map_err(|error| not_read(path, error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let files = |name: &Path| {
         let path = folder.join(name);
@@ -84,12 +75,44 @@ fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadE
         seen.borrow_mut().push((path, stamp));
         text
     };
+    load_bytes(&path.display().to_string(), folder, bytes, &files)
+}
+
+fn not_read(path: &Path, error: io::Error) -> LoadError {
+    match error.kind() {
+        ErrorKind::FileTooLarge => {
+            LoadError::Invalid(Box::new(too_long(&path.display().to_string())))
+        }
+        _ => LoadError::Read {
+            path: path.to_owned(),
+            error,
+        },
+    }
+}
+
+/// The same for what a reader gives, such as standard input, under a name; the files it names
+/// stand in the working directory.
+pub fn load_from(name: &str, reader: impl Read) -> Result<Parsed, LoadError> {
+    let read = files::read_from(reader, MAX_BYTES);
+    let bytes = read.map_err(|error| not_read(Path::new(name), error))?;
+    let files = |name: &Path| files::read_text(name, MAX_KEY_FILE);
+    load_bytes(name, Path::new(""), bytes, &files)
+}
+
+fn load_bytes(
+    name: &str,
+    folder: &Path,
+    bytes: Vec<u8>,
+    files: &Files<'_>,
+) -> Result<Parsed, LoadError> {
+    let env = |name: &str| std::env::var(name).ok();
     let around = Surroundings {
         is_program: &is_program,
         has_feature: &has_feature,
-        ..Surroundings::unknown(&env, &files)
+        ..Surroundings::unknown(&env, files)
     };
-    let mut parsed = parse_bytes(&shown, bytes, around).map_err(invalid)?;
+    let mut parsed = parse_bytes(name, bytes, around)
+        .map_err(|problems| LoadError::Invalid(Box::new(problems)))?;
     anchor(&mut parsed.config, folder);
     Ok(parsed)
 }
@@ -149,7 +172,18 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let cx = Context::new(text, around);
-    syntax::check(&cx, errors);
+    let foreign = if errors.is_empty() {
+        foreign::by_keys(tree.get_ref())
+    } else {
+        foreign::recognize(text)
+    };
+    if let Some(foreign) = foreign {
+        foreign.report(&cx);
+        return Err(cx.take_problems(file));
+    }
+    if syntax::check(&cx, &errors) {
+        return Err(cx.take_problems(file));
+    }
     let config = read::file(&Section::root(&cx, tree.get_ref()));
     let config = config.map(|config| withhold(config, &cx.secrets()));
     cross::check(&cx);
@@ -189,6 +223,9 @@ fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<P
     match String::from_utf8(bytes) {
         Ok(text) => parse_in(file, &text, around),
         Err(error) => {
+            if let Some(problem) = no_text(error.as_bytes()) {
+                return Err(Problems::one(file, "", problem));
+            }
             let at = error.utf8_error().valid_up_to();
             // The lossy text agrees with the file up to that byte, so the place is right.
             let text = String::from_utf8_lossy(error.as_bytes());
@@ -199,6 +236,24 @@ fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<P
             Err(Problems::one(file, &secret::masked(&text), problem))
         }
     }
+}
+
+/// What a file without text is, if its first bytes tell.
+fn no_text(bytes: &[u8]) -> Option<Problem> {
+    let (message, help) = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => (
+            "the file is UTF-16 text; Weir reads UTF-8",
+            "save it as UTF-8; in PowerShell: Set-Content -Encoding utf8",
+        ),
+        [0x1f, 0x8b, ..] | [b'P', b'K', 3, 4, ..] => {
+            ("this is a compressed file", "unpack it first")
+        }
+        [0x7f, b'E', b'L', b'F', ..] => {
+            ("this is a program", "name the configuration file instead")
+        }
+        _ => return None,
+    };
+    Some(unreadable(message.to_owned(), help.to_owned(), None))
 }
 
 fn too_long(file: &str) -> Problems {
@@ -231,6 +286,21 @@ mod tests {
             text.contains("weir.toml:2:6") && text.contains("not UTF-8"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_file_in_another_encoding_says_which() {
+        let text: Vec<u8> = "workers = 2"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let text = refused([&[0xff, 0xfe], &*text].concat());
+        assert!(
+            text.contains("UTF-16") && text.contains("1 error"),
+            "{text}"
+        );
+        let text = refused(vec![0x1f, 0x8b, 8, 0, 0xff]);
+        assert!(text.contains("a compressed file"), "{text}");
     }
 
     #[test]

@@ -16,8 +16,12 @@ mod bounds;
 mod context;
 mod cross;
 pub mod defaults;
+mod foreign;
 mod load;
+mod loops;
+mod mend;
 mod node;
+mod others;
 mod problem;
 mod quantity;
 mod read;
@@ -35,7 +39,9 @@ mod types;
 mod units;
 
 pub use autoscaling::*;
-pub use load::{LoadError, Loaded, MAX_BYTES, load, load_watched, parse, parse_with_files};
+pub use load::{
+    LoadError, Loaded, MAX_BYTES, load, load_from, load_watched, parse, parse_with_files,
+};
 pub use problem::{Code, Location, Problem, Problems, Report, Severity};
 pub use schema::keys;
 pub use types::*;

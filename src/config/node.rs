@@ -34,6 +34,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Whether it is a table, whatever its keys.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// The last part of its name, as the file writes it.
     pub(super) fn name(&self) -> &str {
         let last = self.key.rsplit('.').next().unwrap_or(&self.key);

@@ -34,6 +34,8 @@ pub enum Severity {
 pub enum Code {
     /// Not TOML.
     Syntax,
+    /// A file of another program.
+    OtherFormat,
     /// Not text, or too long.
     Unreadable,
     /// A key Weir does not know there.
@@ -87,6 +89,7 @@ impl Code {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Syntax => "syntax",
+            Self::OtherFormat => "other-format",
             Self::Unreadable => "unreadable",
             Self::UnknownKey => "unknown-key",
             Self::MissingKey => "missing-key",
@@ -118,6 +121,7 @@ impl Code {
     pub(super) const fn survives_syntax_errors(self) -> bool {
         match self {
             Self::Syntax
+            | Self::OtherFormat
             | Self::Unreadable
             | Self::UnknownKey
             | Self::WrongType
@@ -268,6 +272,11 @@ impl Collection {
         });
     }
 
+    /// Counts errors that are not listed.
+    pub(super) fn count_errors(&mut self, count: usize) {
+        self.errors.total += count;
+    }
+
     fn is_new(&mut self, identity: (Option<Span>, Code, &str, &str)) -> bool {
         self.seen.insert(FxBuildHasher.hash_one(identity))
     }
@@ -398,7 +407,11 @@ mod tests {
     fn at(start: usize, severity: Severity) -> Problem {
         let span = Some(Span { start, end: start });
         let message = start.to_string();
-        Problem::new(severity, Code::Syntax, String::new(), message, None, span)
+        let code = match severity {
+            Severity::Error => Code::Syntax,
+            Severity::Warning => Code::Unused,
+        };
+        Problem::new(severity, code, String::new(), message, None, span)
     }
 
     #[test]

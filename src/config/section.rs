@@ -7,6 +7,7 @@ use toml::de::DeTable;
 
 use super::context::Context;
 use super::node::Node;
+use super::others;
 use super::problem::{Code, Problem, Severity};
 use super::schema::Place;
 use super::span::Span;
@@ -86,10 +87,23 @@ impl<'a> Section<'a> {
     /// Whether an unknown key was probably meant to be this one. It has been reported
     /// as such; that the right one is missing would be the same news again.
     pub(super) fn is_meant(&self, key: &str) -> bool {
-        self.unknown_keys().take(MAX_SLIPS).any(|(name, _)| {
-            let similar = || nearest(name, self.place.keys().iter().copied());
-            self.place.synonym(name).or_else(similar) == Some(key)
-        })
+        let mut slips = self.unknown_keys().take(MAX_SLIPS);
+        slips.any(|(name, _)| self.meaning(name) == Some(key))
+    }
+
+    /// The value of an unknown key that was probably meant to be this one, under the right name:
+    /// what it holds is read, so that its name is all that is wrong with it.
+    pub(super) fn meant(&self, key: &str) -> Option<Node<'a>> {
+        let mut slips = self.unknown_keys().take(MAX_SLIPS);
+        let (name, _) = slips.find(|(name, _)| self.meaning(name) == Some(key))?;
+        let value = self.table.get(name)?;
+        Some(Node::new(self.cx, self.join(key), value))
+    }
+
+    /// Which key of this table an unknown one probably stands for.
+    fn meaning(&self, name: &str) -> Option<&'static str> {
+        let similar = || nearest(name, self.place.keys().iter().copied());
+        self.place.synonym(name).or_else(similar)
     }
 
     /// Keys that do not belong here.
@@ -202,23 +216,10 @@ impl<'a> Section<'a> {
     /// synonym, the same word in the table around or below), then what is similar.
     fn way_out(&self, name: &str) -> String {
         if let Some(known) = self.place.synonym(name) {
-            return format!("Weir calls it `{known}`");
+            return format!("Weir calls it {}", self.as_written(known));
         }
-        let special = match (self.place, name) {
-            (Place::TargetGroup, "name") => {
-                "a group has its name in its header: [target_group.NAME]"
-            }
-            (Place::TargetTracking, "cooldown") => {
-                "all target tracking of a group has one: `out_cooldown` and `in_cooldown` one level up"
-            }
-            (Place::Autoscaling, "cooldown") => "did you mean `out_cooldown` or `in_cooldown`?",
-            (Place::Autoscaling | Place::TargetTracking, "disable_scale_in" | "DisableScaleIn") => {
-                "write scale_in = false"
-            }
-            _ => "",
-        };
-        if !special.is_empty() {
-            return special.to_owned();
+        if let Some(sentence) = self.sentence(name) {
+            return sentence;
         }
         let has = |place: &Place| place.keys().contains(&name);
         let below = |place: &&Place| place.parent() == Some(self.place);
@@ -236,7 +237,7 @@ impl<'a> Section<'a> {
             return format!("did you mean {}?", longer.join(" or "));
         }
         if let Some(sibling) = nearest(name, self.place.keys().iter().copied()) {
-            return format!("did you mean `{sibling}`?");
+            return format!("did you mean {}?", self.as_written(sibling));
         }
         // Outside of a group nobody looks for the words of those who run replicas.
         let in_group = self.group().is_some();
@@ -257,6 +258,53 @@ impl<'a> Section<'a> {
                 )
             }
             None => format!("known here are: {}", self.place.keys().join(", ")),
+        }
+    }
+
+    /// What is said about a key in particular, unless it is a typing error.
+    fn sentence(&self, name: &str) -> Option<String> {
+        const ONE_LEVEL_UP: &str =
+            "all target tracking of a group has one: `out_cooldown` and `in_cooldown` one level up";
+        let special = match (self.place, name) {
+            (Place::TargetGroup, "name") => {
+                "a group has its name in its header: [target_group.NAME]"
+            }
+            (Place::TargetTracking, "cooldown" | "scale_in_cooldown" | "scale_out_cooldown") => {
+                ONE_LEVEL_UP
+            }
+            (Place::Autoscaling, "cooldown") => "did you mean `out_cooldown` or `in_cooldown`?",
+            (Place::Autoscaling | Place::TargetTracking, "disable_scale_in" | "DisableScaleIn") => {
+                "write scale_in = false"
+            }
+            _ => "",
+        };
+        if !special.is_empty() {
+            return Some(special.to_owned());
+        }
+        let near = nearest(name, self.place.keys().iter().copied());
+        if near.is_some_and(|key| key.len().abs_diff(name.len()) <= 1) {
+            return None;
+        }
+        let keys = self.place.keys().iter();
+        let is_part = keys.flat_map(|key| key.split('_')).any(|part| part == name);
+        let below = Place::ALL
+            .iter()
+            .filter(|place| place.parent() == Some(self.place));
+        let is_below = self.place == Place::Rule
+            && below.into_iter().any(|place| place.keys().contains(&name));
+        if is_part || is_below {
+            return None;
+        }
+        let remark = others::remark(self.place, name)?;
+        Some(remark.replace("NAME", self.group().unwrap_or("NAME")))
+    }
+
+    /// A key as it stands in the file; at its top level listeners and groups are headers.
+    fn as_written(&self, key: &str) -> String {
+        match (self.place, key) {
+            (Place::File, "listener") => "[[listener]]".to_owned(),
+            (Place::File, "target_group") => "[target_group.NAME]".to_owned(),
+            _ => format!("`{key}`"),
         }
     }
 

@@ -27,7 +27,7 @@ fn files(path: &Path) -> io::Result<String> {
     }
 }
 
-fn broken_files() -> Vec<PathBuf> {
+pub(crate) fn broken_files() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/broken");
     let entries = fs::read_dir(dir).expect("the folder is in the repository");
     let mut files: Vec<_> = entries
@@ -38,15 +38,20 @@ fn broken_files() -> Vec<PathBuf> {
         })
         .collect();
     files.sort();
-    assert!(files.len() >= 150, "found only {} files", files.len());
+    assert!(files.len() >= 250, "found only {} files", files.len());
     files
 }
 
 /// The problems of a file, under its name without a folder.
 fn problems(path: &Path) -> (Problems, bool) {
     let text = fs::read_to_string(path).expect("a text file");
+    problems_of(path, &text)
+}
+
+/// The problems of a text that could be in that file, and whether it is accepted.
+pub(crate) fn problems_of(path: &Path, text: &str) -> (Problems, bool) {
     let name = path.file_name().expect("a file").to_string_lossy();
-    match config::parse_with_files(&name, &text, &env, &files) {
+    match config::parse_with_files(&name, text, &env, &files) {
         Ok(parsed) => (parsed.warnings, true),
         Err(problems) => (problems, false),
     }

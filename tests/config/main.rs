@@ -4,6 +4,7 @@
 mod elastic;
 mod garbage;
 mod golden;
+mod help;
 mod large;
 mod meaning;
 mod terraform;

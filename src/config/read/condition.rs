@@ -59,7 +59,13 @@ fn host(node: &Node<'_>) -> Option<HostPattern> {
     let rest = text
         .split_once("://")
         .map_or(text.as_str(), |(_, rest)| rest);
-    let help = if rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
+    let help = if text.contains([' ', ',']) {
+        let hosts: Vec<_> = text
+            .split([' ', ','])
+            .filter(|host| !host.is_empty())
+            .collect();
+        format!("write a list: [\"{}\"]", hosts.join("\", \""))
+    } else if rest.starts_with(|c: char| c.is_alphanumeric() || c == '*') {
         let host = rest.split(['/', ':', ' ']).next().unwrap_or_default();
         format!("a rule sees the host alone, without scheme, port and path: \"{host}\"")
     } else {
@@ -75,6 +81,11 @@ fn host(node: &Node<'_>) -> Option<HostPattern> {
 
 fn path(node: &Node<'_>) -> Option<Pattern> {
     let text = node.text()?;
+    if let Some(help) = location(&text) {
+        let message = format!("no path matches `{text}`: it is how nginx writes a location");
+        node.error(Code::NeverMatches, message, help);
+        return None;
+    }
     if !text.starts_with(['/', '*', '?']) {
         let message = format!("no path matches `{text}`: paths start with `/`");
         let start = text
@@ -109,11 +120,50 @@ fn path(node: &Node<'_>) -> Option<Pattern> {
         let help = format!("write path = \"{before}\", query = \"{query}\"");
         node.warn(Code::Suspicious, message, help);
     }
+    if let Some(part) = text.split('/').find(|part| is_parameter(part)) {
+        let message = format!("`{part}` stands for itself: a path has no parameters");
+        let help = format!(
+            "write \"{}\": `*` is any number of characters",
+            text.replace(part, "*")
+        );
+        node.warn(Code::Suspicious, message, help);
+    }
     pattern(node, Pattern::glob(&text))
 }
 
+/// What to write for `= /a`, `^~ /a` and `~ ^/a`.
+fn location(text: &str) -> Option<String> {
+    let (sign, path) = text.split_once(' ')?;
+    let path = path.trim();
+    match sign {
+        "=" => Some(format!("write path = \"{path}\"")),
+        "^~" => Some(format!("write path = \"{path}*\"")),
+        "~" => Some(format!("write path_regex = '{path}'")),
+        "~*" => Some(format!("write path_regex = '(?i){path}'")),
+        _ => None,
+    }
+}
+
+/// `:id`, `{id}` and `<id>` of a router.
+fn is_parameter(part: &str) -> bool {
+    let inside = |open, close| {
+        part.strip_prefix(open)
+            .is_some_and(|part: &str| part.ends_with(close))
+    };
+    let named = part.strip_prefix(':').is_some_and(|name| !name.is_empty());
+    named || inside('{', '}') || inside('<', '>')
+}
+
 fn regex(node: &Node<'_>) -> Option<Pattern> {
-    pattern(node, Pattern::regex(&node.text()?))
+    let text = node.text()?;
+    let first = text.strip_prefix('^').and_then(|rest| rest.chars().next());
+    if let Some(first) = first.filter(char::is_ascii_alphanumeric) {
+        let message = format!("no path begins with `{first}`: paths start with `/`");
+        let help = format!("write '^/{}'", &text[1..]);
+        node.error(Code::NeverMatches, message, help);
+        return None;
+    }
+    pattern(node, Pattern::regex(&text))
 }
 
 fn pattern(node: &Node<'_>, pattern: Result<Pattern, PatternError>) -> Option<Pattern> {
@@ -305,6 +355,8 @@ pub(super) fn network(node: &Node<'_>) -> Option<IpNet> {
             }
             _ => "write \"10.0.0.0/8\", \"fd00::/8\" or one address",
         };
+        let written = network_of_others(&text);
+        let help = written.unwrap_or_else(|| help.to_owned());
         node.error(
             Code::InvalidValue,
             format!("`{text}` is not a network"),
@@ -322,4 +374,46 @@ pub(super) fn network(node: &Node<'_>) -> Option<IpNet> {
         node.warn(Code::Suspicious, message, help);
     }
     Some(network.trunc())
+}
+
+/// What to write for a mask, a star, a range and a list in one string.
+fn network_of_others(text: &str) -> Option<String> {
+    let octets = |text: &str| {
+        text.split('.')
+            .map(|part| part.parse::<u8>().ok())
+            .collect::<Vec<_>>()
+    };
+    if let Some((ip, mask)) = text.split_once('/')
+        && let (Ok(ip), Ok(mask)) = (ip.parse::<IpAddr>(), mask.parse::<IpAddr>())
+        && let Ok(network) = IpNet::with_netmask(ip, mask)
+    {
+        return Some(format!("write \"{}\"", network.trunc()));
+    }
+    if let Some(start) = text.strip_suffix('*') {
+        let known: Vec<_> = octets(start.trim_end_matches(['*', '.']))
+            .into_iter()
+            .flatten()
+            .collect();
+        let (count, mut ip) = (known.len(), [0; 4]);
+        if (1..=3).contains(&count) {
+            ip[..count].copy_from_slice(&known);
+            return Some(format!(
+                "write \"{}/{}\"",
+                std::net::Ipv4Addr::from(ip),
+                count * 8
+            ));
+        }
+    }
+    if text.contains([' ', ',']) {
+        let parts: Vec<_> = text
+            .split([' ', ','])
+            .filter(|part| !part.is_empty())
+            .collect();
+        return Some(format!("write a list: [\"{}\"]", parts.join("\", \"")));
+    }
+    let (first, last) = text.split_once('-')?;
+    let both = first.trim().parse::<IpAddr>().is_ok() && last.trim().parse::<IpAddr>().is_ok();
+    both.then(|| {
+        "a range is written as networks: \"10.0.0.0/30\" is 10.0.0.0 to 10.0.0.3".to_owned()
+    })
 }

@@ -7,13 +7,15 @@ use std::num::NonZeroU32;
 use toml::de::DeValue;
 
 use super::{action, bind, check_name, condition, overload};
+use crate::config::loops::{self, Jump};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::schema::Place;
 use crate::config::section::Section;
+use crate::config::span::Mark;
 use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, Listener};
 use crate::config::{bounds, defaults, shadow};
-use crate::model::{ListenerId, Priority, Rule, TargetGroupId};
+use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
 
 const MODES: [(&str, ForwardedMode); 3] = [
     ("append", ForwardedMode::Append),
@@ -25,6 +27,8 @@ const MODES: [(&str, ForwardedMode); 3] = [
 pub(in crate::config) struct Placed<'a> {
     pub(in crate::config) rule: Rule<TargetGroupId>,
     pub(in crate::config) node: Node<'a>,
+    /// What it does.
+    pub(in crate::config) action: Node<'a>,
 }
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
@@ -34,11 +38,18 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         .and_then(|node| Some((bind(&node)?, node)));
     if let Some((address, at)) = &bind {
         node.cx.note(|notes| notes.binds.push(at.mark(*address)));
+        if address.port() == 443 {
+            let message = "Weir does not speak TLS yet, which clients of port 443 do";
+            let help =
+                "let something in front of it end TLS, and listen for plain HTTP on another port";
+            at.warn(Code::Suspicious, message, help);
+        }
     }
     let bind = bind.map(|(address, _)| address);
     let name = name(&section, node, bind);
     let default = action::read(&section, bind, &[]);
-    let rules = rules(&section, bind);
+    let own = own_redirect(&section, bind, default.as_ref());
+    let rules = rules(&section, bind, own.as_ref());
     let max_connections = section.integer(
         "max_connections",
         bounds::CONNECTIONS,
@@ -117,9 +128,32 @@ fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
     })
 }
 
-/// The rules, lowest priority first.
-fn rules(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Vec<Rule<TargetGroupId>>> {
+/// Where the listener's own redirect leads, if it has one.
+fn own_redirect(
+    section: &Section<'_>,
+    bind: Option<SocketAddr>,
+    action: Option<&Action<TargetGroupId>>,
+) -> Option<Mark<Jump>> {
+    let (Some(bind), Some(Action::Redirect(redirect))) = (bind, action) else {
+        return None;
+    };
+    let node = section.get("redirect")?;
+    let jump = Jump::of(redirect);
+    let at = node.mark((bind, jump.clone()));
+    section.cx.note(|notes| notes.redirects.push(at));
+    Some(node.mark(jump))
+}
+
+/// The rules, lowest priority first. `own` is the listener's own redirect.
+fn rules(
+    section: &Section<'_>,
+    bind: Option<SocketAddr>,
+    own: Option<&Mark<Jump>>,
+) -> Option<Vec<Rule<TargetGroupId>>> {
     let Some(node) = section.get("rule") else {
+        if let Some(bind) = bind {
+            loops::within(&[], bind, own, section.cx);
+        }
         return Some(Vec::new());
     };
     let DeValue::Array(_) = node.value else {
@@ -139,6 +173,9 @@ fn rules(section: &Section<'_>, bind: Option<SocketAddr>) -> Option<Vec<Rule<Tar
     placed.sort_by_key(|placed| placed.rule.priority);
     unique_priorities(&mut priorities);
     shadow::check(&placed);
+    if let Some(bind) = bind.filter(|_| complete) {
+        loops::within(&placed, bind, own, section.cx);
+    }
     complete.then(|| placed.into_iter().map(|placed| placed.rule).collect())
 }
 
@@ -162,8 +199,9 @@ fn rule<'a>(
             "write when = { path = \"/api/*\" }; what else comes is the listener's own action",
         )
         .and_then(|node| condition::read(&node));
-    let action = section
-        .require("then", "write then = { forward = \"NAME\" }")
+    let then = section.require("then", "write then = { forward = \"NAME\" }");
+    let action = then
+        .as_ref()
         .and_then(|node| node.section(Place::Then))
         .and_then(|then| action::read(&then, bind, conditions.as_deref().unwrap_or_default()));
     let (priority, at) = priority?;
@@ -174,6 +212,7 @@ fn rule<'a>(
             action: action?,
         },
         node: at,
+        action: then?,
     })
 }
 

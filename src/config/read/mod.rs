@@ -37,6 +37,7 @@ use super::node::Node;
 use super::problem::Code;
 use super::schema::Place;
 use super::section::Section;
+use super::span::Span;
 pub(super) use listener::Placed;
 
 use super::types::{AccessLog, Admin, Config, Shutdown};
@@ -158,8 +159,15 @@ fn bind(node: &Node<'_>) -> Option<std::net::SocketAddr> {
 fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
     const EXAMPLE: &str =
         "write\n    [[listener]]\n    bind = \"0.0.0.0:8080\"\n    forward = \"NAME\"";
+    // Under a name that is not quite right they are read as well.
+    let meant = root.meant("listener");
+    let misnamed = meant.as_ref().map(|node| {
+        for node in node.items().iter().filter(|node| node.is_table()) {
+            let _ = listener::read(node);
+        }
+    });
     let Some(node) = root.get("listener") else {
-        if root.is_meant("listener") {
+        if misnamed.is_some() {
             return None;
         }
         let message = "there is no [[listener]]: Weir would have nothing to do".to_owned();
@@ -193,6 +201,14 @@ fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
 }
 
 fn target_groups(root: &Section<'_>) -> Option<Vec<super::TargetGroup>> {
+    // Under a name that is not quite right they are read as well.
+    if let Some(misnamed) = root.meant("target_group") {
+        let named = Section::names(&misnamed);
+        let tables = named.into_iter().filter(|(_, _, node)| node.is_table());
+        for (name, span, group) in tables {
+            read_group(&name, span, &group);
+        }
+    }
     let Some(node) = root.get("target_group") else {
         return Some(Vec::new());
     };
@@ -208,28 +224,26 @@ fn target_groups(root: &Section<'_>) -> Option<Vec<super::TargetGroup>> {
     let entries = Section::names(&node);
     let groups: Vec<_> = entries
         .into_iter()
-        .map(|(name, span, group)| {
-            let named = Node {
-                span,
-                ..group.clone()
-            };
-            let looks_like_keys = Place::TargetGroup.keys().contains(&name.as_str());
-            if looks_like_keys && !matches!(group.value, DeValue::Table(_)) {
-                let message = format!("`{name}` stands where the name of a target group belongs");
-                named.error(
-                    Code::UnknownKey,
-                    message,
-                    "write [target_group.NAME] above it",
-                );
-                return None;
-            }
-            let known = named.mark(TargetGroupId::from(name.as_str()));
-            node.cx.note(|notes| notes.groups.push(known));
-            check_name(&name, &named);
-            target_group::read(&name, &group)
-        })
+        .map(|(name, span, group)| read_group(&name, span, &group))
         .collect();
     groups.into_iter().collect()
+}
+
+fn read_group(name: &str, span: Span, group: &Node<'_>) -> Option<super::TargetGroup> {
+    let named = Node {
+        span,
+        ..group.clone()
+    };
+    if Place::TargetGroup.keys().contains(&name) && !group.is_table() {
+        let message = format!("`{name}` stands where the name of a target group belongs");
+        let help = "write [target_group.NAME] above it";
+        named.error(Code::UnknownKey, message, help);
+        return None;
+    }
+    let known = named.mark(TargetGroupId::from(name));
+    group.cx.note(|notes| notes.groups.push(known));
+    check_name(name, &named);
+    target_group::read(name, group)
 }
 
 /// Names appear in paths, metric labels and logs.

@@ -27,6 +27,55 @@ const ALIASES: [(&str, Algorithm); 3] = [
     ("p2c", Algorithm::PowerOfTwoChoices),
 ];
 
+/// What other products call an algorithm, and the one that does the same.
+const OTHERS: [(&str, &[&str]); 6] = [
+    (
+        "least_connections",
+        &[
+            "leastconn",
+            "least_request",
+            "least_requests",
+            "least_outstanding",
+            "lor",
+            "least_active",
+        ],
+    ),
+    (
+        "consistent_hash",
+        &[
+            "ip_hash",
+            "iphash",
+            "source",
+            "source_ip",
+            "ring_hash",
+            "maglev",
+            "hash",
+            "uri",
+            "sticky",
+            "client_ip_hash",
+            "uri_hash",
+            "consistent",
+        ],
+    ),
+    (
+        "round_robin",
+        &[
+            "roundrobin",
+            "rr",
+            "wrr",
+            "static_rr",
+            "weighted_round_robin",
+            "weighted_roundrobin",
+        ],
+    ),
+    ("peak_ewma", &["ewma", "least_latency"]),
+    ("least_time", &["least_response_time", "fastest"]),
+    (
+        "power_of_two_choices",
+        &["random_two", "random_choose", "p2c_least_conn"],
+    ),
+];
+
 /// A target and where the file names it.
 struct Placed<'a> {
     spec: TargetSpec,
@@ -115,9 +164,28 @@ fn algorithm(section: &Section<'_>) -> Algorithm {
             DeValue::String(text) => ALIASES.iter().find(|(alias, _)| alias == text),
             _ => None,
         };
-        alias
-            .map(|(_, algorithm)| *algorithm)
-            .or_else(|| node.word(&names))
+        if let Some((_, algorithm)) = alias {
+            return Some(*algorithm);
+        }
+        if let DeValue::String(text) = node.value {
+            let word = text.to_ascii_lowercase().replace(['-', ' '], "_");
+            let known = names
+                .iter()
+                .find(|(name, _)| *name == word)
+                .map(|(name, _)| *name);
+            let other = OTHERS.iter().find(|(_, words)| words.contains(&&*word));
+            let meant = known.or(other.map(|(name, _)| *name));
+            if let Some(meant) = meant.filter(|meant| meant != text) {
+                let message = format!("`{text}` is not a value of `algorithm`");
+                node.error(
+                    Code::InvalidValue,
+                    message,
+                    format!("write algorithm = \"{meant}\""),
+                );
+                return None;
+            }
+        }
+        node.word(&names)
     });
     read.unwrap_or(defaults::ALGORITHM)
 }
