@@ -1,71 +1,159 @@
-//! `weir check`: says what is wrong with a configuration file.
+//! `weir check`: says what is wrong with configuration files.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use weir::config::{self, Config, LoadError, Parsed};
+use super::answer::{FormatArguments, is_coloured};
+use weir::config::{self, Config, LoadError, Parsed, Severity};
 
-/// How the answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs: an object with `ok` and `problems`.
-    Json,
+/// What standard input is called on the command line.
+const STDIN: &str = "-";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// The files; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    format: FormatArguments,
+    /// Fail on warnings too
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Checks a file and prints the answer. The exit code is 0 if the file can be used
-/// (there may be warnings), 1 if not, 2 if it cannot be read.
-pub(crate) fn check(file: &Path, format: Format) -> ExitCode {
-    let result = config::load(file);
-    let code = match &result {
-        Ok(_) => 0,
-        Err(LoadError::Invalid(_)) => 1,
-        Err(LoadError::Read { .. }) => 2,
+/// A file and what there is to say about it.
+struct Checked<'a> {
+    file: &'a Path,
+    result: Result<Parsed, LoadError>,
+}
+
+/// Checks files and prints the answer: exit code 0 if all of them can be used (there may be
+/// warnings unless they count), 1 if not, 2 if one cannot be read.
+pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
+    let load = |file: &'_ PathBuf| {
+        if file == Path::new(STDIN) {
+            config::load_from("standard input", io::stdin().lock())
+        } else {
+            config::load(file)
+        }
     };
-    let text = match format {
-        Format::Text => text(file, &result),
-        Format::Json => json(file, &result),
+    let files = arguments.files.iter();
+    let checked: Vec<_> = files
+        .map(|file| Checked {
+            file,
+            result: load(file),
+        })
+        .collect();
+    let mut out = io::stdout().lock();
+    let text = if arguments.format.is_json() {
+        format!("{:#}\n", json(&checked, arguments.strict))
+    } else {
+        text(&checked, is_coloured(&out), arguments.strict)
     };
     // A reader that went away has seen enough; the exit code still tells.
-    let _ = writeln!(io::stdout().lock(), "{text}");
-    ExitCode::from(code)
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let codes = checked.iter().map(|file| file.exit_code(arguments.strict));
+    ExitCode::from(codes.max().unwrap_or_default())
 }
 
-fn text(file: &Path, result: &Result<Parsed, LoadError>) -> String {
-    match result {
-        Ok(parsed) if parsed.warnings.is_empty() => {
-            format!("{}: fine, {}", file.display(), summary(&parsed.config))
+impl Checked<'_> {
+    fn exit_code(&self, strict: bool) -> u8 {
+        match &self.result {
+            Ok(parsed) => u8::from(strict && !parsed.warnings.is_empty()),
+            Err(LoadError::Invalid(_)) => 1,
+            Err(LoadError::Read { .. }) => 2,
         }
-        Ok(parsed) => format!("{}; it can be used", parsed.warnings),
-        Err(error) => error.to_string(),
+    }
+
+    fn name(&self) -> String {
+        if self.file == Path::new(STDIN) {
+            return "standard input".to_owned();
+        }
+        self.file.display().to_string()
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        match (&self.result, severity) {
+            (Ok(parsed), _) => parsed.warnings.count(severity),
+            (Err(LoadError::Invalid(problems)), _) => problems.count(severity),
+            (Err(LoadError::Read { .. }), Severity::Error) => 1,
+            (Err(LoadError::Read { .. }), Severity::Warning) => 0,
+        }
+    }
+
+    fn text(&self, coloured: bool, strict: bool) -> String {
+        match &self.result {
+            Ok(parsed) if parsed.warnings.is_empty() => {
+                format!("{}: fine, {}", self.name(), summary(&parsed.config))
+            }
+            Ok(parsed) => {
+                let end = if strict {
+                    "--strict counts them as errors"
+                } else {
+                    "it can be used"
+                };
+                format!("{}; {end}", parsed.warnings.display(coloured))
+            }
+            Err(LoadError::Invalid(problems)) => problems.display(coloured).to_string(),
+            Err(error @ LoadError::Read { .. }) => error.to_string(),
+        }
+    }
+
+    fn problems(&self) -> Vec<Value> {
+        let problems = match &self.result {
+            Ok(parsed) => &parsed.warnings,
+            Err(LoadError::Invalid(problems)) => problems,
+            Err(error @ LoadError::Read { .. }) => {
+                return vec![json!({
+                    "severity": "error",
+                    "code": "unreadable",
+                    "file": self.name(),
+                    "line": null,
+                    "column": null,
+                    "key": null,
+                    "message": error.to_string(),
+                    "help": null,
+                })];
+            }
+        };
+        problems.reports().map(|report| json!(report)).collect()
     }
 }
 
-fn json(file: &Path, result: &Result<Parsed, LoadError>) -> String {
-    let answer = match result {
-        Ok(parsed) => json!({ "ok": true, "problems": parsed.warnings }),
-        Err(LoadError::Invalid(problems)) => json!({ "ok": false, "problems": problems }),
-        Err(error @ LoadError::Read { .. }) => json!({
-            "ok": false,
-            "problems": [{
-                "severity": "error",
-                "code": "unreadable",
-                "file": file.display().to_string(),
-                "line": null,
-                "column": null,
-                "key": null,
-                "message": error.to_string(),
-                "help": null,
-            }],
-        }),
+/// A paragraph for each file, and a sum if there are several.
+fn text(checked: &[Checked<'_>], coloured: bool, strict: bool) -> String {
+    let files = checked.iter().map(|file| file.text(coloured, strict));
+    let mut paragraphs: Vec<_> = files.map(|text| text + "\n").collect();
+    if checked.len() > 1 {
+        let bad = checked.iter().filter(|file| file.exit_code(strict) > 0);
+        let sum = match bad.count() {
+            0 => "all can be used".to_owned(),
+            bad if strict => format!("{bad} with problems"),
+            bad => format!("{bad} cannot be used"),
+        };
+        paragraphs.push(format!("{} files: {sum}\n", checked.len()));
+    }
+    paragraphs.concat()
+}
+
+/// The same object for one file and for several: each problem names its file.
+fn json(checked: &[Checked<'_>], strict: bool) -> Value {
+    let sum = |severity| {
+        checked
+            .iter()
+            .map(|file| file.count(severity))
+            .sum::<usize>()
     };
-    format!("{answer:#}")
+    let problems: Vec<_> = checked.iter().flat_map(Checked::problems).collect();
+    json!({
+        "ok": checked.iter().all(|file| file.exit_code(strict) == 0),
+        "errors": sum(Severity::Error),
+        "warnings": sum(Severity::Warning),
+        "problems": problems,
+    })
 }
 
 /// "2 listeners, 3 rules, 1 target group with 4 targets".

@@ -1,5 +1,6 @@
 //! Arguments and commands; nothing decides anything here.
 
+mod answer;
 mod check;
 mod fetch;
 mod guardian;
@@ -17,9 +18,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use answer::EXIT_CODES;
+
 /// An HTTP load balancer: one binary, one TOML file.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about)]
+#[command(name = "weir", version, about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,28 +31,28 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the load balancer until a signal ends it
+    #[command(after_help = EXIT_CODES)]
     Run(RunArguments),
-    /// Say what is wrong with a configuration file
-    Check {
-        /// The file
-        file: PathBuf,
-        /// How to write the answer
-        #[arg(long, value_enum, default_value_t)]
-        format: check::Format,
-    },
+    /// Say what is wrong with configuration files
+    #[command(after_help = EXIT_CODES)]
+    Check(check::CheckArguments),
     /// Make a configuration file of what deploys a service elsewhere
-    #[command(subcommand)]
+    #[command(subcommand, after_help = EXIT_CODES)]
     Import(import::ImportCommand),
     /// Show what a running Weir knows about its targets
+    #[command(after_help = EXIT_CODES)]
     Status(status::StatusArguments),
     /// Register, deregister, drain or weigh a target of a running Weir
+    #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
     /// Say what the autoscaling of a group would make of a load
-    #[command(after_help = simulate::report::COLUMNS)]
+    #[command(after_help = format!("{}\n\n{EXIT_CODES}", simulate::report::COLUMNS))]
     Simulate(simulate::SimulateArguments),
     /// Draw what the autoscaling of a group did
+    #[command(after_help = EXIT_CODES)]
     Plot(plot::PlotArguments),
     /// Exit 0 if a running Weir is alive; for container health checks
+    #[command(after_help = EXIT_CODES)]
     Health(health::HealthArguments),
     /// Started by a running Weir: ends what its replicas have started when it ends
     #[command(hide = true)]
@@ -110,7 +113,7 @@ impl From<LogFormat> for weir::observe::LogFormat {
 pub(crate) fn main(tidy: fn()) -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments, tidy),
-        Command::Check { file, format } => check::check(&file, format),
+        Command::Check(arguments) => check::check(&arguments),
         Command::Import(command) => import::import(&command),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),

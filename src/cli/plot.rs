@@ -30,7 +30,7 @@ fn target(text: &str) -> Result<(String, f64), String> {
     Ok((metric.to_owned(), value))
 }
 
-/// Draws: exit code 0, or 1 with what is wrong on standard error.
+/// Draws: exit code 0, or 2 with what is wrong on standard error.
 #[expect(
     clippy::print_stderr,
     reason = "what is wrong is for whoever typed the command"
@@ -40,7 +40,7 @@ pub(super) fn plot(arguments: &PlotArguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{ArgGroup, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
+use super::answer::FormatArguments;
 use report::Report;
 use weir::autoscale::plot::{self, Figure};
 use weir::autoscale::simulate::{self, Load, Rules, Service, Setting, is_simulated};
@@ -53,9 +54,9 @@ pub(super) struct SimulateArguments {
     /// Draw load and replicas
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Answer for programs, with every change and its reason
-    #[arg(long)]
-    json: bool,
+    // For programs it has every change and its reason.
+    #[command(flatten)]
+    format: FormatArguments,
 }
 
 /// What one replica can do.
@@ -112,7 +113,7 @@ fn time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// Simulates and answers: exit code 0, or 1 with what is wrong on standard error.
+/// Simulates and answers: exit code 0, or 2 with what is wrong on standard error.
 #[expect(
     clippy::print_stderr,
     reason = "what is wrong is for whoever typed the command"
@@ -126,7 +127,7 @@ pub(super) fn simulate(arguments: &SimulateArguments) -> ExitCode {
         }
         Err(problem) => {
             eprintln!("{problem}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use super::answer::FormatArguments;
 use super::table::{Table, printable};
 use super::{AdminArguments, fetch};
 use weir::admin::{
@@ -22,24 +22,14 @@ use weir::model::escape_json;
 pub(super) struct StatusArguments {
     #[command(flatten)]
     admin: AdminArguments,
-    /// How the answer is written
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    format: FormatArguments,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Table,
-    /// As `/api/status` gives it
-    Json,
-}
-
-/// Prints the status: exit code 0, or 1 and one line on standard error when there is
-/// none to be had.
+/// Prints the status, for programs as `/api/status` gives it: exit code 0, or 2 and one line on
+/// standard error when there is none to be had.
 pub(super) fn status(arguments: &StatusArguments) -> ExitCode {
-    match report(&arguments.admin.admin, arguments.format) {
+    match report(&arguments.admin.admin, arguments.format.is_json()) {
         Ok(text) => {
             // A reader that went away has seen enough.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -47,7 +37,7 @@ pub(super) fn status(arguments: &StatusArguments) -> ExitCode {
         }
         Err(problem) => {
             complain(&problem);
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
@@ -57,7 +47,7 @@ fn complain(problem: &str) {
     eprintln!("weir status: {problem}");
 }
 
-fn report(admin: &str, format: Format) -> Result<String, String> {
+fn report(admin: &str, json: bool) -> Result<String, String> {
     let answer = fetch::get(admin, paths::STATUS).map_err(|error| error.explained())?;
     let strange =
         |why: &str| format!("what answers at {admin} is not this Weir's admin listener: {why}");
@@ -66,13 +56,11 @@ fn report(admin: &str, format: Format) -> Result<String, String> {
     }
     let status: Status =
         serde_json::from_slice(&answer.body).map_err(|error| strange(&error.to_string()))?;
-    match format {
-        Format::Table => Ok(table(&status)),
-        Format::Json => {
-            let json = String::from_utf8_lossy(&answer.body);
-            Ok(format!("{}\n", escape_json(&json)))
-        }
+    if json {
+        let json = String::from_utf8_lossy(&answer.body);
+        return Ok(format!("{}\n", escape_json(&json)));
     }
+    Ok(table(&status))
 }
 
 fn table(status: &Status) -> String {
@@ -388,14 +376,14 @@ mod tests {
     #[test]
     fn a_running_weir_is_shown() {
         let address = running().to_string();
-        let table = report(&address, Format::Table).unwrap();
+        let table = report(&address, false).unwrap();
         let line = concat!(
             "weir ",
             env!("CARGO_PKG_VERSION"),
             "  starting  up 0s  snapshot 0\n"
         );
         assert!(table.starts_with(line), "{table}");
-        let json = report(&address, Format::Json).unwrap();
+        let json = report(&address, true).unwrap();
         serde_json::from_str::<Status>(&json).unwrap();
     }
 
@@ -407,7 +395,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
         ];
         for answer in answers {
-            let problem = report(&other(answer), Format::Json).unwrap_err();
+            let problem = report(&other(answer), true).unwrap_err();
             assert!(
                 problem.contains("is not this Weir's admin listener"),
                 "{problem}"
@@ -524,7 +512,7 @@ empty: random, no targets
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let problem = report(&address, Format::Table).unwrap_err();
+        let problem = report(&address, false).unwrap_err();
         assert!(problem.contains(&address), "{problem}");
         assert!(problem.contains("admin = { bind"), "{problem}");
         assert_eq!(problem.lines().count(), 1);

@@ -75,14 +75,14 @@ struct Target {
 /// Why nothing was changed.
 #[derive(Debug, PartialEq, Eq)]
 enum Problem {
-    /// There is no token to ask with: exit code 2.
-    Token(String),
-    /// Weir was not reached or did not agree: exit code 1.
+    /// There is no token to ask with, or nothing to ask: exit code 2.
+    NotAsked(String),
+    /// Weir did not agree: exit code 1.
     Refused(String),
 }
 
-/// Prints what happened in one line: exit code 0 when it did, 1 when Weir refused or
-/// cannot be reached, 2 when there is no token to ask with.
+/// Prints what happened in one line: exit code 0 when it did, 1 when Weir refused, 2 when it
+/// cannot be reached or there is no token to ask with.
 pub(super) fn target(arguments: &TargetArguments) -> ExitCode {
     let (code, problem) = match change(arguments) {
         Ok(line) => {
@@ -91,7 +91,7 @@ pub(super) fn target(arguments: &TargetArguments) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(Problem::Refused(problem)) => (1, problem),
-        Err(Problem::Token(problem)) => (2, problem),
+        Err(Problem::NotAsked(problem)) => (2, problem),
     };
     complain(&problem);
     ExitCode::from(code)
@@ -103,11 +103,11 @@ fn complain(problem: &str) {
 }
 
 fn change(arguments: &TargetArguments) -> Result<String, Problem> {
-    let token = token(arguments.token_file.as_deref()).map_err(Problem::Token)?;
+    let token = token(arguments.token_file.as_deref()).map_err(Problem::NotAsked)?;
     let request = arguments.change.request(&token)?;
     let admin = &arguments.admin.admin;
     let answer = fetch::send(admin, request);
-    let answer = answer.map_err(|error| Problem::Refused(error.explained()))?;
+    let answer = answer.map_err(|error| Problem::NotAsked(error.explained()))?;
     if answer.status == StatusCode::OK {
         let changed = serde_json::from_slice::<TargetChanged>(&answer.body);
         if let Ok(changed) = changed {
@@ -153,6 +153,6 @@ impl Change {
             .uri(format!("{path}{end}"))
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .body(Full::from(body))
-            .map_err(|_| Problem::Token("the token cannot be sent in a header".to_owned()))
+            .map_err(|_| Problem::NotAsked("the token cannot be sent in a header".to_owned()))
     }
 }

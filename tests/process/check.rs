@@ -1,6 +1,8 @@
 //! `weir check`: the answer, the exit code, the same for programs.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -83,7 +85,11 @@ fn programs_get_the_same_as_json() {
     );
     assert_eq!(code, 0);
     let answer: Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!(answer, serde_json::json!({ "ok": true, "problems": [] }));
+    let expected = serde_json::json!({ "ok": true, "errors": 0, "warnings": 0, "problems": [] });
+    assert_eq!(answer, expected);
+    // Other commands called it so, and what called it goes on working.
+    let (_, short, _) = check(&repository("examples/deploy/weir.toml"), &["--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&short).unwrap(), expected);
 }
 
 #[test]
@@ -97,6 +103,88 @@ fn warnings_are_shown_and_do_not_fail_the_check() {
     assert_eq!(code, 0, "{answer}");
     assert!(answer.contains("warning[unused]"), "{answer}");
     assert!(answer.ends_with("1 warning; it can be used\n"), "{answer}");
+    let (code, answer, _) = check(&file, &["--strict"]);
+    assert_eq!(code, 1, "{answer}");
+    let (code, answer, _) = check(&file, &["--strict", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(
+        (code, &answer["ok"], &answer["warnings"]),
+        (1, &false.into(), &1.into())
+    );
+}
+
+#[test]
+fn several_files_are_checked_at_once_and_the_worst_decides() {
+    let good = repository("examples/deploy/weir.toml");
+    let (good, bad) = (
+        good.display().to_string(),
+        five_mistakes().display().to_string(),
+    );
+    let (code, answer, _) = check(Path::new(&good), &[&bad]);
+    assert_eq!(code, 1, "{answer}");
+    assert!(answer.contains("weir.toml: fine, 1 listener"), "{answer}");
+    assert!(
+        answer.ends_with("5 errors\n2 files: 1 cannot be used\n"),
+        "{answer}"
+    );
+    let (code, answer, _) = check(Path::new(&good), &[&good]);
+    assert_eq!(code, 0);
+    assert!(answer.ends_with("2 files: all can be used\n"), "{answer}");
+    let (code, answer, _) = check(Path::new(&bad), &["/no/such/file", "--format", "json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((code, &answer["errors"]), (2, &6.into()));
+    assert_eq!(answer["problems"][5]["file"], "/no/such/file");
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let text = std::fs::read(five_mistakes()).unwrap();
+    let mut command = command();
+    command.args(["check", "-"]).stdin(Stdio::piped());
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let answer = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(answer.contains("--> standard input:4:11\n"), "{answer}");
+    assert!(answer.ends_with("standard input: 5 errors\n"), "{answer}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_that_ask() {
+    let answer = |variables: &[(&str, &str)]| {
+        let mut command = command();
+        command.arg("check").arg(five_mistakes());
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        command.envs(variables.iter().copied());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(!answer(&[]).contains('\u{1b}'), "a pipe is no terminal");
+    assert!(answer(&[("CLICOLOR_FORCE", "1")]).contains("\u{1b}[1;31merror"));
+    let both = [("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")];
+    assert!(!answer(&both).contains('\u{1b}'));
+}
+
+#[test]
+fn every_command_documents_its_exit_codes() {
+    let commands = [
+        "run", "check", "import", "status", "target", "simulate", "plot", "health",
+    ];
+    for name in commands {
+        let output = command().args([name, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Exit codes:"), "{name}: {help}");
+    }
+}
+
+#[test]
+fn nothing_that_answers_is_neither_good_nor_bad() {
+    let output = command()
+        .args(["status", "--admin", "127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

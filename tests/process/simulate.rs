@@ -166,11 +166,11 @@ fn what_is_wrong_with_the_files_is_said() {
     };
     says(
         &["--capacity", "500"],
-        1,
+        2,
         "load: line 2: expected two numbers",
     );
     says(&[], 2, "--capacity <REQUESTS>|--service-time <TIME>");
-    says(&["--capacity", "0"], 1, "line 2");
+    says(&["--capacity", "0"], 2, "line 2");
     says(
         &["--capacity", "5", "--service-time", "1s"],
         2,
@@ -188,7 +188,7 @@ fn what_is_wrong_with_the_files_is_said() {
     );
     says(
         &["--capacity", "5", "--group", "x"],
-        1,
+        2,
         "no group is named `x`",
     );
 }
@@ -201,20 +201,20 @@ fn what_is_wrong_with_the_settings_is_said() {
         let said = refused(&output, code);
         assert!(said.contains(wanted), "{wanted}: {said}");
     };
-    says(&["--capacity", "0"], 1, "--capacity must be above 0");
+    says(&["--capacity", "0"], 2, "--capacity must be above 0");
     says(
         &["--capacity", "5", "--replicas", "9"],
-        1,
+        2,
         "between min and max, 1 and 4",
     );
     says(
         &["--capacity", "5", "--svg", "no/such/x"],
-        1,
+        2,
         "cannot write no/such/x",
     );
     says(
         &["--capacity", "5", "--csv", "no/such/x"],
-        1,
+        2,
         "cannot write no/such/x",
     );
     let output = files.run(&[
@@ -225,20 +225,20 @@ fn what_is_wrong_with_the_settings_is_said() {
         "--capacity",
         "5",
     ]);
-    assert!(refused(&output, 1).contains("cannot read none"));
+    assert!(refused(&output, 2).contains("cannot read none"));
 
     fs::write(
         files.0.path().join("weir.toml"),
         CONFIG.replace("max = 4", "max = 0"),
     )
     .unwrap();
-    says(&["--capacity", "5"], 1, "weir.toml:");
+    says(&["--capacity", "5"], 2, "weir.toml:");
     let fixed = CONFIG
         .split("[target_group.todo.autoscaling]")
         .next()
         .unwrap();
     fs::write(files.0.path().join("weir.toml"), fixed).unwrap();
-    says(&["--capacity", "5"], 1, "no group has `autoscaling`");
+    says(&["--capacity", "5"], 2, "no group has `autoscaling`");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_record_is_drawn_with_the_load_of_its_time() {
         assert!(svg.contains(part), "{part}");
     }
     let output = files.run(&["plot", "load", "run.svg"]);
-    assert!(refused(&output, 1).starts_with("load: line 1: not a record"));
+    assert!(refused(&output, 2).starts_with("load: line 1: not a record"));
     let output = files.run(&["plot", "weir.toml", "run.svg", "--target", "cpu"]);
     assert!(refused(&output, 2).contains("write it like cpu=20"));
 }

@@ -107,7 +107,7 @@ fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
             "--token-file FILE, or WEIR_ADMIN_TOKEN",
         ),
         (admin, Some("wrong"), &drain, 1, "not the token"),
-        (nobody, Some(TOKEN), &drain, 1, "cannot connect to"),
+        (nobody, Some(TOKEN), &drain, 2, "cannot connect to"),
         (
             admin,
             Some(TOKEN),

@@ -101,7 +101,7 @@ impl<'a> Report<'a> {
             };
             draw(&figure, file)?;
         }
-        if self.arguments.json {
+        if self.arguments.format.is_json() {
             let answer = answer(setting, notes, &self.runs);
             return Ok(format!("{answer:#}\n"));
         }
