@@ -2,6 +2,7 @@
 //! texts that are no configuration at all.
 
 mod elastic;
+mod full;
 mod garbage;
 mod golden;
 mod help;
