@@ -42,12 +42,13 @@ pub(super) fn read(group: &Section<'_>) -> Option<Option<HealthCheck>> {
         Some(node) => node.word(&KINDS),
         None => Some(Kind::Http),
     };
-    let probe = match kind? {
-        Kind::Http => http(&section).map(Probe::Http),
-        Kind::Tcp => {
+    let probe = match kind {
+        Some(Kind::Http) => http(&section).map(Probe::Http),
+        Some(Kind::Tcp) => {
             warn_about_http_keys(&section);
             Some(Probe::Tcp)
         }
+        None => None,
     };
     let port = section.get("port").map(|node| node.integer(bounds::PORT));
     let (interval, timeout) = times(&section);

@@ -91,7 +91,15 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let fail_open = fail_open(&section);
     let upstream = section
         .get("upstream")
-        .and_then(|node| node.section(Place::Upstream));
+        .and_then(|node| node.section(Place::Upstream))
+        .map_or(defaults::UPSTREAM, |section| upstream_limits(&section));
+    let (retry, outlier) = (retry::retry(&section), retry::outlier(&section));
+    let slow_start = slow_start(&section);
+    let deregistration_delay = section.duration(
+        "deregistration_delay",
+        &bounds::DEREGISTRATION_DELAY,
+        defaults::DEREGISTRATION_DELAY,
+    );
     let scaling = scaling::read(&section, port);
     let overload = overload::read(&section, algorithm, scaling.may_be_zero());
     let sticky = sticky::read(&section, algorithm, &overload);
@@ -116,16 +124,12 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         hash: hash?,
         health: health?,
         fail_open,
-        upstream: upstream.map_or(defaults::UPSTREAM, |section| upstream_limits(&section)),
-        retry: retry::retry(&section),
-        outlier: retry::outlier(&section),
+        upstream,
+        retry,
+        outlier,
         overload,
-        slow_start: slow_start(&section),
-        deregistration_delay: section.duration(
-            "deregistration_delay",
-            &bounds::DEREGISTRATION_DELAY,
-            defaults::DEREGISTRATION_DELAY,
-        ),
+        slow_start,
+        deregistration_delay,
         sticky,
         replicas: scaling.replicas,
         autoscaling: scaling.autoscaling,
