@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::bounded_load::LoadBound;
-use super::maglev::Maglev;
+use super::maglev::{KeyTable, Maglev};
 use super::rendezvous::Rendezvous;
 use super::{PickContext, Picker, Roster};
 use crate::model::HashPolicy;
@@ -27,21 +27,28 @@ pub(super) trait KeyOrder: Debug + Send + Sync {
     fn first(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize>;
 }
 
-/// The picker for this roster.
-pub(super) fn build(policy: &HashPolicy, roster: &Arc<Roster>) -> Box<dyn Picker> {
+/// Whether a roster's group is too large for [`Rendezvous`].
+pub(super) fn is_large(roster: &Roster) -> bool {
+    roster.registered() > RENDEZVOUS_MEMBERS
+}
+
+/// The picker for this roster. A large one goes by the table given, which may be that of
+/// the group's roster before; without one that serves it, each pick asks every member.
+pub(super) fn build(
+    policy: &HashPolicy,
+    roster: &Arc<Roster>,
+    table: Option<&Arc<KeyTable>>,
+) -> Box<dyn Picker> {
     let bound = policy
         .load_factor
         .map(|factor| LoadBound::new(roster, factor));
-    if roster.registered() <= RENDEZVOUS_MEMBERS {
-        Box::new(ConsistentHash {
+    let table = table.filter(|_| is_large(roster));
+    match table.and_then(|table| Maglev::new(table, roster)) {
+        Some(order) => Box::new(ConsistentHash { order, bound }),
+        None => Box::new(ConsistentHash {
             order: Rendezvous::new(roster),
             bound,
-        })
-    } else {
-        Box::new(ConsistentHash {
-            order: Maglev::new(roster),
-            bound,
-        })
+        }),
     }
 }
 

@@ -11,10 +11,15 @@
 //! (`tests/property/pickers.rs` holds the bound). The size of the table depends only
 //! on the size of the group in coarse steps, because another size moves most keys.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
 use super::Roster;
-use super::consistent_hash::KeyOrder;
+use super::consistent_hash::{KeyOrder, is_large};
 use super::hash::{hash_target, mix, scale};
 use super::rendezvous::Rendezvous;
+use crate::model::Algorithm;
 
 /// Table sizes: primes, so that every skip visits every slot. The paper wants at
 /// least 100 slots per member, for shares within one percent.
@@ -26,48 +31,124 @@ const SLOTS_PER_MEMBER: usize = 100;
 /// Slots passed, per member, before a fall-back stops walking the table.
 const PASSED_SLOTS: usize = 16;
 
-/// A slot that nobody claimed yet.
-const FREE: u32 = u32::MAX;
+/// A slot that no member has claimed yet, and the place of a member that a roster lacks.
+const NONE: u32 = u32::MAX;
+
+#[cfg(test)]
+thread_local! {
+    /// Tables built by this thread.
+    pub(crate) static TABLES_BUILT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// The slots of a large group and who claimed them: a few milliseconds of work for a
+/// hundred members, and a second for a hundred thousand.
+#[derive(Debug)]
+pub struct KeyTable {
+    /// Indexes into `members`.
+    slots: Box<[u32]>,
+    /// By address, so that the order of a roster is of no importance.
+    members: Box<[(SocketAddr, NonZeroU16)]>,
+}
+
+impl KeyTable {
+    /// Whether a roster of this algorithm goes by a table.
+    pub fn is_wanted(algorithm: Algorithm, roster: &Roster) -> bool {
+        algorithm == Algorithm::ConsistentHash && is_large(roster)
+    }
+
+    /// The table of a roster.
+    pub fn new(roster: &Roster) -> Self {
+        #[cfg(test)]
+        TABLES_BUILT.set(TABLES_BUILT.get() + 1);
+        let members: Box<[_]> = by_address(roster)
+            .into_iter()
+            .map(|(addr, weight, _)| (addr, weight))
+            .collect();
+        let size = size(roster);
+        let slots = fill(&mut claimants(&members, size), size);
+        Self { slots, members }
+    }
+
+    /// Whether it is the table of this roster, and not of an earlier one.
+    pub fn is_of(&self, roster: &Roster) -> bool {
+        let members = by_address(roster).into_iter();
+        let members = members.map(|(addr, weight, _)| (addr, weight));
+        self.slots.len() == size(roster) && members.eq(self.members.iter().copied())
+    }
+}
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Maglev {
-    slots: Box<[u32]>,
-    /// Decides when walking the table has found nobody.
+    table: Arc<KeyTable>,
+    /// Of the table's members in the roster: [`NONE`] for one that may not be picked.
+    places: Box<[u32]>,
+    /// Decides when walking the table has found no member.
     rendezvous: Rendezvous,
-    members: usize,
 }
 
 impl Maglev {
-    pub(super) fn new(roster: &Roster) -> Self {
-        let wanted = roster.registered() * SLOTS_PER_MEMBER;
-        let size = SIZES.iter().find(|&&size| size >= wanted);
-        let size = *size.unwrap_or(&SIZES[SIZES.len() - 1]);
-        Self {
-            slots: fill(&mut claimants(roster, size), size),
-            rendezvous: Rendezvous::new(roster),
-            members: roster.members().len(),
+    /// Keys go by this table, which may be that of an earlier roster: members that have left
+    /// are passed over, and new ones have no keys yet. `None` if it would serve badly,
+    /// because most of its members or most of the roster's are not in the other.
+    pub(super) fn new(table: &Arc<KeyTable>, roster: &Roster) -> Option<Self> {
+        let mut places = vec![NONE; table.members.len()];
+        let mut known = table.members.iter().zip(&mut places).peekable();
+        let mut shared = 0;
+        for (addr, _, index) in by_address(roster) {
+            while known.next_if(|((other, _), _)| *other < addr).is_some() {}
+            if let Some((_, place)) = known.next_if(|((other, _), _)| *other == addr) {
+                *place = index;
+                shared += 1;
+            }
         }
+        let most = table.members.len().max(roster.members().len());
+        (shared * 2 >= most).then(|| Self {
+            table: Arc::clone(table),
+            places: places.into(),
+            rendezvous: Rendezvous::new(roster),
+        })
+    }
+
+    fn place(&self, slot: u32) -> Option<usize> {
+        let place = self.places[slot as usize];
+        (place != NONE).then_some(place as usize)
     }
 }
 
 impl KeyOrder for Maglev {
     fn first(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize> {
-        let size = self.slots.len();
-        let start = scale(key, size);
-        let own = self.slots[start] as usize;
-        if accepted(own) {
+        let slots = &self.table.slots;
+        let start = scale(key, slots.len());
+        if let Some(own) = self.place(slots[start]).filter(|&own| accepted(own)) {
             return Some(own);
         }
-        let (before, after) = self.slots.split_at(start);
+        let (before, after) = slots.split_at(start);
         after
             .iter()
             .chain(before)
-            .take(PASSED_SLOTS * self.members)
-            .map(|&index| index as usize)
+            .take(PASSED_SLOTS * self.places.len())
+            .filter_map(|&slot| self.place(slot))
             .find(|&index| accepted(index))
             .or_else(|| self.rendezvous.first(key, accepted))
     }
+}
+
+/// How many slots a roster's table has.
+fn size(roster: &Roster) -> usize {
+    let wanted = roster.registered() * SLOTS_PER_MEMBER;
+    let size = SIZES.iter().find(|&&size| size >= wanted);
+    *size.unwrap_or(&SIZES[SIZES.len() - 1])
+}
+
+/// Addresses, weights and places of a roster's members, by address.
+fn by_address(roster: &Roster) -> Vec<(SocketAddr, NonZeroU16, u32)> {
+    let members = (0..).zip(roster.members());
+    let mut members: Vec<_> = members
+        .map(|(index, member)| (member.target.id.addr, member.weight, index))
+        .collect();
+    members.sort_unstable();
+    members
 }
 
 /// A member on its way through its permutation.
@@ -81,26 +162,23 @@ struct Claimant {
     due: u64,
 }
 
-/// The members, in an order that does not depend on the roster's.
-fn claimants(roster: &Roster, size: usize) -> Vec<Claimant> {
-    let mut members: Vec<_> = roster.members().iter().enumerate().collect();
-    members.sort_unstable_by_key(|(_, member)| member.target.id.addr);
-    let claimant = |(index, member): (usize, &super::Member)| {
-        let identity = hash_target(member.target.id.addr);
+fn claimants(members: &[(SocketAddr, NonZeroU16)], size: usize) -> Vec<Claimant> {
+    let claimant = |(index, (addr, weight)): (u32, &(SocketAddr, NonZeroU16))| {
+        let identity = hash_target(*addr);
         Claimant {
-            index: index as u32,
-            weight: u64::from(member.weight.get()),
+            index,
+            weight: u64::from(weight.get()),
             next: scale(identity, size),
             skip: 1 + scale(mix(identity), size - 1),
             due: 0,
         }
     };
-    members.into_iter().map(claimant).collect()
+    (0..).zip(members).map(claimant).collect()
 }
 
 fn fill(claimants: &mut [Claimant], size: usize) -> Box<[u32]> {
     let heaviest = claimants.iter().map(|c| c.weight).max().unwrap_or(1);
-    let mut slots = vec![FREE; size].into_boxed_slice();
+    let mut slots = vec![NONE; size].into_boxed_slice();
     let mut free = size;
     for round in 1.. {
         for claimant in claimants.iter_mut() {
@@ -111,7 +189,7 @@ fn fill(claimants: &mut [Claimant], size: usize) -> Box<[u32]> {
                 continue;
             }
             claimant.due += heaviest;
-            while slots[claimant.next] != FREE {
+            while slots[claimant.next] != NONE {
                 claimant.advance(size);
             }
             slots[claimant.next] = claimant.index;

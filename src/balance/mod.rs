@@ -34,6 +34,9 @@ use std::time::{Duration, Instant};
 use crate::model::{Algorithm, HashPolicy, Target};
 
 pub use hash::{hash_client, hash_key, hash_target, lot};
+pub use maglev::KeyTable;
+#[cfg(test)]
+pub(crate) use maglev::TABLES_BUILT;
 
 /// A target that may be picked, with the settings a reload may change.
 #[derive(Clone, Debug)]
@@ -126,13 +129,28 @@ pub fn build(
     roster: Arc<Roster>,
     seed: u64,
 ) -> Box<dyn Picker> {
+    let is_wanted = KeyTable::is_wanted(algorithm, &roster);
+    let table = is_wanted.then(|| Arc::new(KeyTable::new(&roster)));
+    build_with(algorithm, hash, roster, seed, table.as_ref())
+}
+
+/// The same at once: where [`build`] would have to build a table, keys go by `table`, which
+/// is that of the group's earlier roster, and without one by asking every member. A pick is
+/// right in any case; for a while it is another one, or costs more.
+pub fn build_with(
+    algorithm: Algorithm,
+    hash: &HashPolicy,
+    roster: Arc<Roster>,
+    seed: u64,
+    table: Option<&Arc<KeyTable>>,
+) -> Box<dyn Picker> {
     match algorithm {
         Algorithm::RoundRobin => Box::new(round_robin::RoundRobin::new(&roster, seed)),
         Algorithm::LeastConnections => {
             Box::new(least_connections::LeastConnections::new(roster, seed))
         }
         Algorithm::WeightedLeastConnections => weighted_least_connections::build(roster, seed),
-        Algorithm::ConsistentHash => consistent_hash::build(hash, &roster),
+        Algorithm::ConsistentHash => consistent_hash::build(hash, &roster, table),
         Algorithm::Random | Algorithm::WeightedRandom => Box::new(random::Random::new(&roster)),
         Algorithm::PowerOfTwoChoices => power_of_two_choices::build(roster),
         Algorithm::PeakEwma => peak_ewma::build(roster),

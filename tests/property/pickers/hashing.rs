@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use weir::balance::{Member, PickContext, Roster, build, hash_key};
+use weir::balance::{KeyTable, Member, PickContext, Picker, Roster, build, build_with, hash_key};
 use weir::model::{Algorithm, Lease};
 
 use super::{address, bounded, draw, member, roster, rosters, unbounded, with_key};
@@ -15,7 +15,17 @@ const KEYS: u64 = 20_000;
 /// Where each key goes, by address.
 fn places(roster: &Arc<Roster>) -> Vec<SocketAddr> {
     let hash = Algorithm::ConsistentHash;
-    let picker = build(hash, &unbounded(), Arc::clone(roster), 0);
+    places_by(&*build(hash, &unbounded(), Arc::clone(roster), 0), roster)
+}
+
+/// The same while the group has the table of another roster, or none.
+fn places_with(table: Option<&Arc<KeyTable>>, roster: &Arc<Roster>) -> Vec<SocketAddr> {
+    let (hash, policy) = (Algorithm::ConsistentHash, unbounded());
+    let picker = build_with(hash, &policy, Arc::clone(roster), 0, table);
+    places_by(&*picker, roster)
+}
+
+fn places_by(picker: &dyn Picker, roster: &Roster) -> Vec<SocketAddr> {
     let place = |key: u64| {
         let key = hash_key(&key.to_le_bytes());
         let index = picker.pick(&with_key(key)).unwrap();
@@ -67,6 +77,52 @@ fn maglev_moves_few_keys_of_members_that_stay() {
             assert!(moved < KEYS as usize / 50, "{len}: {moved} keys moved");
         }
     }
+}
+
+#[test]
+fn with_an_earlier_table_lost_members_get_nothing_and_the_others_keep_their_keys() {
+    for (len, lost) in [(17, 3), (100, 50), (400, 0)] {
+        let rosters = with_and_without(len, lost, |index| 1 + (index % 3) as u16);
+        let [all, fewer] = &rosters;
+        let table = Arc::new(KeyTable::new(all));
+        assert_eq!(places_with(Some(&table), all), places(all));
+        let (before, meanwhile) = (places(all), places_with(Some(&table), fewer));
+        assert!(!meanwhile.contains(&address(lost)));
+        assert_eq!(moved_without_need(&before, &meanwhile, address(lost)), 0);
+        let homeless = before.iter().zip(&meanwhile);
+        let homeless = homeless.filter(|(before, _)| **before == address(lost));
+        let shelters: HashSet<_> = homeless.map(|(_, now)| now).collect();
+        assert!(shelters.len() > len / 4, "{} of {len}", shelters.len());
+        // A new member has to wait for its keys, and no other notices.
+        let table = Arc::new(KeyTable::new(fewer));
+        assert_eq!(places_with(Some(&table), all), places(fewer));
+    }
+}
+
+#[test]
+fn without_a_table_that_fits_keys_go_where_every_member_is_asked() {
+    let addresses = |from: usize| (from..from + 40).map(|i| member(address(i), 1)).collect();
+    let [roster, other] = [0, 1000].map(|from| Arc::new(Roster::new(addresses(from)).unwrap()));
+    let meanwhile = places_with(None, &roster);
+    let table = Arc::new(KeyTable::new(&other));
+    assert_eq!(places_with(Some(&table), &roster), meanwhile);
+    let used: HashSet<_> = meanwhile.iter().collect();
+    assert_eq!(used.len(), 40);
+}
+
+#[test]
+fn a_table_knows_its_roster_whatever_the_order() {
+    let members: Vec<Member> = (0..40).map(|i| member(address(i), 1)).collect();
+    let roster = |members: Vec<Member>| Roster::new(members).unwrap();
+    let table = KeyTable::new(&roster(members.clone()));
+    let mut turned = members.clone();
+    turned.rotate_left(7);
+    assert!(table.is_of(&roster(turned)));
+    let mut heavier = members.clone();
+    heavier[3].weight = 2.try_into().unwrap();
+    assert!(!table.is_of(&roster(heavier)));
+    assert!(!table.is_of(&roster(members[1..].to_vec())));
+    assert!(!table.is_of(&roster(members).drawn_from(1000)));
 }
 
 #[test]
