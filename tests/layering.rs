@@ -27,7 +27,7 @@ const LAYERS: &str = "
     proxy        : model observe transport router target_group state upstream relay
     connection   : model observe transport state proxy
     listener     : model observe transport state proxy connection
-    health       : model observe config transport state
+    health       : model observe config transport state target_group
     discovery    : model files observe config transport state
     replicas     : model observe config transport state
     autoscale    : model observe config transport state replicas

@@ -17,7 +17,7 @@ use crate::model::{CheckResult, Health, Target, TargetId};
 pub(super) struct Probing<P> {
     pub(super) prober: P,
     pub(super) target: Arc<Target>,
-    pub(super) check: HealthCheck,
+    pub(super) check: Arc<HealthCheck>,
     /// Bounds the checks that come at registration, of which there may be thousands at
     /// once. Later ones have drifted apart, and must not queue behind dead targets.
     pub(super) registrations: Arc<Semaphore>,
@@ -51,7 +51,13 @@ impl<P: Prober> Probing<P> {
     /// Checks once and says when the next check is due.
     async fn check_once(&self) -> Instant {
         let started = Instant::now();
-        let result = prober::check(&self.prober, self.target.id.addr, &self.check).await;
+        // Boxed: most of the time a loop waits, and there may be many.
+        let check = Box::pin(prober::check(
+            &self.prober,
+            self.target.id.addr,
+            &self.check,
+        ));
+        let result = check.await;
         self.record(result);
         started + self.gap()
     }

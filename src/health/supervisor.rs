@@ -1,38 +1,64 @@
 //! One probe loop per checked target, started and stopped as snapshots come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tracing::error;
 
 use super::prober::Prober;
 use super::probing::Probing;
 use crate::config::HealthCheck;
-use crate::model::{Target, TargetId};
+use crate::model::{Target, TargetGroupId, TargetId};
 use crate::state::{Change, Publisher, Reader, Snapshot};
+use crate::target_group::Registered;
 
 /// Most checks at a time among those that come at registration: enough to hear from a
 /// thousand live targets within a moment, few enough for the default limit of 1024
 /// open files.
 const REGISTRATIONS: usize = 256;
 
+/// Loops that are started in a row before other tasks have their turn.
+const STARTS: usize = 256;
+
 /// Owns the probe loops; dropping it ends them.
 pub(super) struct Supervisor<P> {
     prober: P,
     publisher: Publisher,
-    loops: HashMap<TargetId, Running>,
+    /// The snapshot whose targets are checked.
+    seen: Arc<Snapshot>,
+    groups: HashMap<TargetGroupId, Checked>,
+    /// Targets whose loops are to be started: there may be a hundred thousand at once.
+    fresh: VecDeque<(Arc<Target>, Arc<HealthCheck>)>,
     tasks: JoinSet<()>,
     registrations: Arc<Semaphore>,
     changes: mpsc::UnboundedSender<TargetId>,
     reports: mpsc::UnboundedReceiver<TargetId>,
 }
 
+/// A group that is checked.
+struct Checked {
+    targets: Arc<[Registered]>,
+    check: Arc<HealthCheck>,
+    loops: HashMap<SocketAddr, Running>,
+}
+
+/// A loop; it ends with this.
 struct Running {
     target: Arc<Target>,
-    check: HealthCheck,
-    task: AbortHandle,
+    check: Arc<HealthCheck>,
+    /// `None` until it is started.
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl<P: Prober> Supervisor<P> {
@@ -41,7 +67,9 @@ impl<P: Prober> Supervisor<P> {
         Self {
             prober,
             publisher,
-            loops: HashMap::new(),
+            seen: Arc::new(Snapshot::empty()),
+            groups: HashMap::new(),
+            fresh: VecDeque::new(),
             tasks: JoinSet::new(),
             registrations: Arc::new(Semaphore::new(REGISTRATIONS)),
             changes,
@@ -71,42 +99,79 @@ impl<P: Prober> Supervisor<P> {
                         return;
                     }
                 }
+                () = yield_now(), if !self.fresh.is_empty() => self.start_some(),
             }
         }
     }
 
-    /// Starts loops for new targets, stops those of removed ones, and restarts those
-    /// whose check has changed. A restart keeps the record, which is the target's.
-    fn follow(&mut self, snapshot: &Snapshot) {
-        let mut before = std::mem::take(&mut self.loops);
-        for (target, check) in snapshot.checked_targets() {
-            let (id, running) = match before.remove_entry(&target.id) {
-                // A target that was away for a while is another one with the same name.
-                Some((id, running))
-                    if Arc::ptr_eq(&running.target, target) && running.check == *check =>
-                {
-                    (id, running)
-                }
-                outdated => {
-                    if let Some((_, outdated)) = outdated {
-                        outdated.task.abort();
-                    }
-                    (target.id.clone(), self.start(target, check))
-                }
-            };
-            self.loops.insert(id, running);
+    /// Has loops started for new targets, stops those of removed ones, and has those
+    /// restarted whose check has changed. A restart keeps the record, which is the target's.
+    fn follow(&mut self, snapshot: &Arc<Snapshot>) {
+        let before = std::mem::replace(&mut self.seen, Arc::clone(snapshot));
+        for gone in snapshot.gone_since(&before) {
+            self.groups.remove(gone);
         }
-        for gone in before.into_values() {
-            gone.task.abort();
+        for (group, config) in snapshot.changed_since(&before) {
+            let known = self.groups.remove(&group.id);
+            let Some(check) = &config.health else {
+                continue;
+            };
+            let next = self.checked(known, &group.targets, check);
+            self.groups.insert(group.id.clone(), next);
         }
     }
 
-    fn start(&mut self, target: &Arc<Target>, check: &HealthCheck) -> Running {
-        let task = self.tasks.spawn(self.probing(target, check).run());
-        Running {
-            target: target.clone(),
-            check: check.clone(),
-            task,
+    /// A group with these targets and this check, which was `known` before.
+    fn checked(
+        &mut self,
+        known: Option<Checked>,
+        targets: &Arc<[Registered]>,
+        check: &HealthCheck,
+    ) -> Checked {
+        let known = known.filter(|known| *known.check == *check);
+        let (mut before, check) = match known {
+            Some(known) if Arc::ptr_eq(&known.targets, targets) => return known,
+            Some(known) => (known.loops, known.check),
+            None => (HashMap::new(), Arc::new(check.clone())),
+        };
+        let loops = targets.iter().map(|registered| {
+            let target = &registered.target;
+            let running = before.remove(&target.id.addr);
+            // A target that was away for a while is another one with the same name.
+            let running = running.filter(|running| Arc::ptr_eq(&running.target, target));
+            let running = running.unwrap_or_else(|| {
+                self.fresh
+                    .push_back((Arc::clone(target), Arc::clone(&check)));
+                Running {
+                    target: Arc::clone(target),
+                    check: Arc::clone(&check),
+                    task: None,
+                }
+            });
+            (target.id.addr, running)
+        });
+        Checked {
+            loops: loops.collect(),
+            targets: Arc::clone(targets),
+            check,
+        }
+    }
+
+    /// Starts some of the loops that are to be started, unless they are wanted no longer.
+    fn start_some(&mut self) {
+        for _ in 0..STARTS {
+            let Some((target, check)) = self.fresh.pop_front() else {
+                return;
+            };
+            let probing = self.probing(&target, &check);
+            let group = self.groups.get_mut(&target.id.group);
+            let running = group.and_then(|group| group.loops.get_mut(&target.id.addr));
+            let running = running.filter(|running| {
+                Arc::ptr_eq(&running.target, &target) && Arc::ptr_eq(&running.check, &check)
+            });
+            if let Some(running) = running {
+                running.task = Some(self.tasks.spawn(probing.run()));
+            }
         }
     }
 
@@ -115,8 +180,10 @@ impl<P: Prober> Supervisor<P> {
         if !error.is_panic() {
             return;
         }
-        let dead = |running: &&Running| running.task.id() == error.id();
-        let Some(running) = self.loops.values().find(dead) else {
+        let dead =
+            |running: &Running| running.task.as_ref().map(AbortHandle::id) == Some(error.id());
+        let loops = self.groups.values().flat_map(|group| group.loops.values());
+        let Some(running) = loops.into_iter().find(|running| dead(running)) else {
             return;
         };
         let (target, check) = (running.target.clone(), running.check.clone());
@@ -124,16 +191,17 @@ impl<P: Prober> Supervisor<P> {
         error!(%group, target = %addr, %error, "health check panicked, starting it again");
         // Later: a check that panics at once must not spin.
         let task = self.tasks.spawn(self.probing(&target, &check).run_later());
-        if let Some(running) = self.loops.get_mut(&target.id) {
-            running.task = task;
+        let group = self.groups.get_mut(group);
+        if let Some(running) = group.and_then(|group| group.loops.get_mut(addr)) {
+            running.task = Some(task);
         }
     }
 
-    fn probing(&self, target: &Arc<Target>, check: &HealthCheck) -> Probing<P> {
+    fn probing(&self, target: &Arc<Target>, check: &Arc<HealthCheck>) -> Probing<P> {
         Probing {
             prober: self.prober.clone(),
             target: target.clone(),
-            check: check.clone(),
+            check: Arc::clone(check),
             registrations: self.registrations.clone(),
             changes: self.changes.clone(),
         }
@@ -159,10 +227,11 @@ mod tests {
     const SHORTEST: Duration = Duration::from_secs(9);
 
     fn health(reader: &Reader, addr: &str) -> Health {
-        let addr = addr.parse().unwrap();
+        let addr: SocketAddr = addr.parse().unwrap();
         let snapshot = reader.load_full();
-        let found = snapshot.checked_targets().find(|(t, _)| t.id.addr == addr);
-        found.map(|(target, _)| target.health_now()).unwrap()
+        let mut targets = snapshot.groups().iter().flat_map(|g| g.targets.iter());
+        let found = targets.find(|t| t.target.id.addr == addr);
+        found.unwrap().target.health_now()
     }
 
     fn supervise(script: &Script, publisher: &Publisher, reader: &Reader) -> JoinSet<()> {
@@ -255,7 +324,7 @@ mod tests {
         // One failure: a fresh record would be initial.
         assert_eq!(health(&reader, A), Health::Healthy);
         let snapshot = reader.load_full();
-        let (target, _) = snapshot.checked_targets().next().unwrap();
+        let target = &snapshot.groups()[0].targets[0].target;
         assert_eq!(target.health().last.len(), 2);
     }
 
@@ -288,6 +357,36 @@ mod tests {
         assert_eq!(health(&reader, B), Health::Healthy);
         sleep(LONGEST).await;
         assert_eq!(health(&reader, A), Health::Healthy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_loops_are_started_in_slices() {
+        let addrs: Vec<String> = (0..1000)
+            .map(|n| format!("10.0.1.1:{}", 1000 + n))
+            .collect();
+        let addrs: Vec<&str> = addrs.iter().map(String::as_str).collect();
+        let (publisher, reader) = publish(vec![group(&addrs)]).await;
+        let mut supervisor = Supervisor::new(Script::default(), publisher.clone());
+        supervisor.follow(&reader.load_full());
+        assert_eq!((supervisor.tasks.len(), supervisor.fresh.len()), (0, 1000));
+        supervisor.start_some();
+        assert_eq!(supervisor.tasks.len(), STARTS);
+        // Those that have been removed since are not started.
+        publisher
+            .configure(config(vec![group(&addrs[..300])]))
+            .await
+            .unwrap();
+        supervisor.follow(&reader.load_full());
+        while !supervisor.fresh.is_empty() {
+            supervisor.start_some();
+        }
+        assert_eq!(supervisor.tasks.len(), 300);
+        let probing = supervisor.probing(
+            &reader.load().groups()[0].targets[0].target,
+            &supervisor.groups[&"todo".into()].check,
+        );
+        let bytes = size_of_val(&probing.run());
+        assert!(bytes < 1024, "{bytes} bytes for each target");
     }
 
     #[tokio::test(start_paused = true)]

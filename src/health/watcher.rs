@@ -4,7 +4,7 @@
 //! The data plane only counts. Between two looks this task sleeps, and a look at targets
 //! that do well is a few loads for each of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +19,7 @@ use crate::model::{
     Algorithm, Ejection, HealthRecord, Outlier, Target, TargetGroupId, TargetId, WHOLE_SHARE,
 };
 use crate::state::{Change, Publisher, Reader, Snapshot};
+use crate::target_group::Registered;
 
 /// From one look at the counters to the next: how long a target that fails at once goes
 /// on failing requests.
@@ -32,12 +33,16 @@ const FORGIVE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watcher {
     publisher: Publisher,
-    groups: Vec<Group>,
+    /// That snapshot.
+    seen: Arc<Snapshot>,
+    groups: BTreeMap<TargetGroupId, Group>,
 }
 
 #[derive(Debug)]
 struct Group {
     id: TargetGroupId,
+    /// As the snapshot has them.
+    listed: Arc<[Registered]>,
     outlier: Option<Outlier>,
     min_healthy: usize,
     /// Whether anomalous targets get less.
@@ -68,7 +73,8 @@ impl Watcher {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
-            groups: Vec::new(),
+            seen: Arc::new(Snapshot::empty()),
+            groups: BTreeMap::new(),
         }
     }
 
@@ -104,33 +110,29 @@ impl Watcher {
 
     /// Takes over the members and settings of a snapshot, and drops what is remembered of
     /// targets that are gone.
-    fn follow(&mut self, snapshot: &Snapshot, now: Instant) {
-        let known = self.groups.drain(..);
-        // By identity: a target that was away for a while is another one with the same name.
-        let mut known: HashMap<*const Target, (Watched, History)> = known
-            .flat_map(|group| group.targets.into_iter().zip(group.histories))
-            .map(|(watched, history)| (Arc::as_ptr(&watched.target), (watched, history)))
-            .collect();
-        let groups = snapshot.groups().iter().zip(&snapshot.config.target_groups);
-        for (group, config) in groups {
-            let members = group.targets.iter().map(|registered| {
-                let active = registered.registration.is_active() && registered.weight > 0;
-                let healthy = config.health.is_none() || registered.target.is_healthy();
-                let known = known.remove(&Arc::as_ptr(&registered.target));
-                watch(&registered.target, known, (active, healthy), now)
-            });
-            let (targets, histories): (Vec<_>, Vec<_>) = members.unzip();
-            self.groups.push(Group::new(config, targets, histories));
+    fn follow(&mut self, snapshot: &Arc<Snapshot>, now: Instant) {
+        let before = std::mem::replace(&mut self.seen, Arc::clone(snapshot));
+        for gone in snapshot.gone_since(&before) {
+            self.groups.remove(gone);
+        }
+        for (group, config) in snapshot.changed_since(&before) {
+            let known = self.groups.remove(&group.id);
+            let mut next = match known {
+                Some(known) if Arc::ptr_eq(&known.listed, &group.targets) => known,
+                known => Group::new(&group.id, &group.targets, known, now),
+            };
+            next.refresh(config, now);
+            self.groups.insert(group.id.clone(), next);
         }
     }
 
     /// Ejects and readmits; returns whose state changed.
     fn look(&mut self, now: Instant) -> Vec<TargetId> {
-        self.groups.iter_mut().flat_map(|g| g.look(now)).collect()
+        self.groups.values_mut().flat_map(|g| g.look(now)).collect()
     }
 
     fn forgive(&self) {
-        for group in &self.groups {
+        for group in self.groups.values() {
             for watched in &group.targets {
                 watched.target.forgive();
             }
@@ -138,58 +140,68 @@ impl Watcher {
     }
 
     fn compare(&mut self) {
-        for group in &mut self.groups {
+        for group in self.groups.values_mut() {
             group.compare();
         }
     }
 }
 
-/// A member of the next snapshot with what is known about it.
-fn watch(
-    target: &Arc<Target>,
-    known: Option<(Watched, History)>,
-    (active, healthy): (bool, bool),
-    now: Instant,
-) -> (Watched, History) {
-    let failings = target.failings();
-    let (mut watched, mut history) = known.unwrap_or_else(|| {
-        let watched = Watched {
-            target: Arc::clone(target),
-            active: false,
-            healthy: false,
-            anomalous: false,
-            compared: failings.into(),
-        };
-        (watched, History::new(failings, now))
-    });
-    let was_eligible = watched.is_eligible();
-    (watched.active, watched.healthy) = (active, healthy);
-    if watched.is_eligible() && !was_eligible {
-        // What it failed before its checks took it out is no reason to take it out again.
-        target.forget_run();
-        history.begin_anew(failings, now);
-    }
-    (watched, history)
-}
-
 impl Group {
-    fn new(config: &config::TargetGroup, targets: Vec<Watched>, histories: Vec<History>) -> Self {
-        let active = targets.iter().filter(|watched| watched.active).count();
-        let group = Self {
-            id: config.id.clone(),
-            outlier: config.outlier.clone(),
-            min_healthy: config.fail_open.min_healthy.of(active),
-            mitigates: config.algorithm == Algorithm::WeightedRandom,
+    /// A group of these targets, with what is remembered of those that `known` had.
+    fn new(
+        id: &TargetGroupId,
+        listed: &Arc<[Registered]>,
+        known: Option<Self>,
+        now: Instant,
+    ) -> Self {
+        let known = known.into_iter();
+        let known = known.flat_map(|group| group.targets.into_iter().zip(group.histories));
+        // By identity: a target that was away for a while is another one with the same name.
+        let mut known: HashMap<*const Target, (Watched, History)> = known
+            .map(|(watched, history)| (Arc::as_ptr(&watched.target), (watched, history)))
+            .collect();
+        let watched = listed.iter().map(|registered| {
+            let target = &registered.target;
+            let known = known.remove(&Arc::as_ptr(target));
+            known.unwrap_or_else(|| watch(target, now))
+        });
+        let (targets, histories): (Vec<_>, Vec<_>) = watched.unzip();
+        Self {
+            id: id.clone(),
+            listed: Arc::clone(listed),
+            outlier: None,
+            min_healthy: 0,
+            mitigates: false,
             sights: Vec::with_capacity(targets.len()),
             targets,
             histories,
-        };
-        if !group.mitigates {
-            for watched in &group.targets {
+        }
+    }
+
+    /// Takes over the settings, and which targets may be picked now.
+    fn refresh(&mut self, config: &config::TargetGroup, now: Instant) {
+        let checked = config.health.is_some();
+        let watched = self.targets.iter_mut().zip(&mut self.histories);
+        for ((watched, history), registered) in watched.zip(&*self.listed) {
+            let was_eligible = watched.is_eligible();
+            watched.active = registered.registration.is_active() && registered.weight > 0;
+            watched.healthy = !checked || watched.target.is_healthy();
+            if watched.is_eligible() && !was_eligible {
+                // What it failed before its checks took it out is no reason to take it out
+                // again.
+                watched.target.forget_run();
+                history.begin_anew(watched.target.failings(), now);
+            }
+        }
+        let active = self.targets.iter().filter(|watched| watched.active);
+        self.min_healthy = config.fail_open.min_healthy.of(active.count());
+        self.outlier.clone_from(&config.outlier);
+        self.mitigates = config.algorithm == Algorithm::WeightedRandom;
+        if !self.mitigates {
+            for watched in &self.targets {
                 watched.target.set_share(WHOLE_SHARE);
             }
         }
-        group
     }
 
     fn look(&mut self, now: Instant) -> Vec<TargetId> {
@@ -245,6 +257,19 @@ impl Group {
             }
         }
     }
+}
+
+/// A target of which nothing is remembered.
+fn watch(target: &Arc<Target>, now: Instant) -> (Watched, History) {
+    let failings = target.failings();
+    let watched = Watched {
+        target: Arc::clone(target),
+        active: false,
+        healthy: false,
+        anomalous: false,
+        compared: failings.into(),
+    };
+    (watched, History::new(failings, now))
 }
 
 /// Whether the last check passed, if it began after the ejection.
@@ -435,16 +460,17 @@ mod tests {
     async fn targets_that_stay_are_remembered_and_those_that_are_gone_are_not() {
         let (publisher, reader) = publish(vec![group(&[A, B])]).await;
         let mut watcher = Watcher::new(publisher.clone());
+        let todo = "todo".into();
         watcher.follow(&reader.load_full(), now());
-        watcher.groups[0].targets[1].anomalous = true;
+        watcher.groups.get_mut(&todo).unwrap().targets[1].anomalous = true;
         for members in [&[B][..], &[A, B]] {
             let next = config(vec![group(members)]);
             publisher.configure(next).await.unwrap();
             watcher.follow(&reader.load_full(), now());
-            let targets = &watcher.groups[0].targets;
+            let targets = &watcher.groups[&todo].targets;
             assert_eq!(targets.len(), members.len());
             assert!(targets.last().unwrap().anomalous);
         }
-        assert!(!watcher.groups[0].targets[0].anomalous);
+        assert!(!watcher.groups[&todo].targets[0].anomalous);
     }
 }

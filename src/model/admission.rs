@@ -190,6 +190,9 @@ impl Line {
     }
 
     fn serve_all(&mut self, wakers: &mut Vec<Waker>) {
+        if self.waiting.is_empty() {
+            return;
+        }
         for index in 0..self.eligible.len() {
             if let Some(target) = self.eligible[index].upgrade() {
                 self.serve(&target, wakers);

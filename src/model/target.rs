@@ -31,6 +31,8 @@ pub struct Target {
     health: Mutex<HealthRecord>,
     /// Set once, when it has left its group for good.
     released: AtomicBool,
+    /// Whether the newest snapshot has it.
+    listed: AtomicBool,
     /// Written and read by whoever builds its group's rosters.
     ramp: Mutex<Ramp>,
 }
@@ -119,6 +121,7 @@ impl Target {
             counters: CachePadded::default(),
             health: Mutex::new(HealthRecord::default()),
             released: AtomicBool::new(false),
+            listed: AtomicBool::new(true),
             ramp: Mutex::default(),
         }
     }
@@ -360,6 +363,18 @@ impl Target {
     /// own (an upgraded connection) looks now and then, and ends.
     pub fn is_released(&self) -> bool {
         self.released.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the next snapshot has it. A target that has left may come back until it
+    /// is released.
+    pub fn set_listed(&self, listed: bool) {
+        self.listed.store(listed, Ordering::Relaxed);
+    }
+
+    /// Whether the newest snapshot has it. What is kept for a target that has left, such as
+    /// idle connections, is of no more use.
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
     }
 
     /// Whether the checks say that it serves.

@@ -248,8 +248,8 @@ impl Crew {
 
     fn group(&self) -> Group {
         let snapshot = self.reader.load_full();
-        let mut groups = snapshot.config.target_groups.iter();
-        let group = groups.find(|group| group.id == self.group && group.replicas.is_some());
+        let group = snapshot.group_config(&self.group);
+        let group = group.filter(|group| group.replicas.is_some());
         Group {
             is_configured: group.is_some(),
             is_checked: group.is_some_and(|group| group.health.is_some()),
@@ -282,7 +282,7 @@ impl Crew {
         let snapshot = self.reader.load_full();
         let listed = snapshot
             .group_named(&self.group)
-            .map(|group| &group.targets);
+            .map(|group| group.targets.iter());
         let listed = listed.into_iter().flatten();
         let listed = listed.filter(|t| !t.registration.is_leaving());
         let listed: Targets = listed

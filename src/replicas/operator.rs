@@ -260,7 +260,7 @@ impl Operator {
         };
         let snapshot = self.reader.load_full();
         let group = snapshot.group_named(&self.group);
-        let targets = group.iter().flat_map(|group| &group.targets);
+        let targets = group.iter().flat_map(|group| group.targets.iter());
         let clients: HashMap<SocketAddr, u64> = targets
             .map(|t| (t.target.id.addr, t.target.clients()))
             .collect();

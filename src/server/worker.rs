@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -21,7 +20,7 @@ use super::TIDY;
 use super::supervision::Supervision;
 use crate::connection::Gate;
 use crate::listener::{Cap, Listener};
-use crate::model::{Failure, ListenerId, ListenerSlot, TargetId};
+use crate::model::{Failure, ListenerId, ListenerSlot, Target};
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::state::Reader;
@@ -360,14 +359,8 @@ impl Room {
         if since == snapshot.targets_since {
             return;
         }
-        let groups = snapshot.groups().iter();
-        let live: HashSet<&TargetId> = groups
-            .flat_map(|group| group.targets.iter().map(|t| &t.target.id))
-            .collect();
-        self.pool.retain(|target| live.contains(&target.id));
-        self.proxy
-            .metrics()
-            .retain(|target| live.contains(&target.id));
+        self.pool.retain(Target::is_listed);
+        self.proxy.metrics().retain(Target::is_listed);
         debug!(idle = self.pool.idle(), "pools looked through");
     }
 }

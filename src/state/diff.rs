@@ -1,5 +1,6 @@
 //! What a reload changed, for the log.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::config::Config;
@@ -43,19 +44,18 @@ impl Diff {
     }
 
     fn compare<T: PartialEq>(&mut self, what: &str, old: &[T], new: &[T], name: fn(&T) -> &str) {
+        let mut before: HashMap<&str, &T> = old.iter().map(|item| (name(item), item)).collect();
         for item in new {
-            let label = format!("{what} {}", name(item));
-            match old.iter().find(|other| name(other) == name(item)) {
-                None => self.added.push(label),
-                Some(other) if other != item => self.changed.push(label),
+            let label = || format!("{what} {}", name(item));
+            match before.remove(name(item)) {
+                None => self.added.push(label()),
+                Some(other) if other != item => self.changed.push(label()),
                 Some(_) => {}
             }
         }
-        for item in old {
-            if !new.iter().any(|other| name(other) == name(item)) {
-                self.removed.push(format!("{what} {}", name(item)));
-            }
-        }
+        let gone = old.iter().filter(|item| before.contains_key(name(item)));
+        self.removed
+            .extend(gone.map(|item| format!("{what} {}", name(item))));
     }
 }
 

@@ -9,7 +9,9 @@ impl Snapshot {
     /// have been checked once; replicas that Weir runs must have passed.
     pub fn knows_its_targets(&self) -> bool {
         let mut groups = self.groups.iter().zip(&self.config.target_groups);
-        groups.all(|(group, config)| has_its_targets(group, config) && is_checked(group, config))
+        groups.all(|(group, config)| {
+            has_its_targets(group, config) && is_checked(group, config) && has_its_table(group)
+        })
     }
 }
 
@@ -19,6 +21,12 @@ fn has_its_targets(group: &TargetGroup, config: &config::TargetGroup) -> bool {
     let members = group.targets.iter();
     let members = members.filter(|t| !t.registration.is_leaving());
     members.count() >= replicas.max(names)
+}
+
+/// Keys do not move when the first requests have come.
+fn has_its_table(group: &TargetGroup) -> bool {
+    let selection = group.selection.as_ref();
+    !selection.is_some_and(|selection| selection.is_provisional)
 }
 
 fn is_checked(group: &TargetGroup, config: &config::TargetGroup) -> bool {

@@ -7,25 +7,24 @@
 //! It stays here for a moment even when it is idle, because a worker that loaded the
 //! snapshot before may be about to pick it; only those with requests are shown.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::config::{self, Config};
-use crate::model::{
-    DrainReason, Draining, Registration, StickyDraining, Target, TargetGroupId, TargetId,
-};
+use crate::config;
+use crate::model::{DrainReason, Draining, Registration, StickyDraining, Target, TargetId};
 use crate::target_group::Registered;
 
 /// Between looks at who has finished. Far longer than the moment from loading a snapshot to
 /// picking from it, and short enough that a replica is not kept for nothing.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
-/// Everybody who has left and is not released yet.
+/// The targets that have left one group and are not released yet.
 #[derive(Debug, Default)]
-pub(super) struct Leaving(BTreeMap<TargetId, Left>);
+pub(super) struct Leaving(BTreeMap<SocketAddr, Left>);
 
 #[derive(Debug)]
 struct Left {
@@ -78,41 +77,36 @@ impl Leaving {
             let (TargetId { group, addr }, requests) = (&target.id, target.in_flight());
             info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
         }
-        self.0.insert(target.id.clone(), left);
+        self.0.insert(target.id.addr, left);
     }
 
     /// A target is in its group again.
-    pub(super) fn back(&mut self, id: &TargetId) {
-        if self.0.remove(id).is_some_and(|left| left.shown) {
+    pub(super) fn cancel_drain(&mut self, id: &TargetId) {
+        if self.0.remove(&id.addr).is_some_and(|left| left.shown) {
             info!(group = %id.group, target = %id.addr, "target is back before it has drained");
         }
     }
 
-    /// Those of a group to be shown in the next snapshot.
-    pub(super) fn show(&mut self, group: &TargetGroupId) -> Vec<Registered> {
-        let of_group = self.0.values_mut();
-        let of_group = of_group.filter(|left| left.target.id.group == *group);
-        let busy = of_group.filter_map(|left| {
+    /// Those to be shown in the next snapshot.
+    pub(super) fn show(&mut self) -> impl Iterator<Item = Registered> {
+        self.0.values_mut().filter_map(|left| {
             left.shown = left.is_busy();
             left.shown.then(|| Registered {
                 target: Arc::clone(&left.target),
                 weight: left.weight,
                 registration: Registration::Draining(left.draining),
             })
-        });
-        busy.collect()
+        })
     }
 
-    /// Releases those who are done; says whether a snapshot of `config` would show others
-    /// now.
-    pub(super) fn let_go(&mut self, config: &Config, now: Instant) -> bool {
-        let groups = config.target_groups.iter();
-        let groups: HashSet<&TargetGroupId> = groups.map(|group| &group.id).collect();
+    /// Releases those that are done; says whether a snapshot would show others now.
+    pub(super) fn release_drained(&mut self, now: Instant) -> bool {
         let mut changed = false;
-        self.0.retain(|id, left| {
-            let (TargetId { group, addr }, requests) = (id, left.target.in_flight());
+        self.0.retain(|_, left| {
+            let requests = left.target.in_flight();
+            let TargetId { group, addr } = &left.target.id;
             if left.is_busy() && !left.is_over(now) {
-                changed |= !left.shown && groups.contains(group);
+                changed |= !left.shown;
                 return true;
             }
             if requests > 0 {
@@ -134,12 +128,12 @@ impl Leaving {
         self.0.is_empty()
     }
 
-    pub(super) fn has(&self, id: &TargetId) -> bool {
-        self.0.contains_key(id)
+    pub(super) fn has(&self, addr: SocketAddr) -> bool {
+        self.0.contains_key(&addr)
     }
 
-    /// Groups that somebody leaves.
-    pub(super) fn groups(&self) -> HashSet<&TargetGroupId> {
-        self.0.keys().map(|id| &id.group).collect()
+    /// Whether the last snapshot shows a target as leaving.
+    pub(super) fn shows(&self, addr: SocketAddr) -> bool {
+        self.0.get(&addr).is_some_and(|left| left.shown)
     }
 }

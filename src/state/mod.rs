@@ -5,13 +5,16 @@
 //! snapshot is complete and never modified. Live counters stand outside, in the
 //! targets of the [`Registry`], so that they outlive a reload.
 
+mod builder;
 mod compile;
 mod diff;
+mod fact;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod known;
 mod leaving;
 mod membership;
+mod off_thread;
 mod phase;
 mod publisher;
 mod rate_limiter;
@@ -22,9 +25,8 @@ mod tests;
 
 pub use compile::compile_group;
 pub use diff::Diff;
-pub use membership::{Refusal, TargetChange};
+pub use fact::{Refusal, TargetChange};
 pub use phase::{Lifecycle, Phase};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
 pub use rate_limiter::RateLimiter;
-pub use registry::Registry;
 pub use snapshot::{Listener, Reader, Snapshot};

@@ -1,23 +1,29 @@
-//! The one writer of the picture.
+//! The one writer of the snapshots: takes changes in, has them applied, keeps time.
+//!
+//! What is built and when it is published is the [`Builder`]'s. Heavy work goes to another
+//! thread, and with it the builder, so that changes stay in order; the control thread goes on
+//! with its checks and timers. Tables of large `consistent_hash` groups are built aside: their
+//! group is published at once, with keys that go by its last table.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::error;
 
-use super::compile::{compile, compile_group};
+use super::builder::{Builder, Work};
 use super::diff::Diff;
+use super::fact::{Refusal, TargetChange};
 use super::leaving::LOOK;
-use super::membership::{Membership, Refusal, TargetChange, still_listed};
-use super::registry::Registry;
+use super::off_thread::off_thread;
 use super::snapshot::{Reader, Snapshot};
-use crate::config::{Config, CookieKey};
-use crate::model::{Action, Health, TargetGroupId, TargetId};
-use crate::target_group::{Registered, TargetGroup};
+use crate::balance::{KeyTable, Roster};
+use crate::config::Config;
+use crate::model::{TargetGroupId, TargetId};
+use crate::target_group::Registered;
 
 /// Something that changes the picture.
 #[derive(Debug)]
@@ -73,8 +79,19 @@ pub struct Publisher {
     changes: mpsc::Sender<Change>,
 }
 
-/// Changes that may wait; a sender beyond that waits itself.
-const QUEUE: usize = 256;
+/// Changes that may wait; a sender beyond that waits itself. Enough for all checks that end
+/// while a large group is built.
+const QUEUE: usize = 4096;
+
+/// Targets and rules that are gone through on the control thread: a few milliseconds of work.
+const HEAVY: usize = 2000;
+
+/// After heavy work the same time again belongs to others, but not more than this: a target
+/// that fails must leave its group.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Tables that are built and published together: about 50 ms of work for groups of a hundred.
+const TABLES_AT_ONCE: usize = 16;
 
 impl Publisher {
     /// A publisher, the task that serves it, and the read half. The task ends when
@@ -85,15 +102,7 @@ impl Publisher {
         let current = Arc::new(ArcSwap::from_pointee(Snapshot::empty()));
         let task = PublisherTask {
             changes: receiver,
-            current: current.clone(),
-            version,
-            registry: Registry::default(),
-            membership: Membership::default(),
-            distrusted: BTreeSet::new(),
-            next_look: None,
-            own_key: random_key(),
-            key_was_missed: false,
-            seed,
+            builder: Builder::new(current.clone(), version, seed),
         };
         let reader = Reader {
             current,
@@ -137,241 +146,93 @@ impl Publisher {
 #[derive(Debug)]
 pub struct PublisherTask {
     changes: mpsc::Receiver<Change>,
-    current: Arc<ArcSwap<Snapshot>>,
-    version: watch::Sender<u64>,
-    registry: Registry,
-    membership: Membership,
-    /// Groups of which it was said that their checks are not believed.
-    distrusted: BTreeSet<TargetGroupId>,
-    /// When to see who has drained; `None` while nobody leaves.
-    next_look: Option<Instant>,
-    /// Seals sessions when the configuration has no key; the same across reloads.
-    own_key: CookieKey,
-    /// Whether it was said that there is none.
-    key_was_missed: bool,
-    seed: u64,
+    builder: Builder,
 }
 
 impl PublisherTask {
-    /// Applies changes in order until the last publisher is gone.
-    ///
-    /// Health changes that wait together are published together: when a thousand targets
-    /// pass their first check at once, their group is rebuilt once.
-    pub async fn run(mut self) {
-        let mut changes = Vec::with_capacity(QUEUE);
+    /// Applies changes in order until the last publisher is gone. Those that wait together
+    /// are published together: when a thousand targets pass their first check at once, their
+    /// group is built once.
+    pub async fn run(self) {
+        let Self {
+            mut changes,
+            mut builder,
+        } = self;
+        let mut waiting = Vec::new();
+        // When to see which targets have drained; `None` while no target leaves.
+        let mut next_look = None;
+        let mut tables: Option<oneshot::Receiver<Vec<(TargetGroupId, KeyTable)>>> = None;
         loop {
-            // Both arms are cancel-safe: each either waits or took what it waited for.
-            tokio::select! {
-                count = self.changes.recv_many(&mut changes, QUEUE) => {
+            // Every arm is cancel-safe: each either waits or took what it waited for.
+            let work = tokio::select! {
+                count = changes.recv_many(&mut waiting, QUEUE) => {
                     if count == 0 {
                         return;
                     }
-                    self.take_in(&mut changes);
+                    Work::Changes(std::mem::take(&mut waiting))
                 }
-                () = until(self.next_look) => self.let_go(),
-            }
-            if self.next_look.is_none() && self.registry.is_draining() {
-                self.next_look = Some(Instant::now() + LOOK);
-            }
-        }
-    }
-
-    fn take_in(&mut self, changes: &mut Vec<Change>) {
-        let mut flipped = BTreeSet::new();
-        for change in changes.drain(..) {
-            self.apply(change, &mut flipped);
-        }
-        self.refresh(&flipped);
-    }
-
-    /// Parts with those who have drained or had their time.
-    fn let_go(&mut self) {
-        self.next_look = None;
-        let config = Arc::clone(&self.current.load().config);
-        if self.registry.let_go(&config, Instant::now().into_std()) {
-            self.rebuild(&config);
-        }
-    }
-
-    /// Applies a change, or notes the group that has to be refreshed for it.
-    fn apply(&mut self, change: Change, flipped: &mut BTreeSet<TargetGroupId>) {
-        match change {
-            Change::Configure { config, done } => {
-                let diff = self.configure(config);
-                // The one who asked may have given up; the change stands.
-                let _ = done.send(diff);
-            }
-            Change::Members {
-                group,
-                source,
-                members,
-            } => {
-                let config = Arc::clone(&self.current.load().config);
-                // The source may have been removed while its list was on the way.
-                if still_listed(&config, &group, &source) {
-                    self.membership.set(&group, source, members);
-                    self.rebuild(&config);
+                () = until(next_look) => {
+                    next_look = None;
+                    Work::Drained(builder.release_drained(Instant::now().into_std()))
                 }
+                built = finished(&mut tables) => {
+                    tables = None;
+                    Work::Tables(built)
+                }
+            };
+            let Some(next) = apply(builder, work).await else {
+                error!("a change could not be applied: nothing will change any more");
+                return;
+            };
+            builder = next;
+            if next_look.is_none() && builder.is_draining() {
+                next_look = Some(Instant::now() + LOOK);
             }
-            Change::Target {
-                target,
-                change,
-                done,
-            } => {
-                // As above.
-                let _ = done.send(self.change_target(&target, change));
-            }
-            Change::Health { target } => drop(flipped.insert(target.group)),
-        }
-    }
-
-    fn configure(&mut self, config: Config) -> Diff {
-        let old = self.current.load_full();
-        let contradictions = self.membership.contradictions(&config);
-        self.membership.retain(&config);
-        if config.cookie_key.is_none() && has_sessions(&config) && !self.key_was_missed {
-            self.key_was_missed = true;
-            info!("no cookie_key: sessions end with this process, and no other Weir knows them");
-        }
-        self.rebuild(&Arc::new(config));
-        Diff {
-            contradictions,
-            ..Diff::between(&old.config, &self.current.load().config)
-        }
-    }
-
-    fn change_target(
-        &mut self,
-        target: &TargetId,
-        change: TargetChange,
-    ) -> Result<Option<Registered>, Refusal> {
-        let config = Arc::clone(&self.current.load().config);
-        let now = Instant::now().into_std();
-        self.membership.change(&config, target, change, now)?;
-        self.rebuild(&config);
-        let snapshot = self.current.load();
-        let mut groups = snapshot.groups.iter();
-        let group = groups.find(|group| group.id == target.group);
-        let mut targets = group.iter().flat_map(|group| &group.targets);
-        Ok(targets.find(|t| t.target.id == *target).cloned())
-    }
-
-    fn rebuild(&mut self, config: &Arc<Config>) {
-        let seed = self.next_seed();
-        let next = compile(
-            &self.current.load_full(),
-            config,
-            &self.membership,
-            &mut self.registry,
-            config.cookie_key.as_ref().unwrap_or(&self.own_key),
-            seed,
-            Instant::now().into_std(),
-        );
-        for group in &next.groups {
-            self.log_fail_open(group);
-        }
-        let listed = |id: &TargetGroupId| next.group_named(id).is_some();
-        self.distrusted.retain(listed);
-        self.publish(next);
-    }
-
-    /// Says once that a group's checks are not believed, and once that they are again.
-    fn log_fail_open(&mut self, group: &TargetGroup) {
-        if is_distrusted(group) {
-            if self.distrusted.insert(group.id.clone()) {
-                warn!(
-                    group = %group.id,
-                    targets = group.targets.len(),
-                    "too few healthy targets: failing open, requests go to all of them"
-                );
-            }
-        } else if !group.failing_open && self.distrusted.remove(&group.id) {
-            info!(group = %group.id, "enough healthy targets again");
-        }
-    }
-
-    /// Rebuilds the rosters of groups whose targets changed their health; everything else
-    /// is shared with the snapshot before.
-    fn refresh(&mut self, changed: &BTreeSet<TargetGroupId>) {
-        let old = self.current.load_full();
-        if !old.groups.iter().any(|group| changed.contains(&group.id)) {
-            return;
-        }
-        let now = Instant::now().into_std();
-        let mut groups = old.groups.clone();
-        for (group, config) in groups.iter_mut().zip(&old.config.target_groups) {
-            if changed.contains(&group.id) {
-                let (targets, admission) = (group.targets.clone(), group.admission.clone());
-                let live = group.live.clone();
-                let seed = self.next_seed();
-                let key = old.config.cookie_key.as_ref().unwrap_or(&self.own_key);
-                let next = compile_group(config, targets, admission, live, key, seed, now);
-                self.log_fail_open(&next);
-                *group = Arc::new(next);
+            if tables.is_none() {
+                tables = start_tables(&mut builder);
             }
         }
-        self.publish(Snapshot {
-            version: old.version + 1,
-            targets_since: old.targets_since,
-            config: Arc::clone(&old.config),
-            listeners: old.listeners.clone(),
-            groups,
-        });
-    }
-
-    fn publish(&mut self, next: Snapshot) {
-        for group in &next.groups {
-            open(group);
-        }
-        let version = next.version;
-        self.current.store(Arc::new(next));
-        self.version.send_replace(version);
-    }
-
-    /// Rotations must not all restart at the same place (a golden-ratio walk).
-    fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.seed
     }
 }
 
-/// Lets those who wait have the places of everybody who may be picked now.
-fn open(group: &TargetGroup) {
-    let members = group.selection.iter().flat_map(|s| s.roster.members());
-    let eligible: Vec<_> = members.map(|member| member.target.clone()).collect();
-    let limit = group.overload.max_concurrency;
-    group.admission.open(limit, &eligible, group.scales_to_zero);
+/// Applies some work, off the thread if it is heavy. `None` if it panicked.
+async fn apply(mut builder: Builder, work: Work) -> Option<Builder> {
+    let begun = Instant::now();
+    let now = begun.into_std();
+    if builder.weight(&work) < HEAVY {
+        builder.apply(work, now);
+        return Some(builder);
+    }
+    let applied = off_thread(move || {
+        builder.apply(work, now);
+        builder
+    });
+    let builder = applied.await.ok();
+    // Changes that come one by one would otherwise build a large group again and again.
+    sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
+    builder
 }
 
-fn random_key() -> CookieKey {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).expect("the maps of std need random numbers of the system too");
-    CookieKey(key)
+/// Starts to build some of the tables that are wanted, if any are.
+fn start_tables(
+    builder: &mut Builder,
+) -> Option<oneshot::Receiver<Vec<(TargetGroupId, KeyTable)>>> {
+    let wanted = builder.take_wanted_tables(TABLES_AT_ONCE);
+    let build = |(id, roster): (TargetGroupId, Arc<Roster>)| (id, KeyTable::new(&roster));
+    (!wanted.is_empty()).then(|| off_thread(move || wanted.into_iter().map(build).collect()))
 }
 
-/// Whether anything in a configuration keeps clients together.
-fn has_sessions(config: &Config) -> bool {
-    let is_sticky = |action: &Action<TargetGroupId>| match action {
-        Action::Forward(forward) => forward.sticky.is_some(),
-        Action::Redirect(_) | Action::FixedResponse(_) => false,
-    };
-    let mut listeners = config.listeners.iter();
-    config
-        .target_groups
-        .iter()
-        .any(|group| group.sticky.is_some())
-        || listeners.any(|listener| {
-            is_sticky(&listener.default)
-                || listener.rules.iter().any(|rule| is_sticky(&rule.action))
-        })
-}
-
-/// Whether a group sends requests to targets that are known to fail. A group whose
-/// first checks are still out fails open too, but has nothing to report.
-fn is_distrusted(group: &TargetGroup) -> bool {
-    let failing =
-        |t: &Registered| t.registration.is_active() && t.target.health_now() == Health::Unhealthy;
-    group.failing_open && group.targets.iter().any(failing)
+/// The tables that are being built; never, while none are.
+async fn finished(
+    tables: &mut Option<oneshot::Receiver<Vec<(TargetGroupId, KeyTable)>>>,
+) -> Vec<(TargetGroupId, KeyTable)> {
+    match tables {
+        Some(tables) => tables.await.unwrap_or_else(|_| {
+            error!("building the tables of consistent_hash groups panicked: keys go another way");
+            Vec::new()
+        }),
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(at: Option<Instant>) {

@@ -1,127 +1,146 @@
-//! The live state of every target, kept while anybody lists it.
+//! The live state of every target, kept while a group lists it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::fact::Entry;
 use super::leaving::Leaving;
 use super::rate_limiter::RateLimiter;
-use super::snapshot::Snapshot;
-use crate::config::Config;
+use crate::balance::KeyTable;
+use crate::config;
 use crate::model::{
     Admission, ListenerId, ListenerSlot, RateLimit, Target, TargetGroupId, TargetId,
 };
-use crate::target_group::{Live, Registered, TargetGroup};
+use crate::target_group::{Live, Registered};
 
-/// What outlives a snapshot: targets by group and address, slots by listener.
+/// What outlives a snapshot: groups with their targets, slots by listener.
 #[derive(Debug, Default)]
-pub struct Registry {
-    targets: HashMap<TargetId, Arc<Target>>,
-    leaving: Leaving,
-    admissions: HashMap<TargetGroupId, Arc<Admission>>,
+pub(super) struct Registry {
+    groups: HashMap<TargetGroupId, GroupRecord>,
+    /// Groups that a target leaves.
+    draining: BTreeSet<TargetGroupId>,
     limiters: HashMap<ListenerId, Arc<RateLimiter>>,
-    live: HashMap<TargetGroupId, Live>,
-    /// The position is the slot; an empty one stays empty.
-    slots: Vec<Option<ListenerId>>,
+    /// Of the listeners there are.
+    slots: HashMap<ListenerId, ListenerSlot>,
+    /// Slots ever given out; an empty one stays empty.
+    slot_count: usize,
+}
+
+/// What outlives a group's versions.
+#[derive(Debug)]
+pub(super) struct GroupRecord {
+    /// What its targets may take.
+    pub(super) admission: Arc<Admission>,
+    /// What it has learned and spent so far.
+    pub(super) live: Live,
+    /// Where its keys went last, if it is large and hashes.
+    pub(super) table: Option<Arc<KeyTable>>,
+    /// Those that it lists and those that leave.
+    targets: HashMap<SocketAddr, Arc<Target>>,
+    leaving: Leaving,
+    is_configured: bool,
 }
 
 impl Registry {
-    /// The target of a group at an address: the live one, or a new one.
-    pub fn target(&mut self, group: &TargetGroupId, addr: SocketAddr) -> Arc<Target> {
-        let id = TargetId {
-            group: group.clone(),
-            addr,
-        };
-        let admission = self.admission(group);
-        let target = self
-            .targets
-            .entry(id)
-            .or_insert_with_key(|id| Arc::new(Target::admitted(id.clone(), admission)));
-        Arc::clone(target)
+    /// The record of a group that the configuration has.
+    pub(super) fn group(&mut self, id: &TargetGroupId) -> &mut GroupRecord {
+        let record = self.groups.entry(id.clone()).or_default();
+        record.is_configured = true;
+        record
     }
 
-    /// What the targets of a group may take.
-    pub fn admission(&mut self, group: &TargetGroupId) -> Arc<Admission> {
-        Arc::clone(self.admissions.entry(group.clone()).or_default())
-    }
-
-    /// What a group has learned and spent so far.
-    pub fn live(&mut self, group: &TargetGroupId) -> Live {
-        let begun = || Live::new(Instant::now());
-        self.live.entry(group.clone()).or_insert_with(begun).clone()
-    }
-
-    /// Sees off the targets that `old` has and the groups of `config` do not: `members`.
-    pub(super) fn part(
+    /// Gives a group these members. Targets of its last version, `before`, that are no
+    /// members any more drain by `settings`. Returns the targets of its next version.
+    pub(super) fn enroll(
         &mut self,
-        old: &Snapshot,
-        config: &Config,
-        members: &[Vec<Registered>],
+        settings: &config::TargetGroup,
+        members: &[Entry],
+        before: &[Registered],
+        now: Instant,
+    ) -> Vec<Registered> {
+        let id = &settings.id;
+        let registered = self.group(id).enroll(settings, members, before, now);
+        self.note_draining(id);
+        registered
+    }
+
+    /// A group is not configured any more: its targets drain as they were to drain last.
+    pub(super) fn remove(
+        &mut self,
+        last: &config::TargetGroup,
+        targets: &[Registered],
         now: Instant,
     ) {
-        let stay: HashSet<&TargetId> = members.iter().flatten().map(|t| &t.target.id).collect();
-        for id in &stay {
-            self.leaving.back(id);
+        let Some(record) = self.groups.get_mut(&last.id) else {
+            return;
+        };
+        record.is_configured = false;
+        for registered in targets {
+            record.begin_drain(registered, last, now);
+            registered.target.set_listed(false);
         }
-        for (group, last) in old.groups.iter().zip(&old.config.target_groups) {
-            let mut configured = config.target_groups.iter();
-            let settings = configured.find(|g| g.id == group.id).unwrap_or(last);
-            for registered in &group.targets {
-                let is_leaving = registered.registration.is_leaving();
-                if !is_leaving && !stay.contains(&registered.target.id) {
-                    self.leaving.begin(registered, settings, now);
-                }
+        record.forget_targets(&HashSet::new());
+        self.note_draining(&last.id);
+    }
+
+    /// Releases targets that have drained or had their time; returns the groups that show it.
+    pub(super) fn release_drained(&mut self, now: Instant) -> Vec<TargetGroupId> {
+        let mut changed = Vec::new();
+        for id in self.draining.clone() {
+            if let Some(record) = self.groups.get_mut(&id)
+                && record.leaving.release_drained(now)
+                && record.is_configured
+            {
+                changed.push(id.clone());
             }
+            self.note_draining(&id);
         }
+        changed
     }
 
-    /// Those who leave a group and still have requests.
-    pub(super) fn leaving(&mut self, group: &TargetGroupId) -> Vec<Registered> {
-        self.leaving.show(group)
-    }
-
-    /// Releases those who have drained or had their time; says whether that shows.
-    pub(super) fn let_go(&mut self, config: &Config, now: Instant) -> bool {
-        self.leaving.let_go(config, now)
-    }
-
-    /// Whether somebody leaves.
+    /// Whether a target leaves a group.
     pub(super) fn is_draining(&self) -> bool {
-        !self.leaving.is_empty()
+        !self.draining.is_empty()
     }
 
-    /// Forgets every group and every target that neither is in these groups nor leaves.
-    /// Requests in flight on it hold their own reference and end in peace.
-    pub(super) fn retain(&mut self, config: &Config, groups: &[Arc<TargetGroup>]) {
-        let listed = groups.iter().flat_map(|group| &group.targets);
-        let listed: HashSet<&TargetId> = listed.map(|t| &t.target.id).collect();
-        let leaving = &self.leaving;
-        self.targets
-            .retain(|id, _| listed.contains(id) || leaving.has(id));
-        // Who comes back in time finds the places it has taken.
-        let mut kept = leaving.groups();
-        kept.extend(config.target_groups.iter().map(|group| &group.id));
-        self.admissions.retain(|id, admission| {
-            let stays = kept.contains(id);
-            if !stays {
-                // Who waits for it waits no longer.
-                admission.open(None, &[], false);
-            }
-            stays
-        });
-        self.live.retain(|id, _| kept.contains(id));
+    /// A table for a group, unless it has been forgotten.
+    pub(super) fn set_table(&mut self, id: &TargetGroupId, table: KeyTable) {
+        if let Some(record) = self.groups.get_mut(id) {
+            record.table = Some(Arc::new(table));
+        }
+    }
+
+    /// Remembers whether a target leaves a group, and forgets a group that has none any more.
+    fn note_draining(&mut self, id: &TargetGroupId) {
+        let Some(record) = self.groups.get(id) else {
+            return;
+        };
+        if !record.leaving.is_empty() {
+            self.draining.insert(id.clone());
+            return;
+        }
+        self.draining.remove(id);
+        if !record.is_configured {
+            // What waits for it waits no longer.
+            record.admission.open(None, &[], false);
+            self.groups.remove(id);
+        }
     }
 
     /// The slot of a listener: the one it has, or a new one.
-    pub fn slot(&mut self, id: &ListenerId) -> ListenerSlot {
-        let has = |slot: &Option<ListenerId>| slot.as_ref() == Some(id);
-        let found = self.slots.iter().position(has);
-        let slot = found.unwrap_or_else(|| {
-            self.slots.push(Some(id.clone()));
-            self.slots.len() - 1
-        });
-        ListenerSlot(slot)
+    ///
+    /// A slot is not given to another listener: connections of the old one may still
+    /// be draining, and they must not be answered by another listener's rules.
+    pub(super) fn slot(&mut self, id: &ListenerId) -> ListenerSlot {
+        if let Some(slot) = self.slots.get(id) {
+            return *slot;
+        }
+        let slot = ListenerSlot(self.slot_count);
+        self.slot_count += 1;
+        self.slots.insert(id.clone(), slot);
+        slot
     }
 
     /// The limiter of a listener: the one it has, or a new one if its settings are new.
@@ -136,18 +155,94 @@ impl Registry {
     }
 
     /// Forgets listeners that are not in `kept`: empties their slots.
-    ///
-    /// A slot is not given to another listener: connections of the old one may still
-    /// be draining, and they must not be answered by somebody else's rules.
-    pub fn retain_listeners(&mut self, kept: &[ListenerId]) {
+    pub(super) fn retain_listeners(&mut self, kept: &HashSet<&ListenerId>) {
         self.limiters.retain(|id, _| kept.contains(id));
-        for slot in &mut self.slots {
-            slot.take_if(|id| !kept.contains(id));
-        }
+        self.slots.retain(|id, _| kept.contains(id));
     }
 
     /// How many slots there are, empty ones included.
-    pub fn slots(&self) -> usize {
-        self.slots.len()
+    pub(super) fn slots(&self) -> usize {
+        self.slot_count
+    }
+}
+
+impl Default for GroupRecord {
+    fn default() -> Self {
+        Self {
+            admission: Arc::default(),
+            live: Live::new(Instant::now()),
+            table: None,
+            targets: HashMap::new(),
+            leaving: Leaving::default(),
+            is_configured: true,
+        }
+    }
+}
+
+impl GroupRecord {
+    fn enroll(
+        &mut self,
+        settings: &config::TargetGroup,
+        members: &[Entry],
+        before: &[Registered],
+        now: Instant,
+    ) -> Vec<Registered> {
+        let mut registered: Vec<Registered> = members
+            .iter()
+            .map(|entry| Registered {
+                target: self.target(&settings.id, entry.addr),
+                weight: entry.weight,
+                registration: entry.registration,
+            })
+            .collect();
+        let stay: HashSet<SocketAddr> = members.iter().map(|entry| entry.addr).collect();
+        for registered in before {
+            if !stay.contains(&registered.target.id.addr) {
+                self.begin_drain(registered, settings, now);
+            }
+        }
+        registered.extend(self.leaving.show());
+        for registered in before {
+            let (target, addr) = (&registered.target, registered.target.id.addr);
+            target.set_listed(stay.contains(&addr) || self.leaving.shows(addr));
+        }
+        for registered in &registered {
+            registered.target.set_listed(true);
+        }
+        self.forget_targets(&stay);
+        registered
+    }
+
+    /// The live target at an address, which drains no longer, or a new one.
+    fn target(&mut self, group: &TargetGroupId, addr: SocketAddr) -> Arc<Target> {
+        let target = self.targets.entry(addr).or_insert_with(|| {
+            let id = TargetId {
+                group: group.clone(),
+                addr,
+            };
+            Arc::new(Target::admitted(id, Arc::clone(&self.admission)))
+        });
+        self.leaving.cancel_drain(&target.id);
+        Arc::clone(target)
+    }
+
+    /// A target is no member any more. It may have begun to drain before.
+    fn begin_drain(
+        &mut self,
+        registered: &Registered,
+        settings: &config::TargetGroup,
+        now: Instant,
+    ) {
+        if !registered.registration.is_leaving() {
+            self.leaving.begin(registered, settings, now);
+        }
+    }
+
+    /// Forgets targets that neither are members nor leave. Requests in flight on one hold
+    /// their own reference and end in peace.
+    fn forget_targets(&mut self, members: &HashSet<SocketAddr>) {
+        let leaving = &self.leaving;
+        let is_known = |addr: &SocketAddr| members.contains(addr) || leaving.has(*addr);
+        self.targets.retain(|addr, _| is_known(addr));
     }
 }

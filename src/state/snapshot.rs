@@ -1,15 +1,14 @@
 //! One version of everything a request needs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use super::rate_limiter::RateLimiter;
-use crate::config::{Config, HealthCheck};
-use crate::model::{
-    ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, Target, TargetGroupId,
-};
+use crate::config::{self, Config};
+use crate::model::{ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
 use crate::target_group::{Seal, TargetGroup};
@@ -28,7 +27,12 @@ pub struct Snapshot {
     pub(super) listeners: Vec<Option<Arc<Listener>>>,
     /// In the order of `config.target_groups`.
     pub(super) groups: Vec<Arc<TargetGroup>>,
+    /// Where each of them stands.
+    pub(super) positions: Arc<Positions>,
 }
+
+/// Where each group of a configuration stands in it.
+pub(super) type Positions = HashMap<TargetGroupId, usize>;
 
 /// What a connection needs to know about the listener it came in by.
 #[derive(Debug)]
@@ -53,13 +57,14 @@ pub struct Listener {
 
 impl Snapshot {
     /// The picture before the first configuration: no listeners, no groups.
-    pub(super) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self {
             version: 0,
             targets_since: 0,
             config: Arc::new(Config::empty()),
             listeners: Vec::new(),
             groups: Vec::new(),
+            positions: Arc::default(),
         }
     }
 
@@ -85,15 +90,47 @@ impl Snapshot {
 
     /// A group by its name, for the control plane.
     pub fn group_named(&self, id: &TargetGroupId) -> Option<&Arc<TargetGroup>> {
-        self.groups.iter().find(|group| group.id == *id)
+        Some(&self.groups[self.position(id)?])
     }
 
-    /// Every target that has a health check, with it.
-    pub fn checked_targets(&self) -> impl Iterator<Item = (&Arc<Target>, &HealthCheck)> {
+    /// The configuration of a group by its name.
+    pub fn group_config(&self, id: &TargetGroupId) -> Option<&config::TargetGroup> {
+        Some(&self.config.target_groups[self.position(id)?])
+    }
+
+    /// Where a group stands in [`Self::groups`].
+    fn position(&self, id: &TargetGroupId) -> Option<usize> {
+        self.positions.get(id).copied()
+    }
+
+    /// The groups that are not the same in `before`, each with its configuration: what has to
+    /// be looked at by a reader that knows that snapshot.
+    pub fn changed_since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (&'a Arc<TargetGroup>, &'a config::TargetGroup)> {
+        let is_same_order = Arc::ptr_eq(&self.positions, &before.positions);
         let groups = self.groups.iter().zip(&self.config.target_groups);
         groups
-            .filter_map(|(group, config)| Some((group, config.health.as_ref()?)))
-            .flat_map(|(group, check)| group.targets.iter().map(move |t| (&t.target, check)))
+            .enumerate()
+            .filter_map(move |(index, (group, config))| {
+                let known = if is_same_order {
+                    before.groups.get(index)
+                } else {
+                    before.group_named(&group.id)
+                };
+                let is_same = known.is_some_and(|known| Arc::ptr_eq(known, group));
+                (!is_same).then_some((group, config))
+            })
+    }
+
+    /// The groups of `before` that are gone.
+    pub fn gone_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a TargetGroupId> {
+        let is_same_order = Arc::ptr_eq(&self.positions, &before.positions);
+        let groups = before.groups.iter().filter(move |_| !is_same_order);
+        groups
+            .map(|group| &group.id)
+            .filter(|id| self.position(id).is_none())
     }
 }
 

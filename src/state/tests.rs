@@ -18,6 +18,8 @@ use crate::model::{
 };
 use crate::target_group::Registered;
 
+mod incremental;
+
 const DELAY: Duration = Duration::from_secs(300);
 /// Long enough for everybody idle to be let go.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -47,7 +49,7 @@ fn group(targets: &[(u16, u16)]) -> TargetGroup {
 }
 
 fn targets(reader: &Reader) -> Vec<Registered> {
-    reader.load().groups()[0].targets.clone()
+    reader.load().groups()[0].targets.to_vec()
 }
 
 /// Port, weight and word of everybody in the group.

@@ -45,7 +45,7 @@ pub struct TargetGroup {
     /// What requests are hashed by; `None` when the algorithm does not hash.
     pub hash_key: Option<HashKey>,
     /// Everybody in it, eligible or not; then those who have left it and have requests.
-    pub targets: Vec<Registered>,
+    pub targets: Arc<[Registered]>,
     /// Whether its algorithm goes by how long targets take: see [`Target::answered`].
     pub measures_time: bool,
     /// Whom a request may get; `None` when there is nobody.
@@ -92,6 +92,14 @@ pub struct Registered {
     pub registration: Registration,
 }
 
+impl PartialEq for Registered {
+    /// The same target, not one like it, with the same settings.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.target, &other.target)
+            && (self.weight, self.registration) == (other.weight, other.registration)
+    }
+}
+
 /// The eligible targets and the algorithm over them.
 #[derive(Debug)]
 pub struct Selection {
@@ -101,6 +109,8 @@ pub struct Selection {
     pub picker: Box<dyn Picker>,
     /// Who is passed over though picked; `None` when nobody is.
     pub thinning: Option<Thinning>,
+    /// Whether keys go another way until the table of this roster is built.
+    pub is_provisional: bool,
 }
 
 /// What a request asks of a group.

@@ -5,6 +5,7 @@
 mod autoscale;
 mod autoscale_records;
 mod failing;
+mod incremental;
 mod outlier;
 mod pickers;
 mod queue;

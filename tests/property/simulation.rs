@@ -49,7 +49,7 @@ fn compile(
     let live = Live::new(now);
     compile_group(
         config,
-        registered(targets),
+        registered(targets).into(),
         Arc::default(),
         live,
         &key,

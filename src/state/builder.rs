@@ -1,0 +1,506 @@
+//! What the next snapshot is built from, and the building: only what a change concerns.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{oneshot, watch};
+use tracing::{info, warn};
+
+use super::compile::{Parts, compile_listeners};
+use super::diff::Diff;
+use super::fact::Refusal;
+use super::membership::Membership;
+use super::publisher::Change;
+use super::registry::Registry;
+use super::snapshot::{Positions, Snapshot};
+use crate::balance::{KeyTable, Roster};
+use crate::config::{self, Config, CookieKey};
+use crate::model::{Action, Health, TargetGroupId, TargetId};
+use crate::target_group::{Registered, TargetGroup};
+
+/// Something for the next snapshot.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Changes that have waited together.
+    Changes(Vec<Change>),
+    /// Tables that have been built.
+    Tables(Vec<(TargetGroupId, KeyTable)>),
+    /// Groups whose targets have drained: see [`Builder::release_drained`].
+    Drained(Vec<TargetGroupId>),
+}
+
+/// Builds snapshots and publishes them. Its memory outlives them.
+#[derive(Debug)]
+pub(super) struct Builder {
+    current: Arc<ArcSwap<Snapshot>>,
+    version: watch::Sender<u64>,
+    registry: Registry,
+    membership: Membership,
+    /// Rosters whose tables are to be built, the newest of each group.
+    wanted_tables: BTreeMap<TargetGroupId, Arc<Roster>>,
+    /// Groups of which it was said that their checks are not believed.
+    distrusted: BTreeSet<TargetGroupId>,
+    /// Seals sessions when the configuration has no key; the same across reloads.
+    own_key: CookieKey,
+    /// Whether it was said that there is none.
+    key_was_missed: bool,
+    seed: u64,
+}
+
+/// What one publication changes.
+#[derive(Debug, Default)]
+struct Batch {
+    config: Option<Arc<Config>>,
+    groups: BTreeMap<TargetGroupId, Scope>,
+    answers: Vec<Answer>,
+}
+
+/// How much of a group is built anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    /// Which of its targets may be picked, and how.
+    Roster,
+    /// Its targets too.
+    Targets,
+}
+
+/// What is said once a publication is visible.
+#[derive(Debug)]
+enum Answer {
+    Configured(Diff, oneshot::Sender<Diff>),
+    Changed(
+        TargetId,
+        oneshot::Sender<Result<Option<Registered>, Refusal>>,
+    ),
+}
+
+impl Batch {
+    fn note(&mut self, group: TargetGroupId, scope: Scope) {
+        let noted = self.groups.entry(group).or_insert(scope);
+        *noted = scope.max(*noted);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.config.is_none() && self.groups.is_empty()
+    }
+}
+
+impl Builder {
+    pub(super) fn new(
+        current: Arc<ArcSwap<Snapshot>>,
+        version: watch::Sender<u64>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            current,
+            version,
+            registry: Registry::default(),
+            membership: Membership::default(),
+            wanted_tables: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
+            own_key: random_key(),
+            key_was_missed: false,
+            seed,
+        }
+    }
+
+    /// About how many targets and rules some work has to go through.
+    pub(super) fn weight(&self, work: &Work) -> usize {
+        let current = self.current.load();
+        let targets = |id: &TargetGroupId| current.group_named(id).map_or(1, |g| g.targets.len());
+        let mut known: HashSet<&TargetGroupId> = HashSet::new();
+        match work {
+            Work::Changes(changes) => {
+                let parts = changes.iter().map(|change| {
+                    let (group, parts) = match change {
+                        Change::Configure { config, .. } => return weight(config),
+                        Change::Members { group, members, .. } => (group, members.len()),
+                        Change::Target { target, .. } | Change::Health { target } => {
+                            (&target.group, 1)
+                        }
+                    };
+                    // Many changes of one group build it once.
+                    let is_first = known.insert(group);
+                    parts + if is_first { targets(group) } else { 0 }
+                });
+                parts.sum()
+            }
+            Work::Tables(tables) => tables.iter().map(|(id, _)| targets(id)).sum(),
+            Work::Drained(groups) => groups.iter().map(targets).sum(),
+        }
+    }
+
+    /// Does some work and publishes what has changed, once; then answers.
+    pub(super) fn apply(&mut self, work: Work, now: Instant) {
+        let mut batch = Batch::default();
+        match work {
+            Work::Changes(changes) => {
+                for change in changes {
+                    self.take_in(change, &mut batch, now);
+                }
+            }
+            Work::Tables(tables) => {
+                for (id, table) in tables {
+                    self.registry.set_table(&id, table);
+                    self.note_roster(id, &mut batch);
+                }
+            }
+            Work::Drained(groups) => {
+                for id in groups {
+                    batch.note(id, Scope::Targets);
+                }
+            }
+        }
+        if !batch.is_empty() {
+            self.publish(&batch, now);
+        }
+        self.answer(batch.answers);
+    }
+
+    /// Whether a target leaves a group.
+    pub(super) fn is_draining(&self) -> bool {
+        self.registry.is_draining()
+    }
+
+    /// Releases targets that have drained or had their time. Returns the groups that have to
+    /// be built anew for it.
+    pub(super) fn release_drained(&mut self, now: Instant) -> Vec<TargetGroupId> {
+        self.registry.release_drained(now)
+    }
+
+    /// Takes out some of the rosters whose tables are to be built.
+    pub(super) fn take_wanted_tables(&mut self, most: usize) -> Vec<(TargetGroupId, Arc<Roster>)> {
+        let next = std::iter::from_fn(|| self.wanted_tables.pop_first());
+        next.take(most).collect()
+    }
+
+    fn take_in(&mut self, change: Change, batch: &mut Batch, now: Instant) {
+        match change {
+            Change::Configure { config, done } => {
+                let diff = self.configure(config, batch);
+                batch.answers.push(Answer::Configured(diff, done));
+            }
+            Change::Members {
+                group,
+                source,
+                members,
+            } => {
+                if self.membership.set(&group, &source, members) {
+                    batch.note(group, Scope::Targets);
+                }
+            }
+            Change::Target {
+                target,
+                change,
+                done,
+            } => match self.membership.change(&target, change, now) {
+                Ok(()) => {
+                    batch.note(target.group.clone(), Scope::Targets);
+                    batch.answers.push(Answer::Changed(target, done));
+                }
+                // Whoever asked may have given up.
+                Err(refusal) => drop(done.send(Err(refusal))),
+            },
+            Change::Health { target } => self.note_roster(target.group, batch),
+        }
+    }
+
+    /// The roster of a group is to be built, unless the group has been removed meanwhile.
+    fn note_roster(&self, group: TargetGroupId, batch: &mut Batch) {
+        if self.membership.has(&group) {
+            batch.note(group, Scope::Roster);
+        }
+    }
+
+    /// Takes over the groups of a configuration, and says what it changes.
+    fn configure(&mut self, config: Config, batch: &mut Batch) -> Diff {
+        let old = batch.config.take();
+        let old = old.unwrap_or_else(|| Arc::clone(&self.current.load().config));
+        let mut before: HashMap<&TargetGroupId, &config::TargetGroup> = old
+            .target_groups
+            .iter()
+            .map(|group| (&group.id, group))
+            .collect();
+        for group in &config.target_groups {
+            if before.remove(&group.id) != Some(group) {
+                self.membership.configure(group);
+                batch.note(group.id.clone(), Scope::Targets);
+            }
+        }
+        let gone = before.keys().filter_map(|id| self.membership.remove(id));
+        let mut contradictions: Vec<String> = gone.collect();
+        contradictions.sort();
+        for group in &config.target_groups {
+            contradictions.extend(self.membership.contradictions(&group.id));
+        }
+        if config.cookie_key.is_none() && has_sessions(&config) && !self.key_was_missed {
+            self.key_was_missed = true;
+            info!("no cookie_key: sessions end with this process, and no other Weir knows them");
+        }
+        let diff = Diff {
+            contradictions,
+            ..Diff::between(&old, &config)
+        };
+        batch.config = Some(Arc::new(config));
+        diff
+    }
+
+    fn publish(&mut self, batch: &Batch, now: Instant) {
+        let old = self.current.load_full();
+        let version = old.version + 1;
+        let next = match &batch.config {
+            Some(config) => self.reload(&old, config, batch, now),
+            None => self.update(&old, batch, now),
+        };
+        let same_targets = Arc::ptr_eq(&next.positions, &old.positions)
+            && next.changed_since(&old).all(|(group, _)| {
+                let before = old.group_named(&group.id);
+                before.is_some_and(|before| has_same_targets(before, group))
+            });
+        for (group, _) in next.changed_since(&old) {
+            open(group);
+        }
+        self.current.store(Arc::new(Snapshot {
+            version,
+            targets_since: if same_targets {
+                old.targets_since
+            } else {
+                version
+            },
+            ..next
+        }));
+        self.version.send_replace(version);
+    }
+
+    /// The next snapshot of the same configuration.
+    fn update(&mut self, old: &Snapshot, batch: &Batch, now: Instant) -> Snapshot {
+        let mut groups = old.groups.clone();
+        let key = self.key(&old.config);
+        for (id, scope) in &batch.groups {
+            // A group may have been removed since.
+            if let Some(place) = old.positions.get(id).copied() {
+                let config = &old.config.target_groups[place];
+                groups[place] = self.build(config, Some(&groups[place]), *scope, &key, now);
+            }
+        }
+        Snapshot {
+            version: old.version,
+            targets_since: old.targets_since,
+            config: Arc::clone(&old.config),
+            listeners: old.listeners.clone(),
+            groups,
+            positions: Arc::clone(&old.positions),
+        }
+    }
+
+    /// The next snapshot, of another configuration. Groups and listeners that are configured
+    /// as before are shared with the one before.
+    fn reload(
+        &mut self,
+        old: &Snapshot,
+        config: &Arc<Config>,
+        batch: &Batch,
+        now: Instant,
+    ) -> Snapshot {
+        let key = self.key(config);
+        let is_same_key = key == self.key(&old.config);
+        let positions = positions(old, config);
+        for (group, last) in old.groups.iter().zip(&old.config.target_groups) {
+            if !positions.contains_key(&group.id) {
+                self.registry.remove(last, &group.targets, now);
+                self.distrusted.remove(&group.id);
+                self.wanted_tables.remove(&group.id);
+            }
+        }
+        let build = |group: &config::TargetGroup| {
+            let before = old.group_named(&group.id);
+            let is_sealed_anew = !is_same_key && group.sticky.is_some();
+            match (before, batch.groups.get(&group.id)) {
+                (Some(before), None) if !is_sealed_anew => Arc::clone(before),
+                (_, scope) => {
+                    let scope = scope.copied().unwrap_or(Scope::Roster);
+                    self.build(group, before, scope, &key, now)
+                }
+            }
+        };
+        let groups = config.target_groups.iter().map(build).collect();
+        // A rule knows its group by its place.
+        let may_keep = is_same_key
+            && Arc::ptr_eq(&positions, &old.positions)
+            && config.access_log == old.config.access_log;
+        let kept = may_keep.then_some(old);
+        Snapshot {
+            version: old.version,
+            targets_since: old.targets_since,
+            config: Arc::clone(config),
+            listeners: compile_listeners(kept, config, &positions, &mut self.registry, &key),
+            groups,
+            positions,
+        }
+    }
+
+    /// Builds the next version of a group.
+    fn build(
+        &mut self,
+        config: &config::TargetGroup,
+        before: Option<&Arc<TargetGroup>>,
+        scope: Scope,
+        key: &CookieKey,
+        now: Instant,
+    ) -> Arc<TargetGroup> {
+        let targets = match (scope, before) {
+            (Scope::Roster, Some(before)) => Arc::clone(&before.targets),
+            (Scope::Roster | Scope::Targets, before) => self.targets(config, before, now),
+        };
+        let seed = self.next_seed();
+        let record = self.registry.group(&config.id);
+        let parts = Parts {
+            config,
+            targets,
+            admission: Arc::clone(&record.admission),
+            live: record.live.clone(),
+            key,
+            seed,
+            now,
+        };
+        let group = parts.compile(record.table.as_ref());
+        match group.selection.as_ref().filter(|s| s.is_provisional) {
+            Some(selection) => {
+                let roster = Arc::clone(&selection.roster);
+                self.wanted_tables.insert(group.id.clone(), roster);
+            }
+            None => drop(self.wanted_tables.remove(&group.id)),
+        }
+        self.log_fail_open(&group);
+        Arc::new(group)
+    }
+
+    /// The targets of the next version of a group; the same list if they are the same.
+    fn targets(
+        &mut self,
+        config: &config::TargetGroup,
+        before: Option<&Arc<TargetGroup>>,
+        now: Instant,
+    ) -> Arc<[Registered]> {
+        let members = self.membership.of(&config.id);
+        let listed = before.map_or(&[][..], |before| &before.targets);
+        let targets = self.registry.enroll(config, &members, listed, now);
+        match before {
+            Some(before) if *before.targets == *targets => Arc::clone(&before.targets),
+            Some(_) | None => targets.into(),
+        }
+    }
+
+    fn answer(&self, answers: Vec<Answer>) {
+        let snapshot = self.current.load();
+        for answer in answers {
+            // Whoever asked may have given up; the change stands.
+            match answer {
+                Answer::Configured(diff, done) => drop(done.send(diff)),
+                Answer::Changed(id, done) => {
+                    let group = snapshot.group_named(&id.group);
+                    let mut targets = group.iter().flat_map(|group| group.targets.iter());
+                    let found = targets.find(|t| t.target.id.addr == id.addr);
+                    drop(done.send(Ok(found.cloned())));
+                }
+            }
+        }
+    }
+
+    /// Says once that a group's checks are not believed, and once that they are again.
+    fn log_fail_open(&mut self, group: &TargetGroup) {
+        if is_distrusted(group) {
+            if self.distrusted.insert(group.id.clone()) {
+                warn!(
+                    group = %group.id,
+                    targets = group.targets.len(),
+                    "too few healthy targets: failing open, requests go to all of them"
+                );
+            }
+        } else if !group.failing_open && self.distrusted.remove(&group.id) {
+            info!(group = %group.id, "enough healthy targets again");
+        }
+    }
+
+    /// What sessions are sealed with.
+    fn key(&self, config: &Config) -> CookieKey {
+        config.cookie_key.as_ref().unwrap_or(&self.own_key).clone()
+    }
+
+    /// Rotations must not all restart at the same place (a golden-ratio walk).
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.seed
+    }
+}
+
+/// Where the groups of a configuration stand: shared with `old` if they stand there too.
+fn positions(old: &Snapshot, config: &Config) -> Arc<Positions> {
+    let ids = || config.target_groups.iter().map(|group| &group.id);
+    if ids().eq(old.groups.iter().map(|group| &group.id)) {
+        return Arc::clone(&old.positions);
+    }
+    Arc::new(ids().cloned().zip(0..).collect())
+}
+
+/// Whether the same live targets stand in the same places.
+fn has_same_targets(before: &TargetGroup, next: &TargetGroup) -> bool {
+    let pairs = || before.targets.iter().zip(&*next.targets);
+    Arc::ptr_eq(&before.targets, &next.targets)
+        || (before.targets.len() == next.targets.len()
+            && pairs().all(|(a, b)| Arc::ptr_eq(&a.target, &b.target)))
+}
+
+/// Gives what waits for a group the places of all targets that may be picked now.
+fn open(group: &TargetGroup) {
+    let members = group.selection.iter().flat_map(|s| s.roster.members());
+    let eligible: Vec<_> = members.map(|member| member.target.clone()).collect();
+    let limit = group.overload.max_concurrency;
+    group.admission.open(limit, &eligible, group.scales_to_zero);
+}
+
+/// About how many parts a configuration has.
+fn weight(config: &Config) -> usize {
+    let groups = config
+        .target_groups
+        .iter()
+        .map(|group| 1 + group.targets.len());
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|listener| 1 + listener.rules.len());
+    groups.chain(listeners).sum()
+}
+
+fn random_key() -> CookieKey {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).expect("the maps of std need random numbers of the system too");
+    CookieKey(key)
+}
+
+/// Whether anything in a configuration keeps clients together.
+fn has_sessions(config: &Config) -> bool {
+    let is_sticky = |action: &Action<TargetGroupId>| match action {
+        Action::Forward(forward) => forward.sticky.is_some(),
+        Action::Redirect(_) | Action::FixedResponse(_) => false,
+    };
+    let mut listeners = config.listeners.iter();
+    config
+        .target_groups
+        .iter()
+        .any(|group| group.sticky.is_some())
+        || listeners.any(|listener| {
+            is_sticky(&listener.default)
+                || listener.rules.iter().any(|rule| is_sticky(&rule.action))
+        })
+}
+
+/// Whether a group sends requests to targets that are known to fail. A group whose
+/// first checks are still out fails open too, but has nothing to report.
+fn is_distrusted(group: &TargetGroup) -> bool {
+    let failing =
+        |t: &Registered| t.registration.is_active() && t.target.health_now() == Health::Unhealthy;
+    group.failing_open && group.targets.iter().any(failing)
+}

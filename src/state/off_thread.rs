@@ -1,0 +1,37 @@
+//! Work that would keep the control thread from its timers, on a thread of its own.
+
+use std::sync::mpsc;
+use std::thread;
+
+use tokio::sync::oneshot;
+use tracing::warn;
+
+/// Starts some work; what it comes to arrives later, or an error if it panicked.
+///
+/// If the system gives no thread, the work is done at once by the caller: late checks are
+/// better than a change that is lost. (`spawn_blocking` would panic.)
+pub(super) fn off_thread<T, W>(work: W) -> oneshot::Receiver<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    let (done, outcome) = oneshot::channel();
+    // Handed over once the thread exists: a closure that no thread takes would be lost.
+    let (job, inbox) = mpsc::channel::<(W, oneshot::Sender<T>)>();
+    let thread = thread::Builder::new().name("weir-builder".to_owned());
+    let started = thread.spawn(move || inbox.into_iter().for_each(run));
+    match started {
+        // The thread waits for it.
+        Ok(_) => drop(job.send((work, done))),
+        Err(error) => {
+            warn!(%error, "no thread for a large change: timers wait for it");
+            run((work, done));
+        }
+    }
+    outcome
+}
+
+fn run<T>((work, done): (impl FnOnce() -> T, oneshot::Sender<T>)) {
+    // What asked for it may be gone.
+    let _ = done.send(work());
+}
