@@ -1,8 +1,9 @@
 //! Lookups for all names of the snapshots, from one loop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 use super::name::{Found, Name};
 use super::resolve::{Resolve, ResolveError};
 use super::srv::{self, Hosts};
-use crate::config::TargetAddress;
+use crate::config::{Config, TargetAddress};
 use crate::model::TargetGroupId;
 use crate::state::{Change, Publisher, Reader, Snapshot, Source};
 
@@ -24,19 +25,25 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Finder<R> {
     resolver: R,
     publisher: Publisher,
+    /// What has the names.
+    config: Arc<Config>,
     names: HashMap<Key, Entry>,
     lookups: JoinSet<Result<Answer, ResolveError>>,
+    /// The names that are looked up, by their tasks.
+    asked: HashMap<Id, Key>,
+    /// When the others are.
+    due: BTreeSet<(Instant, Key)>,
 }
 
 /// A name and the group its targets are in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     group: TargetGroupId,
     question: Question,
 }
 
 /// What a name is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Question {
     /// Addresses, which are targets with this port.
     Host { name: String, port: u16 },
@@ -72,8 +79,11 @@ impl<R: Resolve> Finder<R> {
         Self {
             resolver,
             publisher,
+            config: Arc::new(Config::empty()),
             names: HashMap::new(),
             lookups: JoinSet::new(),
+            asked: HashMap::new(),
+            due: BTreeSet::new(),
         }
     }
 
@@ -81,7 +91,7 @@ impl<R: Resolve> Finder<R> {
     pub(super) async fn run(mut self, mut reader: Reader) {
         self.follow(&reader.load_full()).await;
         loop {
-            let next_lookup = self.next_lookup();
+            let next_lookup = self.due.first().map(|(at, _)| *at);
             // Every arm is cancel-safe: each either waits or took what it waited for.
             tokio::select! {
                 more = reader.changed() => {
@@ -98,6 +108,10 @@ impl<R: Resolve> Finder<R> {
 
     /// Asks for new names, forgets removed ones, and publishes changed weights.
     async fn follow(&mut self, snapshot: &Snapshot) {
+        if Arc::ptr_eq(&self.config, &snapshot.config) {
+            return;
+        }
+        self.config = Arc::clone(&snapshot.config);
         let mut before = std::mem::take(&mut self.names);
         let mut reweighted = Vec::new();
         for (key, weight) in names(snapshot) {
@@ -108,7 +122,11 @@ impl<R: Resolve> Finder<R> {
                 Some(mut known) => {
                     if known.weight != weight {
                         known.weight = weight;
-                        reweighted.push(key.clone());
+                        // Before the first answer there is nothing to say: the publisher may
+                        // know targets from another port of this name.
+                        if !known.name.targets().is_empty() {
+                            reweighted.push(key.clone());
+                        }
                     }
                     known
                 }
@@ -116,14 +134,18 @@ impl<R: Resolve> Finder<R> {
                     name: Name::default(),
                     hosts: Hosts::default(),
                     weight,
-                    next: self.look_up(&key.question, Hosts::default()),
+                    next: self.look_up(&key, Hosts::default()),
                 },
             };
             self.names.insert(key, entry);
         }
-        for gone in before.into_values() {
-            if let Next::Answer(lookup) = gone.next {
-                lookup.abort();
+        for (key, gone) in before {
+            match gone.next {
+                Next::Answer(lookup) => {
+                    lookup.abort();
+                    self.asked.remove(&lookup.id());
+                }
+                Next::Lookup(at) => drop(self.due.remove(&(at, key))),
             }
         }
         for key in reweighted {
@@ -132,9 +154,9 @@ impl<R: Resolve> Finder<R> {
     }
 
     /// `known` are the hosts of a service as they were last.
-    fn look_up(&mut self, question: &Question, known: Hosts) -> Next {
-        let (resolver, question) = (self.resolver.clone(), question.clone());
-        Next::Answer(self.lookups.spawn(async move {
+    fn look_up(&mut self, key: &Key, known: Hosts) -> Next {
+        let (resolver, question) = (self.resolver.clone(), key.question.clone());
+        let lookup = self.lookups.spawn(async move {
             match question {
                 Question::Host { name, port } => {
                     let answer = in_time(LOOKUP_TIMEOUT, resolver.resolve(&name)).await?;
@@ -155,27 +177,18 @@ impl<R: Resolve> Finder<R> {
                     })
                 }
             }
-        }))
-    }
-
-    fn next_lookup(&self) -> Option<Instant> {
-        let due = self.names.values().filter_map(|entry| match entry.next {
-            Next::Lookup(at) => Some(at),
-            Next::Answer(_) => None,
         });
-        due.min()
+        self.asked.insert(lookup.id(), key.clone());
+        Next::Answer(lookup)
     }
 
     fn look_up_due(&mut self) {
         let now = Instant::now();
-        let is_due = |entry: &Entry| matches!(entry.next, Next::Lookup(at) if at <= now);
-        let names = self.names.iter();
-        let due: Vec<(Key, Hosts)> = names
-            .filter(|(_, entry)| is_due(entry))
-            .map(|(key, entry)| (key.clone(), entry.hosts.clone()))
-            .collect();
-        for (key, hosts) in due {
-            let next = self.look_up(&key.question, hosts);
+        while self.due.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = self.due.pop_first()
+        {
+            let hosts = self.names.get(&key).map(|entry| entry.hosts.clone());
+            let next = self.look_up(&key, hosts.unwrap_or_default());
             if let Some(entry) = self.names.get_mut(&key) {
                 entry.next = next;
             }
@@ -188,21 +201,24 @@ impl<R: Resolve> Finder<R> {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(ResolveError::Panicked)),
         };
-        let asked = |entry: &Entry| matches!(&entry.next, Next::Answer(task) if task.id() == id);
         // A lookup whose name has been removed is of no interest.
-        let Some((key, entry)) = self.names.iter_mut().find(|(_, entry)| asked(entry)) else {
+        let Some(key) = self.asked.remove(&id) else {
+            return;
+        };
+        let Some(entry) = self.names.get_mut(&key) else {
             return;
         };
         let (changed, wait) = match result {
             Ok(answer) => {
                 entry.hosts = answer.hosts;
-                take_in(key, &mut entry.name, answer.targets, answer.ttl)
+                take_in(&key, &mut entry.name, answer.targets, answer.ttl)
             }
-            Err(error) => (false, miss(key, &mut entry.name, &error)),
+            Err(error) => (false, miss(&key, &mut entry.name, &error)),
         };
-        entry.next = Next::Lookup(Instant::now() + wait);
+        let at = Instant::now() + wait;
+        entry.next = Next::Lookup(at);
+        self.due.insert((at, key.clone()));
         if changed {
-            let key = key.clone();
             self.publish(&key).await;
         }
     }
@@ -311,7 +327,7 @@ async fn until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tokio::net::UdpSocket;
     use tokio::time::sleep;
