@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use super::crew::{Crew, Order, Start};
 use super::panic::message;
 use super::trouble::Trouble;
 use super::{GroupReplicas, Status, Wishes};
-use crate::config::{Scaler, TargetGroup};
+use crate::config::{Config, Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader, Snapshot};
 
@@ -27,6 +28,8 @@ pub(super) struct Supervisor {
     wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
     start: Start,
+    /// What the orders of the crews are taken from.
+    config: Arc<Config>,
     crews: HashMap<TargetGroupId, Running>,
     tasks: JoinSet<()>,
     /// Of groups whose crew has panicked.
@@ -57,6 +60,7 @@ impl Supervisor {
             wishes,
             status,
             start,
+            config: Arc::new(Config::empty()),
             crews: HashMap::new(),
             tasks: JoinSet::new(),
             panics: HashMap::new(),
@@ -77,6 +81,9 @@ impl Supervisor {
                     if !more {
                         break;
                     }
+                    if Arc::ptr_eq(&self.config, &self.reader.load().config) {
+                        continue;
+                    }
                 }
                 Ok(()) = self.wishes.changed() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
@@ -93,6 +100,7 @@ impl Supervisor {
 
     /// Gives every crew its order, and starts those that are missing.
     fn follow(&mut self, snapshot: &Snapshot) {
+        self.config = Arc::clone(&snapshot.config);
         let groups = snapshot.config.target_groups.iter();
         let mut wanted: HashMap<&TargetGroupId, Order> = groups
             .filter_map(|group| Some((&group.id, self.order(group)?)))
@@ -213,7 +221,6 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::task::JoinHandle;
