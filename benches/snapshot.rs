@@ -1,5 +1,6 @@
 //! Compiling and swapping a snapshot: 1000 targets behind 1000 rules must stay far below
-//! the 50 ms in which nobody would notice a reload.
+//! the 50 ms in which no request notices a reload. One weight of one group out of many costs
+//! what that group costs, and a large reload leaves the control thread to its timers.
 
 #![allow(
     clippy::format_push_string,
@@ -8,9 +9,14 @@
 
 use std::hint::black_box;
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use criterion::{Criterion, criterion_group, criterion_main};
-use weir::config::{Config, parse};
-use weir::state::Publisher;
+use tokio::runtime::{Builder, Runtime};
+use weir::config::{Config, TargetAddress, TargetGroup, TargetSpec, parse};
+use weir::model::{Algorithm, TargetId};
+use weir::state::{Publisher, TargetChange};
 
 /// `targets` targets in ten groups, behind `rules` rules with a host each.
 fn config(targets: usize, rules: usize, algorithm: &str) -> Config {
@@ -38,9 +44,7 @@ fn config(targets: usize, rules: usize, algorithm: &str) -> Config {
 }
 
 fn snapshot(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime without I/O needs nothing");
+    let runtime = runtime();
     let mut group = criterion.benchmark_group("compile_and_swap");
     for algorithm in ["round_robin", "consistent_hash"] {
         let config = config(1000, 1000, algorithm);
@@ -61,5 +65,110 @@ fn snapshot(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, snapshot);
+fn runtime() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime without I/O needs nothing")
+}
+
+fn address(n: u32) -> SocketAddr {
+    let [_, high, middle, low] = n.to_be_bytes();
+    ([10, high, middle, low], 80).into()
+}
+
+/// So many groups of so many targets, without rules.
+fn groups(groups: u32, targets: u32, algorithm: Algorithm) -> Config {
+    let spec = |n| TargetSpec {
+        address: TargetAddress::Socket(address(n)),
+        weight: 1,
+    };
+    let group = |index: u32| TargetGroup {
+        targets: (0..targets).map(spec).collect(),
+        algorithm,
+        health: None,
+        ..TargetGroup::new(format!("group{index}").as_str().into())
+    };
+    Config {
+        target_groups: (0..groups).map(group).collect(),
+        ..Config::empty()
+    }
+}
+
+/// From the request to the answer: one weight in one of 200 groups whose keys go by tables.
+fn one_weight(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let (publisher, task, mut reader) = Publisher::new(0);
+    let publishing = runtime.spawn(task.run());
+    runtime.block_on(async {
+        let configured = publisher.configure(groups(200, 100, Algorithm::ConsistentHash));
+        assert!(configured.await.is_some());
+        while !reader.load().knows_its_targets() && reader.changed().await {}
+    });
+    let mut weight = 1;
+    criterion.bench_function("one_weight_of_200_consistent_hash_groups", |bencher| {
+        bencher.iter(|| {
+            weight = weight % 999 + 1;
+            let target = TargetId {
+                group: "group77".into(),
+                addr: address(42),
+            };
+            let change = TargetChange::Weight(weight);
+            runtime.block_on(publisher.change_target(target, change))
+        });
+    });
+    drop(publisher);
+    runtime
+        .block_on(publishing)
+        .expect("the publisher does not panic");
+}
+
+/// Large reloads: how long they take, and for how long they keep a task on the control thread
+/// from its timer.
+fn large(criterion: &mut Criterion) {
+    let cases = [
+        (
+            "100000_targets_in_one_group",
+            groups(1, 100_000, Algorithm::RoundRobin),
+        ),
+        ("5000_new_groups", groups(5000, 4, Algorithm::RoundRobin)),
+    ];
+    let mut group = criterion.benchmark_group("reload");
+    group.sample_size(10);
+    for (name, config) in cases {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|times| (0..times).map(|_| reload(&config).0).sum());
+        });
+        group.bench_function(format!("{name}_longest_pause"), |bencher| {
+            bencher.iter_custom(|times| (0..times).map(|_| reload(&config).1).sum());
+        });
+    }
+    group.finish();
+}
+
+/// How long the reload takes, and the longest time between two ticks of 1 ms meanwhile.
+fn reload(config: &Config) -> (Duration, Duration) {
+    runtime().block_on(async {
+        let (publisher, task, _reader) = Publisher::new(0);
+        let publishing = tokio::spawn(task.run());
+        let config = config.clone();
+        let begun = Instant::now();
+        let mut configured = std::pin::pin!(publisher.configure(config));
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
+        let (mut last, mut longest) = (begun, Duration::ZERO);
+        let taken = loop {
+            let is_done = tokio::select! {
+                diff = &mut configured => diff.is_some(),
+                _ = tick.tick() => false,
+            };
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            if is_done {
+                break begun.elapsed();
+            }
+        };
+        publishing.abort();
+        (taken, longest)
+    })
+}
+
+criterion_group!(benches, snapshot, one_weight, large);
 criterion_main!(benches);
