@@ -78,7 +78,7 @@ fn the_limit_is_raised_for_weir_and_not_for_what_it_starts() {
         bind = "127.0.0.1:0"
         forward = "app"
         [target_group.app]
-        replicas = {{ command = ["sh", "-c", "ulimit -Sn > {0}.next; mv {0}.next {0}; exec sleep 1000"] }}
+        replicas = {{ command = ["sh", "-c", "ulimit -Sn > {0}.next; mv {0}.next {0}; exec sleep 1000", "sh", "{{port}}"] }}
         "#,
         file.display()
     );
