@@ -254,7 +254,7 @@ impl<'a> Files<'a> {
                     "its source is not here (`terraform init` fetches it); what refers to it is not known here",
                 ),
                 "data" => (useless, "it asks AWS; what refers to it is not known here"),
-                "terraform" | "provider" | "output" | "moved" | "import" | "removed" | "check" => {
+                "terraform" | "provider" | "moved" | "import" | "removed" | "check" => {
                     (useless, "only Terraform needs it")
                 }
                 _ => (missing, "an unknown block"),
@@ -293,7 +293,7 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
                     });
                 }
             }
-            ("variable" | "locals", _) => {}
+            ("variable" | "locals" | "output", _) => {}
             (kind, labels) => {
                 let subject = subject(module, kind, labels);
                 let is_read = kind == "module" && module.reads(block);
