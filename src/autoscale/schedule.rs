@@ -299,6 +299,16 @@ mod tests {
         (min, max)
     }
 
+    /// Both in a schedule that runs through these times and in one that begins at each.
+    fn holds(actions: &[Scheduled], cases: &[(&str, (u32, u32))]) -> Schedule {
+        let mut running = schedule(actions);
+        for (now, expected) in cases {
+            assert_eq!(at(&mut running, now), *expected, "{now}");
+            assert_eq!(at(&mut schedule(actions), now), *expected, "from {now}");
+        }
+        running
+    }
+
     /// Up at 18:00 on Thursday and down at noon on Sunday.
     fn guide() -> [Scheduled; 2] {
         [
@@ -321,11 +331,7 @@ mod tests {
 
     #[test]
     fn the_entertainment_guide_is_up_from_thursday_to_sunday_through_both_clock_changes() {
-        let mut running = schedule(&guide());
-        for (now, expected) in GUIDE {
-            assert_eq!(at(&mut running, now), expected, "{now}");
-            assert_eq!(at(&mut schedule(&guide()), now), expected, "from {now}");
-        }
+        let running = holds(&guide(), &GUIDE);
         assert_eq!(running.by(), Some("schedule cron 0 12 * * 0 Europe/Berlin"));
     }
 
@@ -369,18 +375,17 @@ mod tests {
             cron("10 2 * * *", Some(2), None),
             cron("0 20 * * *", Some(1), None),
         ];
-        let mut running = schedule(&actions);
-        for (now, expected) in [
-            ("2027-03-28T01:59:59+01:00", (1, 4)),
-            ("2027-03-28T03:00:00+02:00", (3, 4)),
-            ("2027-03-28T19:59:59+02:00", (3, 4)),
-            ("2027-03-28T20:00:00+02:00", (1, 4)),
-            ("2027-03-29T02:10:00+02:00", (2, 4)),
-            ("2027-03-29T02:30:00+02:00", (3, 4)),
-        ] {
-            assert_eq!(at(&mut running, now), expected, "{now}");
-            assert_eq!(at(&mut schedule(&actions), now), expected, "from {now}");
-        }
+        holds(
+            &actions,
+            &[
+                ("2027-03-28T01:59:59+01:00", (1, 4)),
+                ("2027-03-28T03:00:00+02:00", (3, 4)),
+                ("2027-03-28T19:59:59+02:00", (3, 4)),
+                ("2027-03-28T20:00:00+02:00", (1, 4)),
+                ("2027-03-29T02:10:00+02:00", (2, 4)),
+                ("2027-03-29T02:30:00+02:00", (3, 4)),
+            ],
+        );
     }
 
     /// It went from 3:00 back to 2:00 on 25 October 2026.
@@ -391,18 +396,17 @@ mod tests {
             cron("30 2 * * *", Some(1), None),
             cron("0 3 * * *", Some(2), None),
         ];
-        let mut running = schedule(&actions);
-        for (now, expected) in [
-            ("2026-10-25T01:59:59+02:00", (2, 4)),
-            ("2026-10-25T02:00:00+02:00", (3, 4)),
-            ("2026-10-25T02:30:00+02:00", (1, 4)),
-            ("2026-10-25T02:00:00+01:00", (1, 4)),
-            ("2026-10-25T02:59:59+01:00", (1, 4)),
-            ("2026-10-25T03:00:00+01:00", (2, 4)),
-        ] {
-            assert_eq!(at(&mut running, now), expected, "{now}");
-            assert_eq!(at(&mut schedule(&actions), now), expected, "from {now}");
-        }
+        holds(
+            &actions,
+            &[
+                ("2026-10-25T01:59:59+02:00", (2, 4)),
+                ("2026-10-25T02:00:00+02:00", (3, 4)),
+                ("2026-10-25T02:30:00+02:00", (1, 4)),
+                ("2026-10-25T02:00:00+01:00", (1, 4)),
+                ("2026-10-25T02:59:59+01:00", (1, 4)),
+                ("2026-10-25T03:00:00+01:00", (2, 4)),
+            ],
+        );
     }
 
     #[test]
