@@ -284,12 +284,11 @@ fn check_and_run_refuse_what_would_never_end() {
 /// An account without privileges: root may start as many threads as it likes.
 const NOBODY: u32 = 65534;
 
-/// Weir under an account that can be limited, with its file where that account may read it.
-fn start_as_nobody(file: &Path, text: &str) -> Weir {
+/// A file where that account may read it.
+fn write_for_nobody(file: &Path, text: &str) {
     let folder = file.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(file, text).unwrap();
-    start_by(as_nobody(command()), &["run", "--config"], file)
 }
 
 fn as_nobody(mut program: Command) -> Command {
@@ -304,7 +303,8 @@ fn a_reload_needs_no_thread_that_the_system_does_not_give() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
-    let mut weir = start_as_nobody(&file, &config(a.addr(), ""));
+    write_for_nobody(&file, &config(a.addr(), ""));
+    let mut weir = start_by(as_nobody(command()), &["run", "--config"], &file);
     answers(&weir, "a");
     // By the same account, which may lower it.
     let mut limit = as_nobody(Command::new("prlimit"));
@@ -327,4 +327,26 @@ fn a_reload_needs_no_thread_that_the_system_does_not_give() {
     weir.line(&["file lists other targets"]);
     assert!(weir.is_running(), "{}", weir.errors());
     assert!(!weir.errors().contains("panicked"), "{}", weir.errors());
+}
+
+#[test]
+fn a_start_without_threads_is_an_error_and_no_panic() {
+    let target = Target::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.toml");
+    write_for_nobody(&file, &config(target.addr(), ""));
+    // Serving takes more of them than any of these.
+    for limit in 1..=3 {
+        let mut program = as_nobody(Command::new("prlimit"));
+        program.arg(format!("--nproc={limit}:{limit}"));
+        program
+            .arg(env!("CARGO_BIN_EXE_weir"))
+            .args(["run", "--config"]);
+        let ended = program.arg(&file).output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{limit}: {said}");
+        assert!(said.contains("cannot start"), "{limit}: {said}");
+        assert!(!said.contains("panicked"), "{limit}: {said}");
+    }
 }
