@@ -396,6 +396,22 @@ fn the_whole_access_log_is_whole() {
     assert_eq!(weir.lines(&["more like this"]).len(), 0);
 }
 
+#[test]
+fn without_a_thread_for_the_log_nothing_starts() {
+    let output = command()
+        // More than there is address space.
+        .env("RUST_MIN_STACK", "1000000000000000")
+        .args(["run", "--config", "/dev/null"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.starts_with("weir run: cannot start the log: "),
+        "{error}"
+    );
+}
+
 /// What must not come through, and parts to know it by.
 const HOSTILE: &str =
     "evil\0\u{7f}\u{80}\u{9b}31m\u{1b}[31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\r\ntext";

@@ -17,6 +17,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
+use super::writer::MODULE;
 use super::{ACCESS, Shared};
 use crate::model::Failure;
 
@@ -228,13 +229,9 @@ pub(super) struct FloodLayer(pub(super) Arc<Shared>);
 impl<S: Subscriber> Layer<S> for FloodLayer {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        let is_ours = || {
-            let module = metadata.module_path().unwrap_or_default();
-            module.starts_with(super::MODULE)
-        };
         *metadata.level() > Level::INFO
             || LIMITED.contains(&metadata.target())
-            || is_ours()
+            || metadata.module_path() == Some(MODULE)
             || self.0.floods.admit_event(event)
     }
 }

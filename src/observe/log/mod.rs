@@ -20,7 +20,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use tracing::error;
+use tracing::{Dispatch, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,9 +36,6 @@ pub use self::format::LogFormat;
 
 /// The target of the access log's events.
 pub(super) const ACCESS: &str = "access";
-
-/// Where events come from that the log writes about itself.
-const MODULE: &str = module_path!();
 
 /// More threads than that share queues. Bounds the memory of the log together with
 /// [`queue::QUEUE_BYTES`].
@@ -143,7 +140,8 @@ impl Log {
                 drop(running);
             })?;
         shared.thread.get_or_init(|| thread.thread().clone());
-        subscribe(&shared, format, filter).map_err(io::Error::other)?;
+        let subscriber = subscriber(&shared, format, filter);
+        subscriber.try_init().map_err(io::Error::other)?;
         CURRENT.get_or_init(|| Arc::clone(&shared));
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self {
@@ -177,12 +175,8 @@ impl Drop for Log {
     }
 }
 
-/// Makes the log what the process's events go to.
-fn subscribe(
-    shared: &Arc<Shared>,
-    format: LogFormat,
-    filter: EnvFilter,
-) -> Result<(), tracing_subscriber::util::TryInitError> {
+/// What turns events into lines of the log.
+fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dispatch {
     // Colours for those who want them: <https://no-color.org>.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = LineMaker {
@@ -198,17 +192,8 @@ fn subscribe(
         .with_writer(lines);
     let floods = FloodLayer(Arc::clone(shared));
     match format {
-        LogFormat::Pretty => log
-            .fmt_fields(EscapedFields)
-            .finish()
-            .with(floods)
-            .try_init(),
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .finish()
-            .with(floods)
-            .try_init(),
+        LogFormat::Pretty => log.fmt_fields(EscapedFields).finish().with(floods).into(),
+        LogFormat::Json => log.json().flatten_event(true).finish().with(floods).into(),
     }
 }
 
@@ -225,4 +210,69 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
         .then(|| tracing::field::display(backtrace));
     error!(thread, location, backtrace, "panicked: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{debug, info, warn};
+
+    use super::*;
+    use crate::model::is_unsafe;
+
+    /// The lines that `events` lead to.
+    fn logged(shared: &Arc<Shared>, format: LogFormat, events: impl FnOnce()) -> Vec<String> {
+        let subscriber = subscriber(shared, format, EnvFilter::new("info"));
+        tracing::dispatcher::with_default(&subscriber, events);
+        let mut lines = Vec::new();
+        shared.own_queue().swap(&mut lines);
+        let lines = String::from_utf8(lines).unwrap();
+        lines.lines().map(str::to_owned).collect()
+    }
+
+    const HOSTILE: &str = "a\0\n\r\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{2066}\u{2028}\u{61c}b";
+
+    #[test]
+    fn whatever_an_event_holds_is_one_safe_line() {
+        for format in [LogFormat::Pretty, LogFormat::Json] {
+            let lines = logged(&Arc::default(), format, || {
+                info!(text = HOSTILE, shown = %HOSTILE, seen = ?HOSTILE, "it said {HOSTILE}");
+            });
+            let [line] = lines.as_slice() else {
+                panic!("{lines:?} are not one line");
+            };
+            assert!(!line.contains(is_unsafe), "{line:?}");
+            if format == LogFormat::Json {
+                let object: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!(object["text"], HOSTILE);
+                assert_eq!(object["shown"], HOSTILE);
+                assert_eq!(object["message"], format!("it said {HOSTILE}"));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_for_people_name_their_fields() {
+        let lines = logged(&Arc::default(), LogFormat::Pretty, || {
+            warn!(group = %"todo", count = 3, name = "a b", none = None::<u8>, "it happened");
+            debug!("not wanted");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let end = " WARN it happened group=todo count=3 name=\"a b\"";
+        assert!(lines[0].ends_with(end), "{lines:?}");
+    }
+
+    #[test]
+    fn equal_events_are_limited_by_what_they_name() {
+        let shared = Arc::default();
+        let lines = logged(&shared, LogFormat::Pretty, || {
+            for n in 0..300 {
+                let (group, error) = (["one", "other", "third"][n % 3], n);
+                warn!(group, error, "it failed");
+            }
+        });
+        assert_eq!(lines.len(), 30, "{lines:?}");
+        let summaries = shared.floods.sweep(std::time::Instant::now(), true);
+        let more: Vec<u64> = summaries.iter().map(|summary| summary.more).collect();
+        assert_eq!(more, [90, 90, 90]);
+    }
 }

@@ -63,10 +63,12 @@ impl Output {
         shrink(lines);
     }
 
-    /// Writes what the descriptor takes without blocking, as far as that can be known.
-    pub(super) fn write(&mut self) -> Progress {
+    /// Writes what the descriptor takes without blocking, as far as that can be known. After
+    /// a failure not before its pause is over, unless it `is_urgent`.
+    pub(super) fn write(&mut self, is_urgent: bool) -> Progress {
         if let Some((at, _)) = self.retry
             && Instant::now() < at
+            && !is_urgent
         {
             return Progress::Failing(at);
         }
@@ -172,16 +174,16 @@ mod tests {
         let (mut reader, writer) = pipe().unwrap();
         let lines = b"0123456789abcde\n".repeat(64 * 1024);
         let mut output = output(writer, &lines);
-        assert_eq!(output.write(), Progress::Stalled);
+        assert_eq!(output.write(false), Progress::Stalled);
         let mut read = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
         while read.len() < lines.len() {
             let count = reader.read(&mut buffer).unwrap();
             read.extend_from_slice(&buffer[..count]);
-            output.write();
+            output.write(false);
         }
         assert_eq!(read, lines);
-        assert_eq!(output.write(), Progress::Done);
+        assert_eq!(output.write(false), Progress::Done);
         assert!(output.is_empty() && output.pending.capacity() <= KEPT_BYTES);
     }
 
@@ -189,17 +191,17 @@ mod tests {
     fn a_failure_is_tried_again_after_a_pause_that_grows() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut output = output(full, b"line\n");
-        let Progress::Failing(first) = output.write() else {
+        let Progress::Failing(first) = output.write(false) else {
             panic!("/dev/full takes nothing");
         };
         assert_eq!(
-            output.write(),
+            output.write(false),
             Progress::Failing(first),
             "not before its time"
         );
         for _ in 0..9 {
             output.retry = output.retry.map(|(_, pause)| (Instant::now(), pause));
-            assert!(matches!(output.write(), Progress::Failing(_)));
+            assert!(matches!(output.write(false), Progress::Failing(_)));
         }
         assert_eq!(output.retry.map(|(_, pause)| pause), Some(LONGEST_PAUSE));
         assert!(!output.is_empty(), "nothing is given up");
@@ -210,6 +212,6 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         let mut output = output(writer, b"line\n");
-        assert!(matches!(output.write(), Progress::Failing(_)));
+        assert!(matches!(output.write(false), Progress::Failing(_)));
     }
 }

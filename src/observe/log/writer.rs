@@ -13,6 +13,9 @@ use super::output::{Output, Progress, is_ready};
 use super::queue::Dropped;
 use super::{ACCESS, Shared};
 
+/// Where events come from that the log writes about itself.
+pub(super) const MODULE: &str = module_path!();
+
 /// From the first line after a silence to its write: what comes in this time is written
 /// together, and wakes the thread only once.
 const GATHER: Duration = Duration::from_millis(1);
@@ -54,7 +57,7 @@ impl LogWriter {
         loop {
             let is_closing = self.shared.is_closing.load(Ordering::Acquire);
             self.collect();
-            let progress = [self.out.write(), self.err.write()];
+            let progress = [self.out.write(is_closing), self.err.write(is_closing)];
             let is_stalled = progress.contains(&Progress::Stalled);
             if is_last && !is_stalled {
                 return;
@@ -156,8 +159,8 @@ fn summarize(summary: &Summary) {
     }
     match subject.level {
         _ if subject.is_access => say!(ACCESS, Level::INFO),
-        Level::ERROR => say!(super::MODULE, Level::ERROR),
-        Level::WARN => say!(super::MODULE, Level::WARN),
-        _ => say!(super::MODULE, Level::INFO),
+        Level::ERROR => say!(MODULE, Level::ERROR),
+        Level::WARN => say!(MODULE, Level::WARN),
+        _ => say!(MODULE, Level::INFO),
     }
 }
