@@ -50,7 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_shuffle()
             .prop_flat_map(|places| {
                 let weights = prop::collection::vec(1..3_u16, places.len());
-                weights.prop_map(move |weights| places.iter().copied().zip(weights).collect())
+                weights.prop_map(move |weights| {
+                    places.iter().copied().zip(weights).collect::<Vec<_>>()
+                })
             })
             .prop_map(Step::Reload),
     ]
@@ -129,6 +131,7 @@ fn result(passes: bool) -> CheckResult {
     };
     CheckResult {
         at: SystemTime::UNIX_EPOCH,
+        began: Instant::now(),
         elapsed: Duration::ZERO,
         status: None,
         outcome: if passes { Ok(()) } else { Err(failure) },
