@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,7 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -100,18 +101,17 @@ pub struct Context {
     pub publisher: Publisher,
 }
 
-/// Serves until it is dropped, and its connections with it.
-pub async fn serve(listener: TcpListener, context: Context) {
+/// Accepts until `stopped` resolves, which says whether to take what waits in the queue, and
+/// then waits for the connections that are left. Dropping the future drops them.
+pub async fn serve(listener: TcpListener, context: Context, stopped: impl Future<Output = bool>) {
     let mut connections = JoinSet::new();
     let mut starved = false;
-    loop {
+    let mut stopped = std::pin::pin!(stopped);
+    let takes_queue = loop {
         // Both waits are cancel-safe: no connection and no result is lost.
         tokio::select! {
-            Some(ended) = connections.join_next() => {
-                if ended.is_err() {
-                    error!("an admin connection ended in a panic");
-                }
-            }
+            takes_queue = &mut stopped => break takes_queue,
+            Some(ended) = connections.join_next() => note(&ended),
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 match accepted {
                     Ok((stream, peer)) => {
@@ -122,6 +122,19 @@ pub async fn serve(listener: TcpListener, context: Context) {
                 }
             }
         }
+    };
+    while takes_queue && let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        connections.spawn(converse(stream, peer, context.clone()));
+    }
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        note(&ended);
+    }
+}
+
+fn note(ended: &Result<(), JoinError>) {
+    if ended.is_err() {
+        error!("an admin connection ended in a panic");
     }
 }
 
@@ -156,6 +169,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, context: Context) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::time::{Instant, SystemTime};
 
     use bytes::Bytes;
@@ -216,7 +230,8 @@ mod tests {
         async fn serve(&mut self) {
             let listener = TcpListener::bind(self.address).await.unwrap();
             self.address = listener.local_addr().unwrap();
-            self.tasks.spawn(serve(listener, self.context.clone()));
+            self.tasks
+                .spawn(serve(listener, self.context.clone(), pending()));
         }
 
         async fn configured() -> Self {
@@ -400,6 +415,11 @@ mod tests {
         );
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         assert_eq!(ready().await, (unavailable, "starting\n".into()));
+        let waits = vec!["listener web waits for todo: no address".to_owned()];
+        house.context.lifecycle.wait_for(waits);
+        let named = "starting\nlistener web waits for todo: no address\n";
+        assert_eq!(ready().await, (unavailable, named.into()));
+        house.context.lifecycle.wait_for(Vec::new());
         house.context.lifecycle.enter(Phase::Serving);
         assert_eq!(ready().await, (StatusCode::OK, "ready\n".into()));
         house.context.lifecycle.enter(Phase::LameDuck);

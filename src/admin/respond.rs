@@ -77,16 +77,17 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<
     }
 }
 
+/// The phase, then a line for each thing that is waited for.
 fn readiness(context: &Context) -> Response<Full<Bytes>> {
     let phase = context.lifecycle.phase();
-    if phase.is_ready() {
-        text(StatusCode::OK, "ready\n")
+    let (status, word) = if phase.is_ready() {
+        (StatusCode::OK, "ready")
     } else {
-        text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("{}\n", phase.name()),
-        )
-    }
+        (StatusCode::SERVICE_UNAVAILABLE, phase.name())
+    };
+    let mut lines = vec![word.to_owned()];
+    lines.extend(context.lifecycle.waits());
+    text(status, &(lines.join("\n") + "\n"))
 }
 
 fn format_of(headers: &HeaderMap) -> HeaderValue {

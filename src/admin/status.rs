@@ -44,6 +44,9 @@ pub struct Status {
     pub pid: u32,
     /// Where in its life the process is: `serving`, when all is well.
     pub phase: String,
+    /// What a start or a reload waits for, a sentence each; empty when all is well.
+    #[serde(default)]
+    pub waits: Vec<String>,
     /// Counts up with each publication.
     pub snapshot: u64,
     /// When the process started.
@@ -237,6 +240,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             phase: context.lifecycle.phase().name().to_owned(),
+            waits: context.lifecycle.waits(),
             snapshot: snapshot.version,
             started: timestamp(context.metrics.started()),
             now: timestamp(SystemTime::now()),

@@ -367,7 +367,7 @@ mod tests {
         thread::spawn(move || {
             runtime.block_on(async {
                 let socket = tokio::net::TcpListener::from_std(socket).unwrap();
-                admin::serve(socket, context).await;
+                admin::serve(socket, context, std::future::pending()).await;
             });
         });
         address

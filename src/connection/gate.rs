@@ -1,4 +1,4 @@
-//! What the connections of one listener on one worker are told when it ends.
+//! What the accept loop and the connections of one socket are told when it ends.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,10 +7,21 @@ use tokio::sync::Notify;
 
 use crate::model::Failure;
 
+/// What becomes of the clients in the kernel's queue when an accept loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// The loop accepts them: closing the socket would reset them.
+    Accepted,
+    /// Another accept loop has the same socket, and they are for that one.
+    Left,
+}
+
 /// The way out: first every response closes its connection, then connections without
 /// a request close too, and at last the tunnels, which nothing else would end.
 #[derive(Debug, Default)]
 pub struct Gate {
+    stopped: Cell<Option<Queue>>,
+    stop: Notify,
     closing: Rc<Cell<bool>>,
     draining: Cell<bool>,
     drained: Notify,
@@ -34,8 +45,18 @@ impl Gate {
         self.closing.set(true);
     }
 
+    /// No client comes in any more, but for those that wait already. The first call decides
+    /// what becomes of these.
+    pub fn stop_accepting(&self, queue: Queue) {
+        if self.stopped.get().is_none() {
+            self.stopped.set(Some(queue));
+            self.stop.notify_waiters();
+        }
+    }
+
     /// Idle connections end now, busy ones with their response. Tunnels go on.
     pub fn drain(&self) {
+        self.stop_accepting(Queue::Accepted);
         self.closing.set(true);
         self.draining.set(true);
         self.drained.notify_waiters();
@@ -51,6 +72,18 @@ impl Gate {
     /// Shared with every connection: whether the next response closes.
     pub(super) fn closing(&self) -> &Rc<Cell<bool>> {
         &self.closing
+    }
+
+    /// Resolves when the accept loop has to end. Cancel-safe.
+    pub async fn stopped(&self) -> Queue {
+        loop {
+            // Registered before the look, so that a call in between is not missed.
+            let stop = self.stop.notified();
+            if let Some(queue) = self.stopped.get() {
+                return queue;
+            }
+            stop.await;
+        }
     }
 
     /// Resolves when the listener drains. Cancel-safe.

@@ -25,11 +25,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot};
+use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot, SocketId};
 use crate::proxy::{Client, Proxy};
 use crate::transport::{ClientIo, Deadlines, Watch};
 
-pub use gate::Gate;
+pub use gate::{Gate, Queue};
 
 /// How long a client that came in just before its listener began to drain has for its
 /// first request: it connected in good faith, and mostly to ask at once.
@@ -51,7 +51,9 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The other end.
     pub peer: SocketAddr,
-    /// The listener, by slot and by name.
+    /// The socket that accepted it.
+    pub socket: SocketId,
+    /// The listener that serves it at first, by slot and by name.
     pub listener: (ListenerSlot, ListenerId),
     /// The listener's limits.
     pub limits: ClientLimits,
@@ -65,19 +67,21 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     };
     let io = ClientIo::new(accepted.stream, deadlines(&limits));
     let watch = Rc::clone(io.watch());
+    let allowance = limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
     let client = Rc::new(Client {
+        socket: accepted.socket,
         listener: accepted.listener,
         peer: accepted.peer,
         local,
         watch: Rc::clone(&watch),
         closing: Rc::clone(gate.closing()),
-        allowance: Cell::new(limits.max_requests.map_or(u32::MAX, NonZeroU32::get)),
+        allowance: Cell::new(allowance),
         forwarded: Client::forwarded_fields(accepted.peer, local),
         tunnel: RefCell::default(),
     });
-    let (handler, caller) = (Rc::clone(&proxy), Rc::clone(&client));
+    let handler = (Rc::clone(&proxy), Rc::clone(&client));
     let service = tower::service_fn(move |request: http::Request<Incoming>| {
-        let (proxy, client) = (Rc::clone(&handler), Rc::clone(&caller));
+        let (proxy, client) = handler.clone();
         async move { Ok::<_, Infallible>(proxy.handle(&client, request).await) }
     });
     let mut connection =
@@ -90,9 +94,11 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     let ended = if let Some(ended) = ended {
         ended
     } else {
-        // Ends a connection between two requests; one that has had none yet may still
-        // have its first.
-        Pin::new(&mut connection).graceful_shutdown();
+        // Ends a connection between two requests; one that has had none yet, which hyper
+        // would end as well, may still have its first.
+        if client.allowance.get() < allowance {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
         match timeout(FIRST_REQUEST, &mut connection).await {
             Ok(ended) => ended,
             Err(_) if watch.is_idle() => return,
@@ -110,8 +116,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         // In a box of its own: most connections never need the room.
         return Box::pin(tunnel.run(stream, parts.read_buf, gate.closed())).await;
     }
-    let is_partial = !parts.read_buf.trim_ascii().is_empty();
-    let failure = failure(&ended, &watch, is_partial);
+    let failure = failure(&ended, &watch, !parts.read_buf.trim_ascii().is_empty());
     let answer = failure.map(|failure| proxy.refuse(&client, failure));
     let stream = parts.io.into_inner().into_stream();
     if let Err(error) = conclude(stream, answer, watch.lingers()).await {

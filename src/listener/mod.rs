@@ -21,8 +21,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::connection::{Accepted, Gate, serve};
-use crate::model::{ListenerId, ListenerSlot};
+use crate::connection::{Accepted, Gate, Queue, serve};
+use crate::model::{ListenerId, SocketId};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
 use crate::state::Reader;
@@ -41,8 +41,10 @@ const RECOVERED: Duration = Duration::from_secs(5);
 /// One listener on one worker.
 #[derive(Debug)]
 pub struct Listener {
-    /// By slot and by name.
-    pub id: (ListenerSlot, ListenerId),
+    /// Tells which listener serves what the socket accepts.
+    pub id: SocketId,
+    /// The listener it was opened for; for the log.
+    pub name: ListenerId,
     /// This worker's socket.
     pub socket: TcpListener,
     /// Shared with the other workers.
@@ -61,16 +63,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Accepts until the gate drains, then waits for the connections that are left.
+    /// Accepts until the gate says stop, then waits for the connections that are left.
     ///
     /// Cancel safety: dropping the future drops every connection.
     pub async fn run(self) {
         let mut connections = JoinSet::new();
-        let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.id.1.clone());
-        loop {
+        let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.name.clone());
+        let queue = loop {
             tokio::select! {
                 biased;
-                () = self.gate.draining() => break,
+                queue = self.gate.stopped() => break queue,
                 Some(ended) = connections.join_next() => note(ended, &id, &metrics),
                 accepted = self.accept() => {
                     if let Some((accepted, place)) = accepted {
@@ -78,8 +80,8 @@ impl Listener {
                     }
                 }
             }
-        }
-        for accepted in self.queued() {
+        };
+        for accepted in self.queued(queue) {
             let cap = Arc::clone(&self.cap);
             let served = self.serve(accepted, async move { cap.enter().await });
             connections.spawn_local(served);
@@ -118,17 +120,18 @@ impl Listener {
         }
     }
 
-    /// The clients that wait in the kernel's queue, and the one that waits here. Closing the
-    /// socket would reset them; in here, those for whom there is no room yet get in as
-    /// others leave.
-    fn queued(&self) -> Vec<Accepted> {
+    /// The client that waits here and, unless they are left to another loop, those in the
+    /// kernel's queue. In here, those for whom there is no room yet get in as others leave.
+    fn queued(&self, queue: Queue) -> Vec<Accepted> {
         let mut clients: Vec<_> = self.waiting.take().into_iter().collect();
-        while let Some(accepted) = self.socket.accept().now_or_never() {
+        while queue == Queue::Accepted
+            && let Some(accepted) = self.socket.accept().now_or_never()
+        {
             match accepted {
                 Ok(client) => clients.push(client),
                 Err(error) if has_left(&error) => {}
                 Err(error) => {
-                    warn!(listener = %self.id.1, %error, "clients that wait are turned away");
+                    warn!(listener = %self.name, %error, "clients that wait are turned away");
                     break;
                 }
             }
@@ -141,11 +144,14 @@ impl Listener {
 
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
         self.proxy.metrics().connected();
+        let snapshot = self.reader.load();
+        let listener = snapshot.serving(self.id)?;
         Some(Accepted {
             stream: prepared(stream),
             peer,
-            listener: self.id.clone(),
-            limits: self.reader.load().listener(self.id.0)?.client,
+            socket: self.id,
+            listener: (listener.slot, listener.id.clone()),
+            limits: listener.client,
         })
     }
 
@@ -169,12 +175,12 @@ impl Listener {
     /// is the process at its limits.
     async fn survive(&self, error: &io::Error) {
         if has_left(error) {
-            debug!(listener = %self.id.1, %error, "client left before it was accepted");
+            debug!(listener = %self.name, %error, "client left before it was accepted");
             return;
         }
         if self.starved.replace(Some(Instant::now())).is_none() {
             warn!(
-                listener = %self.id.1,
+                listener = %self.name,
                 %error,
                 "cannot accept connections; trying again every {BACK_OFF:?}"
             );
@@ -186,7 +192,7 @@ impl Listener {
         let failed = self.starved.get();
         if failed.is_some_and(|failed| failed.elapsed() >= RECOVERED) {
             self.starved.set(None);
-            info!(listener = %self.id.1, "accepting connections again");
+            info!(listener = %self.name, "accepting connections again");
         }
     }
 }

@@ -26,6 +26,11 @@ pub struct TargetId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupIndex(pub usize);
 
+/// The listening sockets of one address, one or more for each worker. A reload may give them
+/// to another listener, with every connection they have accepted: the snapshot says which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub usize);
+
 /// Position of a listener in every snapshot. A listener keeps its slot for as
 /// long as it exists, so a connection finds its current rules without a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -31,7 +31,7 @@ pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
-pub use id::{GroupIndex, ListenerId, ListenerSlot, TargetGroupId, TargetId};
+pub use id::{GroupIndex, ListenerId, ListenerSlot, SocketId, TargetGroupId, TargetId};
 pub use keep_alive::KeepAlive;
 pub use latency::Moment;
 pub use limits::{

@@ -6,14 +6,16 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::model::{Forwarded, ListenerId, ListenerSlot};
+use crate::model::{Forwarded, ListenerId, ListenerSlot, SocketId};
 use crate::relay::{ForwardedFields, Tunnel, forwarded_for};
 use crate::transport::Watch;
 
 /// A client's connection, as its requests need it.
 #[derive(Debug)]
 pub struct Client {
-    /// The listener it came in by.
+    /// The socket that accepted it; the snapshot says which listener serves it now.
+    pub socket: SocketId,
+    /// The listener that served it when it was accepted.
     pub listener: (ListenerSlot, ListenerId),
     /// The other end.
     pub peer: SocketAddr,
@@ -117,6 +119,7 @@ mod tests {
             "10.0.0.2:80".parse().unwrap(),
         );
         let client = Client {
+            socket: SocketId(0),
             listener: (ListenerSlot(0), "web".into()),
             peer,
             local,

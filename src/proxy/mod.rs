@@ -135,7 +135,7 @@ impl Proxy {
     /// Answers a head that could not be read: the whole response, as it goes out.
     pub fn refuse(&self, client: &Client, failure: Failure) -> String {
         let snapshot = self.reader.load();
-        let listener = snapshot.listener(client.listener.0);
+        let listener = snapshot.serving(client.socket);
         respond::refusal(failure, self.begin(client, listener.map(Arc::as_ref)))
     }
 
@@ -147,7 +147,7 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> (Record, Result<Box<Routed>, Failure>, Incoming) {
         let snapshot = self.reader.load();
-        let listener = snapshot.listener(client.listener.0);
+        let listener = snapshot.serving(client.socket);
         let mut record = self.begin(client, listener.map(Arc::as_ref));
         record.is_head = request.method() == Method::HEAD;
         if record.is_logged() {
@@ -167,9 +167,11 @@ impl Proxy {
     }
 
     fn begin(&self, client: &Client, listener: Option<&Listener>) -> Record {
-        let log = listener.map_or(AccessLog::Failures, |listener| listener.access_log);
-        let (id, peer) = (client.listener.clone(), client.peer.ip());
-        let mut record = Record::begin(&self.metrics, log, id, peer);
+        let (log, id) = match listener {
+            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
+            None => (AccessLog::Failures, client.listener.clone()),
+        };
+        let mut record = Record::begin(&self.metrics, log, id, client.peer.ip());
         record.request_id = Some(self.ids.next());
         record
     }

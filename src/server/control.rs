@@ -1,29 +1,28 @@
 //! The tasks of the control plane, with one owner that ends them.
 
-use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::TIDY;
+use super::listeners::AdminOpening;
 use super::supervision::Supervision;
-use super::upgrade::Inherited;
+use super::worker::{Accepting, MOMENT};
 use crate::admin;
 use crate::autoscale;
-use crate::config;
 use crate::discovery;
 use crate::health;
+use crate::model::SocketId;
 use crate::observe::Metrics;
 use crate::replicas;
 use crate::state::{Publisher, PublisherTask, Reader};
-use crate::transport::{BindError, bind};
 
 /// How long the autoscaler has at the end to write down what it knows.
 const WRITE_DOWN: Duration = Duration::from_secs(5);
@@ -32,7 +31,9 @@ const WRITE_DOWN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct ControlPlane {
     tasks: JoinSet<()>,
-    admin: Option<Admin>,
+    /// Tells the accept loops of the admin listener to end, and whether they still take what
+    /// waits in the queue.
+    admin: Vec<(SocketId, watch::Sender<Option<bool>>)>,
     /// Ended before the others, and never aborted: it has processes to stop.
     replicas: JoinHandle<()>,
     stop_replicas: oneshot::Sender<()>,
@@ -47,24 +48,6 @@ pub(super) struct ControlPlane {
     stop_autoscaler: Option<watch::Sender<()>>,
     journal: Arc<autoscale::Journal>,
     supervision: Supervision,
-}
-
-/// The admin listener that runs.
-#[derive(Debug)]
-struct Admin {
-    configured: SocketAddr,
-    addr: SocketAddr,
-    task: AbortHandle,
-    /// For the process that takes over.
-    copy: std::net::TcpListener,
-}
-
-/// What a new configuration does to the admin listener.
-#[derive(Debug)]
-pub(super) enum AdminChange {
-    Keep,
-    Close,
-    Open(SocketAddr, std::net::TcpListener, tokio::net::TcpListener),
 }
 
 impl ControlPlane {
@@ -123,7 +106,7 @@ impl ControlPlane {
         };
         Self {
             tasks,
-            admin: None,
+            admin: Vec::new(),
             replicas: tokio::spawn(watched().require("replicas", replicas)),
             stop_replicas,
             replica_status,
@@ -142,55 +125,32 @@ impl ControlPlane {
         }
     }
 
-    /// Binds the admin listener if it is new or has moved.
-    pub(super) fn bind_admin(
-        &self,
-        config: Option<&config::Admin>,
-        inherited: &mut Inherited,
-    ) -> Result<AdminChange, BindError> {
-        let running = self.admin.as_ref().map(|admin| admin.configured);
-        let Some(config) = config else {
-            return Ok(AdminChange::Close);
-        };
-        if running == Some(config.bind) {
-            return Ok(AdminChange::Keep);
-        }
-        let failed = |source: io::Error| BindError {
-            addr: config.bind,
-            source,
-        };
-        let socket = match inherited.take_admin(config.bind) {
-            Some(socket) => socket,
-            None => bind(config.bind, 1)?
-                .pop()
-                .ok_or_else(|| failed(io::Error::other("no socket")))?,
-        };
-        let copy = socket.try_clone().map_err(failed)?;
-        let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-        Ok(AdminChange::Open(config.bind, copy, socket))
+    /// Accepts admin clients on a socket.
+    pub(super) fn serve_admin(&mut self, opening: AdminOpening, context: admin::Context) {
+        let (stop, stopped) = watch::channel(None);
+        self.admin.push((opening.id, stop));
+        let task = serve_again(opening.socket, context, stopped);
+        let task = self.supervision.clone().restart("admin", task);
+        self.tasks.spawn(async move {
+            task.await;
+            drop(opening.alive);
+        });
     }
 
-    /// Carries out what [`Self::bind_admin`] found.
-    pub(super) fn serve_admin(&mut self, change: AdminChange, context: &admin::Context) {
-        let (configured, copy, socket) = match change {
-            AdminChange::Keep => return,
-            AdminChange::Close => {
-                self.close_admin();
-                return;
+    /// Parts with sockets of the admin listener; its connections go on to their end.
+    pub(super) fn leave_admin(&mut self, id: SocketId, accepting: Accepting) {
+        for (_, stop) in self.admin.extract_if(.., |(other, _)| *other == id) {
+            match accepting {
+                Accepting::Queued => drop(stop.send_replace(Some(true))),
+                Accepting::Nothing => drop(stop.send_replace(Some(false))),
+                Accepting::Moment => {
+                    self.tasks.spawn(async move {
+                        sleep(MOMENT).await;
+                        stop.send_replace(Some(true));
+                    });
+                }
             }
-            AdminChange::Open(configured, copy, socket) => (configured, copy, socket),
-        };
-        self.close_admin();
-        let addr = socket.local_addr().unwrap_or(configured);
-        let task = serve_again(socket, &copy, context);
-        let task = self.supervision.clone().restart("admin", task);
-        let task = self.tasks.spawn(task);
-        self.admin = Some(Admin {
-            configured,
-            addr,
-            task,
-            copy,
-        });
+        }
     }
 
     /// The replicas that run, for the status page.
@@ -230,16 +190,6 @@ impl ControlPlane {
         &self.journal
     }
 
-    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|admin| admin.addr)
-    }
-
-    /// The socket of the admin listener, by the address in the configuration.
-    pub(super) fn admin_socket(&self) -> Option<(SocketAddr, &std::net::TcpListener)> {
-        let admin = self.admin.as_ref()?;
-        Some((admin.configured, &admin.copy))
-    }
-
     /// Ends the autoscaler, stops the replicas and waits for their processes, then ends every
     /// other task.
     pub(super) async fn stop(mut self) {
@@ -266,9 +216,10 @@ impl ControlPlane {
         }
     }
 
+    /// Leaves the clients of the admin listener to the process that has its sockets now.
     pub(super) fn close_admin(&mut self) {
-        if let Some(admin) = self.admin.take() {
-            admin.task.abort();
+        for (_, stop) in self.admin.drain(..) {
+            stop.send_replace(Some(false));
         }
     }
 }
@@ -296,30 +247,31 @@ fn watch_and_find(
     tasks
 }
 
-/// Serves the admin listener, and again on a copy of its socket.
+/// Serves the admin listener on copies of its socket, until it is stopped.
 fn serve_again(
-    socket: tokio::net::TcpListener,
-    copy: &std::net::TcpListener,
-    context: &admin::Context,
+    socket: TcpListener,
+    context: admin::Context,
+    stopped: watch::Receiver<Option<bool>>,
 ) -> impl FnMut() -> BoxFuture<'static, ()> + use<> {
-    let (mut first, context) = (Some(socket), context.clone());
-    let copy = copy.try_clone();
     move || {
-        let again = || {
-            let copy = copy
-                .as_ref()
-                .map_err(|error| io::Error::from(error.kind()))?;
-            tokio::net::TcpListener::from_std(copy.try_clone()?)
-        };
-        let socket = first.take().map_or_else(again, Ok);
-        let context = context.clone();
+        let copy = socket.try_clone();
+        let copy = copy.and_then(tokio::net::TcpListener::from_std);
+        let (context, stopped) = (context.clone(), admin_stopped(stopped.clone()));
         Box::pin(async move {
-            match socket {
-                Ok(socket) => admin::serve(socket, context).await,
-                Err(error) => error!(%error, "the admin listener cannot be opened again"),
+            match copy {
+                Ok(socket) => admin::serve(socket, context, stopped).await,
+                Err(error) => error!(%error, "the admin listener cannot be opened"),
             }
         })
     }
+}
+
+/// Resolves when an accept loop of the admin listener has to end, and says whether it takes
+/// what waits in its queue.
+async fn admin_stopped(mut stopped: watch::Receiver<Option<bool>>) -> bool {
+    // Without a sender Weir ends, and every connection with it.
+    let stopped = stopped.wait_for(Option::is_some).await;
+    stopped.is_ok_and(|takes_queue| *takes_queue == Some(true))
 }
 
 /// Asks nothing more of engines: while this process drains, another may scale what they run.

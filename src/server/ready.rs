@@ -1,16 +1,277 @@
-//! The wait for the first health checks.
+//! Whether target groups are ready for requests, and what they lack.
 
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::state::Reader;
+use tokio::time::Instant;
 
-/// How often the records are looked at while starting. A first failed check changes
-/// no health and so publishes nothing that could be waited for.
-const LOOK: Duration = Duration::from_millis(20);
+use crate::config::{self, Config, TargetAddress};
+use crate::model::{Action, Target, TargetGroupId};
+use crate::state::Snapshot;
+use crate::target_group::{Registered, TargetGroup};
 
-/// Resolves when the first snapshot knows its targets.
-pub(super) async fn targets_known(reader: &Reader) {
-    while !reader.load_full().knows_its_targets() {
-        tokio::time::sleep(LOOK).await;
+/// A wait shorter than this is not worth a line: most checks answer at once.
+const FIRST_NOTICE: Duration = Duration::from_millis(250);
+
+/// From the first line about a wait to the second; the next ones come ever later.
+const SECOND_NOTICE: Duration = Duration::from_secs(5);
+
+/// The longest time between two lines about one wait.
+const MAX_NOTICE: Duration = Duration::from_secs(60);
+
+/// When to say that something waits: soon after it begins, then ever more rarely.
+#[derive(Debug)]
+pub(super) struct Notices {
+    next: Instant,
+    pause: Duration,
+}
+
+impl Notices {
+    pub(super) fn since(begin: Instant) -> Self {
+        Self {
+            next: begin + FIRST_NOTICE,
+            pause: SECOND_NOTICE,
+        }
+    }
+
+    /// Whether it is time for a line; counts it.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        if is_due {
+            self.next = now + self.pause;
+            self.pause = (self.pause * 2).min(MAX_NOTICE);
+        }
+        is_due
+    }
+}
+
+/// The groups that a listener sends requests to.
+pub(super) fn named(listener: &config::Listener) -> BTreeSet<&TargetGroupId> {
+    let groups = forwards(listener);
+    let used = groups.filter(|(_, weight)| *weight > 0);
+    used.map(|(group, _)| group).collect()
+}
+
+/// Every group that a listener's rules name, with its weight there.
+pub(super) fn forwards(listener: &config::Listener) -> impl Iterator<Item = &(TargetGroupId, u16)> {
+    let actions = listener.rules.iter().map(|rule| &rule.action);
+    actions
+        .chain([&listener.default])
+        .flat_map(|action| match action {
+            Action::Forward(forward) => forward.groups.as_slice(),
+            Action::Redirect(_) | Action::FixedResponse(_) => &[],
+        })
+}
+
+/// A group of a configuration by its name.
+pub(super) fn group<'a>(config: &'a Config, id: &TargetGroupId) -> Option<&'a config::TargetGroup> {
+    config.target_groups.iter().find(|group| group.id == *id)
+}
+
+/// What a group lacks before it is known: its targets, or their first checks. Replicas must
+/// have passed theirs.
+pub(super) fn unknown(snapshot: &Snapshot, config: &config::TargetGroup) -> Option<String> {
+    let selection = snapshot.group_named(&config.id);
+    let selection = selection.and_then(|group| group.selection.as_ref());
+    if selection.is_some_and(|selection| selection.is_provisional) {
+        // Keys would move when the first requests have come.
+        return Some("its table of keys is not built yet".to_owned());
+    }
+    if is_ready_as_configured(config) {
+        return None;
+    }
+    let Some(group) = snapshot.group_named(&config.id) else {
+        return Some("not started yet".to_owned());
+    };
+    let members: Vec<&Registered> = members(group).collect();
+    let replicas = config.first_replicas().unwrap_or(0) as usize;
+    if members.len() < replicas {
+        return Some(format!("{} of {replicas} replicas run", members.len()));
+    }
+    if members.is_empty() {
+        return Some(no_address(config));
+    }
+    config.health.as_ref()?;
+    let is_known = |target: &Target| {
+        let record = target.health();
+        let passed = record.last.back().is_some_and(|last| last.outcome.is_ok());
+        passed || (config.replicas.is_none() && !record.last.is_empty())
+    };
+    let mut unknown = members.iter().filter(|member| !is_known(&member.target));
+    let first = unknown.next()?;
+    let more = unknown.count() + 1;
+    Some(format!(
+        "{more} of {} targets not checked yet, such as {}",
+        members.len(),
+        explained(&first.target)
+    ))
+}
+
+/// A group that a reload is to send requests to.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) group: config::TargetGroup,
+    /// Whether the configuration before has a group of that name.
+    is_old: bool,
+    /// Targets of the group that leave it with this reload.
+    leave: HashSet<SocketAddr>,
+}
+
+impl Awaited {
+    /// The groups of `new` which must be ready before it is switched to: those its listeners
+    /// name that are new, have other targets, or were not in use.
+    pub(super) fn of(old: &Config, new: &Config, snapshot: &Snapshot) -> Vec<Self> {
+        let used: BTreeSet<_> = old.listeners.iter().flat_map(named).collect();
+        let wanted: BTreeSet<_> = new.listeners.iter().flat_map(named).collect();
+        let wanted = wanted.into_iter().filter_map(|id| group(new, id));
+        wanted
+            .filter_map(|next| {
+                let last = group(old, &next.id);
+                let is_same = last.is_some_and(|last| has_same_targets(last, next));
+                (!is_same || !used.contains(&next.id)).then(|| Self {
+                    group: next.clone(),
+                    is_old: last.is_some(),
+                    leave: last.map_or_else(HashSet::new, |last| leave(last, next, snapshot)),
+                })
+            })
+            .collect()
+    }
+
+    /// What the group lacks before requests may be sent to it: it must be known if it is new,
+    /// and have a healthy target, or as many as it says.
+    pub(super) fn lacks(&self, snapshot: &Snapshot) -> Option<String> {
+        let config = &self.group;
+        if is_ready_as_configured(config) {
+            return None;
+        }
+        let unknown = || unknown(snapshot, config);
+        if let Some(lack) = (!self.is_old).then(unknown).flatten() {
+            return Some(lack);
+        }
+        let stay: Vec<&Registered> = self.stay(snapshot).collect();
+        if stay.is_empty() {
+            return Some(match first_socket(config) {
+                Some(addr) => format!("{addr} not checked yet"),
+                None => no_address(config),
+            });
+        }
+        config.health.as_ref()?;
+        let healthy = stay.iter().filter(|t| t.target.is_healthy()).count();
+        let active = stay.len().max(sockets(config).count());
+        let needed = config.fail_open.min_healthy.of(active).max(1);
+        if healthy >= needed {
+            return None;
+        }
+        let failing = stay.iter().find(|t| !t.target.is_healthy());
+        let failing = failing.map_or(String::new(), |t| format!(": {}", explained(&t.target)));
+        Some(match healthy {
+            0 => format!("no healthy target{failing}"),
+            _ => format!("{healthy} of {active} targets healthy, {needed} needed{failing}"),
+        })
+    }
+
+    /// Whether any of its targets could take a request.
+    pub(super) fn has_any(&self, snapshot: &Snapshot) -> bool {
+        is_ready_as_configured(&self.group)
+            || self
+                .stay(snapshot)
+                .any(|t| self.group.health.is_none() || t.target.is_healthy())
+    }
+
+    /// Whether targets serve now which leave the group.
+    pub(super) fn replaces_any(&self, snapshot: &Snapshot) -> bool {
+        let group = snapshot.group_named(&self.group.id);
+        let mut members = group.into_iter().flat_map(|group| members(group));
+        members.any(|t| self.leave.contains(&t.target.id.addr) && t.target.is_healthy())
+    }
+
+    fn stay<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Registered> {
+        let group = snapshot.group_named(&self.group.id);
+        let members = group.into_iter().flat_map(|group| members(group));
+        members.filter(|t| t.weight > 0 && !self.leave.contains(&t.target.id.addr))
+    }
+}
+
+/// Nothing is to be waited for: requests may start the group, it has no target at all, or its
+/// targets are in the file and not checked.
+fn is_ready_as_configured(config: &config::TargetGroup) -> bool {
+    let names = config.targets.len() - sockets(config).count();
+    let is_given = config.replicas.is_none() && names == 0;
+    config.scales_to_zero() || is_given && (config.health.is_none() || config.targets.is_empty())
+}
+
+fn members(group: &TargetGroup) -> impl Iterator<Item = &Registered> {
+    let targets = group.targets.iter();
+    targets.filter(|registered| !registered.registration.is_leaving())
+}
+
+fn sockets(config: &config::TargetGroup) -> impl Iterator<Item = SocketAddr> {
+    config.targets.iter().filter_map(|spec| match spec.address {
+        TargetAddress::Socket(addr) => Some(addr),
+        TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => None,
+    })
+}
+
+fn first_socket(config: &config::TargetGroup) -> Option<SocketAddr> {
+    sockets(config).next()
+}
+
+fn has_same_targets(old: &config::TargetGroup, new: &config::TargetGroup) -> bool {
+    let all_in = |some: &config::TargetGroup, others: &config::TargetGroup| {
+        let others: HashSet<_> = others.targets.iter().map(|t| &t.address).collect();
+        some.targets.iter().all(|t| others.contains(&t.address))
+    };
+    old.replicas.is_some() == new.replicas.is_some()
+        && (old.targets == new.targets || all_in(old, new) && all_in(new, old))
+}
+
+/// The targets of a group that are not in its next version. Of those that were looked up it is
+/// not known by which name: they stay as long as any name does.
+fn leave(
+    old: &config::TargetGroup,
+    new: &config::TargetGroup,
+    snapshot: &Snapshot,
+) -> HashSet<SocketAddr> {
+    let given: HashSet<SocketAddr> = sockets(new).collect();
+    let gone: HashSet<SocketAddr> = sockets(old).filter(|addr| !given.contains(addr)).collect();
+    let is_name = |spec: &&config::TargetSpec| !matches!(spec.address, TargetAddress::Socket(_));
+    let mut names = old.targets.iter().filter(is_name);
+    let keeps_name = names.any(|name| new.targets.iter().any(|spec| spec.address == name.address));
+    let keeps_replicas = old.replicas.is_some() && new.replicas.is_some();
+    if keeps_name || keeps_replicas {
+        return gone;
+    }
+    let group = snapshot.group_named(&old.id);
+    let members = group.into_iter().flat_map(|group| members(group));
+    let members = members.map(|registered| registered.target.id.addr);
+    members.filter(|addr| !given.contains(addr)).collect()
+}
+
+/// For people.
+fn address(address: &TargetAddress) -> String {
+    match address {
+        TargetAddress::Socket(addr) => addr.to_string(),
+        TargetAddress::Host { name, port } => format!("{name}:{port}"),
+        TargetAddress::Srv { name } => name.clone(),
+        TargetAddress::File { path, .. } => path.display().to_string(),
+    }
+}
+
+fn no_address(config: &config::TargetGroup) -> String {
+    let all: Vec<String> = config.targets.iter().map(|t| address(&t.address)).collect();
+    match all.as_slice() {
+        [] => "no replica runs yet".to_owned(),
+        _ => format!("no address for {} yet", all.join(", ")),
+    }
+}
+
+/// A target and how its last check ended.
+fn explained(target: &Target) -> String {
+    let addr = target.id.addr;
+    let record = target.health();
+    match record.last.back().map(|last| &last.outcome) {
+        Some(Err(failure)) => format!("{addr} ({}: {})", failure.reason.code(), failure.detail),
+        Some(Ok(())) | None => addr.to_string(),
     }
 }

@@ -1,6 +1,6 @@
 //! The life of the daemon: signals and file changes in, reloads and an end out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use tracing::{error, info, warn};
@@ -10,9 +10,10 @@ use super::signals::Signals;
 use super::source::Source;
 use super::supervision::Defect;
 use super::upgrade::{Event, Inherited, TakeOverError, Upgrades};
-use super::{ApplyError, Server};
+use super::{self as server, ApplyError, Server};
 use crate::config::{self, Config, LoadError, Parsed};
 use crate::files::Versions;
+use crate::state::{Diff, Phase};
 
 /// How the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,44 +72,31 @@ where
     } else {
         Inherited::default()
     };
-    let mut ending = None;
-    let stopped_early = async {
-        ending = Some(tokio::select! {
-            () = signals.stop.next() => Ending::Asked,
-            () = upgrades.refused() => Ending::Refused,
-        });
-    };
-    let path = config.upgrade_socket.clone();
-    let server = Server::start_unless(
-        config,
-        inherited,
-        stopped_early,
-        program.tidy,
-        Some(program.guardian),
-    )
-    .await?;
+    let server = Server::begin(config, inherited, program.tidy, Some(program.guardian))?;
     let service = ServiceManager::of_environment();
     let mut daemon = Daemon {
         server,
         upgrades,
         service,
+        is_successor: program.upgrade,
     };
-    if ending.is_none() {
-        daemon.serving(path.as_deref(), program.upgrade);
-    }
+    daemon.offer();
+    let mut ending = None;
     let ending = loop {
         if let Some(ending) = ending {
             break ending;
         }
+        // Whatever ends a switch is an event, after which this is looked at again.
+        let takes_reload = !daemon.server.is_switching();
         ending = tokio::select! {
             () = signals.stop.next() => Some(Ending::Asked),
             _ = signals.hangup.recv() => {
                 source.ask();
                 None
             }
-            read = source.next() => daemon.reload((program.take)(read)).await,
+            read = source.next(), if takes_reload => daemon.reload((program.take)(read)),
             _ = signals.upgrade.recv() => daemon.start_successor(program.successor),
-            defect = daemon.server.defect() => Some(daemon.give_up(&defect)),
+            event = daemon.server.next() => daemon.take_in(event),
             event = daemon.upgrades.next() => daemon.obey(event).await,
         };
     };
@@ -134,43 +122,84 @@ struct Daemon {
     server: Server,
     upgrades: Upgrades,
     service: ServiceManager,
+    /// Whether it was started to take the place of another.
+    is_successor: bool,
 }
 
 impl Daemon {
-    fn serving(&mut self, path: Option<&Path>, is_successor: bool) {
+    /// Lets another process ask for the sockets, unless that is still asked of the process
+    /// before this one.
+    fn offer(&mut self) {
+        let path = self.server.config.upgrade_socket.as_deref();
+        self.upgrades.move_to(path);
+    }
+
+    fn take_in(&mut self, event: server::Event) -> Option<Ending> {
+        match event {
+            server::Event::Started => None,
+            server::Event::Serving => {
+                self.serving();
+                None
+            }
+            server::Event::Reloaded(outcome) => {
+                self.reloaded(outcome);
+                None
+            }
+            server::Event::Broken(defect) => Some(self.give_up(&defect)),
+        }
+    }
+
+    fn serving(&mut self) {
         announce(&self.server);
+        let path = self.server.config.upgrade_socket.as_deref();
         self.upgrades.serving(path, self.server.live());
-        if !is_successor {
+        if !self.is_successor {
             self.service.ready(self.status(), self.server.live().pulse);
         }
     }
 
-    async fn reload(&mut self, config: Option<Config>) -> Option<Ending> {
-        self.service.reloading();
-        self.apply(config).await;
-        self.service.reloaded(self.status());
-        None
-    }
-
-    async fn apply(&mut self, config: Option<Config>) {
+    fn reload(&mut self, config: Option<Config>) -> Option<Ending> {
+        if self.is_known_to_serve() {
+            self.service.reloading();
+        }
         let Some(config) = config else {
             self.server.metrics.reloaded(false);
             error!("configuration not applied; the previous one stays active");
-            return;
+            self.reload_is_over();
+            return None;
         };
-        let path = config.upgrade_socket.clone();
-        match self.server.reload(config).await {
+        if let Err(error) = self.server.begin_reload(config) {
+            self.reloaded(Err(error));
+        }
+        None
+    }
+
+    fn reloaded(&mut self, outcome: Result<Diff, ApplyError>) {
+        match outcome {
             Ok(diff) => {
                 info!("configuration loaded: {diff}");
                 for contradiction in &diff.contradictions {
                     warn!("{contradiction}");
                 }
-                self.upgrades.move_to(path.as_deref());
+                self.offer();
             }
             Err(error) => {
                 error!("configuration not applied; the previous one stays active: {error}");
             }
         }
+        self.reload_is_over();
+    }
+
+    fn reload_is_over(&self) {
+        if self.is_known_to_serve() {
+            self.service.reloaded(self.status());
+        }
+    }
+
+    /// Whether this process has told the service manager that it is ready.
+    fn is_known_to_serve(&self) -> bool {
+        let phase = self.server.lifecycle.phase();
+        phase == Phase::Serving && !self.upgrades.is_successor()
     }
 
     fn start_successor(&mut self, command: fn() -> Command) -> Option<Ending> {
@@ -240,14 +269,7 @@ impl Daemon {
 
 /// A few lines for whoever started it.
 fn announce(server: &Server) {
-    for (id, addr) in server.addresses() {
-        let name = if *id.0 == addr.to_string() {
-            String::new()
-        } else {
-            format!(" ({id})")
-        };
-        info!("listening on http://{addr}{name}");
-    }
+    info!("ready: every listener is open");
     let snapshot = server.reader().load_full();
     for (group, config) in snapshot.groups().iter().zip(&snapshot.config.target_groups) {
         let healthy = group.targets.iter();
@@ -263,8 +285,5 @@ fn announce(server: &Server) {
             group.targets.len(),
             config.algorithm.name(),
         );
-    }
-    if let Some(addr) = server.admin_address() {
-        info!("admin on http://{addr}");
     }
 }

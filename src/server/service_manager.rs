@@ -93,18 +93,21 @@ impl ServiceManager {
         }
     }
 
-    fn tell(&self, states: Vec<NotifyState<'static>>, status: Option<String>) {
+    fn tell(&self, states: Vec<NotifyState<'static>>, line: Option<String>) {
         if let Some(messages) = &self.messages {
             // Fails only when the daemon ends.
-            let _ = messages.send(Message { states, status });
+            let _ = messages.send(Message {
+                states,
+                status: line,
+            });
         }
     }
 }
 
 impl Message {
     fn send(&self) -> io::Result<()> {
-        let status = self.status.as_deref().map(NotifyState::Status);
-        let states: Vec<_> = self.states.iter().cloned().chain(status).collect();
+        let line = self.status.as_deref().map(NotifyState::Status);
+        let states: Vec<_> = self.states.iter().cloned().chain(line).collect();
         sd_notify::notify(&states)
     }
 }

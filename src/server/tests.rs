@@ -19,7 +19,7 @@ fn tidy() {
 /// What a client is answered that comes now, or `None` if it is refused.
 fn ask(addr: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(addr).ok()?;
-    stream.set_read_timeout(Some(FIRST_CHECKS)).unwrap();
+    stream.set_read_timeout(Some(TARGETS_TIMEOUT)).unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     stream.write_all(request).ok()?;
     let mut answer = String::new();
@@ -35,14 +35,16 @@ async fn a_worker_that_panics_ends_the_server_and_leaves_no_queue_behind() {
     let text =
         "workers = 2\n[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }";
     let config = config::parse("weir.toml", text, &|_| None).unwrap().config;
-    let never = std::future::pending();
-    let started = Server::start_unless(config, Inherited::default(), never, tidy, None).await;
-    let mut server = started.unwrap();
+    let mut server = Server::begin(config, Inherited::default(), tidy, None).unwrap();
+    while !matches!(server.next().await, Event::Serving) {}
     let (_, addr) = server.addresses().next().unwrap();
     assert!(Pulse::of(&server.workers).all_answer().await);
 
     BREAKS.store(true, Ordering::SeqCst);
-    let defect = timeout(FIRST_CHECKS, server.defect()).await.unwrap();
+    let event = timeout(TARGETS_TIMEOUT, server.next()).await.unwrap();
+    let Event::Broken(defect) = event else {
+        panic!("{event:?}");
+    };
     assert_eq!((defect.place, &*defect.message), ("worker", "a defect"));
     server.give_up();
     // The kernel spreads clients over all sockets that are left.

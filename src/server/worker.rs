@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -18,9 +19,9 @@ use tracing::{debug, error};
 
 use super::TIDY;
 use super::supervision::Supervision;
-use crate::connection::Gate;
+use crate::connection::{Gate, Queue};
 use crate::listener::{Cap, Listener};
-use crate::model::{Failure, ListenerId, ListenerSlot, Target};
+use crate::model::{Failure, ListenerId, SocketId, Target};
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::state::Reader;
@@ -37,15 +38,9 @@ pub(super) struct Worker {
 /// What the server tells a worker. Few and rare: reloads, checks and shutdown.
 #[derive(Debug)]
 enum Command {
-    Listen {
-        key: u64,
-        id: (ListenerSlot, ListenerId),
-        socket: TcpListener,
-        cap: Arc<Cap>,
-    },
+    Listen(Opening),
     CloseAfterResponses,
-    /// One listener, and how long its tunnels go on.
-    Drain(u64, Duration),
+    Leave(SocketId, Leaving),
     DrainAll(oneshot::Sender<()>),
     Close(oneshot::Sender<Closed>),
     /// To be answered at once.
@@ -57,6 +52,39 @@ enum Command {
 #[derive(Clone, Debug)]
 pub(super) struct Pulse(Vec<mpsc::UnboundedSender<Command>>);
 
+/// A socket on its way to a worker.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) id: SocketId,
+    /// The listener it is opened for.
+    pub(super) name: ListenerId,
+    pub(super) socket: TcpListener,
+    pub(super) cap: Arc<Cap>,
+    /// Dropped when the last connection of the socket has ended.
+    pub(super) alive: mpsc::Sender<Infallible>,
+}
+
+/// How a worker parts with a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    pub(super) accepting: Accepting,
+    /// Whether idle connections end now, and its tunnels after this time. Without it every
+    /// connection may have one more response: another listener serves them.
+    pub(super) drain: Option<Duration>,
+}
+
+/// What a socket that is left still accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepting {
+    /// What waits in its queue.
+    Queued,
+    /// What comes for a moment: new connections go to another socket now, but some have
+    /// begun on this one.
+    Moment,
+    /// Nothing: another accept loop has the same socket.
+    Nothing,
+}
+
 /// What a worker has closed, and what it could not.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Closed {
@@ -65,6 +93,11 @@ pub(super) struct Closed {
     /// Connections that are still open.
     pub(super) left: usize,
 }
+
+/// How long a socket whose clients another one takes is still listened on: from its first
+/// packet to its last a handshake takes a round trip, and a lost packet comes again after a
+/// second (RFC 6298).
+pub(super) const MOMENT: Duration = Duration::from_millis(1500);
 
 /// How long tunnels have for their end: both sides are told, and have a second to answer.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -109,19 +142,8 @@ impl Worker {
         started.map(|()| Self { commands, thread })
     }
 
-    pub(super) fn listen(
-        &self,
-        key: u64,
-        id: (ListenerSlot, ListenerId),
-        socket: TcpListener,
-        cap: &Arc<Cap>,
-    ) {
-        self.tell(Command::Listen {
-            key,
-            id,
-            socket,
-            cap: Arc::clone(cap),
-        });
+    pub(super) fn listen(&self, opening: Opening) {
+        self.tell(Command::Listen(opening));
     }
 
     /// From now on every response closes its connection.
@@ -129,9 +151,9 @@ impl Worker {
         self.tell(Command::CloseAfterResponses);
     }
 
-    /// Ends one listener once its requests are finished; its tunnels end after `tunnels`.
-    pub(super) fn drain(&self, key: u64, tunnels: Duration) {
-        self.tell(Command::Drain(key, tunnels));
+    /// Parts with a socket.
+    pub(super) fn leave(&self, id: SocketId, leaving: Leaving) {
+        self.tell(Command::Leave(id, leaving));
     }
 
     /// Ends all listeners; the receiver is told when their requests are finished.
@@ -194,12 +216,10 @@ struct Room {
     reader: Reader,
     pool: Rc<Pool<crate::proxy::RequestBody>>,
     proxy: Rc<Proxy>,
-    /// One for each socket; those of one listener have the same key.
+    /// One for each socket, until its last connection has ended.
     listeners: Vec<Open>,
     /// The version whose targets the pools were last looked through for.
     targets_since: u64,
-    /// Of listeners that a reload removed, until their last connection has ended.
-    removed: Vec<tokio::task::JoinHandle<()>>,
     /// Of all these listeners.
     gates: Vec<Rc<Gate>>,
     closing: bool,
@@ -211,7 +231,7 @@ struct Room {
 type Panic = Box<dyn Any + Send>;
 
 struct Open {
-    key: u64,
+    id: SocketId,
     gate: Rc<Gate>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -226,7 +246,6 @@ impl Room {
             proxy: Rc::new(proxy),
             listeners: Vec::new(),
             targets_since: 0,
-            removed: Vec::new(),
             gates: Vec::new(),
             closing: false,
             panics: mpsc::unbounded_channel(),
@@ -257,33 +276,23 @@ impl Room {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Listen {
-                key,
-                id,
-                socket,
-                cap,
-            } => self.listen(key, id, socket, cap),
+            Command::Listen(opening) => self.listen(opening),
             Command::CloseAfterResponses => {
                 self.closing = true;
                 for open in &self.listeners {
                     open.gate.close_after_responses();
                 }
             }
-            Command::Drain(key, tunnels) => {
-                self.removed.retain(|task| !task.is_finished());
+            Command::Leave(id, leaving) => {
+                self.listeners.retain(|open| !open.task.is_finished());
+                for open in self.listeners.iter().filter(|open| open.id == id) {
+                    leave(&open.gate, leaving);
+                }
                 // The accept loop and every connection hold theirs.
                 self.gates.retain(|gate| Rc::strong_count(gate) > 1);
-                for open in self.listeners.extract_if(.., |open| open.key == key) {
-                    open.gate.drain();
-                    self.removed.push(open.task);
-                    tokio::task::spawn_local(async move {
-                        sleep(tunnels).await;
-                        open.gate.close(Failure::ListenerGone);
-                    });
-                }
             }
             Command::DrainAll(done) => {
-                let mut tasks = std::mem::take(&mut self.removed);
+                let mut tasks = Vec::new();
                 for open in self.listeners.drain(..) {
                     open.gate.drain();
                     tasks.push(open.task);
@@ -313,17 +322,18 @@ impl Room {
         }
     }
 
-    fn listen(
-        &mut self,
-        key: u64,
-        id: (ListenerSlot, ListenerId),
-        socket: TcpListener,
-        cap: Arc<Cap>,
-    ) {
+    fn listen(&mut self, opening: Opening) {
+        let Opening {
+            id,
+            name,
+            socket,
+            cap,
+            alive,
+        } = opening;
         let socket = match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
-                error!(listener = %id.1, %error, "cannot poll the listening socket");
+                error!(listener = %name, %error, "cannot poll the listening socket");
                 return;
             }
         };
@@ -333,6 +343,7 @@ impl Room {
         }
         let listener = Listener {
             id,
+            name,
             socket,
             cap,
             waiting: RefCell::default(),
@@ -347,9 +358,10 @@ impl Room {
                 // The worker looks for it as long as it runs.
                 let _ = panics.send(panic);
             }
+            drop(alive);
         });
         self.gates.push(Rc::clone(&gate));
-        self.listeners.push(Open { key, gate, task });
+        self.listeners.push(Open { id, gate, task });
     }
 
     /// Pools and series of targets that have left the picture are dropped.
@@ -362,6 +374,30 @@ impl Room {
         self.pool.retain(Target::is_listed);
         self.proxy.metrics().retain(Target::is_listed);
         debug!(idle = self.pool.idle(), "pools looked through");
+    }
+}
+
+/// Tells an accept loop and its connections how they end.
+fn leave(gate: &Rc<Gate>, leaving: Leaving) {
+    gate.close_after_responses();
+    match leaving.accepting {
+        Accepting::Queued => gate.stop_accepting(Queue::Accepted),
+        Accepting::Nothing => gate.stop_accepting(Queue::Left),
+        Accepting::Moment => {
+            let gate = Rc::clone(gate);
+            tokio::task::spawn_local(async move {
+                sleep(MOMENT).await;
+                gate.stop_accepting(Queue::Accepted);
+            });
+        }
+    }
+    if let Some(tunnels) = leaving.drain {
+        gate.drain();
+        let gate = Rc::clone(gate);
+        tokio::task::spawn_local(async move {
+            sleep(tunnels).await;
+            gate.close(Failure::ListenerGone);
+        });
     }
 }
 

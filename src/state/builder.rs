@@ -17,7 +17,7 @@ use super::registry::Registry;
 use super::snapshot::{Positions, Snapshot};
 use crate::balance::{KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
-use crate::model::{Action, Health, TargetGroupId, TargetId};
+use crate::model::{Action, Health, ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::{Registered, TargetGroup};
 
 /// Something for the next snapshot.
@@ -38,6 +38,8 @@ pub(super) struct Builder {
     version: watch::Sender<u64>,
     registry: Registry,
     membership: Membership,
+    /// Which listener serves which sockets.
+    sockets: Vec<(SocketId, ListenerId)>,
     /// Rosters whose tables are to be built, the newest of each group.
     wanted_tables: BTreeMap<TargetGroupId, Arc<Roster>>,
     /// Groups of which it was said that their checks are not believed.
@@ -98,6 +100,7 @@ impl Builder {
             version,
             registry: Registry::default(),
             membership: Membership::default(),
+            sockets: Vec::new(),
             wanted_tables: BTreeMap::new(),
             distrusted: BTreeSet::new(),
             own_key: random_key(),
@@ -178,7 +181,12 @@ impl Builder {
 
     fn take_in(&mut self, change: Change, batch: &mut Batch, now: Instant) {
         match change {
-            Change::Configure { config, done } => {
+            Change::Configure {
+                config,
+                sockets,
+                done,
+            } => {
+                self.sockets = sockets;
                 let diff = self.configure(config, batch);
                 batch.answers.push(Answer::Configured(diff, done));
             }
@@ -290,6 +298,7 @@ impl Builder {
             targets_since: old.targets_since,
             config: Arc::clone(&old.config),
             listeners: old.listeners.clone(),
+            sockets: old.sockets.clone(),
             groups,
             positions: Arc::clone(&old.positions),
         }
@@ -336,9 +345,11 @@ impl Builder {
             targets_since: old.targets_since,
             config: Arc::clone(config),
             listeners: compile_listeners(kept, config, &positions, &mut self.registry, &key),
+            sockets: Vec::new(),
             groups,
             positions,
         }
+        .with_sockets(&self.sockets)
     }
 
     /// Builds the next version of a group.

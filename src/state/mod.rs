@@ -11,7 +11,6 @@ mod diff;
 mod fact;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod known;
 mod leaving;
 mod membership;
 mod off_thread;

@@ -38,30 +38,51 @@ impl Phase {
     }
 }
 
-/// The current phase, published by the server and read by whoever wants to know.
+/// The current phase, and what a start or a reload waits for: published by the server and
+/// read by the admin listener.
 #[derive(Debug)]
-pub struct Lifecycle(watch::Sender<Phase>);
+pub struct Lifecycle {
+    phase: watch::Sender<Phase>,
+    waits: watch::Sender<Vec<String>>,
+}
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self(watch::Sender::new(Phase::Starting))
+        Self {
+            phase: watch::Sender::new(Phase::Starting),
+            waits: watch::Sender::default(),
+        }
     }
 }
 
 impl Lifecycle {
     /// The current phase.
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        *self.phase.borrow()
     }
 
     /// Enters a phase. Phases only go forward.
     pub fn enter(&self, phase: Phase) {
-        self.0.send_if_modified(|current| {
+        self.phase.send_if_modified(|current| {
             let forward = phase > *current;
             if forward {
                 *current = phase;
             }
             forward
+        });
+    }
+
+    /// What is waited for, a sentence each.
+    pub fn waits(&self) -> Vec<String> {
+        self.waits.borrow().clone()
+    }
+
+    /// Says what is waited for from now on.
+    pub fn wait_for(&self, waits: Vec<String>) {
+        self.waits.send_if_modified(|current| {
+            let is_other = *current != waits;
+            *current = waits;
+            is_other
         });
     }
 }

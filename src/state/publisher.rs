@@ -22,7 +22,7 @@ use super::off_thread::off_thread;
 use super::snapshot::{Reader, Snapshot};
 use crate::balance::{KeyTable, Roster};
 use crate::config::Config;
-use crate::model::{TargetGroupId, TargetId};
+use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// Something that changes the picture.
@@ -32,6 +32,8 @@ pub enum Change {
     Configure {
         /// A checked one.
         config: Config,
+        /// Which of its listeners serves which sockets.
+        sockets: Vec<(SocketId, ListenerId)>,
         /// Told once the new picture is visible to every worker.
         done: oneshot::Sender<Diff>,
     },
@@ -118,8 +120,22 @@ impl Publisher {
 
     /// Applies a configuration and waits until it is visible.
     pub async fn configure(&self, config: Config) -> Option<Diff> {
+        self.configure_on(config, Vec::new()).await
+    }
+
+    /// The same, and says in one step which of its listeners serves which sockets.
+    pub async fn configure_on(
+        &self,
+        config: Config,
+        sockets: Vec<(SocketId, ListenerId)>,
+    ) -> Option<Diff> {
         let (done, outcome) = oneshot::channel();
-        self.send(Change::Configure { config, done }).await;
+        self.send(Change::Configure {
+            config,
+            sockets,
+            done,
+        })
+        .await;
         outcome.await.ok()
     }
 

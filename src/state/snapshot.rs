@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use super::rate_limiter::RateLimiter;
 use crate::config::{self, Config};
-use crate::model::{ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, TargetGroupId};
+use crate::model::{
+    ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, SocketId, TargetGroupId,
+};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
 use crate::target_group::{Seal, TargetGroup};
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// By slot; a slot stays empty after its listener is gone.
     pub(super) listeners: Vec<Option<Arc<Listener>>>,
+    /// By [`SocketId`]: the listener that serves what these sockets accept.
+    pub(super) sockets: Vec<Option<ListenerSlot>>,
     /// In the order of `config.target_groups`.
     pub(super) groups: Vec<Arc<TargetGroup>>,
     /// Where each of them stands.
@@ -63,6 +67,7 @@ impl Snapshot {
             targets_since: 0,
             config: Arc::new(Config::empty()),
             listeners: Vec::new(),
+            sockets: Vec::new(),
             groups: Vec::new(),
             positions: Arc::default(),
         }
@@ -76,6 +81,22 @@ impl Snapshot {
     /// The listener in a slot; `None` once it has been removed.
     pub fn listener(&self, slot: ListenerSlot) -> Option<&Arc<Listener>> {
         self.listeners.get(slot.0)?.as_ref()
+    }
+
+    /// The listener that serves the connections of a socket; `None` once none does.
+    pub fn serving(&self, socket: SocketId) -> Option<&Arc<Listener>> {
+        self.listener((*self.sockets.get(socket.0)?)?)
+    }
+
+    /// The same snapshot with its sockets given to the listeners that are to serve them.
+    pub(super) fn with_sockets(mut self, served: &[(SocketId, ListenerId)]) -> Self {
+        let length = served.iter().map(|(socket, _)| socket.0 + 1).max();
+        self.sockets = vec![None; length.unwrap_or(0)];
+        for (socket, id) in served {
+            let listener = self.listeners().find(|listener| listener.id == *id);
+            self.sockets[socket.0] = listener.map(|listener| listener.slot);
+        }
+        self
     }
 
     /// Every listener.

@@ -19,20 +19,33 @@ pub struct BindError {
     pub source: io::Error,
 }
 
-/// Binds `count` sockets to one address (`SO_REUSEPORT`: the kernel spreads new
-/// connections over them). With port 0 all get the same free port.
-pub fn bind(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+/// Takes one address for `count` sockets (`SO_REUSEPORT`: the kernel spreads new connections
+/// over them), which do not listen yet. With port 0 all get the same free port.
+pub fn reserve(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError { addr, source };
-    let actual = probe(addr).map_err(failed)?;
-    (0..count).map(|_| listen(actual).map_err(failed)).collect()
+    reserve_beside(probe(addr).map_err(failed)?, count)
 }
 
-/// The same on an address that a listener of this process gives up for it: both may
-/// listen there for a moment.
-pub fn bind_beside(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
+/// The same on an address of which this process has a part already.
+pub fn reserve_beside(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError { addr, source };
-    (0..count).map(|_| listen(addr).map_err(failed)).collect()
+    (0..count).map(|_| bound(addr).map_err(failed)).collect()
 }
+
+/// Lets clients in at sockets that were reserved. Those that listen already go on.
+pub fn listen(sockets: &[TcpListener]) -> Result<(), BindError> {
+    for socket in sockets {
+        rustix::net::listen(socket, BACKLOG).map_err(|error| BindError {
+            addr: socket.local_addr().unwrap_or(UNKNOWN),
+            source: error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Of a socket that cannot even tell its address.
+const UNKNOWN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Finds out whether the address is free, and which port 0 becomes.
 ///
@@ -47,11 +60,10 @@ fn probe(addr: SocketAddr) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("not an internet address"))
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+fn bound(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -73,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_worker_gets_the_same_free_port() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let sockets = reserve("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let ports: Vec<u16> = sockets
             .iter()
             .map(|s| s.local_addr().unwrap().port())
@@ -84,9 +96,10 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_refused_even_to_another_weir() {
-        let sockets = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let sockets = reserve("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        listen(&sockets).unwrap();
         let addr = sockets[0].local_addr().unwrap();
-        let error = bind(addr, 1).unwrap_err();
+        let error = reserve(addr, 1).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&addr.to_string()));
     }

@@ -9,7 +9,7 @@ pub mod handover;
 mod root_cause;
 mod timer;
 
-pub use bind::{BindError, bind, bind_beside};
+pub use bind::{BindError, listen, reserve, reserve_beside};
 pub use bounded::Bounded;
 pub use client_io::{ClientIo, Deadlines, Watch};
 pub use dial::{DialError, dial, is_own_shortage};

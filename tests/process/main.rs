@@ -21,6 +21,7 @@ mod discovery;
 mod files;
 mod import;
 mod log;
+mod moves;
 mod reload;
 mod replicas;
 mod simulate;

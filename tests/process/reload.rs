@@ -1,5 +1,7 @@
 //! Another configuration while Weir runs: by signal, and by a change of the file.
 
+use std::net::{SocketAddr, TcpListener};
+
 use rustix::process::Signal;
 
 use crate::support::{Client, Target, Users, Weir, eventually};
@@ -61,23 +63,6 @@ fn a_file_that_is_written_to_is_loaded() {
     answers(&weir, "b");
 }
 
-#[test]
-fn a_file_that_changes_while_weir_starts_is_loaded() {
-    let (a, b) = (Target::named("a"), Target::named("b"));
-    // Starting takes as long as this check: nobody ever answers it.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let slow = format!(
-        "[target_group.slow]\ntargets = [\"{}\"]\nhealth = {{ timeout = \"2s\" }}",
-        silent.local_addr().unwrap()
-    );
-    let weir = Weir::starting(&config(&a, &slow));
-    // Its first check arrives: the file has been read.
-    let _check = silent.accept().unwrap();
-    assert_eq!(weir.lines(&["listening"]), Vec::<String>::new());
-    weir.replace(&config(&b, ""));
-    answers(&weir, "b");
-}
-
 #[cfg(unix)]
 #[test]
 fn a_link_that_is_pointed_elsewhere_is_followed() {
@@ -133,7 +118,7 @@ fn a_wrong_file_is_explained_and_changes_nothing() {
 #[test]
 fn an_address_in_use_changes_nothing_and_is_named() {
     let (a, b) = (Target::named("a"), Target::named("b"));
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
     let weir = Weir::start(&config(&a, ""));
     let more = format!("[[listener]]\nbind = \"{addr}\"\nforward = \"app\"\n[target_group.app]");
@@ -228,4 +213,131 @@ fn requests_in_metrics(weir: &Weir) -> u64 {
     series
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
         .sum()
+}
+
+/// A listener that forwards to one group, with a target that is checked often.
+fn forwarding(group: &str, target: SocketAddr) -> String {
+    format!(
+        r#"
+        workers = 2
+        admin = {{ bind = "127.0.0.1:0" }}
+        shutdown = {{ lame_duck = "0s", drain = "10s" }}
+        [[listener]]
+        name = "web"
+        bind = "127.0.0.1:0"
+        forward = "{group}"
+        [target_group.{group}]
+        targets = ["{target}"]
+        health = {{ path = "/health", interval = "100ms", timeout = "90ms", unhealthy = 2 }}
+        fail_open = false
+        "#
+    )
+}
+
+/// An address where nothing listens yet, and no other test will.
+fn reserved() -> (TcpListener, SocketAddr) {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::STREAM,
+        None,
+    )
+    .unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    rustix::net::bind(&socket, &any).unwrap();
+    let socket = TcpListener::from(socket);
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+/// From blue to a target that starts late, under load.
+fn blue_green(next: &str) {
+    let blue = Target::named("blue");
+    let (cold, addr) = reserved();
+    let weir = Weir::start(&forwarding("blue", blue.addr()));
+    let users = Users::start(weir.addr(), 4, "/", |reply| {
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    });
+    weir.replace(&forwarding(next, addr));
+    weir.line(&[
+        "reload waits for a target group",
+        &format!("group={next}"),
+        "healthy",
+    ]);
+    let ready = Client::connect(weir.admin_addr()).get("/readyz").unwrap();
+    assert_eq!(ready.status, 200, "it serves");
+    assert!(
+        ready.body.contains(&format!("reload waits for {next}: ")),
+        "{}",
+        ready.body
+    );
+    assert_eq!(weir.get("/").body, "blue");
+    let _green = Target::listening("green", cold);
+    answers(&weir, "green");
+    weir.line(&["configuration loaded"]);
+    assert!(users.stop() > 0);
+}
+
+#[test]
+fn a_group_takes_over_when_its_targets_are_ready() {
+    blue_green("green");
+}
+
+#[test]
+fn the_targets_of_a_group_serve_until_those_in_their_place_are_ready() {
+    blue_green("blue");
+}
+
+#[test]
+fn a_group_that_never_is_healthy_does_not_replace_one_that_serves() {
+    let (blue, green) = (Target::named("blue"), Target::named("green"));
+    let (_cold, addr) = reserved();
+    let mut weir = Weir::start(&forwarding("blue", blue.addr()));
+    weir.replace(&forwarding("broken", addr));
+    weir.line(&[
+        "WARN",
+        "reload goes on waiting",
+        "group=broken",
+        "no healthy target",
+    ]);
+    assert_eq!(weir.get("/").body, "blue");
+    // The newest one wins, and one that waits does not keep Weir from its end.
+    weir.replace(&forwarding("green", green.addr()));
+    answers(&weir, "green");
+    weir.replace(&forwarding("broken", addr));
+    weir.line(&["reload waits", "group=broken"]);
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    assert_eq!(weir.lines(&["reload switches"]), Vec::<String>::new());
+}
+
+#[test]
+fn a_rule_for_a_group_that_is_not_ready_is_in_force_after_a_while() {
+    let (blue, (_cold, addr)) = (Target::named("blue"), reserved());
+    let weir = Weir::start(&forwarding("blue", blue.addr()));
+    let rule = format!(
+        "rule = [{{ priority = 1, when = {{ path = \"/beta\" }}, then = {{ forward = \"beta\" }} }}]\n\
+         [target_group.beta]\ntargets = [\"{addr}\"]\nhealth = {{ path = \"/health\" }}\n\
+         fail_open = false\n[target_group.blue]"
+    );
+    let config = forwarding("blue", blue.addr()).replace("[target_group.blue]", &rule);
+    weir.replace(&config);
+    weir.line(&[
+        "WARN",
+        "reload switches to a target group that is not ready",
+        "group=beta",
+    ]);
+    eventually("the rule", || match weir.get("/beta").status {
+        503 => Ok(()),
+        other => Err(format!("{other}")),
+    });
+    assert_eq!(weir.get("/").body, "blue");
+}
+
+#[test]
+fn a_reload_that_changes_nothing_says_so() {
+    let a = Target::named("a");
+    let weir = Weir::start(&config(&a, ""));
+    weir.signal(Signal::HUP);
+    weir.line(&["configuration loaded: nothing changed"]);
+    assert_eq!(a.checks(), 1);
 }

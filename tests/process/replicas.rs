@@ -221,7 +221,7 @@ fn replicas_that_crash_at_once_are_tried_ever_more_slowly_and_quoted() {
     let reply = weir.get("/");
     assert_eq!(reply.status, 503, "{}", reply.body);
     assert_eq!(reply.header("retry-after"), Some("1"));
-    weir.line(&["some targets have not been checked"]);
+    weir.line(&["listener opens without a target group"]);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_command_that_does_not_exist_is_named_once() {
     ]);
     // The next attempts come after 100, 300 and 700 milliseconds, the end of the wait
     // for first checks after ten seconds.
-    weir.line(&["some targets have not been checked"]);
+    weir.line(&["listener opens without a target group"]);
     assert_eq!(weir.lines(&["cannot start a replica"]).len(), 1);
 }
 

@@ -203,3 +203,85 @@ fn a_target_that_is_down_does_not_keep_weir_from_starting() {
         assert_eq!(weir.get("/").body, "a");
     }
 }
+
+/// A listener whose target is fine, and one whose target accepts checks and says nothing.
+fn half_silent(target: &Target, silent: &TcpListener, timeout: &str) -> String {
+    format!(
+        r#"
+        workers = 1
+        admin = {{ bind = "127.0.0.1:0" }}
+        [[listener]]
+        name = "web"
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [[listener]]
+        name = "slow"
+        bind = "127.0.0.1:0"
+        forward = "silent"
+        [target_group.app]
+        targets = ["{}"]
+        health = {{ path = "/health" }}
+        [target_group.silent]
+        targets = ["{}"]
+        health = {{ timeout = "{timeout}", interval = "1h" }}
+        "#,
+        target.addr(),
+        silent.local_addr().unwrap()
+    )
+}
+
+#[test]
+fn each_listener_waits_for_its_own_groups_and_says_so() {
+    let target = Target::named("a");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let weir = Weir::starting(&half_silent(&target, &silent, "4s"));
+    let web = weir.addr_of("web");
+    assert_eq!(Client::connect(web).get("/").unwrap().body, "a");
+    let addr = silent.local_addr().unwrap().to_string();
+    let waits = [
+        "listener waits",
+        "listener=slow",
+        "group=silent",
+        "not checked yet",
+        &addr,
+    ];
+    weir.line(&waits);
+    let ready = Client::connect(weir.admin_addr()).get("/readyz").unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready
+            .body
+            .starts_with("starting\nlistener slow waits for silent: "),
+        "{ready:?}"
+    );
+    assert_eq!(weir.status()["waits"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        weir.lines(&["listening on", "(slow)"]),
+        Vec::<String>::new()
+    );
+    // A check that fails is a check: the listener opens, and the group fails open.
+    weir.addr_of("slow");
+    let ready = Client::connect(weir.admin_addr()).get("/readyz").unwrap();
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
+}
+
+#[test]
+fn a_file_that_is_corrected_while_the_start_waits_is_taken_up_at_once() {
+    let target = Target::named("a");
+    let config = |address: &str| {
+        format!(
+            "admin = {{ bind = \"127.0.0.1:0\" }}\n[[listener]]\nname = \"web\"\n\
+             bind = \"127.0.0.1:0\"\nforward = \"app\"\n\
+             [target_group.app]\ntargets = [\"{address}\"]\nhealth = {{ path = \"/health\" }}"
+        )
+    };
+    let weir = Weir::starting(&config("web.invalid:80"));
+    weir.line(&["listener waits", "no address for web.invalid:80 yet"]);
+    weir.replace(&config(&target.addr().to_string()));
+    assert_eq!(
+        Client::connect(weir.addr_of("web")).get("/").unwrap().body,
+        "a"
+    );
+    let late = weir.lines(&["listener opens without a target group"]);
+    assert_eq!(late, Vec::<String>::new(), "taken up after the wait");
+}

@@ -391,7 +391,14 @@ async fn judge(cases: &[Case]) -> Lb {
             Some(_) => "unhealthy",
             None => "healthy",
         };
-        let status = lb.target_status(name, *addr).await;
+        let status = eventually("a first check", || async {
+            let status = lb.target_status(name, *addr).await;
+            let is_checked = !status.last_checks.is_empty();
+            is_checked
+                .then(|| status.clone())
+                .ok_or(format!("{status:?}"))
+        })
+        .await;
         assert_eq!(status.reason.as_deref(), *reason, "{name}: {status:?}");
         assert_eq!(status.state, state, "{name}");
         let [check] = status.last_checks.as_slice() else {

@@ -26,7 +26,6 @@ mod offer;
 mod predecessor;
 mod successor;
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -102,8 +101,6 @@ pub(super) enum Event {
 pub(super) struct Upgrades {
     notices: mpsc::UnboundedSender<Notice>,
     heard: mpsc::UnboundedReceiver<Notice>,
-    /// Noticed before their time.
-    early: VecDeque<Notice>,
     predecessor: Option<Predecessor>,
     init: Option<InitProcess>,
     /// Where new processes are to ask.
@@ -140,7 +137,6 @@ impl Default for Upgrades {
         Self {
             notices,
             heard,
-            early: VecDeque::new(),
             predecessor: None,
             init: None,
             path: None,
@@ -166,17 +162,6 @@ impl Upgrades {
             None => InitProcess::Predecessor(taken.connection),
         });
         Ok(taken.inherited)
-    }
-
-    /// Resolves when the process before this one keeps its place. Cancel-safe.
-    pub(super) async fn refused(&mut self) {
-        while let Some(notice) = self.heard.recv().await {
-            if let Notice::Refused(reason) = notice {
-                warn_of_refusal(&reason);
-                return;
-            }
-            self.early.push_back(notice);
-        }
     }
 
     /// This process serves. One without a predecessor is the one that runs; any other tells
@@ -232,12 +217,10 @@ impl Upgrades {
     /// What happens next. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         loop {
-            let notice = match self.early.pop_front() {
-                Some(notice) => Some(notice),
-                None => self.heard.recv().await,
-            };
             // Never `None`: one sender is here.
-            let Some(notice) = notice else { continue };
+            let Some(notice) = self.heard.recv().await else {
+                continue;
+            };
             match notice {
                 Notice::Asked(asking) => return Event::Asked(asking),
                 Notice::Replaced(pid) => {

@@ -72,25 +72,17 @@ pub enum TakeOverError {
 }
 
 impl Inherited {
-    /// The sockets of a listener that is configured at `bind`, whatever its name: only where
-    /// the kernel chose the port, several may have the same. None are left for the next call.
-    pub(in crate::server) fn take(
+    /// The sockets of every listener, by its name and its address in the configuration. None
+    /// are left for the next call.
+    pub(in crate::server) fn listeners(
         &mut self,
-        id: &ListenerId,
-        bind: SocketAddr,
-    ) -> Option<Vec<TcpListener>> {
-        let is_it = |(name, addr, _): &(ListenerId, SocketAddr, _)| {
-            *addr == bind && (name == id || bind.port() != 0)
-        };
-        let at = self.listeners.iter().position(is_it)?;
-        let (_, _, sockets) = self.listeners.swap_remove(at);
-        (!sockets.is_empty()).then_some(sockets)
+    ) -> Vec<(ListenerId, SocketAddr, Vec<TcpListener>)> {
+        std::mem::take(&mut self.listeners)
     }
 
-    /// The socket of the admin listener, if it is configured at `bind`.
-    pub(in crate::server) fn take_admin(&mut self, bind: SocketAddr) -> Option<TcpListener> {
-        let (_, socket) = self.admin.take_if(|(addr, _)| *addr == bind)?;
-        Some(socket)
+    /// The socket of the admin listener, likewise.
+    pub(in crate::server) fn admin(&mut self) -> Option<(SocketAddr, TcpListener)> {
+        self.admin.take()
     }
 
     /// With how many replicas groups that scale begin: as many as they had come to, for the
@@ -123,7 +115,8 @@ impl Inherited {
 
     fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {
         let sockets = descriptors.into_iter().map(TcpListener::from);
-        match self.listeners.iter_mut().find(|(name, ..)| *name == id) {
+        let mut known = self.listeners.iter_mut();
+        match known.find(|(name, addr, _)| *name == id && *addr == bind) {
             Some((_, _, known)) => known.extend(sockets),
             None => self.listeners.push((id, bind, sockets.collect())),
         }

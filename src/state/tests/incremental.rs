@@ -277,7 +277,14 @@ fn a_table_that_is_superseded_is_not_built() {
     };
     let (done, _outcome) = tokio::sync::oneshot::channel();
     let config = config(vec![hashing("a"), group("b", 40)]);
-    apply(&mut builder, Change::Configure { config, done });
+    apply(
+        &mut builder,
+        Change::Configure {
+            config,
+            sockets: Vec::new(),
+            done,
+        },
+    );
     for weight in 1..9 {
         let (done, _outcome) = tokio::sync::oneshot::channel();
         let change = TargetChange::Weight(weight);

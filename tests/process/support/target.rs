@@ -27,7 +27,16 @@ impl Target {
     /// Answers 200 with its name; 503 at `/health` while it is sick; at `/held` only
     /// after [`Self::open`].
     pub fn named(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(name, TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// The same on a socket that is bound and does not listen yet.
+    pub fn listening(name: &'static str, socket: TcpListener) -> Self {
+        rustix::net::listen(&socket, 128).unwrap();
+        Self::on(name, socket)
+    }
+
+    fn on(name: &'static str, listener: TcpListener) -> Self {
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let counts = Arc::clone(&shared);

@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 
 use super::{Client, Reply};
 
-/// Clients that ask one thing after another, each on a connection it keeps. A broken
-/// connection fails the test, and so may the look at an answer.
+/// Clients that ask one thing after another, each on a connection it keeps until an answer
+/// says that it closes. A broken connection fails the test, and so may the look at an answer.
 pub struct Users {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
@@ -26,8 +26,12 @@ impl Users {
                 let mut client = Client::connect(addr);
                 let mut answers = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    look(&client.get(path).expect("no broken connection"));
+                    let reply = client.get(path).expect("no broken connection");
+                    look(&reply);
                     answers += 1;
+                    if reply.header("connection") == Some("close") {
+                        client = Client::connect(addr);
+                    }
                 }
                 answers
             })

@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 use super::{Client, Reply, eventually};
 
+/// Said when every listener is open.
+const READY: &str = "every listener is open";
+
 /// The program, without what the machine's environment would tell it.
 pub fn command() -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_weir")))
@@ -60,7 +63,7 @@ impl Weir {
     /// Starts with `config` as its file, and waits until it serves.
     pub fn start(config: &str) -> Self {
         let weir = Self::starting(config);
-        weir.line(&["listening on http://"]);
+        weir.line(&[READY]);
         weir
     }
 
@@ -178,9 +181,17 @@ impl Weir {
         })
     }
 
-    /// The address of the first listener.
+    /// The address of the first listener by name, once all are open.
     pub fn addr(&self) -> SocketAddr {
-        address(&self.line(&["listening on http://"]))
+        self.line(&[READY]);
+        let lines = self.lines(&["listening on http://"]);
+        let name = |line: &&String| line.rsplit_once('(').map(|(_, name)| name.to_owned());
+        address(lines.iter().min_by_key(name).unwrap())
+    }
+
+    /// The address of a listener by its name, once it is open.
+    pub fn addr_of(&self, name: &str) -> SocketAddr {
+        address(&self.line(&["listening on http://", &format!("({name})")]))
     }
 
     pub fn admin_addr(&self) -> SocketAddr {
