@@ -7,7 +7,6 @@
 //! without an end.
 
 mod blocking;
-mod notices;
 mod read;
 mod stamp;
 mod watch;

@@ -1,8 +1,10 @@
 //! Which of some files have changed.
 //!
 //! What decides is a look: the stamp of what a path leads to, beside the one it had when it was
-//! read. There is a look about every second, and sooner after a notice of the kernel. A file
-//! system that does not answer hides the changes of its own files alone.
+//! read. There is a look about every second, which sees through any link and any mount. Notices
+//! of the kernel (inotify) would come sooner, and not for every kind of change; and to stop
+//! listening for them waits for workers of the kernel, which can take many seconds on a busy
+//! machine. A file system that does not answer hides the changes of its own files alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
@@ -14,14 +16,10 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::notices::Notices;
 use super::stamp::Stamp;
 
 /// Between two looks: with [`QUIET`], a change is told within two seconds.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Between two looks that notices ask for.
-const NOTICE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long files must stay as they are before a change is told: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -43,7 +41,6 @@ pub struct Watcher {
     answers: UnboundedReceiver<Answer>,
     answer_to: UnboundedSender<Answer>,
     stamp: fn(&Path) -> Stamp,
-    notices: Option<Arc<Notices>>,
     looked: Instant,
     next_look: Instant,
     changed: BTreeSet<PathBuf>,
@@ -55,8 +52,6 @@ pub struct Watcher {
 struct File {
     seen: Stamp,
     state: State,
-    /// Whether the kernel was asked for notices.
-    noticed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +66,6 @@ enum State {
 struct Question {
     path: PathBuf,
     generation: u64,
-    notices: Option<Arc<Notices>>,
 }
 
 #[derive(Debug)]
@@ -92,7 +86,6 @@ impl Default for Watcher {
             answers,
             answer_to,
             stamp: Stamp::of,
-            notices: None,
             looked: now,
             next_look: now,
             changed: BTreeSet::new(),
@@ -112,13 +105,11 @@ impl Watcher {
             let file = File {
                 seen,
                 state: known.map_or(State::Answered, |file| file.state),
-                noticed: false,
             };
             self.files.insert(path, file);
         }
         self.changed.clear();
         self.unrest = None;
-        self.renew_notices();
         self.next_look = Instant::now();
     }
 
@@ -130,7 +121,7 @@ impl Watcher {
         }
         loop {
             let Some((first, last)) = self.unrest else {
-                self.until_next_look().await;
+                sleep_until(self.next_look).await;
                 self.look().await;
                 continue;
             };
@@ -142,22 +133,7 @@ impl Watcher {
             self.look().await;
         }
         self.unrest = None;
-        // Some of the paths lead elsewhere now.
-        self.renew_notices();
         std::mem::take(&mut self.changed).into_iter().collect()
-    }
-
-    async fn until_next_look(&mut self) {
-        let Some(notices) = &self.notices else {
-            return sleep_until(self.next_look).await;
-        };
-        tokio::select! {
-            () = sleep_until(self.next_look) => {}
-            () = notices.next() => {
-                self.next_look = self.next_look.min(self.looked + NOTICE_INTERVAL);
-                sleep_until(self.next_look).await;
-            }
-        }
     }
 
     /// Compares every file that answers with what was seen of it.
@@ -185,11 +161,9 @@ impl Watcher {
                 continue;
             }
             file.state = State::Asked;
-            let is_new = !std::mem::replace(&mut file.noticed, true);
             questions.push(Question {
                 path: path.clone(),
                 generation: self.generation,
-                notices: self.notices.clone().filter(|_| is_new),
             });
         }
         drop(questions);
@@ -235,14 +209,6 @@ impl Watcher {
         }
         was_awaited
     }
-
-    /// Forgets what the kernel was asked for, and asks again with the next look.
-    fn renew_notices(&mut self) {
-        self.notices = Notices::new().ok().map(Arc::new);
-        for file in self.files.values_mut() {
-            file.noticed = false;
-        }
-    }
 }
 
 /// Blocks.
@@ -253,9 +219,6 @@ fn answer_all(
 ) {
     let next = || lock(questions).pop();
     while let Some(question) = next() {
-        if let Some(notices) = &question.notices {
-            notices.add(&question.path);
-        }
         let answer = Answer {
             stamp: stamp(&question.path),
             path: question.path,
