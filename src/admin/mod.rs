@@ -2,10 +2,13 @@
 //!
 //! Whoever reaches it may read: the snapshot, the counters, the phase. Whoever has the
 //! token may change targets. One request per connection, so that one deadline bounds
-//! everything a client can do to it, and a cap on connections; a client beyond it waits in
-//! the accept queue. It runs on the control thread.
+//! everything a client can do to it, and a cap on connections; the slowest one makes room for
+//! a client beyond it. It runs on the control thread.
 
+mod accept;
 mod autoscaling;
+mod crowd;
+mod host;
 mod metrics;
 mod process;
 mod respond;
@@ -26,7 +29,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -37,8 +40,9 @@ use crate::state::{Lifecycle, Publisher, Reader};
 
 pub use autoscaling::{
     AutoscalingStatus, ChangeStatus, ForecastStatus, GroupScaling, LoggedDecision, OutcomeCount,
-    ScalingStatus,
+    ReadingStatus, ScalingStatus,
 };
+use crowd::Crowd;
 pub use status::{
     AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, FaultStatus, GroupStatus,
     ListenerStatus, ReplicaStatus, Status, TargetStatus,
@@ -104,36 +108,46 @@ pub struct Context {
 /// Accepts until `stopped` resolves, which says whether to take what waits in the queue, and
 /// then waits for the connections that are left. Dropping the future drops them.
 pub async fn serve(listener: TcpListener, context: Context, stopped: impl Future<Output = bool>) {
-    let mut connections = JoinSet::new();
+    let mut connections = Crowd::new(MAX_CONNECTIONS);
     let mut starved = false;
     let mut stopped = std::pin::pin!(stopped);
     let takes_queue = loop {
-        // Both waits are cancel-safe: no connection and no result is lost.
+        // All waits are cancel-safe: no connection and no result is lost.
         tokio::select! {
             takes_queue = &mut stopped => break takes_queue,
-            Some(ended) = connections.join_next() => note(&ended),
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                match accepted {
-                    Ok((stream, peer)) => {
-                        starved = false;
-                        connections.spawn(converse(stream, peer, context.clone()));
-                    }
-                    Err(error) => survive(&error, &mut starved).await,
+            Some(ended) = connections.ended() => note(&ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    starved = false;
+                    admit(&mut connections, stream, peer, &context);
                 }
+                Err(error) => survive(&error, &mut starved).await,
             }
         }
     };
     while takes_queue && let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        connections.spawn(converse(stream, peer, context.clone()));
+        admit(&mut connections, stream, peer, &context);
     }
     drop(listener);
-    while let Some(ended) = connections.join_next().await {
+    while let Some(ended) = connections.ended().await {
         note(&ended);
     }
 }
 
+fn admit(connections: &mut Crowd, stream: TcpStream, peer: SocketAddr, context: &Context) {
+    let connection = converse(stream, peer, context.clone());
+    if let Some(client) = connections.admit(peer.ip(), connection) {
+        warn!(
+            %client, most = MAX_CONNECTIONS,
+            "too many connections to the admin listener: closed the oldest one of the client \
+             with the most"
+        );
+    }
+}
+
 fn note(ended: &Result<(), JoinError>) {
-    if ended.is_err() {
+    // One that made room for another was cancelled.
+    if ended.as_ref().is_err_and(JoinError::is_panic) {
         error!("an admin connection ended in a panic");
     }
 }
@@ -176,6 +190,7 @@ mod tests {
     use http::StatusCode;
     use jiff::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinSet;
 
     use super::*;
     use crate::autoscale::{
@@ -252,7 +267,7 @@ mod tests {
 
         async fn ask(&self, method: &str, path: &str) -> (StatusCode, String, String) {
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nhost: weir\r\naccept: application/openmetrics-text\r\n\r\n"
+                "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text\r\n\r\n"
             );
             let answer = self.say(&request).await;
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -498,17 +513,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_cap_wait_their_turn() {
+    async fn silent_connections_keep_no_probe_out() {
         let house = House::new().await;
         let mut held = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
+        for _ in 0..2 * MAX_CONNECTIONS {
             held.push(TcpStream::connect(house.address).await.unwrap());
+            assert_eq!(house.get(paths::LIVE).await.0, StatusCode::OK);
         }
-        let mut next = Box::pin(house.get(paths::LIVE));
-        let early = timeout(Duration::from_millis(200), &mut next).await;
-        assert!(early.is_err(), "answered beyond the cap");
-        held.clear();
-        assert_eq!(next.await.0, StatusCode::OK);
+        let mut oldest = held.swap_remove(0);
+        let read = timeout(HEAD_TIMEOUT / 2, oldest.read(&mut [0])).await;
+        assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_name_is_refused_without_the_token() {
+        let house = House::new().await;
+        let mut config = config();
+        config.admin = Some(config::Admin {
+            bind: house.address,
+            token: Some(config::Token("secret".to_owned())),
+        });
+        house.publisher.configure(config).await.unwrap();
+        let ask = async |path: &str, host: &str, more: &str| {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{more}\r\n");
+            let answer = house.say(&request).await;
+            answer.split(' ').nth(1).unwrap().to_owned()
+        };
+        for path in [paths::STATUS, paths::METRICS, paths::AUTOSCALING] {
+            assert_eq!(ask(path, "evil.example:9090", "").await, "401", "{path}");
+            assert_eq!(ask(path, "localhost:9090", "").await, "200", "{path}");
+            assert_eq!(ask(path, "10.0.0.1", "").await, "200", "{path}");
+            let token = "authorization: Bearer secret\r\n";
+            assert_eq!(ask(path, "weir.internal", token).await, "200", "{path}");
+        }
+        assert_eq!(ask(paths::LIVE, "evil.example", "").await, "200");
+        assert_eq!(ask(paths::READY, "evil.example", "").await, "503");
     }
 
     #[tokio::test]
@@ -781,5 +820,8 @@ mod tests {
         let browser = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\r\n";
         let answer = house.say(browser).await;
         assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
+        let counter = "# TYPE weir_connections_total counter\nweir_connections_total 0\n";
+        assert!(answer.contains(counter), "{answer}");
+        assert!(!answer.contains("# EOF"), "{answer}");
     }
 }

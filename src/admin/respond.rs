@@ -1,20 +1,21 @@
 //! Which page a request gets. Total: every request gets an answer.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::accept::{self, Format};
 use super::autoscaling::Query;
-use super::{AutoscalingStatus, Context, Status, metrics, paths, targets};
+use super::{AutoscalingStatus, Context, Status, host, metrics, paths, targets};
 use crate::model::{escape_json, escape_lines};
+use crate::observe::prometheus;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-/// The older format reads the same page, but for the types of counters; browsers show it.
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
@@ -54,11 +55,18 @@ pub(super) fn respond<B>(request: &Request<B>, context: &Context) -> Response<Fu
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
+    let is_probe = matches!(page, Page::Live | Page::Ready);
+    if !is_probe
+        && !host::is_own(request.headers(), request.uri().authority())
+        && let Err(refusal) = targets::authorize(request.headers(), &context.reader.load())
+    {
+        return refusal.of_foreign_host().answer();
+    }
     match page {
         Page::Live => text(StatusCode::OK, "ok\n"),
         Page::Ready => readiness(context),
         Page::Metrics => match metrics::page(context) {
-            Ok(page) => answer(StatusCode::OK, format_of(request.headers()), page),
+            Ok(page) => metrics_page(accept::format(request.headers()), page),
             Err(error) => internal(&error),
         },
         Page::Status => json(StatusCode::OK, &Status::of(context)),
@@ -90,12 +98,15 @@ fn readiness(context: &Context) -> Response<Full<Bytes>> {
     text(status, &(lines.join("\n") + "\n"))
 }
 
-fn format_of(headers: &HeaderMap) -> HeaderValue {
-    let accepted = headers.get_all(ACCEPT).iter();
-    let openmetrics = accepted
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("application/openmetrics-text"));
-    if openmetrics { OPENMETRICS } else { PROMETHEUS }
+/// The body and its type are chosen together.
+fn metrics_page(format: Format, page: String) -> Response<Full<Bytes>> {
+    let mut response = match format {
+        Format::OpenMetrics => answer(StatusCode::OK, OPENMETRICS, page),
+        Format::Text => answer(StatusCode::OK, PROMETHEUS, prometheus(&page)),
+    };
+    let accept = HeaderValue::from_static("accept");
+    response.headers_mut().insert(VARY, accept);
+    response
 }
 
 fn index() -> String {

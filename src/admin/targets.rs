@@ -55,7 +55,7 @@ pub struct TargetChanged {
 
 /// An answer that is not what was wanted.
 #[derive(Debug)]
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     message: String,
     field: Option<(HeaderName, HeaderValue)>,
@@ -129,7 +129,8 @@ where
     }
 }
 
-fn authorize(headers: &HeaderMap, snapshot: &Snapshot) -> Result<(), Problem> {
+/// Whether a request has the token of the configuration.
+pub(super) fn authorize(headers: &HeaderMap, snapshot: &Snapshot) -> Result<(), Problem> {
     let admin = snapshot.config.admin.as_ref();
     let Some(token) = admin.and_then(|admin| admin.token.as_ref()) else {
         let message = "targets can be changed once the configuration has a token: \
@@ -328,7 +329,19 @@ impl Problem {
         }
     }
 
-    fn answer(self) -> Response<Full<Bytes>> {
+    /// Why a request to read needs what it lacks.
+    pub(super) fn of_foreign_host(self) -> Self {
+        let message = "this listener answers to addresses and `localhost` only, so that no \
+                       foreign page can read it through a name of its own (DNS rebinding); \
+                       ask it by its address, or with `Authorization: Bearer` and the token \
+                       of the configuration";
+        Self {
+            message: message.to_owned(),
+            ..self
+        }
+    }
+
+    pub(super) fn answer(self) -> Response<Full<Bytes>> {
         let error = serde_json::json!({ "error": self.message });
         let mut response = respond::json(self.status, &error);
         response.headers_mut().extend(self.field);

@@ -84,7 +84,7 @@ async fn ask(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, Fet
         address: address.to_owned(),
         source,
     })?;
-    let answer = converse(stream, address, request).await;
+    let answer = converse(stream, request).await;
     answer.map_err(|source| FetchError::Http {
         address: address.to_owned(),
         source,
@@ -93,12 +93,13 @@ async fn ask(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, Fet
 
 async fn converse(
     stream: TcpStream,
-    address: &str,
     mut request: Request<Full<Bytes>>,
 ) -> Result<Answer, Box<dyn Error + Send + Sync>> {
     let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_str(address)?);
+    // The admin listener lets addresses in, not names.
+    let address = stream.peer_addr()?.to_string();
+    headers.insert(HOST, HeaderValue::from_str(&address)?);
     headers.insert(USER_AGENT, HeaderValue::from_static(agent));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {

@@ -32,7 +32,8 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) ledger: Mutex<Ledger>,
-    pub(super) failures: Mutex<FxHashMap<&'static str, u64>>,
+    /// By target group, if the request had got that far, and reason.
+    pub(super) failures: Mutex<FxHashMap<(Option<TargetGroupId>, &'static str), u64>>,
     /// By target group.
     pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
     /// By group and reason.
@@ -221,7 +222,8 @@ impl WorkerMetrics {
 
     pub(super) fn record(&self, record: &Record, elapsed: Duration) {
         if let Some(failure) = record.failure {
-            self.failed(failure);
+            let key = (record.group.clone(), failure.code());
+            *lock(&self.shard.failures).entry(key).or_default() += 1;
         }
         if let (Some(time), Some(group)) = (record.queued(), &record.group) {
             let mut queued = lock(&self.shard.queued);
@@ -242,12 +244,6 @@ impl WorkerMetrics {
             let series = known.entry(key).or_insert_with(|| self.open(record));
             series.count(record, elapsed);
         }
-    }
-
-    fn failed(&self, failure: Failure) {
-        *lock(&self.shard.failures)
-            .entry(failure.code())
-            .or_default() += 1;
     }
 
     fn open(&self, record: &Record) -> Arc<Series> {
@@ -401,8 +397,11 @@ mod tests {
             let series = format!(r#"weir_requests_total{{{labels},code="{class}"}}"#);
             assert_eq!(page.value(&series), Some(1.0), "{series}");
         }
-        let failures = r#"weir_request_failures_total{reason="no_target"}"#;
-        assert_eq!(page.value(failures), Some(2.0));
+        for group in ["todo", "other"] {
+            let labels = format!(r#"target_group="{group}",reason="no_target""#);
+            let failures = format!("weir_request_failures_total{{{labels}}}");
+            assert_eq!(page.value(&failures), Some(1.0), "{failures}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod panics;
 mod record;
 mod response_times;
 mod scrape;
+mod text_format;
 
 pub use access_log::AccessLog;
 pub use durations::Durations;
@@ -23,3 +24,4 @@ pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;
 pub use record::{Record, RequestHead};
 pub use response_times::ResponseTimes;
+pub use text_format::prometheus;

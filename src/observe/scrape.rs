@@ -12,6 +12,7 @@ use super::exposition::{Family, Label, Page};
 use super::log;
 use super::metrics::{CLASSES, Labels, Metrics, Series, lock};
 use super::names;
+use crate::model::TargetGroupId;
 
 /// The sum over all workers.
 #[derive(Default)]
@@ -20,7 +21,8 @@ struct Sum {
     /// By listener and group: the targets of a group share one histogram, which keeps
     /// the page short.
     durations: BTreeMap<(String, String), Durations>,
-    failures: BTreeMap<&'static str, u64>,
+    /// By target group, empty for a request that had none yet, and reason.
+    failures: BTreeMap<(String, &'static str), u64>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
     retries: BTreeMap<(String, &'static str), u64>,
@@ -46,8 +48,11 @@ impl Sum {
             sum.fail_open += load(&shard.fail_open);
             sum.tunnels += load(&shard.tunnels);
             sum.panics += load(&shard.panics);
-            for (code, count) in lock(&shard.failures).iter() {
-                *sum.failures.entry(code).or_default() += count;
+            for ((group, code), count) in lock(&shard.failures).iter() {
+                let group = group
+                    .as_ref()
+                    .map_or(String::new(), TargetGroupId::to_string);
+                *sum.failures.entry((group, *code)).or_default() += count;
             }
             for (group, waits) in lock(&shard.queued).iter() {
                 sum.queued.entry(group.to_string()).or_default().add(waits);
@@ -90,8 +95,8 @@ impl Collector for Metrics {
         durations(page, &sum)?;
         bodies(page, &sum)?;
         page.counters(names::FAILURES, |family| {
-            for (code, count) in &sum.failures {
-                family.count(*count, &[("reason", code)])?;
+            for ((group, code), count) in &sum.failures {
+                family.count(*count, &[("target_group", group), ("reason", code)])?;
             }
             Ok(())
         })?;

@@ -105,9 +105,11 @@ pub(super) fn refusal(failure: Failure, mut record: Record) -> String {
     let status = failure.status();
     record.failure = Some(failure);
     record.status = Some(status);
-    let id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
+    let id = record.request_id.clone();
+    let id = id.as_ref().and_then(|id| id.to_str().ok());
     let id = id.unwrap_or_default();
     let body = failure_text(failure, id);
+    record.sent = body.len() as u64;
     format!(
         "HTTP/1.1 {status}\r\n\
          content-type: text/plain; charset=utf-8\r\n\
@@ -129,6 +131,12 @@ fn failure_text(failure: Failure, request_id: &str) -> String {
     )
 }
 
+/// Whether a GET with this status has content, whose length HEAD may tell. RFC 9110 section
+/// 8.6 forbids `Content-Length` with 204, and with 304 it would be that of the 200.
+fn has_content(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Ends the connection with this response.
 pub(super) fn close(response: &mut Response<ResponseBody>) {
     let close = HeaderValue::from_static("close");
@@ -147,7 +155,9 @@ fn respond(
     }
     // hyper would drop such a body unsent, which looks like a client that went away.
     if record.is_head {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if has_content(status) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
         body = Bytes::new();
     }
     let body = ResponseBody::own(body, record, Rc::clone(&client.watch));

@@ -58,7 +58,7 @@ impl Client {
     }
 
     fn send_with(&mut self, path: &str, fields: &str) -> io::Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: weir.test\r\n{fields}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         self.stream.get_mut().write_all(request.as_bytes())
     }
 

@@ -98,17 +98,18 @@ impl Rig {
         .await;
     }
 
-    /// The failures counted so far for a reason.
+    /// The failures counted so far for a reason, of all groups.
     pub async fn failures(&self, reason: &str) -> u64 {
         let page = Connection::open(self.lb.admin_addr())
             .await
             .get("/metrics")
             .await;
         let label = format!("reason=\"{reason}\"");
-        let mut lines = page.text().lines();
-        let line = lines
-            .find(|line| line.starts_with("weir_request_failures_total") && line.contains(&label));
-        let value = line.and_then(|line| line.rsplit(' ').next());
-        value.map_or(0, |value| value.parse().unwrap())
+        let text = page.text();
+        let lines = text.lines().filter(|line| {
+            line.starts_with("weir_request_failures_total") && line.contains(&label)
+        });
+        let values = lines.filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
     }
 }
