@@ -114,6 +114,14 @@ impl Gauges {
                 Ok(())
             })
         })?;
+        page.counters(names::EJECTIONS_WITHHELD, |family| {
+            self.each_target(|target, labels| {
+                for (reason, count) in &target.ejections_withheld {
+                    family.count(*count, &[labels, &[("reason", reason)]].concat())?;
+                }
+                Ok(())
+            })
+        })?;
         page.gauges(names::ANOMALOUS, |family| {
             self.each_target(|target, labels| {
                 let anomalous = target.anomaly_detection.result == ANOMALOUS;

@@ -15,8 +15,8 @@ use super::Context;
 use super::autoscaling::ScalingStatus;
 use crate::autoscale::Log;
 use crate::model::{
-    Action, Algorithm, CheckResult, Draining, Ejection, Forward, Health, HealthReason,
-    RedirectPart, Registration, Target, TargetGroupId, WHOLE_SHARE,
+    Action, Algorithm, CheckResult, Draining, Ejection, EjectionCounts, Forward, Health,
+    HealthReason, RedirectPart, Registration, Target, TargetGroupId, WHOLE_SHARE,
 };
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Snapshot;
@@ -165,6 +165,12 @@ pub struct TargetStatus {
     pub ejected: Option<EjectedStatus>,
     /// How often that has happened, by reason; reasons that have not occurred are left out.
     pub ejections: BTreeMap<String, u64>,
+    /// Why it would be ejected if `max_ejected` or `min_healthy` allowed one more.
+    #[serde(default)]
+    pub ejection_withheld: Option<String>,
+    /// How often that has happened, by reason.
+    #[serde(default)]
+    pub ejections_withheld: BTreeMap<String, u64>,
     /// Whether it does worse than its peers.
     pub anomaly_detection: AnomalyStatus,
     /// Requests whose last byte has not left yet.
@@ -376,12 +382,9 @@ fn target(
         since: record.since.map(timestamp),
         share,
         ejected: record.ejection.as_ref().map(ejected),
-        ejections: record
-            .ejections
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| (reason.name().to_owned(), count))
-            .collect(),
+        ejections: by_reason(record.ejections),
+        ejection_withheld: record.withheld.clone(),
+        ejections_withheld: by_reason(record.withheld_ejections),
         anomaly_detection: anomaly(target.share(), record.anomalous),
         in_flight: target.in_flight(),
         requests: target.leases(),
@@ -389,6 +392,13 @@ fn target(
         failed_checks: record.failures,
         last_checks: record.last.iter().rev().map(check).collect(),
     }
+}
+
+/// Reasons that have not occurred are left out.
+fn by_reason(counts: EjectionCounts) -> BTreeMap<String, u64> {
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    let counts = counts.map(|(reason, count)| (reason.name().to_owned(), count));
+    counts.collect()
 }
 
 fn ejected(ejection: &Ejection) -> EjectedStatus {

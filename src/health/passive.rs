@@ -57,6 +57,36 @@ pub enum Decision {
     },
     /// It gets requests again.
     Readmit(Readmission),
+    /// It would be ejected, and too many are out already.
+    Withhold {
+        /// The class of the reason.
+        reason: EjectionReason,
+        /// The reason with its numbers, for people.
+        detail: String,
+        /// The setting that allows no more.
+        limit: Limit,
+    },
+    /// It is no longer to be ejected.
+    Acquit,
+}
+
+/// What bounds how many targets are out at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Outlier::max_ejected`].
+    MaxEjected,
+    /// [`Rules::min_healthy`].
+    MinHealthy,
+}
+
+impl Limit {
+    /// The key in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxEjected => "max_ejected",
+            Self::MinHealthy => "min_healthy",
+        }
+    }
 }
 
 /// Why an ejected target is back.
@@ -88,6 +118,8 @@ pub struct History {
     /// What its peers had done when it was first seen in a run of errors.
     suspected: Option<Tally>,
     ejected: Option<Ejected>,
+    /// Whether there was no room to eject it when it was last judged.
+    withheld: bool,
     /// How often it was ejected; less with every interval that it stays in.
     times: u32,
     /// When `times` is lowered next.
@@ -108,6 +140,7 @@ impl History {
             window: Window::new(failings.into(), now),
             suspected: None,
             ejected: None,
+            withheld: false,
             times: 0,
             better: now,
         }
@@ -123,6 +156,27 @@ impl History {
     pub fn begin_anew(&mut self, failings: Failings, now: Instant) {
         self.window = Window::new(failings.into(), now);
         self.suspected = None;
+    }
+
+    /// Notes what would be done to the target if there were room, and says so when that
+    /// has changed.
+    fn withhold(
+        &mut self,
+        suspicion: Option<(EjectionReason, String)>,
+        limit: Limit,
+    ) -> Option<Decision> {
+        let withheld = suspicion.is_some();
+        if std::mem::replace(&mut self.withheld, withheld) == withheld {
+            return None;
+        }
+        Some(match suspicion {
+            Some((reason, detail)) => Decision::Withhold {
+                reason,
+                detail,
+                limit,
+            },
+            None => Decision::Acquit,
+        })
     }
 
     /// Whether an ejection ends now.
@@ -179,6 +233,7 @@ impl History {
         }
         let time = outlier.ejection.saturating_mul(self.times);
         let time = time.min(outlier.max_ejection);
+        self.withheld = false;
         self.ejected = Some(Ejected {
             until: now + time,
             noticed: false,
@@ -262,12 +317,26 @@ pub fn judge(
     if let Some(outlier) = rules.outlier {
         let room = room(histories, sights, outlier, rules.min_healthy);
         convict(histories, sights, outlier, room, now, &mut decisions);
+    } else {
+        let acquitted = histories
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, history)| {
+                let acquit = history.withhold(None, Limit::MaxEjected)?;
+                Some((index, acquit))
+            });
+        decisions.extend(acquitted);
     }
     decisions
 }
 
-/// How many more targets may be ejected.
-fn room(histories: &[History], sights: &[Sight], outlier: &Outlier, min_healthy: usize) -> usize {
+/// How many more targets may be ejected, and what allows no more.
+fn room(
+    histories: &[History],
+    sights: &[Sight],
+    outlier: &Outlier,
+    min_healthy: usize,
+) -> (usize, Limit) {
     let (mut active, mut out, mut sound) = (0_usize, 0, 0_usize);
     for (history, sight) in histories.iter().zip(sights) {
         active += usize::from(sight.active);
@@ -275,8 +344,13 @@ fn room(histories: &[History], sights: &[Sight], outlier: &Outlier, min_healthy:
         sound += usize::from(sight.is_eligible() && !history.is_ejected());
     }
     let most = (active * usize::from(outlier.max_ejected) / 100).max(1);
-    most.saturating_sub(out)
-        .min(sound.saturating_sub(min_healthy.max(1)))
+    let by_share = (most.saturating_sub(out), Limit::MaxEjected);
+    let by_health = (sound.saturating_sub(min_healthy.max(1)), Limit::MinHealthy);
+    if by_health.0 < by_share.0 {
+        by_health
+    } else {
+        by_share
+    }
 }
 
 /// Ejects who does worse than its peers, as long as there is room.
@@ -284,7 +358,7 @@ fn convict(
     histories: &mut [History],
     sights: &[Sight],
     outlier: &Outlier,
-    mut room: usize,
+    (mut room, limit): (usize, Limit),
     now: Instant,
     decisions: &mut Vec<(usize, Decision)>,
 ) {
@@ -297,12 +371,18 @@ fn convict(
         let Some(doing) = doing else { continue };
         let peers = all.without(Peers::of(&doing));
         let since = history.compare(doing.failings.run, &peers);
-        if room == 0 || doing.lately.errors == 0 {
+        let suspicion = if doing.lately.errors == 0 {
+            None
+        } else {
+            since
+                .and_then(|since| in_a_row(&doing, &peers, since, outlier))
+                .or_else(|| by_ratio(&doing, &peers, outlier))
+        };
+        if room == 0 || suspicion.is_none() {
+            let changed = history.withhold(suspicion, limit);
+            decisions.extend(changed.map(|decision| (index, decision)));
             continue;
         }
-        let suspicion = since
-            .and_then(|since| in_a_row(&doing, &peers, since, outlier))
-            .or_else(|| by_ratio(&doing, &peers, outlier));
         if let Some((reason, detail)) = suspicion {
             room -= 1;
             let (time, times) = history.eject(outlier, now);

@@ -291,6 +291,7 @@ fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision, now: In
             let since = SystemTime::now();
             let mut record = target.health();
             record.ejections.count(reason);
+            record.withheld = None;
             record.ejection = Some(Ejection {
                 reason,
                 detail,
@@ -305,6 +306,22 @@ fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision, now: In
             target.health().ejection = None;
             info!(%group, target = %addr, "target is readmitted: {}", why.text());
         }
+        Decision::Withhold {
+            reason,
+            detail,
+            limit,
+        } => {
+            let limit = limit.name();
+            warn!(
+                %group, target = %addr, limit,
+                "target keeps its requests although it fails them: {detail}, and {limit} lets no \
+                 more targets be ejected"
+            );
+            let mut record = target.health();
+            record.withheld_ejections.count(reason);
+            record.withheld = Some(format!("{detail}; {limit} lets no more be ejected"));
+        }
+        Decision::Acquit => target.health().withheld = None,
     }
 }
 

@@ -190,6 +190,10 @@ pub struct HealthRecord {
     pub ejection: Option<Ejection>,
     /// How often that has happened.
     pub ejections: EjectionCounts,
+    /// Why it would be out if there were room, and what leaves none; for people.
+    pub withheld: Option<String>,
+    /// How often that has happened.
+    pub withheld_ejections: EjectionCounts,
     /// Whether it fails more of its requests than its peers.
     pub anomalous: bool,
 }
@@ -238,6 +242,8 @@ impl Default for HealthRecord {
             failures: 0,
             ejection: None,
             ejections: EjectionCounts::default(),
+            withheld: None,
+            withheld_ejections: EjectionCounts::default(),
             anomalous: false,
         }
     }

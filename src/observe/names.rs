@@ -14,10 +14,10 @@ pub(crate) const DURATION: Name = (
     "weir_request_duration_seconds",
     "Time from the request head to the last byte of the response",
 );
-/// Requests Weir answered itself because something failed, by reason.
+/// Requests Weir answered itself because something failed, by group and reason.
 pub(crate) const FAILURES: Name = (
     "weir_request_failures",
-    "Requests that no target answered to the end, by reason",
+    "Requests that no target answered to the end, by target group and reason",
 );
 /// Requests sent to another target, by group and by what became of the attempt before; and
 /// those that were not because the budget was spent.
@@ -88,6 +88,11 @@ pub(crate) const EJECTED: Name = (
 pub(crate) const EJECTIONS: Name = (
     "weir_ejections",
     "Ejections of targets, by target and reason: consecutive_errors, consecutive_gateway_errors or error_ratio",
+);
+/// Ejections that did not happen, by target and reason.
+pub(crate) const EJECTIONS_WITHHELD: Name = (
+    "weir_ejections_withheld",
+    "Targets that were to be ejected and were not because max_ejected or min_healthy allowed no more, by target and reason",
 );
 /// ALB's `AnomalousHostCount`, by target.
 pub(crate) const ANOMALOUS: Name = (

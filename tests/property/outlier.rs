@@ -8,7 +8,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use weir::balance::{PickContext, Picker, Roster, build};
 use weir::config::defaults::OUTLIER;
-use weir::health::passive::{Decision, History, Readmission, Rules, Sight, judge};
+use weir::health::passive::{Decision, History, Limit, Readmission, Rules, Sight, judge};
 use weir::health::{Tally, anomaly};
 use weir::model::{
     Algorithm, Ejection, EjectionReason, Failings, HashPolicy, Outlier, Registration, Target,
@@ -34,6 +34,8 @@ struct Simulation {
     served: Vec<u64>,
     failed: u64,
     decisions: Vec<(Duration, usize, Decision)>,
+    /// Ejections for which there was no room.
+    withheld: Vec<(usize, Limit)>,
 }
 
 impl Simulation {
@@ -62,6 +64,7 @@ impl Simulation {
             served: vec![0; count],
             failed: 0,
             decisions: vec![],
+            withheld: vec![],
         }
     }
 
@@ -120,8 +123,13 @@ impl Simulation {
             return;
         }
         for (index, decision) in decisions {
+            if let Decision::Withhold { limit, .. } = decision {
+                self.withheld.push((index, limit));
+                continue;
+            }
             let target = &self.targets[index].target;
             target.health().ejection = match &decision {
+                Decision::Withhold { .. } | Decision::Acquit => continue,
                 Decision::Eject { reason, times, .. } => Some(Ejection {
                     reason: *reason,
                     detail: String::new(),
@@ -156,7 +164,7 @@ impl Simulation {
     fn terms(&self) -> Vec<u64> {
         let term = |(_, _, decision): &(Duration, usize, Decision)| match decision {
             Decision::Eject { time, .. } => Some(time.as_secs()),
-            Decision::Readmit(_) => None,
+            Decision::Readmit(_) | Decision::Withhold { .. } | Decision::Acquit => None,
         };
         self.decisions.iter().filter_map(term).collect()
     }
@@ -257,7 +265,7 @@ fn a_target_that_fails_often_but_never_long_is_ejected_by_its_ratio() {
     group.run(seconds(15), 10, only(0, 0.7));
     let reason = match &group.decisions[0].2 {
         Decision::Eject { reason, detail, .. } => (*reason, detail.contains("requests failed")),
-        Decision::Readmit(_) => panic!("nobody was out"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(reason, (EjectionReason::ErrorRatio, true));
 }
@@ -271,6 +279,20 @@ fn the_last_target_stays() {
     strict.min_healthy = 3;
     strict.run(seconds(30), 10, only(0, 1.0));
     assert_eq!(strict.decisions, []);
+    assert_eq!(strict.withheld.first(), Some(&(0, Limit::MinHealthy)));
+}
+
+#[test]
+fn an_ejection_for_which_there_is_no_room_is_told_once() {
+    let mut group = Simulation::new(4, Algorithm::RoundRobin, 1);
+    group.outlier = Some(Outlier {
+        max_ejected: 25,
+        ..OUTLIER
+    });
+    group.run(seconds(20), 10, |index| if index < 2 { 1.0 } else { 0.0 });
+    assert_eq!(group.ejected().len(), 1);
+    let kept = 1 - group.ejected()[0];
+    assert_eq!(group.withheld, [(kept, Limit::MaxEjected)]);
 }
 
 #[test]
