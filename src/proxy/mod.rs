@@ -194,7 +194,7 @@ impl Proxy {
             }
         }
         if let Some(limiter) = &listener.rate_limit {
-            let passed = limiter.check(record.client, &parts.headers);
+            let passed = limiter.check(record.client, &parts.headers, record.started());
             passed.map_err(Failure::RateLimited)?;
         }
         let view = RequestView::new(&parts, record.client);

@@ -292,7 +292,7 @@ async fn keep_tidy(reader: Reader, tidy: fn()) {
         tidied.tick().await;
         let snapshot = reader.load_full();
         let limiters = snapshot.listeners().filter_map(|l| l.rate_limit.as_ref());
-        limiters.for_each(|limiter| limiter.tidy());
+        limiters.for_each(|limiter| limiter.tidy(std::time::Instant::now()));
         tidy();
     }
 }

@@ -4,9 +4,9 @@
 //! done before anything changes; then the configuration is published, new listeners are
 //! opened and removed ones drained. At the start each listener opens by itself, when the
 //! groups it names are ready or have had their time; until then its clients wait in the
-//! kernel's queue. A reload waits for its groups before it switches: see [`reload`].
+//! kernel's queue. A reload waits for its groups before it switches: see `reload`.
 //!
-//! Nothing here waits inside of the event loop: [`Server::next`] is polled by it.
+//! Nothing here waits inside of the event loop: `Server::next` is polled by it.
 
 mod control;
 mod descriptors;
@@ -418,7 +418,7 @@ impl Server {
         }
         let is_first = switch.patience > Duration::ZERO;
         if is_first {
-            self.inherited.count_in_flight(&self.reader);
+            self.inherited.count_in(&self.reader);
             self.events.push_back(Event::Started);
         }
         self.open_ready(now);

@@ -3,7 +3,7 @@
 //! Every change (a new configuration, other members, a health flip) reaches the
 //! [`Publisher`] as a [`Change`]; it builds the next [`Snapshot`] and stores it. A
 //! snapshot is complete and never modified. Live counters stand outside, in the
-//! targets of the [`Registry`], so that they outlive a reload.
+//! targets of the registry, so that they outlive a reload.
 
 mod builder;
 mod compile;
@@ -17,6 +17,7 @@ mod off_thread;
 mod phase;
 mod publisher;
 mod rate_limiter;
+mod rate_table;
 mod registry;
 mod snapshot;
 #[cfg(test)]
@@ -27,5 +28,5 @@ pub use diff::Diff;
 pub use fact::{Refusal, TargetChange};
 pub use phase::{Lifecycle, Phase};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
-pub use rate_limiter::RateLimiter;
+pub use rate_limiter::{RateLimiter, UsedTokens};
 pub use snapshot::{Listener, Reader, Snapshot};

@@ -1,62 +1,82 @@
 //! How many requests each client of a listener may still send.
 //!
-//! A token bucket per client (GCRA: one number each), shared by all workers. Full buckets
-//! are forgotten at a steady pace, and no more than a million are kept: clients beyond
-//! that share one bucket, so that inventing addresses costs nobody memory.
+//! A token bucket per client, shared by all workers, in a bounded [`Table`]: full buckets are
+//! forgotten at a steady pace, and a client that invents keys has only so many of its own.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, MonotonicClock};
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
-use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
-use governor::state::{InMemoryState, NotKeyed, StateStore};
-use governor::{Quota, RateLimiter as Governor};
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::rate_table::{Bounds, Key, Table};
 use crate::model::{RateKey, RateLimit};
 
 /// The limit of a listener and what its clients have used of it.
-pub struct RateLimiter<C: Clock = MonotonicClock> {
+pub struct RateLimiter {
     limit: RateLimit,
-    buckets: Governor<Key, Buckets, C, NoOpMiddleware<C::Instant>>,
-    /// Differs from process to process: nobody can make a key that collides with another.
-    seed: u64,
+    pace: Pace,
+    table: Table,
+    /// Keys made of what clients send are secret: no client can make one that collides with
+    /// that of another. Another process may bring its own along.
+    seed: AtomicU64,
+    /// Times in the table count from here.
+    start: Instant,
 }
 
-/// An address, or the hash of a header's value: of one size whatever the client sends.
-type Key = u128;
+/// Buckets of one listener: about 25 MB of them.
+const MAX_BUCKETS: usize = 250_000;
 
-/// Clients that have a bucket of their own: about 50 MB of them.
-const MAX_KEYS: usize = 1_000_000;
+/// Buckets of one client address: many users behind one proxy, and few enough that 25
+/// addresses are needed to fill the table.
+const MAX_BUCKETS_OF_ADDRESS: usize = 10_000;
 
 /// Longest time in which an empty bucket fills up. Keeps sums of nanoseconds far from the
 /// end of their range, centuries away.
 const MAX_FILL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-impl RateLimiter {
-    /// A limiter whose buckets are all full.
-    pub fn new(limit: RateLimit) -> Self {
-        Self::with(limit, MAX_KEYS, MonotonicClock, fastrand::u64(..))
+/// What clients have used, for the process that takes over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedTokens {
+    seed: u64,
+    /// Key, owner, nanoseconds until the bucket is full.
+    buckets: Vec<(Key, Key, u64)>,
+}
+
+impl UsedTokens {
+    /// The same in parts that fit into a message.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        /// A bucket is at most a hundred bytes of JSON, a message 64 KiB.
+        const BUCKETS: usize = 500;
+        let seed = self.seed;
+        let mut buckets = self.buckets.into_iter();
+        std::iter::from_fn(move || {
+            let buckets: Vec<_> = buckets.by_ref().take(BUCKETS).collect();
+            (!buckets.is_empty()).then_some(Self { seed, buckets })
+        })
     }
 }
 
-impl<C: Clock> RateLimiter<C> {
-    fn with(limit: RateLimit, max_keys: usize, clock: C, seed: u64) -> Self {
-        let buckets = Buckets {
-            own: DashMapStateStore::default(),
-            max_keys,
-            is_full: AtomicBool::new(false),
-            shared: InMemoryState::default(),
+impl RateLimiter {
+    /// A limiter whose buckets are all full.
+    pub fn new(limit: RateLimit) -> Self {
+        let bounds = Bounds {
+            total: MAX_BUCKETS,
+            of_owner: MAX_BUCKETS_OF_ADDRESS,
         };
+        Self::with(limit, bounds, fastrand::u64(..))
+    }
+
+    fn with(limit: RateLimit, bounds: Bounds, seed: u64) -> Self {
         Self {
-            buckets: Governor::new(quota(&limit), buckets, clock),
+            pace: Pace::of(&limit),
+            table: Table::new(bounds),
             limit,
-            seed,
+            seed: AtomicU64::new(seed),
+            start: Instant::now(),
         }
     }
 
@@ -65,91 +85,105 @@ impl<C: Clock> RateLimiter<C> {
         &self.limit
     }
 
-    /// Takes a token of whoever sent a request; an error says after what time there will
-    /// be one again.
-    pub fn check(&self, client: IpAddr, headers: &HeaderMap) -> Result<(), Duration> {
-        let key = self.key(client, headers);
-        self.buckets
-            .check_key(&key)
-            .map_err(|not_until| not_until.wait_time_from(self.buckets.clock().now()))
-    }
-
-    /// Forgets full buckets. Called about once a second.
-    pub fn tidy(&self) {
-        self.buckets.retain_recent();
-    }
-
-    fn key(&self, client: IpAddr, headers: &HeaderMap) -> Key {
-        let value = match &self.limit.key {
+    /// Takes a token of the client that sent a request at `now`; an error says after what
+    /// time there will be one again.
+    pub fn check(&self, client: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Duration> {
+        let now = self.nanos(now);
+        let address = network(client);
+        let key = match &self.limit.key {
             RateKey::ClientIp => None,
             RateKey::Header(name) => headers.get(name),
         };
-        match (value, client.to_canonical()) {
-            (Some(value), _) => xxh3_128_with_seed(value.as_bytes(), self.seed),
-            (None, IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
-            // A client has a whole /64 (RFC 6177), and changes its address within it at will.
-            (None, IpAddr::V6(address)) => address.to_bits() >> 64 << 64,
+        let key = key.map_or(address, |value| {
+            xxh3_128_with_seed(value.as_bytes(), self.seed.load(Ordering::Relaxed))
+        });
+        self.table
+            .update(key, address, |full_at| self.pace.take(full_at, now))
+    }
+
+    /// Forgets full buckets, some at a time. Called about once a second.
+    pub fn tidy(&self, now: Instant) {
+        self.table.sweep(self.nanos(now));
+    }
+
+    /// What clients have used at `now`.
+    pub fn used(&self, now: Instant) -> UsedTokens {
+        let now = self.nanos(now);
+        let buckets = self.table.buckets().into_iter();
+        let used = buckets.map(|(key, owner, full_at)| (key, owner, full_at.saturating_sub(now)));
+        UsedTokens {
+            seed: self.seed.load(Ordering::Relaxed),
+            buckets: used.filter(|(.., left)| *left > 0).collect(),
         }
+    }
+
+    /// Takes over what clients had used of another limiter, a part of it or all. To be called
+    /// before the first request, whose key would go by another seed.
+    pub fn resume(&self, used: &UsedTokens, now: Instant) {
+        self.seed.store(used.seed, Ordering::Relaxed);
+        let now = self.nanos(now);
+        for (key, owner, left) in &used.buckets {
+            let full_at = now.saturating_add((*left).min(self.pace.longest()));
+            self.table.update(*key, *owner, |_| (full_at, ()));
+        }
+    }
+
+    /// Begins at 1: 0 is a bucket that was never drawn on.
+    fn nanos(&self, now: Instant) -> u64 {
+        let nanos = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(nanos).map_or(u64::MAX / 2, |nanos| nanos + 1)
     }
 }
 
-impl<C: Clock> fmt::Debug for RateLimiter<C> {
+impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("RateLimiter");
         shown.field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
-/// The quota of a limit. A burst that takes longer than a year to fill is cut.
-fn quota(limit: &RateLimit) -> Quota {
-    let period = limit.per.min(MAX_FILL) / limit.requests.get();
-    let period = period.max(Duration::from_nanos(1));
-    let most = MAX_FILL.as_nanos() / period.as_nanos();
-    let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
-    let burst = limit.burst.min(most.try_into().unwrap_or(limit.burst));
-    let quota = Quota::with_period(period).expect("a nanosecond is not nothing");
-    quota.allow_burst(burst)
+/// An IPv4 address, or the /64 of an IPv6 one: a client has a whole /64 (RFC 6177) and
+/// changes its address within it at will.
+fn network(client: IpAddr) -> Key {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
 }
 
-/// Buckets by client, and one for all others when there are too many.
-struct Buckets {
-    own: DashMapStateStore<Key>,
-    max_keys: usize,
-    /// As of the last tidying: counting locks every part of the map.
-    is_full: AtomicBool,
-    shared: InMemoryState,
+/// How fast a bucket fills and how much is in it, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Of one token.
+    token: u64,
+    /// Of all tokens but one.
+    tolerance: u64,
 }
 
-impl StateStore for Buckets {
-    type Key = Key;
-
-    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        if !self.is_full.load(Ordering::Relaxed) {
-            return self.own.measure_and_replace(key, f);
-        }
-        match self.own.get(key) {
-            Some(own) => own.measure_and_replace(&NotKeyed::NonKey, f),
-            None => self.shared.measure_and_replace(&NotKeyed::NonKey, f),
+impl Pace {
+    /// A burst that takes longer than [`MAX_FILL`] to fill is cut.
+    fn of(limit: &RateLimit) -> Self {
+        let token = limit.per.min(MAX_FILL) / limit.requests.get();
+        let token = (token.as_nanos() as u64).max(1);
+        let longest = MAX_FILL.as_nanos() as u64;
+        let others = u64::from(limit.burst.get() - 1);
+        Self {
+            token,
+            tolerance: token.saturating_mul(others).min(longest),
         }
     }
-}
 
-impl ShrinkableKeyedStateStore<Key> for Buckets {
-    fn retain_recent(&self, drop_below: Nanos) {
-        ShrinkableKeyedStateStore::retain_recent(&self.own, drop_below);
-        let is_full = self.own.len() >= self.max_keys;
-        self.is_full.store(is_full, Ordering::Relaxed);
+    /// Until an empty bucket is full.
+    fn longest(self) -> u64 {
+        self.tolerance + self.token
     }
 
-    fn len(&self) -> usize {
-        self.own.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.own.is_empty()
+    /// Takes a token at `now` of a bucket that will be full at `full_at`.
+    fn take(self, full_at: u64, now: u64) -> (u64, Result<(), Duration>) {
+        match full_at.saturating_sub(now).checked_sub(self.tolerance) {
+            Some(wait) if wait > 0 => (full_at, Err(Duration::from_nanos(wait))),
+            Some(_) | None => (full_at.max(now) + self.token, Ok(())),
+        }
     }
 }
 
@@ -157,23 +191,57 @@ impl ShrinkableKeyedStateStore<Key> for Buckets {
 mod tests {
     use std::num::NonZeroU32;
 
-    use governor::clock::FakeRelativeClock;
     use http::HeaderName;
 
     use super::*;
 
-    fn limiter(
-        key: RateKey,
-        max_keys: usize,
-    ) -> (RateLimiter<FakeRelativeClock>, FakeRelativeClock) {
-        let clock = FakeRelativeClock::default();
-        let limit = RateLimit {
+    const BOUNDS: Bounds = Bounds {
+        total: 100,
+        of_owner: 10,
+    };
+
+    fn limit(key: RateKey) -> RateLimit {
+        RateLimit {
             key,
             requests: NonZeroU32::new(10).unwrap(),
             per: Duration::from_secs(20),
             burst: NonZeroU32::new(3).unwrap(),
-        };
-        (RateLimiter::with(limit, max_keys, clock.clone(), 7), clock)
+        }
+    }
+
+    /// A limiter and a clock that stands still.
+    struct Fixture {
+        limiter: RateLimiter,
+        now: Instant,
+    }
+
+    fn limiter(key: RateKey) -> Fixture {
+        let limiter = RateLimiter::with(limit(key), BOUNDS, 7);
+        let now = limiter.start;
+        Fixture { limiter, now }
+    }
+
+    impl Fixture {
+        fn advance(&mut self, millis: u64) {
+            self.now += Duration::from_millis(millis);
+        }
+
+        fn check(&self, client: &str) -> Result<(), Duration> {
+            let client = client.parse().unwrap();
+            self.limiter.check(client, &HeaderMap::new(), self.now)
+        }
+
+        /// How many of ten requests are let through.
+        fn passed(&self, client: &str, headers: &HeaderMap) -> usize {
+            let client = client.parse().unwrap();
+            (0..10)
+                .filter(|_| self.limiter.check(client, headers, self.now).is_ok())
+                .count()
+        }
+    }
+
+    fn by_header() -> RateKey {
+        RateKey::Header(HeaderName::from_static("x-key"))
     }
 
     fn header(value: &str) -> HeaderMap {
@@ -182,93 +250,107 @@ mod tests {
         headers
     }
 
-    /// How many of so many requests are let through.
-    fn passed(
-        limiter: &RateLimiter<FakeRelativeClock>,
-        client: &str,
-        headers: &HeaderMap,
-    ) -> usize {
-        let client = client.parse().unwrap();
-        (0..10)
-            .filter(|_| limiter.check(client, headers).is_ok())
-            .count()
-    }
-
     #[test]
     fn a_burst_passes_and_then_as_many_as_come_back() {
-        let (limiter, clock) = limiter(RateKey::ClientIp, 10);
+        let mut house = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 3);
-        let client = "10.0.0.1".parse().unwrap();
-        assert_eq!(limiter.check(client, &none), Err(Duration::from_secs(2)));
-        clock.advance(Duration::from_millis(500));
-        assert_eq!(
-            limiter.check(client, &none),
-            Err(Duration::from_millis(1500))
-        );
-        clock.advance(Duration::from_millis(3500));
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 2);
-        clock.advance(Duration::from_secs(3600));
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 3);
+        assert_eq!(house.passed("10.0.0.1", &none), 3);
+        assert_eq!(house.check("10.0.0.1"), Err(Duration::from_secs(2)));
+        house.advance(500);
+        assert_eq!(house.check("10.0.0.1"), Err(Duration::from_millis(1500)));
+        house.advance(3500);
+        assert_eq!(house.passed("10.0.0.1", &none), 2);
+        house.advance(3_600_000);
+        assert_eq!(house.passed("10.0.0.1", &none), 3);
     }
 
     #[test]
     fn clients_do_not_share_a_bucket_unless_they_share_a_network() {
-        let (limiter, _) = limiter(RateKey::ClientIp, 10);
+        let house = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 3);
-        assert_eq!(passed(&limiter, "10.0.0.2", &none), 3);
-        assert_eq!(passed(&limiter, "::ffff:10.0.0.2", &none), 0);
-        assert_eq!(passed(&limiter, "2001:db8::1", &none), 3);
-        assert_eq!(passed(&limiter, "2001:db8::ffff:1", &none), 0);
-        assert_eq!(passed(&limiter, "2001:db8:0:1::1", &none), 3);
+        assert_eq!(house.passed("10.0.0.1", &none), 3);
+        assert_eq!(house.passed("10.0.0.2", &none), 3);
+        assert_eq!(house.passed("::ffff:10.0.0.2", &none), 0);
+        assert_eq!(house.passed("2001:db8::1", &none), 3);
+        assert_eq!(house.passed("2001:db8::ffff:1", &none), 0);
+        assert_eq!(house.passed("2001:db8:0:1::1", &none), 3);
     }
 
     #[test]
-    fn a_header_counts_whoever_sends_it_and_the_address_without_it() {
-        let key = RateKey::Header(HeaderName::from_static("x-key"));
-        let (limiter, _) = limiter(key, 10);
-        assert_eq!(passed(&limiter, "10.0.0.1", &header("a")), 3);
-        assert_eq!(passed(&limiter, "10.0.0.2", &header("a")), 0);
-        assert_eq!(passed(&limiter, "10.0.0.2", &header("b")), 3);
-        assert_eq!(passed(&limiter, "10.0.0.2", &HeaderMap::new()), 3);
+    fn a_header_counts_for_all_that_send_it_and_the_address_without_it() {
+        let house = limiter(by_header());
+        assert_eq!(house.passed("10.0.0.1", &header("a")), 3);
+        assert_eq!(house.passed("10.0.0.2", &header("a")), 0);
+        assert_eq!(house.passed("10.0.0.2", &header("b")), 3);
+        assert_eq!(house.passed("10.0.0.2", &HeaderMap::new()), 3);
     }
 
     #[test]
     fn full_buckets_are_forgotten_and_the_others_kept() {
-        let (limiter, clock) = limiter(RateKey::ClientIp, 10);
+        let mut house = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 3);
-        clock.advance(Duration::from_secs(4));
-        limiter.tidy();
-        assert_eq!(
-            (limiter.buckets.len(), passed(&limiter, "10.0.0.1", &none)),
-            (1, 2)
-        );
-        clock.advance(Duration::from_secs(60));
-        limiter.tidy();
-        assert_eq!(
-            (limiter.buckets.len(), passed(&limiter, "10.0.0.1", &none)),
-            (0, 3)
-        );
+        assert_eq!(house.passed("10.0.0.1", &none), 3);
+        house.advance(4000);
+        house.limiter.tidy(house.now);
+        assert_eq!(house.limiter.table.len(), 1);
+        assert_eq!(house.passed("10.0.0.1", &none), 2);
+        house.advance(60_000);
+        house.limiter.tidy(house.now);
+        assert_eq!(house.limiter.table.len(), 0);
+        assert_eq!(house.passed("10.0.0.1", &none), 3);
+    }
+
+    /// A client that invents a million keys: the table stays small, keys of other clients
+    /// keep their buckets, and new ones get their own.
+    #[test]
+    fn invented_keys_push_out_only_those_of_the_client_that_invents_them() {
+        let house = limiter(by_header());
+        assert_eq!(house.passed("10.0.0.1", &header("honest")), 3);
+        for n in 0..1_000_000_u32 {
+            let key = header(&n.to_string());
+            let client = "10.6.6.6".parse().unwrap();
+            assert!(house.limiter.check(client, &key, house.now).is_ok());
+        }
+        assert_eq!(house.limiter.table.len(), 11);
+        assert_eq!(house.passed("10.0.0.1", &header("honest")), 0);
+        assert_eq!(house.passed("10.0.0.2", &header("new")), 3);
+        assert_eq!(house.passed("10.0.0.3", &header("newer")), 3);
     }
 
     #[test]
-    fn clients_beyond_the_most_share_one_bucket() {
-        let (limiter, clock) = limiter(RateKey::ClientIp, 2);
-        let none = HeaderMap::new();
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 3);
-        assert_eq!(passed(&limiter, "10.0.0.2", &none), 3);
-        limiter.tidy();
-        assert_eq!(passed(&limiter, "10.0.0.3", &none), 3);
-        assert_eq!(
-            passed(&limiter, "10.0.0.4", &none),
-            0,
-            "the shared one is empty"
-        );
-        clock.advance(Duration::from_secs(2));
-        assert_eq!(passed(&limiter, "10.0.0.1", &none), 1, "its own");
-        assert_eq!(limiter.buckets.len(), 2);
+    fn what_was_used_is_handed_over() {
+        let mut house = limiter(by_header());
+        assert_eq!(house.passed("10.0.0.1", &header("a")), 3);
+        assert_eq!(house.passed("10.0.0.2", &HeaderMap::new()), 3);
+        house.advance(2000);
+        let used = house.limiter.used(house.now);
+        let parts: Vec<UsedTokens> = used.parts().collect();
+        assert_eq!(parts.len(), 1);
+        let text = serde_json::to_string(&parts[0]).unwrap();
+        let used: UsedTokens = serde_json::from_str(&text).unwrap();
+        assert_eq!(used.buckets.len(), 2);
+
+        let limiter = RateLimiter::with(limit(by_header()), BOUNDS, 8);
+        let now = Instant::now();
+        limiter.resume(&used, now);
+        let next = Fixture { limiter, now };
+        assert_eq!(next.passed("10.0.0.1", &header("a")), 1);
+        assert_eq!(next.passed("10.0.0.2", &HeaderMap::new()), 1);
+        assert_eq!(next.passed("10.0.0.3", &header("b")), 3);
+    }
+
+    #[test]
+    fn each_part_of_what_was_used_fits_into_a_message() {
+        let buckets = vec![(u128::MAX, u128::MAX, u64::MAX); 1001];
+        let used = UsedTokens {
+            seed: u64::MAX,
+            buckets,
+        };
+        let parts: Vec<UsedTokens> = used.parts().collect();
+        let lens: Vec<usize> = parts.iter().map(|part| part.buckets.len()).collect();
+        assert_eq!(lens, [500, 500, 1]);
+        let text = serde_json::to_vec(&parts[0]).unwrap();
+        assert!(text.len() < 60 * 1024, "{}", text.len());
     }
 
     #[test]
@@ -286,8 +368,13 @@ mod tests {
                 per,
                 burst,
             };
-            let limiter = RateLimiter::with(limit, 2, FakeRelativeClock::default(), 0);
-            assert!(passed(&limiter, "10.0.0.1", &HeaderMap::new()) >= 1);
+            let limiter = RateLimiter::with(limit, BOUNDS, 0);
+            let now = limiter.start;
+            let house = Fixture { limiter, now };
+            assert!(house.passed("10.0.0.1", &HeaderMap::new()) >= 1);
+            let used = house.limiter.used(now);
+            let again = RateLimiter::new(house.limiter.limit().clone());
+            again.resume(&used, Instant::now());
         }
     }
 }

@@ -176,6 +176,26 @@ fn a_file_in_the_place_of_the_upgrade_socket_is_not_lost() {
 }
 
 #[test]
+fn what_a_client_has_used_of_its_rate_limit_is_handed_over() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let limit = "rate_limit = { requests = 2, per = \"1h\" }";
+    let config = config(&target, &folder, "");
+    let config = config.replace("forward = \"app\"", &format!("forward = \"app\"\n{limit}"));
+    let mut weir = Weir::start(&config);
+    let addr = weir.addr();
+    let status = || Client::connect(addr).get("/").unwrap().status;
+    assert_eq!([status(), status(), status()], [200, 200, 429]);
+    weir.signal(Signal::USR2);
+    let line = weir.line(&["a new process serves in this one's place"]);
+    weir.line(&["draining for at most"]);
+    assert_eq!(status(), 429);
+    assert_eq!(weir.end(), 0);
+    let (_, pid) = line.rsplit_once("pid=").unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+#[test]
 fn the_limit_of_a_target_holds_over_both_processes() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let config = config(&target, &folder, "max_concurrency = 2");

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::STEP_TIMEOUT;
+use crate::state::UsedTokens;
 use crate::transport::handover;
 
 /// What the two processes say.
@@ -36,6 +37,9 @@ pub(super) enum HandoverMessage {
     Replicas(String, u32),
     /// From the old one: the connection to the first process of a container.
     InitProcess,
+    /// From the old one: what clients have used of the rate limit of this listener, a part
+    /// of it in each message.
+    UsedTokens(String, UsedTokens),
     /// From the old one: that was all that a start needs.
     Done,
     /// From the new one: it serves, under this process id.

@@ -20,7 +20,7 @@ use crate::config::{Config, TargetGroup};
 use crate::model::ListenerId;
 use crate::replicas::Wishes;
 use crate::server::worker::Pulse;
-use crate::state::Reader;
+use crate::state::{Reader, UsedTokens};
 
 /// Sockets of the process before this one, of which those that a configuration does not use
 /// are closed; how many replicas it had come to; and the requests it still has.
@@ -30,6 +30,8 @@ pub struct Inherited {
     admin: Option<(SocketAddr, TcpListener)>,
     replicas: Wishes,
     in_flight: RemoteCounts,
+    /// What clients have used of the rate limits of listeners, in parts.
+    used_tokens: Vec<(ListenerId, UsedTokens)>,
     /// Whether there is a process before this one.
     is_successor: bool,
 }
@@ -107,10 +109,19 @@ impl Inherited {
         self.is_successor
     }
 
-    /// Counts the requests that the process before still has on their targets. To be called
-    /// before the first request is let in.
-    pub(in crate::server) fn count_in_flight(&self, reader: &Reader) {
+    /// Counts the requests that the process before still has on their targets, and what
+    /// clients have used of their rate limits. To be called before the first request is let
+    /// in.
+    pub(in crate::server) fn count_in(&self, reader: &Reader) {
         self.in_flight.apply(reader);
+        let snapshot = reader.load_full();
+        let now = std::time::Instant::now();
+        for (id, used) in &self.used_tokens {
+            let listener = snapshot.listeners().find(|listener| listener.id == *id);
+            if let Some(limiter) = listener.and_then(|l| l.rate_limit.as_ref()) {
+                limiter.resume(used, now);
+            }
+        }
     }
 
     fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {
@@ -210,6 +221,9 @@ async fn receive(inbox: &mut Inbox, inherited: &mut Inherited) -> Result<Option<
             }
             HandoverMessage::InitProcess => init = descriptors.pop(),
             HandoverMessage::InFlight(report) => inherited.in_flight.take(report),
+            HandoverMessage::UsedTokens(listener, part) => {
+                inherited.used_tokens.push((listener.as_str().into(), part));
+            }
             HandoverMessage::Done => return Ok(init),
             HandoverMessage::Refused(reason) => return Err(Missed::Refused(reason)),
             HandoverMessage::Hello

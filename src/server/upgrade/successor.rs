@@ -139,7 +139,23 @@ impl Handover {
             let message = HandoverMessage::InFlight(report);
             self.outbox.send(message, Vec::new()).await?;
         }
+        self.give_rate_limits().await?;
         self.outbox.send(HandoverMessage::Done, Vec::new()).await
+    }
+
+    async fn give_rate_limits(&mut self) -> io::Result<()> {
+        let snapshot = self.reader.load_full();
+        let now = std::time::Instant::now();
+        for listener in snapshot.listeners() {
+            let Some(limiter) = &listener.rate_limit else {
+                continue;
+            };
+            for part in limiter.used(now).parts() {
+                let message = HandoverMessage::UsedTokens(listener.id.to_string(), part);
+                self.outbox.send(message, Vec::new()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks the new process for a while: that its workers turn, and that it is still there.

@@ -116,7 +116,7 @@ async fn a_new_process_that_answers_for_itself_takes_the_place_of_the_old_one() 
             .iter()
             .map(|(id, bind, sockets)| (id.to_string(), bind.port(), sockets.len()))
             .collect();
-        assert_eq!(sockets, [1, 2, 3].map(|port| ("l1".to_owned(), port, 1)));
+        assert_eq!(sockets, [1, 2, 3].map(|n| (format!("l{n}"), n, 1)));
         upgrades.serving(Some(&path), live(&reader));
         assert!(matches!(upgrades.next().await, Event::Confirmed));
         upgrades.take_place().await;
