@@ -1,7 +1,7 @@
 # Weir in an image of one file.
 #
 #   docker build -t weir .
-#   docker run --read-only -v ./weir.toml:/etc/weir/weir.toml:ro -p 8080:8080 weir
+#   docker run --read-only -v ./my-weir:/etc/weir:ro -p 8080:8080 weir
 #
 # BUILD_BASE needs cargo, a linker and the C library's static archive; RUNTIME_BASE needs nothing,
 # for the binary is linked statically. Name others where these cannot be pulled:

@@ -33,11 +33,14 @@ fn target(text: &str) -> Result<(String, f64), String> {
 /// Draws: exit code 0, or 2 with what is wrong on standard error.
 #[expect(
     clippy::print_stderr,
-    reason = "what is wrong is for whoever typed the command"
+    reason = "what was done, or what is wrong, is for the terminal"
 )]
 pub(super) fn plot(arguments: &PlotArguments) -> ExitCode {
     match try_plot(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            eprintln!("wrote {}", arguments.svg.display());
+            ExitCode::SUCCESS
+        }
         Err(problem) => {
             eprintln!("{problem}");
             ExitCode::from(2)

@@ -9,18 +9,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgGroup, ValueEnum};
+use flate2::bufread::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::FormatArguments;
 use report::Report;
 use weir::autoscale::plot::{self, Figure};
-use weir::autoscale::simulate::{self, Load, Rules, Service, Setting, is_simulated};
+use weir::autoscale::simulate::{self, Load, ReadError, Rules, Service, Setting, is_simulated};
 use weir::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SimulateArguments {
     /// The load: what k6 wrote (`--out json=FILE` or `csv=FILE`), a log of Weir with all requests,
-    /// or lines of `seconds,requests_per_second`; `-` reads standard input
+    /// or lines of `seconds,requests_per_second`; all of them also as gzip; `-` reads standard input
     load: PathBuf,
     /// The configuration file
     #[arg(
@@ -116,13 +117,16 @@ fn time(text: &str) -> Result<Duration, String> {
 /// Simulates and answers: exit code 0, or 2 with what is wrong on standard error.
 #[expect(
     clippy::print_stderr,
-    reason = "what is wrong is for whoever typed the command"
+    reason = "what was written, or what is wrong, is for the terminal"
 )]
 pub(super) fn simulate(arguments: &SimulateArguments) -> ExitCode {
     match answer(arguments) {
         Ok(text) => {
             // A reader that went away has seen enough.
             let _ = write!(io::stdout().lock(), "{text}");
+            for file in arguments.csv.iter().chain(&arguments.svg) {
+                eprintln!("wrote {}", file.display());
+            }
             ExitCode::SUCCESS
         }
         Err(problem) => {
@@ -186,14 +190,28 @@ fn choose<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a TargetGroup,
     }
 }
 
-/// Reads a file of load; `-` is standard input.
+/// Reads a file of load, plain or compressed by gzip as k6 writes `out.json.gz`; `-` is
+/// standard input.
 pub(super) fn read_load(file: &Path, group: &str) -> Result<Load, String> {
-    let result = if file == Path::new("-") {
-        simulate::read(io::stdin().lock(), group)
+    let input: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
     } else {
-        simulate::read(open(file)?, group)
+        Box::new(open(file)?)
     };
+    let result = decompressed(input).map_err(ReadError::Io);
+    let result = result.and_then(|input| simulate::read(input, group));
     result.map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// What gzip compressed (RFC 1952), or the input itself.
+fn decompressed(mut input: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
+    const MAGIC: [u8; 2] = [0x1f, 0x8b];
+    let is_compressed = input.fill_buf()?.starts_with(&MAGIC);
+    Ok(if is_compressed {
+        Box::new(BufReader::new(MultiGzDecoder::new(input)))
+    } else {
+        input
+    })
 }
 
 pub(super) fn open(file: &Path) -> Result<impl BufRead + use<>, String> {

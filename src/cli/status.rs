@@ -12,8 +12,8 @@ use super::answer::FormatArguments;
 use super::table::{Table, printable};
 use super::{AdminArguments, fetch};
 use weir::admin::{
-    CheckStatus, GroupStatus, ListenerStatus, ReplicaStatus, ScalingStatus, Status, TargetStatus,
-    paths,
+    CheckStatus, GroupStatus, ListenerStatus, ReadingStatus, ReplicaStatus, ScalingStatus, Status,
+    TargetStatus, paths,
 };
 use weir::model::escape_json;
 
@@ -191,13 +191,13 @@ fn scaling(group: &GroupStatus, now: Timestamp) -> String {
     lines
 }
 
-/// `replicas: 4 desired, 2 running, 2 warming; 1 to 4, alarm high; hold: cooldown`, and the
-/// last change in another line.
+/// `replicas: 4 desired, 2 running, 2 warming; 1 to 4, alarm high; hold: cooldown`, then what
+/// was measured, and the last change.
 fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
     let desired = scaling
         .desired
-        .map_or("unknown".to_owned(), |d| d.to_string());
-    let mut text = format!("  replicas: {desired} desired, {} running", scaling.running);
+        .map_or("not decided yet".to_owned(), |d| format!("{d} desired"));
+    let mut text = format!("  replicas: {desired}, {} running", scaling.running);
     // As above.
     let _ = match scaling.warming {
         0 => Ok(()),
@@ -212,13 +212,10 @@ fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
         let _ = write!(text, ": {}", printable(reason));
     }
     text.push('\n');
-    // Of nobody there is nothing to be known.
-    let metrics = scaling.metrics.iter().filter(|_| scaling.running > 0);
-    for reading in metrics {
-        if let Some(missing) = &reading.missing {
-            let (metric, missing) = (printable(&reading.metric), printable(missing));
-            let _ = writeln!(text, "  no data of {metric}: {missing}");
-        }
+    // Without replicas there is nothing to measure.
+    if scaling.running > 0 && !scaling.metrics.is_empty() {
+        let metrics: Vec<String> = scaling.metrics.iter().map(reading).collect();
+        let _ = writeln!(text, "  metrics: {}", metrics.join("; "));
     }
     if let Some(change) = &scaling.last_change {
         let (from, to) = (change.from, change.to);
@@ -229,6 +226,16 @@ fn autoscaling(scaling: &ScalingStatus, now: Timestamp) -> String {
         );
     }
     text
+}
+
+/// `cpu 35.0`, or `no data of memory: last measured 7 s ago`.
+fn reading(reading: &ReadingStatus) -> String {
+    let metric = printable(&reading.metric);
+    match (reading.value, &reading.missing) {
+        (Some(value), _) => format!("{metric} {value:.1}"),
+        (None, Some(missing)) => format!("no data of {metric}: {}", printable(missing)),
+        (None, None) => format!("no data of {metric}"),
+    }
 }
 
 fn replicas(replicas: &[ReplicaStatus], now: Timestamp) -> String {
@@ -286,10 +293,12 @@ fn since(target: &TargetStatus) -> Option<Timestamp> {
 fn reason(target: &TargetStatus) -> String {
     let draining = target.draining.as_ref().map(|draining| &draining.reason);
     let ejected = target.ejected.as_ref().map(|ejected| &ejected.detail);
+    let withheld = target.ejection_withheld.as_ref();
     let reasons = draining
         .or(target.reason.as_ref())
         .into_iter()
-        .chain(ejected);
+        .chain(ejected)
+        .chain(withheld);
     let reasons: Vec<&str> = reasons.map(String::as_str).collect();
     if reasons.is_empty() {
         return dash();
@@ -470,7 +479,7 @@ http      127.0.0.1:8080  2      forward todo    10000
 
 todo: round_robin, 1 of 1 target healthy, 1 draining, 1 ejected
   replicas: 2 desired, 1 running, 1 warming; 1 to 4, alarm high; hold: cooldown
-  no data of memory: last measured 7 s ago
+  metrics: cpu 35.0; no data of memory: last measured 7 s ago
   last change: 1 to 2, 10s ago, by target_tracking cpu 20: ceil(1 * 35 / 20) = 2
   PROVIDER FAILS for 1m 0s: the engine does not answer
   TARGET          STATE                                      SINCE  REASON                           IN-FLIGHT  REQUESTS  WEIGHT  LAST CHECK

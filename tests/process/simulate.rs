@@ -1,8 +1,12 @@
 //! `weir simulate` and `weir plot`: small files in, numbers and pictures out.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 use std::process::Output;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -120,7 +124,52 @@ fn the_profiles_are_compared_in_a_table_a_csv_and_a_picture() {
     // The same once more.
     let again = files.simulate(&arguments);
     assert_eq!(table, succeeded(&again));
+    let written = text(&again.stderr);
+    assert_eq!(written, "wrote runs.csv\nwrote runs.svg\n");
     assert_eq!((csv, svg), (files.read("runs.csv"), files.read("runs.svg")));
+}
+
+#[test]
+fn a_compressed_load_is_the_same_load() {
+    let files = Files::new(CONFIG, STEP);
+    let plain = files.simulate(&["--capacity", "500"]);
+    let compressed = File::create(files.0.path().join("load")).unwrap();
+    let mut compressed = GzEncoder::new(compressed, Compression::default());
+    compressed.write_all(STEP.as_bytes()).unwrap();
+    compressed.finish().unwrap();
+    let again = files.simulate(&["--capacity", "500"]);
+    assert_eq!(succeeded(&plain), succeeded(&again));
+    fs::write(files.0.path().join("load"), b"\x1f\x8bnot gzip").unwrap();
+    let output = files.simulate(&["--capacity", "500"]);
+    assert!(refused(&output, 2).starts_with("load: cannot read it: "));
+}
+
+/// The commands of the README, on the files that ship.
+#[test]
+fn shipped_loads_are_simulated_and_drawn() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("run.svg");
+    let run = |arguments: &[&str]| {
+        let mut command = command();
+        command.current_dir(root).args(arguments).arg(&picture);
+        command.output().unwrap()
+    };
+    let output = run(&[
+        "simulate",
+        "--config",
+        "config/taskoverflow.toml",
+        "--capacity",
+        "500",
+        "--start",
+        "2s",
+        "examples/load/ramp.csv",
+        "--svg",
+    ]);
+    let table = succeeded(&output);
+    assert!(table.contains("\nfast "), "{table}");
+    succeeded(&run(&["plot", "examples/load/scaling.csv"]));
+    assert!(fs::read_to_string(&picture).unwrap().contains("</svg>"));
 }
 
 #[test]
@@ -279,6 +328,7 @@ fn a_record_is_drawn_with_the_load_of_its_time() {
         "cpu=20",
     ]);
     assert_eq!(succeeded(&output), "");
+    assert_eq!(text(&output.stderr), "wrote run.svg\n");
     let svg = files.read("run.svg");
     for part in [
         "Autoscaling of todo",
