@@ -12,7 +12,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot, SocketId};
 use crate::proxy::{Client, Proxy};
@@ -65,18 +64,18 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     let Ok(local) = accepted.stream.local_addr() else {
         return; // already reset
     };
+    let (peer, allowance) = (accepted.peer, requests_allowed(&limits));
     let io = ClientIo::new(accepted.stream, deadlines(&limits));
     let watch = Rc::clone(io.watch());
-    let allowance = limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
     let client = Rc::new(Client {
         socket: accepted.socket,
         listener: accepted.listener,
-        peer: accepted.peer,
+        peer,
         local,
         watch: Rc::clone(&watch),
         closing: Rc::clone(gate.closing()),
         allowance: Cell::new(allowance),
-        forwarded: Client::forwarded_fields(accepted.peer, local),
+        forwarded: Client::forwarded_fields(peer, local),
         tunnel: RefCell::default(),
     });
     let handler = (Rc::clone(&proxy), Rc::clone(&client));
@@ -88,21 +87,18 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         builder(&limits).serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let ended = tokio::select! {
         biased;
-        ended = &mut connection => Some(ended),
-        () = gate.draining() => None,
-    };
-    let ended = if let Some(ended) = ended {
-        ended
-    } else {
-        // Ends a connection between two requests; one that has had none yet, which hyper
-        // would end as well, may still have its first.
-        if client.allowance.get() < allowance {
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        match timeout(FIRST_REQUEST, &mut connection).await {
-            Ok(ended) => ended,
-            Err(_) if watch.is_idle() => return,
-            Err(_) => (&mut connection).await,
+        ended = &mut connection => ended,
+        () = gate.draining() => {
+            // Ends a connection between two requests; one that has had none yet, which hyper
+            // would end as well, may still have its first.
+            if client.allowance.get() < allowance {
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            match timeout(FIRST_REQUEST, &mut connection).await {
+                Ok(ended) => ended,
+                Err(_) if watch.is_idle() => return,
+                Err(_) => (&mut connection).await,
+            }
         }
     };
     if let Err(error) = &ended {
@@ -116,7 +112,10 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         // In a box of its own: most connections never need the room.
         return Box::pin(tunnel.run(stream, parts.read_buf, gate.closed())).await;
     }
-    let failure = failure(&ended, &watch, !parts.read_buf.trim_ascii().is_empty());
+    let failure = failure(&ended, &watch, &parts.read_buf);
+    if failure.is_some() && parts.read_buf.starts_with(&TLS_HANDSHAKE) {
+        log_tls(&client);
+    }
     let answer = failure.map(|failure| proxy.refuse(&client, failure));
     let stream = parts.io.into_inner().into_stream();
     if let Err(error) = conclude(stream, answer, watch.lingers()).await {
@@ -125,7 +124,8 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
 }
 
 /// What is to be answered to a head that hyper could not read.
-fn failure(ended: &hyper::Result<()>, watch: &Watch, is_partial: bool) -> Option<Failure> {
+fn failure(ended: &hyper::Result<()>, watch: &Watch, unread: &[u8]) -> Option<Failure> {
+    let is_partial = !unread.trim_ascii().is_empty();
     match watch.refusal() {
         Some(status) => Some(crate::proxy::refusal(status)),
         None if watch.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
@@ -135,6 +135,18 @@ fn failure(ended: &hyper::Result<()>, watch: &Watch, is_partial: bool) -> Option
         }
         None => None,
     }
+}
+
+/// How a TLS connection begins: a handshake record of version 3 (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
+
+fn log_tls(client: &Client) {
+    let (listener, peer) = (&client.listener.1, client.peer);
+    info!(%listener, %peer, "a client speaks TLS, which Weir does not yet");
+}
+
+fn requests_allowed(limits: &ClientLimits) -> u32 {
+    limits.max_requests.map_or(u32::MAX, NonZeroU32::get)
 }
 
 fn deadlines(limits: &ClientLimits) -> Deadlines {

@@ -1,6 +1,7 @@
 //! What `weir run` prints when it starts, and how it says that it cannot.
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
 use rustix::process::Signal;
@@ -284,4 +285,23 @@ fn a_file_that_is_corrected_while_the_start_waits_is_taken_up_at_once() {
     );
     let late = weir.lines(&["listener opens without a target group"]);
     assert_eq!(late, Vec::<String>::new(), "taken up after the wait");
+}
+#[test]
+fn a_client_that_speaks_tls_is_told_of_in_the_log() {
+    let config = r#"
+        [[listener]]
+        name = "http"
+        bind = "127.0.0.1:0"
+        fixed_response = { status = 200 }
+    "#;
+    let weir = Weir::start(config);
+    let mut client = TcpStream::connect(weir.addr()).unwrap();
+    // The beginning of a ClientHello (RFC 8446 section 4.1.2).
+    client
+        .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        .unwrap();
+    weir.line(&[
+        "a client speaks TLS, which Weir does not yet",
+        "listener=http",
+    ]);
 }
