@@ -81,7 +81,7 @@ pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Op
 /// GET on a connection of its own.
 pub async fn get(addr: SocketAddr, path: &str) -> io::Result<Message> {
     let mut stream = TcpStream::connect(addr).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: chaos\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let reply = read(&mut stream, &mut Vec::new()).await?;
     reply.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())

@@ -97,6 +97,11 @@ impl Lab {
         self.folder.path().join("journal")
     }
 
+    /// A file in the folder.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        std::fs::write(self.folder.path().join(name), text)
+    }
+
     /// Starts so many more backends; the proxy is not told.
     pub async fn add_backends(&mut self, count: usize) -> io::Result<()> {
         for _ in 0..count {

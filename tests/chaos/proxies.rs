@@ -1,8 +1,11 @@
 //! Weir, nginx and `HAProxy`, configured for the same job.
 
 use std::cell::Cell;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -65,6 +68,30 @@ pub struct Spec {
     /// Requests that may wait for a place.
     pub queue: usize,
     pub sticky: bool,
+    /// The target group's name is another one with each number.
+    pub group: usize,
+    /// Listens on all addresses instead of loopback.
+    pub wide: bool,
+    /// Where the log goes, and every request with it.
+    pub log: LogPlace,
+    /// Files of targets, each in a group of its own that a rule names; known to Weir alone.
+    pub file_groups: usize,
+    /// Runs as an account that is allowed no more processes once it serves; Weir alone.
+    pub limited: bool,
+}
+
+/// What standard output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogPlace {
+    /// A file, with failures only.
+    #[default]
+    File,
+    /// A pipe that is not read.
+    Stalled,
+    /// A pipe that is closed on the other side.
+    Gone,
+    /// A disk without room.
+    Full,
 }
 
 /// Targets behind a DNS name.
@@ -88,6 +115,8 @@ pub struct Proxy {
     master: u32,
     /// Open sockets before the first client came.
     sockets: usize,
+    /// Of a pipe that is not read.
+    _unread: Option<io::PipeReader>,
 }
 
 impl Proxy {
@@ -104,12 +133,10 @@ impl Proxy {
             // Master and workers, as its packages run it: reloads need the master.
             Kind::Haproxy => command.arg("-W").arg("-db").arg("-f").arg(&file),
         };
-        let log = std::fs::File::create(folder.join("proxy.log"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let child = command.spawn()?;
+        let unread = log_to(spec.log, folder, &mut command)?;
+        let child = command.stdin(Stdio::null()).spawn()?;
+        // Its copy of a pipe's write end.
+        drop(command);
         let mut proxy = Self {
             kind,
             folder: folder.to_owned(),
@@ -117,6 +144,7 @@ impl Proxy {
             admin,
             master: child.id(),
             sockets: 0,
+            _unread: unread,
             child,
         };
         let answers = until("the proxy answers", async || {
@@ -132,7 +160,32 @@ impl Proxy {
             proxy.master = proxy.nginx_pid().ok_or(io::ErrorKind::NotFound)?;
         }
         proxy.sockets = proxy.open_sockets();
+        if spec.limited {
+            proxy.allow_no_more_processes()?;
+        }
         Ok(proxy)
+    }
+
+    fn allow_no_more_processes(&self) -> io::Result<()> {
+        // By the same account, which may lower it.
+        let mut command = as_nobody(Command::new("prlimit"));
+        let pid = self.master.to_string();
+        let status = command.args(["--pid", &pid, "--nproc=1:1"]).status()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other("prlimit does not lower the limit"))
+    }
+
+    /// Whether Weir says in time that it is alive.
+    pub async fn is_live(&self, patience: Duration) -> bool {
+        let reply = tokio::time::timeout(patience, http::get(self.admin, "/livez")).await;
+        reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status == 200))
+    }
+
+    /// Of Weir's admin listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -341,9 +394,52 @@ impl Drop for Proxy {
     }
 }
 
+/// Sends standard output and errors there. The reader of a pipe that is to be kept open.
+fn log_to(
+    place: LogPlace,
+    folder: &Path,
+    command: &mut Command,
+) -> io::Result<Option<io::PipeReader>> {
+    match place {
+        LogPlace::File => {
+            let log = std::fs::File::create(folder.join("proxy.log"))?;
+            command.stdout(log.try_clone()?).stderr(log);
+            Ok(None)
+        }
+        LogPlace::Full => {
+            let full = std::fs::File::options().write(true).open("/dev/full")?;
+            command.stdout(full.try_clone()?).stderr(full);
+            Ok(None)
+        }
+        LogPlace::Stalled | LogPlace::Gone => {
+            let (reader, writer) = io::pipe()?;
+            command.stdout(writer.try_clone()?).stderr(writer);
+            Ok((place == LogPlace::Stalled).then_some(reader))
+        }
+    }
+}
+
+/// Under an account without privileges: root may start as many processes as it likes.
+fn as_nobody(mut command: Command) -> Command {
+    const NOBODY: u32 = 65534;
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
+
+/// The program and its files where an account without privileges may use them.
+fn open_to_all(program: &Path, folder: &Path) -> io::Result<PathBuf> {
+    std::fs::set_permissions(folder, Permissions::from_mode(0o777))?;
+    let copy = folder.join("weir");
+    std::fs::hard_link(program, &copy).or_else(|_| std::fs::copy(program, &copy).map(drop))?;
+    Ok(copy)
+}
+
 /// The program's command; Weir asks the name server of a mount namespace of its own, since
 /// it goes by the system's.
 fn wrapped(kind: Kind, program: &Path, spec: &Spec, folder: &Path) -> io::Result<Command> {
+    if spec.limited {
+        return Ok(as_nobody(Command::new(open_to_all(program, folder)?)));
+    }
     let Some(name) = spec.name.as_ref().filter(|_| kind == Kind::Weir) else {
         return Ok(Command::new(program));
     };

@@ -1,17 +1,20 @@
 //! What goes wrong, one function each.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use rustix::process::Signal;
+use tokio::net::TcpStream;
 
 use crate::backend::Backend;
 use crate::clients::Habit;
 use crate::dns::NameServer;
 use crate::lab::{Findings, Lab, free_address, until};
 use crate::network::Cable;
-use crate::proxies::{Kind, Name};
+use crate::proxies::{Kind, LogPlace, Name};
 
 /// Requests between two blows: about half a second of the usual load.
 const BREATH: usize = 1_000;
@@ -32,10 +35,17 @@ pub enum Scenario {
     LinkDown,
     ChecksFail,
     Overload,
+    LogStalled,
+    LogGone,
+    DiskFull,
+    BlueGreen,
+    ListenerMoved,
+    NoProcesses,
+    SlowAdminClients,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::Killed,
         Self::RollingDeploy,
         Self::IdleClose(1),
@@ -51,6 +61,13 @@ impl Scenario {
         Self::LinkDown,
         Self::ChecksFail,
         Self::Overload,
+        Self::LogStalled,
+        Self::LogGone,
+        Self::DiskFull,
+        Self::BlueGreen,
+        Self::ListenerMoved,
+        Self::NoProcesses,
+        Self::SlowAdminClients,
     ];
 
     pub fn name(self) -> String {
@@ -68,6 +85,13 @@ impl Scenario {
             Self::LinkDown => "a target's link goes down".to_owned(),
             Self::ChecksFail => "all checks fail at once".to_owned(),
             Self::Overload => "three times the capacity".to_owned(),
+            Self::LogStalled => "the log's reader stalls".to_owned(),
+            Self::LogGone => "the log's reader is gone".to_owned(),
+            Self::DiskFull => "the log's disk is full".to_owned(),
+            Self::BlueGreen => "another group by reload, cold targets".to_owned(),
+            Self::ListenerMoved => "the listener's address moved 20 times".to_owned(),
+            Self::NoProcesses => "reloads at the limit of processes".to_owned(),
+            Self::SlowAdminClients => "64 slow clients of the admin port".to_owned(),
         }
     }
 
@@ -97,6 +121,13 @@ impl Scenario {
             Self::LinkDown => link_down(lab).await,
             Self::ChecksFail => checks_fail(lab).await,
             Self::Overload => overload(lab).await,
+            Self::LogStalled => log_to(lab, LogPlace::Stalled).await,
+            Self::LogGone => log_to(lab, LogPlace::Gone).await,
+            Self::DiskFull => log_to(lab, LogPlace::Full).await,
+            Self::BlueGreen => blue_green(lab).await,
+            Self::ListenerMoved => listener_moved(lab).await,
+            Self::NoProcesses => no_processes(lab).await,
+            Self::SlowAdminClients => slow_admin_clients(lab).await,
         }
     }
 }
@@ -349,6 +380,117 @@ async fn overload(lab: &mut Lab) -> io::Result<Findings> {
         }
     }
     Ok(findings)
+}
+
+/// Every request is logged to a place that takes nothing.
+async fn log_to(lab: &mut Lab, place: LogPlace) -> io::Result<Findings> {
+    if lab.kind == Kind::Nginx && place != LogPlace::Full {
+        return Err(not_of_its_kind("nginx logs to files"));
+    }
+    lab.spec.log = place;
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(4 * BREATH * lab.rounds).await;
+    lab.conclude(load).await
+}
+
+/// A group of new targets takes the place of the old one in one reload. The new targets
+/// start with it and need two seconds until they answer.
+async fn blue_green(lab: &mut Lab) -> io::Result<Findings> {
+    const START: Duration = Duration::from_secs(2);
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    load.more(BREATH / 2).await;
+    for _ in 0..lab.rounds {
+        let blue = std::mem::take(&mut lab.backends);
+        let green: Vec<SocketAddr> = blue.iter().map(|_| free_address()).collect();
+        lab.spec.group += 1;
+        lab.spec.targets.clone_from(&green);
+        let (spec, journal) = (lab.spec.clone(), lab.journal());
+        let started = async {
+            tokio::time::sleep(START).await;
+            try_join_all(green.into_iter().map(|addr| Backend::start(addr, &journal))).await
+        };
+        let proxy = lab.proxy();
+        let (reloaded, started) = tokio::join!(proxy.reload(&spec), started);
+        reloaded?;
+        lab.backends = started?;
+        load.more(2 * BREATH).await;
+        for backend in blue {
+            backend.terminate();
+        }
+        load.more(BREATH).await;
+    }
+    lab.conclude(load).await
+}
+
+/// From loopback to all addresses and back: the same port stays open to clients.
+async fn listener_moved(lab: &mut Lab) -> io::Result<Findings> {
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    for _ in 0..20 * lab.rounds {
+        lab.spec.wide = !lab.spec.wide;
+        lab.reload().await?;
+        load.more(BREATH / 8).await;
+    }
+    load.more(BREATH).await;
+    lab.conclude(load).await
+}
+
+/// The account may have no more processes or threads, and each reload adds a group whose
+/// targets stand in a file.
+async fn no_processes(lab: &mut Lab) -> io::Result<Findings> {
+    if lab.kind != Kind::Weir {
+        return Err(not_of_its_kind("a reload of the others is a new process"));
+    }
+    if !rustix::process::getuid().is_root() {
+        return Err(not_of_its_kind("needs root to become another account"));
+    }
+    lab.spec.limited = true;
+    lab.add_backends(4).await?;
+    lab.target_all();
+    let targets: Vec<String> = lab.spec.targets.iter().map(SocketAddr::to_string).collect();
+    lab.write("targets", &targets.join("\n"))?;
+    lab.start_proxy().await?;
+    let load = lab.load(Habit::default());
+    for _ in 0..10 * lab.rounds {
+        lab.spec.file_groups += 1;
+        lab.reload().await?;
+        load.more(BREATH / 8).await;
+    }
+    lab.conclude(load).await
+}
+
+/// Clients of the admin listener that never say what they want, more of them all the time,
+/// beside a probe of liveness.
+async fn slow_admin_clients(lab: &mut Lab) -> io::Result<Findings> {
+    const SLOW: usize = 64;
+    const PATIENCE: Duration = Duration::from_secs(1);
+    if lab.kind != Kind::Weir {
+        return Err(not_of_its_kind("the others have no such listener"));
+    }
+    lab.start().await?;
+    let load = lab.load(Habit::default());
+    let (mut held, mut late) = (VecDeque::new(), 0);
+    for _ in 0..100 * lab.rounds {
+        while held.len() < SLOW {
+            held.push_back(TcpStream::connect(lab.proxy().admin()).await?);
+        }
+        load.more(BREATH / 32).await;
+        late += usize::from(!lab.proxy().is_live(PATIENCE).await);
+        held.drain(..SLOW / 8);
+    }
+    let mut findings = lab.conclude(load).await?;
+    if late > 0 {
+        findings
+            .left
+            .push(format!("{late} probes without an answer in time"));
+    }
+    Ok(findings)
+}
+
+fn not_of_its_kind(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why.to_owned())
 }
 
 fn unsupported(error: io::Error) -> io::Error {

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Kind, Spec};
+use super::{Kind, LogPlace, Spec};
 
 pub(super) fn render(
     kind: Kind,
@@ -16,11 +16,36 @@ pub(super) fn render(
     addr: SocketAddr,
     admin: SocketAddr,
 ) -> String {
+    let bind = if spec.wide {
+        SocketAddr::from(([0, 0, 0, 0], addr.port()))
+    } else {
+        addr
+    };
     match kind {
-        Kind::Weir => weir(spec, folder, addr, admin),
-        Kind::Nginx => nginx(spec, folder, addr),
-        Kind::Haproxy => haproxy(spec, addr),
+        Kind::Weir => weir(spec, folder, bind, admin),
+        Kind::Nginx => nginx(spec, folder, bind),
+        Kind::Haproxy => haproxy(spec, bind),
     }
+}
+
+/// Groups of targets from files, and rules that name them.
+fn file_groups(spec: &Spec, folder: &Path) -> (String, String) {
+    let rule = |number: usize| {
+        format!(
+            "[[listener.rule]]\npriority = {number}\nwhen = {{ path = \"/file/{number}\" }}\n\
+             then = {{ forward = \"file{number}\" }}\n"
+        )
+    };
+    let group = |number: usize| {
+        format!(
+            "[target_group.file{number}]\ntargets = [{{ file = \"{}/targets\" }}]\n",
+            folder.display()
+        )
+    };
+    let numbers = || 1..=spec.file_groups;
+    let rules: Vec<String> = numbers().map(rule).collect();
+    let groups: Vec<String> = numbers().map(group).collect();
+    (rules.concat(), groups.concat())
 }
 
 fn weir(spec: &Spec, folder: &Path, addr: SocketAddr, admin: SocketAddr) -> String {
@@ -44,10 +69,16 @@ fn weir(spec: &Spec, folder: &Path, addr: SocketAddr, admin: SocketAddr) -> Stri
         ),
         None => String::new(),
     };
+    let log = match spec.log {
+        LogPlace::File => "failures",
+        LogPlace::Stalled | LogPlace::Gone | LogPlace::Full => "all",
+    };
+    let number = spec.group;
+    let (rules, groups) = file_groups(spec, folder);
     format!(
         r#"
 workers = 2
-access_log = "failures"
+access_log = "{log}"
 cookie_key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 upgrade_socket = "{}/upgrade.sock"
 [shutdown]
@@ -57,8 +88,9 @@ drain = "5s"
 bind = "{admin}"
 [[listener]]
 bind = "{addr}"
-forward = "app"
-[target_group.app]
+forward = "app{number}"
+{rules}
+[target_group.app{number}]
 targets = [{}]
 deregistration_delay = "5s"
 health = {{ path = "/health", interval = "500ms", timeout = "300ms", healthy = 1, unhealthy = 2 }}
@@ -66,13 +98,15 @@ upstream = {{ connect_timeout = "500ms", response_timeout = "1s" }}
 retry = {{ status = [502, 503, 504] }}
 {sticky}
 {limit}
+{groups}
 "#,
         folder.display(),
         targets.join(", "),
     )
 }
 
-fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
+/// The group of targets, and how a location passes requests to it.
+fn nginx_upstream(spec: &Spec) -> (String, String) {
     let limit = spec
         .limit
         .map_or(String::new(), |limit| format!(" max_conns={limit}"));
@@ -81,7 +115,7 @@ fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
         .iter()
         .map(|addr| format!("server {addr}{limit};"))
         .collect();
-    let (upstream, pass) = match &spec.name {
+    match &spec.name {
         // Names behind variables are resolved again; a group of servers is not.
         Some(name) => (
             String::new(),
@@ -102,7 +136,11 @@ fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
             ),
             "proxy_pass http://app;".to_owned(),
         ),
-    };
+    }
+}
+
+fn nginx(spec: &Spec, folder: &Path, addr: SocketAddr) -> String {
+    let (upstream, pass) = nginx_upstream(spec);
     format!(
         r#"
 daemon on;
@@ -111,7 +149,7 @@ pid {folder}/nginx.pid;
 error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{
-    access_log off;
+    access_log {};
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -131,6 +169,11 @@ http {{
     }}
 }}
 "#,
+        if spec.log == LogPlace::Full {
+            "/dev/full"
+        } else {
+            "off"
+        },
         folder = folder.display(),
     )
 }
@@ -141,6 +184,12 @@ fn haproxy(spec: &Spec, addr: SocketAddr) -> String {
     } else {
         ""
     };
+    let log = match spec.log {
+        LogPlace::File => "",
+        LogPlace::Stalled | LogPlace::Gone | LogPlace::Full => "log global\n    option httplog",
+    };
+    let level = if log.is_empty() { "notice" } else { "info" };
+    let number = spec.group;
     let queue = if spec.limit.is_some() {
         "timeout queue 1s"
     } else {
@@ -152,10 +201,11 @@ fn haproxy(spec: &Spec, addr: SocketAddr) -> String {
 global
     nbthread 2
     maxconn 4096
-    log stdout format raw local0 notice
+    log stdout format raw local0 {level}
 {resolvers}
 defaults
     mode http
+    {log}
     timeout client 60s
     timeout connect 500ms
     timeout server 1s
@@ -166,8 +216,8 @@ defaults
 frontend web
     bind {addr}
     http-request disable-l7-retry if METH_POST
-    default_backend app
-backend app
+    default_backend app{number}
+backend app{number}
     balance roundrobin
     option httpchk GET /health
     http-reuse safe
