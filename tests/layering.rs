@@ -32,8 +32,8 @@ const LAYERS: &str = "
     replicas     : model observe config transport state
     autoscale    : model observe config transport state replicas
     admin        : model observe transport state replicas autoscale
-    server       : model files observe transport config state upstream proxy connection listener
-                   health discovery replicas autoscale admin
+    server       : model files observe transport config target_group state upstream proxy connection
+                   listener health discovery replicas autoscale admin
 ";
 
 fn layers() -> Vec<(String, BTreeSet<String>)> {

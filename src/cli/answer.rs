@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn the_environment_decides_before_the_terminal() {
-        let cases: [(&[(&str, &str)], bool, bool); 8] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(Variables, bool, bool); 8] = [
             (&[], true, true),
             (&[], false, false),
             (&[("NO_COLOR", "1")], true, false),

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 const WEIR: &[u8] = b"WEIR_";
 
-/// Of systemd, see systemd.exec(5), sd_notify(3) and sd_listen_fds(3): a child that takes them for
+/// Of systemd, see `systemd.exec(5)`, `sd_notify(3)` and `sd_listen_fds(3)`: a child that takes them for
 /// its own would speak in Weir's name or take descriptors that it does not have.
 const SERVICE_MANAGER: [&str; 12] = [
     "CREDENTIALS_DIRECTORY",

@@ -10,6 +10,7 @@
 //! moment after the process, not with its pipes: what it leaves running may hold them open.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -266,7 +267,8 @@ fn write_line(line: &mut String, mut bytes: &[u8], cut: usize) {
     }
     line.push_str(&String::from_utf8_lossy(bytes));
     if cut > 0 {
-        line.push_str(&format!("… ({cut} bytes more)"));
+        // Writing into a String does not fail.
+        let _ = write!(line, "… ({cut} bytes more)");
     }
 }
 
@@ -389,7 +391,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_shown_up_to_the_burst_and_counted() {
         let count = BURST as usize + 7000;
-        let text: String = (0..count).map(|n| format!("{n}\n")).collect();
+        let lines: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+        let text = lines.join("\n") + "\n";
         let (shown, last) = read_all(text.into_bytes()).await;
         assert_eq!(shown.len(), BURST as usize + 1);
         assert_eq!(shown.last().unwrap(), "left out: 7000");

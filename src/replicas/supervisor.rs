@@ -192,10 +192,9 @@ impl Supervisor {
             return;
         };
         drop(crews);
-        match error.map(JoinError::try_into_panic) {
-            Some(Ok(panic)) => self.note_panic(group, crew.since, &message(&*panic)),
-            // It has ended by itself, or Weir ends.
-            Some(Err(_)) | None => {}
+        // Otherwise it has ended by itself, or Weir ends.
+        if let Some(Ok(panic)) = error.map(JoinError::try_into_panic) {
+            self.note_panic(group, crew.since, &message(&*panic));
         }
     }
 

@@ -91,11 +91,15 @@ impl Snapshot {
     /// The same snapshot with its sockets given to the listeners that are to serve them.
     pub(super) fn with_sockets(mut self, served: &[(SocketId, ListenerId)]) -> Self {
         let length = served.iter().map(|(socket, _)| socket.0 + 1).max();
-        self.sockets = vec![None; length.unwrap_or(0)];
+        let mut sockets = vec![None; length.unwrap_or(0)];
+        let slots: HashMap<&ListenerId, ListenerSlot> = self
+            .listeners()
+            .map(|listener| (&listener.id, listener.slot))
+            .collect();
         for (socket, id) in served {
-            let listener = self.listeners().find(|listener| listener.id == *id);
-            self.sockets[socket.0] = listener.map(|listener| listener.slot);
+            sockets[socket.0] = slots.get(id).copied();
         }
+        self.sockets = sockets;
         self
     }
 

@@ -334,7 +334,7 @@ mod tests {
             let second = pool.checkout(&b, &POLICY, &learned).await.unwrap();
             assert_eq!(pool.idle(), 0, "the idle one has made room");
             let third = pool.checkout(&b, &POLICY, &learned).await;
-            let error = third.err().expect("there is no room");
+            let error = third.expect_err("there is no room");
             assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
             drop((first, second));
             yield_now().await;

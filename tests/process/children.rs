@@ -343,8 +343,10 @@ fn at_the_limit_of_processes_replicas_are_tried_again_and_nothing_else_ends() {
     let pids = all_printed(&weir, "wrapped ", 2);
     weir.line(&["listening on"]);
     limit_processes(&weir, Some(1));
+    // Found before the guardian dies: a dead one is a child like any other.
+    let replica = weir.children()[0];
     kill(guardian(&weir));
-    kill(weir.children()[0]);
+    kill(replica);
     let unavailable = "Resource temporarily unavailable";
     weir.line(&["ERROR", "cannot start a replica, trying again", unavailable]);
     weir.line(&["WARN", "cannot measure the replicas", unavailable]);

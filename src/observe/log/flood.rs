@@ -222,6 +222,10 @@ impl Visit for Texts {
 /// replicas print is theirs.
 const LIMITED: [&str; 2] = [ACCESS, "replica"];
 
+/// The life of the process itself (starts, reloads, handovers, phases): each line answers to
+/// something that an operator did.
+const LIFE: &str = "weir::server";
+
 /// Asks before each event whether it is to be written. Events below `INFO` always are: they
 /// are off unless they are being looked for.
 pub(super) struct FloodLayer(pub(super) Arc<Shared>);
@@ -231,6 +235,7 @@ impl<S: Subscriber> Layer<S> for FloodLayer {
         let metadata = event.metadata();
         *metadata.level() > Level::INFO
             || LIMITED.contains(&metadata.target())
+            || metadata.target().starts_with(LIFE)
             || metadata.module_path() == Some(MODULE)
             || self.0.floods.admit_event(event)
     }

@@ -116,7 +116,7 @@ pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
         .is_none_or(|log| log.floods.admit_failure(failure, group))
 }
 
-/// The log as long as it is open. Dropping it writes what is left, within [`CLOSE_TIMEOUT`].
+/// The log as long as it is open. Dropping it writes what is left, within a second.
 #[derive(Debug)]
 pub struct Log {
     shared: Arc<Shared>,
