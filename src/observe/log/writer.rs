@@ -125,6 +125,8 @@ impl LogWriter {
             });
         if let Some(at) = retry.min() {
             thread::park_timeout(at.saturating_duration_since(Instant::now()));
+        } else if self.shared.is_awake.load(Ordering::SeqCst) {
+            // Lines have come while others were still to be written: nothing wakes for them.
         } else if self.shared.floods.is_empty() && self.shared.dropped() == self.told {
             thread::park();
         } else {
