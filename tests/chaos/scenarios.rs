@@ -430,7 +430,14 @@ async fn listener_moved(lab: &mut Lab) -> io::Result<Findings> {
     let load = lab.load(Habit::default());
     for _ in 0..20 * lab.rounds {
         lab.spec.wide = !lab.spec.wide;
-        lab.reload().await?;
+        if let Err(error) = lab.reload().await {
+            let is_peer = lab.kind != Kind::Weir;
+            return Err(if is_peer {
+                not_of_its_kind("it cannot listen at the new address beside the old one")
+            } else {
+                error
+            });
+        }
         load.more(BREATH / 8).await;
     }
     load.more(BREATH).await;
