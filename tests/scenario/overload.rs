@@ -101,7 +101,16 @@ async fn no_target_ever_sees_more_than_its_limit_and_the_rest_are_sent_away_at_o
     for _ in 0..160 {
         assert_sent_away(&replies.join_next().await.unwrap().unwrap(), "overloaded");
     }
-    assert_eq!(targets.peaks(), [10; 4]);
+    // The last of the others may still be on their way.
+    eventually("40 requests on the targets", || async {
+        let peaks = targets.peaks();
+        if peaks == [10; 4] {
+            Ok(())
+        } else {
+            Err(format!("{peaks:?}"))
+        }
+    })
+    .await;
     targets.open();
     let served = replies.join_all().await;
     assert_eq!(
