@@ -11,7 +11,7 @@ pub(super) enum Format {
     Text,
 }
 
-/// `OpenMetrics` for those who name it and do not prefer plain text to it.
+/// `OpenMetrics` for scrapers that name it and do not prefer plain text to it.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let accepted = headers.get_all(ACCEPT);
     let ranges = || {

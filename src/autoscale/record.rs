@@ -367,7 +367,7 @@ mod tests {
     #[tokio::test]
     async fn lines_that_a_hanging_disk_does_not_take_are_counted() {
         let folder = TempDir::new().unwrap();
-        // Opens at once, and lets those who read its head wait.
+        // Opens at once, and lets clients that read its head wait.
         let path = folder.path().join("hanging");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());

@@ -40,7 +40,7 @@ thread_local! {
     pub(crate) static TABLES_BUILT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// The slots of a large group and who claimed them: a few milliseconds of work for a
+/// The slots of a large group and which member claimed each: a few milliseconds of work for a
 /// hundred members, and a second for a hundred thousand.
 #[derive(Debug)]
 pub struct KeyTable {

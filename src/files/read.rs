@@ -32,7 +32,7 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     text.map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text"))
 }
 
-/// All of `source`, of which nobody knows how long it is: fails with
+/// All of `source`, whose length is not known before: fails with
 /// [`FileTooLarge`](ErrorKind::FileTooLarge) beyond `limit` bytes.
 ///
 /// Blocks until the source ends.

@@ -121,7 +121,7 @@ impl Listener {
     }
 
     /// The client that waits here and, unless they are left to another loop, those in the
-    /// kernel's queue. In here, those for whom there is no room yet get in as others leave.
+    /// kernel's queue. In here, connections for which there is no room yet get in as others leave.
     fn queued(&self, queue: Queue) -> Vec<Accepted> {
         let mut clients: Vec<_> = self.waiting.take().into_iter().collect();
         while queue == Queue::Accepted

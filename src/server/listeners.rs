@@ -30,7 +30,7 @@ struct Place {
     addr: SocketAddr,
     /// Copies: for the process that takes over, and so that no socket closes by accident.
     sockets: Vec<TcpListener>,
-    /// For those who accept, until they have them.
+    /// For the accept loops, until they have them.
     handout: Vec<TcpListener>,
     /// Shared by the workers.
     cap: Arc<Cap>,
@@ -76,7 +76,7 @@ pub(super) struct AdminOpening {
     pub(super) alive: mpsc::Sender<Infallible>,
 }
 
-/// What those who accept are to be told.
+/// What the accept loops are to be told.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// Before the others: sockets that never were opened and have clients waiting.

@@ -238,7 +238,7 @@ impl Server {
     /// its groups are ready and its rules are in force.
     pub async fn reload(&mut self, config: Config) -> Result<Diff, ApplyError> {
         while self.is_switching() {
-            // What comes of an earlier one has nobody left to tell.
+            // The caller of an earlier one is gone.
             let _ = self.next().await;
         }
         self.begin_reload(config)?;

@@ -11,7 +11,7 @@ use crate::files::{Blocking, Unfinished, Versions, Watcher};
 /// After so long without an answer, the operator is told.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the configuration on a blocking thread, whenever it changes or somebody asks for it.
+/// Reads the configuration on a blocking thread, whenever it changes or a signal asks for it.
 pub(super) struct Source<L> {
     load: Arc<L>,
     reading: Blocking<Loaded>,

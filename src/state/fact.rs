@@ -70,7 +70,7 @@ pub(super) struct Fact {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Presence {
-    /// In the group while somebody lists it.
+    /// In the group while a source lists it.
     #[default]
     Listed,
     /// In the group, whoever lists it.
@@ -79,7 +79,7 @@ pub(super) enum Presence {
     Deregistered,
 }
 
-/// An address somebody lists, and the weight it has there.
+/// An address that a source lists, and the weight it has there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Listed {
     pub(super) addr: SocketAddr,

@@ -135,7 +135,7 @@ impl Share {
         Self(Arc::new(Semaphore::new(count)))
     }
 
-    /// A share without an end, for those who need not care.
+    /// A share without an end, where it does not matter.
     pub fn unlimited() -> Self {
         Self::new(Semaphore::MAX_PERMITS)
     }

@@ -177,7 +177,7 @@ impl Drop for Log {
 
 /// What turns events into lines of the log.
 fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dispatch {
-    // Colours for those who want them: <https://no-color.org>.
+    // Colours unless they are switched off: <https://no-color.org>.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = LineMaker {
         shared: Arc::clone(shared),
