@@ -390,6 +390,31 @@ fn equal_failures_are_a_few_lines_and_an_exact_count() {
 }
 
 #[test]
+fn wrong_tokens_are_a_few_lines() {
+    const TRIES: u64 = 300;
+    let mut weir = Weir::start(
+        r#"
+        admin = { bind = "127.0.0.1:0", token = "the-right-one-the-right-one-1234" }
+        [[listener]]
+        bind = "127.0.0.1:0"
+        fixed_response = { status = 200 }
+        "#,
+    );
+    let admin = weir.admin_addr();
+    for _ in 0..TRIES {
+        let mut client = Client::connect(admin);
+        let path = "/api/target-groups/app/targets/10.0.0.1:80";
+        assert_eq!(client.get_with_token(path, "wrong").unwrap().status, 401);
+    }
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    let lines = weir.lines(&["a change of targets is not allowed"]);
+    assert!((1..=100).contains(&lines.len()), "{} lines", lines.len());
+    let more = |line: &&String| line.contains("more like this in the last");
+    assert!(lines.iter().any(|line| more(&line)), "{lines:?}");
+}
+
+#[test]
 fn the_whole_access_log_is_whole() {
     let weir = Weir::start(&talkative());
     ask(weir.addr(), 300);

@@ -525,6 +525,10 @@ async fn a_fixed_response_has_its_status_type_and_body() {
         priority = 2
         when = { path = "/none" }
         then = { fixed_response = { status = 204 } }
+        [[listener.rule]]
+        priority = 3
+        when = { path = "/unchanged" }
+        then = { fixed_response = { status = 304 } }
         "#,
     )
     .await;
@@ -544,6 +548,11 @@ async fn a_fixed_response_has_its_status_type_and_body() {
     let reply = ask(&lb, "GET", "/none", &[]).await;
     assert_eq!((reply.status.as_u16(), reply.text()), (204, ""));
     assert_eq!(reply.header("content-length"), None);
+    // RFC 9110 sections 8.6 and 9.3.2.
+    for (path, length) in [("/plain", Some("6")), ("/none", None), ("/unchanged", None)] {
+        let reply = ask(&lb, "HEAD", path, &[]).await;
+        assert_eq!(reply.header("content-length"), length, "HEAD {path}");
+    }
 }
 
 #[tokio::test]
