@@ -378,8 +378,16 @@ impl Proxy {
         })
         .await?;
         self.master = new.get();
-        Ok(())
+        // The new one can be upgraded itself, and is the only one left, once the old one ended.
+        until("the old weir has ended", async || !runs(old)).await
     }
+}
+
+/// Whether a process has not ended; one that nothing has waited for yet has.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| !state.starts_with('Z'))
 }
 
 impl Drop for Proxy {
