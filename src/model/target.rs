@@ -197,7 +197,7 @@ impl Target {
 
     /// Ends so many requests in flight.
     fn leave(self: &Arc<Self>, count: u32) {
-        // `SeqCst`: who begins to wait looks at the load once more afterwards, and either
+        // `SeqCst`: a request that begins to wait looks at the load once more, and either
         // sees this place or is seen here.
         self.counters.load.fetch_sub(count.into(), Ordering::SeqCst);
         if self.admission.waiting() > 0 {
