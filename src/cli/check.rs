@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::{FormatArguments, is_coloured};
 use weir::config::{self, Config, LoadError, Parsed, Severity};
+use weir::model::{Escaped, escape_json, escape_lines};
 
 /// What standard input is called on the command line.
 const STDIN: &str = "-";
@@ -49,7 +50,8 @@ pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
         .collect();
     let mut out = io::stdout().lock();
     let text = if arguments.format.is_json() {
-        format!("{:#}\n", json(&checked, arguments.strict))
+        let json = format!("{:#}\n", json(&checked, arguments.strict));
+        escape_json(&json).into_owned()
     } else {
         text(&checked, is_coloured(&out), arguments.strict)
     };
@@ -87,7 +89,11 @@ impl Checked<'_> {
     fn text(&self, coloured: bool, strict: bool) -> String {
         match &self.result {
             Ok(parsed) if parsed.warnings.is_empty() => {
-                format!("{}: fine, {}", self.name(), summary(&parsed.config))
+                format!(
+                    "{}: fine, {}",
+                    Escaped(&self.name()),
+                    summary(&parsed.config)
+                )
             }
             Ok(parsed) => {
                 let end = if strict {
@@ -98,7 +104,7 @@ impl Checked<'_> {
                 format!("{}; {end}", parsed.warnings.display(coloured))
             }
             Err(LoadError::Invalid(problems)) => problems.display(coloured).to_string(),
-            Err(error @ LoadError::Read { .. }) => error.to_string(),
+            Err(error @ LoadError::Read { .. }) => escape_lines(&error.to_string()).into_owned(),
         }
     }
 

@@ -217,3 +217,28 @@ fn a_file_that_cannot_be_read_is_neither_fine_nor_wrong() {
     let (code, _, _) = check(Path::new("/"), &[]);
     assert_eq!(code, 2);
 }
+
+/// Names of files, and what stands in them, come from others too.
+#[test]
+fn no_name_of_a_file_can_drive_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(format!("{name}\u{9b}31m\u{202e}.toml"));
+    let listener = "[[listener]]\nbind = \"127.0.0.1:1\"\nfixed_response = { status = 200 }\n";
+    std::fs::write(path("good"), listener).unwrap();
+    std::fs::write(path("bad"), format!("{listener}\"k\u{9b}\" = 1\n")).unwrap();
+    for name in ["good", "bad", "missing"] {
+        for format in ["text", "json"] {
+            let mut check = command();
+            check
+                .arg("check")
+                .arg(path(name))
+                .args(["--format", format]);
+            let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+            // JSON names the file of each problem, and a good one has none.
+            let is_named = said.contains(name) || (name, format) == ("good", "json");
+            assert!(is_named, "{format}: {said:?}");
+            let is_hostile = |c: char| matches!(c, '\u{9b}' | '\u{202e}' | '\u{1b}');
+            assert!(!said.contains(is_hostile), "{name}, {format}: {said:?}");
+        }
+    }
+}
