@@ -55,11 +55,15 @@ impl Backend {
         };
         command.arg("backend").arg(addr.to_string()).arg(journal);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let backend = Self { child, addr };
+        let mut backend = Self { child, addr };
         crate::lab::until("a backend listens", async || {
             TcpStream::connect(addr).await.is_ok()
         })
         .await?;
+        // It ends when it cannot listen: what answers then belongs to another scenario.
+        if let Some(status) = backend.child.try_wait()? {
+            return Err(io::Error::other(format!("the backend at {addr}: {status}")));
+        }
         Ok(backend)
     }
 

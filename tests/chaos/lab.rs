@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -39,10 +40,24 @@ pub async fn holds_within(patience: Duration, mut holds: impl AsyncFnMut() -> bo
     true
 }
 
-/// A port of loopback that is free now. Peers cannot be told to take any port.
+/// An address of loopback that nothing else gets: peers cannot be told to take any port.
+///
+/// The port is outside the range from which the kernel gives ports to outgoing connections
+/// and to listeners at port 0, and no port is returned twice.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("it is bound")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const PORTS: std::ops::Range<u16> = 10_000..30_000;
+    let count = PORTS.end - PORTS.start;
+    // Runs beside this one begin elsewhere.
+    let first = (std::process::id() % u32::from(count / 500)) as u16 * 500;
+    let ports = (0..count).map(|_| {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        PORTS.start + (first + offset) % count
+    });
+    ports
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .find(|addr| TcpListener::bind(addr).is_ok())
+        .expect("a free port")
 }
 
 /// One scenario on one proxy.

@@ -35,9 +35,10 @@ fn group(name: &str, targets: &[&Backend], more: &str) -> String {
     format!("[target_group.{name}]\ntargets = {targets:?}\nhealth = false\n{more}\n")
 }
 
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+/// At an address that no other test and no outgoing connection uses.
+fn free_addr() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.2:0").unwrap();
+    socket.local_addr().unwrap()
 }
 
 async fn is_refused(addr: SocketAddr) -> bool {
@@ -121,11 +122,11 @@ async fn a_listener_that_cannot_be_bound_changes_nothing_at_all() {
     );
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().map(|addr| (addr, taken)).unwrap();
-    let free = free_port();
+    let free = free_addr();
     let mut lb = Lb::start(&web(ANY, &old, "")).await;
     let version = lb.snapshot().version;
     let more = format!(
-        "[[listener]]\nbind = \"127.0.0.1:{free}\"\nforward = \"app\"\n\
+        "[[listener]]\nbind = \"{free}\"\nforward = \"app\"\n\
          [[listener]]\nbind = \"{}\"\nforward = \"app\"",
         taken.0
     );
@@ -135,7 +136,7 @@ async fn a_listener_that_cannot_be_bound_changes_nothing_at_all() {
     assert!(error.to_string().starts_with(&expected), "{error}");
     assert_eq!(lb.snapshot().version, version);
     assert_eq!(lb.get("/").await.text(), "old");
-    assert!(is_refused(([127, 0, 0, 1], free).into()).await);
+    assert!(is_refused(free).await);
     let rejected = ["outcome=\"rejected\""];
     assert_eq!(lb.metric("weir_reloads_total", &rejected).await, 1);
 
@@ -153,10 +154,10 @@ async fn an_admin_listener_that_cannot_be_bound_changes_nothing_either() {
         Backend::answering("new").await,
     );
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = free_port();
+    let free = free_addr();
     let mut lb = Lb::start(&web(ANY, &old, "")).await;
     let admin = lb.admin_addr();
-    let more = format!("[[listener]]\nbind = \"127.0.0.1:{free}\"\nforward = \"app\"");
+    let more = format!("[[listener]]\nbind = \"{free}\"\nforward = \"app\"");
     let config = web(ANY, &new, &more).replacen(
         "bind = \"127.0.0.1:0\"",
         &format!("bind = \"{}\"", taken.local_addr().unwrap()),
@@ -167,7 +168,7 @@ async fn an_admin_listener_that_cannot_be_bound_changes_nothing_either() {
     assert_eq!(lb.get("/").await.text(), "old");
     assert_eq!(lb.admin_addr(), admin);
     assert_eq!(lb.admin("/readyz").await.status, 200);
-    assert!(is_refused(([127, 0, 0, 1], free).into()).await);
+    assert!(is_refused(free).await);
 }
 
 #[tokio::test]
