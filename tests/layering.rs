@@ -15,24 +15,24 @@ const LAYERS: &str = "
     model        :
     files        :
     observe      : model
-    transport    : model observe
+    net          : model observe
     balance      : model
     router       : model
     config       : model files
     import       :
     target_group : model balance
     state        : model observe config balance router target_group
-    upstream     : model observe transport
-    relay        : model observe transport upstream
-    proxy        : model observe transport router target_group state upstream relay
-    connection   : model observe transport state proxy
-    listener     : model observe transport state proxy connection
-    health       : model observe config transport state target_group
-    discovery    : model files observe config transport state
-    replicas     : model observe config transport state
-    autoscale    : model observe config transport state replicas
-    admin        : model observe transport state replicas autoscale
-    server       : model files observe transport config target_group state upstream proxy connection
+    upstream     : model observe net
+    relay        : model observe net upstream
+    proxy        : model observe net router target_group state upstream relay
+    connection   : model observe net state proxy
+    listener     : model observe net state proxy connection
+    health       : model observe config net state target_group
+    discovery    : model files observe config net state
+    replicas     : model observe config net state
+    autoscale    : model observe config net state replicas
+    admin        : model observe net state replicas autoscale
+    server       : model files observe net config target_group state upstream proxy connection
                    listener health discovery replicas autoscale admin
 ";
 

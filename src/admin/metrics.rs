@@ -16,10 +16,10 @@ use super::status::{
     ANOMALOUS, DRAINING, HEALTHY, ReplicaStatus, Status, TARGET_STATES, TargetStatus,
 };
 use super::{Context, process};
+use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
 use crate::observe::{Metrics, names};
-use crate::transport::descriptors;
 
 /// What a gauge shows of something; `None` shows nothing.
 type Value<Of, Is> = fn(&Of) -> Option<Is>;

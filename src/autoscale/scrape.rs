@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::transport::{Bounded, root_cause};
+use crate::net::{Bounded, root_cause};
 
 /// For connection and answer together.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);

@@ -13,9 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::{RunArguments, guardian};
 use weir::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
+use weir::net::descriptors;
 use weir::observe::{Log, LogFormat};
 use weir::server::{self, Outcome, Program};
-use weir::transport::descriptors;
 
 /// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
 /// fails as an error, although Weir tells once what has become of it.

@@ -25,8 +25,8 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot, SocketId};
+use crate::net::{ClientIo, Deadlines, Watch};
 use crate::proxy::{Client, Proxy};
-use crate::transport::{ClientIo, Deadlines, Watch};
 
 pub use gate::{Gate, Queue};
 
@@ -162,7 +162,7 @@ fn builder(limits: &ClientLimits) -> http1::Builder {
     builder
         .max_buf_size(limits.max_head.max(MIN_BUFFER))
         .max_header_size(limits.max_head)
-        // Both deadlines are the stream's: see `transport::ClientIo`.
+        // Both deadlines are the stream's: see `net::ClientIo`.
         .header_read_timeout(None);
     if limits.max_fields != HYPER_FIELDS {
         builder.max_headers(limits.max_fields);

@@ -21,7 +21,7 @@ use super::prober::{EXCERPT_BYTES, Heard, excerpt, failure};
 use super::tcp_probe::connect;
 use crate::config::HttpProbe;
 use crate::model::{CheckFailure, HealthReason};
-use crate::transport::{Bounded, root_cause};
+use crate::net::{Bounded, root_cause};
 
 /// Most bytes of a body that are read, and searched for the text the check wants.
 const BODY_LIMIT: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::prober::failure;
 use crate::model::{CheckFailure, HealthReason};
-use crate::transport::is_own_shortage;
+use crate::net::is_own_shortage;
 
 /// Connects and hangs up.
 pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {

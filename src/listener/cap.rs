@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::transport::descriptors::{Share, Taken};
+use crate::net::descriptors::{Share, Taken};
 
 /// The cap of one listener. It may change while connections are open: those beyond a
 /// smaller cap stay, and nobody comes in until there is room below it.

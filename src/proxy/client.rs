@@ -7,8 +7,8 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::{Forwarded, ListenerId, ListenerSlot, SocketId};
+use crate::net::Watch;
 use crate::relay::{ForwardedFields, Tunnel, forwarded_for};
-use crate::transport::Watch;
 
 /// A client's connection, as its requests need it.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use http::StatusCode;
 
 use crate::model::{Failure, Stage};
+use crate::net::DialError;
 use crate::target_group::Unavailable;
-use crate::transport::DialError;
 use crate::upstream::ConnectError;
 
 impl From<Unavailable> for Failure {

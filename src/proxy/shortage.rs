@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::model::TargetId;
-use crate::transport::DialError;
+use crate::net::DialError;
 use crate::upstream::ConnectError;
 
 /// Between lines of one worker.

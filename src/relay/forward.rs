@@ -17,8 +17,8 @@ use super::request_body::{RequestBody, Upload};
 use super::response_body::{Relayed, ResponseBody};
 use super::upgrade::Upgrade;
 use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
+use crate::net::{Timer, Watch};
 use crate::observe::Record;
-use crate::transport::{Timer, Watch};
 use crate::upstream::{Checkout, SendError};
 
 /// A request on its way out, and what must be known to send it again.

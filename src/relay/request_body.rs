@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::model::Failure;
-use crate::transport::Timer;
+use crate::net::Timer;
 
 /// The body of one request: read from its client once, counted, limited, given up when the
 /// client stalls. It can be sent several times as long as all that was sent of it is kept.

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::request_body::{RequestBody, Upload};
 use crate::model::{Blame, Failure, Lease, Stage, Verdict};
+use crate::net::{Timer, Watch};
 use crate::observe::Record;
-use crate::transport::{Timer, Watch};
 use crate::upstream::Checkout;
 
 /// A response body on its way to a client. It carries all that must last until the

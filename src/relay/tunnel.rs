@@ -27,9 +27,9 @@ use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use super::websocket::{self, Frames};
 use crate::model::{Failure, Lease, Verdict};
+use crate::net::Watch;
+use crate::net::descriptors::Taken;
 use crate::observe::{OpenTunnel, Record};
-use crate::transport::Watch;
-use crate::transport::descriptors::Taken;
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;

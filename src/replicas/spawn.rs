@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::environment;
 use super::guardian::{Guardian, Line};
 use crate::config::ProcessRunner;
-use crate::transport::descriptors;
+use crate::net::descriptors;
 
 /// What stands for the replica's port in its command.
 const PORT: &str = "{port}";

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::WarmUpRequests;
-use crate::transport::Bounded;
+use crate::net::Bounded;
 
 /// Most bytes of an answer that are read; the connection is closed on longer ones.
 const BODY_LIMIT: usize = 1024 * 1024;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::poll::{LIMIT, Poll, excerpt};
 use super::{Fleet, Provider, ProviderError, ReplicaId};
 use crate::config::{Replicas, Runner, Token, WebhookRunner};
-use crate::transport::{Bounded, root_cause};
+use crate::net::{Bounded, root_cause};
 
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use tracing::warn;
 
 use super::worker_count;
 use crate::config::{Config, TargetGroup};
-use crate::transport::descriptors::{Needs, Share, Shares, limit, open};
+use crate::net::descriptors::{Needs, Share, Shares, limit, open};
 
 /// Open files of a process that has just started, on systems that do not tell.
 const AT_START: usize = 32;

@@ -16,8 +16,8 @@ use super::worker::{Accepting, Leaving, Opening};
 use crate::config::Config;
 use crate::listener::Cap;
 use crate::model::{ListenerId, SocketId};
-use crate::transport::descriptors::Share;
-use crate::transport::{BindError, listen, reserve, reserve_beside};
+use crate::net::descriptors::Share;
+use crate::net::{BindError, listen, reserve, reserve_beside};
 
 /// The sockets of one address.
 #[derive(Debug)]

@@ -38,9 +38,9 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::config::{self, Config};
 use crate::model::ListenerId;
+use crate::net::BindError;
 use crate::observe::Metrics;
 use crate::state::{Diff, Lifecycle, Phase, Publisher, Reader};
-use crate::transport::BindError;
 
 use control::ControlPlane;
 use descriptors::Descriptors;

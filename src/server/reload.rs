@@ -181,8 +181,8 @@ mod tests {
     use super::*;
     use crate::config::parse;
     use crate::model::{CheckFailure, CheckResult, Health, HealthReason, Thresholds};
+    use crate::net::descriptors::Share;
     use crate::state::{Change, Publisher, Reader};
-    use crate::transport::descriptors::Share;
 
     /// What is published, and what is to come.
     struct Rig {

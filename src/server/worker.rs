@@ -22,10 +22,10 @@ use super::supervision::Supervision;
 use crate::connection::{Gate, Queue};
 use crate::listener::{Cap, Listener};
 use crate::model::{Failure, ListenerId, SocketId, Target};
+use crate::net::descriptors::Share;
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::state::Reader;
-use crate::transport::descriptors::Share;
 use crate::upstream::Pool;
 
 /// A worker thread, as the server sees it.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::pool::{IdleList, Link};
 use super::target_io::TargetIo;
-use crate::transport::Timer;
-use crate::transport::descriptors::Taken;
+use crate::net::Timer;
+use crate::net::descriptors::Taken;
 
 /// How long a connection that has switched protocols is waited for: it is there already.
 const HAND_OVER: Duration = Duration::from_secs(1);

@@ -18,8 +18,8 @@ use super::checkout::Checkout;
 use super::lifespan::Lifespan;
 use super::target_io::{Signals, TargetIo};
 use crate::model::{KeepAlive, Target, Upstream};
-use crate::transport::descriptors::{Share, Taken};
-use crate::transport::{DialError, Timer, dial};
+use crate::net::descriptors::{Share, Taken};
+use crate::net::{DialError, Timer, dial};
 
 /// Largest response head a target may send; ALB allows 32 KiB.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::descriptors::Taken;
+use crate::net::descriptors::Taken;
 
 /// What a stream and its user tell each other. One thread has both; the atomics are there
 /// because hyper may hand the stream on when a connection is upgraded.
@@ -138,7 +138,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::transport::descriptors::Share;
+    use crate::net::descriptors::Share;
 
     /// Nothing here gives the runtime a chance to learn of the closing.
     #[tokio::test]

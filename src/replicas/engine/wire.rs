@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{ProviderError, nonsense};
-use crate::transport::Bounded;
+use crate::net::Bounded;
 
 /// Of one answer, in bytes: a thousand tasks need about three million.
 pub(super) const LARGEST: usize = 16 << 20;

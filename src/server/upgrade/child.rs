@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::{Notice, START_TIMEOUT};
-use crate::transport::descriptors;
+use crate::net::descriptors;
 
 /// Longest wait for a new process to ask for the sockets, which is the first thing it does
 /// once it has read its configuration.

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::STEP_TIMEOUT;
+use crate::net::handover;
 use crate::state::UsedTokens;
-use crate::transport::handover;
 
 /// What the two processes say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,9 +19,9 @@ use super::message::{HandoverMessage, Inbox, Outbox};
 use super::offer::Asking;
 use super::{Notice, REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::model::ListenerId;
+use crate::net::handover::MOST_DESCRIPTORS;
 use crate::replicas::Wishes;
 use crate::state::Reader;
-use crate::transport::handover::MOST_DESCRIPTORS;
 
 /// For how long a new process is watched that says it serves: one that fails under its first
 /// requests mostly does so at once.
