@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use jiff::{SignedDuration, Timestamp};
 use weir::autoscale::{Capacity, Now, Reading, Sample, Scaler};
 use weir::config::{Autoscaling, Metric, Profile, TargetTracking, Timing};
@@ -80,4 +80,3 @@ fn autoscale(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, autoscale);
-criterion_main!(benches);

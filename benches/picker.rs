@@ -9,7 +9,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use weir::balance::{Member, PickContext, Picker, Roster, build};
 use weir::model::{Algorithm, HashPolicy, Lease, Target, TargetId, Verdict};
 
@@ -141,4 +141,3 @@ criterion_group! {
         .sample_size(30);
     targets = pick, contended, build_time
 }
-criterion_main!(benches);

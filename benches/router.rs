@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use http::{HeaderName, Request};
 use ipnet::IpNet;
 use weir::model::{
@@ -241,4 +241,3 @@ criterion_group! {
         .sample_size(30);
     targets = route, parts, unanchored, build
 }
-criterion_main!(benches);

@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use tokio::runtime::{Builder, Runtime};
 use weir::config::{Config, TargetAddress, TargetGroup, TargetSpec, parse};
 use weir::model::{Algorithm, TargetId};
@@ -178,4 +178,3 @@ fn reload(config: &Config) -> (Duration, Duration) {
 }
 
 criterion_group!(benches, snapshot, one_weight, large);
-criterion_main!(benches);

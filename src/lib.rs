@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod autoscale;
 pub mod balance;
+pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod discovery;

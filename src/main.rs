@@ -1,7 +1,5 @@
 //! The `weir` command.
 
-mod cli;
-
 use std::process::ExitCode;
 
 /// 3 % fewer instructions per request than with the system's allocator.
@@ -9,7 +7,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::main(give_memory_back)
+    weir::cli::main(give_memory_back)
 }
 
 /// Returns what this thread has freed to the system. By itself the allocator does so at

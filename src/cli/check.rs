@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::answer::{FormatArguments, is_coloured};
-use weir::config::{self, Config, LoadError, Parsed, Severity};
-use weir::model::{Escaped, escape_json, escape_lines};
+use crate::config::{self, Config, LoadError, Parsed, Severity};
+use crate::model::{Escaped, escape_json, escape_lines};
 
 /// What standard input is called on the command line.
 const STDIN: &str = "-";

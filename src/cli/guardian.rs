@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use weir::replicas::guard;
+use crate::replicas::guard;
 
 /// Starts the program that runs, whatever has become of its file.
 const PROGRAM: &str = "/proc/self/exe";

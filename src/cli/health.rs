@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use http::{StatusCode, Uri};
 
 use super::{AdminArguments, fetch};
-use weir::admin::paths;
+use crate::admin::paths;
 
 /// `weir health`.
 #[derive(Debug, clap::Args)]

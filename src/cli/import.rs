@@ -9,9 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use sha2::{Digest, Sha256};
 
 use super::check::summary;
-use weir::config;
-use weir::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
-use weir::import::{Note, NoteKind};
+use crate::config;
+use crate::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
+use crate::import::{Note, NoteKind};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {

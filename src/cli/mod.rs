@@ -99,7 +99,7 @@ enum LogFormat {
     Json,
 }
 
-impl From<LogFormat> for weir::observe::LogFormat {
+impl From<LogFormat> for crate::observe::LogFormat {
     fn from(format: LogFormat) -> Self {
         match format {
             LogFormat::Pretty => Self::Pretty,
@@ -110,7 +110,7 @@ impl From<LogFormat> for weir::observe::LogFormat {
 
 /// Carries out the command line. `tidy` is what every thread of a running Weir calls
 /// about once a second.
-pub(crate) fn main(tidy: fn()) -> ExitCode {
+pub fn main(tidy: fn()) -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments, tidy),
         Command::Check(arguments) => check::check(&arguments),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::simulate::{draw, open, read_load};
-use weir::autoscale::simulate::{Selection, recorded};
+use crate::autoscale::simulate::{Selection, recorded};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PlotArguments {

@@ -12,10 +12,10 @@ use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{RunArguments, guardian};
-use weir::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
-use weir::net::descriptors;
-use weir::observe::{Log, LogFormat};
-use weir::server::{self, Outcome, Program};
+use crate::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
+use crate::net::descriptors;
+use crate::observe::{Log, LogFormat};
+use crate::server::{self, Outcome, Program};
 
 /// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
 /// fails as an error, although Weir tells once what has become of it.

@@ -13,10 +13,10 @@ use flate2::bufread::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::FormatArguments;
+use crate::autoscale::plot::{self, Figure};
+use crate::autoscale::simulate::{self, Load, ReadError, Rules, Service, Setting, is_simulated};
+use crate::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
 use report::Report;
-use weir::autoscale::plot::{self, Figure};
-use weir::autoscale::simulate::{self, Load, ReadError, Rules, Service, Setting, is_simulated};
-use weir::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SimulateArguments {

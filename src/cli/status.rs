@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use super::answer::FormatArguments;
 use super::table::{Table, printable};
 use super::{AdminArguments, fetch};
-use weir::admin::{
+use crate::admin::{
     CheckStatus, GroupStatus, ListenerStatus, ReadingStatus, ReplicaStatus, ScalingStatus, Status,
     TargetStatus, paths,
 };
-use weir::model::escape_json;
+use crate::model::escape_json;
 
 /// `weir status`.
 #[derive(Debug, clap::Args)]
@@ -350,9 +350,9 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::admin::{self, Context};
+    use crate::state::Publisher;
     use tokio::sync::watch;
-    use weir::admin::{self, Context};
-    use weir::state::Publisher;
 
     /// The admin listener of a Weir that has nothing to do, until the test ends.
     fn running() -> SocketAddr {
@@ -360,7 +360,7 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let (publisher, _, reader) = Publisher::new(0);
-        let (_, replicas) = watch::channel(weir::replicas::Status::default());
+        let (_, replicas) = watch::channel(crate::replicas::Status::default());
         let context = Context {
             replicas,
             autoscaling: Arc::default(),

@@ -1,6 +1,6 @@
 //! Text in aligned columns.
 
-use weir::model::Escaped;
+use crate::model::Escaped;
 
 /// A table that is being filled. Every row has as many cells as the head.
 #[derive(Debug)]

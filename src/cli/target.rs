@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::AdminArguments;
 use super::fetch;
 use super::table::printable;
-use weir::admin::{TargetChanged, paths};
-use weir::files::read_from;
+use crate::admin::{TargetChanged, paths};
+use crate::files::read_from;
 
 /// Where the token may be, so that it need not stand in a file.
 const TOKEN: &str = "WEIR_ADMIN_TOKEN";

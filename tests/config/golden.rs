@@ -1,6 +1,6 @@
 //! Every `broken/*.toml` has the expected answer beside it, as `.txt`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test config` writes the answers anew; read the
+//! `UPDATE_GOLDEN=1 cargo test --test suite config` writes the answers anew; read the
 //! difference as somebody who made that mistake would.
 
 use std::collections::BTreeSet;

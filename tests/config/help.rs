@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weir::config::{self, Code, Problem, Problems, Severity};
 
-use crate::golden::{broken_files, problems_of};
+use crate::config::golden::{broken_files, problems_of};
 
 /// A change of one line.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Client, Users, Weir, eventually, taskoverflow};
+use crate::process::support::{Client, Users, Weir, eventually, taskoverflow};
 
 /// A group of TaskOverflow that begins with its least replicas; `scaling` is its table.
 fn config(folder: &TempDir, scaling: &str) -> String {

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::command;
+use crate::process::support::command;
 
 /// Exit code, standard output, standard error.
 fn check(file: &Path, arguments: &[&str]) -> (i32, String, String) {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 
-use crate::support::{Weir, eventually, exists};
+use crate::process::support::{Weir, eventually, exists};
 
 /// Replicas that are this shell script.
 fn scripts(count: usize, script: &str) -> String {

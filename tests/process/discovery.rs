@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::support::{Client, Target, Weir, eventually};
+use crate::process::support::{Client, Target, Weir, eventually};
 
 fn replace(file: &Path, text: &str) {
     let next = file.with_extension("next");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Client, Target, Weir, command, eventually};
+use crate::process::support::{Client, Target, Weir, command, eventually};
 
 fn config(target: SocketAddr, more: &str) -> String {
     format!(

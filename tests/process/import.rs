@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::{Client, Target, Weir, command, eventually, taskoverflow};
+use crate::process::support::{Client, Target, Weir, command, eventually, taskoverflow};
 
 const FILES: &str = "tests/terraform/taskoverflow";
 

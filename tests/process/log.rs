@@ -11,7 +11,7 @@ use std::thread;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-use crate::support::{Client, Target, Weir, command, eventually, taskoverflow};
+use crate::process::support::{Client, Target, Weir, command, eventually, taskoverflow};
 
 /// A Weir whose standard output is the test's own affair. Killed when dropped.
 struct Quiet {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crate::support::{Client, Users, Weir, eventually};
+use crate::process::support::{Client, Users, Weir, eventually};
 
 /// One listener that says its name, wherever it is.
 fn named(name: &str, bind: &str) -> String {

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Target, Users, Weir, eventually};
+use crate::process::support::{Client, Target, Users, Weir, eventually};
 
 fn config(target: &Target, more: &str) -> String {
     format!(
@@ -79,7 +79,7 @@ fn a_link_that_is_pointed_elsewhere_is_followed() {
     symlink("..1", path("..data")).unwrap();
     symlink("..data/weir.toml", path("weir.toml")).unwrap();
     let weir = Weir::starting_with("this file is not read", |run| {
-        *run = crate::support::command();
+        *run = crate::process::support::command();
         run.args(["run", "--config"]).arg(path("weir.toml"));
         run.stdout(std::process::Stdio::piped());
         run.stderr(std::process::Stdio::piped());

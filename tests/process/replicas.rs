@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Users, Weir, eventually, exists, taskoverflow};
+use crate::process::support::{Client, Users, Weir, eventually, exists, taskoverflow};
 
 /// A group of TaskOverflow replicas over one database file in `folder`.
 fn todo(count: usize, database: &str) -> String {

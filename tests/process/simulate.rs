@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::command;
+use crate::process::support::command;
 
 /// Replicas of 500 requests/s that are to be at 20 % of that.
 const CONFIG: &str = r#"

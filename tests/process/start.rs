@@ -6,7 +6,7 @@ use std::process::Output;
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Target, Weir, command};
+use crate::process::support::{Client, Target, Weir, command};
 
 /// Two listeners, three groups, an admin listener.
 fn full(target: &Target) -> String {

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Target, Weir, eventually};
+use crate::process::support::{Client, Target, Weir, eventually};
 
 fn config(target: &Target, lame_duck: &str, drain: &str) -> String {
     format!(

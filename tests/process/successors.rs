@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Client, Target, Users, Weir, eventually, runs};
+use crate::process::support::{Client, Target, Users, Weir, eventually, runs};
 
 fn config(target: &Target, folder: &TempDir, group: &str) -> String {
     format!(

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Target, Weir, command};
+use crate::process::support::{Target, Weir, command};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 

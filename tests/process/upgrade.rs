@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{
+use crate::process::support::{
     Client, Target, Users, Weir, command, eventually, patience, runs, taskoverflow,
 };
 

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::support::{Weir, patience};
+use crate::process::support::{Weir, patience};
 
 const SOCKETS: usize = 1000;
 const RELOADS: usize = 100;

@@ -10,7 +10,7 @@ use weir::config::{
     TargetTracking, Timing, When,
 };
 
-use crate::autoscale::{now, tracking};
+use crate::property::autoscale::{now, tracking};
 
 const METRICS: [Metric; 4] = [
     Metric::Cpu,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir::model::{Algorithm, Verdict};
 
-use crate::simulation::{Manner, Simulation, WELL, group, target};
+use crate::property::simulation::{Manner, Simulation, WELL, group, target};
 
 /// A hundredth of what the others take.
 const FAILING: Manner = Manner {

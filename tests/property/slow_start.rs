@@ -9,7 +9,7 @@ use weir::config::TargetGroup;
 use weir::model::{Admission, Algorithm, Lease, Ramp};
 use weir::target_group::{Tried, Wish};
 
-use crate::simulation::{
+use crate::property::simulation::{
     Manner, PAUSE, Simulation, WELL, check, checked, group, target, target_of,
 };
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use weir::model::Algorithm;
 
-use crate::balancing::{answering, counts, group, holding, plain};
-use crate::support::{Backend, Lb, answer, eventually};
+use crate::scenario::balancing::{answering, counts, group, holding, plain};
+use crate::scenario::support::{Backend, Lb, answer, eventually};
 
 #[tokio::test]
 async fn first_fills_each_target_to_its_limit_before_the_next() {

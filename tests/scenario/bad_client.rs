@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::support::{Backend, Recorder, Rig, answer, eventually};
+use crate::scenario::support::{Backend, Recorder, Rig, answer, eventually};
 
 /// A request that must be refused before a target is chosen.
 struct Refused {

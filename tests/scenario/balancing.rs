@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use weir::model::{Algorithm, Health};
 
-use crate::support::{Backend, Connection, Lb, Reply, answer, eventually, raw};
+use crate::scenario::support::{Backend, Connection, Lb, Reply, answer, eventually, raw};
 
 /// One listener in front of one group; `targets` as they stand in its list.
 pub(super) fn group(algorithm: Algorithm, targets: &[String], more: &str) -> String {
@@ -333,7 +333,7 @@ async fn a_body_that_is_still_sent_keeps_its_target_loaded() {
             let receiver = Arc::clone(&receiver);
             async move {
                 match request.uri().path() {
-                    "/stream" => crate::support::streamed(receiver),
+                    "/stream" => crate::scenario::support::streamed(receiver),
                     _ => answer(200, name),
                 }
             }

@@ -4,7 +4,7 @@ use http::Request;
 use http_body_util::Full;
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Backend, Connection, Reply, Rig, soon};
+use crate::scenario::support::{Backend, Connection, Reply, Rig, soon};
 
 const TWO_PER_HOUR: &str = "rate_limit = { requests = 2, per = \"1h\" }";
 

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Connection, Lb, Reply, answer, raw};
+use crate::scenario::support::{Backend, Connection, Lb, Reply, answer, raw};
 
 /// One listener, with these keys, in front of one target.
 fn forward_to(target: &Backend, keys: &str) -> String {

@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use weir::admin::TargetStatus;
 use weir::model::{Health, HealthRecord};
 
-use crate::support::{ADMIN, Backend, Connection, Lb, Logs, Users, answer, eventually, soon};
+use crate::scenario::support::{
+    ADMIN, Backend, Connection, Lb, Logs, Users, answer, eventually, soon,
+};
 
 /// Often enough for a test, with a timeout that a busy machine does not miss twice.
 const OFTEN: &str = "path = \"/health\", interval = \"200ms\", timeout = \"190ms\"";

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Barrier;
 
-use crate::support::{Backend, Rig, eventually, read_request};
+use crate::scenario::support::{Backend, Rig, eventually, read_request};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::support::{Backend, Rig, Wire, eventually, read_request};
+use crate::scenario::support::{Backend, Rig, Wire, eventually, read_request};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Connection, Lb, answer, eventually, raw, soon};
+use crate::scenario::support::{Backend, Connection, Lb, answer, eventually, raw, soon};
 
 /// A listener that answers by itself, with its name.
 fn named(name: &str, bind: &str, more: &str) -> String {

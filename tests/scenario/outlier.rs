@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir::admin::EjectedStatus;
 
-use crate::support::{ADMIN, Backend, Connection, Lb, Logs, Refusing, answer, eventually, soon};
+use crate::scenario::support::{
+    ADMIN, Backend, Connection, Lb, Logs, Refusing, answer, eventually, soon,
+};
 
 /// A target whose requests fail while the switch is on; its checks always pass.
 async fn switched(name: &'static str, failing: &Arc<AtomicBool>) -> Backend {

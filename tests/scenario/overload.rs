@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::support::{
+use crate::scenario::support::{
     ADMIN, Backend, Connection, Held, Lb, Refusing, Reply, Rig, answer, ask, eventually,
     until_waiting,
 };

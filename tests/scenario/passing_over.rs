@@ -7,8 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir::model::Algorithm;
 
-use crate::balancing::{answering, counts, echoing, group, hash_of, plain, send_chunks, with_body};
-use crate::support::{Backend, Lb, Refusing, eventually};
+use crate::scenario::balancing::{
+    answering, counts, echoing, group, hash_of, plain, send_chunks, with_body,
+};
+use crate::scenario::support::{Backend, Lb, Refusing, eventually};
 
 #[tokio::test]
 async fn a_target_that_refuses_is_passed_over_and_a_post_runs_once() {

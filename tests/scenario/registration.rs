@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::Value;
 use weir::admin::TargetChanged;
 
-use crate::support::{Backend, Connection, Lb, Refusing, Reply, Wire, eventually};
+use crate::scenario::support::{Backend, Connection, Lb, Refusing, Reply, Wire, eventually};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 

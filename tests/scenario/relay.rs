@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 
-use crate::support::{Backend, Lb, answer, eventually, raw};
+use crate::scenario::support::{Backend, Lb, answer, eventually, raw};
 
 /// One listener in front of one group.
 fn forward_to(targets: &[&Backend], more: &str) -> String {
@@ -163,7 +163,7 @@ async fn in_flight_counts_until_the_last_byte_of_the_body() {
     let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
     let target = Backend::with(move |_| {
         let receiver = receiver.clone();
-        async move { crate::support::streamed(receiver) }
+        async move { crate::scenario::support::streamed(receiver) }
     })
     .await;
     let lb = Lb::start(&forward_to(&[&target], "")).await;

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use weir::model::Health;
 use weir::server::ApplyError;
 
-use crate::support::{ADMIN, Backend, Connection, Lb, Logs, Users, eventually};
+use crate::scenario::support::{ADMIN, Backend, Connection, Lb, Logs, Users, eventually};
 
 /// A listener named `web` at `bind` that forwards to the group `app`.
 fn web(bind: &str, target: &Backend, more: &str) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{
+use crate::scenario::support::{
     Backend, Recorder, Refusing, Rig, Wire, answer, eventually, read_request, read_request_head,
 };
 

@@ -2,7 +2,7 @@
 
 use http::{Request, StatusCode};
 
-use crate::support::{Backend, Connection, Lb, Reply, answer, eventually, raw, soon};
+use crate::scenario::support::{Backend, Connection, Lb, Reply, answer, eventually, raw, soon};
 
 /// A listener that answers 404 where none of `rules` applies. Each rule is its
 /// priority, its conditions and the text it answers with.

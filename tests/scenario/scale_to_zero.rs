@@ -11,7 +11,7 @@ use http_body_util::Full;
 use weir::config::{Autoscaling, Profile, Timing};
 use weir::model::Health;
 
-use crate::support::{Backend, Connection, Lb, answer, ask, eventually, until_waiting};
+use crate::scenario::support::{Backend, Connection, Lb, answer, ask, eventually, until_waiting};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::sync::{mpsc, oneshot};
 use weir::model::Target;
 
-use crate::support::{
+use crate::scenario::support::{
     ADMIN, Backend, Connection, Held, Lb, Logs, Reply, eventually, soon, streamed,
 };
 

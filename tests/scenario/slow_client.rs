@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Recorder, Rig, Wire, eventually, streamed};
+use crate::scenario::support::{Backend, Recorder, Rig, Wire, eventually, streamed};
 
 #[tokio::test]
 async fn a_slow_head_is_answered_408() {

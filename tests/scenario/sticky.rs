@@ -9,7 +9,7 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 use weir::model::Health;
 
-use crate::support::{Backend, Connection, Lb, Refusing, Reply, answer, eventually};
+use crate::scenario::support::{Backend, Connection, Lb, Refusing, Reply, answer, eventually};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const LB: &str = r#"sticky = { type = "lb_cookie", duration = "1h" }"#;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::support::{
+use crate::scenario::support::{
     Backend, Recorder, Rig, Wire, answer, eventually, read_request_start, soon, streamed,
 };
 

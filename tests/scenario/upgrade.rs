@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::support::{
+use crate::scenario::support::{
     ADMIN, Backend, Connection, Entry, Lb, Rig, Wire, eventually, keep_access_log,
     read_request_head, until_logged,
 };

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::super::table::Table;
 use super::{SimulateArguments, draw};
-use weir::autoscale::plot::{Figure, Panel};
-use weir::autoscale::simulate::{
+use crate::autoscale::plot::{Figure, Panel};
+use crate::autoscale::simulate::{
     Kind, LoadCurve, Run, Setting, Summary, load_panel, run_panel, summary,
 };
-use weir::config;
+use crate::config;
 
 /// What the columns of the table say, for `--help`.
 pub(in super::super) const COLUMNS: &str = "\
