@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::ProviderError;
 use super::operator::{Aim, Goal};
 use super::panic::caught;
+use super::provider::USAGE_TIMEOUT;
 use crate::config::Runner;
 
 /// For a provider to take in settings, a count, a release or a question about its lease. An
@@ -19,7 +20,7 @@ pub(super) const CALL: Duration = Duration::from_secs(10);
 pub(super) const LIST: Duration = Duration::from_secs(5);
 
 /// For the usage of all replicas: it is wanted every second.
-pub(super) const MEASURE: Duration = Duration::from_secs(3);
+pub(super) const MEASURE: Duration = USAGE_TIMEOUT;
 
 /// What a provider with a deadline of its own gets beyond that.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The replicas of a group as processes: how they start, die, change and end.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};

@@ -14,9 +14,9 @@ use bollard::query_parameters::{
 };
 use tokio::time::sleep;
 
-use super::super::ProviderError;
-use super::super::engine::{Engine, LIMIT, MOST_REPLICAS, is_missing, nonsense, within};
 use crate::config::DockerRunner;
+use crate::replicas::ProviderError;
+use crate::replicas::docker_engine::{Engine, LIMIT, MOST_REPLICAS, is_missing, nonsense, within};
 
 /// The group that a container serves.
 const GROUP: &str = "io.weir.group";

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::super::backoff::Backoff;
-use super::super::{Replica, ReplicaId, ReplicaState};
 use super::container::Seen;
 use crate::config::DockerRunner;
+use crate::replicas::backoff::Backoff;
+use crate::replicas::{Replica, ReplicaId, ReplicaState};
 
 /// To find out whether a container that was taken over accepts connections.
 const GRACE: Duration = Duration::from_secs(3);

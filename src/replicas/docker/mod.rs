@@ -18,11 +18,11 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::engine::{Doors, Engine, Limits, Meter, Pace, Subject};
-use super::rollout::{Present, plan};
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, Usage};
 use crate::config::{Allowance, DockerRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
+use crate::replicas::docker_engine::{Doors, Engine, Limits, Meter, Pace, Subject};
+use crate::replicas::rollout::{Present, plan};
+use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, Usage};
 use container::{Order, Seen};
 use member::{Fate, Life, Member};
 use owner::Owner;

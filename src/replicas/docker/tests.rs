@@ -7,8 +7,8 @@ use tokio::time::pause;
 use super::*;
 use crate::config::Scaler;
 use crate::replicas::ReplicaState;
-use crate::replicas::engine::fake::Fake;
-use crate::replicas::engine::real;
+use crate::replicas::docker_engine::fake::Fake;
+use crate::replicas::docker_engine::real;
 
 fn settings(host: String, image: &str) -> Replicas {
     Replicas {

@@ -12,9 +12,9 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-use super::super::ProviderError;
 use super::lease;
 use crate::config::EcsRunner;
+use crate::replicas::ProviderError;
 
 /// For one answer.
 const DEADLINE: Duration = Duration::from_secs(5);

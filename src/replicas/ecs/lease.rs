@@ -123,11 +123,7 @@ mod tests {
 
     #[test]
     fn a_tag_has_only_characters_that_tags_may_have() {
-        let value = Tag::of(
-            &super::super::super::identity::identity(),
-            SystemTime::now(),
-        )
-        .value();
+        let value = Tag::of(&crate::replicas::identity::identity(), SystemTime::now()).value();
         let legal = |c: char| c.is_ascii_alphanumeric() || " +-=._:/@".contains(c);
         assert!(value.chars().all(legal) && value.len() <= 256, "{value}");
     }

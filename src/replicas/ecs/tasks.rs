@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use aws_sdk_ecs::types::{Attachment, Task};
 
-use super::super::ReplicaState;
-use super::super::census::Sighting;
+use crate::replicas::ReplicaState;
+use crate::replicas::census::Sighting;
 
 /// Tasks in the order in which they were created. One that has stopped is none.
 pub(super) fn sightings(mut tasks: Vec<Task>, port: u16) -> Vec<Sighting> {

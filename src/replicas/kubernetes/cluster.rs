@@ -21,11 +21,11 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
-use super::super::ProviderError;
 use super::failure::{Access, Failure, explain, failed, refused};
 use super::usage::PodMetricsList;
 use super::watch::Events;
 use crate::config::KubernetesRunner;
+use crate::replicas::ProviderError;
 
 /// For one answer. An API server that takes longer is in trouble.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
-use super::super::ReplicaState;
-use super::super::census::Sighting;
+use crate::replicas::ReplicaState;
+use crate::replicas::census::Sighting;
 
 /// The pods behind a service, by name. A pod without an address is in no slice.
 ///

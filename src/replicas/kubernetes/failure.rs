@@ -3,8 +3,8 @@
 use std::error::Error as _;
 use std::fmt::Display;
 
-use super::super::ProviderError;
 use super::cluster::LONGEST_ANSWER;
+use crate::replicas::ProviderError;
 
 /// Of what others write, so many characters are repeated.
 const QUOTED: usize = 300;

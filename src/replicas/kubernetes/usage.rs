@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 
-use super::super::Usage;
 use crate::config::Allowance;
+use crate::replicas::Usage;
 
 /// `PodMetricsList`; `k8s-openapi` has no types of extensions.
 #[derive(Debug, Deserialize)]

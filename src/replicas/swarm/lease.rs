@@ -15,9 +15,11 @@ use bollard::models::{Config, ConfigSpec};
 use bollard::query_parameters::UpdateConfigOptionsBuilder;
 use tokio::time::Instant;
 
-use super::super::ProviderError;
-use super::super::engine::{Engine, LIMIT, explain, is_conflict, is_missing, nonsense, within};
 use super::task::{STACK, Service};
+use crate::replicas::ProviderError;
+use crate::replicas::docker_engine::{
+    Engine, LIMIT, explain, is_conflict, is_missing, nonsense, within,
+};
 
 /// Without a renewal for so long anybody may take the lease.
 pub(super) const TERM: Duration = Duration::from_secs(10);

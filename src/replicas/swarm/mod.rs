@@ -18,13 +18,13 @@ use bollard::models::SystemInfo;
 use serde_json::json;
 use tracing::info;
 
-use super::engine::{
-    Doors, Engine, LIMIT, MOST_REPLICAS, Meter, Pace, Subject, escape, nonsense, within,
-};
-use super::identity::identity;
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use crate::config::{Replicas, Runner, SwarmRunner};
 use crate::model::TargetGroupId;
+use crate::replicas::docker_engine::{
+    Doors, Engine, LIMIT, MOST_REPLICAS, Meter, Pace, Subject, escape, nonsense, within,
+};
+use crate::replicas::identity::identity;
+use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use lease::Lease;
 use task::{Service, Task};
 

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::ProviderError;
-use super::super::engine::{Limits, nonsense};
 use crate::config::SwarmRunner;
+use crate::replicas::ProviderError;
+use crate::replicas::docker_engine::{Limits, nonsense};
 
 /// A service as the engine answered.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use tokio::time::{Duration, advance, pause, resume};
 
 use super::*;
 use crate::config::{Allowance, Scaler};
-use crate::replicas::engine::fake::{Asked, Fake};
-use crate::replicas::engine::real;
+use crate::replicas::docker_engine::fake::{Asked, Fake};
+use crate::replicas::docker_engine::real;
 
 fn settings(host: String, service: &str, network: &str, port: u16) -> Replicas {
     Replicas {

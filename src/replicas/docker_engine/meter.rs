@@ -9,11 +9,11 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use super::super::call::MEASURE;
-use super::super::{ReplicaId, Usage};
 use super::{Engine, limited};
 use crate::config::Allowance;
 use crate::replicas::ProviderError;
+use crate::replicas::provider::USAGE_TIMEOUT;
+use crate::replicas::{ReplicaId, Usage};
 
 /// Questions at a time: the engine reads a handful of files for each.
 const AT_ONCE: usize = 16;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 16;
 /// For the answer about one container. One that says nothing must not cost the others theirs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-const _: () = assert!(PATIENCE.as_millis() < MEASURE.as_millis());
+const _: () = assert!(PATIENCE.as_millis() < USAGE_TIMEOUT.as_millis());
 
 /// What the engine lets a container use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

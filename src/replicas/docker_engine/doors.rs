@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::super::ReplicaId;
+use crate::replicas::ReplicaId;
 
 /// Between attempts to connect: doubling from the first to the last.
 const KNOCK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));

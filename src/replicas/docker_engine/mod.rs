@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::ProviderError;
+use crate::replicas::ProviderError;
 pub(super) use doors::Doors;
 pub(super) use meter::{Limits, Meter, Subject};
 pub(super) use pace::Pace;

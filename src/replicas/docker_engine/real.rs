@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::super::{Fleet, Provider};
+use crate::replicas::{Fleet, Provider};
 
 /// Only a broken test takes this long: the engine starts a container in a second.
 const LONG: Duration = Duration::from_secs(60);

@@ -22,8 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::ReplicaId;
 use crate::model::TargetGroupId;
+use crate::replicas::ReplicaId;
 
 /// Lines shown at once, for example all of a start or a stack trace.
 const BURST: u32 = 1000;

@@ -6,6 +6,9 @@
 //! ends the rest of its group. A program that gains privileges when it is executed
 //! (set-user-id) gets no signal from the kernel, and perhaps none from the guardian.
 
+mod environment;
+mod guardian;
+
 use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -17,10 +20,11 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use super::environment;
-use super::guardian::{Guardian, Line};
 use crate::config::ProcessRunner;
 use crate::net::descriptors;
+pub(super) use environment::command;
+use guardian::Line;
+pub use guardian::{Guardian, guard};
 
 /// What stands for the replica's port in its command.
 const PORT: &str = "{port}";

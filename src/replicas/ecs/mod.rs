@@ -28,10 +28,10 @@ use tracing::warn;
 
 use self::api::{Api, Failure};
 use self::lease::{Step, Tag};
-use super::census::Census;
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState};
 use crate::config::{EcsRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
+use crate::replicas::census::Census;
+use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState};
 
 /// Between two looks: three calls each, of the 20 a second that an account has.
 const POLL: Duration = Duration::from_secs(3);
@@ -70,7 +70,7 @@ impl Ecs {
             group,
             link: None,
             census: Census::default(),
-            identity: super::identity::identity(),
+            identity: crate::replicas::identity::identity(),
             next_look: Instant::now(),
             poll: POLL,
             complaint: None,

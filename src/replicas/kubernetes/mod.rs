@@ -29,10 +29,10 @@ use self::cluster::Cluster;
 use self::failure::Failure;
 use self::lease::{Claim, Step};
 use self::watch::Watch;
-use super::census::Census;
-use super::{Fleet, Provider, ProviderError, ReplicaId, Usage};
 use crate::config::{Allowance, KubernetesRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
+use crate::replicas::census::Census;
+use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, Usage};
 
 /// Between two looks without news: the watch tells of the pods, but not of the scale.
 const POLL: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ impl Kubernetes {
             allowance: Allowance::default(),
             link: None,
             census: Census::default(),
-            claim: Claim::new(super::identity::identity()),
+            claim: Claim::new(crate::replicas::identity::identity()),
             looked: now,
             has_news: false,
             watch: Watch::default(),

@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::poll::{LIMIT, Poll, excerpt};
-use super::{Fleet, Provider, ProviderError, ReplicaId};
 use crate::config::{Replicas, Runner, Token, WebhookRunner};
 use crate::net::{Bounded, root_cause};
+use crate::replicas::poll::{LIMIT, Poll, excerpt};
+use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId};
 
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -198,8 +198,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
 
-    use super::super::fixture::processes;
     use super::*;
+    use crate::replicas::fixture::processes;
 
     const LONG: Duration = Duration::from_secs(20);
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ReplicaId;
+use crate::replicas::ReplicaId;
 
 /// Readings closer together than this say nothing: CPU time is counted in hundredths of a
 /// second.

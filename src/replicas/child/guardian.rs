@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::backoff::Backoff;
+use crate::replicas::backoff::Backoff;
 
 /// Between SIGTERM and SIGKILL, for what Weir has left behind.
 const GRACE: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ impl Default for Shared {
 impl Guardian {
     /// Runs the guardian from the first [`Self::prepare`] to [`Self::close`], and again when it
     /// dies. `command` starts a process that calls [`guard`] with its standard input.
-    pub(super) async fn keep(&self, command: fn() -> Command) {
+    pub(in crate::replicas) async fn keep(&self, command: fn() -> Command) {
         let mut phase = self.0.phase.subscribe();
         let mut backoff = Backoff::default();
         let mut is_reported = false;
@@ -158,7 +158,7 @@ impl Guardian {
     }
 
     /// There will be processes to guard.
-    pub(super) fn prepare(&self) {
+    pub(in crate::replicas) fn prepare(&self) {
         self.0.phase.send_if_modified(|phase| {
             let is_first = *phase == Phase::Idle;
             if is_first {
@@ -169,7 +169,7 @@ impl Guardian {
     }
 
     /// Everything has been stopped.
-    pub(super) fn close(&self) {
+    pub(in crate::replicas) fn close(&self) {
         self.0.phase.send_replace(Phase::Closed);
     }
 

@@ -1,5 +1,10 @@
 //! Replicas that are child processes.
 
+mod output;
+mod port;
+mod supervisor;
+mod usage;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -10,14 +15,14 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::guardian::Guardian;
-use super::keeper::{Handle, Keeper};
-use super::port::Ports;
-use super::rollout::{Present, plan};
-use super::usage::{self, Ceiling, Meter};
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use crate::config::{Allowance, ProcessRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
+use crate::replicas::child::Guardian;
+use crate::replicas::rollout::{Present, plan};
+use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
+pub use port::Ports;
+use supervisor::{Handle, Keeper};
+use usage::{Ceiling, Meter};
 
 /// Runs the replicas of one group as child processes. Dropping it kills all of them.
 #[derive(Debug)]

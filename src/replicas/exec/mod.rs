@@ -14,12 +14,10 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{sleep, timeout};
 
-use super::environment;
-use super::guardian::Guardian;
-use super::poll::{LIMIT, Poll, excerpt};
-use super::spawn::Process;
-use super::{Fleet, Provider, ProviderError, ReplicaId};
 use crate::config::{ExecRunner, Replicas, Runner};
+use crate::replicas::child::{self, Guardian, Process};
+use crate::replicas::poll::{LIMIT, Poll, excerpt};
+use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId};
 
 /// What stands for the number of replicas in a command.
 const COUNT: &str = "{count}";
@@ -170,7 +168,7 @@ fn start(
 ) -> io::Result<Process> {
     let mut words = command.iter();
     let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = environment::command(program, secrets);
+    let mut command = child::command(program, secrets);
     command
         .args(words)
         .stdin(Stdio::null())
@@ -200,8 +198,8 @@ mod tests {
 
     use tokio::net::unix::pipe;
 
-    use super::super::fixture::processes;
     use super::*;
+    use crate::replicas::fixture::processes;
 
     /// For whatever is waited for: only a broken test takes this long.
     const LONG: Duration = Duration::from_secs(20);

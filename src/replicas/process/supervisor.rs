@@ -13,15 +13,15 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, error, info, warn};
 
-use super::backoff::Backoff;
-use super::guardian::Guardian;
 use super::output::Output;
-use super::panic::caught;
 use super::port::{Port, Ports};
-use super::spawn::Process;
-use super::{Replica, ReplicaId, ReplicaState};
 use crate::config::ProcessRunner;
 use crate::model::TargetGroupId;
+use crate::replicas::backoff::Backoff;
+use crate::replicas::child::Guardian;
+use crate::replicas::child::Process;
+use crate::replicas::panic::caught;
+use crate::replicas::{Replica, ReplicaId, ReplicaState};
 
 /// Between attempts to connect to a replica that has not opened its port: doubling from
 /// the first to the last.

@@ -31,7 +31,7 @@ const SERVICE_MANAGER: [&str; 12] = [
 ];
 
 /// A program with the variables that it may have.
-pub(super) fn command(program: &str, secrets: &BTreeSet<String>) -> Command {
+pub(in crate::replicas) fn command(program: &str, secrets: &BTreeSet<String>) -> Command {
     let mut command = Command::new(program);
     for name in std::env::vars_os().map(|(name, _)| name) {
         if is_withheld(&name, secrets) {
