@@ -1,24 +1,24 @@
-# Weir in an image of one file.
+# Weir in an image of one static binary.
 #
 #   docker build -t weir .
 #   docker run --read-only -v ./my-weir:/etc/weir:ro -p 8080:8080 weir
 #
-# BUILD_BASE needs cargo, a linker and the C library's static archive; RUNTIME_BASE needs nothing,
-# for the binary is linked statically. Name others where these cannot be pulled:
+# BUILD_BASE needs cargo, a linker and the static archive of the C library. RUNTIME_BASE needs nothing,
+# because the binary is linked statically. Name other images where these cannot be pulled:
 #
 #   docker build --build-arg BUILD_BASE=my/rust --build-arg RUNTIME_BASE=my/base -t weir .
 #
-# Where the crate registry cannot be reached from a build, bring the crates along in the build context:
+# Where a build cannot reach the crate registry, put the crates into the build context:
 #
 #   cargo vendor --locked >> .cargo/config.toml
 #
-# FEATURES are cargo's: `engines` by default, so that the image scales on Docker, Swarm, Kubernetes and ECS.
-# An empty one leaves them out:
+# FEATURES are features of the crate: `engines` by default, so that the image scales on Docker, Swarm,
+# Kubernetes and ECS. An empty value leaves them out:
 #
 #   docker build --build-arg FEATURES= -t weir .
 #
-# BINARY names an image that holds /rootfs/usr/local/bin/weir, built elsewhere, to be packed instead of
-# one that is built here. BuildKit then skips the build stage.
+# BINARY names an image with /rootfs/usr/local/bin/weir, which is packed instead of building one here.
+# BuildKit then skips the build stage.
 
 ARG BUILD_BASE=rust:1-slim-bookworm
 ARG RUNTIME_BASE=scratch
@@ -28,15 +28,15 @@ FROM ${BUILD_BASE} AS build
 WORKDIR /src
 COPY . .
 ARG FEATURES=engines
-# Without the names of functions, an eighth of the file. A panic still says its file and line.
+# Symbols are an eighth of the binary. Without them a panic still names its file and line.
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
-# With --target the flag stays away from build scripts and procedural macros, which cannot be static.
+# With --target the flag does not apply to build scripts and procedural macros, which cannot be static.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
     cargo build --locked --release --package weir --bin weir --features "$FEATURES" --target "$target" \
  && install -D "target/$target/release/weir" /rootfs/usr/local/bin/weir \
  && install -d /rootfs/etc/weir
-# Whom to believe that it is AWS or an API server. A base without the file builds an image without it.
+# Certificate authorities, to verify AWS and API servers. A base without the file builds an image without it.
 RUN certificates=/etc/ssl/certs/ca-certificates.crt \
  && if [ -e "$certificates" ]; then install -D -m 644 "$certificates" "/rootfs$certificates"; fi
 
@@ -47,12 +47,12 @@ LABEL org.opencontainers.image.title="weir" \
       org.opencontainers.image.description="An L7 HTTP load balancer: one binary, one TOML file" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=binary /rootfs/ /
-# By number: there is no /etc/passwd. Ports below 1024 are open to it in a container.
+# A number, because there is no /etc/passwd. In a container this user may bind ports below 1024.
 USER 65532:65532
 STOPSIGNAL SIGTERM
 EXPOSE 8080
-# Asks the admin listener, which the configuration must turn on.
+# Needs the admin listener, which the configuration has to turn on.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/usr/local/bin/weir", "health"]
 ENTRYPOINT ["/usr/local/bin/weir"]
-# Reads /etc/weir/weir.toml, or the file that WEIR_CONFIG names.
+# Reads /etc/weir/weir.toml, or the file which WEIR_CONFIG names.
 CMD ["run"]

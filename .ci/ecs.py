@@ -1,5 +1,5 @@
-"""Registers the definitions of a folder at the moto of WEIR_TEST_MOTO, after AWS's own model of the API has
-found nothing wrong with them."""
+"""Checks the definitions of a folder against AWS's own model of the API, then registers them with the moto
+at WEIR_TEST_MOTO."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def validated(client, operation, parameters):
 
 
 ecs, ec2, iam = client("ecs"), client("ec2"), client("iam")
-# moto has subnets and security groups of its own.
+# moto brings its own subnets and security groups.
 subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]]
 groups = [each["GroupId"] for each in ec2.describe_security_groups()["SecurityGroups"]]
 ecs.create_cluster(clusterName="todo")

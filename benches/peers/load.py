@@ -14,7 +14,7 @@ UNITS = {"us": 1e-3, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 
 @dataclass
 class Throughput:
-    """What one run of wrk reports."""
+    """The result of one run of wrk."""
 
     requests: int
     per_second: float
@@ -23,7 +23,7 @@ class Throughput:
 
 
 def wrk(port, seconds, connections, threads=1, cpus=None):
-    """Runs wrk; any failed request fails the run, for its times would mean nothing."""
+    """Runs wrk; any failed request fails the run, because its times would mean nothing."""
     command = [need("wrk"), "--latency", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
     if cpus:
         command = ["taskset", "-c", ",".join(map(str, sorted(cpus))), *command]
@@ -50,7 +50,7 @@ def latency(report, percent):
 class ExactClient:
     """Keep-alive connections in lock step: all send, then all read, an exact number of times.
 
-    The same requests in the same order make callgrind's counts repeatable.
+    The same requests in the same order make the counts of callgrind repeatable.
     """
 
     def __init__(self, port, connections=16):

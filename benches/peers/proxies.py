@@ -17,17 +17,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# A daemon that does not answer within this time will not answer; under valgrind a start takes seconds.
+# How long a daemon may take to accept connections; under valgrind a start takes seconds.
 START_SECONDS = 60
 STOP_SECONDS = 15
 
 
 class Failed(Exception):
-    """Something that ends the run with a message instead of a stack trace."""
+    """Ends the run with a message instead of a stack trace."""
 
 
 def free_ports(count):
-    """Ports that nobody listens on, all different."""
+    """Free ports, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -46,7 +46,7 @@ def fill(template, target, **values):
 
 
 def need(program, package=None):
-    """The path of a program; installs its Debian package when it is missing and we are root."""
+    """The path of a program; as root, installs its Debian package when it is missing."""
     path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
     if path:
         return path
@@ -63,7 +63,7 @@ def need(program, package=None):
 
 
 class Process:
-    """A child and its children, ended by pid when the `with` block is left."""
+    """A child process and its children, ended by pid at the end of the `with` block."""
 
     def __init__(self, command, log, cpus=None):
         self.log = log
@@ -97,12 +97,12 @@ class Process:
         return "\n".join(Path(self.log).read_text(errors="replace").splitlines()[-15:])
 
     def pids(self):
-        """This process and its children (nginx's workers)."""
+        """This process and its children (the workers of nginx)."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [self.pid, *map(int, children)]
 
     def cpu_ticks(self):
-        """User and system time so far, all threads of all processes, in clock ticks."""
+        """User and system time so far of all threads of all processes, in clock ticks."""
         user = system = 0
         for pid in self.pids():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -111,7 +111,7 @@ class Process:
         return user, system
 
     def memory(self, field="VmHWM"):
-        """KiB of resident memory: `VmHWM` for the most so far, `VmRSS` for now."""
+        """Resident memory in KiB: `VmHWM` is the peak, `VmRSS` the present value."""
         status = (Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
         return sum(int(re.search(rf"{field}:\s+(\d+)", text).group(1)) for text in status)
 

@@ -2,8 +2,8 @@
 #
 #   docker build -f examples/deploy/taskoverflow.Dockerfile -t taskoverflow .
 #
-# The arguments are those of the Dockerfile there. The binary asks the C library for names of database
-# servers, so RUNTIME_BASE has one.
+# The arguments are those of the Dockerfile there. RUNTIME_BASE needs a C library: the binary resolves the
+# names of database servers with it.
 
 ARG BUILD_BASE=rust:1-slim-bookworm
 ARG RUNTIME_BASE=debian:bookworm-slim

@@ -1,7 +1,7 @@
-// The ramp that TaskOverflow is loaded with: many users who each list the todos once a second.
+// The ramp which loads TaskOverflow: many users, each listing the todos once a second.
 //
 // Environment: WEIR_URL (base URL), STAGES (durations and users at the end of each, as in "1m:1000,10m:5000"),
-// THINK (seconds that a user waits between two requests). Ends with exit code 99 when a threshold is missed.
+// THINK (pause of a user between two requests, in seconds). Ends with exit code 99 when a threshold is missed.
 
 import http from 'k6/http';
 import { check, sleep } from 'k6';
@@ -11,13 +11,13 @@ const THINK = number('THINK', __ENV.THINK || '1');
 
 export const options = {
   stages: stages(__ENV.STAGES || '1m:1000,10m:5000'),
-  // Bodies are counted and thrown away: the check is the status, and 5000 users' bodies cost k6 more than Weir.
+  // The check is the status alone: the bodies of 5000 users would cost k6 more than they cost Weir.
   discardResponseBodies: true,
   thresholds: {
-    // Every one of them.
+    // No request may fail.
     checks: ['rate==1'],
     http_req_failed: ['rate==0'],
-    // A run that sent nothing must not pass.
+    // A run without requests must fail.
     http_reqs: ['count>0'],
   },
 };

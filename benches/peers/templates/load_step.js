@@ -1,5 +1,5 @@
-// A steady rate of requests, and from one second to the next five times of it. Which replica answered stands in the
-// tag `replica` of the metric `answered`, whose value is the time the request took in milliseconds.
+// A steady rate of requests, and from one second to the next five times that rate. The metric `answered` is the
+// duration of each request in milliseconds; its tag `replica` names the replica which answered.
 
 import http from 'k6/http';
 import { Trend } from 'k6/metrics';
