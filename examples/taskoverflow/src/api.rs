@@ -1,4 +1,4 @@
-//! The HTTP interface: todos under `/api/v1/todos`, and a health endpoint that asks the database.
+//! The HTTP interface: todos under `/api/v1/todos`, and a health endpoint which queries the database.
 //!
 //! Every response names the replica in `x-replica`, and every refusal is JSON with an `error`.
 
@@ -23,7 +23,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 const X_REPLICA: HeaderName = HeaderName::from_static("x-replica");
 
-/// What a replica does beside its work, for experiments.
+/// Faults of a replica, for experiments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {
     /// Added to each answer of a todo endpoint; health is not delayed.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 /// How long blocking threads may take to close the database after the last request.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A small todo service, one replica of many: todos in SQLite or PostgreSQL, health that asks the database.
+/// A small todo service, one replica of many: todos in SQLite or PostgreSQL, health which queries the database.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -43,7 +43,7 @@ struct Arguments {
     /// Time added to each answer about todos, as in 50ms or 2s
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = delay)]
     delay: Duration,
-    /// How long to go on serving after SIGTERM, for balancers that have yet to learn of it
+    /// How long to go on serving after SIGTERM, until every balancer knows of it
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = delay)]
     lame_duck: Duration,
     /// Answer 503 on the health endpoint and go on serving todos
@@ -153,7 +153,7 @@ impl Signals {
     }
 }
 
-/// A socket per user: the usual soft limit of 1024 is less than a load test has. What cannot be raised stays.
+/// Each user needs a socket, and a load test has more than the usual soft limit of 1024. Ignored if it fails.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(

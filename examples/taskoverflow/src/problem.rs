@@ -1,4 +1,4 @@
-//! The one place that turns what went wrong into a status and a JSON body.
+//! The one place which turns an error into a status and a JSON body.
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};

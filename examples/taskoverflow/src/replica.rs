@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 /// How long requests may go on once the replica was told to stop; longer than any deadline inside one.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What a replica is started with.
+/// The options of a replica.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The address or host name to listen on.
@@ -27,9 +27,9 @@ pub struct Options {
     pub port: u16,
     /// The value of `x-replica`; the address and port when absent.
     pub name: Option<HeaderValue>,
-    /// Where the todos are.
+    /// The database of the todos.
     pub database: Database,
-    /// What it does beside its work.
+    /// Its faults, for experiments.
     pub behaviour: Behaviour,
 }
 
@@ -76,7 +76,7 @@ impl Replica {
         self.address
     }
 
-    /// What `x-replica` says.
+    /// The value of `x-replica`.
     pub fn name(&self) -> &HeaderValue {
         &self.name
     }
@@ -89,7 +89,7 @@ impl Replica {
     ) -> Result<(), ServeError> {
         let (stopping, stopped) = oneshot::channel();
         let listener = self.listener.tap_io(|stream| {
-            // A refusal costs latency and nothing else.
+            // Without the option latency is higher, and nothing else.
             let _ = stream.set_nodelay(true);
         });
         let serve = axum::serve(listener, self.router).with_graceful_shutdown(async move {
@@ -114,12 +114,12 @@ impl Replica {
 /// Why a replica cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("cannot listen on {listen}:{port}: {why}")]
     Listen {
-        /// As given.
+        /// As in the options.
         listen: String,
-        /// As given.
+        /// As in the options.
         port: u16,
         /// The operating system's reason.
         why: io::Error,
@@ -129,7 +129,7 @@ pub enum StartError {
     Database {
         /// The database, without its password.
         database: String,
-        /// The reason.
+        /// The error of the database.
         why: StoreError,
     },
 }

@@ -14,18 +14,18 @@ use std::time::Duration;
 use crate::database::Database;
 use crate::todo::{Change, Filter, NewTodo, Todo};
 
-/// How long a client waits for the database before it is told so. Longer than any honest query of this service,
-/// shorter than the time-outs that a load balancer commonly has.
+/// How long a request waits for the database before it is answered with 503: longer than any query of this service
+/// takes, shorter than the common timeouts of a load balancer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the database may take to prove that it is there. A health check waits longer than this, so that it
-/// hears the reason instead of its own time-out.
+/// How long the query of the health endpoint may take: less than the timeout of a health check, so that the check
+/// gets the reason.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long connecting, creating the schema and seeding may take at start, with other replicas doing the same.
 const OPEN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// An open database whose schema exists.
+/// An open database with its schema.
 pub struct Store {
     backend: Backend,
 }
@@ -52,7 +52,7 @@ impl Store {
         })
     }
 
-    /// The todos that the filter lets through, oldest first.
+    /// The todos which match the filter, oldest first.
     pub async fn list(&self, filter: Filter) -> Result<Vec<Todo>, StoreError> {
         within(DEADLINE, async {
             match &self.backend {
@@ -120,7 +120,7 @@ impl Store {
     }
 }
 
-/// Why the storage did not answer. None of it is the client's doing.
+/// Why the storage did not answer. The client causes none of it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file that was opened is no longer the file at its path.
@@ -128,10 +128,10 @@ pub enum StoreError {
     Gone {
         /// The path of the database.
         path: PathBuf,
-        /// What was found there.
+        /// What is at the path now.
         why: String,
     },
-    /// The folder of the database, or what an earlier database left in it, is not ours to change.
+    /// The folder of the database, or what an earlier database left in it, may not be changed by this user.
     #[error("{}: {why}", path.display())]
     Folder {
         /// The folder or the file.

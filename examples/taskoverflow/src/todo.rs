@@ -1,6 +1,6 @@
-//! What a todo is, and what a client may say about one.
+//! Todos, and the requests which create, change and list them.
 //!
-//! Every text that arrives is parsed into a type whose values are legal, so the store never sees a bad one. Moments
+//! Every text of a request is parsed into a type with legal values only, so the store never sees a bad one. Moments
 //! are RFC 3339 strings in UTC with milliseconds, in the database too: both databases then hold the same bytes.
 
 use jiff::{SignedDuration, Timestamp};
@@ -88,7 +88,7 @@ pub struct Filter {
 pub struct Title(String);
 
 impl Title {
-    /// The text.
+    /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -111,7 +111,7 @@ impl TryFrom<String> for Title {
 pub struct Description(String);
 
 impl Description {
-    /// The text.
+    /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

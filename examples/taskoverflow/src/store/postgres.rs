@@ -30,7 +30,7 @@ pub(super) struct Postgres {
 impl Postgres {
     pub(super) async fn open(config: &Config) -> Result<Self, StoreError> {
         let mut config = config.clone();
-        // A server that vanished without a word is noticed when a request's deadline has passed anyway.
+        // A server which vanished silently is noticed by the deadline of a request.
         config
             .connect_timeout(DEADLINE)
             .tcp_user_timeout(DEADLINE)
@@ -122,7 +122,7 @@ impl Postgres {
     }
 }
 
-/// A place for a session that is opened when it is first needed and again when it broke.
+/// A slot for a session, which is opened on first use and again after it broke.
 #[derive(Default)]
 struct Slot(Mutex<Option<Arc<Session>>>);
 
@@ -179,13 +179,13 @@ impl Drop for Driver {
 
 async fn connect(config: &Config) -> Result<(Client, Driver), StoreError> {
     let (client, connection) = config.connect(NoTls).await?;
-    // Its error reaches whoever uses the client, so nobody needs it here.
+    // Its error is not needed here: each use of the client returns it.
     let driver = tokio::spawn(async move { drop(connection.await) });
     Ok((client, Driver(driver)))
 }
 
-/// Creates the table and the first todos, once: the lock is held until the transaction ends, and whoever comes
-/// second sees the table.
+/// Creates the table and the first todos, once: the lock is held until the transaction ends, and the replica
+/// which comes second sees the table.
 async fn create_schema(config: &Config) -> Result<(), StoreError> {
     let (mut client, _driver) = connect(config).await?;
     let transaction = client.transaction().await?;

@@ -88,11 +88,8 @@ pub(super) fn seeds(now: Moment) -> [Seed; 5] {
         ),
         Seed {
             deadline_at: Some(now.in_a_week().text()),
-            ..seed(
-                "Load test with k6",
-                "Up to 5000 users who list their todos.",
-            )
+            ..seed("Load test with k6", "Up to 5000 users list their todos.")
         },
-        seed("Kill a replica and watch", "Nobody should notice."),
+        seed("Kill a replica and watch", "No request should fail."),
     ]
 }

@@ -1,9 +1,9 @@
 //! Todos in a SQLite file that several replica processes use at once.
 //!
 //! WAL mode lets readers go on while one process writes; writers wait for each other inside SQLite. Every operation
-//! first compares the file at the path with the one that was opened: SQLite itself would go on serving a file that
-//! was deleted under it, and nobody would notice until the process ends and the todos are gone. A file that is put
-//! back (the same file, not a copy) is accepted again.
+//! first compares the file at the path with the one which was opened: SQLite itself would go on serving a deleted file,
+//! and the todos would be gone when the process ends. A file which is put back (the same file, not a copy) is accepted
+//! again.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -31,7 +31,7 @@ const WAL_PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) struct Sqlite {
     readers: Pool,
-    /// One connection: SQLite has one writer at a time anyway, and a waiting writer must not take a reader's place.
+    /// One connection: SQLite has one writer at a time anyway, and a waiting writer must not occupy the connection of a reader.
     writer: Pool,
     probe: Pool,
 }
@@ -269,7 +269,7 @@ fn lock_folder(database: &Path) -> Result<File, StoreError> {
 
 /// Removes the write-ahead log and its index of a database that was deleted. Replicas of that one may still have them
 /// open, and a new database that shared the index with them would look for pages in the wrong log. Between the look
-/// and the removal nobody creates the database, because the folder is locked.
+/// and the removal no replica creates the database, because the folder is locked.
 fn remove_leftovers(database: &Path) -> Result<(), StoreError> {
     if fs::exists(database).unwrap_or(true) {
         return Ok(());

@@ -22,7 +22,7 @@ fn a_database_that_cannot_be_opened_is_one_line_and_exit_code_1() {
     let text = folder.path().join("text");
     fs::write(
         &text,
-        "not a database, and long enough that nobody takes it for an empty one".repeat(20),
+        "not a database, and long enough that it is not taken for an empty one".repeat(20),
     )
     .unwrap();
     let below_a_file = text.join("todos.db");
@@ -35,7 +35,7 @@ fn a_database_that_cannot_be_opened_is_one_line_and_exit_code_1() {
         let output = run(&["--port", "0", "--database", database]);
         assert_one_line(&output, &format!("cannot open the database {database}"));
     }
-    // Nobody can listen on port 0.
+    // Port 0 is never listened on.
     let output = run(&[
         "--port",
         "0",
@@ -78,7 +78,7 @@ fn a_lame_duck_serves_on_after_the_signal() {
     let replica = Replica::start(&file, &["--lame-duck", "1h"]);
     let mut idle = replica.connect();
     replica.signal("TERM");
-    // The signal may come after one of them, and not after all.
+    // The signal may arrive after one of them, but not after all.
     for _ in 0..20 {
         assert_eq!(replica.get("/api/v1/todos").status, 200);
     }

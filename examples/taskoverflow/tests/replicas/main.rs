@@ -1,4 +1,4 @@
-//! Replicas as Weir meets them: processes on real sockets over real databases.
+//! Replicas as Weir runs them: processes with real sockets and real databases.
 //!
 //! Those that need a PostgreSQL server run when `TASKOVERFLOW_TEST_POSTGRES` holds the URL of a database that they
 //! may empty, and pass without doing anything otherwise.
