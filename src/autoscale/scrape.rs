@@ -1,92 +1,53 @@
-//! One look at a replica's Prometheus page.
+//! One read of a replica's Prometheus page.
 //!
-//! A page is what somebody else's program says: it gets [`TIMEOUT`] and [`BODY_LIMIT`], and
-//! whatever goes wrong is a sentence for people.
+//! A page comes from a program which is not trusted: it gets [`TIMEOUT`] and [`BODY_LIMIT`], and
+//! every failure is a sentence for operators.
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use http::header::{ACCEPT, CONNECTION, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use crate::net::{Bounded, root_cause};
+use crate::net::fetch::{self, Connection, Endpoint, FetchError, answer_limit};
 
-/// For connection and answer together.
+/// For connection and response together.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most bytes of a page: some ten thousand series.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
-/// Most bytes of an answer's head.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// Most bytes of an answer with its framing and the interim responses before it.
-const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * BODY_LIMIT) as u64;
-
 const AGENT: &str = concat!("Weir-Autoscaler/", env!("CARGO_PKG_VERSION"));
 
-/// Gets a page over a fresh connection, or says why it could not be had.
+#[derive(Debug, thiserror::Error)]
+enum PageError {
+    #[error("status {0}")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Reads a page over a fresh connection. The error names the URL and what is wrong.
 pub(super) async fn page(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
-    let page = timeout(TIMEOUT, get(addr, path)).await;
-    page.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
-        .map_err(|why| format!("http://{addr}{path}: {why}"))
-}
-
-async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
-    let stream = TcpStream::connect(addr).await;
-    let stream = stream.map_err(|error| error.to_string())?;
-    let stream = TokioIo::new(Bounded::new(stream, ANSWER_LIMIT));
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_LIMIT)
-        .handshake(stream)
+    fetch::within(TIMEOUT, get(addr, path))
         .await
-        .map_err(|error| error.to_string())?;
-    let exchange = async {
-        let request = request(addr, path)?;
-        let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|error| root_cause(&error))?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("status {}", answer.status()));
-        }
-        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
-        match body {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(format!("longer than {BODY_LIMIT} bytes"))
-            }
-            Err(error) => Err(root_cause(&*error)),
-        }
-    };
-    // Both end together: the page when it is there, the connection never.
-    tokio::select! {
-        page = exchange => page,
-        never = drive(connection) => match never {},
-    }
+        .map_err(|error| format!("http://{addr}{path}: {error}"))
 }
 
-fn request(addr: SocketAddr, path: &str) -> Result<Request<Empty<Bytes>>, String> {
-    Request::get(path)
-        .header(HOST, addr.to_string())
+async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, PageError> {
+    let request = Request::get(path)
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "text/plain;version=0.0.4")
         .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::new())
-        .map_err(|error| error.to_string())
-}
-
-/// Drives the connection for as long as the exchange on it needs it. Whatever goes wrong on
-/// it, the exchange is told.
-async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> Infallible {
-    let _ = connection.await;
-    pending().await
+        .body(Bytes::new())
+        .map_err(FetchError::from)?;
+    let connection = Connection::open(&Endpoint::Address(addr), answer_limit(BODY_LIMIT)).await?;
+    let response = connection.send(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(PageError::Status(response.status()));
+    }
+    Ok(response.bytes(BODY_LIMIT).await?)
 }
 
 #[cfg(test)]
@@ -97,7 +58,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A replica that reads each request's head and answers with these bytes, then closes if
-    /// `closes`, or else says no more. Ends with the test's runtime.
+    /// `closes`, or else stays silent. Ends with the test's runtime.
     pub(in crate::autoscale) async fn replica(answer: Vec<u8>, closes: bool) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -108,7 +69,7 @@ pub(super) mod tests {
                 while !head.ends_with(b"\r\n\r\n") {
                     head.push(stream.read_u8().await.unwrap());
                 }
-                // The other side may hang up before it has taken all of it.
+                // The client may close the connection before it has taken all of it.
                 let _ = stream.write_all(&answer).await;
                 if !closes {
                     open.push(stream);
@@ -146,10 +107,13 @@ pub(super) mod tests {
     async fn a_huge_page_is_given_up() {
         let huge = ok(&"a 1\n".repeat(BODY_LIMIT / 4 + 1));
         let problem = ask(huge, true).await.unwrap_err();
-        assert!(problem.ends_with("longer than 4194304 bytes"), "{problem}");
+        assert!(
+            problem.ends_with("answers with more than 4194304 bytes"),
+            "{problem}"
+        );
         let head = format!(
             "HTTP/1.1 200 OK\r\na: {}\r\n\r\n",
-            "x".repeat(2 * HEAD_LIMIT)
+            "x".repeat(2 * fetch::HEAD_LIMIT)
         );
         assert!(ask(head.into(), true).await.is_err());
     }
@@ -183,7 +147,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_said() {
+    async fn a_closed_port_is_reported() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         drop(listener);

@@ -1,50 +1,61 @@
 //! One request to a running Weir.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-/// For everything. The other side is near and answers without waiting for anything;
+use crate::net::fetch::{self, Connection, Endpoint, FetchError, answer_limit};
+
+/// For connection and response together. The admin listener is near and answers without waiting;
 /// a container's health check gives up at about this time.
-const DEADLINE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// More than the status of ten thousand targets.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Most bytes of a body: more than the status of ten thousand targets.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-/// What came back.
+const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+
+/// What the admin listener answers.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AdminResponse {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// Why nothing did.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(super) enum AdminError {
     #[error("cannot connect to {address}: {source}")]
     Connect { address: String, source: io::Error },
-    #[error("no answer from {0} within {DEADLINE:?}")]
+    #[error("no answer from {0} within {TIMEOUT:?}")]
     Timeout(String),
     #[error("what {address} answers is not HTTP: {source}")]
-    Http {
-        address: String,
-        source: Box<dyn Error + Send + Sync>,
-    },
+    Http { address: String, source: FetchError },
     #[error("cannot ask: {0}")]
     System(io::Error),
 }
 
-impl FetchError {
-    /// With what to do about it, for those who ask the admin listener.
+impl AdminError {
+    fn new(address: &str, error: FetchError) -> Self {
+        let address = address.to_owned();
+        match error {
+            FetchError::Resolve { source, .. } | FetchError::Connect { source, .. } => {
+                Self::Connect { address, source }
+            }
+            FetchError::TimedOut(_) => Self::Timeout(address),
+            source @ (FetchError::Request(_)
+            | FetchError::Closed(_)
+            | FetchError::Broken(_)
+            | FetchError::NotHttp(_)
+            | FetchError::TooManyBytes(_)
+            | FetchError::BodyTooLong(_)) => Self::Http { address, source },
+        }
+    }
+
+    /// The error and what to do about it, for commands which ask the admin listener.
     pub(super) fn explained(&self) -> String {
         match self {
             Self::Connect { .. } => format!(
@@ -56,69 +67,40 @@ impl FetchError {
     }
 }
 
-/// Asks `address`, a `host:port`, for a path, and waits for the whole answer.
-pub(super) fn get(address: &str, path: &str) -> Result<Answer, FetchError> {
-    let request = Request::get(path).body(Full::default());
-    let request = request.map_err(|error| FetchError::Http {
-        address: address.to_owned(),
-        source: error.into(),
-    })?;
-    send(address, request)
+/// Sends `GET path` to `address`, a `host:port`, and waits for the whole response.
+pub(super) fn get(address: &str, path: &str) -> Result<AdminResponse, AdminError> {
+    match Request::get(path).body(Bytes::new()) {
+        Ok(request) => send(address, request),
+        Err(error) => Err(AdminError::new(address, error.into())),
+    }
 }
 
-/// The same for any request; `Host` is added.
-pub(super) fn send(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
+/// Sends any request. `Host` is the address that the connection leads to: the admin listener
+/// lets addresses in, not names.
+pub(super) fn send(
+    address: &str,
+    mut request: Request<Bytes>,
+) -> Result<AdminResponse, AdminError> {
+    request
+        .headers_mut()
+        .insert(USER_AGENT, HeaderValue::from_static(AGENT));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(FetchError::System)?;
-    runtime.block_on(async {
-        let answer = timeout(DEADLINE, ask(address, request)).await;
-        answer.unwrap_or_else(|_| Err(FetchError::Timeout(address.to_owned())))
-    })
+        .map_err(AdminError::System)?;
+    runtime
+        .block_on(fetch::within(TIMEOUT, exchange(address, request)))
+        .map_err(|error| AdminError::new(address, error))
 }
 
-async fn ask(address: &str, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
-    let stream = TcpStream::connect(address).await;
-    let stream = stream.map_err(|source| FetchError::Connect {
-        address: address.to_owned(),
-        source,
-    })?;
-    let answer = converse(stream, request).await;
-    answer.map_err(|source| FetchError::Http {
-        address: address.to_owned(),
-        source,
+async fn exchange(address: &str, request: Request<Bytes>) -> Result<AdminResponse, FetchError> {
+    let endpoint = Endpoint::Name(address.to_owned());
+    let connection = Connection::open(&endpoint, answer_limit(BODY_LIMIT)).await?;
+    let response = connection.send(request).await?;
+    Ok(AdminResponse {
+        status: response.status(),
+        body: response.bytes(BODY_LIMIT).await?,
     })
-}
-
-async fn converse(
-    stream: TcpStream,
-    mut request: Request<Full<Bytes>>,
-) -> Result<Answer, Box<dyn Error + Send + Sync>> {
-    let agent = concat!("weir/", env!("CARGO_PKG_VERSION"));
-    let headers = request.headers_mut();
-    // The admin listener lets addresses in, not names.
-    let address = stream.peer_addr()?.to_string();
-    headers.insert(HOST, HeaderValue::from_str(&address)?);
-    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await?;
-        Ok(Answer {
-            status: head.status,
-            body: body.to_bytes(),
-        })
-    };
-    tokio::pin!(exchange);
-    // The connection moves the bytes; when it ends first, the exchange knows what became
-    // of it.
-    tokio::select! {
-        biased;
-        answer = &mut exchange => answer,
-        _ = connection => exchange.await,
-    }
 }
 
 #[cfg(test)]
@@ -157,7 +139,7 @@ pub(super) mod tests {
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab",
         ] {
             let error = get(&server(garbage), "/").unwrap_err();
-            assert!(matches!(error, FetchError::Http { .. }), "{error}");
+            assert!(matches!(error, AdminError::Http { .. }), "{error}");
         }
     }
 

@@ -3,10 +3,11 @@
 
 use std::process::ExitCode;
 
-use http::{StatusCode, Uri};
+use http::StatusCode;
 
 use super::{AdminArguments, fetch};
 use crate::admin::paths;
+use crate::net::fetch::Url;
 
 /// `weir health`.
 #[derive(Debug, clap::Args)]
@@ -17,25 +18,19 @@ pub(super) struct HealthArguments {
     #[arg(long)]
     ready: bool,
     /// Ask this address instead, through a listener for example
-    #[arg(long, value_name = "http://HOST:PORT/PATH", value_parser = url, conflicts_with = "ready")]
+    #[arg(long, value_name = "http://HOST:PORT/PATH", conflicts_with = "ready")]
     url: Option<Url>,
-}
-
-/// The parts of an `http` URL that a request needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Url {
-    address: String,
-    path: String,
 }
 
 /// Exit code 0 when the answer is 200, 1 otherwise, with one line that says why.
 pub(super) fn health(arguments: &HealthArguments) -> ExitCode {
-    let (address, path) = match (&arguments.url, arguments.ready) {
-        (Some(url), _) => (&url.address, url.path.as_str()),
-        (None, true) => (&arguments.admin.admin, paths::READY),
-        (None, false) => (&arguments.admin.admin, paths::LIVE),
+    let admin = &arguments.admin.admin;
+    let result = match &arguments.url {
+        Some(url) => ask(&url.endpoint.to_string(), &url.path),
+        None if arguments.ready => ask(admin, paths::READY),
+        None => ask(admin, paths::LIVE),
     };
-    match ask(address, path) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             complain(&problem);
@@ -60,30 +55,6 @@ fn complain(problem: &str) {
     eprintln!("weir health: {problem}");
 }
 
-fn url(text: &str) -> Result<Url, String> {
-    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err("it must start with http://".to_owned());
-    }
-    let host = uri.host().filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| "it names no host".to_owned())?;
-    // `Uri::port_u16` takes a port that is too large for no port at all.
-    let authority = uri.authority().map_or("", |authority| authority.as_str());
-    let address = authority.rsplit('@').next().unwrap_or_default();
-    let port = match address.strip_prefix(host) {
-        None | Some("" | ":") => 80,
-        Some(port) => {
-            let port = port.trim_start_matches(':').parse::<u16>();
-            port.map_err(|error| format!("its port: {error}"))?
-        }
-    };
-    let path = uri.path_and_query();
-    Ok(Url {
-        address: format!("{host}:{port}"),
-        path: path.map_or("/".to_owned(), ToString::to_string),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,29 +69,5 @@ mod tests {
         let problem = ask(&draining, "/readyz").unwrap_err();
         let expected = format!("{draining}/readyz answers 503 Service Unavailable: draining");
         assert_eq!(problem, expected);
-    }
-
-    #[test]
-    fn a_url_is_taken_apart() {
-        let part = |text| url(text).map(|url| (url.address, url.path));
-        let parts = |address: &str, path: &str| Ok((address.to_owned(), path.to_owned()));
-        assert_eq!(part("http://a:81/b?c=d"), parts("a:81", "/b?c=d"));
-        assert_eq!(part("http://a"), parts("a:80", "/"));
-        assert_eq!(part("http://80:8080"), parts("80:8080", "/"));
-        assert_eq!(part("http://[::1]:9/"), parts("[::1]:9", "/"));
-    }
-
-    #[test]
-    fn what_is_no_url_is_refused() {
-        for text in [
-            "",
-            "a:81",
-            "/livez",
-            "https://a/",
-            "http://",
-            "http://a:99999/",
-        ] {
-            assert!(url(text).is_err(), "{text}");
-        }
     }
 }

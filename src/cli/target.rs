@@ -9,7 +9,6 @@ use bytes::Bytes;
 use clap::Subcommand;
 use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
-use http_body_util::Full;
 use serde_json::Value;
 
 use super::AdminArguments;
@@ -139,7 +138,7 @@ fn token(file: Option<&Path>) -> Result<String, String> {
 }
 
 impl Change {
-    fn request(&self, token: &str) -> Result<Request<Full<Bytes>>, Problem> {
+    fn request(&self, token: &str) -> Result<Request<Bytes>, Problem> {
         let weighted = |weight: Option<u16>| serde_json::json!({ "weight": weight }).to_string();
         let (method, target, end, body) = match self {
             Self::Register { target, weight } => (Method::PUT, target, "", weighted(*weight)),
@@ -152,7 +151,7 @@ impl Change {
             .method(method)
             .uri(format!("{path}{end}"))
             .header(AUTHORIZATION, format!("Bearer {token}"))
-            .body(Full::from(body))
+            .body(Bytes::from(body))
             .map_err(|_| Problem::NotAsked("the token cannot be sent in a header".to_owned()))
     }
 }

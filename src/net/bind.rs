@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections the kernel completes before a worker accepts them (`net.core.somaxconn`
-/// caps it further). Large, because thousands of users may arrive in one second.
+/// Connections that the kernel completes before a worker accepts them (`net.core.somaxconn` may
+/// lower it). Large, because thousands of clients may connect in one second.
 const BACKLOG: i32 = 4096;
 
 /// An address that cannot be listened on.
@@ -15,24 +15,24 @@ const BACKLOG: i32 = 4096;
 pub struct BindError {
     /// The address from the configuration.
     pub addr: SocketAddr,
-    /// What the system says.
+    /// The error of the system.
     pub source: io::Error,
 }
 
-/// Takes one address for `count` sockets (`SO_REUSEPORT`: the kernel spreads new connections
-/// over them), which do not listen yet. With port 0 all get the same free port.
+/// Binds `count` sockets to one address (`SO_REUSEPORT`: the kernel spreads new connections over
+/// them). They do not listen yet. With port 0 all get the same free port.
 pub fn reserve(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError { addr, source };
     reserve_beside(probe(addr).map_err(failed)?, count)
 }
 
-/// The same on an address of which this process has a part already.
+/// Binds `count` more sockets to an address to which this process has bound sockets already.
 pub fn reserve_beside(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
     let failed = |source| BindError { addr, source };
     (0..count).map(|_| bound(addr).map_err(failed)).collect()
 }
 
-/// Lets clients in at sockets that were reserved. Those that listen already go on.
+/// Listens on sockets that were reserved. Those that listen already go on.
 pub fn listen(sockets: &[TcpListener]) -> Result<(), BindError> {
     for socket in sockets {
         rustix::net::listen(socket, BACKLOG).map_err(|error| BindError {
@@ -43,14 +43,14 @@ pub fn listen(sockets: &[TcpListener]) -> Result<(), BindError> {
     Ok(())
 }
 
-/// Of a socket that cannot even tell its address.
+/// The address in an error if a socket has none.
 const UNKNOWN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
-/// Finds out whether the address is free, and which port 0 becomes.
+/// Checks that the address is free. Returns it with the port that 0 becomes.
 ///
-/// `SO_REUSEPORT` alone would let a second Weir share the port in silence; a socket
-/// without it is refused while anybody listens there.
+/// `SO_REUSEPORT` alone would let a second Weir share the port in silence; a socket without it is
+/// refused while any process listens there.
 fn probe(addr: SocketAddr) -> io::Result<SocketAddr> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;

@@ -1,9 +1,9 @@
-//! A client's stream that knows where in the request it is.
+//! A client's stream with deadlines that depend on the phase of the request.
 //!
-//! hyper has one deadline for idling and reading a head, and answers a broken head by
-//! itself with an empty body. This wrapper gives the two their own deadlines, and
-//! holds back hyper's own answers so that the connection can give a better one.
-//! Timers are lazy: a deadline that moves on costs a clock reading, not a timer.
+//! hyper has one deadline for idling and reading a head, and answers an invalid head by itself
+//! with an empty body. This wrapper has a deadline for each, and discards hyper's own responses so
+//! that the connection can send a better one. Timers are lazy: a deadline that moves on costs a
+//! clock reading, not a timer.
 
 use std::cell::Cell;
 use std::io;
@@ -24,12 +24,12 @@ pub struct Deadlines {
     pub idle: Duration,
     /// From the first byte of a head to its end.
     pub head: Duration,
-    /// To take a byte of the response.
+    /// To accept a byte of the response.
     pub write: Duration,
 }
 
-/// Where in a request a connection is. Shared by the stream, which sees bytes, and
-/// the service, which sees requests.
+/// The phase of a connection. Shared by the stream, which sees bytes, and the service, which sees
+/// requests.
 #[derive(Debug, Default)]
 pub struct Watch {
     phase: Cell<Phase>,
@@ -51,25 +51,25 @@ enum Phase {
 }
 
 impl Watch {
-    /// A request head was complete; its response is being made.
+    /// A request's head is complete, and its response is being made.
     pub fn request(&self) {
         self.phase.set(Phase::Busy);
         self.answered.set(false);
         self.lingers.set(false);
     }
 
-    /// The last byte of the response was handed over.
+    /// The last byte of the response was given to hyper.
     pub fn answered(&self) {
         self.answered.set(true);
     }
 
-    /// Whether no part of a request has come since the last response.
+    /// Whether no part of a request has arrived since the last response.
     pub fn is_idle(&self) -> bool {
         self.phase.get() == Phase::Idle
     }
 
-    /// Whether a head did not arrive in time. What was read of it may have come with
-    /// the request before, which only hyper's buffer tells: then `is_partial` is set.
+    /// Whether a head did not arrive in time. Its first bytes may have arrived with the request
+    /// before; only hyper's buffer shows that: then `is_partial` is set.
     pub fn head_timed_out(&self, is_partial: bool) -> bool {
         let began = match self.phase.get() {
             Phase::Head => true,
@@ -79,7 +79,7 @@ impl Watch {
         self.timed_out.get() && began
     }
 
-    /// The client may still be sending what nobody will read of this request.
+    /// The client may still be sending a part of this request that will not be read.
     pub fn linger(&self) {
         self.lingers.set(true);
     }
@@ -89,13 +89,13 @@ impl Watch {
         self.lingers.get()
     }
 
-    /// The status hyper would have answered an unreadable head with.
+    /// The status with which hyper would have answered an invalid head.
     pub fn refusal(&self) -> Option<StatusCode> {
         self.refusal.get()
     }
 }
 
-/// A client's stream. See the module.
+/// A client's stream with deadlines.
 #[derive(Debug)]
 pub struct ClientIo {
     stream: TcpStream,
@@ -124,19 +124,18 @@ impl ClientIo {
         &self.watch
     }
 
-    /// The bare stream, to say a last word on it.
+    /// The bare stream, for a response without hyper.
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
 
-    /// Ready with an error once `deadline` has passed; otherwise wakes the task then
-    /// at the latest.
+    /// Ready with an error once `deadline` has passed; otherwise wakes the task then at the latest.
     fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<io::Error> {
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        // A timer that is due too early costs one wake-up, then it is set anew; one that
-        // is due too late must be moved at once.
+        // A timer that is due too early costs one wake-up and is then set again; a timer that is
+        // due too late must be moved at once.
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
@@ -152,16 +151,18 @@ impl ClientIo {
 
     /// The next byte begins a new request.
     ///
-    /// hyper may wait on a read that was begun inside the last request, when reading had
-    /// no deadline: the timer must run without another call.
+    /// hyper may wait on a read that began in the last request, when reading had no deadline: the
+    /// timer must be set without another call of `poll_read`.
     fn go_idle(&mut self, cx: &mut Context<'_>) {
         self.watch.phase.set(Phase::Idle);
         let deadline = Instant::now() + self.deadlines.idle;
         self.read_deadline = deadline;
-        let timer = self.timer.as_ref();
-        let runs = timer.is_some_and(|timer| !timer.is_elapsed() && timer.deadline() <= deadline);
-        if !runs {
-            // A deadline just set has not passed; `poll_read` asks again.
+        let is_set = self
+            .timer
+            .as_ref()
+            .is_some_and(|timer| !timer.is_elapsed() && timer.deadline() <= deadline);
+        if !is_set {
+            // A deadline just set has not passed; `poll_read` checks it again.
             let _ = self.poll_deadline(cx, deadline);
         }
     }
@@ -169,11 +170,11 @@ impl ClientIo {
     fn wrote(
         &mut self,
         cx: &mut Context<'_>,
-        outcome: Poll<io::Result<usize>>,
+        result: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if outcome.is_ready() {
+        if result.is_ready() {
             self.write_deadline = None;
-            return outcome;
+            return result;
         }
         let within = self.deadlines.write;
         let deadline = *self
@@ -182,9 +183,9 @@ impl ClientIo {
         self.poll_deadline(cx, deadline).map(Err)
     }
 
-    /// Bytes hyper writes outside of a request are its own answer to a head it could
-    /// not read. They are kept from the client: the connection answers instead.
-    fn holds_back(&self, start: &[u8]) -> bool {
+    /// Discards bytes that hyper writes outside of a request: its own response to an invalid head.
+    /// The connection responds instead. Returns whether they are discarded.
+    fn discards(&self, start: &[u8]) -> bool {
         if self.watch.phase.get() == Phase::Busy {
             return false;
         }
@@ -203,9 +204,9 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         let phase = self.watch.phase.get();
-        if outcome.is_pending() && phase != Phase::Busy {
+        if result.is_pending() && phase != Phase::Busy {
             let deadline = self.read_deadline;
             return self.poll_deadline(cx, deadline).map(Err);
         }
@@ -215,7 +216,7 @@ impl AsyncRead for ClientIo {
             self.watch.phase.set(Phase::Head);
             self.read_deadline = Instant::now() + self.deadlines.head;
         }
-        outcome
+        result
     }
 }
 
@@ -225,11 +226,11 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.holds_back(buf) {
+        if self.discards(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(cx, outcome)
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(cx, result)
     }
 
     fn poll_write_vectored(
@@ -238,11 +239,11 @@ impl AsyncWrite for ClientIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bufs.iter().find(|buf| !buf.is_empty());
-        if self.holds_back(first.map_or(&[], |buf| buf)) {
+        if self.discards(first.map_or(&[], |buf| buf)) {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(cx, outcome)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -250,17 +251,17 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        // hyper flushes after it has written everything it had: the response is out.
+        let result = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        // hyper flushes after it has written everything it had: the response is sent.
         if self.watch.answered.replace(false) {
             self.go_idle(cx);
         }
-        Poll::Ready(outcome)
+        Poll::Ready(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.watch.refusal.get().is_some() {
-            // The better answer is still to come.
+            // The connection still sends its own response.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -1,9 +1,9 @@
-//! Open files: how many the process may have, and what they are for.
+//! Open files: how many the process may have, and how they are shared.
 //!
-//! A client connection needs one descriptor and its target another. Each kind has its share
-//! of what a reserve leaves, so that whatever clients do there is always one for a health
-//! check, for the admin listener and for a file: without a reserve the process that is short
-//! of descriptors fails its checks as well, and takes targets out that are well.
+//! A client connection needs one descriptor and its target another. Each kind has its share of
+//! what a reserve leaves, so that whatever clients do, there is always one for a health check, for
+//! the admin listener and for a file: without a reserve, a process that is short of descriptors
+//! would fail its health checks too, and take healthy targets out.
 
 use std::io;
 use std::process::Command;
@@ -13,12 +13,14 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The limit that this process was started with, once [`raise`] was called.
+/// The limit with which this process was started, once [`raise`] was called.
 static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 
-/// Left for everything but clients and targets, as a part of the limit and within bounds.
-const RESERVE: usize = 8;
+/// The part of the limit (1/8) that is left for everything but clients and targets.
+const RESERVE_DIVISOR: usize = 8;
+/// The smallest reserve.
 const MIN_RESERVE: usize = 8;
+/// The largest reserve.
 const MAX_RESERVE: usize = 1024;
 
 /// Raises the limit of open files as far as this process may.
@@ -39,15 +41,15 @@ pub fn limit() -> usize {
     })
 }
 
-/// How many it has open, where the system tells.
+/// How many files it has open; `None` if the system does not tell.
 pub fn open() -> Option<usize> {
     let entries = std::fs::read_dir("/proc/self/fd").ok()?;
-    // One of them is the folder that is being read.
+    // One of them is the folder which is being read.
     entries.count().checked_sub(1)
 }
 
-/// Lets a command begin with the limit that this process was started with: a program that
-/// uses `select` breaks with a larger one than it was built for.
+/// Starts a command with the limit with which this process was started: a program which uses
+/// `select` breaks with a larger one than it was built for.
 pub fn restore_limit(command: &mut Command) {
     use std::os::unix::process::CommandExt;
     let Some(original) = ORIGINAL.get().copied() else {
@@ -65,21 +67,21 @@ pub fn restore_limit(command: &mut Command) {
     }
 }
 
-/// Whether an error says that this process or its host is short of something: descriptors,
-/// memory. Never a fault of the other side.
+/// Whether an error means that this process or its host has run out of descriptors or memory:
+/// never a fault of the peer.
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// What a configuration can come to need.
+/// The descriptors that a configuration can need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// Open at the start: listening sockets, the log, the runtime.
     pub fixed: usize,
-    /// Connections that clients may have, over all listeners.
+    /// Most client connections, over all listeners.
     pub clients: usize,
-    /// Checks that may run at a time, and pipes of replicas.
+    /// Health checks that may run at a time, and pipes of replicas.
     pub control: usize,
 }
 
@@ -90,16 +92,16 @@ pub struct Shares {
     pub clients: usize,
     /// Connections to targets.
     pub targets: usize,
-    /// All that the configuration can come to need.
+    /// All that the configuration can need.
     pub needed: usize,
-    /// Whether clients get clearly less than the configuration allows them.
+    /// Whether clients get clearly fewer than the configuration allows.
     pub is_short: bool,
 }
 
 impl Needs {
-    /// Shares `limit` out. Each kind gets at least one.
+    /// Divides `limit`. Each kind gets at least one.
     pub fn share(self, limit: usize) -> Shares {
-        let reserve = (limit / RESERVE).clamp(MIN_RESERVE, MAX_RESERVE);
+        let reserve = (limit / RESERVE_DIVISOR).clamp(MIN_RESERVE, MAX_RESERVE);
         let reserve = reserve.max(self.control.min(limit / 4));
         let left = limit.saturating_sub(self.fixed + reserve);
         let clients = self.clients.min(left / 2).max(1);
@@ -115,17 +117,17 @@ impl Needs {
             clients: clients.min(Semaphore::MAX_PERMITS),
             targets: targets.min(Semaphore::MAX_PERMITS),
             needed: needed.into_iter().fold(0, usize::saturating_add),
-            // A tenth less is not worth a warning.
+            // A tenth less deserves no warning.
             is_short: clients < self.clients - self.clients / 10,
         }
     }
 }
 
-/// The descriptors of one kind, over all workers. Clones are the same.
+/// The descriptors of one kind, over all workers. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Share(Arc<Semaphore>);
 
-/// One descriptor of a share; dropping it gives it back.
+/// One descriptor of a share. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Taken(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
@@ -135,12 +137,12 @@ impl Share {
         Self(Arc::new(Semaphore::new(count)))
     }
 
-    /// A share without an end, where it does not matter.
+    /// A share without a limit.
     pub fn unlimited() -> Self {
         Self::new(Semaphore::MAX_PERMITS)
     }
 
-    /// Takes one, if there is one.
+    /// Takes one; `None` if none is left.
     pub fn try_take(&self) -> Option<Taken> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Taken)
     }
@@ -149,7 +151,7 @@ impl Share {
     pub async fn take(&self) -> Taken {
         match Arc::clone(&self.0).acquire_owned().await {
             Ok(permit) => Taken(permit),
-            // Never closed.
+            // Does not happen: the semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
@@ -159,13 +161,13 @@ impl Share {
         self.0.available_permits() == 0
     }
 
-    /// Adds to the share. What has been given out is never taken back.
+    /// Adds to the share. What was given out is never taken back.
     pub fn grow(&self, count: usize) {
         let room = Semaphore::MAX_PERMITS - self.0.available_permits();
         self.0.add_permits(count.min(room));
     }
 
-    /// Takes from the share what is free of it.
+    /// Removes up to `count` descriptors that are free.
     pub fn shrink(&self, count: usize) {
         self.0.forget_permits(count);
     }
@@ -182,7 +184,7 @@ mod tests {
     };
 
     #[test]
-    fn whatever_the_limit_all_shares_and_a_reserve_fit_into_it() {
+    fn all_shares_and_a_reserve_fit_into_any_limit() {
         for limit in [64, 256, 1024, 4096, 65_536, 1 << 20] {
             let shares = NEEDS.share(limit);
             let used = NEEDS.fixed + shares.clients + shares.targets;
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn shortages_are_told_from_faults_of_the_other_side() {
+    fn shortages_are_told_from_faults_of_the_peer() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert!(is_shortage(&errno.into()));
         }

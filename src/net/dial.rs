@@ -10,46 +10,46 @@ use tokio::time::timeout;
 
 use super::descriptors;
 
-/// Why a target could not be reached.
+/// Why there is no connection to a target.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// Refused or unreachable.
     #[error(transparent)]
     Io(io::Error),
-    /// This host is out of descriptors, ports or memory: no fault of the target.
+    /// This host has run out of descriptors, ports or memory: not a fault of the target.
     #[error(transparent)]
     Shortage(io::Error),
-    /// Not within the deadline.
+    /// The deadline passed first.
     #[error("timed out")]
     TimedOut,
 }
 
-/// Connects, with Nagle's algorithm off: every write is a whole message or the start
-/// of one.
+/// Connects, with Nagle's algorithm off: every write is a whole message or the start of one.
 pub async fn dial(addr: SocketAddr, within: Duration) -> Result<TcpStream, DialError> {
-    let connected = timeout(within, TcpStream::connect(addr)).await;
-    let connected = connected.map_err(|_| DialError::TimedOut)?;
-    let stream = connected.map_err(|error| {
-        if is_own_shortage(addr, &error) {
-            DialError::Shortage(error)
-        } else {
-            DialError::Io(error)
-        }
-    })?;
+    let stream = timeout(within, TcpStream::connect(addr))
+        .await
+        .map_err(|_| DialError::TimedOut)?
+        .map_err(|error| {
+            if is_own_shortage(addr, &error) {
+                DialError::Shortage(error)
+            } else {
+                DialError::Io(error)
+            }
+        })?;
     stream.set_nodelay(true).map_err(DialError::Io)?;
     Ok(stream)
 }
 
-/// Whether a connection failed for want of something on this side.
+/// Whether a connection failed because this host has run out of something.
 ///
-/// `EADDRNOTAVAIL` means either that no local port is free, or that this host has no address
-/// to reach `addr` from (IPv6 that is switched off): only the first is a shortage.
+/// `EADDRNOTAVAIL` means either that no local port is free, or that this host has no address from
+/// which it can reach `addr` (IPv6 that is switched off): only the first is a shortage.
 pub fn is_own_shortage(addr: SocketAddr, error: &io::Error) -> bool {
     let is_without_address = Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL);
     descriptors::is_shortage(error) || (is_without_address && has_source(addr))
 }
 
-/// Whether this host has an address to reach another from. Sends nothing.
+/// Whether this host has an address from which it can reach `addr`. Sends nothing.
 fn has_source(addr: SocketAddr) -> bool {
     let any = match addr {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),

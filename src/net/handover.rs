@@ -1,11 +1,11 @@
-//! Open sockets on their way to another process (`SCM_RIGHTS`, unix(7)).
+//! Passes open sockets to another process (`SCM_RIGHTS`, unix(7)).
 //!
-//! A message is a length, some text, and the descriptors that belong to it. The other
-//! process gets copies: a socket that listens goes on listening, with every connection that
-//! waits in its queue, until the last copy is closed.
+//! A message is a length, a text, and descriptors. The other process gets copies of them: a socket
+//! that listens goes on listening, with every connection in its queue, until the last copy is
+//! closed.
 //!
-//! Neither call blocks its thread. Neither is cancel-safe: after a message that was cut off
-//! the stream is of no more use.
+//! Neither call blocks its thread. Neither is cancel-safe: after a message that was cut off the
+//! stream cannot be used any more.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,43 +21,43 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-/// Descriptors in one message; Linux takes 253 (`SCM_MAX_FD`).
-pub const MOST_DESCRIPTORS: usize = 128;
+/// Most descriptors in one message; Linux takes 253 (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 128;
 
-/// Bytes of text in one message: more is not from Weir.
+/// Most bytes of text in one message: more is not from Weir.
 pub const MAX_TEXT: usize = 64 * 1024;
 
 /// Bytes of the length before the text.
 const PREFIX: usize = size_of::<u32>();
 
 /// Room for the descriptors of one message.
-const SPACE: usize = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS));
+const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS));
 
-/// The system allows as many descriptors on their way as a process may have open. Between
-/// attempts beyond that: the other side takes them up meanwhile.
-const TOO_MANY_UNDER_WAY: Duration = Duration::from_millis(5);
+/// Between two attempts to send. The system allows as many descriptors in flight as a process may
+/// have open; beyond that the other process has to receive some first.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Sends text, and copies of at most [`MOST_DESCRIPTORS`] descriptors.
+/// Sends text, and copies of at most [`MAX_DESCRIPTORS`] descriptors.
 pub async fn send(
     stream: &UnixStream,
     text: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    if descriptors.len() > MOST_DESCRIPTORS || text.len() > MAX_TEXT {
+    if descriptors.len() > MAX_DESCRIPTORS || text.len() > MAX_TEXT {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let length = u32::try_from(text.len()).map_err(io::Error::other)?;
     let message = [&length.to_be_bytes(), text].concat();
     let mut sent = 0;
     while sent < message.len() {
-        // They go with the first byte.
+        // Descriptors go with the first byte.
         let descriptors = if sent == 0 { descriptors } else { &[] };
         let rest = &message[sent..];
         let attempt = stream.async_io(Interest::WRITABLE, || send_part(stream, rest, descriptors));
         match attempt.await {
             Ok(bytes) => sent += bytes,
             Err(error) if Errno::from_io_error(&error) == Some(Errno::TOOMANYREFS) => {
-                sleep(TOO_MANY_UNDER_WAY).await;
+                sleep(RETRY_INTERVAL).await;
             }
             Err(error) => return Err(error),
         }
@@ -79,14 +79,14 @@ fn send_part(
     Ok(sendmsg(stream, &bytes, &mut control, SendFlags::NOSIGNAL)?)
 }
 
-/// Receives one message; `None` if the other side has closed.
+/// Receives one message; `None` if the other process has closed the stream.
 pub async fn receive(stream: &UnixStream) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut descriptors = Vec::new();
     let mut length = [0; PREFIX];
     match fill(stream, &mut length, &mut descriptors).await {
         Ok(()) => {}
-        Err(Cut::BeforeTheFirstByte) => return Ok(None),
-        Err(Cut::Io(error)) => return Err(error),
+        Err(ReceiveError::EndOfStream) => return Ok(None),
+        Err(ReceiveError::Io(error)) => return Err(error),
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_TEXT {
@@ -95,14 +95,14 @@ pub async fn receive(stream: &UnixStream) -> io::Result<Option<(Vec<u8>, Vec<Own
     let mut text = vec![0; length];
     match fill(stream, &mut text, &mut descriptors).await {
         Ok(()) => Ok(Some((text, descriptors))),
-        Err(Cut::BeforeTheFirstByte) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Err(Cut::Io(error)) => Err(error),
+        Err(ReceiveError::EndOfStream) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(ReceiveError::Io(error)) => Err(error),
     }
 }
 
-/// Why a part of a message is not there.
-enum Cut {
-    BeforeTheFirstByte,
+/// Why a part of a message is missing.
+enum ReceiveError {
+    EndOfStream,
     Io(io::Error),
 }
 
@@ -110,16 +110,16 @@ async fn fill(
     stream: &UnixStream,
     bytes: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
-) -> Result<(), Cut> {
+) -> Result<(), ReceiveError> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
         let attempt = stream.async_io(Interest::READABLE, || {
             receive_part(stream, rest, descriptors)
         });
-        match attempt.await.map_err(Cut::Io)? {
-            0 if filled == 0 => return Err(Cut::BeforeTheFirstByte),
-            0 => return Err(Cut::Io(io::ErrorKind::UnexpectedEof.into())),
+        match attempt.await.map_err(ReceiveError::Io)? {
+            0 if filled == 0 => return Err(ReceiveError::EndOfStream),
+            0 => return Err(ReceiveError::Io(io::ErrorKind::UnexpectedEof.into())),
             received => filled += received,
         }
     }
@@ -141,7 +141,7 @@ fn receive_part(
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        // The system drops those for which this process has no room, without an error.
+        // The system drops descriptors beyond the limit of this process without an error.
         return Err(Errno::MFILE.into());
     }
     Ok(received.bytes)
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_socket_that_was_passed_on_serves_the_connections_in_its_queue() {
+    async fn a_socket_that_was_passed_serves_the_connections_in_its_queue() {
         let (here, there) = UnixStream::pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_breaks_off_is_an_error_and_no_end() {
+    async fn a_message_that_is_cut_off_is_an_error() {
         for part in [&b"\0\0"[..], b"\0\0\0\x05", b"\0\0\0\x05hel"] {
             let (mut here, there) = UnixStream::pair().unwrap();
             here.write_all(part).await.unwrap();
@@ -202,15 +202,15 @@ mod tests {
     #[tokio::test]
     async fn more_descriptors_than_fit_are_refused_and_not_lost() {
         let (here, _there) = UnixStream::pair().unwrap();
-        let many = vec![here.as_fd(); MOST_DESCRIPTORS + 1];
+        let many = vec![here.as_fd(); MAX_DESCRIPTORS + 1];
         let error = send(&here, b"", &many).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// The buffers of the stream hold a few hundred of them, and the system as many
-    /// descriptors under way as a process may have open.
+    /// The buffers of the stream hold a few hundred of them, and the system as many descriptors in
+    /// flight as a process may have open.
     #[tokio::test]
-    async fn tens_of_thousands_of_messages_wait_for_each_other() {
+    async fn tens_of_thousands_of_messages_are_sent_while_others_are_received() {
         const MESSAGES: usize = 20_000;
         let (here, there) = UnixStream::pair().unwrap();
         let sending = async {

@@ -1,12 +1,12 @@
-//! A timer that is used again and again.
+//! A timer for many deadlines, one after another.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer for deadlines that mostly do not come: moving on costs nothing, because a timer
-/// that is due too early only costs a wake-up.
+/// A timer for deadlines that mostly move on before they pass. Moving costs nothing, because a
+/// timer that is due too early only costs a wake-up.
 #[derive(Debug, Default)]
 pub struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -16,7 +16,7 @@ impl Timer {
         let sleep = self
             .0
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        // One that is due too late must be moved at once.
+        // A timer that is due too late must be moved at once.
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::config::Replicas;
+use crate::net::fetch::FetchError;
 
 /// For one answer to [`Provider::usage`]: it is wanted every second.
 pub(super) const USAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -139,4 +140,20 @@ pub enum ProviderError {
     /// Settings for another kind of provider, which only a defect can cause.
     #[error("settings for another provider")]
     OtherRunner,
+}
+
+impl From<FetchError> for ProviderError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Request(_) => Self::Refused(error.to_string()),
+            FetchError::BodyTooLong(_) => Self::Nonsense(error.to_string()),
+            FetchError::Resolve { .. }
+            | FetchError::Connect { .. }
+            | FetchError::TimedOut(_)
+            | FetchError::Closed(_)
+            | FetchError::Broken(_)
+            | FetchError::NotHttp(_)
+            | FetchError::TooManyBytes(_) => Self::Unreachable(error.to_string()),
+        }
+    }
 }

@@ -1,124 +1,91 @@
-//! Requests to a new replica before it gets those of users: they fill its caches and compile
+//! Requests to a new replica before it gets those of clients: they fill its caches and compile
 //! what is compiled at the first use.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::header::{ACCEPT, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::WarmUpRequests;
-use crate::net::Bounded;
+use crate::net::fetch::{Connection, Endpoint, FetchError, answer_limit};
 
-/// Most bytes of an answer that are read; the connection is closed on longer ones.
+/// Most bytes of a body that are read; the connection is closed on longer ones.
 const BODY_LIMIT: usize = 1024 * 1024;
-
-/// Most bytes of an answer's head.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// Most bytes of one answer with its framing and the interim responses before it. All of them
-/// together are bounded.
-const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * BODY_LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir-WarmUp/", env!("CARGO_PKG_VERSION"));
 
-/// What came of it.
+/// The result of the warm-up requests to one replica.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Warmth {
-    /// Requests that were answered with less than 400.
+    /// Requests that were answered with a status below 400.
     pub(super) served: u32,
     /// What was wrong with the last of the others.
     pub(super) failure: Option<String>,
 }
 
-/// Asks as configured, one request after the other. A replica is as warm as it gets when this
-/// returns, whatever it answered: that is up to the health checks.
+/// Sends the configured requests one after another. A replica counts as warm when this returns,
+/// whatever it answered: whether it is healthy is up to the health checks.
 pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> Warmth {
     let mut warmth = Warmth::default();
-    let all = async {
-        let mut line = Line::new(address, u64::from(wanted.count) * ANSWER_LIMIT);
+    let mut client = Client {
+        endpoint: Endpoint::Address(address),
+        limit: u64::from(wanted.count) * answer_limit(BODY_LIMIT),
+        idle: None,
+    };
+    let requests = async {
         for _ in 0..wanted.count {
-            match line.ask(&wanted.path).await {
+            match client.get(&wanted.path).await {
                 Ok(status) if status.as_u16() < 400 => warmth.served += 1,
                 Ok(status) => warmth.failure = Some(format!("answered {status}")),
-                Err(error) => warmth.failure = Some(error),
+                Err(FetchError::Connect { source, .. }) => {
+                    warmth.failure = Some(format!("cannot connect: {source}"));
+                }
+                Err(error) => warmth.failure = Some(error.to_string()),
             }
         }
     };
-    if timeout(wanted.timeout, all).await.is_err() {
+    if timeout(wanted.timeout, requests).await.is_err() {
         warmth.failure = Some(format!("not done within {:?}", wanted.timeout));
     }
     warmth
 }
 
-/// A connection that is opened again when it is closed.
-struct Line {
-    address: SocketAddr,
-    /// Most bytes that a connection may send.
+/// Sends requests over one connection, which is opened again when the replica closes it.
+struct Client {
+    endpoint: Endpoint,
+    /// Most bytes that a connection may receive.
     limit: u64,
-    sender: Option<SendRequest<Empty<Bytes>>>,
-    /// Drives the connection, and ends with this.
-    driver: JoinSet<()>,
+    idle: Option<Connection>,
 }
 
-impl Line {
-    fn new(address: SocketAddr, limit: u64) -> Self {
-        Self {
-            address,
-            limit,
-            sender: None,
-            driver: JoinSet::new(),
-        }
-    }
-
-    async fn ask(&mut self, path: &str) -> Result<StatusCode, String> {
-        let mut sender = self.open().await?;
+impl Client {
+    async fn get(&mut self, path: &str) -> Result<StatusCode, FetchError> {
         let request = Request::get(path)
-            .header(HOST, self.address.to_string())
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "*/*")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
-        let response = sender.send_request(request).await;
-        let mut response = response.map_err(|error| error.to_string())?;
-        let status = response.status();
+            .body(Bytes::new())?;
+        let mut response = self.connection().await?.send(request).await?;
         let mut length = 0;
-        while let Some(frame) = response.frame().await {
-            let frame = frame.map_err(|error| error.to_string())?;
-            length += frame.data_ref().map_or(0, Bytes::len);
+        while let Some(data) = response.chunk().await? {
+            length += data.len();
             if length > BODY_LIMIT {
-                return Ok(status);
+                return Ok(response.status());
             }
         }
-        self.sender = Some(sender);
+        let status = response.status();
+        self.idle = Some(response.into_connection());
         Ok(status)
     }
 
-    async fn open(&mut self) -> Result<SendRequest<Empty<Bytes>>, String> {
-        if let Some(mut sender) = self.sender.take()
-            && sender.ready().await.is_ok()
+    async fn connection(&mut self) -> Result<Connection, FetchError> {
+        if let Some(mut connection) = self.idle.take()
+            && connection.is_reusable().await
         {
-            return Ok(sender);
+            return Ok(connection);
         }
-        self.driver.abort_all();
-        let stream = TcpStream::connect(self.address).await;
-        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT)
-            .handshake(TokioIo::new(Bounded::new(stream, self.limit)))
-            .await
-            .map_err(|error| error.to_string())?;
-        self.driver.spawn(async {
-            // Whatever goes wrong on it, the request on it is told.
-            let _ = connection.await;
-        });
-        Ok(sender)
+        Connection::open(&self.endpoint, self.limit).await
     }
 }
 
@@ -164,7 +131,7 @@ mod tests {
                     let Some(answer) = answers.next() else {
                         break;
                     };
-                    // The other side may have heard enough.
+                    // The client may have closed the connection.
                     let _ = stream.write_all(answer.as_bytes()).await;
                     if answer.contains("close") || answers.peek().is_none() {
                         break;
@@ -217,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_longer_than_the_timeout() {
+    async fn warm_up_does_not_outlast_its_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let warmth = warm_up(addr, &wanted(1, Duration::from_millis(50))).await;

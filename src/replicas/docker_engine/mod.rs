@@ -100,12 +100,16 @@ pub(super) fn within<'a, T: 'a>(
     Box::pin(limited(limit, async { call.await.map_err(explain) }))
 }
 
-async fn limited<T>(
+async fn limited<T, E: Into<ProviderError>>(
     limit: Duration,
-    call: impl Future<Output = Result<T, ProviderError>>,
+    call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ProviderError> {
-    let late = |_| ProviderError::Unreachable(format!("nothing within {limit:?}"));
-    timeout(limit, call).await.map_err(late)?
+    match timeout(limit, call).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(ProviderError::Unreachable(format!(
+            "nothing within {limit:?}"
+        ))),
+    }
 }
 
 /// Whether an error means that there is no such thing.

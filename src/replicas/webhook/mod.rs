@@ -9,25 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use http::{HeaderValue, Method, Request};
 
 use crate::config::{Replicas, Runner, Token, WebhookRunner};
-use crate::net::{Bounded, root_cause};
+use crate::net::fetch::{self, Connection as HttpConnection, Url, answer_limit};
 use crate::replicas::poll::{LIMIT, Poll, excerpt};
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId};
-
-/// Most bytes of an answer's head.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// Most bytes of an answer with its framing and the interim responses before it.
-const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 2 * LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir/", env!("CARGO_PKG_VERSION"));
 
@@ -40,11 +27,7 @@ pub struct Webhook {
 
 #[derive(Debug)]
 struct Service {
-    host: String,
-    port: u16,
-    authority: HeaderValue,
-    /// With the query.
-    path: String,
+    url: Url,
     authorization: Option<HeaderValue>,
     interval: Duration,
     timeout: Duration,
@@ -52,12 +35,8 @@ struct Service {
 
 impl Webhook {
     async fn call(&mut self, method: Method, body: String) -> Result<Bytes, ProviderError> {
-        let service = self.service.as_ref();
-        let service = service.ok_or(ProviderError::OtherRunner)?;
-        let limit = service.timeout;
-        let late = |_| ProviderError::Unreachable(format!("no answer within {limit:?}"));
-        let answer = timeout(limit, service.call(method, body));
-        answer.await.map_err(late)?
+        let service = self.service.as_ref().ok_or(ProviderError::OtherRunner)?;
+        fetch::within(service.timeout, service.call(method, body)).await
     }
 }
 
@@ -100,79 +79,43 @@ impl Provider for Webhook {
 
 impl Service {
     fn new(settings: &WebhookRunner) -> Result<Self, ProviderError> {
-        let refuse = |why: &str| ProviderError::Refused(format!("{}: {why}", settings.url));
-        let uri: Uri = settings.url.parse().map_err(|_| refuse("not a URL"))?;
-        if uri.scheme() != Some(&Scheme::HTTP) {
-            return Err(refuse("only http:// can be asked"));
-        }
-        let authority = uri.authority().ok_or_else(|| refuse("no host"))?;
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let named = match authority.port() {
-            Some(port) => format!("{}:{port}", authority.host()),
-            None => authority.host().to_owned(),
-        };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let bearer = |Token(token): &Token| {
-            let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| refuse("the token cannot be sent in a header"))?;
-            bearer.set_sensitive(true);
-            Ok::<_, ProviderError>(bearer)
-        };
+        let refuse = |why: String| ProviderError::Refused(format!("{}: {why}", settings.url));
+        let url = settings.url.parse();
         Ok(Self {
-            host,
-            port: authority.port_u16().unwrap_or(80),
-            authority: HeaderValue::from_str(&named).map_err(|_| refuse("not a host"))?,
-            path: path.to_owned(),
-            authorization: settings.token.as_ref().map(bearer).transpose()?,
+            url: url.map_err(|error: fetch::UrlError| refuse(error.to_string()))?,
+            authorization: settings
+                .token
+                .as_ref()
+                .map(bearer)
+                .transpose()
+                .map_err(|_| refuse("the token cannot be sent in a header".to_owned()))?,
             interval: settings.interval,
             timeout: settings.timeout,
         })
     }
 
     async fn call(&self, method: Method, body: String) -> Result<Bytes, ProviderError> {
-        let broken = |error: hyper::Error| ProviderError::Unreachable(root_cause(&error));
-        let request = self.request(&method, body)?;
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let stream = stream.map_err(|error| {
-            let (host, port) = (&self.host, self.port);
-            ProviderError::Unreachable(format!("cannot connect to {host}:{port}: {error}"))
-        })?;
-        let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT)
-            .handshake(TokioIo::new(Bounded::new(stream, ANSWER_LIMIT)))
-            .await
-            .map_err(broken)?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async {
-            // Whatever goes wrong on it, the request on it is told.
-            let _ = connection.await;
-        });
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, LIMIT).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes);
-        if !head.status.is_success() {
-            // What it says matters more than whether it says it to the end.
-            return Err(refused(&method, head.status, &body.unwrap_or_default()));
+        let request = self
+            .request(&method, body)
+            .map_err(fetch::FetchError::from)?;
+        let connection = HttpConnection::open(&self.url.endpoint, answer_limit(LIMIT)).await?;
+        let response = connection.send(request).await?;
+        let status = response.status();
+        let body = response.bytes(LIMIT).await;
+        if status.is_success() {
+            return Ok(body?);
         }
-        body.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                ProviderError::Nonsense(format!("answers with more than {LIMIT} bytes"))
-            } else {
-                ProviderError::Unreachable(root_cause(&*error))
-            }
-        })
+        // The text of a refusal matters more than whether it arrives to its end.
+        let text = excerpt(&body.unwrap_or_default());
+        let refusal = format!("{method} answered {status}, \"{text}\"");
+        Err(ProviderError::Refused(refusal))
     }
 
-    fn request(
-        &self,
-        method: &Method,
-        body: String,
-    ) -> Result<Request<Full<Bytes>>, ProviderError> {
+    fn request(&self, method: &Method, body: String) -> http::Result<Request<Bytes>> {
         let mut request = Request::builder()
             .method(method)
-            .uri(&self.path)
-            .header(HOST, &self.authority)
+            .uri(&self.url.path)
+            .header(HOST, &self.url.host)
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json")
             .header(CONNECTION, "close");
@@ -182,14 +125,14 @@ impl Service {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Full::from(body));
-        request.map_err(|error| ProviderError::Refused(error.to_string()))
+        request.body(body.into())
     }
 }
 
-fn refused(method: &Method, status: StatusCode, body: &[u8]) -> ProviderError {
-    let said = excerpt(body);
-    ProviderError::Refused(format!("{method} answered {status}, \"{said}\""))
+fn bearer(Token(token): &Token) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
 }
 
 #[cfg(test)]
@@ -242,7 +185,7 @@ mod tests {
                     request.push(stream.read_u8().await.unwrap());
                 }
                 requests.push(String::from_utf8(request).unwrap().to_lowercase());
-                // The caller may have heard enough.
+                // The caller may have closed the connection.
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
             requests
@@ -338,12 +281,5 @@ mod tests {
             let refused = webhook.configure(&settings(url, LONG)).await;
             assert!(refused.is_err(), "{url}");
         }
-        let service = |url: &str| match settings(url, LONG).runner {
-            Runner::Webhook(settings) => Service::new(&settings).unwrap(),
-            _ => unreachable!("see above"),
-        };
-        let six = service("http://[::1]/x");
-        assert_eq!((six.host.as_str(), six.port), ("::1", 80));
-        assert_eq!(six.authority, "[::1]");
     }
 }

@@ -19,7 +19,7 @@ use super::message::{HandoverMessage, Inbox, Outbox};
 use super::offer::Asking;
 use super::{Notice, REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::model::ListenerId;
-use crate::net::handover::MOST_DESCRIPTORS;
+use crate::net::handover::MAX_DESCRIPTORS;
 use crate::replicas::Wishes;
 use crate::state::Reader;
 
@@ -118,7 +118,7 @@ impl Handover {
         for (id, bind, sockets) in listeners {
             let mut sockets = sockets.into_iter().map(OwnedFd::from).peekable();
             while sockets.peek().is_some() {
-                let some = sockets.by_ref().take(MOST_DESCRIPTORS).collect();
+                let some = sockets.by_ref().take(MAX_DESCRIPTORS).collect();
                 let message = HandoverMessage::Listener(id.to_string(), bind);
                 self.outbox.send(message, some).await?;
             }

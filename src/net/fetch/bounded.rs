@@ -1,9 +1,9 @@
-//! A connection to a program that need not be trusted: what it may send has an end.
+//! A stream which limits what a peer may send.
 //!
-//! A deadline alone bounds how long a peer may keep the control thread busy, not how busy: one
-//! that sends without end would cost a core until then. Here reading fails after a number of
-//! bytes, whatever they are (heads, interim responses, framing, bodies), and makes way for other
-//! tasks after each [`SLICE`].
+//! A deadline alone bounds how long a peer keeps the control thread busy, not how busy: a peer that
+//! sends without end would cost a core until then. Here reading fails after a number of bytes,
+//! whatever they are (heads, interim responses, framing, bodies), and yields to other tasks after
+//! each [`SLICE`].
 
 use std::io;
 use std::pin::Pin;
@@ -11,23 +11,23 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 
-/// Read before other tasks have their turn: some tens of microseconds of work.
+/// Bytes that are read before other tasks run: some tens of microseconds of work.
 const SLICE: u64 = 64 * 1024;
 
-/// A stream of which at most so many bytes are read; reading on is an error of the kind
+/// A stream with a limit of bytes. Reading more is an error of the kind
 /// [`io::ErrorKind::FileTooLarge`].
 #[derive(Debug)]
-pub struct Bounded<S> {
+pub(super) struct Bounded<S> {
     /// Limited to the rest of the slice.
     stream: Take<S>,
-    /// May be read in later slices.
+    /// Bytes of later slices.
     left: u64,
     limit: u64,
 }
 
 impl<S: AsyncRead> Bounded<S> {
     /// A stream that may send `limit` bytes.
-    pub fn new(stream: S, limit: u64) -> Self {
+    pub(super) fn new(stream: S, limit: u64) -> Self {
         let slice = limit.min(SLICE);
         Self {
             stream: stream.take(slice),
@@ -53,7 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // The end of a stream that has sent just as much is none.
+        // A stream that ends at the limit is no error.
         let mut byte = [0];
         let mut probe = ReadBuf::new(&mut byte);
         ready!(Pin::new(self.stream.get_mut()).poll_read(cx, &mut probe))?;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_have_their_turn_while_a_peer_sends_without_end() {
+    async fn other_tasks_run_while_a_peer_sends_without_end() {
         let limit = 100 * SLICE;
         let mut stream = Bounded::new(tokio::io::repeat(b'x'), limit);
         let mut turns = 0;

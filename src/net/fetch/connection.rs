@@ -1,0 +1,329 @@
+//! One HTTP/1.1 connection and the response that it carries.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::bounded::Bounded;
+use super::endpoint::{Connected, Endpoint, Stream};
+use super::error::FetchError;
+
+/// Most bytes of a response's head.
+pub const HEAD_LIMIT: usize = 64 * 1024;
+
+/// The bytes that one response with a body of up to `body` bytes may need, with its framing and
+/// the interim responses before it.
+pub const fn answer_limit(body: usize) -> u64 {
+    (HEAD_LIMIT + 2 * body) as u64
+}
+
+type Driver = http1::Connection<TokioIo<Bounded<Box<dyn Stream>>>, Full<Bytes>>;
+
+/// A connection which carries one request at a time.
+///
+/// Its bytes move while a method of it or of its [`Response`] is awaited: there is no task, and
+/// dropping it closes it at once. Futures of its methods may be dropped at any time; the
+/// connection goes with them.
+#[derive(Debug)]
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// `None` once it is closed.
+    driver: Option<Driver>,
+    peer: Option<SocketAddr>,
+}
+
+impl Connection {
+    /// Connects. The peer may send `limit` bytes over this connection, whatever they are.
+    pub async fn open(endpoint: &Endpoint, limit: u64) -> Result<Self, FetchError> {
+        let Connected { stream, peer } = endpoint.connect().await?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(HEAD_LIMIT)
+            .handshake(TokioIo::new(Bounded::new(stream, limit)))
+            .await?;
+        Ok(Self {
+            sender,
+            driver: Some(driver),
+            peer,
+        })
+    }
+
+    /// Sends a request and returns once the head of the response is in. A request without `Host`
+    /// gets the address of the peer.
+    pub async fn send(mut self, mut request: Request<Bytes>) -> Result<Response, FetchError> {
+        if !request.headers().contains_key(HOST) {
+            self.add_host(request.headers_mut())?;
+        }
+        let answer = self.sender.send_request(request.map(Full::new));
+        let (head, body) = drive(&mut self.driver, answer).await?.into_parts();
+        Ok(Response {
+            status: head.status,
+            body,
+            connection: self,
+        })
+    }
+
+    /// Waits until another request can be sent, and returns whether one can: the peer may have
+    /// closed the connection.
+    pub async fn is_reusable(&mut self) -> bool {
+        drive(&mut self.driver, self.sender.ready()).await.is_ok()
+    }
+
+    /// Puts `Host` before the other fields (RFC 9112, section 3.2).
+    fn add_host(&self, headers: &mut HeaderMap) -> Result<(), http::Error> {
+        let host = match self.peer {
+            Some(peer) => HeaderValue::try_from(peer.to_string())?,
+            None => HeaderValue::from_static("localhost"),
+        };
+        let rest = std::mem::take(headers);
+        headers.insert(HOST, host);
+        headers.extend(rest);
+        Ok(())
+    }
+}
+
+/// A response with a complete head; the body follows.
+#[derive(Debug)]
+pub struct Response {
+    status: StatusCode,
+    body: Incoming,
+    connection: Connection,
+}
+
+impl Response {
+    /// What the head says.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The next part of the body, as it comes; `None` at its end. Trailers are left out.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        while let Some(frame) = drive(&mut self.connection.driver, self.body.frame()).await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole body. Fails when it is longer than `limit` bytes.
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, FetchError> {
+        let mut body = BytesMut::new();
+        while let Some(data) = self.chunk().await? {
+            if body.len() + data.len() > limit {
+                return Err(FetchError::BodyTooLong(limit));
+            }
+            body.extend_from_slice(&data);
+        }
+        Ok(body.freeze())
+    }
+
+    /// The connection, for another request. It is reusable only if the body was read to its end.
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+}
+
+/// Awaits an operation and does the work of the connection that it waits for. A connection which
+/// fails tells the operation on it why.
+async fn drive<T>(driver: &mut Option<Driver>, operation: impl Future<Output = T>) -> T {
+    let mut operation = pin!(operation);
+    poll_fn(|cx| {
+        if let Some(connection) = driver
+            && let Poll::Ready(_told_to_the_operation) = Pin::new(connection).poll(cx)
+        {
+            *driver = None;
+        }
+        operation.as_mut().poll(cx)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::{TcpListener, UnixListener};
+    use tokio::task::JoinHandle;
+
+    use super::super::within;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A server which reads a request before each of `answers`, all on one connection, then keeps
+    /// it open until the client closes it. Returns the heads of the requests.
+    async fn answer(
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+        answers: Vec<Vec<u8>>,
+    ) -> Vec<String> {
+        let mut requests = Vec::new();
+        for answer in answers {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            requests.push(String::from_utf8(request).unwrap());
+            // The client may close before it has taken all of it.
+            let _ = stream.write_all(&answer).await;
+        }
+        let _ = stream.read(&mut [0]).await;
+        requests
+    }
+
+    async fn server(answers: Vec<Vec<u8>>) -> (Endpoint, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, answers).await
+        });
+        (endpoint, served)
+    }
+
+    fn get(path: &str) -> Request<Bytes> {
+        let request = Request::get(path).header("accept", "*/*");
+        request.body(Bytes::new()).unwrap()
+    }
+
+    /// The body of the answer to `GET /`, read with these limits.
+    async fn fetch(answer: &[u8], received: u64, body: usize) -> Result<Bytes, FetchError> {
+        let (endpoint, _served) = server(vec![answer.to_vec()]).await;
+        within(LONG, async {
+            let connection = Connection::open(&endpoint, received).await?;
+            connection.send(get("/")).await?.bytes(body).await
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_several_requests_and_says_when_it_is_closed() {
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
+        let last = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+        let (endpoint, served) = server(vec![ok, last]).await;
+        let connection = Connection::open(&endpoint, 1000).await.unwrap();
+        let mut first = connection.send(get("/a")).await.unwrap();
+        assert_eq!(first.chunk().await.unwrap(), Some("ok".into()));
+        assert_eq!(first.chunk().await.unwrap(), None);
+        let mut connection = first.into_connection();
+        assert!(connection.is_reusable().await);
+        let second = connection.send(get("/b")).await.unwrap();
+        assert_eq!(second.status(), 503);
+        let mut connection = second.into_connection();
+        assert!(!connection.is_reusable().await);
+        drop(connection);
+        let requests = served.await.unwrap();
+        assert_eq!(requests.len(), 2);
+        let head = format!("GET /a HTTP/1.1\r\nhost: {endpoint}\r\naccept: */*\r\n\r\n");
+        assert_eq!(requests[0], head);
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_an_endpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let answers = vec![b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1".to_vec()];
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            answer(stream, answers).await
+        });
+        let connection = Connection::open(&Endpoint::Unix(path), 1000).await.unwrap();
+        let response = connection.send(get("/")).await.unwrap();
+        assert_eq!(response.bytes(1).await.unwrap(), "1");
+        assert!(served.await.unwrap()[0].contains("\r\nhost: localhost\r\n"));
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_failure_has_its_error() {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+        let body = fetch(format!("{head}123456789").as_bytes(), 1000, 8).await;
+        assert!(matches!(body, Err(FetchError::BodyTooLong(8))), "{body:?}");
+        let flood = fetch(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000), 1000, 8).await;
+        let error = flood.unwrap_err();
+        assert!(matches!(error, FetchError::TooManyBytes(_)), "{error}");
+        assert_eq!(error.to_string(), "sends more than 1000 bytes");
+        for garbage in [
+            b"SSH-2.0-OpenSSH\r\n\r\n".to_vec(),
+            vec![b'a'; 2 * HEAD_LIMIT],
+        ] {
+            let error = fetch(&garbage, 1 << 20, 8).await.unwrap_err();
+            assert!(matches!(error, FetchError::NotHttp(_)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_early_is_told_from_a_body_that_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        for (answer, is_head_whole) in [
+            ("HTTP/1.1 20", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour", true),
+        ] {
+            let closing = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_u8().await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            };
+            let asking = async {
+                let connection = Connection::open(&endpoint, 1000).await?;
+                connection.send(get("/")).await?.bytes(1000).await
+            };
+            let (_, result) = tokio::join!(closing, asking);
+            match result.unwrap_err() {
+                FetchError::Closed(_) => assert!(!is_head_whole, "{answer}"),
+                FetchError::Broken(_) => assert!(is_head_whole, "{answer}"),
+                other => panic!("{answer}: {other}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_does_not_outlast_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        let dripping = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            let mut tick = tokio::time::interval(Duration::from_millis(5));
+            // Ends when the client has closed the connection.
+            while stream.write_all(b".").await.is_ok() {
+                tick.tick().await;
+            }
+        });
+        let limit = Duration::from_millis(100);
+        let body = within(limit, async {
+            let connection = Connection::open(&endpoint, 1000).await?;
+            connection.send(get("/")).await?.bytes(1000).await
+        });
+        let error = body.await.unwrap_err();
+        assert!(matches!(error, FetchError::TimedOut(_)), "{error}");
+        assert_eq!(error.to_string(), "no answer within 100ms");
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_none_and_a_port_that_is_closed_are_told_apart() {
+        let unknown = Connection::open(&Endpoint::Name("no port".to_owned()), 1).await;
+        let error = unknown.unwrap_err();
+        assert!(matches!(error, FetchError::Resolve { .. }), "{error}");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let name = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let refused = Connection::open(&Endpoint::Name(name.clone()), 1).await;
+        let error = refused.unwrap_err().to_string();
+        let expected = format!("cannot connect to {name}: ");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}

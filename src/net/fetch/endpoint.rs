@@ -1,0 +1,90 @@
+//! Where a request goes, and the stream that leads there.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+use super::error::FetchError;
+
+/// What a request can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP port.
+    Address(SocketAddr),
+    /// `host:port`. Resolved for each connection; the first of its addresses which accepts is
+    /// used.
+    Name(String),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(addr) => addr.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What carries the bytes of a connection.
+pub(super) trait Stream: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Stream for S {}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) stream: Box<dyn Stream>,
+    /// The other end, unless the stream is a Unix socket.
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Endpoint {
+    /// Opens a stream. A kind of transport is added here and nowhere else.
+    pub(super) async fn connect(&self) -> Result<Connected, FetchError> {
+        let failed = |source: io::Error| FetchError::Connect {
+            endpoint: self.to_string(),
+            source,
+        };
+        match self {
+            Self::Address(addr) => {
+                let stream = TcpStream::connect(addr).await.map_err(failed)?;
+                Ok(Connected {
+                    stream: Box::new(stream),
+                    peer: Some(*addr),
+                })
+            }
+            Self::Name(name) => {
+                let addrs = resolve(name).await?;
+                let stream = TcpStream::connect(&addrs[..]).await.map_err(failed)?;
+                Ok(Connected {
+                    peer: Some(stream.peer_addr().map_err(failed)?),
+                    stream: Box::new(stream),
+                })
+            }
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(failed)?;
+                Ok(Connected {
+                    stream: Box::new(stream),
+                    peer: None,
+                })
+            }
+        }
+    }
+}
+
+async fn resolve(name: &str) -> Result<Vec<SocketAddr>, FetchError> {
+    match lookup_host(name).await {
+        Ok(addrs) => Ok(addrs.collect()),
+        Err(source) => Err(FetchError::Resolve {
+            name: name.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,38 @@
+//! The HTTP client of the control plane: health checks, warm-up requests, scrapes, webhooks, the
+//! API of a Docker engine, and the commands which ask a running Weir.
+//!
+//! Each call opens a [`Connection`] to an [`Endpoint`], sends one request, and reads as much of
+//! the [`Response`] as it needs. There is no pool: a check over a connection which was open
+//! before proves less, and nothing here is called often. No redirect is followed: a redirect is
+//! a status like any other.
+//!
+//! The peer is not trusted. A head has at most [`HEAD_LIMIT`] bytes, everything that a connection
+//! receives is bounded, and so is a body ([`Response::bytes`]). The caller puts one deadline over
+//! the whole exchange ([`within`]), so that an answer which arrives a byte at a time ends too.
+//!
+//! `endpoint.rs` is the only place which makes a stream out of an address.
+
+mod bounded;
+mod connection;
+mod endpoint;
+mod error;
+mod url;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+pub use connection::{Connection, HEAD_LIMIT, Response, answer_limit};
+pub use endpoint::Endpoint;
+pub use error::FetchError;
+pub use url::{Url, UrlError};
+
+/// Runs an exchange which must end within `limit`, or fails with [`FetchError::TimedOut`].
+pub async fn within<T, E: From<FetchError>>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(limit, exchange)
+        .await
+        .unwrap_or_else(|_| Err(FetchError::TimedOut(limit).into()))
+}
