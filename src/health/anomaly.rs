@@ -1,5 +1,5 @@
-//! Automatic target weights: a target that fails more of its requests than its peers gets
-//! fewer of them, and slowly more again when it does better.
+//! Automatic target weights: a target that fails more of its requests than its peers gets fewer
+//! of them, and slowly more again when it does better.
 //!
 //! ALB's anomaly detection and mitigation, from two targets up instead of three. Pure.
 
@@ -8,29 +8,29 @@ use std::time::Duration;
 use super::tally::Tally;
 use crate::model::WHOLE_SHARE;
 
-/// From one comparison to the next: four within the default interval of ejection, so that
-/// a bad target is down to its floor after 10 s and has its whole share 40 s after the
-/// last anomaly.
-pub const STEP: Duration = Duration::from_millis(2500);
+/// Between two comparisons of targets with their peers. Four of them fit into the default
+/// interval of outlier detection, so that a bad target is down to its floor after 10 s and has
+/// its whole share 40 s after the last anomaly.
+pub const COMPARE_INTERVAL: Duration = Duration::from_millis(2500);
 
-/// The least share: enough requests to notice that the target is well again.
+/// The smallest share: enough requests to notice that the target works again.
 const FLOOR: u32 = WHOLE_SHARE / 16;
 
 /// How much a share grows in a step, in thousandths.
 const RISE: u32 = WHOLE_SHARE.div_ceil(16);
 
-/// Fewer failures within a step may be anybody's.
+/// Fewer failures within an interval say nothing about a target.
 const MIN_ERRORS: u64 = 3;
 
 /// Standard deviations by which a target has to do worse than its peers: by chance that
-/// happens once in a thousand steps.
+/// happens once in a thousand intervals.
 const DEVIATIONS: f64 = 3.0;
 
-/// How many times as large its failed share has to be. With very many requests a
-/// difference that nobody minds would be significant too.
+/// How many times as large its failed share has to be. With very many requests a difference
+/// that does not matter would be significant too.
 const FACTOR: f64 = 2.0;
 
-/// Whether a target does worse than its peers did in the same time.
+/// Whether a target did worse than its peers in the same time.
 pub fn is_anomalous(own: Tally, peers: Tally) -> bool {
     if own.errors < MIN_ERRORS || peers.requests == 0 {
         return false;
@@ -42,7 +42,7 @@ pub fn is_anomalous(own: Tally, peers: Tally) -> bool {
     errors > requests * expected + DEVIATIONS * deviation && own.ratio() >= FACTOR * peers.ratio()
 }
 
-/// The share after a step: half of it for an anomalous target, a little more for the others.
+/// The share after an interval: half of it for an anomalous target, a little more otherwise.
 pub fn next_share(share: u32, anomalous: bool) -> u32 {
     if anomalous {
         (share / 2).max(FLOOR)
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_a_shared_failure_and_a_lonely_target_are_no_anomaly() {
+    fn chance_a_shared_failure_and_a_target_without_peers_are_no_anomaly() {
         let normal = [
             (tally(0, 0), tally(100, 0)),
             (tally(100, 2), tally(100, 0)),

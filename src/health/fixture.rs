@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::prober::{Heard, Prober, failure};
+use super::prober::Prober;
+use super::progress::{ProbeProgress, failure};
 use crate::config::{HealthCheck, Probe, TargetAddress, TargetGroup, TargetSpec};
 use crate::model::{CheckFailure, HealthReason, Thresholds};
 use crate::state::fixture::empty_group;
 
 pub(super) use crate::state::fixture::publish;
 
-/// A checked group: every 10 s, 5 s to answer, two failures out, three passes back.
+/// A group with a check every 10 s: 5 s to answer, unhealthy after two failures, healthy after
+/// three passes.
 pub(super) fn group(addrs: &[&str]) -> TargetGroup {
     let target = |addr: &&str| TargetSpec {
         address: TargetAddress::Socket(addr.parse().unwrap()),
@@ -36,7 +38,7 @@ pub(super) fn group(addrs: &[&str]) -> TargetGroup {
     }
 }
 
-/// Answers what it was told to, and passes beyond that.
+/// Gives scripted results, and passes beyond them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Script(Arc<Mutex<Inner>>);
 
@@ -60,7 +62,7 @@ impl Script {
         self.inner().panics.insert(addr.parse().unwrap());
     }
 
-    /// Lets every check take so long.
+    /// Makes every check take this long.
     pub(super) fn take(&self, delay: Duration) {
         self.inner().delay = delay;
     }
@@ -96,7 +98,7 @@ impl Prober for Script {
         &self,
         addr: SocketAddr,
         _probe: &Probe,
-        _heard: &mut Heard,
+        _progress: &mut ProbeProgress,
     ) -> Result<(), CheckFailure> {
         let (passes, delay) = self.begin(addr);
         sleep(delay).await;

@@ -1,166 +1,148 @@
-//! An HTTP health check: one request, and what is read from its answer.
+//! An HTTP health check: one request over a connection of its own, and what is read of the
+//! response.
 //!
-//! Reads at most [`BODY_LIMIT`] of the body, and no more than the verdict needs; follows no
+//! Reads at most [`BODY_LIMIT`] of the body, and no more than the result needs; follows no
 //! redirect: a redirect is a status like any other. The deadline is the caller's. Whatever a
 //! target sends, a check costs at most [`ANSWER_LIMIT`] bytes.
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
-use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Request};
 
-use super::prober::{EXCERPT_BYTES, Heard, excerpt, failure};
-use super::tcp_probe::connect;
+use super::progress::{EXCERPT_BYTES, ProbeProgress, excerpt, failure};
+use super::tcp_probe::cannot_connect;
 use crate::config::HttpProbe;
 use crate::model::{CheckFailure, HealthReason};
-use crate::net::{Bounded, root_cause};
+use crate::net::fetch::{Connection, Endpoint, FetchError, HEAD_LIMIT, Response};
 
-/// Most bytes of a body that are read, and searched for the text the check wants.
+/// Most bytes of a body that are read, and searched for the text which the check requires.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Most bytes of an answer's head: what a target may send to its health check must not
-/// cost more than its body.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// Most bytes of an answer with its framing and the interim responses before it: a target that
-/// sends those without end is not waited for. Chunks of four bytes are within it.
+/// Most bytes of a response with its framing and the interim responses before it. Enough for
+/// chunks of four bytes.
 const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 3 * BODY_LIMIT) as u64;
 
 const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
 
-/// Asks once over a fresh connection and judges the answer.
+/// Sends one request over a fresh connection and decides whether the response passes.
 pub(super) async fn probe(
     addr: SocketAddr,
     probe: &HttpProbe,
-    heard: &mut Heard,
+    progress: &mut ProbeProgress,
 ) -> Result<(), CheckFailure> {
-    let request = request(addr, probe)?;
-    let stream = Bounded::new(connect(addr).await?, ANSWER_LIMIT);
-    heard.connected = true;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_LIMIT)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(&error))?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        hear(response, probe, heard).await
-    };
-    let heard_out = tokio::select! {
-        outcome = exchange => outcome,
-        never = drive(connection) => match never {},
-    };
+    let contains_text = exchange(addr, probe, progress).await;
     // A wrong status is the reason, also when the body behind it breaks off.
-    if let Some(mismatch) = status_mismatch(probe, heard) {
+    if let Some(mismatch) = status_mismatch(probe, progress) {
         return Err(mismatch);
     }
-    let is_found = heard_out.map_err(|error| broken(&error))?;
-    match &probe.body {
-        Some(text) if !is_found => Err(failure(
+    match (
+        &probe.body,
+        contains_text.map_err(|error| explain(addr, error))?,
+    ) {
+        (Some(text), false) => Err(failure(
             HealthReason::ResponseBodyMismatch,
-            format!("no {text:?} in body \"{}\"", excerpt(&heard.body)),
+            format!("no {text:?} in body \"{}\"", excerpt(&progress.body)),
         )),
-        Some(_) | None => Ok(()),
+        (Some(_), true) | (None, _) => Ok(()),
     }
 }
 
-/// The failure of an answer whose status does not pass; `None` when it does, or when
-/// there is no status yet.
-pub(super) fn status_mismatch(probe: &HttpProbe, heard: &Heard) -> Option<CheckFailure> {
-    let status = heard.status?;
-    let passes = |&(first, last): &(u16, u16)| (first..=last).contains(&status);
-    if probe.matcher.iter().any(passes) {
+/// The failure if the status does not pass; `None` if it passes, and while there is no status
+/// yet.
+pub(super) fn status_mismatch(probe: &HttpProbe, progress: &ProbeProgress) -> Option<CheckFailure> {
+    let status = progress.status?;
+    if probe
+        .matcher
+        .iter()
+        .any(|&(first, last)| (first..=last).contains(&status))
+    {
         return None;
     }
-    let detail = if heard.body.is_empty() {
+    let detail = if progress.body.is_empty() {
         format!("status {status}")
     } else {
-        format!("status {status}, body \"{}\"", excerpt(&heard.body))
+        format!("status {status}, body \"{}\"", excerpt(&progress.body))
     };
     Some(failure(HealthReason::ResponseCodeMismatch, detail))
 }
 
-fn request(addr: SocketAddr, probe: &HttpProbe) -> Result<Request<Empty<Bytes>>, CheckFailure> {
-    let host = probe.host.clone().unwrap_or_else(|| addr.to_string());
-    Request::builder()
+/// Returns whether the body contains the text which the check requires.
+async fn exchange(
+    addr: SocketAddr,
+    probe: &HttpProbe,
+    progress: &mut ProbeProgress,
+) -> Result<bool, FetchError> {
+    let request = request(probe)?;
+    let connection = Connection::open(&Endpoint::Address(addr), ANSWER_LIMIT).await?;
+    progress.connected = true;
+    let response = connection.send(request).await?;
+    progress.status = Some(response.status().as_u16());
+    read_body(response, probe, progress).await
+}
+
+/// Without a configured host, `Host` is the address that is probed.
+fn request(probe: &HttpProbe) -> Result<Request<Bytes>, http::Error> {
+    let mut request = Request::builder()
         .method(probe.method.clone())
-        .uri(&probe.path)
-        .header(HOST, host)
+        .uri(&probe.path);
+    if let Some(host) = &probe.host {
+        request = request.header(HOST, host);
+    }
+    request
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::new())
-        .map_err(|error| {
-            let detail = format!("the check cannot be asked: {error}");
-            failure(HealthReason::ConnectionError, detail)
-        })
+        .body(Bytes::new())
 }
 
-/// Takes in the head and as much of the body as the verdict needs, up to the limit. Says
-/// whether the text that the check wants is there.
-async fn hear(
-    mut response: Response<Incoming>,
+/// Reads as much of the body as the result needs, up to the limit. Returns whether it contains
+/// the text which the check requires.
+async fn read_body(
+    mut response: Response,
     probe: &HttpProbe,
-    heard: &mut Heard,
-) -> hyper::Result<bool> {
-    heard.status = Some(response.status().as_u16());
-    let limit = match status_mismatch(probe, heard) {
+    progress: &mut ProbeProgress,
+) -> Result<bool, FetchError> {
+    let limit = match status_mismatch(probe, progress) {
         Some(_) => EXCERPT_BYTES,
         None => BODY_LIMIT,
     };
-    let wanted = probe.body.as_deref();
-    let mut is_found = wanted == Some("");
-    while heard.body.len() < limit && !is_found {
-        let Some(frame) = response.frame().await else {
+    let text = probe.body.as_deref();
+    let mut is_found = text == Some("");
+    while progress.body.len() < limit && !is_found {
+        let Some(data) = response.chunk().await? else {
             break;
         };
-        if let Some(data) = frame?.data_ref() {
-            let before = heard.body.len();
-            let room = limit - before;
-            heard.body.extend_from_slice(&data[..data.len().min(room)]);
-            // It may begin in what was there before.
-            let from = before.saturating_sub(wanted.map_or(0, |text| text.len() - 1));
-            is_found = wanted.is_some_and(|text| contains(&heard.body[from..], text));
-        }
+        let before = progress.body.len();
+        let length = data.len().min(limit - before);
+        progress.body.extend_from_slice(&data[..length]);
+        // The text may begin in what was read before.
+        let from = before.saturating_sub(text.map_or(0, |text| text.len() - 1));
+        is_found = text.is_some_and(|text| contains(&progress.body[from..], text));
     }
     Ok(is_found)
 }
 
-/// Drives the connection for as long as the exchange on it needs it. Whatever goes
-/// wrong on it, the exchange is told.
-async fn drive(connection: impl Future<Output = hyper::Result<()>>) -> Infallible {
-    let _ = connection.await;
-    pending().await
-}
-
-fn broken(error: &hyper::Error) -> CheckFailure {
-    if error.is_parse() || is_too_long(error) {
-        return failure(HealthReason::MalformedResponse, root_cause(error));
-    }
-    let detail = if error.is_incomplete_message() {
-        "closed the connection before the end of the answer".to_owned()
-    } else {
-        root_cause(error)
+fn explain(addr: SocketAddr, error: FetchError) -> CheckFailure {
+    let reason = match &error {
+        FetchError::Connect { source, .. } => return cannot_connect(addr, source),
+        FetchError::NotHttp(_) | FetchError::TooManyBytes(_) | FetchError::BodyTooLong(_) => {
+            HealthReason::MalformedResponse
+        }
+        FetchError::Closed(_) => {
+            let detail = "closed the connection before the end of the answer";
+            return failure(HealthReason::ConnectionError, detail);
+        }
+        FetchError::Resolve { .. }
+        | FetchError::Request(_)
+        | FetchError::TimedOut(_)
+        | FetchError::Broken(_) => HealthReason::ConnectionError,
     };
-    failure(HealthReason::ConnectionError, detail)
+    failure(reason, error.to_string())
 }
 
-/// Whether the target has sent more than an answer may have.
-fn is_too_long(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|error| error.kind() == io::ErrorKind::FileTooLarge)
-}
-
-/// In time that grows with the body alone. A character that `body` begins or ends within
+/// In time that grows with the body alone. A character which the body cuts at its start or end
 /// cannot be part of the text.
 fn contains(body: &[u8], text: &str) -> bool {
     String::from_utf8_lossy(body).contains(text)

@@ -1,4 +1,4 @@
-//! One probe loop per checked target, started and stopped as snapshots come.
+//! One probe loop per checked target, started and stopped as snapshots are published.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -8,30 +8,29 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinError, JoinSet, yield_now};
 use tracing::error;
 
+use super::probe_loop::ProbeLoop;
 use super::prober::Prober;
-use super::probing::Probing;
 use crate::config::HealthCheck;
 use crate::model::{Target, TargetGroupId, TargetId};
 use crate::state::{Change, Publisher, Reader, Snapshot};
 use crate::target_group::Registered;
 
-/// Most checks at a time among those that come at registration: enough to hear from a
-/// thousand live targets within a moment, few enough for the default limit of 1024
-/// open files.
+/// Most checks at a time among those that come at registration: enough to check a thousand live
+/// targets within a moment, few enough for the default limit of 1024 open files.
 const REGISTRATIONS: usize = 256;
 
-/// Loops that are started in a row before other tasks have their turn.
+/// Loops that are started in a row before other tasks run.
 const STARTS: usize = 256;
 
 /// Owns the probe loops; dropping it ends them.
 pub(super) struct Supervisor<P> {
     prober: P,
     publisher: Publisher,
-    /// The snapshot whose targets are checked.
+    /// The newest snapshot.
     seen: Arc<Snapshot>,
-    groups: HashMap<TargetGroupId, Checked>,
-    /// Targets whose loops are to be started: there may be a hundred thousand at once.
-    fresh: VecDeque<(Arc<Target>, Arc<HealthCheck>)>,
+    groups: HashMap<TargetGroupId, CheckedGroup>,
+    /// Loops that are to be started: there may be a hundred thousand at once.
+    to_start: VecDeque<(Arc<Target>, Arc<HealthCheck>)>,
     tasks: JoinSet<()>,
     registrations: Arc<Semaphore>,
     changes: mpsc::UnboundedSender<TargetId>,
@@ -39,21 +38,21 @@ pub(super) struct Supervisor<P> {
 }
 
 /// A group that is checked.
-struct Checked {
+struct CheckedGroup {
     targets: Arc<[Registered]>,
     check: Arc<HealthCheck>,
-    loops: HashMap<SocketAddr, Running>,
+    loops: HashMap<SocketAddr, RunningLoop>,
 }
 
-/// A loop; it ends with this.
-struct Running {
+/// A loop; dropping this ends it.
+struct RunningLoop {
     target: Arc<Target>,
     check: Arc<HealthCheck>,
     /// `None` until it is started.
     task: Option<AbortHandle>,
 }
 
-impl Drop for Running {
+impl Drop for RunningLoop {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -69,7 +68,7 @@ impl<P: Prober> Supervisor<P> {
             publisher,
             seen: Arc::new(Snapshot::empty()),
             groups: HashMap::new(),
-            fresh: VecDeque::new(),
+            to_start: VecDeque::new(),
             tasks: JoinSet::new(),
             registrations: Arc::new(Semaphore::new(REGISTRATIONS)),
             changes,
@@ -77,7 +76,7 @@ impl<P: Prober> Supervisor<P> {
         }
     }
 
-    /// Follows the snapshots until there will be no more.
+    /// Follows the snapshots until the publisher ends.
     pub(super) async fn run(mut self, mut reader: Reader) {
         self.follow(&reader.load_full());
         loop {
@@ -91,7 +90,7 @@ impl<P: Prober> Supervisor<P> {
                 }
                 Some(ended) = self.tasks.join_next_with_id() => {
                     if let Err(error) = ended {
-                        self.revive(&error);
+                        self.restart_panicked(&error);
                     }
                 }
                 Some(target) = self.reports.recv() => {
@@ -99,13 +98,13 @@ impl<P: Prober> Supervisor<P> {
                         return;
                     }
                 }
-                () = yield_now(), if !self.fresh.is_empty() => self.start_some(),
+                () = yield_now(), if !self.to_start.is_empty() => self.start_some(),
             }
         }
     }
 
-    /// Has loops started for new targets, stops those of removed ones, and has those
-    /// restarted whose check has changed. A restart keeps the record, which is the target's.
+    /// Stops the loops of removed targets, and schedules loops for new targets and for those with
+    /// a changed check. A restart keeps the record, which belongs to the target.
     fn follow(&mut self, snapshot: &Arc<Snapshot>) {
         let before = std::mem::replace(&mut self.seen, Arc::clone(snapshot));
         for gone in snapshot.gone_since(&before) {
@@ -121,84 +120,87 @@ impl<P: Prober> Supervisor<P> {
         }
     }
 
-    /// A group with these targets and this check, which was `known` before.
+    /// A group with these targets and this check. Keeps the loops of `known` that still fit.
     fn checked(
         &mut self,
-        known: Option<Checked>,
+        known: Option<CheckedGroup>,
         targets: &Arc<[Registered]>,
         check: &HealthCheck,
-    ) -> Checked {
-        let known = known.filter(|known| *known.check == *check);
-        let (mut before, check) = match known {
+    ) -> CheckedGroup {
+        let (mut before, check) = match known.filter(|known| *known.check == *check) {
             Some(known) if Arc::ptr_eq(&known.targets, targets) => return known,
             Some(known) => (known.loops, known.check),
             None => (HashMap::new(), Arc::new(check.clone())),
         };
-        let loops = targets.iter().map(|registered| {
+        let mut loops = HashMap::with_capacity(targets.len());
+        for registered in &**targets {
             let target = &registered.target;
-            let running = before.remove(&target.id.addr);
-            // A target that was away for a while is another one with the same name.
-            let running = running.filter(|running| Arc::ptr_eq(&running.target, target));
-            let running = running.unwrap_or_else(|| {
-                self.fresh
-                    .push_back((Arc::clone(target), Arc::clone(&check)));
-                Running {
-                    target: Arc::clone(target),
-                    check: Arc::clone(&check),
-                    task: None,
-                }
-            });
-            (target.id.addr, running)
-        });
-        Checked {
-            loops: loops.collect(),
+            let running = before
+                .remove(&target.id.addr)
+                // A target that was removed and came back is another one with the same name.
+                .filter(|running| Arc::ptr_eq(&running.target, target))
+                .unwrap_or_else(|| {
+                    let unstarted = (Arc::clone(target), Arc::clone(&check));
+                    self.to_start.push_back(unstarted);
+                    RunningLoop {
+                        target: Arc::clone(target),
+                        check: Arc::clone(&check),
+                        task: None,
+                    }
+                });
+            loops.insert(target.id.addr, running);
+        }
+        CheckedGroup {
+            loops,
             targets: Arc::clone(targets),
             check,
         }
     }
 
-    /// Starts some of the loops that are to be started, unless they are wanted no longer.
+    /// Starts some of the scheduled loops, but none that was removed or changed since.
     fn start_some(&mut self) {
         for _ in 0..STARTS {
-            let Some((target, check)) = self.fresh.pop_front() else {
+            let Some((target, check)) = self.to_start.pop_front() else {
                 return;
             };
-            let probing = self.probing(&target, &check);
-            let group = self.groups.get_mut(&target.id.group);
-            let running = group.and_then(|group| group.loops.get_mut(&target.id.addr));
-            let running = running.filter(|running| {
-                Arc::ptr_eq(&running.target, &target) && Arc::ptr_eq(&running.check, &check)
-            });
-            if let Some(running) = running {
-                running.task = Some(self.tasks.spawn(probing.run()));
+            let probe_loop = self.probe_loop(&target, &check);
+            if let Some(group) = self.groups.get_mut(&target.id.group)
+                && let Some(running) = group.loops.get_mut(&target.id.addr)
+                && Arc::ptr_eq(&running.target, &target)
+                && Arc::ptr_eq(&running.check, &check)
+            {
+                running.task = Some(self.tasks.spawn(probe_loop.run()));
             }
         }
     }
 
-    /// Replaces a loop that panicked: one bad answer must not leave its target unwatched.
-    fn revive(&mut self, error: &JoinError) {
+    /// Replaces a loop that panicked: one bad response must not leave its target unchecked.
+    fn restart_panicked(&mut self, error: &JoinError) {
         if !error.is_panic() {
             return;
         }
-        let dead =
-            |running: &Running| running.task.as_ref().map(AbortHandle::id) == Some(error.id());
-        let loops = self.groups.values().flat_map(|group| group.loops.values());
-        let Some(running) = loops.into_iter().find(|running| dead(running)) else {
+        let Some(running) = self
+            .groups
+            .values()
+            .flat_map(|group| group.loops.values())
+            .find(|running| running.task.as_ref().map(AbortHandle::id) == Some(error.id()))
+        else {
             return;
         };
         let (target, check) = (running.target.clone(), running.check.clone());
         let TargetId { group, addr } = &target.id;
-        error!(%group, target = %addr, %error, "health check panicked, starting it again");
+        error!(%group, target = %addr, %error, "health check panicked; starting it again");
         // Later: a check that panics at once must not spin.
-        let task = self.tasks.spawn(self.probing(&target, &check).run_later());
+        let probe_loop = self.probe_loop(&target, &check);
+        let task = self.tasks.spawn(probe_loop.run_later());
         let group = self.groups.get_mut(group);
         if let Some(running) = group.and_then(|group| group.loops.get_mut(addr)) {
             running.task = Some(task);
         }
     }
 
-    fn probing(&self, target: &Arc<Target>, check: &Arc<HealthCheck>) -> Probing<P> {
-        Probing {
+    fn probe_loop(&self, target: &Arc<Target>, check: &Arc<HealthCheck>) -> ProbeLoop<P> {
+        ProbeLoop {
             prober: self.prober.clone(),
             target: target.clone(),
             check: Arc::clone(check),
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_changed_check_is_asked_at_once_and_the_record_stays() {
+    async fn a_changed_check_runs_at_once_and_the_record_stays() {
         let script = Script::default();
         let (publisher, reader) = publish(vec![group(&[A])]).await;
         let _owner = supervise(&script, &publisher, &reader);
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn removed_targets_are_not_asked_again() {
+    async fn removed_targets_are_not_checked_again() {
         let script = Script::default();
         let (publisher, reader) = publish(vec![group(&[A, B])]).await;
         let _owner = supervise(&script, &publisher, &reader);
@@ -368,24 +370,27 @@ mod tests {
         let (publisher, reader) = publish(vec![group(&addrs)]).await;
         let mut supervisor = Supervisor::new(Script::default(), publisher.clone());
         supervisor.follow(&reader.load_full());
-        assert_eq!((supervisor.tasks.len(), supervisor.fresh.len()), (0, 1000));
+        assert_eq!(
+            (supervisor.tasks.len(), supervisor.to_start.len()),
+            (0, 1000)
+        );
         supervisor.start_some();
         assert_eq!(supervisor.tasks.len(), STARTS);
-        // Those that have been removed since are not started.
+        // Loops of targets that were removed meanwhile are not started.
         publisher
             .configure(config(vec![group(&addrs[..300])]))
             .await
             .unwrap();
         supervisor.follow(&reader.load_full());
-        while !supervisor.fresh.is_empty() {
+        while !supervisor.to_start.is_empty() {
             supervisor.start_some();
         }
         assert_eq!(supervisor.tasks.len(), 300);
-        let probing = supervisor.probing(
+        let probe_loop = supervisor.probe_loop(
             &reader.load().groups()[0].targets[0].target,
             &supervisor.groups[&"todo".into()].check,
         );
-        let bytes = size_of_val(&probing.run());
+        let bytes = size_of_val(&probe_loop.run());
         assert!(bytes < 1024, "{bytes} bytes for each target");
     }
 

@@ -1,4 +1,5 @@
-//! Requests and how many of them failed: now, since, over a while, without somebody.
+//! Counts of requests and of failed ones: their differences, sums and ratios, and what was added
+//! to them lately.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +24,13 @@ impl From<Failings> for Tally {
 }
 
 impl Tally {
-    /// What has come to it since an earlier one.
+    /// What was added since an earlier reading.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         self.without(earlier)
     }
 
-    /// What is left when a part is taken away.
+    /// What is left when a part is subtracted.
     #[must_use]
     pub fn without(self, part: Self) -> Self {
         Self {
@@ -56,34 +57,34 @@ impl Tally {
         }
     }
 
-    /// The failed share to reckon with, by Laplace's rule: few requests without a failure do
-    /// not promise that there will be none; without any it is a half.
+    /// The failed share to expect, by Laplace's rule: few requests without a failure do not
+    /// promise that there will be none. Without requests it is a half.
     pub fn expected_ratio(self) -> f64 {
         let all = self.requests.max(self.errors);
         (self.errors + 1) as f64 / (all + 2) as f64
     }
 
-    /// The failed share in percent, for people.
+    /// The failed share in whole percent.
     pub fn percent(self) -> u64 {
         (self.ratio() * 100.0).round() as u64
     }
 }
 
-/// Earlier readings that a [`Window`] keeps: it is exact to a tenth of its length.
+/// Earlier readings that a [`Window`] keeps: its length is exact to a tenth.
 const SLOTS: u32 = 10;
 
-/// What a growing tally has gained over a while that ends now.
+/// What was added to a growing tally in a period that ends now.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     earlier: [Tally; SLOTS as usize],
-    /// Where the oldest is, to be replaced by the next.
+    /// Index of the oldest, which the next reading replaces.
     oldest: usize,
     next: Instant,
     begun: Instant,
 }
 
 impl Window {
-    /// Counts from here.
+    /// Counts from `start` on.
     pub(super) fn new(start: Tally, now: Instant) -> Self {
         Self {
             earlier: [start; SLOTS as usize],
@@ -93,12 +94,12 @@ impl Window {
         }
     }
 
-    /// Whether it has counted for so long: those of two targets then span the same time.
+    /// Whether it has counted for `length`: windows of two targets then span the same time.
     pub(super) fn spans(&self, length: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.begun) >= length
     }
 
-    /// Takes in a reading and says what the last `length` has brought.
+    /// Adds a reading. Returns what was added to the tally in the last `length`.
     pub(super) fn slide(&mut self, reading: Tally, now: Instant, length: Duration) -> Tally {
         if now >= self.next {
             self.earlier[self.oldest] = reading;

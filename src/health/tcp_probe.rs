@@ -1,29 +1,29 @@
-//! A TCP health check: the port accepts a connection. Says nothing about the service
-//! behind it.
+//! A TCP health check: the port accepts a connection. Says nothing about the service behind it.
 
 use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::prober::failure;
+use super::progress::failure;
 use crate::model::{CheckFailure, HealthReason};
 use crate::net::is_own_shortage;
 
-/// Connects and hangs up.
+/// Connects, then closes the connection.
 pub(super) async fn probe(addr: SocketAddr) -> Result<(), CheckFailure> {
-    connect(addr).await.map(drop)
+    match TcpStream::connect(addr).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(cannot_connect(addr, &error)),
+    }
 }
 
-/// A connection that nobody used before.
-pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, CheckFailure> {
-    TcpStream::connect(addr)
-        .await
-        .map_err(|error| failure(blame(addr, &error), describe(addr, &error)))
+/// The failure of a check which got no connection.
+pub(super) fn cannot_connect(addr: SocketAddr, error: &io::Error) -> CheckFailure {
+    failure(reason(addr, error), describe(addr, error))
 }
 
 /// A shortage of descriptors, ports or memory is Weir's own and no fault of the target.
-fn blame(addr: SocketAddr, error: &io::Error) -> HealthReason {
+fn reason(addr: SocketAddr, error: &io::Error) -> HealthReason {
     if is_own_shortage(addr, error) {
         HealthReason::InternalError
     } else {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_open_port_passes_even_if_nobody_answers() {
+    async fn an_open_port_passes_even_if_no_answer_comes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(probe(listener.local_addr().unwrap()).await, Ok(()));
     }
@@ -56,11 +56,11 @@ mod tests {
     #[test]
     fn a_shortage_of_descriptors_is_not_blamed_on_the_target() {
         let addr = "127.0.0.1:1".parse().unwrap();
-        let blamed = |errno: Errno| blame(addr, &errno.into());
+        let reason = |errno: Errno| reason(addr, &errno.into());
         for errno in [Errno::MFILE, Errno::ADDRNOTAVAIL] {
-            assert_eq!(blamed(errno), HealthReason::InternalError);
+            assert_eq!(reason(errno), HealthReason::InternalError);
         }
-        assert_eq!(blamed(Errno::CONNREFUSED), HealthReason::ConnectionError);
+        assert_eq!(reason(Errno::CONNREFUSED), HealthReason::ConnectionError);
     }
 
     #[tokio::test]

@@ -236,7 +236,7 @@ fn watch_and_find(
     let task = move || health::run(view.0.clone(), view.1.clone());
     tasks.spawn(supervision.clone().restart("health", task));
     let view = (reader.clone(), publisher.clone());
-    let task = move || health::watch(view.0.clone(), view.1.clone());
+    let task = move || health::monitor(view.0.clone(), view.1.clone());
     tasks.spawn(supervision.clone().restart("outlier_detection", task));
     let view = (reader.clone(), publisher.clone());
     let task = move || discovery::run(view.0.clone(), view.1.clone());

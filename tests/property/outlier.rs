@@ -8,7 +8,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use weir::balance::{PickContext, Picker, Roster, build};
 use weir::config::defaults::OUTLIER;
-use weir::health::passive::{Decision, History, Limit, Readmission, Rules, Sight, judge};
+use weir::health::outlier::{Decision, History, Limit, Readmission, Rules, TargetView, evaluate};
 use weir::health::{Tally, anomaly};
 use weir::model::{
     Algorithm, Ejection, EjectionReason, Failings, HashPolicy, Outlier, Registration, Target,
@@ -107,18 +107,18 @@ impl Simulation {
     }
 
     fn look(&mut self) {
-        let sight = |(registered, checked): (&Registered, &Option<bool>)| Sight {
+        let sight = |(registered, checked): (&Registered, &Option<bool>)| TargetView {
             failings: registered.target.failings(),
             active: true,
             healthy: true,
             checked: *checked,
         };
-        let sights: Vec<Sight> = self.targets.iter().zip(&self.checked).map(sight).collect();
+        let sights: Vec<TargetView> = self.targets.iter().zip(&self.checked).map(sight).collect();
         let rules = Rules {
             outlier: self.outlier.as_ref(),
             min_healthy: self.min_healthy,
         };
-        let decisions = judge(&mut self.histories, &sights, rules, self.now);
+        let decisions = evaluate(&mut self.histories, &sights, rules, self.now);
         if decisions.is_empty() {
             return;
         }
@@ -129,7 +129,7 @@ impl Simulation {
             }
             let target = &self.targets[index].target;
             target.health().ejection = match &decision {
-                Decision::Withhold { .. } | Decision::Acquit => continue,
+                Decision::Withhold { .. } | Decision::Clear => continue,
                 Decision::Eject { reason, times, .. } => Some(Ejection {
                     reason: *reason,
                     detail: String::new(),
@@ -164,7 +164,7 @@ impl Simulation {
     fn terms(&self) -> Vec<u64> {
         let term = |(_, _, decision): &(Duration, usize, Decision)| match decision {
             Decision::Eject { time, .. } => Some(time.as_secs()),
-            Decision::Readmit(_) | Decision::Withhold { .. } | Decision::Acquit => None,
+            Decision::Readmit(_) | Decision::Withhold { .. } | Decision::Clear => None,
         };
         self.decisions.iter().filter_map(term).collect()
     }
@@ -424,7 +424,8 @@ fn steps(shares: &mut [u32], count: usize, rng: &mut Rng, ratio: f64) -> f64 {
 
 #[test]
 fn a_bad_target_of_two_gets_less_within_ten_seconds_and_all_again_within_a_minute() {
-    let within = |time: u64| (seconds(time).as_millis() / anomaly::STEP.as_millis()) as usize;
+    let within =
+        |time: u64| (seconds(time).as_millis() / anomaly::COMPARE_INTERVAL.as_millis()) as usize;
     for seed in 0..20 {
         let mut rng = Rng::with_seed(seed);
         let mut shares = vec![WHOLE_SHARE; 2];

@@ -1,8 +1,8 @@
-//! Looks at the counters of all targets at a steady pace, and does what they call for:
-//! ejects and readmits, shifts shares, forgives failures.
+//! Evaluates the counters of all targets at fixed intervals: ejects and readmits targets, shifts
+//! their shares, lets failures decay.
 //!
-//! The data plane only counts. Between two looks this task sleeps, and a look at targets
-//! that do well is a few loads for each of them.
+//! The data plane only counts. Between two evaluations this task sleeps, and evaluating a target
+//! that does well takes a few loads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::anomaly;
-use super::passive::{self, Decision, History, Rules, Sight};
+use super::outlier::{self, Decision, History, Rules, TargetView};
 use super::tally::Tally;
 use crate::config;
 use crate::model::{
@@ -21,19 +21,19 @@ use crate::model::{
 use crate::state::{Change, Publisher, Reader, Snapshot};
 use crate::target_group::Registered;
 
-/// From one look at the counters to the next: how long a target that fails at once goes
-/// on failing requests.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two evaluations of the counters: how long a target which begins to fail goes on
+/// failing requests.
+const EVALUATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The bias of failures is halved so often: it stays while a target fails now and then,
+/// The bias of failures is halved once per interval: it stays while a target fails now and then,
 /// and is gone within seconds once it does not.
-const FORGIVE: Duration = Duration::from_secs(1);
+const FORGIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The targets of the newest snapshot, and what is remembered of them.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(super) struct Monitor {
     publisher: Publisher,
-    /// That snapshot.
+    /// The newest snapshot.
     seen: Arc<Snapshot>,
     groups: BTreeMap<TargetGroupId, Group>,
 }
@@ -41,35 +41,35 @@ pub(super) struct Watcher {
 #[derive(Debug)]
 struct Group {
     id: TargetGroupId,
-    /// As the snapshot has them.
-    listed: Arc<[Registered]>,
+    /// The members in the snapshot.
+    registered: Arc<[Registered]>,
     outlier: Option<Outlier>,
     min_healthy: usize,
-    /// Whether anomalous targets get less.
+    /// Whether anomalous targets get fewer requests.
     mitigates: bool,
-    targets: Vec<Watched>,
-    /// In the order of `targets`, like `sights`.
+    targets: Vec<MonitoredTarget>,
+    /// In the order of `targets`, like `views`.
     histories: Vec<History>,
-    sights: Vec<Sight>,
+    views: Vec<TargetView>,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct MonitoredTarget {
     target: Arc<Target>,
     active: bool,
     healthy: bool,
     anomalous: bool,
-    /// What it had done at the last comparison with its peers.
+    /// Its counters at the last comparison with its peers.
     compared: Tally,
 }
 
-impl Watched {
+impl MonitoredTarget {
     fn is_eligible(&self) -> bool {
         self.active && self.healthy
     }
 }
 
-impl Watcher {
+impl Monitor {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
@@ -78,12 +78,17 @@ impl Watcher {
         }
     }
 
-    /// Follows the snapshots until there will be no more.
+    /// Follows the snapshots until the publisher ends.
     pub(super) async fn run(mut self, mut reader: Reader) {
-        let [mut look, mut forgive, mut compare] = [LOOK, FORGIVE, anomaly::STEP].map(|pace| {
-            let mut pace = interval(pace);
-            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            pace
+        let [mut evaluate, mut forgive, mut compare] = [
+            EVALUATE_INTERVAL,
+            FORGIVE_INTERVAL,
+            anomaly::COMPARE_INTERVAL,
+        ]
+        .map(|period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
         });
         self.follow(&reader.load_full(), now());
         loop {
@@ -95,8 +100,8 @@ impl Watcher {
                     }
                     self.follow(&reader.load_full(), now());
                 }
-                _ = look.tick() => {
-                    for target in self.look(now()) {
+                _ = evaluate.tick() => {
+                    for target in self.evaluate(now()) {
                         if !self.publisher.send(Change::Health { target }).await {
                             return;
                         }
@@ -108,8 +113,8 @@ impl Watcher {
         }
     }
 
-    /// Takes over the members and settings of a snapshot, and drops what is remembered of
-    /// targets that are gone.
+    /// Adopts the members and settings of a snapshot, and drops what is remembered of targets
+    /// that are gone.
     fn follow(&mut self, snapshot: &Arc<Snapshot>, now: Instant) {
         let before = std::mem::replace(&mut self.seen, Arc::clone(snapshot));
         for gone in snapshot.gone_since(&before) {
@@ -118,7 +123,7 @@ impl Watcher {
         for (group, config) in snapshot.changed_since(&before) {
             let known = self.groups.remove(&group.id);
             let mut next = match known {
-                Some(known) if Arc::ptr_eq(&known.listed, &group.targets) => known,
+                Some(known) if Arc::ptr_eq(&known.registered, &group.targets) => known,
                 known => Group::new(&group.id, &group.targets, known, now),
             };
             next.refresh(config, now);
@@ -126,15 +131,18 @@ impl Watcher {
         }
     }
 
-    /// Ejects and readmits; returns whose state changed.
-    fn look(&mut self, now: Instant) -> Vec<TargetId> {
-        self.groups.values_mut().flat_map(|g| g.look(now)).collect()
+    /// Ejects and readmits targets. Returns those which changed.
+    fn evaluate(&mut self, now: Instant) -> Vec<TargetId> {
+        self.groups
+            .values_mut()
+            .flat_map(|group| group.evaluate(now))
+            .collect()
     }
 
     fn forgive(&self) {
         for group in self.groups.values() {
-            for watched in &group.targets {
-                watched.target.forgive();
+            for monitored in &group.targets {
+                monitored.target.forgive();
             }
         }
     }
@@ -150,135 +158,146 @@ impl Group {
     /// A group of these targets, with what is remembered of those that `known` had.
     fn new(
         id: &TargetGroupId,
-        listed: &Arc<[Registered]>,
+        registered: &Arc<[Registered]>,
         known: Option<Self>,
         now: Instant,
     ) -> Self {
-        let known = known.into_iter();
-        let known = known.flat_map(|group| group.targets.into_iter().zip(group.histories));
-        // By identity: a target that was away for a while is another one with the same name.
-        let mut known: HashMap<*const Target, (Watched, History)> = known
-            .map(|(watched, history)| (Arc::as_ptr(&watched.target), (watched, history)))
+        // By identity: a target that was removed and came back is another one with the same name.
+        let mut known: HashMap<*const Target, (MonitoredTarget, History)> = known
+            .into_iter()
+            .flat_map(|group| group.targets.into_iter().zip(group.histories))
+            .map(|(monitored, history)| (Arc::as_ptr(&monitored.target), (monitored, history)))
             .collect();
-        let watched = listed.iter().map(|registered| {
-            let target = &registered.target;
-            let known = known.remove(&Arc::as_ptr(target));
-            known.unwrap_or_else(|| watch(target, now))
-        });
-        let (targets, histories): (Vec<_>, Vec<_>) = watched.unzip();
+        let (targets, histories): (Vec<_>, Vec<_>) = registered
+            .iter()
+            .map(|registered| {
+                let target = &registered.target;
+                known
+                    .remove(&Arc::as_ptr(target))
+                    .unwrap_or_else(|| unknown(target, now))
+            })
+            .unzip();
         Self {
             id: id.clone(),
-            listed: Arc::clone(listed),
+            registered: Arc::clone(registered),
             outlier: None,
             min_healthy: 0,
             mitigates: false,
-            sights: Vec::with_capacity(targets.len()),
+            views: Vec::with_capacity(targets.len()),
             targets,
             histories,
         }
     }
 
-    /// Takes over the settings, and which targets may be picked now.
+    /// Adopts the settings, and which targets may be picked now.
     fn refresh(&mut self, config: &config::TargetGroup, now: Instant) {
         let checked = config.health.is_some();
-        let watched = self.targets.iter_mut().zip(&mut self.histories);
-        for ((watched, history), registered) in watched.zip(&*self.listed) {
-            let was_eligible = watched.is_eligible();
-            watched.active = registered.registration.is_active() && registered.weight > 0;
-            watched.healthy = !checked || watched.target.is_healthy();
-            if watched.is_eligible() && !was_eligible {
-                // What it failed before its checks took it out is no reason to take it out
-                // again.
-                watched.target.forget_run();
-                history.begin_anew(watched.target.failings(), now);
+        for ((monitored, history), registered) in self
+            .targets
+            .iter_mut()
+            .zip(&mut self.histories)
+            .zip(&*self.registered)
+        {
+            let was_eligible = monitored.is_eligible();
+            monitored.active = registered.registration.is_active() && registered.weight > 0;
+            monitored.healthy = !checked || monitored.target.is_healthy();
+            if monitored.is_eligible() && !was_eligible {
+                // What it failed before its checks failed is no reason to eject it now.
+                monitored.target.forget_run();
+                history.begin_anew(monitored.target.failings(), now);
             }
         }
-        let active = self.targets.iter().filter(|watched| watched.active);
-        self.min_healthy = config.fail_open.min_healthy.of(active.count());
+        let active = self.targets.iter().filter(|target| target.active).count();
+        self.min_healthy = config.fail_open.min_healthy.of(active);
         self.outlier.clone_from(&config.outlier);
         self.mitigates = config.algorithm == Algorithm::WeightedRandom;
         if !self.mitigates {
-            for watched in &self.targets {
-                watched.target.set_share(WHOLE_SHARE);
+            for monitored in &self.targets {
+                monitored.target.set_share(WHOLE_SHARE);
             }
         }
     }
 
-    fn look(&mut self, now: Instant) -> Vec<TargetId> {
-        self.sights.clear();
-        let seen = self.targets.iter().zip(&self.histories);
-        self.sights.extend(seen.map(|(watched, history)| {
-            Sight {
-                failings: watched.target.failings(),
-                active: watched.active,
-                healthy: watched.healthy,
+    fn evaluate(&mut self, now: Instant) -> Vec<TargetId> {
+        self.views.clear();
+        for (monitored, history) in self.targets.iter().zip(&self.histories) {
+            self.views.push(TargetView {
+                failings: monitored.target.failings(),
+                active: monitored.active,
+                healthy: monitored.healthy,
                 checked: history
                     .is_ejected()
-                    .then(|| checked(&watched.target.health()))
+                    .then(|| check_after_ejection(&monitored.target.health()))
                     .flatten(),
-            }
-        }));
+            });
+        }
         let rules = Rules {
             outlier: self.outlier.as_ref(),
             min_healthy: self.min_healthy,
         };
-        let decisions = passive::judge(&mut self.histories, &self.sights, rules, now);
-        let decided = decisions.into_iter().map(|(index, decision)| {
-            let target = &self.targets[index].target;
-            carry_out(&self.id, target, decision, now);
-            target.id.clone()
-        });
-        decided.collect()
+        outlier::evaluate(&mut self.histories, &self.views, rules, now)
+            .into_iter()
+            .map(|(index, decision)| {
+                let target = &self.targets[index].target;
+                apply(&self.id, target, decision, now);
+                target.id.clone()
+            })
+            .collect()
     }
 
-    /// Compares what each target has done since the last time with what its peers have.
+    /// Compares what each target has done since the last comparison with what its peers have.
     fn compare(&mut self) {
-        let judged = self.targets.iter_mut().zip(&self.histories);
-        let steps: Vec<Option<Tally>> = judged
-            .map(|(watched, history)| {
-                let done = Tally::from(watched.target.failings());
-                let step = done.since(watched.compared);
-                watched.compared = done;
-                (watched.is_eligible() && !history.is_ejected()).then_some(step)
+        let steps: Vec<Option<Tally>> = self
+            .targets
+            .iter_mut()
+            .zip(&self.histories)
+            .map(|(monitored, history)| {
+                let done = Tally::from(monitored.target.failings());
+                let step = done.since(monitored.compared);
+                monitored.compared = done;
+                (monitored.is_eligible() && !history.is_ejected()).then_some(step)
             })
             .collect();
-        let all = steps.iter().flatten().copied();
-        let all = all.fold(Tally::default(), Tally::with);
-        for (watched, step) in self.targets.iter_mut().zip(steps) {
+        let all = steps
+            .iter()
+            .flatten()
+            .copied()
+            .fold(Tally::default(), Tally::with);
+        for (monitored, step) in self.targets.iter_mut().zip(steps) {
             let Some(own) = step else { continue };
             let peers = all.without(own);
             let anomalous = anomaly::is_anomalous(own, peers);
-            if anomalous != watched.anomalous {
-                watched.anomalous = anomalous;
-                watched.target.health().anomalous = anomalous;
+            if anomalous != monitored.anomalous {
+                monitored.anomalous = anomalous;
+                monitored.target.health().anomalous = anomalous;
             }
             if self.mitigates {
-                mitigate(&watched.target, anomalous, own, peers);
+                mitigate(&monitored.target, anomalous, own, peers);
             }
         }
     }
 }
 
 /// A target of which nothing is remembered.
-fn watch(target: &Arc<Target>, now: Instant) -> (Watched, History) {
+fn unknown(target: &Arc<Target>, now: Instant) -> (MonitoredTarget, History) {
     let failings = target.failings();
-    let watched = Watched {
+    let monitored = MonitoredTarget {
         target: Arc::clone(target),
         active: false,
         healthy: false,
         anomalous: false,
         compared: failings.into(),
     };
-    (watched, History::new(failings, now))
+    (monitored, History::new(failings, now))
 }
 
-/// Whether the last check passed, if it began after the ejection.
-fn checked(record: &HealthRecord) -> Option<bool> {
+/// Whether the last check passed; `None` unless it began after the ejection.
+fn check_after_ejection(record: &HealthRecord) -> Option<bool> {
     let (ejection, last) = (record.ejection.as_ref()?, record.last.back()?);
     (last.began >= ejection.began && last.is_verdict()).then_some(last.outcome.is_ok())
 }
 
-fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision, now: Instant) {
+fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instant) {
     let addr = target.id.addr;
     match decision {
         Decision::Eject {
@@ -321,7 +340,7 @@ fn carry_out(group: &TargetGroupId, target: &Target, decision: Decision, now: In
             record.withheld_ejections.count(reason);
             record.withheld = Some(format!("{detail}; {limit} lets no more be ejected"));
         }
-        Decision::Acquit => target.health().withheld = None,
+        Decision::Clear => target.health().withheld = None,
     }
 }
 
@@ -347,7 +366,7 @@ fn mitigate(target: &Target, anomalous: bool, own: Tally, peers: Tally) {
     }
 }
 
-/// By tokio's clock, which tests may stop.
+/// By tokio's clock, which tests can pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -381,7 +400,7 @@ mod tests {
         check_at(SystemTime::now(), publisher, target, passed).await;
     }
 
-    /// One that began now, whatever the wall clock says.
+    /// A check that began now, whatever the wall clock says.
     async fn check_at(at: SystemTime, publisher: &Publisher, target: &Target, passed: bool) {
         let outcome = if passed {
             Ok(())
@@ -407,20 +426,20 @@ mod tests {
         publisher.send(Change::Health { target }).await;
     }
 
-    async fn watched() -> (Publisher, Reader, JoinSet<()>) {
+    async fn monitored() -> (Publisher, Reader, JoinSet<()>) {
         let (publisher, reader) = publish(vec![group(&[A, B])]).await;
         let mut owner = JoinSet::new();
-        owner.spawn(Watcher::new(publisher.clone()).run(reader.clone()));
+        owner.spawn(Monitor::new(publisher.clone()).run(reader.clone()));
         for index in [0, 1] {
             check(&publisher, &target(&reader, index), true).await;
         }
-        sleep(3 * LOOK).await;
+        sleep(3 * EVALUATE_INTERVAL).await;
         (publisher, reader, owner)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_ejection_takes_the_target_off_the_roster_until_it_ends() {
-        let (_publisher, reader, _owner) = watched().await;
+        let (_publisher, reader, _owner) = monitored().await;
         let eligible = || {
             let group = Arc::clone(&reader.load().groups()[0]);
             group.selection.as_ref().map(|s| s.roster.members().len())
@@ -428,7 +447,7 @@ mod tests {
         for _ in 0..3 {
             requests(&target(&reader, 0), 10, Verdict::GatewayError);
             requests(&target(&reader, 1), 10, Verdict::Served);
-            sleep(LOOK).await;
+            sleep(EVALUATE_INTERVAL).await;
         }
         assert!(target(&reader, 0).health().ejection.is_some());
         assert_eq!(eligible(), Some(1));
@@ -440,35 +459,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_brings_a_target_back_although_the_clock_was_set_back() {
-        let (publisher, reader, _owner) = watched().await;
+        let (publisher, reader, _owner) = monitored().await;
         let a = target(&reader, 0);
         for _ in 0..3 {
             requests(&a, 10, Verdict::GatewayError);
             requests(&target(&reader, 1), 10, Verdict::Served);
-            sleep(LOOK).await;
+            sleep(EVALUATE_INTERVAL).await;
         }
         assert!(a.health().ejection.is_some());
         // Long before the ejection ends.
         sleep(Duration::from_secs(1)).await;
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
         check_at(hour_ago, &publisher, &a, true).await;
-        sleep(3 * LOOK).await;
+        sleep(3 * EVALUATE_INTERVAL).await;
         assert_eq!(a.health().ejection, None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_target_whose_checks_pass_again_is_not_ejected_for_what_it_failed_before() {
-        let (publisher, reader, _owner) = watched().await;
+        let (publisher, reader, _owner) = monitored().await;
         let (a, b) = (target(&reader, 0), target(&reader, 1));
         check(&publisher, &a, false).await;
-        sleep(LOOK).await;
+        sleep(EVALUATE_INTERVAL).await;
         requests(&a, 20, Verdict::GatewayError);
         requests(&b, 20, Verdict::Served);
-        sleep(3 * LOOK).await;
+        sleep(3 * EVALUATE_INTERVAL).await;
         check(&publisher, &a, true).await;
-        sleep(3 * LOOK).await;
+        sleep(3 * EVALUATE_INTERVAL).await;
         requests(&a, 1, Verdict::GatewayError);
-        sleep(3 * LOOK).await;
+        sleep(3 * EVALUATE_INTERVAL).await;
         assert_eq!(a.health().ejection, None);
         assert_eq!(a.failings().run, 1);
     }
@@ -476,18 +495,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn targets_that_stay_are_remembered_and_those_that_are_gone_are_not() {
         let (publisher, reader) = publish(vec![group(&[A, B])]).await;
-        let mut watcher = Watcher::new(publisher.clone());
+        let mut monitor = Monitor::new(publisher.clone());
         let todo = "todo".into();
-        watcher.follow(&reader.load_full(), now());
-        watcher.groups.get_mut(&todo).unwrap().targets[1].anomalous = true;
+        monitor.follow(&reader.load_full(), now());
+        monitor.groups.get_mut(&todo).unwrap().targets[1].anomalous = true;
         for members in [&[B][..], &[A, B]] {
             let next = config(vec![group(members)]);
             publisher.configure(next).await.unwrap();
-            watcher.follow(&reader.load_full(), now());
-            let targets = &watcher.groups[&todo].targets;
+            monitor.follow(&reader.load_full(), now());
+            let targets = &monitor.groups[&todo].targets;
             assert_eq!(targets.len(), members.len());
             assert!(targets.last().unwrap().anomalous);
         }
-        assert!(!watcher.groups[&todo].targets[0].anomalous);
+        assert!(!monitor.groups[&todo].targets[0].anomalous);
     }
 }

@@ -12,25 +12,25 @@ use super::schedule;
 use crate::config::HealthCheck;
 use crate::model::{CheckResult, Health, Target, TargetId};
 
-/// What a probe loop needs.
+/// Checks one target again and again.
 #[derive(Debug)]
-pub(super) struct Probing<P> {
+pub(super) struct ProbeLoop<P> {
     pub(super) prober: P,
     pub(super) target: Arc<Target>,
     pub(super) check: Arc<HealthCheck>,
-    /// Bounds the checks that come at registration, of which there may be thousands at
-    /// once. Later ones have drifted apart, and must not queue behind dead targets.
+    /// Bounds the checks that come at registration, of which there may be thousands at once.
+    /// Later ones have drifted apart, and must not queue behind dead targets.
     pub(super) registrations: Arc<Semaphore>,
-    /// Told about every change of health. Never full: recording a result and reporting
-    /// the change is one step that an abort cannot split.
+    /// Gets every change of health. Never full: recording a result and reporting the change is
+    /// one step that an abort cannot split.
     pub(super) changes: mpsc::UnboundedSender<TargetId>,
 }
 
-impl<P: Prober> Probing<P> {
+impl<P: Prober> ProbeLoop<P> {
     /// Checks the target now and then once per interval, until aborted.
     pub(super) async fn run(self) {
         let mut due = {
-            // The timeout starts inside: it does not include waiting for the permit.
+            // The timeout starts inside: it does not include the wait for the permit.
             let permit = self.registrations.acquire().await;
             let due = self.check_once().await;
             drop(permit);
@@ -48,17 +48,12 @@ impl<P: Prober> Probing<P> {
         self.run().await;
     }
 
-    /// Checks once and says when the next check is due.
+    /// Checks once. Returns when the next check is due.
     async fn check_once(&self) -> Instant {
         let started = Instant::now();
-        // Boxed: most of the time a loop waits, and there may be many.
-        let check = Box::pin(prober::check(
-            &self.prober,
-            self.target.id.addr,
-            &self.check,
-        ));
-        let result = check.await;
-        self.record(result);
+        // On the heap: most of the time a loop waits, and there may be many of them.
+        let check = prober::check(&self.prober, self.target.id.addr, &self.check);
+        self.record(Box::pin(check).await);
         started + self.gap()
     }
 
@@ -80,10 +75,10 @@ impl<P: Prober> Probing<P> {
                 detail = %failure.detail,
                 "target is unhealthy"
             ),
-            // A pass makes nobody unhealthy, and no result makes anybody new.
+            // A pass makes no target unhealthy, and no result makes a target initial.
             (Health::Unhealthy, Ok(())) | (Health::Initial, _) => {}
         }
-        // Nobody listens any more when the supervisor has ended.
+        // Fails when the supervisor has ended: then no report is needed.
         let _ = self.changes.send(self.target.id.clone());
     }
 }
