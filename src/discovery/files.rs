@@ -1,7 +1,7 @@
-//! The files of the snapshots that list targets, from one loop.
+//! Reads the files of the snapshots that list targets, in one loop.
 //!
-//! A file is read when it changes, on a blocking thread. One whose file system does not answer
-//! keeps its last targets, and is read again once it does.
+//! A file is read when it changes, on a blocking thread. If the file system does not answer, the
+//! file keeps its last targets and is read again once it does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,24 +15,24 @@ use tracing::{info, warn};
 
 use super::listing::{self, Defaults};
 use crate::config::{Config, TargetAddress};
-use crate::files::{Stamp, Unfinished, Watcher, read_text};
+use crate::files::{FileWatcher, Stamp, Unfinished, read_text};
 use crate::model::TargetGroupId;
 use crate::state::{Change, Publisher, Reader, Source};
 
-/// Until a file system that does not answer is no longer waited for.
+/// How long a file system that does not answer is waited for.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of a file: ten thousand targets with a comment each.
+/// Most bytes of a file: ten thousand targets with a comment each.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Owns the reads; dropping it ends the waits for them.
-pub(super) struct Files {
+pub(super) struct FileSource {
     publisher: Publisher,
-    /// What the entries come from.
+    /// The configuration that names the files.
     config: Option<Arc<Config>>,
-    entries: HashMap<Key, Entry>,
-    watcher: Watcher,
-    /// Reads that were not answered in time.
+    files: HashMap<Key, ListFile>,
+    watcher: FileWatcher,
+    /// Reads that did not end in time.
     late: JoinSet<(Key, Result<Listing, JoinError>)>,
 }
 
@@ -42,40 +42,40 @@ struct Key {
     path: PathBuf,
 }
 
-struct Entry {
+struct ListFile {
     defaults: Defaults,
     /// The version that was read last.
     seen: Stamp,
-    /// The last good list.
+    /// The last valid list.
     targets: Targets,
     /// What is wrong with the file now.
     fault: Option<String>,
-    /// Whether a read is among the late ones. There is no second one: a file system that hangs
+    /// Whether a read is among the late ones. Then no other is started: a file system that hangs
     /// holds one thread.
     is_late: bool,
 }
 
 type Targets = Vec<(SocketAddr, u16)>;
 
-/// What a read gave.
+/// The result of a read.
 struct Listing {
     /// From before it was read.
     stamp: Stamp,
     targets: Result<Targets, String>,
 }
 
-impl Files {
+impl FileSource {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self {
             publisher,
             config: None,
-            entries: HashMap::new(),
-            watcher: Watcher::default(),
+            files: HashMap::new(),
+            watcher: FileWatcher::default(),
             late: JoinSet::new(),
         }
     }
 
-    /// Follows the snapshots until there will be no more.
+    /// Follows the snapshots until the publisher ends.
     pub(super) async fn run(mut self, mut reader: Reader) {
         let first = Arc::clone(&reader.load().config);
         self.follow(first).await;
@@ -104,21 +104,19 @@ impl Files {
         {
             return;
         }
-        let mut before = std::mem::take(&mut self.entries);
+        let mut before = std::mem::take(&mut self.files);
         let mut fresh = Vec::new();
         for (key, defaults) in listed_files(&config) {
-            if self.entries.contains_key(&key) {
+            if self.files.contains_key(&key) {
                 continue;
             }
             let known = before.remove(&key);
-            let is_same = known
-                .as_ref()
-                .is_some_and(|entry| entry.defaults == defaults);
-            let entry = Entry {
+            let is_same = known.as_ref().is_some_and(|file| file.defaults == defaults);
+            let file = ListFile {
                 defaults,
-                ..known.unwrap_or_else(|| Entry::new(defaults))
+                ..known.unwrap_or_else(|| ListFile::new(defaults))
             };
-            self.entries.insert(key.clone(), entry);
+            self.files.insert(key.clone(), file);
             if !is_same {
                 fresh.push(key);
             }
@@ -130,15 +128,18 @@ impl Files {
         for key in fresh {
             self.read(&key).await;
         }
-        let entries = self.entries.iter();
-        self.watcher
-            .watch(entries.map(|(key, entry)| (key.path.clone(), entry.seen)));
+        self.watcher.watch(
+            self.files
+                .iter()
+                .map(|(key, file)| (key.path.clone(), file.seen)),
+        );
     }
 
     /// Reads these files for all groups that name them.
     async fn read_all(&mut self, paths: &[PathBuf]) {
-        let keys = self.entries.keys();
-        let keys: Vec<Key> = keys
+        let keys: Vec<Key> = self
+            .files
+            .keys()
             .filter(|key| paths.contains(&key.path))
             .cloned()
             .collect();
@@ -148,48 +149,48 @@ impl Files {
     }
 
     async fn read(&mut self, key: &Key) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_late) else {
+        let Some(file) = self.files.get_mut(key).filter(|file| !file.is_late) else {
             return;
         };
-        let (path, defaults) = (key.path.clone(), entry.defaults);
+        let (path, defaults) = (key.path.clone(), file.defaults);
         let mut reading = spawn_blocking(move || Listing::read(&path, defaults));
         if let Ok(ended) = timeout(READ_TIMEOUT, &mut reading).await {
-            self.take_in(key, ended).await;
+            self.apply(key, ended).await;
         } else {
-            entry.is_late = true;
-            entry.fail(key, Unfinished::TimedOut(READ_TIMEOUT).to_string());
+            file.is_late = true;
+            file.fail(key, Unfinished::TimedOut(READ_TIMEOUT).to_string());
             let key = key.clone();
             self.late.spawn(async move { (key, reading.await) });
         }
     }
 
-    /// The end of a late read. What it found may be old by now.
+    /// Applies a late read, and reads again: its result may be old by now.
     async fn finish(&mut self, key: &Key, ended: Result<Listing, JoinError>) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.is_late = false;
-            self.take_in(key, ended).await;
+        if let Some(file) = self.files.get_mut(key) {
+            file.is_late = false;
+            self.apply(key, ended).await;
             self.read(key).await;
         }
     }
 
-    async fn take_in(&mut self, key: &Key, ended: Result<Listing, JoinError>) {
-        let Some(entry) = self.entries.get_mut(key) else {
+    async fn apply(&mut self, key: &Key, ended: Result<Listing, JoinError>) {
+        let Some(file) = self.files.get_mut(key) else {
             return;
         };
-        if !entry.take_in(key, ended) {
+        if !file.adopt(key, ended) {
             return;
         }
         let change = Change::Members {
             group: key.group.clone(),
             source: Source::File(key.path.clone()),
-            members: entry.targets.clone(),
+            members: file.targets.clone(),
         };
-        // Without a publisher there are no snapshots, and `run` ends.
+        // Fails when the publisher has ended: then `run` ends too.
         let _ = self.publisher.send(change).await;
     }
 }
 
-impl Entry {
+impl ListFile {
     fn new(defaults: Defaults) -> Self {
         Self {
             defaults,
@@ -200,8 +201,8 @@ impl Entry {
         }
     }
 
-    /// Whether there is another list than before.
-    fn take_in(&mut self, key: &Key, ended: Result<Listing, JoinError>) -> bool {
+    /// Adopts the result of a read. Returns whether the targets have changed.
+    fn adopt(&mut self, key: &Key, ended: Result<Listing, JoinError>) -> bool {
         let targets = match ended {
             Ok(listing) => {
                 self.seen = listing.stamp;
@@ -231,7 +232,7 @@ impl Entry {
     fn fail(&mut self, key: &Key, fault: String) {
         if self.fault.as_ref() != Some(&fault) {
             let (group, path, kept) = (&key.group, key.path.display(), self.targets.len());
-            warn!(%group, file = %path, error = %fault, kept, "cannot use the file of targets, keeping its last ones");
+            warn!(%group, file = %path, error = %fault, kept, "cannot use the file of targets; keeping its last ones");
         }
         self.fault = Some(fault);
     }
@@ -241,14 +242,14 @@ impl Listing {
     /// Blocks.
     fn read(path: &Path, defaults: Defaults) -> Self {
         let stamp = Stamp::of(path);
-        let text = read_text(path, MAX_BYTES).map_err(|error| error.to_string());
-        let targets =
-            text.and_then(|text| listing::read(&text, defaults).map_err(|error| error.to_string()));
+        let targets = read_text(path, MAX_BYTES)
+            .map_err(|error| error.to_string())
+            .and_then(|text| listing::read(&text, defaults).map_err(|error| error.to_string()));
         Self { stamp, targets }
     }
 }
 
-/// The files of a configuration; the first of several for one path.
+/// The files of a configuration; of several specifications for one path the first counts.
 fn listed_files(config: &Config) -> impl Iterator<Item = (Key, Defaults)> {
     config.target_groups.iter().flat_map(|group| {
         group.targets.iter().filter_map(|spec| {
@@ -280,8 +281,8 @@ mod tests {
     use crate::config::{TargetGroup, TargetSpec};
     use crate::state::fixture::{config, empty_group, publish};
 
-    /// Far beyond any test's needs; real time, because the kernel's notices are.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    /// Longer than any test needs; real time, because the file system has no other.
+    const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
     struct Rig {
         folder: TempDir,
@@ -304,7 +305,7 @@ mod tests {
     }
 
     impl Rig {
-        /// Follows `targets.txt` of a folder, which holds this at the beginning.
+        /// Follows `targets.txt` of a folder, which has this content at first.
         async fn start(text: Option<&str>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             if let Some(text) = text {
@@ -313,7 +314,7 @@ mod tests {
             let (publisher, reader) =
                 publish(vec![group(&folder.path().join("targets.txt"), 1)]).await;
             let mut tasks = JoinSet::new();
-            tasks.spawn(Files::new(publisher.clone()).run(reader.clone()));
+            tasks.spawn(FileSource::new(publisher.clone()).run(reader.clone()));
             Self {
                 folder,
                 publisher,
@@ -334,7 +335,7 @@ mod tests {
         }
 
         async fn until(&mut self, expected: &[(String, u16)]) {
-            let waited = timeout(PATIENCE, async {
+            let waited = timeout(TEST_TIMEOUT, async {
                 while members(&self.reader) != expected {
                     self.reader.changed().await;
                 }
@@ -358,13 +359,13 @@ mod tests {
         rig.until(&[member("10.0.0.4:6400", 9)]).await;
     }
 
-    /// Without the loop: each look is one of the test's.
+    /// Without the loop: the test makes each read.
     #[tokio::test]
     async fn a_file_that_vanishes_breaks_or_is_emptied_keeps_its_last_targets() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("targets.txt");
         let (publisher, mut reader) = publish(vec![group(&path, 1)]).await;
-        let mut files = Files::new(publisher);
+        let mut files = FileSource::new(publisher);
         fs::write(&path, "10.0.0.1\n").unwrap();
         files.follow(Arc::clone(&reader.load_full().config)).await;
         reader.changed().await;
@@ -386,22 +387,22 @@ mod tests {
                 fs::remove_file(&path).unwrap();
             }
             files.read_all(std::slice::from_ref(&path)).await;
-            let entry = files.entries.values().next().unwrap();
+            let file = files.files.values().next().unwrap();
             assert_eq!(
-                (entry.fault.as_deref(), entry.targets.len()),
+                (file.fault.as_deref(), file.targets.len()),
                 (Some(fault), 1)
             );
             fs::write(&path, format!("10.0.0.{n}\n")).unwrap();
             files.read_all(std::slice::from_ref(&path)).await;
             reader.changed().await;
-            // Nothing else has been published since.
+            // No other change was published since.
             assert_eq!(reader.load_full().version, version + 1);
             assert_eq!(members(&reader), [member(&format!("10.0.0.{n}:6400"), 1)]);
         }
     }
 
     #[tokio::test]
-    async fn a_file_may_come_later_and_a_symbolic_link_may_be_turned() {
+    async fn a_file_may_be_created_later_and_a_symbolic_link_may_be_replaced() {
         let mut rig = Rig::start(None).await;
         rig.until(&[]).await;
         let root = rig.folder.path().to_owned();
@@ -421,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reload_changes_what_lines_leave_out_and_forgets_files() {
+    async fn a_reload_changes_the_defaults_of_lines_and_forgets_files() {
         let mut rig = Rig::start(Some("10.0.0.1\n")).await;
         rig.until(&[member("10.0.0.1:6400", 1)]).await;
         let heavier = group(&rig.file(), 5);

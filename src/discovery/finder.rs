@@ -1,4 +1,4 @@
-//! Lookups for all names of the snapshots, from one loop.
+//! Resolves all names of the snapshots, in one loop.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
@@ -17,21 +17,21 @@ use crate::config::{Config, TargetAddress};
 use crate::model::TargetGroupId;
 use crate::state::{Change, Publisher, Reader, Snapshot, Source};
 
-/// For one lookup: over all servers, search domains and attempts. Service records ask for
-/// their hosts besides, each with a deadline of its own.
+/// For one lookup: over all servers, search domains and attempts. The hosts of service records
+/// are resolved after that, each with a deadline of its own.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Owns the lookups; dropping it ends them.
 pub(super) struct Finder<R> {
     resolver: R,
     publisher: Publisher,
-    /// What has the names.
+    /// The configuration that has the names.
     config: Arc<Config>,
-    names: HashMap<Key, Entry>,
-    lookups: JoinSet<Result<Answer, ResolveError>>,
-    /// The names that are looked up, by their tasks.
-    asked: HashMap<Id, Key>,
-    /// When the others are.
+    names: HashMap<Key, FollowedName>,
+    lookups: JoinSet<Result<Lookup, ResolveError>>,
+    /// The names that are being resolved, by task.
+    running: HashMap<Id, Key>,
+    /// When the other names are resolved next.
     due: BTreeSet<(Instant, Key)>,
 }
 
@@ -42,36 +42,36 @@ struct Key {
     question: Question,
 }
 
-/// What a name is asked for.
+/// What is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Question {
-    /// Addresses, which are targets with this port.
+    /// Addresses; with this port they are targets.
     Host { name: String, port: u16 },
     /// Service records.
     Srv { name: String },
 }
 
-/// What came of a lookup.
-struct Answer {
+/// The result of a lookup.
+struct Lookup {
     targets: Vec<Found>,
-    /// Of a service: where its hosts are.
+    /// The addresses of a service's hosts.
     hosts: Hosts,
     ttl: Duration,
 }
 
-struct Entry {
+struct FollowedName {
     name: Name,
-    /// Of a service: where its hosts were last.
+    /// The last addresses of a service's hosts.
     hosts: Hosts,
     weight: u16,
     next: Next,
 }
 
 enum Next {
-    /// A lookup is under way.
-    Answer(AbortHandle),
+    /// A lookup runs.
+    Running(AbortHandle),
     /// The next lookup starts then.
-    Lookup(Instant),
+    DueAt(Instant),
 }
 
 impl<R: Resolve> Finder<R> {
@@ -82,12 +82,12 @@ impl<R: Resolve> Finder<R> {
             config: Arc::new(Config::empty()),
             names: HashMap::new(),
             lookups: JoinSet::new(),
-            asked: HashMap::new(),
+            running: HashMap::new(),
             due: BTreeSet::new(),
         }
     }
 
-    /// Follows the snapshots until there will be no more.
+    /// Follows the snapshots until the publisher ends.
     pub(super) async fn run(mut self, mut reader: Reader) {
         self.follow(&reader.load_full()).await;
         loop {
@@ -106,7 +106,7 @@ impl<R: Resolve> Finder<R> {
         }
     }
 
-    /// Asks for new names, forgets removed ones, and publishes changed weights.
+    /// Resolves new names, forgets removed ones, and publishes changed weights.
     async fn follow(&mut self, snapshot: &Snapshot) {
         if Arc::ptr_eq(&self.config, &snapshot.config) {
             return;
@@ -122,15 +122,15 @@ impl<R: Resolve> Finder<R> {
                 Some(mut known) => {
                     if known.weight != weight {
                         known.weight = weight;
-                        // Before the first answer there is nothing to say: the publisher may
-                        // know targets from another port of this name.
+                        // Before the first answer there is nothing to publish: the publisher may
+                        // have targets from another port of this name.
                         if !known.name.targets().is_empty() {
                             reweighted.push(key.clone());
                         }
                     }
                     known
                 }
-                None => Entry {
+                None => FollowedName {
                     name: Name::default(),
                     hosts: Hosts::default(),
                     weight,
@@ -141,11 +141,11 @@ impl<R: Resolve> Finder<R> {
         }
         for (key, gone) in before {
             match gone.next {
-                Next::Answer(lookup) => {
+                Next::Running(lookup) => {
                     lookup.abort();
-                    self.asked.remove(&lookup.id());
+                    self.running.remove(&lookup.id());
                 }
-                Next::Lookup(at) => drop(self.due.remove(&(at, key))),
+                Next::DueAt(at) => drop(self.due.remove(&(at, key))),
             }
         }
         for key in reweighted {
@@ -153,16 +153,18 @@ impl<R: Resolve> Finder<R> {
         }
     }
 
-    /// `known` are the hosts of a service as they were last.
+    /// Starts a lookup. `known` has the last addresses of a service's hosts.
     fn look_up(&mut self, key: &Key, known: Hosts) -> Next {
         let (resolver, question) = (self.resolver.clone(), key.question.clone());
         let lookup = self.lookups.spawn(async move {
             match question {
                 Question::Host { name, port } => {
                     let answer = in_time(LOOKUP_TIMEOUT, resolver.resolve(&name)).await?;
-                    let target = |ip| (SocketAddr::new(ip, port), None);
-                    Ok(Answer {
-                        targets: answer.addresses.into_iter().map(target).collect(),
+                    let addresses = answer.addresses.into_iter();
+                    Ok(Lookup {
+                        targets: addresses
+                            .map(|ip| (SocketAddr::new(ip, port), None))
+                            .collect(),
                         hosts: Hosts::default(),
                         ttl: answer.ttl,
                     })
@@ -170,7 +172,7 @@ impl<R: Resolve> Finder<R> {
                 Question::Srv { name } => {
                     let services = in_time(LOOKUP_TIMEOUT, resolver.services(&name)).await?;
                     let found = srv::resolve(&resolver, services, &known).await?;
-                    Ok(Answer {
+                    Ok(Lookup {
                         targets: found.list,
                         hosts: found.hosts,
                         ttl: found.ttl,
@@ -178,8 +180,8 @@ impl<R: Resolve> Finder<R> {
                 }
             }
         });
-        self.asked.insert(lookup.id(), key.clone());
-        Next::Answer(lookup)
+        self.running.insert(lookup.id(), key.clone());
+        Next::Running(lookup)
     }
 
     fn look_up_due(&mut self) {
@@ -195,28 +197,28 @@ impl<R: Resolve> Finder<R> {
         }
     }
 
-    /// Takes in the end of a lookup.
-    async fn finish(&mut self, ended: Result<(Id, Result<Answer, ResolveError>), JoinError>) {
+    /// Applies the result of a lookup.
+    async fn finish(&mut self, ended: Result<(Id, Result<Lookup, ResolveError>), JoinError>) {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(ResolveError::Panicked)),
         };
-        // A lookup whose name has been removed is of no interest.
-        let Some(key) = self.asked.remove(&id) else {
+        // The name may have been removed meanwhile.
+        let Some(key) = self.running.remove(&id) else {
             return;
         };
         let Some(entry) = self.names.get_mut(&key) else {
             return;
         };
         let (changed, wait) = match result {
-            Ok(answer) => {
-                entry.hosts = answer.hosts;
-                take_in(&key, &mut entry.name, answer.targets, answer.ttl)
+            Ok(lookup) => {
+                entry.hosts = lookup.hosts;
+                adopt(&key, &mut entry.name, lookup.targets, lookup.ttl)
             }
-            Err(error) => (false, miss(&key, &mut entry.name, &error)),
+            Err(error) => (false, keep_last(&key, &mut entry.name, &error)),
         };
         let at = Instant::now() + wait;
-        entry.next = Next::Lookup(at);
+        entry.next = Next::DueAt(at);
         self.due.insert((at, key.clone()));
         if changed {
             self.publish(&key).await;
@@ -227,13 +229,15 @@ impl<R: Resolve> Finder<R> {
         let Some(entry) = self.names.get(key) else {
             return;
         };
-        let member = |(addr, weight): &Found| (*addr, weight.unwrap_or(entry.weight));
+        let targets = entry.name.targets().iter();
         let change = Change::Members {
             group: key.group.clone(),
             source: key.question.source(),
-            members: entry.name.targets().iter().map(member).collect(),
+            members: targets
+                .map(|(addr, weight)| (*addr, weight.unwrap_or(entry.weight)))
+                .collect(),
         };
-        // Without a publisher there are no snapshots, and `run` ends.
+        // Fails when the publisher has ended: then `run` ends too.
         let _ = self.publisher.send(change).await;
     }
 }
@@ -255,8 +259,7 @@ impl Question {
 
 /// The names of a snapshot with their weights; the first of several for one name.
 fn names(snapshot: &Snapshot) -> impl Iterator<Item = (Key, u16)> {
-    let groups = snapshot.config.target_groups.iter();
-    groups.flat_map(|group| {
+    snapshot.config.target_groups.iter().flat_map(|group| {
         group.targets.iter().filter_map(|spec| {
             let question = match &spec.address {
                 TargetAddress::Socket(_) | TargetAddress::File { .. } => return None,
@@ -275,34 +278,35 @@ fn names(snapshot: &Snapshot) -> impl Iterator<Item = (Key, u16)> {
     })
 }
 
-/// The result of a lookup, or that there was none in time.
+/// The result of a lookup, or an error when it does not end in time.
 async fn in_time<T>(
     deadline: Duration,
     lookup: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ResolveError> {
-    let result = timeout(deadline, lookup).await;
-    result.unwrap_or(Err(ResolveError::TimedOut(deadline)))
+    timeout(deadline, lookup)
+        .await
+        .unwrap_or(Err(ResolveError::TimedOut(deadline)))
 }
 
-/// Whether the answer changes the members, and when to ask again.
-fn take_in(key: &Key, name: &mut Name, targets: Vec<Found>, ttl: Duration) -> (bool, Duration) {
-    let (news, wait) = name.answered(targets, ttl);
-    if news.changes() {
+/// Adopts an answer. Returns whether it changes the members, and the time until the next lookup.
+fn adopt(key: &Key, name: &mut Name, targets: Vec<Found>, ttl: Duration) -> (bool, Duration) {
+    let (difference, wait) = name.answered(targets, ttl);
+    if difference.changes_members() {
         info!(
             group = %key.group,
             name = %key.question.name(),
-            added = ?news.added,
-            removed = ?news.removed,
+            added = ?difference.added,
+            removed = ?difference.removed,
             "host name has other addresses"
         );
-    } else if news.recovered {
+    } else if difference.recovered {
         info!(group = %key.group, name = %key.question.name(), "host name resolves again");
     }
-    (news.changes(), wait)
+    (difference.changes_members(), wait)
 }
 
-/// When to ask again after a failure.
-fn miss(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
+/// Keeps the last targets after a failure. Returns the time until the next lookup.
+fn keep_last(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
     let (first, wait) = name.failed();
     if first {
         let kept: Vec<_> = name.targets().iter().map(|(addr, _)| addr).collect();
@@ -311,7 +315,7 @@ fn miss(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
             name = %key.question.name(),
             %error,
             ?kept,
-            "host name does not resolve, keeping its last addresses"
+            "host name does not resolve; keeping its last addresses"
         );
     }
     wait
@@ -333,25 +337,25 @@ mod tests {
     use tokio::time::sleep;
 
     use super::super::fixture::{OneServer, member, members};
-    use super::super::resolve::{Answer, Services};
+    use super::super::resolve::{HostAddresses, Services};
     use super::*;
     use crate::config::{TargetGroup, TargetSpec};
     use crate::state::fixture::{config, empty_group, publish};
 
-    /// Answers in order; repeats the last one. `None` fails.
+    /// Gives answers in order and repeats the last one. `None` fails.
     #[derive(Clone, Default)]
-    struct Fake(Arc<Mutex<Inner>>);
+    struct FakeDns(Arc<Mutex<Inner>>);
 
     #[derive(Default)]
     struct Inner {
-        answers: VecDeque<Option<Answer>>,
+        answers: VecDeque<Option<HostAddresses>>,
         asked: usize,
     }
 
-    impl Fake {
+    impl FakeDns {
         fn new(answers: &[(Option<&[u8]>, u64)]) -> Self {
             let answer = |(last_bytes, ttl): &(Option<&[u8]>, u64)| {
-                last_bytes.map(|bytes| Answer {
+                last_bytes.map(|bytes| HostAddresses {
                     addresses: bytes.iter().map(|&n| [10, 0, 0, n].into()).collect(),
                     ttl: Duration::from_secs(*ttl),
                 })
@@ -368,8 +372,8 @@ mod tests {
         }
     }
 
-    impl Resolve for Fake {
-        async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
+    impl Resolve for FakeDns {
+        async fn resolve(&self, name: &str) -> Result<HostAddresses, ResolveError> {
             assert_eq!(name, "todo.example");
             let mut inner = self.0.lock().unwrap();
             inner.asked += 1;
@@ -407,7 +411,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_is_resolved_at_start_and_when_its_time_to_live_is_over() {
-        let fake = Fake::new(&[(Some(&[1, 2]), 60), (Some(&[2, 3]), 60)]);
+        let fake = FakeDns::new(&[(Some(&[1, 2]), 60), (Some(&[2, 3]), 60)]);
         let (publisher, reader) = publish(vec![group(7)]).await;
         let _owner = find(&fake, &publisher, &reader);
         sleep(Duration::from_secs(59)).await;
@@ -422,7 +426,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_answer_publishes_nothing() {
-        let fake = Fake::new(&[(Some(&[1, 2]), 1), (Some(&[2, 1]), 1)]);
+        let fake = FakeDns::new(&[(Some(&[1, 2]), 1), (Some(&[2, 1]), 1)]);
         let (publisher, reader) = publish(vec![group(1)]).await;
         let _owner = find(&fake, &publisher, &reader);
         sleep(Duration::from_secs(100)).await;
@@ -433,7 +437,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_stops_resolving_keeps_its_addresses() {
-        let fake = Fake::new(&[(Some(&[1]), 1), (None, 0)]);
+        let fake = FakeDns::new(&[(Some(&[1]), 1), (None, 0)]);
         let (publisher, reader) = publish(vec![group(1)]).await;
         let _owner = find(&fake, &publisher, &reader);
         sleep(Duration::from_secs(600)).await;
@@ -444,8 +448,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reload_publishes_another_weight_without_asking_again() {
-        let fake = Fake::new(&[(Some(&[1]), 300)]);
+    async fn a_reload_publishes_another_weight_without_a_lookup() {
+        let fake = FakeDns::new(&[(Some(&[1]), 300)]);
         let (publisher, reader) = publish(vec![group(1)]).await;
         let _owner = find(&fake, &publisher, &reader);
         sleep(Duration::from_secs(1)).await;
@@ -456,8 +460,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_removed_name_is_not_asked_again() {
-        let fake = Fake::new(&[(Some(&[1]), 1)]);
+    async fn a_removed_name_is_not_resolved_again() {
+        let fake = FakeDns::new(&[(Some(&[1]), 1)]);
         let (publisher, reader) = publish(vec![group(1)]).await;
         let _owner = find(&fake, &publisher, &reader);
         sleep(Duration::from_millis(1500)).await;
@@ -470,8 +474,8 @@ mod tests {
         assert_eq!(members(&reader), []);
     }
 
-    /// A DNS server that answers every question for an A record with the next address,
-    /// to be believed for a second (RFC 1035, section 4).
+    /// A DNS server that answers every question for an A record with the next address, with a time
+    /// to live of a second (RFC 1035, section 4).
     async fn serve_dns(socket: UdpSocket, last_bytes: [u8; 2]) {
         let mut last_bytes = last_bytes.into_iter();
         let mut last_byte = 0;

@@ -1,4 +1,4 @@
-//! What the tests of this module have in common.
+//! Shared by the tests of this module.
 
 use std::net::SocketAddr;
 
@@ -7,11 +7,11 @@ use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
 use super::resolve::{
-    Answer, Resolve, ResolveError, Services, ask_dns, ask_dns_for_services, build,
+    HostAddresses, Resolve, ResolveError, Services, ask_dns, ask_dns_for_services, build,
 };
 use crate::state::Reader;
 
-/// Asks one server over UDP and nobody else.
+/// Asks one DNS server over UDP and no other.
 #[derive(Clone)]
 pub(super) struct OneServer(pub(super) SocketAddr);
 
@@ -28,7 +28,7 @@ impl OneServer {
 }
 
 impl Resolve for OneServer {
-    async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
+    async fn resolve(&self, name: &str) -> Result<HostAddresses, ResolveError> {
         ask_dns(&self.resolver()?, name).await
     }
 
@@ -39,14 +39,14 @@ impl Resolve for OneServer {
 
 /// Addresses and weights of the first group.
 pub(super) fn members(reader: &Reader) -> Vec<(String, u16)> {
-    let snapshot = reader.load_full();
-    let targets = snapshot.groups()[0].targets.iter();
-    targets
-        .map(|t| (t.target.id.addr.to_string(), t.weight))
+    reader.load_full().groups()[0]
+        .targets
+        .iter()
+        .map(|member| (member.target.id.addr.to_string(), member.weight))
         .collect()
 }
 
-/// One of them.
+/// An element of [`members`].
 pub(super) fn member(addr: &str, weight: u16) -> (String, u16) {
     (addr.to_owned(), weight)
 }

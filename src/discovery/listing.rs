@@ -1,7 +1,7 @@
-//! A list of targets as a file has it. Pure text.
+//! Reads a list of targets, the content of a file. Pure.
 //!
 //! ```text
-//! # what is behind a number sign is a comment
+//! # a number sign begins a comment
 //! 10.0.0.1
 //! 10.0.0.2:6401   weight=3
 //! [fd00::1]:6400
@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// Targets of one file: more than any group has.
+/// Most targets of one file: more than any group has.
 const MAX_TARGETS: usize = 10_000;
 
 /// Weir's largest weight, ALB's.
 const MAX_WEIGHT: u16 = 999;
 
-/// What lines leave out.
+/// Used by lines without a port or weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Defaults {
     pub(super) port: Option<u16>,
@@ -27,7 +27,7 @@ pub(super) struct Defaults {
 /// Why a text is no list of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListingError {
-    /// From 1.
+    /// Counted from 1.
     line: usize,
     reason: String,
 }
@@ -38,8 +38,8 @@ impl fmt::Display for ListingError {
     }
 }
 
-/// The targets of a list, in its order. A list without any is refused: it is what a file
-/// looks like that somebody has begun to write.
+/// The targets of a list, in its order. A list without any is refused: a file which is being
+/// written looks like that at first.
 pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u16)>, ListingError> {
     let mut targets = Vec::new();
     let mut lines: HashMap<SocketAddr, usize> = HashMap::new();
@@ -69,7 +69,7 @@ pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u1
     Ok(targets)
 }
 
-/// The target of a line; `None` if there is only a comment.
+/// The target of a line; `None` for an empty line or a comment.
 fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, String> {
     let content = line.split('#').next().unwrap_or_default();
     let mut words = content.split_whitespace();
@@ -79,13 +79,14 @@ fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, S
     let addr = socket(address, defaults.port)?;
     let mut weight = defaults.weight;
     for word in words {
-        let value = word.strip_prefix("weight=");
-        let value = value.and_then(|value| value.parse::<u16>().ok());
-        let Some(value) = value.filter(|value| *value <= MAX_WEIGHT) else {
-            let word = shown(word);
-            return Err(format!("`{word}` is not weight=0 to weight={MAX_WEIGHT}"));
-        };
-        weight = value;
+        weight = word
+            .strip_prefix("weight=")
+            .and_then(|value| value.parse::<u16>().ok())
+            .filter(|value| *value <= MAX_WEIGHT)
+            .ok_or_else(|| {
+                let word = escaped(word);
+                format!("`{word}` is not weight=0 to weight={MAX_WEIGHT}")
+            })?;
     }
     Ok(Some((addr, weight)))
 }
@@ -107,7 +108,7 @@ fn socket(text: &str, port: Option<u16>) -> Result<SocketAddr, String> {
         (Err(_), Err(_)) => {
             return Err(format!(
                 "`{}` is not an address like 10.0.0.1:6400",
-                shown(text)
+                escaped(text)
             ));
         }
     };
@@ -117,8 +118,8 @@ fn socket(text: &str, port: Option<u16>) -> Result<SocketAddr, String> {
     Ok(addr)
 }
 
-/// Anything may be in a file.
-fn shown(text: &str) -> String {
+/// The start of a text. A file may contain any characters: control characters are escaped.
+fn escaped(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     text.chars()
         .take(MAX_CHARS)
@@ -158,46 +159,46 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_is_named() {
-        let said = |text: &str| read(text, DEFAULTS).unwrap_err().to_string();
+    fn an_invalid_line_is_named() {
+        let error = |text: &str| read(text, DEFAULTS).unwrap_err().to_string();
         assert_eq!(
-            said("10.0.0.1\n10.0.0"),
+            error("10.0.0.1\n10.0.0"),
             "line 2: `10.0.0` is not an address like 10.0.0.1:6400"
         );
         assert_eq!(
-            said("todo.internal:80"),
+            error("todo.internal:80"),
             "line 1: `todo.internal:80` is not an address like 10.0.0.1:6400"
         );
         assert_eq!(
-            said("10.0.0.1 weight=1000"),
+            error("10.0.0.1 weight=1000"),
             "line 1: `weight=1000` is not weight=0 to weight=999"
         );
         assert_eq!(
-            said("10.0.0.1 10.0.0.2"),
+            error("10.0.0.1 10.0.0.2"),
             "line 1: `10.0.0.2` is not weight=0 to weight=999"
         );
         assert_eq!(
-            said("10.0.0.1\n\n10.0.0.1:6400"),
+            error("10.0.0.1\n\n10.0.0.1:6400"),
             "line 3: 10.0.0.1:6400 is in line 1 already"
         );
         assert_eq!(
-            said("0.0.0.0"),
+            error("0.0.0.0"),
             "line 1: nothing can be sent to 0.0.0.0:6400"
         );
-        assert_eq!(said("# nobody\n"), "line 1: no target in the whole file");
+        assert_eq!(error("# empty\n"), "line 1: no target in the whole file");
         let no_port = Defaults {
             port: None,
             ..DEFAULTS
         };
-        let said = read("10.0.0.1", no_port).unwrap_err().to_string();
+        let error = read("10.0.0.1", no_port).unwrap_err().to_string();
         assert_eq!(
-            said,
+            error,
             "line 1: 10.0.0.1 has no port, and neither has its group"
         );
     }
 
     #[test]
-    fn there_is_an_end_to_a_list() {
+    fn a_list_has_a_limited_length() {
         let lines: Vec<_> = (0..=MAX_TARGETS)
             .map(|n| format!("10.0.{}.{}", n / 250, n % 250 + 1))
             .collect();

@@ -1,11 +1,10 @@
-//! Targets that others know: host names, service records and files, and which addresses
-//! they have now.
+//! Targets from outside of the configuration: host names, service records and files.
 //!
-//! Every name of the current snapshot is resolved at once and again whenever its answer's
-//! time to live is over; every file is read at once and again when it changes. Each address
-//! is a target; a list that differs is published. A name that stops resolving keeps its last
-//! targets, and so does a file that vanishes or breaks: a broken DNS server or a half-written
-//! file is no reason to stop a service that runs.
+//! Every name of the current snapshot is resolved at once, and again whenever the time to live of
+//! its answer is over; every file is read at once and again when it changes. Each address is a
+//! target; a list that differs is published. A name that stops resolving keeps its last targets,
+//! and so does a file that vanishes or breaks: a broken DNS server or a half-written file is no
+//! reason to stop a service that runs.
 //!
 //! Whether the addresses answer is decided by `health`.
 
@@ -20,7 +19,7 @@ mod srv;
 
 use crate::state::{Publisher, Reader};
 
-use files::Files;
+use files::FileSource;
 use finder::Finder;
 use resolve::SystemResolver;
 
@@ -29,5 +28,5 @@ use resolve::SystemResolver;
 pub async fn run(reader: Reader, publisher: Publisher) {
     let resolver = SystemResolver::default();
     let names = Finder::new(resolver, publisher.clone()).run(reader.clone());
-    tokio::join!(names, Files::new(publisher).run(reader));
+    tokio::join!(names, FileSource::new(publisher).run(reader));
 }

@@ -1,63 +1,72 @@
-//! What is known about one name, and when to ask again. Pure: no clock, no I/O.
+//! The state of one name: its targets, and when to resolve it again. Pure: no clock, no I/O.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Bounds of an answer's time to live. A server that answers 0 must not be asked in a
-/// loop; one that answers a day must not hide a move of the service for longer than
-/// ALB's deregistration delay.
-const TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Shortest time to live: a server that answers 0 must not be asked in a loop.
+const MIN_TTL: Duration = Duration::from_secs(1);
 
-/// Waits between failed lookups: doubling from the first to the last.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Longest time to live: a server that answers a day must not hide a move of the service for
+/// longer than ALB's deregistration delay.
+const MAX_TTL: Duration = Duration::from_secs(300);
 
-/// A target that a name leads to, and its weight if the answer says one.
+/// From a failed lookup to the next; doubled with each further failure.
+const FIRST_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest time from a failed lookup to the next.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A target that a name resolves to, and its weight if the answer has one.
 pub(super) type Found = (SocketAddr, Option<u16>);
 
-/// What is known about a name.
+/// The state of a name.
 #[derive(Debug, Default)]
 pub(super) struct Name {
-    /// Those of the last good answer, in order.
+    /// The targets of the last answer, in order.
     targets: Vec<Found>,
-    /// Lookups that failed since.
+    /// Lookups in a row that failed since.
     failures: u32,
 }
 
-/// What a good answer brought.
+/// How an answer differs from the one before.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    /// Not there before.
+pub(super) struct Difference {
+    /// Targets that were not there before.
     pub(super) added: Vec<SocketAddr>,
-    /// Not there any more.
+    /// Targets that are not there any more.
     pub(super) removed: Vec<SocketAddr>,
-    /// Whether one that stays has another weight.
+    /// Whether a target that stays has another weight.
     pub(super) reweighted: bool,
     /// Whether the lookup before had failed.
     pub(super) recovered: bool,
 }
 
-impl News {
-    /// Whether the members are others.
-    pub(super) fn changes(&self) -> bool {
+impl Difference {
+    /// Whether the members have to be published.
+    pub(super) fn changes_members(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty() || self.reweighted
     }
 }
 
 impl Name {
-    /// Those of the last good answer.
+    /// The targets of the last answer.
     pub(super) fn targets(&self) -> &[Found] {
         &self.targets
     }
 
-    /// Takes in a good answer, which may be believed for `ttl`, and says what is new and
-    /// when to ask again.
-    pub(super) fn answered(&mut self, mut targets: Vec<Found>, ttl: Duration) -> (News, Duration) {
+    /// Adopts an answer that is valid for `ttl`. Returns what is different, and the time until
+    /// the next lookup.
+    pub(super) fn answered(
+        &mut self,
+        mut targets: Vec<Found>,
+        ttl: Duration,
+    ) -> (Difference, Duration) {
         // Servers rotate their answers; the order means nothing.
         targets.sort_unstable();
         targets.dedup_by_key(|(addr, _)| *addr);
         let added = missing_in(&self.targets, &targets);
         let removed = missing_in(&targets, &self.targets);
-        let news = News {
+        let difference = Difference {
             reweighted: added.is_empty() && removed.is_empty() && targets != self.targets,
             added,
             removed,
@@ -65,11 +74,11 @@ impl Name {
         };
         self.targets = targets;
         self.failures = 0;
-        (news, ttl.clamp(TTL.0, TTL.1))
+        (difference, ttl.clamp(MIN_TTL, MAX_TTL))
     }
 
-    /// Takes in a failed lookup, and says whether it is the first in a row and when to
-    /// ask again.
+    /// Counts a failed lookup. Returns whether it is the first in a row, and the time until the
+    /// next lookup.
     pub(super) fn failed(&mut self) -> (bool, Duration) {
         self.failures = self.failures.saturating_add(1);
         (self.failures == 1, retry_after(self.failures))
@@ -77,18 +86,19 @@ impl Name {
 }
 
 fn missing_in(known: &[Found], targets: &[Found]) -> Vec<SocketAddr> {
-    let is_known = |addr: &SocketAddr| known.iter().any(|(other, _)| other == addr);
-    let targets = targets.iter().map(|(addr, _)| *addr);
-    targets.filter(|addr| !is_known(addr)).collect()
+    targets
+        .iter()
+        .map(|(addr, _)| *addr)
+        .filter(|addr| !known.iter().any(|(other, _)| other == addr))
+        .collect()
 }
 
-/// The wait after so many failures in a row.
+/// The time until the next lookup after so many failures in a row.
 fn retry_after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1);
-    RETRY
-        .0
+    FIRST_RETRY_INTERVAL
         .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
-        .min(RETRY.1)
+        .min(MAX_RETRY_INTERVAL)
 }
 
 #[cfg(test)]
@@ -103,25 +113,25 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn an_answer_in_another_order_is_no_news() {
+    fn an_answer_in_another_order_is_no_difference() {
         let mut name = Name::default();
-        let (news, _) = name.answered(targets(&[2, 1, 2]), MINUTE);
-        assert_eq!(news.added.len(), 2);
-        let (news, _) = name.answered(targets(&[1, 2]), MINUTE);
-        assert_eq!(news, News::default());
-        let (news, _) = name.answered(targets(&[2, 3]), MINUTE);
+        let (difference, _) = name.answered(targets(&[2, 1, 2]), MINUTE);
+        assert_eq!(difference.added.len(), 2);
+        let (difference, _) = name.answered(targets(&[1, 2]), MINUTE);
+        assert_eq!(difference, Difference::default());
+        let (difference, _) = name.answered(targets(&[2, 3]), MINUTE);
         let one = |n: u8| vec![SocketAddr::from(([10, 0, 0, n], 6400))];
-        assert_eq!((news.added, news.removed), (one(3), one(1)));
+        assert_eq!((difference.added, difference.removed), (one(3), one(1)));
     }
 
     #[test]
-    fn another_weight_is_news() {
+    fn another_weight_is_a_difference() {
         let mut name = Name::default();
         let weighted = |weight| vec![(SocketAddr::from(([10, 0, 0, 1], 6400)), Some(weight))];
-        assert!(name.answered(weighted(1), MINUTE).0.changes());
-        assert!(!name.answered(weighted(1), MINUTE).0.changes());
-        let (news, _) = name.answered(weighted(2), MINUTE);
-        assert!(news.reweighted && news.changes());
+        assert!(name.answered(weighted(1), MINUTE).0.changes_members());
+        assert!(!name.answered(weighted(1), MINUTE).0.changes_members());
+        let (difference, _) = name.answered(weighted(2), MINUTE);
+        assert!(difference.reweighted && difference.changes_members());
     }
 
     #[test]
@@ -142,8 +152,8 @@ mod tests {
             name.failed();
         }
         assert_eq!(name.failed(), (false, Duration::from_secs(30)));
-        let (news, _) = name.answered(targets(&[1]), MINUTE);
-        assert!(news.recovered);
+        let (difference, _) = name.answered(targets(&[1]), MINUTE);
+        assert!(difference.recovered);
         assert_eq!(name.failed().1, Duration::from_secs(1));
     }
 }

@@ -1,4 +1,4 @@
-//! Asking for the addresses of a host name, and for the service records of a name.
+//! Resolves a host name to addresses, and a service name to its records.
 
 use std::future::Future;
 use std::io;
@@ -18,33 +18,33 @@ use tracing::warn;
 
 use crate::files::{Blocking, Stamp};
 
-/// How long addresses from the C library are believed, which tells no time to live.
+/// The time to live of addresses from the C library, which does not tell any.
 const UNKNOWN_TTL: Duration = Duration::from_secs(30);
 
 /// The addresses of a host name.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct HostAddresses {
     /// Not empty; in no particular order.
     pub(super) addresses: Vec<IpAddr>,
-    /// How long they may be believed.
+    /// How long they are valid.
     pub(super) ttl: Duration,
 }
 
 /// The service records of a name.
 #[derive(Clone, Debug)]
 pub(super) struct Services {
-    /// In no particular order; empty where a service is said not to be there.
+    /// In no particular order; empty if the answer says that the service does not exist.
     pub(super) records: Vec<Service>,
-    /// How long they may be believed.
+    /// How long they are valid.
     pub(super) ttl: Duration,
 }
 
 /// A service record (RFC 2782).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Service {
-    /// The lowest there is comes first.
+    /// The lowest comes first.
     pub(super) priority: u16,
-    /// Of those with one priority.
+    /// Compared with the other records of one priority.
     pub(super) weight: u16,
     /// Above 0.
     pub(super) port: u16,
@@ -64,10 +64,10 @@ pub(super) enum ResolveError {
     /// The system has no DNS configuration, and its C library knows no service records.
     #[error("the system's DNS configuration cannot be read")]
     NoServer,
-    /// The DNS could not be asked.
+    /// The servers did not answer the question.
     #[error("{0}")]
     Dns(NetError),
-    /// The C library could not tell.
+    /// The C library did not resolve it.
     #[error("{0}")]
     Library(#[from] io::Error),
     /// There was no answer in time.
@@ -88,26 +88,29 @@ impl From<NetError> for ResolveError {
     }
 }
 
-/// Finds the addresses of a host name.
+/// Resolves names.
 pub(super) trait Resolve: Clone + Send + Sync + 'static {
-    /// Asks anew. The caller sets the deadline.
-    fn resolve(&self, name: &str) -> impl Future<Output = Result<Answer, ResolveError>> + Send;
+    /// Resolves a host name without a cache. The caller sets the deadline.
+    fn resolve(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<HostAddresses, ResolveError>> + Send;
 
-    /// Asks anew for service records. The caller sets the deadline.
+    /// Looks service records up without a cache. The caller sets the deadline.
     fn services(&self, name: &str) -> impl Future<Output = Result<Services, ResolveError>> + Send;
 }
 
-/// What the system's resolver is configured by.
+/// The configuration of the system's resolver.
 const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-/// How long the configuration is taken to be as it was.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the files are taken to be unchanged.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Until a file system that does not answer is no longer waited for.
+/// How long a file system that does not answer is waited for.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Resolves as the system is configured to: `/etc/hosts`, then the servers and search
-/// domains of `/etc/resolv.conf`. Where that cannot be read, the C library is asked.
+/// Resolves as the system is configured to: `/etc/hosts`, then the servers and search domains of
+/// `/etc/resolv.conf`. If that cannot be read, the C library is asked.
 ///
 /// Both files are read again when they have changed, so that a change needs no restart. A name
 /// with IPv4 addresses has only those as targets: most services listen on one family, and half
@@ -117,10 +120,10 @@ pub(super) struct SystemResolver(Arc<Mutex<System>>);
 
 #[derive(Debug, Default)]
 struct System {
-    /// `None` before the first look.
+    /// `None` before the first check of the files.
     current: Option<Current>,
-    looked: Option<Instant>,
-    looking: Blocking<Option<Current>>,
+    checked: Option<Instant>,
+    reading: Blocking<Option<Current>>,
     warned: bool,
 }
 
@@ -132,7 +135,7 @@ struct Current {
 }
 
 impl Resolve for SystemResolver {
-    async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
+    async fn resolve(&self, name: &str) -> Result<HostAddresses, ResolveError> {
         match self.current().await {
             Some(resolver) => ask_dns(&resolver, name).await,
             None => ask_library(name).await,
@@ -146,7 +149,7 @@ impl Resolve for SystemResolver {
 }
 
 impl SystemResolver {
-    /// As the system is configured now; `None` where that cannot be read.
+    /// The resolver of the present configuration; `None` if that cannot be read.
     async fn current(&self) -> Option<TokioResolver> {
         let mut system = self.0.lock().await;
         system.refresh().await;
@@ -155,35 +158,35 @@ impl SystemResolver {
             Err(error) => error.to_string(),
         };
         if !std::mem::replace(&mut system.warned, true) {
-            warn!(%error, "cannot read the system's DNS configuration, asking the C library");
+            warn!(%error, "cannot read the system's DNS configuration; asking the C library");
         }
         None
     }
 }
 
 impl System {
-    /// Reads the configuration if it has changed. A file system that does not answer leaves the
-    /// last one.
+    /// Reads the configuration if it has changed. Keeps the last one if the file system does not
+    /// answer.
     async fn refresh(&mut self) {
         if self
-            .looked
-            .is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL)
+            .checked
+            .is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL)
         {
             return;
         }
         let known = self.current.as_ref().map(|current| current.seen);
-        let looked = self
-            .looking
+        let read = self
+            .reading
             .run(READ_TIMEOUT, move || Current::unless(known));
-        if let Ok(Some(changed)) = looked.await {
+        if let Ok(Some(changed)) = read.await {
             self.current = Some(changed);
         }
-        self.looked = Some(Instant::now());
+        self.checked = Some(Instant::now());
     }
 }
 
 impl Current {
-    /// `None` if the files are those that are known. Blocks.
+    /// Reads the configuration; `None` if the files are still those of `known`. Blocks.
     fn unless(known: Option<[Stamp; SYSTEM_FILES.len()]>) -> Option<Self> {
         let seen = SYSTEM_FILES.map(|file| Stamp::of(Path::new(file)));
         (known != Some(seen)).then(|| Self {
@@ -193,21 +196,24 @@ impl Current {
     }
 }
 
-/// Blocks: it reads the system's host names, unless that is switched off.
+/// Blocks: reads the system's host names, unless that is switched off.
 pub(super) fn build(
     mut builder: ResolverBuilder<TokioRuntimeProvider>,
 ) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-    // A name is asked for when its time to live is over.
+    // No cache: a name is resolved again only when its time to live is over.
     options.cache_size = 0;
     builder.build()
 }
 
-/// Asks the servers that a resolver is configured with.
-pub(super) async fn ask_dns(resolver: &TokioResolver, name: &str) -> Result<Answer, ResolveError> {
+/// Asks the servers of a resolver for addresses.
+pub(super) async fn ask_dns(
+    resolver: &TokioResolver,
+    name: &str,
+) -> Result<HostAddresses, ResolveError> {
     let lookup = resolver.lookup_ip(name).await?;
-    let answer = Answer {
+    let answer = HostAddresses {
         addresses: lookup.iter().collect(),
         ttl: lookup
             .valid_until()
@@ -216,7 +222,7 @@ pub(super) async fn ask_dns(resolver: &TokioResolver, name: &str) -> Result<Answ
     non_empty(answer)
 }
 
-/// Asks the servers that a resolver is configured with for service records.
+/// Asks the servers of a resolver for service records.
 pub(super) async fn ask_dns_for_services(
     resolver: &TokioResolver,
     name: &str,
@@ -232,7 +238,8 @@ pub(super) async fn ask_dns_for_services(
         .answers()
         .iter()
         .filter_map(|record| match &record.data {
-            // The root as a host says that there is no such service; port 0 is nowhere.
+            // The root as a host means that there is no such service (RFC 2782); port 0 cannot be
+            // connected to.
             RData::SRV(srv) if srv.port > 0 && !srv.target.is_root() => Some(Service {
                 priority: srv.priority,
                 weight: srv.weight,
@@ -249,19 +256,19 @@ pub(super) async fn ask_dns_for_services(
     })
 }
 
-async fn ask_library(name: &str) -> Result<Answer, ResolveError> {
+async fn ask_library(name: &str) -> Result<HostAddresses, ResolveError> {
     let found = tokio::net::lookup_host((name, 0)).await?;
     let mut addresses: Vec<IpAddr> = found.map(|addr| addr.ip()).collect();
     if addresses.iter().any(IpAddr::is_ipv4) {
         addresses.retain(IpAddr::is_ipv4);
     }
-    non_empty(Answer {
+    non_empty(HostAddresses {
         addresses,
         ttl: UNKNOWN_TTL,
     })
 }
 
-fn non_empty(answer: Answer) -> Result<Answer, ResolveError> {
+fn non_empty(answer: HostAddresses) -> Result<HostAddresses, ResolveError> {
     if answer.addresses.is_empty() {
         Err(ResolveError::NoAddress)
     } else {
@@ -274,7 +281,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_system_knows_localhost_by_either_way() {
+    async fn localhost_is_resolved_by_the_servers_and_by_the_library() {
         let loopback = [IpAddr::from([127, 0, 0, 1])];
         let answer = ask_library("localhost").await.unwrap();
         assert_eq!(
@@ -290,7 +297,7 @@ mod tests {
     fn the_systems_files_are_read_again_only_when_they_have_changed() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let _context = runtime.enter();
-        let first = Current::unless(None).expect("nothing is known");
+        let first = Current::unless(None).expect("no files are known");
         assert!(Current::unless(Some(first.seen)).is_none());
         let others = [Stamp::default(); SYSTEM_FILES.len()];
         assert!(Current::unless(Some(others)).is_some());

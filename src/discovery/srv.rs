@@ -1,7 +1,7 @@
-//! Service records (RFC 2782): which hosts, on which ports, with which weights.
+//! Service records (RFC 2782): hosts with ports and weights, resolved to targets.
 //!
-//! Of all records those with the lowest priority are taken that lead to an address. A host
-//! that cannot be resolved now keeps the addresses it had; one without any is left out.
+//! Uses the records of the lowest priority with which any host has an address. A host that cannot
+//! be resolved now keeps the addresses it had; one without any is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,19 +11,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::name::Found;
-use super::resolve::{Answer, Resolve, ResolveError, Service, Services};
+use super::resolve::{HostAddresses, Resolve, ResolveError, Service, Services};
 
-/// Where the hosts of a service are.
+/// The addresses of the hosts of a service.
 pub(super) type Hosts = BTreeMap<String, Vec<IpAddr>>;
 
-/// For the addresses of one host.
+/// For resolving one host.
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Hosts that are asked for at a time.
-const AT_A_TIME: usize = 64;
+/// Hosts that are resolved at a time.
+const MAX_LOOKUPS: usize = 64;
 
-/// When to ask again if a host could not be resolved.
-const PARTLY_TTL: Duration = Duration::from_secs(5);
+/// The time to live of an answer if a host could not be resolved.
+const PARTIAL_TTL: Duration = Duration::from_secs(5);
 
 /// Weir's largest weight, ALB's.
 const MAX_WEIGHT: u16 = 999;
@@ -33,13 +33,13 @@ const MAX_WEIGHT: u16 = 999;
 pub(super) struct Targets {
     /// Not empty, each address once.
     pub(super) list: Vec<Found>,
-    /// Where they come from.
+    /// The hosts that they come from.
     pub(super) hosts: Hosts,
-    /// How long all that led here may be believed.
+    /// The shortest time to live of the answers used.
     pub(super) ttl: Duration,
 }
 
-/// Finds the targets of service records. `known` is where the hosts were last.
+/// Resolves the hosts of service records to targets. `known` has their last addresses.
 pub(super) async fn resolve<R: Resolve>(
     resolver: &R,
     services: Services,
@@ -66,7 +66,7 @@ pub(super) async fn resolve<R: Resolve>(
     Err(first_error.unwrap_or(ResolveError::NoAddress))
 }
 
-/// What is known about the hosts of some records.
+/// The addresses of the hosts of some records.
 struct Addresses {
     hosts: Hosts,
     ttl: Duration,
@@ -82,20 +82,21 @@ async fn addresses<R: Resolve>(resolver: &R, records: &[Service], known: &Hosts)
         ttl: Duration::MAX,
         error: None,
     };
-    for some in names.chunks(AT_A_TIME) {
+    for some in names.chunks(MAX_LOOKUPS) {
         // Dropped with this future, which ends them.
         let mut lookups = JoinSet::new();
         for &name in some {
             let (resolver, name) = (resolver.clone(), name.to_owned());
             lookups.spawn(async move {
-                let answer = timeout(HOST_TIMEOUT, resolver.resolve(&name)).await;
-                let answer = answer.unwrap_or(Err(ResolveError::TimedOut(HOST_TIMEOUT)));
+                let answer = timeout(HOST_TIMEOUT, resolver.resolve(&name))
+                    .await
+                    .unwrap_or(Err(ResolveError::TimedOut(HOST_TIMEOUT)));
                 (name, answer)
             });
         }
         while let Some(ended) = lookups.join_next().await {
             match ended {
-                Ok((name, answer)) => all.take_in(name, answer, known),
+                Ok((name, answer)) => all.add(name, answer, known),
                 Err(_) => all.error = all.error.or(Some(ResolveError::Panicked)),
             }
         }
@@ -104,7 +105,7 @@ async fn addresses<R: Resolve>(resolver: &R, records: &[Service], known: &Hosts)
 }
 
 impl Addresses {
-    fn take_in(&mut self, name: String, answer: Result<Answer, ResolveError>, known: &Hosts) {
+    fn add(&mut self, name: String, answer: Result<HostAddresses, ResolveError>, known: &Hosts) {
         let error = match answer {
             Ok(answer) => {
                 self.ttl = self.ttl.min(answer.ttl);
@@ -113,9 +114,9 @@ impl Addresses {
             }
             Err(error) => error,
         };
-        // A host that has no address is gone; one that could not be asked about is not.
+        // A host without an address is gone; one that could not be resolved may not be.
         if !matches!(error, ResolveError::NoAddress) {
-            self.ttl = self.ttl.min(PARTLY_TTL);
+            self.ttl = self.ttl.min(PARTIAL_TTL);
             if let Some(addresses) = known.get(&name) {
                 self.hosts.insert(name, addresses.clone());
             }
@@ -127,7 +128,7 @@ impl Addresses {
 /// The targets of records of one priority. The weight of a record is shared by the addresses
 /// of its host.
 fn weighted(records: &[Service], hosts: &Hosts) -> Vec<Found> {
-    // Weight 0 means nothing where all have it, and hardly ever where others have more.
+    // Weight 0 has no meaning if all have it. Beside larger ones it means a very small chance.
     let all_zero = records.iter().all(|record| record.weight == 0);
     let mut shares: BTreeMap<SocketAddr, f64> = BTreeMap::new();
     for record in records {
@@ -151,8 +152,8 @@ fn weighted(records: &[Service], hosts: &Hosts) -> Vec<Found> {
         max / most
     };
     let weight = |share: f64| (share * scale).round().clamp(1.0, max) as u16;
-    let targets = shares.into_iter();
-    targets
+    shares
+        .into_iter()
         .map(|(addr, share)| (addr, Some(weight(share))))
         .collect()
 }
@@ -251,37 +252,37 @@ mod tests {
         }
     }
 
-    /// What a fake DNS knows now; `None` is a failure, an empty list no such name.
+    /// What a fake DNS answers now; `None` is a failure, an empty list no such name.
     #[derive(Clone, Default)]
-    struct Fake(Arc<Mutex<Known>>);
+    struct FakeDns(Arc<Mutex<FakeRecords>>);
 
     #[derive(Clone, Default)]
-    struct Known {
+    struct FakeRecords {
         records: Option<Vec<Service>>,
         hosts: BTreeMap<&'static str, Option<Vec<u8>>>,
         asked: usize,
     }
 
-    impl Fake {
+    impl FakeDns {
         fn set(&self, records: Option<Vec<Service>>, hosts: &[(&'static str, Option<&[u8]>)]) {
             let mut known = self.0.lock().unwrap();
             known.records = records;
-            let hosts = hosts.iter();
             known.hosts = hosts
+                .iter()
                 .map(|(name, ips)| (*name, ips.map(<[u8]>::to_vec)))
                 .collect();
         }
     }
 
-    impl Resolve for Fake {
-        async fn resolve(&self, name: &str) -> Result<Answer, ResolveError> {
+    impl Resolve for FakeDns {
+        async fn resolve(&self, name: &str) -> Result<HostAddresses, ResolveError> {
             let known = self.0.lock().unwrap();
             let bytes = match known.hosts.get(name) {
                 None => return Err(ResolveError::NoAddress),
                 Some(None) => return Err(ResolveError::NoServer),
                 Some(Some(bytes)) => bytes,
             };
-            Ok(Answer {
+            Ok(HostAddresses {
                 addresses: bytes.iter().map(|&n| [10, 0, 0, n].into()).collect(),
                 ttl: Duration::from_secs(20),
             })
@@ -313,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn records_are_followed_with_the_shortest_time_to_live() {
-        let fake = Fake::default();
+        let fake = FakeDns::default();
         fake.set(
             Some(vec![record(10, 1, 8000, "a."), record(10, 2, 8001, "b.")]),
             &[("a.", Some(&[1])), ("b.", Some(&[2]))],
@@ -324,7 +325,7 @@ mod tests {
         sleep(Duration::from_secs(1)).await;
         let both = [member("10.0.0.1:8000", 1), member("10.0.0.2:8001", 2)];
         assert_eq!(members(&reader), both);
-        // The addresses may be believed for 20 s, the records for 60 s.
+        // The addresses are valid for 20 s, the records for 60 s.
         sleep(Duration::from_secs(18)).await;
         assert_eq!(fake.0.lock().unwrap().asked, 1);
         // Another weight, and a host that is gone.
@@ -340,8 +341,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_lowest_priority_that_leads_anywhere_is_taken() {
-        let fake = Fake::default();
+    async fn the_lowest_priority_with_an_address_is_used() {
+        let fake = FakeDns::default();
         let records = vec![record(20, 1, 80, "far."), record(10, 1, 80, "near.")];
         fake.set(Some(records.clone()), &[("far.", Some(&[9]))]);
         let (publisher, reader) = publish(vec![group()]).await;
@@ -358,8 +359,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_resolved_keeps_what_it_had() {
-        let fake = Fake::default();
+    async fn a_host_that_cannot_be_resolved_keeps_its_addresses() {
+        let fake = FakeDns::default();
         let records = vec![record(10, 1, 80, "a."), record(10, 1, 80, "b.")];
         fake.set(
             Some(records.clone()),
@@ -370,12 +371,12 @@ mod tests {
         owner.spawn(Finder::new(fake.clone(), publisher).run(reader.clone()));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(members(&reader).len(), 2);
-        // One host cannot be asked about, the other has moved.
+        // One host cannot be resolved, the other has moved.
         fake.set(Some(records), &[("a.", None), ("b.", Some(&[3]))]);
         sleep(Duration::from_secs(60)).await;
         let expected = [member("10.0.0.1:80", 1), member("10.0.0.3:80", 1)];
         assert_eq!(members(&reader), expected);
-        // Neither the records nor their absence: a server that fails, then one that knows nothing.
+        // No records: a server that fails, then one that has none.
         for records in [None, Some(Vec::new())] {
             fake.set(records, &[]);
             let before = fake.0.lock().unwrap().asked;
@@ -410,7 +411,7 @@ mod tests {
         }
     }
 
-    /// One of the host `NUMBER.example`.
+    /// A record with the host `NUMBER.example`.
     fn srv_record(priority: u8, weight: u8, port: u16, number: u8) -> Vec<u8> {
         let [high, low] = port.to_be_bytes();
         let mut host = vec![1, number, 7];

@@ -1,4 +1,4 @@
-//! Work on a blocking thread that may never end.
+//! Work on a blocking thread which may hang.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,27 +6,28 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-/// One piece of work at a time: one that hangs holds one thread, however often it is asked for.
+/// Runs one piece of work at a time: work that hangs holds one thread, however often it is
+/// requested.
 #[derive(Debug)]
 pub struct Blocking<T>(Option<JoinHandle<T>>);
 
-/// Why work has no result.
+/// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
-    /// It goes on, and may be waited for again.
+    /// The work goes on, and may be waited for again.
     TimedOut(Duration),
-    /// It is over.
+    /// The work panicked and has ended.
     Panicked,
 }
 
 impl<T: Send + 'static> Blocking<T> {
-    /// Whether there is work whose result was not taken.
+    /// Whether there is work with a result that was not taken.
     pub fn is_running(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The result of the work that runs, or else of `work`, which is started. Cancel-safe: what
-    /// runs goes on, and the next call waits for it.
+    /// Waits for the work that runs already, or else starts `work`. Cancel-safe: what runs goes on,
+    /// and the next call waits for it.
     pub async fn run(
         &mut self,
         limit: Duration,
@@ -63,14 +64,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_hangs_is_waited_for_again_and_not_begun_twice() {
-        let (answer, question) = mpsc::channel();
+    async fn work_that_hangs_is_waited_for_again_and_not_started_twice() {
+        let (sender, receiver) = mpsc::channel();
         let mut work = Blocking::default();
         let limit = Duration::from_millis(1);
-        let hung = work.run(limit, move || question.recv().unwrap()).await;
+        let hung = work.run(limit, move || receiver.recv().unwrap()).await;
         assert_eq!(hung, Err(Unfinished::TimedOut(limit)));
         assert!(work.is_running());
-        answer.send("first").unwrap();
+        sender.send("first").unwrap();
         let late = work.run(Duration::from_secs(30), || "second").await;
         assert_eq!(late, Ok("first"));
         let next = work.run(Duration::from_secs(30), || "second").await;

@@ -1,4 +1,4 @@
-//! Reading a file of which nothing is known but its path.
+//! Reading a file of which only the path is known.
 
 use std::fmt::Display;
 use std::fs::{self, FileType, OpenOptions};
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Should the path turn into something else after it was looked at: opening a pipe without this
-/// waits for its writer, and a terminal would become the daemon's.
+/// In case the path turns into something else after its type was checked: without these flags
+/// opening a pipe waits for its writer, and a terminal becomes the controlling terminal.
 const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// What a regular file of at most `limit` bytes holds. Anything else is refused unopened: to open
-/// a pipe tells its writer, and to open a device may do anything.
+/// Reads a regular file of at most `limit` bytes. Anything else is refused unopened: a writer
+/// notices when its pipe is opened, and opening a device may do anything.
 ///
 /// Blocks, for as long as the file system does not answer.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -26,14 +26,14 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_from(file, limit)
 }
 
-/// Like [`read`], for a file of text.
+/// Like [`read`], for UTF-8 text.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let text = String::from_utf8(read(path, limit)?);
-    text.map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text"))
+    String::from_utf8(read(path, limit)?)
+        .map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not text"))
 }
 
-/// All of `source`, whose length is not known before: fails with
-/// [`FileTooLarge`](ErrorKind::FileTooLarge) beyond `limit` bytes.
+/// Reads all of `source`. Fails with [`FileTooLarge`](ErrorKind::FileTooLarge) beyond `limit`
+/// bytes.
 ///
 /// Blocks until the source ends.
 pub fn read_from(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
@@ -79,20 +79,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_by_its_kind() {
+    fn anything_but_a_regular_file_is_refused_by_its_kind() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        // No writer will ever open it.
+        // It never has a writer.
         let made = Command::new("mkfifo").arg(path("pipe")).status().unwrap();
         assert!(made.success());
         let _socket = UnixListener::bind(path("socket")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", path("link")).unwrap();
-        let of = |what| format!("it is {what}, not a regular file");
-        assert_eq!(refused(folder.path()), of("a folder"));
-        assert_eq!(refused(&path("pipe")), of("a pipe"));
-        assert_eq!(refused(&path("socket")), of("a socket"));
-        assert_eq!(refused(Path::new("/dev/zero")), of("a device"));
-        assert_eq!(refused(&path("link")), of("a device"));
+        let refusal_of = |what| format!("it is {what}, not a regular file");
+        assert_eq!(refused(folder.path()), refusal_of("a folder"));
+        assert_eq!(refused(&path("pipe")), refusal_of("a pipe"));
+        assert_eq!(refused(&path("socket")), refusal_of("a socket"));
+        assert_eq!(refused(Path::new("/dev/zero")), refusal_of("a device"));
+        assert_eq!(refused(&path("link")), refusal_of("a device"));
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_said_to_be_none() {
+    fn bytes_that_are_not_text_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, [0xff; 4]).unwrap();

@@ -1,20 +1,20 @@
-//! What tells one version of a file from another without reading it.
+//! Tells one version of a file from another without reading it.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A version of what a path leads to, through every link. No file is a version too.
+/// A version of what a path leads to, through every link. A missing file has a stamp too.
 ///
-/// Take it before the file is read: what changes while it is read then has another one.
+/// Take it before the file is read: a file that changes while it is read has another one then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Option<Facts>);
 
-/// Files, each with its stamp from before it was read.
+/// Files with their stamps from before they were read.
 pub type Versions = Vec<(PathBuf, Stamp)>;
 
-/// The time of the last change of the inode tells a file that was written with the times of
-/// another one, and one that was made readable.
+/// The time of the last change of the inode reveals a file which was written with the times of
+/// another one, and one which was made readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Facts {
     device: u64,
@@ -25,7 +25,8 @@ struct Facts {
 }
 
 impl Stamp {
-    /// Of what `path` leads to now. Blocks, for as long as the file system does not answer.
+    /// Takes the stamp of what `path` leads to now. Blocks for as long as the file system does not
+    /// answer.
     pub fn of(path: &Path) -> Self {
         Self(fs::metadata(path).ok().map(|found| Facts::of(&found)))
     }

@@ -1,8 +1,8 @@
 //! Which of some files have changed.
 //!
-//! What decides is a look: the stamp of what a path leads to, beside the one it had when it was
-//! read. There is a look about every second, which sees through any link and any mount. Notices
-//! of the kernel (inotify) would come sooner, and not for every kind of change; and to stop
+//! A change is found by comparison: the stamp of what a path leads to with the one it had when it
+//! was read. The stamps are taken about every second, through any link and any mount. Notices
+//! of the kernel (inotify) would come sooner, but not for every kind of change; and to stop
 //! listening for them waits for workers of the kernel, which can take many seconds on a busy
 //! machine. A file system that does not answer hides the changes of its own files alone.
 
@@ -18,34 +18,34 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::stamp::Stamp;
 
-/// Between two looks: with [`QUIET`], a change is told within two seconds.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two comparisons: with [`QUIET_INTERVAL`], a change is reported within two seconds.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long files must stay as they are before a change is told: editors write in several steps.
-const QUIET: Duration = Duration::from_millis(200);
+/// How long files must stay as they are before a change is reported: editors write in several
+/// steps.
+const QUIET_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The longest time from the first change until it is told, however many follow.
+/// The longest time from the first change to its report, however many follow.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Until a file system that does not answer is no longer waited for.
+/// How long a comparison waits for a file system that does not answer.
 const STAMP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Tells which of some files differ from what was read of them.
+/// Reports which of some files differ from what was read of them.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct FileWatcher {
     files: HashMap<PathBuf, File>,
-    /// Counts the calls of [`Self::watch`]: an answer to a question of before may be older than
-    /// what has been read since.
+    /// Counts the calls of [`Self::watch`]: a reply to an earlier request may be older than
+    /// what was read since.
     generation: u64,
-    questions: Arc<Mutex<Vec<Question>>>,
-    answers: UnboundedReceiver<Answer>,
-    answer_to: UnboundedSender<Answer>,
+    requests: Arc<Mutex<Vec<StampRequest>>>,
+    replies: UnboundedReceiver<StampReply>,
+    reply_to: UnboundedSender<StampReply>,
     stamp: fn(&Path) -> Stamp,
-    looked: Instant,
-    next_look: Instant,
+    checked: Instant,
+    next_check: Instant,
     changed: BTreeSet<PathBuf>,
-    /// The first and the last change that is not told yet.
-    unrest: Option<(Instant, Instant)>,
+    unreported: Option<Unreported>,
 }
 
 #[derive(Debug)]
@@ -56,47 +56,56 @@ struct File {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Answered,
-    Asked,
-    /// It was asked for and is no longer waited for.
+    /// No request is open.
+    Idle,
+    /// A reply is waited for.
+    Requested,
+    /// A reply is outstanding, and not waited for any longer.
     Hangs,
 }
 
+/// When the changes came which are not reported yet.
+#[derive(Clone, Copy, Debug)]
+struct Unreported {
+    first: Instant,
+    last: Instant,
+}
+
 #[derive(Debug)]
-struct Question {
+struct StampRequest {
     path: PathBuf,
     generation: u64,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct StampReply {
     path: PathBuf,
     generation: u64,
     stamp: Stamp,
 }
 
-impl Default for Watcher {
+impl Default for FileWatcher {
     fn default() -> Self {
-        let (answer_to, answers) = mpsc::unbounded_channel();
+        let (reply_to, replies) = mpsc::unbounded_channel();
         let now = Instant::now();
         Self {
             files: HashMap::new(),
             generation: 0,
-            questions: Arc::default(),
-            answers,
-            answer_to,
+            requests: Arc::default(),
+            replies,
+            reply_to,
             stamp: Stamp::of,
-            looked: now,
-            next_look: now,
+            checked: now,
+            next_check: now,
             changed: BTreeSet::new(),
-            unrest: None,
+            unreported: None,
         }
     }
 }
 
-impl Watcher {
+impl FileWatcher {
     /// Watches these files and no others. Each comes with its stamp from before it was read: a
-    /// change since then is told, also one of before this call. Needs a runtime.
+    /// change since then is reported, also one from before this call. Needs a runtime.
     pub fn watch(&mut self, files: impl IntoIterator<Item = (PathBuf, Stamp)>) {
         self.generation += 1;
         let before = std::mem::take(&mut self.files);
@@ -104,13 +113,13 @@ impl Watcher {
             let known = before.get(&path);
             let file = File {
                 seen,
-                state: known.map_or(State::Answered, |file| file.state),
+                state: known.map_or(State::Idle, |file| file.state),
             };
             self.files.insert(path, file);
         }
         self.changed.clear();
-        self.unrest = None;
-        self.next_look = Instant::now();
+        self.unreported = None;
+        self.next_check = Instant::now();
     }
 
     /// The files that have changed, once they stay as they are or have changed for long enough.
@@ -120,111 +129,121 @@ impl Watcher {
             return pending().await;
         }
         loop {
-            let Some((first, last)) = self.unrest else {
-                sleep_until(self.next_look).await;
-                self.look().await;
+            let Some(Unreported { first, last }) = self.unreported else {
+                sleep_until(self.next_check).await;
+                self.check().await;
                 continue;
             };
-            let told = (last + QUIET).min(first + QUIET_TIMEOUT);
-            if self.looked >= told {
+            let report_at = (last + QUIET_INTERVAL).min(first + QUIET_TIMEOUT);
+            if self.checked >= report_at {
                 break;
             }
-            sleep_until(told).await;
-            self.look().await;
+            sleep_until(report_at).await;
+            self.check().await;
         }
-        self.unrest = None;
+        self.unreported = None;
         std::mem::take(&mut self.changed).into_iter().collect()
     }
 
     /// Compares every file that answers with what was seen of it.
-    async fn look(&mut self) {
-        while let Ok(late) = self.answers.try_recv() {
-            self.take_in(late);
+    async fn check(&mut self) {
+        while let Ok(late) = self.replies.try_recv() {
+            self.receive(late);
         }
-        self.ask();
-        let asked = |file: &&File| file.state == State::Asked;
-        let mut awaited = self.files.values().filter(asked).count();
+        self.request_stamps();
+        let mut awaited = self.requested();
         while awaited > 0 {
-            match timeout(STAMP_TIMEOUT, self.answers.recv()).await {
-                Ok(Some(answer)) => awaited -= usize::from(self.take_in(answer)),
-                Ok(None) | Err(_) => awaited = self.pass_over(),
+            match timeout(STAMP_TIMEOUT, self.replies.recv()).await {
+                Ok(Some(reply)) => awaited -= usize::from(self.receive(reply)),
+                Ok(None) | Err(_) => {
+                    self.skip_hanging();
+                    awaited = self.requested();
+                }
             }
         }
-        self.looked = Instant::now();
-        self.next_look = self.looked + LOOK_INTERVAL;
+        self.checked = Instant::now();
+        self.next_check = self.checked + CHECK_INTERVAL;
     }
 
-    fn ask(&mut self) {
-        let mut questions = lock(&self.questions);
+    /// How many replies are waited for.
+    fn requested(&self) -> usize {
+        let files = self.files.values();
+        files.filter(|file| file.state == State::Requested).count()
+    }
+
+    fn request_stamps(&mut self) {
+        let mut requests = lock(&self.requests);
         for (path, file) in &mut self.files {
-            if file.state != State::Answered {
+            if file.state != State::Idle {
                 continue;
             }
-            file.state = State::Asked;
-            questions.push(Question {
+            file.state = State::Requested;
+            requests.push(StampRequest {
                 path: path.clone(),
                 generation: self.generation,
             });
         }
-        drop(questions);
+        drop(requests);
         self.start_thread();
     }
 
-    /// Goes on without the file that does not answer; returns how many others have yet to.
-    fn pass_over(&mut self) -> usize {
-        let questions = lock(&self.questions);
-        let waiting: BTreeSet<_> = questions.iter().map(|q| q.path.clone()).collect();
-        drop(questions);
+    /// Stops waiting for the file that does not answer. The requests behind it get another
+    /// thread.
+    fn skip_hanging(&mut self) {
+        let requests = lock(&self.requests);
+        let queued: BTreeSet<_> = requests
+            .iter()
+            .map(|request| request.path.clone())
+            .collect();
+        drop(requests);
         for (path, file) in &mut self.files {
-            if file.state == State::Asked && !waiting.contains(path) {
+            if file.state == State::Requested && !queued.contains(path) {
                 file.state = State::Hangs;
             }
         }
-        if !waiting.is_empty() {
+        if !queued.is_empty() {
             self.start_thread();
         }
-        let asked = |file: &&File| file.state == State::Asked;
-        self.files.values().filter(asked).count()
     }
 
     fn start_thread(&self) {
-        let (questions, answers) = (Arc::clone(&self.questions), self.answer_to.clone());
+        let (requests, reply_to) = (Arc::clone(&self.requests), self.reply_to.clone());
         let stamp = self.stamp;
-        spawn_blocking(move || answer_all(stamp, &questions, &answers));
+        spawn_blocking(move || serve_requests(stamp, &requests, &reply_to));
     }
 
-    /// Whether the answer was waited for.
-    fn take_in(&mut self, answer: Answer) -> bool {
-        let Some(file) = self.files.get_mut(&answer.path) else {
+    /// Returns whether the reply was waited for.
+    fn receive(&mut self, reply: StampReply) -> bool {
+        let Some(file) = self.files.get_mut(&reply.path) else {
             return false;
         };
-        let was_awaited = file.state == State::Asked;
-        file.state = State::Answered;
-        if answer.generation == self.generation && answer.stamp != file.seen {
-            file.seen = answer.stamp;
+        let was_awaited = file.state == State::Requested;
+        file.state = State::Idle;
+        if reply.generation == self.generation && reply.stamp != file.seen {
+            file.seen = reply.stamp;
             let now = Instant::now();
-            let first = self.unrest.map_or(now, |(first, _)| first);
-            self.unrest = Some((first, now));
-            self.changed.insert(answer.path);
+            let first = self.unreported.map_or(now, |unreported| unreported.first);
+            self.unreported = Some(Unreported { first, last: now });
+            self.changed.insert(reply.path);
         }
         was_awaited
     }
 }
 
 /// Blocks.
-fn answer_all(
+fn serve_requests(
     stamp: fn(&Path) -> Stamp,
-    questions: &Mutex<Vec<Question>>,
-    answers: &UnboundedSender<Answer>,
+    requests: &Mutex<Vec<StampRequest>>,
+    reply_to: &UnboundedSender<StampReply>,
 ) {
-    let next = || lock(questions).pop();
-    while let Some(question) = next() {
-        let answer = Answer {
-            stamp: stamp(&question.path),
-            path: question.path,
-            generation: question.generation,
+    let next = || lock(requests).pop();
+    while let Some(request) = next() {
+        let reply = StampReply {
+            stamp: stamp(&request.path),
+            path: request.path,
+            generation: request.generation,
         };
-        if answers.send(answer).is_err() {
+        if reply_to.send(reply).is_err() {
             return;
         }
     }
@@ -244,16 +263,16 @@ mod tests {
 
     use super::*;
 
-    /// Far beyond any test's needs; real time, because the file system's is.
-    const PATIENCE: Duration = Duration::from_secs(30);
+    /// Longer than any test needs; real time, because the file system has no other.
+    const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Waits until a change is told, of this file alone.
-    async fn tells(watcher: &mut Watcher, path: &Path) {
-        let told = timeout(PATIENCE, watcher.changed()).await;
-        assert_eq!(told.unwrap(), [path]);
+    /// Waits until a change is reported, of this file alone.
+    async fn reports(watcher: &mut FileWatcher, path: &Path) {
+        let reported = timeout(TEST_TIMEOUT, watcher.changed()).await;
+        assert_eq!(reported.unwrap(), [path]);
     }
 
-    fn watch(watcher: &mut Watcher, paths: &[&Path]) {
+    fn watch(watcher: &mut FileWatcher, paths: &[&Path]) {
         watcher.watch(
             paths
                 .iter()
@@ -261,60 +280,60 @@ mod tests {
         );
     }
 
-    /// A link in one step, as deployments turn it.
-    fn turn(folder: &TempDir, link: &str, to: &str) {
+    /// Replaces a link in one step, as deployments do.
+    fn relink(folder: &TempDir, link: &str, to: &str) {
         let next = folder.path().join("next");
         symlink(to, &next).unwrap();
         fs::rename(next, folder.path().join(link)).unwrap();
     }
 
     #[tokio::test]
-    async fn a_change_is_told_through_links_of_files_and_folders() {
+    async fn a_change_is_reported_through_links_of_files_and_folders() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for release in ["1", "2"] {
             fs::create_dir_all(path("releases").join(release)).unwrap();
             fs::write(path("releases").join(release).join("weir.toml"), release).unwrap();
         }
-        turn(&folder, "current", "releases/1");
-        turn(&folder, "weir.toml", "current/weir.toml");
-        let mut watcher = Watcher::default();
+        relink(&folder, "current", "releases/1");
+        relink(&folder, "weir.toml", "current/weir.toml");
+        let mut watcher = FileWatcher::default();
         let link = path("weir.toml");
         watch(&mut watcher, &[&link]);
         fs::write(path("releases/1/weir.toml"), "in place").unwrap();
-        tells(&mut watcher, &link).await;
-        turn(&folder, "current", "releases/2");
-        tells(&mut watcher, &link).await;
+        reports(&mut watcher, &link).await;
+        relink(&folder, "current", "releases/2");
+        reports(&mut watcher, &link).await;
         fs::remove_file(path("releases/2/weir.toml")).unwrap();
-        tells(&mut watcher, &link).await;
+        reports(&mut watcher, &link).await;
         fs::write(path("releases/2/weir.toml"), "again").unwrap();
-        tells(&mut watcher, &link).await;
+        reports(&mut watcher, &link).await;
     }
 
     #[tokio::test]
-    async fn a_change_between_reading_and_watching_is_told() {
+    async fn a_change_between_reading_and_watching_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "1").unwrap();
         let stamp = Stamp::of(&path);
         fs::write(&path, "22").unwrap();
-        let mut watcher = Watcher::default();
+        let mut watcher = FileWatcher::default();
         watcher.watch([(path.clone(), stamp)]);
-        tells(&mut watcher, &path).await;
+        reports(&mut watcher, &path).await;
     }
 
     #[tokio::test]
-    async fn files_that_never_rest_are_told_all_the_same() {
+    async fn files_that_change_all_the_time_are_reported_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "").unwrap();
-        let mut watcher = Watcher::default();
+        let mut watcher = FileWatcher::default();
         watch(&mut watcher, &[&path]);
-        let mut writes = tokio::time::interval(QUIET / 4);
+        let mut writes = tokio::time::interval(QUIET_INTERVAL / 4);
         let mut written = 0;
-        let told = loop {
+        let reported = loop {
             tokio::select! {
-                told = watcher.changed() => break told,
+                reported = watcher.changed() => break reported,
                 _ = writes.tick() => {
                     written += 1;
                     fs::write(&path, "a".repeat(written)).unwrap();
@@ -322,12 +341,12 @@ mod tests {
             }
             assert!(written < 1000);
         };
-        assert_eq!(told, [path]);
-        // It was not the first pause that was taken for an end.
+        assert_eq!(reported, [path]);
+        // The first pause between two writes was not taken for the end.
         assert!(written > 4, "{written}");
     }
 
-    /// Until then there is no answer for one of the files.
+    /// Until this is set there is no stamp of one of the files.
     static MOUNT_IS_BACK: OnceLock<()> = OnceLock::new();
 
     fn stamp_that_hangs(path: &Path) -> Stamp {
@@ -342,17 +361,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (hung, a, b) = (path("hung"), path("a"), path("b"));
-        let mut watcher = Watcher {
+        let mut watcher = FileWatcher {
             stamp: stamp_that_hangs,
-            ..Watcher::default()
+            ..FileWatcher::default()
         };
         watch(&mut watcher, &[&hung, &a, &b]);
         for changed in [&a, &b] {
             fs::write(changed, "1").unwrap();
-            tells(&mut watcher, changed).await;
+            reports(&mut watcher, changed).await;
         }
         fs::write(&hung, "1").unwrap();
         MOUNT_IS_BACK.set(()).unwrap();
-        tells(&mut watcher, &hung).await;
+        reports(&mut watcher, &hung).await;
     }
 }

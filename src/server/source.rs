@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::error;
 
 use crate::config::{LoadError, Loaded, Parsed};
-use crate::files::{Blocking, Unfinished, Versions, Watcher};
+use crate::files::{Blocking, FileWatcher, Unfinished, Versions};
 
 /// After so long without an answer, the operator is told.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,13 +17,13 @@ pub(super) struct Source<L> {
     reading: Blocking<Loaded>,
     is_asked: bool,
     is_late: bool,
-    watcher: Watcher,
+    watcher: FileWatcher,
 }
 
 impl<L: Fn() -> Loaded + Send + Sync + 'static> Source<L> {
     /// `files` are what the running configuration was read from. Needs a runtime.
     pub(super) fn new(load: L, files: Versions) -> Self {
-        let mut watcher = Watcher::default();
+        let mut watcher = FileWatcher::default();
         watcher.watch(files);
         Self {
             load: Arc::new(load),
