@@ -225,7 +225,7 @@ fn prepared(stream: TcpStream) -> TcpStream {
 mod tests {
     use super::*;
     use crate::observe::Metrics;
-    use crate::observe::openmetrics::Page;
+    use crate::observe::openmetrics::ParsedPage;
 
     #[tokio::test]
     async fn a_connection_that_panics_is_counted_and_one_that_ends_is_not() {
@@ -238,7 +238,7 @@ mod tests {
         while let Some(ended) = connections.join_next().await {
             note(ended, &"http".into(), &worker);
         }
-        let page = Page::of(metrics);
+        let page = ParsedPage::of(metrics);
         let series = r#"weir_panics_total{place="connection"}"#;
         assert_eq!(page.value(series), Some(1.0));
     }

@@ -1,70 +1,70 @@
-//! The access log: one event per request, at the target `access`.
+//! The access log: one event per exchange, with the target `access`.
 
 use std::fmt;
 use std::time::Duration;
 
 use tracing::info;
 
+use super::exchange::{Attempt, ExchangeFacts};
 use super::log;
-use super::record::{Attempt, Record};
 
-/// Which requests are written.
+/// Which exchanges are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
     /// None.
     Off,
-    /// Those that no target answered to the end. Of many with one reason in one group some
-    /// are written and the others counted.
+    /// Those that no target answered to the end. Of many with one reason in one group some are
+    /// written and the others counted.
     Failures,
     /// Every one.
     All,
 }
 
 impl AccessLog {
-    /// Writes the record if it is one of those.
-    pub(super) fn write(self, record: &Record, elapsed: Duration) {
+    /// Writes an exchange if it is one of those.
+    pub(super) fn write(self, exchange: &ExchangeFacts, elapsed: Duration) {
         let wanted = match self {
             Self::Off => false,
-            Self::Failures => record.failure.is_some_and(|failure| {
-                let group = record.group.as_ref().map(|group| &*group.0);
+            Self::Failures => exchange.failure.is_some_and(|failure| {
+                let group = exchange.group.as_ref().map(|group| &*group.0);
                 log::admits(failure, group)
             }),
             Self::All => true,
         };
         if wanted {
-            write(record, elapsed);
+            write(exchange, elapsed);
         }
     }
 }
 
-fn write(record: &Record, elapsed: Duration) {
-    let head = record.head.as_ref();
-    let status = record
+fn write(exchange: &ExchangeFacts, elapsed: Duration) {
+    let head = exchange.head.as_ref();
+    let status = exchange
         .status
-        .or(record.failure.map(crate::model::Failure::status));
+        .or(exchange.failure.map(crate::model::Failure::status));
     let host = head.and_then(|head| head.host.as_ref());
-    let id = record.request_id.as_ref();
+    let id = exchange.request_id.as_ref();
     info!(
         target: log::ACCESS,
-        client = %record.client,
+        client = %exchange.client,
         method = head.map(|head| head.method.as_str()),
         host = host.and_then(|host| host.to_str().ok()),
         path = head.map(|head| head.uri.path()),
         query = head.and_then(|head| head.uri.query()),
         status = status.map(|status| status.as_u16()),
-        reason = record.failure.map(crate::model::Failure::code),
+        reason = exchange.failure.map(crate::model::Failure::code),
         ms = millis(elapsed),
-        queued_ms = record.queued().map(millis),
-        received = record.received,
-        sent = record.sent,
-        listener = %record.listener.1,
-        rule = record.rule,
-        group = record.group.as_ref().map(|group| &*group.0),
-        target = record.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
-        attempts = record.attempts,
-        tried = (!record.tried.is_empty()).then(|| tracing::field::display(Tried(&record.tried))),
+        queued_ms = exchange.queued().map(millis),
+        received = exchange.received,
+        sent = exchange.sent,
+        listener = %exchange.listener.1,
+        rule = exchange.rule,
+        group = exchange.group.as_ref().map(|group| &*group.0),
+        target = exchange.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
+        attempts = exchange.attempts,
+        tried = (!exchange.tried.is_empty()).then(|| tracing::field::display(Tried(&exchange.tried))),
         request_id = id.and_then(|id| id.to_str().ok()),
-        "{}", Summary(record)
+        "{}", Summary(exchange)
     );
 }
 
@@ -89,8 +89,8 @@ impl fmt::Display for Tried<'_> {
     }
 }
 
-/// What a person reads first.
-struct Summary<'a>(&'a Record);
+/// The message of the event.
+struct Summary<'a>(&'a ExchangeFacts);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

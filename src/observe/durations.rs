@@ -1,21 +1,22 @@
-//! A histogram of times, and the quantile of what came in between two readings of it.
+//! A histogram of times, and quantiles of what was counted between two readings of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets that are shown, in seconds: a local hop to ALB's longest wait.
+/// Upper bounds of the buckets that are exposed, in seconds: from a local hop to ALB's longest
+/// default timeout.
 pub(super) const BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
 ];
 
-/// Each of them is counted in so many parts of the same width: a quantile within the bucket
-/// from 100 to 250 ms would be worth little.
+/// Each bucket is counted in so many parts of the same width: a quantile within the whole bucket
+/// from 100 to 250 ms would be too coarse.
 const PARTS: usize = 4;
 
 /// Upper bounds of the parts, in seconds.
 const BOUNDS: [f64; BUCKETS.len() * PARTS] = bounds();
 
-/// One more for what is beyond the last bound.
+/// One more, for times beyond the last bound.
 const COUNTERS: usize = BOUNDS.len() + 1;
 
 const fn bounds() -> [f64; BUCKETS.len() * PARTS] {
@@ -28,7 +29,7 @@ const fn bounds() -> [f64; BUCKETS.len() * PARTS] {
             bounds[bucket * PARTS + part - 1] = lower + width * part as f64 / PARTS as f64;
             part += 1;
         }
-        // As it is written above, not as it comes out of a sum.
+        // Exactly as above, not the rounded result of a sum.
         bounds[bucket * PARTS + PARTS - 1] = BUCKETS[bucket];
         lower = BUCKETS[bucket];
         bucket += 1;
@@ -36,13 +37,13 @@ const fn bounds() -> [f64; BUCKETS.len() * PARTS] {
     bounds
 }
 
-/// Which counter a time belongs to; a bound belongs to what is below it.
+/// The index of a time's counter. A bound belongs to the bucket below it.
 fn counter(time: Duration) -> usize {
     let seconds = time.as_secs_f64();
     BOUNDS.partition_point(|bound| *bound < seconds)
 }
 
-/// A histogram at one moment; each bucket counts its own observations only.
+/// A histogram at one moment. Buckets do not accumulate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Durations {
     counts: [u64; COUNTERS],
@@ -81,8 +82,8 @@ impl Default for LiveDurations {
     }
 }
 
-/// Adds to a counter that only this thread writes: a plain load and store, where
-/// `fetch_add` would lock the bus for nobody.
+/// Adds to a counter that only this thread writes: a plain load and store. `fetch_add` would lock
+/// the bus although no other thread writes.
 pub(super) fn add(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
 }
@@ -108,7 +109,7 @@ impl Durations {
         self.counts.iter().sum()
     }
 
-    /// Adds what another one has counted.
+    /// Adds the counts of another histogram.
     pub fn add(&mut self, other: &Self) {
         for (sum, count) in self.counts.iter_mut().zip(other.counts) {
             *sum += count;
@@ -125,11 +126,11 @@ impl Durations {
         }
     }
 
-    /// The time that a share of what was counted stayed below or at (0.95: the 95th
-    /// percentile), in seconds; `None` if nothing was counted.
+    /// The quantile of `share` (0.95: the 95th percentile), in seconds; `None` if nothing was
+    /// counted.
     ///
-    /// Interpolated within a bucket, as Prometheus' `histogram_quantile` does; what is
-    /// beyond the last bound counts as that.
+    /// Interpolated within a bucket, as Prometheus' `histogram_quantile` does. Times beyond the
+    /// last bound count as that bound.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let total = self.total();
         if total == 0 {
@@ -148,8 +149,8 @@ impl Durations {
         Some(lower)
     }
 
-    /// The buckets that are shown, with their upper bounds; the last one is infinite.
-    pub(super) fn shown(&self) -> Vec<(f64, u64)> {
+    /// The buckets that are exposed, with their upper bounds; the last one is infinite.
+    pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
         let counts = self.counts.chunks(PARTS).map(|parts| parts.iter().sum());
         bounds.zip(counts).collect()
@@ -169,21 +170,21 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_make_up_the_buckets_that_are_shown() {
+    fn the_parts_make_up_the_buckets_that_are_exposed() {
         assert!(BOUNDS.is_sorted());
         for (bucket, bound) in BUCKETS.iter().enumerate() {
             let at = Duration::from_secs_f64(*bound);
             let mut durations = Durations::default();
             durations.count(at);
             durations.count(at + Duration::from_nanos(1));
-            let shown = durations.shown();
+            let shown = durations.buckets();
             assert_eq!(shown.len(), BUCKETS.len() + 1);
             assert_eq!((shown[bucket].1, shown[bucket + 1].1), (1, 1), "{bound}");
         }
     }
 
     #[test]
-    fn a_quantile_is_near_the_value_it_stands_for() {
+    fn a_quantile_is_near_the_exact_value() {
         let durations = of(1..=1000);
         for (share, expected) in [(0.5, 0.5), (0.95, 0.95), (0.99, 0.99)] {
             let quantile = durations.quantile(share).unwrap();

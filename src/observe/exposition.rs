@@ -1,8 +1,8 @@
 //! Families on a metrics page, as `OpenMetrics` writes them.
 //!
-//! A thin cover over `prometheus-client`'s encoder for collectors that have their
-//! numbers elsewhere: it escapes quotes and adds `_total`, this adds shape and escapes what is
-//! unsafe in labels.
+//! A thin layer over `prometheus-client`'s encoder, for collectors that have their numbers
+//! elsewhere. The encoder escapes quotes and adds `_total`; this layer adds the shape of families
+//! and escapes unsafe characters in labels.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// One metric with its series. It is the caller's to write no series twice.
+/// One metric with its series. The caller must write no series twice.
 pub(crate) struct Family<'a>(MetricEncoder<'a>);
 
 impl Family<'_> {
@@ -76,8 +76,8 @@ impl Family<'_> {
         self.series(labels, |series| series.encode_gauge(value))
     }
 
-    /// `buckets` are upper bounds and the observations in each bucket alone: the
-    /// encoder accumulates. The last bound is infinite.
+    /// `buckets` are upper bounds with the observations in each bucket alone: the encoder
+    /// accumulates them. The last bound is infinite.
     pub(crate) fn histogram(
         &mut self,
         sum: f64,

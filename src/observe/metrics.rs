@@ -1,4 +1,4 @@
-//! Counters, per worker, and their sum for a scrape.
+//! The counters of the process. Each worker has its own; a scrape adds them up.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use http::StatusCode;
 use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
-use super::record::Record;
+use super::exchange::ExchangeFacts;
 use crate::model::{Failure, ListenerSlot, Target, TargetGroupId};
 
-/// Classes of status codes, 1xx to 5xx, and the place of a client that left.
+/// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
 
 /// All counters of the process.
@@ -23,16 +23,16 @@ pub struct Metrics {
     pub(super) workers: Mutex<Vec<Arc<Shard>>>,
     pub(super) reloads: AtomicU64,
     pub(super) rejected_reloads: AtomicU64,
-    /// By place.
+    /// By the part of Weir that panicked.
     pub(super) panics: Mutex<BTreeMap<&'static str, u64>>,
     started: (SystemTime, Instant),
 }
 
-/// What one worker has counted. Written by that worker alone.
+/// The counters of one worker. Written by that worker alone.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) ledger: Mutex<Ledger>,
-    /// By target group, if the request had got that far, and reason.
+    /// By target group, if one was chosen, and reason.
     pub(super) failures: Mutex<FxHashMap<(Option<TargetGroupId>, &'static str), u64>>,
     /// By target group.
     pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
@@ -41,7 +41,7 @@ pub(super) struct Shard {
     pub(super) connections: AtomicU64,
     pub(super) fail_open: AtomicU64,
     pub(super) tunnels: AtomicU64,
-    /// Of connections.
+    /// Connections that ended in a panic.
     pub(super) panics: AtomicU64,
 }
 
@@ -50,9 +50,9 @@ pub(super) struct Shard {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) live: Vec<Arc<Series>>,
-    /// What targets that are gone have left to the histogram of their listener and
-    /// group. Without it the histogram would fall, and Prometheus would take that for
-    /// a restart and count all of it again.
+    /// The durations of removed targets, by listener and group. Without them the histogram of
+    /// the group would fall, and Prometheus would take that for a restart and count all of it
+    /// again.
     pub(super) retired: BTreeMap<(String, String), Durations>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Series {
     pub(super) sent: AtomicU64,
 }
 
-/// Where a request came in and went to. Empty where it went nowhere.
+/// The listener, group and target of a request; empty if it reached none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Labels {
     pub(super) listener: String,
@@ -87,14 +87,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A place for one more worker to count in.
+    /// The counters of one more worker.
     pub fn worker(&self) -> Rc<WorkerMetrics> {
         let shard = Arc::new(Shard::default());
         lock(&self.workers).push(Arc::clone(&shard));
         Rc::new(WorkerMetrics {
             shard,
             by_target: RefCell::default(),
-            elsewhere: RefCell::default(),
+            without_target: RefCell::default(),
             ending: Cell::default(),
         })
     }
@@ -109,7 +109,7 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a panic that was caught, by the part of Weir it came from.
+    /// Counts a panic that was caught, by the part of Weir that panicked.
     pub fn panicked(&self, place: &'static str) {
         *lock(&self.panics).entry(place).or_default() += 1;
     }
@@ -119,22 +119,22 @@ impl Metrics {
         self.started.0
     }
 
-    /// For how long it has counted, whatever was done to the clock.
+    /// How long it has counted, by a clock which is never set.
     pub fn uptime(&self) -> Duration {
         self.started.1.elapsed()
     }
 }
 
-/// What one worker counts with.
+/// Counts on one worker.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     shard: Arc<Shard>,
-    /// By slot and by the address of the live target, which the entry keeps alive so
-    /// that the address stays its own.
+    /// By slot and by the address of the live target, which the entry keeps alive so that no
+    /// other target gets this address.
     by_target: RefCell<FxHashMap<(ListenerSlot, usize), TargetSeries>>,
     /// Requests that reached no target: answered by a rule, or by an error.
-    elsewhere: RefCell<FxHashMap<Elsewhere, Arc<Series>>>,
-    /// What is left is cut off now.
+    without_target: RefCell<FxHashMap<GroupKey, Arc<Series>>>,
+    /// Whether Weir cuts off the exchanges that are left.
     ending: Cell<bool>,
 }
 
@@ -156,8 +156,8 @@ impl Drop for OpenTunnel {
     }
 }
 
-/// A request that reached no target: where it came in, and for which group.
-type Elsewhere = (ListenerSlot, Option<TargetGroupId>);
+/// The listener and group of a request that reached no target.
+type GroupKey = (ListenerSlot, Option<TargetGroupId>);
 
 #[derive(Debug)]
 struct TargetSeries {
@@ -187,12 +187,12 @@ impl WorkerMetrics {
         *retries.entry((group.clone(), reason)).or_default() += 1;
     }
 
-    /// Requests that break off from now on were cut off by Weir.
+    /// Exchanges that break off from now on count as cut off by Weir.
     pub fn end(&self) {
         self.ending.set(true);
     }
 
-    /// Why a request that nobody finished ends.
+    /// The failure of an exchange that was neither completed nor failed.
     pub(super) fn abandoned(&self) -> Failure {
         if self.ending.get() {
             Failure::ShuttingDown
@@ -201,9 +201,9 @@ impl WorkerMetrics {
         }
     }
 
-    /// Forgets the series of targets that `keep` rejects, so that replicas that come
-    /// and go do not add up. A request that ends on such a target later opens its
-    /// series again, until the next call.
+    /// Forgets the series of targets that `keep` rejects, so that their number stays bounded while
+    /// replicas come and go. A request that ends on such a target later opens its series again,
+    /// until the next call.
     pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
         let mut ledger = lock(&self.shard.ledger);
         let Ledger { live, retired } = &mut *ledger;
@@ -220,37 +220,37 @@ impl WorkerMetrics {
         live.retain(|series| Arc::strong_count(series) > 1);
     }
 
-    pub(super) fn record(&self, record: &Record, elapsed: Duration) {
-        if let Some(failure) = record.failure {
-            let key = (record.group.clone(), failure.code());
+    pub(super) fn record(&self, exchange: &ExchangeFacts, elapsed: Duration) {
+        if let Some(failure) = exchange.failure {
+            let key = (exchange.group.clone(), failure.code());
             *lock(&self.shard.failures).entry(key).or_default() += 1;
         }
-        if let (Some(time), Some(group)) = (record.queued(), &record.group) {
+        if let (Some(time), Some(group)) = (exchange.queued(), &exchange.group) {
             let mut queued = lock(&self.shard.queued);
             queued.entry(group.clone()).or_default().count(time);
         }
-        let slot = record.listener.0;
-        if let Some(target) = &record.target {
+        let slot = exchange.listener.0;
+        if let Some(target) = &exchange.target {
             let key = (slot, Arc::as_ptr(target) as usize);
             let mut known = self.by_target.borrow_mut();
             let entry = known.entry(key).or_insert_with(|| TargetSeries {
-                series: self.open(record),
+                series: self.open(exchange),
                 target: Arc::clone(target),
             });
-            entry.series.count(record, elapsed);
+            entry.series.count(exchange, elapsed);
         } else {
-            let key = (slot, record.group.clone());
-            let mut known = self.elsewhere.borrow_mut();
-            let series = known.entry(key).or_insert_with(|| self.open(record));
-            series.count(record, elapsed);
+            let key = (slot, exchange.group.clone());
+            let mut known = self.without_target.borrow_mut();
+            let series = known.entry(key).or_insert_with(|| self.open(exchange));
+            series.count(exchange, elapsed);
         }
     }
 
-    fn open(&self, record: &Record) -> Arc<Series> {
-        let target = record.target.as_ref().map(|target| &target.id);
-        let group = target.map(|id| &id.group).or(record.group.as_ref());
+    fn open(&self, exchange: &ExchangeFacts) -> Arc<Series> {
+        let target = exchange.target.as_ref().map(|target| &target.id);
+        let group = target.map(|id| &id.group).or(exchange.group.as_ref());
         let series = Arc::new(Series::new(Labels {
-            listener: record.listener.1.to_string(),
+            listener: exchange.listener.1.to_string(),
             group: group.map_or(String::new(), TargetGroupId::to_string),
             target: target.map_or(String::new(), |id| id.addr.to_string()),
         }));
@@ -270,16 +270,16 @@ impl Series {
         }
     }
 
-    fn count(&self, record: &Record, elapsed: Duration) {
-        let class = match record.status {
+    fn count(&self, exchange: &ExchangeFacts, elapsed: Duration) {
+        let class = match exchange.status {
             Some(status) => usize::from(status.as_u16() / 100 - 1).min(4),
             None => CLASSES.len() - 1,
         };
         add(&self.classes[class], 1);
-        add(&self.received, record.received);
-        add(&self.sent, record.sent);
-        if record.status == Some(StatusCode::SWITCHING_PROTOCOLS) {
-            // How long people stay connected says nothing about how fast requests are.
+        add(&self.received, exchange.received);
+        add(&self.sent, exchange.sent);
+        if exchange.status == Some(StatusCode::SWITCHING_PROTOCOLS) {
+            // The lifetime of a tunnel says nothing about the speed of requests.
             return;
         }
         self.durations.count(elapsed);
@@ -293,7 +293,7 @@ impl Labels {
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // Counters stay legal wherever a panic may have cut a statement off.
+    // A panic leaves the counters consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -301,8 +301,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::model::TargetId;
-    use crate::observe::AccessLog;
-    use crate::observe::openmetrics::Page;
+    use crate::observe::openmetrics::ParsedPage;
+    use crate::observe::{AccessLog, Record};
 
     fn target(group: &str, port: u16) -> Arc<Target> {
         Arc::new(Target::new(TargetId {
@@ -322,8 +322,8 @@ mod tests {
         record
     }
 
-    fn page(metrics: &Arc<Metrics>) -> Page {
-        Page::of(Arc::clone(metrics))
+    fn page(metrics: &Arc<Metrics>) -> ParsedPage {
+        ParsedPage::of(Arc::clone(metrics))
     }
 
     const DURATION: &str =
@@ -419,7 +419,7 @@ mod tests {
         assert!(after.has("127.0.0.1:6400"));
         assert!(after.has(r#"target_group="",target="""#));
         assert!(!after.has("127.0.0.1:6401"));
-        // A request that was still on it.
+        // A request which was still in flight on it.
         drop(record(&worker, Some(&removed)));
         assert_eq!(page(&metrics).value(DURATION), Some(4.0));
     }

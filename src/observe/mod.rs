@@ -1,10 +1,11 @@
-//! What Weir tells about itself: metrics, the log and the access log.
+//! Metrics, the log and the access log.
 //!
-//! Each worker counts into its own [`WorkerMetrics`]; a scrape sums them. A series
-//! is found once per worker and then only added to: no lock, no shared cache line.
+//! Each worker counts into its own [`WorkerMetrics`]; a scrape adds them up. A series is looked up
+//! once per worker and then only added to: no lock, no shared cache line.
 
 mod access_log;
 mod durations;
+mod exchange;
 pub(crate) mod exposition;
 mod log;
 mod metrics;
@@ -19,9 +20,10 @@ mod text_format;
 
 pub use access_log::AccessLog;
 pub use durations::Durations;
+pub use exchange::{ExchangeFacts, RequestHead};
 pub use log::{Log, LogFormat};
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;
-pub use record::{Record, RequestHead};
+pub use record::Record;
 pub use response_times::ResponseTimes;
 pub use text_format::prometheus;

@@ -1,7 +1,7 @@
-//! Every metric name, in one place: `weir_<what>[_<unit>]`; the exporter adds `_total`
-//! to counters. `process_*` are the names every Prometheus client uses.
+//! All metric names: `weir_<what>[_<unit>]`; the encoder adds `_total` to counters. `process_*`
+//! are the names which every Prometheus client uses.
 
-/// A name and what it says.
+/// A name and its help text.
 pub(crate) type Name = (&'static str, &'static str);
 
 /// Requests, by listener, group, target and class of the status the client got.
@@ -14,13 +14,13 @@ pub(crate) const DURATION: Name = (
     "weir_request_duration_seconds",
     "Time from the request head to the last byte of the response",
 );
-/// Requests Weir answered itself because something failed, by group and reason.
+/// Requests that Weir answered itself because something failed, by group and reason.
 pub(crate) const FAILURES: Name = (
     "weir_request_failures",
     "Requests that no target answered to the end, by target group and reason",
 );
-/// Requests sent to another target, by group and by what became of the attempt before; and
-/// those that were not because the budget was spent.
+/// Requests sent to another target, by group and by the reason which the attempt before gave; and
+/// retries that were not made because the budget was spent.
 pub(crate) const RETRIES: Name = (
     "weir_retries",
     "Retries by target group and reason; reason budget_exhausted counts those not made",
@@ -50,21 +50,21 @@ pub(crate) const QUEUED: Name = (
     "weir_queued_requests",
     "Requests that have waited for a place on a target of the target group",
 );
-/// What they spent there, served or not.
+/// The time of requests in a queue, served or not.
 pub(crate) const QUEUE_WAIT: Name = (
     "weir_queue_wait_seconds",
     "Time that requests have waited for a place, whether they got one or not",
 );
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
-/// Open tunnels, most of them of the WebSocket protocol.
+/// Open tunnels, most of them `WebSocket` connections.
 pub(crate) const TUNNELS: Name = (
     "weir_upgraded_connections",
     "Client connections that have switched to another protocol and are open now",
 );
 /// Reloads, by outcome.
 pub(crate) const RELOADS: Name = ("weir_reloads", "Configurations loaded, by outcome");
-/// Panics, by place.
+/// Panics, by the part of Weir that panicked.
 pub(crate) const PANICS: Name = (
     "weir_panics",
     "Panics that were caught, by the part of Weir they came from: each is a defect, and in the log",
@@ -72,14 +72,14 @@ pub(crate) const PANICS: Name = (
 /// Requests in flight on a target.
 pub(crate) const IN_FLIGHT: Name = (
     "weir_target_in_flight",
-    "Requests on a target whose last byte has not left yet",
+    "Requests on a target that are not answered to the last byte yet",
 );
-/// What the checks say of a target.
+/// The result of the checks of a target.
 pub(crate) const HEALTH: Name = (
     "weir_target_health",
     "Whether the checks of a target say that it serves: 1 or 0",
 );
-/// What requests say of a target, whatever its checks say.
+/// Whether outlier detection has ejected a target, whatever its checks say.
 pub(crate) const EJECTED: Name = (
     "weir_target_ejected",
     "Whether a target is out for a while because of the requests it failed: 1 or 0",
@@ -114,7 +114,7 @@ pub(crate) const TARGETS: Name = (
     "weir_targets",
     "Targets of a target group, by state: initial, healthy, unhealthy or draining",
 );
-/// Whether the checks of a group are not believed.
+/// Whether a group fails open.
 pub(crate) const FAILING_OPEN: Name = (
     "weir_target_group_failing_open",
     "Whether requests go to all targets because too few are healthy: 1 or 0",
@@ -124,52 +124,52 @@ pub(crate) const SCALING_DESIRED: Name = (
     "weir_autoscaling_desired",
     "Replicas that a target group should have, by its last evaluation",
 );
-/// Of those, the ones that serve.
+/// How many of them are in service.
 pub(crate) const SCALING_RUNNING: Name = (
     "weir_autoscaling_running",
     "Replicas of a target group that are in service",
 );
-/// The bound that holds now.
+/// The lower bound that holds now.
 pub(crate) const SCALING_MIN: Name = (
     "weir_autoscaling_min",
     "Fewest replicas a target group may have, after scheduled actions",
 );
-/// The bound that holds now.
+/// The upper bound that holds now.
 pub(crate) const SCALING_MAX: Name = (
     "weir_autoscaling_max",
     "Most replicas a target group may have, after scheduled actions",
 );
-/// Evaluations, by what they led to.
+/// Evaluations, by outcome.
 pub(crate) const SCALING_DECISIONS: Name = (
     "weir_autoscaling_decisions",
     "Evaluations of a target group by outcome (scale_out, scale_in or hold) and the reason to hold",
 );
-/// Lines that the disk of `record` did not take.
+/// Lines that could not be written to the file of `record`.
 pub(crate) const SCALING_UNRECORDED: Name = (
     "weir_autoscaling_unrecorded",
     "Evaluations of a target group that the file of record misses because its disk was slow or failing",
 );
-/// Whether whoever runs a group's replicas does not do what it should.
+/// Whether the provider of a group's replicas fails.
 pub(crate) const REPLICAS_FAULT: Name = (
     "weir_replicas_fault",
     "Whether the provider of a target group's replicas fails at present: 1 or 0",
 );
-/// As whoever runs it measures it.
+/// As the provider measures it.
 pub(crate) const REPLICA_CPU: Name = (
     "weir_replica_cpu_percent",
     "CPU time that a replica uses, in percent of what it may",
 );
-/// As whoever runs it measures it.
+/// As the provider measures it.
 pub(crate) const REPLICA_MEMORY: Name = (
     "weir_replica_memory_percent",
     "Memory that a replica uses, in percent of what it may",
 );
-/// Lines that found no room because the log's output was stalled or failing.
+/// Log lines that were dropped because the output of the log stalled or failed.
 pub(crate) const LOG_DROPPED: Name = (
     "weir_log_lines_dropped",
     "Log lines dropped because the output of the log stalled or failed, by kind: access or event",
 );
-/// Publications.
+/// Version of the snapshot.
 pub(crate) const SNAPSHOT: Name = (
     "weir_snapshot_version",
     "Counts up with each publication: a reload, a member or a change of health",

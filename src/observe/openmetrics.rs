@@ -1,4 +1,4 @@
-//! Reads a metrics page as a scraper does, and fails the test when it is not legal
+//! Reads a metrics page as a scraper does, and fails the test when it is not valid
 //! (`OpenMetrics` 1.0: families in one piece, no series twice, counters end in `_total`,
 //! buckets accumulate, `# EOF` ends it).
 
@@ -9,9 +9,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-/// A legal page.
+/// A valid page.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct ParsedPage {
     text: String,
     series: BTreeMap<String, f64>,
 }
@@ -25,7 +25,7 @@ impl<C: Collector> Collector for Shared<C> {
     }
 }
 
-impl Page {
+impl ParsedPage {
     /// The page of one collector.
     pub(crate) fn of<C: Collector>(collector: Arc<C>) -> Self {
         let mut registry = Registry::default();
@@ -72,7 +72,7 @@ impl Page {
         self.text.contains(part)
     }
 
-    /// In the order of the page, because that of the map is not that of the bounds.
+    /// Checks that buckets accumulate. In the order of the page: the map has another one.
     fn check_buckets(&self) {
         let mut before = (String::new(), 0.0);
         for line in self.text.lines().filter(|line| line.contains("_bucket{")) {

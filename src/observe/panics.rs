@@ -1,8 +1,8 @@
-//! What a panic that was caught has said.
+//! The message of a panic.
 
 use std::any::Any;
 
-/// The message of a panic, as far as it has one.
+/// The message of a panic; `no message` unless the payload is a text.
 pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_shown_and_anything_else_is_not() {
+    fn only_a_text_is_a_message() {
         assert_eq!(panic_message(&"a text"), "a text");
         assert_eq!(panic_message(&format!("a {}", "text")), "a text");
         assert_eq!(panic_message(&7), "no message");

@@ -1,4 +1,4 @@
-//! What the requests of one target group have taken since somebody last asked.
+//! The response times of one target group since the last reading.
 
 use std::net::SocketAddr;
 
@@ -10,63 +10,63 @@ use crate::model::TargetGroupId;
 /// byte of its response, of all that were sent to a target.
 #[derive(Debug, Default)]
 pub struct ResponseTimes {
-    /// What the targets of the group had counted at the last look; `None` before the first.
+    /// The counts of all targets at the last reading; `None` before the first.
     all: Option<Durations>,
-    /// The same of those that were left out.
-    apart: Vec<(SocketAddr, Durations)>,
+    /// The counts of the targets that were left out then.
+    excluded: Vec<(SocketAddr, Durations)>,
 }
 
 impl ResponseTimes {
-    /// What has ended since the last look, on all targets of the group but those in `apart`;
-    /// `None` at the first look.
+    /// The times of requests that ended since the last reading, on all targets of the group but
+    /// those in `excluded`; `None` at the first reading.
     ///
-    /// Workers go on counting meanwhile: a request that ends now may be in this look or in
-    /// the next, and is in one of them.
+    /// Workers go on counting meanwhile: a request that ends now is in this reading or in the
+    /// next.
     pub fn since_last(
         &mut self,
         metrics: &Metrics,
         group: &TargetGroupId,
-        apart: &[SocketAddr],
+        excluded: &[SocketAddr],
     ) -> Option<Durations> {
-        let (all, apart) = read(metrics, group, apart);
-        let earlier = std::mem::replace(&mut self.apart, apart);
+        let (all, excluded) = read(metrics, group, excluded);
+        let earlier = std::mem::replace(&mut self.excluded, excluded);
         let before = self.all.replace(all.clone())?;
         let ended = all.since(&before);
-        let mut aside = Durations::default();
-        for (addr, now) in &self.apart {
+        let mut left_out = Durations::default();
+        for (addr, now) in &self.excluded {
             match earlier.iter().find(|(earlier, _)| earlier == addr) {
-                Some((_, before)) => aside.add(&now.since(before)),
-                // A new one: all it has done was since the last look.
-                None if now.total() <= ended.total() => aside.add(now),
-                // One that did its part until now: for this once it counts.
+                Some((_, before)) => left_out.add(&now.since(before)),
+                // A new target: all its requests ended since the last reading.
+                None if now.total() <= ended.total() => left_out.add(now),
+                // A target that was not excluded until now: it is counted this once.
                 None => {}
             }
         }
-        Some(ended.since(&aside))
+        Some(ended.since(&left_out))
     }
 }
 
-/// The sum over all workers: of all targets of a group, and of some of them alone.
+/// The counts of all workers: of all targets of a group, and of each excluded one.
 fn read(
     metrics: &Metrics,
     group: &TargetGroupId,
-    apart: &[SocketAddr],
+    excluded: &[SocketAddr],
 ) -> (Durations, Vec<(SocketAddr, Durations)>) {
-    let names: Vec<String> = apart.iter().map(SocketAddr::to_string).collect();
+    let names: Vec<String> = excluded.iter().map(SocketAddr::to_string).collect();
     let mut all = Durations::default();
-    let mut aside = vec![Durations::default(); apart.len()];
+    let mut left_out = vec![Durations::default(); excluded.len()];
     for shard in lock(&metrics.workers).iter() {
         let ledger = lock(&shard.ledger);
         for series in &ledger.live {
             let labels = &series.labels;
-            // Without a target Weir has answered itself.
+            // Without a target, Weir has answered itself.
             if labels.group != *group.0 || labels.target.is_empty() {
                 continue;
             }
             let durations = series.durations.read();
             all.add(&durations);
             if let Some(index) = names.iter().position(|name| *name == labels.target) {
-                aside[index].add(&durations);
+                left_out[index].add(&durations);
             }
         }
         let retired = ledger.retired.iter();
@@ -74,7 +74,7 @@ fn read(
             all.add(durations);
         }
     }
-    (all, apart.iter().copied().zip(aside).collect())
+    (all, excluded.iter().copied().zip(left_out).collect())
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
             }
         }
 
-        /// Counts requests on a target, in whatever time they take here.
+        /// Counts requests on a target, with the time that they take in this test.
         fn requests(&self, target: &Arc<Target>, count: usize) {
             for _ in 0..count {
                 let listener = (ListenerSlot(0), "http".into());
@@ -118,9 +118,9 @@ mod tests {
             }
         }
 
-        fn look(&mut self, apart: &[SocketAddr]) -> u64 {
+        fn read(&mut self, excluded: &[SocketAddr]) -> u64 {
             let group = "todo".into();
-            let times = self.times.since_last(&self.metrics, &group, apart);
+            let times = self.times.since_last(&self.metrics, &group, excluded);
             times.unwrap().total()
         }
     }
@@ -133,53 +133,53 @@ mod tests {
     }
 
     #[test]
-    fn each_look_has_what_ended_since_the_last() {
+    fn each_reading_has_what_ended_since_the_last() {
         let mut rig = Rig::new();
         let (own, other) = (target("todo", 1), target("other", 1));
         rig.requests(&own, 3);
         rig.requests(&other, 5);
-        assert_eq!(rig.look(&[]), 3);
-        assert_eq!(rig.look(&[]), 0);
+        assert_eq!(rig.read(&[]), 3);
+        assert_eq!(rig.read(&[]), 0);
         rig.requests(&own, 2);
         rig.worker.retain(|_| false);
         assert_eq!(
-            rig.look(&[]),
+            rig.read(&[]),
             2,
             "a target that is gone takes nothing with it"
         );
     }
 
     #[test]
-    fn what_a_target_did_while_it_was_left_out_stays_out() {
+    fn what_a_target_did_while_it_was_excluded_stays_out() {
         let mut rig = Rig::new();
         let (old, new) = (target("todo", 1), target("todo", 2));
         rig.requests(&old, 3);
         rig.requests(&new, 10);
-        let apart = [new.id.addr];
-        assert_eq!(rig.look(&apart), 3);
+        let excluded = [new.id.addr];
+        assert_eq!(rig.read(&excluded), 3);
         rig.requests(&old, 1);
         rig.requests(&new, 10);
-        assert_eq!(rig.look(&apart), 1);
+        assert_eq!(rig.read(&excluded), 1);
         rig.requests(&new, 4);
-        assert_eq!(rig.look(&[]), 4);
+        assert_eq!(rig.read(&[]), 4);
     }
 
     #[test]
-    fn a_target_that_is_left_out_late_does_not_hide_the_others() {
+    fn a_target_that_is_excluded_late_does_not_hide_the_others() {
         let mut rig = Rig::new();
         let (old, sick) = (target("todo", 1), target("todo", 2));
         rig.requests(&sick, 10);
-        assert_eq!(rig.look(&[]), 10);
+        assert_eq!(rig.read(&[]), 10);
         rig.requests(&old, 3);
-        assert_eq!(rig.look(&[sick.id.addr]), 3);
+        assert_eq!(rig.read(&[sick.id.addr]), 3);
     }
 
     #[test]
-    fn the_quantile_is_of_the_times_between_two_looks() {
+    fn the_quantile_is_of_the_times_between_two_readings() {
         let mut rig = Rig::new();
         let target = target("todo", 1);
         rig.requests(&target, 100);
-        assert_eq!(rig.look(&[]), 100);
+        assert_eq!(rig.read(&[]), 100);
         rig.requests(&target, 1);
         let group = "todo".into();
         let times = rig.times.since_last(&rig.metrics, &group, &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The sum over all workers, written onto a metrics page.
+//! The sum over all workers, written to a metrics page.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,10 +18,10 @@ use crate::model::TargetGroupId;
 #[derive(Default)]
 struct Sum {
     series: BTreeMap<Labels, SeriesSum>,
-    /// By listener and group: the targets of a group share one histogram, which keeps
-    /// the page short.
+    /// By listener and group: the targets of a group share one histogram, which keeps the page
+    /// short.
     durations: BTreeMap<(String, String), Durations>,
-    /// By target group, empty for a request that had none yet, and reason.
+    /// By target group, empty if none was chosen, and reason.
     failures: BTreeMap<(String, &'static str), u64>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
@@ -29,7 +29,7 @@ struct Sum {
     connections: u64,
     fail_open: u64,
     tunnels: u64,
-    /// Of connections.
+    /// Connections that ended in a panic.
     panics: u64,
 }
 
@@ -177,7 +177,7 @@ fn log_lines(page: &mut Page<'_>) -> fmt::Result {
 
 impl Durations {
     fn write(&self, family: &mut Family<'_>, labels: &[Label<'_>]) -> fmt::Result {
-        family.histogram(self.sum.as_secs_f64(), &self.shown(), labels)
+        family.histogram(self.sum.as_secs_f64(), &self.buckets(), labels)
     }
 }
 

@@ -1,18 +1,18 @@
-//! The older of the two text formats of a metrics page, made of the newer one.
+//! Converts a metrics page from the newer text format to the older one.
 //!
 //! In `OpenMetrics` a counter's family is named without the `_total` of its series, and the
 //! page ends in `# EOF`; in the text format 0.0.4 the family has the name of its series. A
-//! scraper that is told one format and given the other takes every counter for untyped.
+//! scraper which expects one format and gets the other takes every counter for untyped.
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>)
 
 /// An `OpenMetrics` page in the Prometheus text format 0.0.4.
 pub fn prometheus(openmetrics: &str) -> String {
     let mut page = String::with_capacity(openmetrics.len());
-    // What is said of a family comes before its type, which decides its name.
+    // The help of a family comes before its type, which decides its name.
     let mut help = None;
     for line in openmetrics.lines() {
-        if let Some(said) = line.strip_prefix("# HELP ") {
-            help = said.split_once(' ');
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described.split_once(' ');
         } else if let Some((name, kind)) = family_type(line) {
             let suffix = if kind == "counter" { "_total" } else { "" };
             if let Some((_, text)) = help.take_if(|(described, _)| *described == name) {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_called_like_its_series() {
+    fn a_counter_has_the_name_of_its_series() {
         let openmetrics = "\
             # HELP weir_requests Requests \\\"answered\\\", by code.\n\
             # TYPE weir_requests counter\n\

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
-use crate::observe::openmetrics::Page;
+use crate::observe::openmetrics::ParsedPage;
 
 /// Makes the first worker panic, at the next turn of its housekeeping.
 static BREAKS: AtomicBool = AtomicBool::new(false);
@@ -54,7 +54,7 @@ async fn a_worker_that_panics_ends_the_server_and_leaves_no_queue_behind() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     assert!(!Pulse::of(&server.workers).all_answer().await);
-    let page = Page::of(Arc::clone(&server.metrics));
+    let page = ParsedPage::of(Arc::clone(&server.metrics));
     assert_eq!(
         page.value(r#"weir_panics_total{place="worker"}"#),
         Some(1.0)

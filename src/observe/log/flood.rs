@@ -1,48 +1,43 @@
-//! Lines that say the same again and again: a few are written, the others are counted, and
-//! one line says how many there were.
+//! Lines which repeat: a few are written, the others are counted, and one line tells the count.
 //!
-//! Two lines are the same if they come from one place in the code with the same message and
-//! name the same listener, group, target, reason and so on; what else they tell (errors,
-//! times, addresses of clients) may differ.
+//! Two lines are equal if they come from one place in the code with the same message and name
+//! the same listener, group, target, reason and so on. Their other fields (errors, times,
+//! addresses of clients) may differ.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing::{Event, Level};
 
-use super::writer::MODULE;
-use super::{ACCESS, Shared};
 use crate::model::Failure;
 
-/// Lines of one kind that are written in a [`WINDOW`].
+/// Equal lines that are written in a [`WINDOW`].
 const BURST: u64 = 10;
 
-/// How long lines are counted before it is said how many there were.
+/// How long lines are counted before their count is logged.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
-/// Most kinds that are told apart at a time. More share one limit and one summary.
-const KINDS: usize = 4096;
+/// Most floods that are told apart at a time. More share one limit and one summary.
+const MAX_FLOODS: usize = 4096;
 
-/// The key of those.
+/// The key of those that share.
 const OTHERS: u64 = 0;
 
 /// Longest text that a summary repeats.
 const TEXT_CHARS: usize = 200;
 
-/// Fields that tell lines apart; a summary repeats them.
+/// Fields which make lines different; a summary repeats them.
 const IDENTITY: [&str; 13] = [
     "message", "listener", "group", "target", "reason", "replica", "name", "metric", "file",
     "line", "column", "code", "key",
 ];
 
-/// What all lines of one kind have in common.
+/// What equal lines have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) level: Level,
@@ -58,7 +53,7 @@ impl Subject {
     }
 }
 
-/// How many lines of a kind were left out in the last [`WINDOW`].
+/// How many equal lines were left out in the last [`WINDOW`].
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) subject: Subject,
@@ -66,23 +61,24 @@ pub(super) struct Summary {
     pub(super) window: Duration,
 }
 
-/// The kinds of lines of the last [`WINDOW`].
+/// The lines of the last [`WINDOW`], equal ones together.
 #[derive(Debug, Default)]
 pub(super) struct Floods {
-    kinds: Mutex<HashMap<u64, Kind>>,
-    /// With keys of its own: no client can choose names that collide.
+    floods: Mutex<HashMap<u64, Flood>>,
+    /// Randomly keyed: no client can choose names that collide.
     hasher: RandomState,
 }
 
+/// Equal lines.
 #[derive(Debug)]
-struct Kind {
+struct Flood {
     subject: Subject,
     since: Instant,
     lines: u64,
 }
 
 impl Floods {
-    /// Whether a line of the access log is to be written, by what failed and where.
+    /// Whether a line of the access log is written, by its failure and group.
     pub(super) fn admit_failure(&self, failure: Failure, group: Option<&str>) -> bool {
         let group = group.unwrap_or_default();
         let key = self.hasher.hash_one((failure.code(), group));
@@ -97,8 +93,8 @@ impl Floods {
         })
     }
 
-    /// Whether an event is to be written.
-    fn admit_event(&self, event: &Event<'_>) -> bool {
+    /// Whether an event is written.
+    pub(super) fn admit_event(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         let mut hasher = Hashing(self.hasher.build_hasher());
         metadata.callsite().hash(&mut hasher.0);
@@ -115,39 +111,36 @@ impl Floods {
     }
 
     fn admit(&self, key: u64, subject: impl FnOnce() -> Subject) -> bool {
-        let count = |kind: &mut Kind| {
-            kind.lines += 1;
-            kind.lines <= BURST
-        };
-        if let Some(kind) = self.lock().get_mut(&key) {
-            return count(kind);
+        if let Some(flood) = self.lock().get_mut(&key) {
+            return flood.count();
         }
         // Without the lock: a value may panic when it is shown, and panics are logged too.
         let subject = subject();
-        let mut kinds = self.lock();
-        let is_crowded = kinds.len() >= KINDS && !kinds.contains_key(&key);
-        let (key, subject) = if is_crowded {
+        let mut floods = self.lock();
+        let is_full = floods.len() >= MAX_FLOODS && !floods.contains_key(&key);
+        let (key, subject) = if is_full {
             (OTHERS, others())
         } else {
             (key, subject)
         };
-        count(kinds.entry(key).or_insert_with(|| Kind {
+        let flood = floods.entry(key).or_insert_with(|| Flood {
             subject,
             since: Instant::now(),
             lines: 0,
-        }))
+        });
+        flood.count()
     }
 
-    /// Forgets the kinds whose window is over, or all of them, and tells what was left out.
+    /// Forgets the lines of windows that are over, or all of them. Returns what was left out.
     pub(super) fn sweep(&self, now: Instant, all: bool) -> Vec<Summary> {
         let mut summaries = Vec::new();
-        self.lock().retain(|_, kind| {
-            let window = now.saturating_duration_since(kind.since);
+        self.lock().retain(|_, flood| {
+            let window = now.saturating_duration_since(flood.since);
             let is_over = all || window >= WINDOW;
-            if is_over && kind.lines > BURST {
+            if is_over && flood.lines > BURST {
                 summaries.push(Summary {
-                    subject: kind.subject.clone(),
-                    more: kind.lines - BURST,
+                    subject: flood.subject.clone(),
+                    more: flood.lines - BURST,
                     window,
                 });
             }
@@ -161,9 +154,17 @@ impl Floods {
         self.lock().is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Kind>> {
-        // Each entry is whole whenever a panic may have happened.
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Flood>> {
+        // A panic leaves every entry consistent.
+        self.floods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flood {
+    /// Counts a line. Returns whether it is written.
+    fn count(&mut self) -> bool {
+        self.lines += 1;
+        self.lines <= BURST
     }
 }
 
@@ -175,14 +176,14 @@ fn others() -> Subject {
     }
 }
 
-/// Hashes what tells an event apart.
+/// Hashes the fields of [`IDENTITY`].
 struct Hashing<H>(H);
 
 impl<H: Hasher> Visit for Hashing<H> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if IDENTITY.contains(&field.name()) {
             self.0.write(field.name().as_bytes());
-            // A value that cannot be shown is no part of the line either.
+            // A value which fails to be formatted is not part of the line either.
             let _ = write!(self, "{value:?}");
             self.0.write_u8(0xff);
         }
@@ -196,7 +197,7 @@ impl<H: Hasher> Write for Hashing<H> {
     }
 }
 
-/// Keeps it, for a summary.
+/// Keeps the fields of [`IDENTITY`], for a summary.
 struct Texts(Vec<(&'static str, String)>);
 
 impl Texts {
@@ -215,29 +216,6 @@ impl Visit for Texts {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.keep(field, &format!("{value:?}"));
-    }
-}
-
-/// Targets of events that have limits of their own: the access log asks itself, and what
-/// replicas print is theirs.
-const LIMITED: [&str; 2] = [ACCESS, "replica"];
-
-/// The life of the process itself (starts, reloads, handovers, phases): each line answers to
-/// something that an operator did.
-const LIFE: &str = "weir::server";
-
-/// Asks before each event whether it is to be written. Events below `INFO` always are: they
-/// are off unless they are being looked for.
-pub(super) struct FloodLayer(pub(super) Arc<Shared>);
-
-impl<S: Subscriber> Layer<S> for FloodLayer {
-    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        let metadata = event.metadata();
-        *metadata.level() > Level::INFO
-            || LIMITED.contains(&metadata.target())
-            || metadata.target().starts_with(LIFE)
-            || metadata.module_path() == Some(MODULE)
-            || self.0.floods.admit_event(event)
     }
 }
 
@@ -260,7 +238,7 @@ mod tests {
         );
         let summaries = floods.sweep(Instant::now() + WINDOW, false);
         let [summary] = summaries.as_slice() else {
-            panic!("one kind was limited: {summaries:?}");
+            panic!("one flood was limited: {summaries:?}");
         };
         assert_eq!(summary.more + written, 1000, "no line is uncounted");
         assert_eq!(summary.subject.field("group"), Some("todo"));
@@ -273,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_has_no_room_is_counted() {
+    fn memory_is_bounded_and_the_lines_beyond_it_are_counted() {
         let floods = Floods::default();
-        let total = 2 * KINDS;
+        let total = 2 * MAX_FLOODS;
         let written = (0..total)
             .filter(|n| floods.admit_failure(Failure::NoTarget, Some(&n.to_string())))
             .count();
-        assert_eq!(written, KINDS + BURST as usize);
-        assert_eq!(floods.lock().len(), KINDS + 1);
+        assert_eq!(written, MAX_FLOODS + BURST as usize);
+        assert_eq!(floods.lock().len(), MAX_FLOODS + 1);
         let more: u64 = floods
             .sweep(Instant::now(), true)
             .iter()

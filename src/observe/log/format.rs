@@ -1,4 +1,4 @@
-//! How lines look, with nothing in them that could forge a line or drive a terminal.
+//! The form of lines. No field can forge a line or send commands to a terminal.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -9,21 +9,21 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter, format::Writer};
 
-use super::queue::Kind;
-use super::{ACCESS, Shared};
+use super::queue::LineKind;
+use super::shared::{ACCESS, Shared};
 use crate::model::{Escaping, escape_json};
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text with `name=value` fields.
     Pretty,
     /// One JSON object a line.
     Json,
 }
 
-/// The fields of a line for people: the message, then `name=value`. Escapes the values and
-/// not the line, which has colours of its own.
+/// The fields of a [`LogFormat::Pretty`] line: the message, then `name=value`. Escapes the values
+/// and not the line, which may have colours.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EscapedFields;
 
@@ -64,14 +64,14 @@ impl FieldWriter<'_> {
 
 impl Visit for FieldWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Where the `log` crate's records come from is not shown of ours either.
+        // The origin of records of the `log` crate is not shown, like that of events.
         if self.result.is_ok() && !field.name().starts_with("log.") {
             self.result = self.write(field.name(), value);
         }
     }
 }
 
-/// Puts finished lines into the queue of the thread that they come from.
+/// Puts finished lines into the queue of the thread that logs.
 #[derive(Debug)]
 pub(super) struct LineMaker {
     pub(super) shared: Arc<Shared>,
@@ -79,7 +79,7 @@ pub(super) struct LineMaker {
 }
 
 impl LineMaker {
-    fn line(&self, kind: Kind) -> Line<'_> {
+    fn line(&self, kind: LineKind) -> Line<'_> {
         Line { maker: self, kind }
     }
 }
@@ -88,23 +88,23 @@ impl<'a> MakeWriter<'a> for LineMaker {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        self.line(Kind::Event)
+        self.line(LineKind::Event)
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
         self.line(if metadata.target() == ACCESS {
-            Kind::Access
+            LineKind::Access
         } else {
-            Kind::Event
+            LineKind::Event
         })
     }
 }
 
-/// Takes one line, in one piece.
+/// Takes one line, in one write.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     maker: &'a LineMaker,
-    kind: Kind,
+    kind: LineKind,
 }
 
 impl io::Write for Line<'_> {
@@ -112,7 +112,7 @@ impl io::Write for Line<'_> {
         let shared = &self.maker.shared;
         match (self.maker.format, std::str::from_utf8(line)) {
             (LogFormat::Json, Ok(text)) => shared.push(self.kind, escape_json(text).as_bytes()),
-            // The formatters write `str`s alone.
+            // Text that is not UTF-8 does not occur: the formatters write `str`s.
             (LogFormat::Json, Err(_)) | (LogFormat::Pretty, _) => shared.push(self.kind, line),
         }
         Ok(line.len())

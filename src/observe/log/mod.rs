@@ -1,106 +1,47 @@
 //! The log of a running Weir: written by a thread of its own, so that an output that stalls,
 //! fails or loses its reader stops nothing else.
 //!
-//! Lines are formatted where they arise and put into bounded queues: threads share none as long
-//! as there are not more of them than queues, and none waits for the output. A queue that is
-//! full drops the line and counts it. The log thread writes what the output takes, tries again
-//! when that fails, and says how many lines were lost once it is well.
+//! Lines are formatted by the thread that logs and put into bounded queues. No thread shares its
+//! queue unless there are more threads than queues, and none waits for the output. A full queue
+//! drops the line and counts it. The log thread writes what the output takes, tries again after a
+//! failure, and logs how many lines were dropped once the output works.
 
 mod flood;
+mod flood_layer;
 mod format;
 mod output;
 mod queue;
+mod shared;
 mod writer;
 
-use std::cell::Cell;
 use std::io::{self, IsTerminal};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
 use tracing::{Dispatch, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use self::flood::{FloodLayer, Floods};
+use self::flood_layer::FloodLayer;
 use self::format::{EscapedFields, LineMaker};
 use self::output::Output;
-use self::queue::{Dropped, Kind, Queue};
+use self::queue::{Dropped, LineKind};
+use self::shared::Shared;
 use self::writer::LogWriter;
+use super::panics::panic_message;
 use crate::model::Failure;
 
 pub use self::format::LogFormat;
+pub(super) use self::shared::ACCESS;
 
-/// The target of the access log's events.
-pub(super) const ACCESS: &str = "access";
-
-/// More threads than that share queues. Bounds the memory of the log together with
-/// [`queue::QUEUE_BYTES`].
-const QUEUES: usize = 16;
-
-/// How long the end of Weir may wait for the output to take the last lines.
+/// How long the process waits at its end for the output to take the last lines.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The log of this process, if it has been started.
+/// The log of this process, once it is started.
 static CURRENT: OnceLock<Arc<Shared>> = OnceLock::new();
-
-thread_local! {
-    /// Which queue the thread's lines go into.
-    static QUEUE: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// What the threads that log share with the one that writes.
-#[derive(Debug, Default)]
-struct Shared {
-    /// For standard output.
-    queues: [CachePadded<Queue>; QUEUES],
-    /// For standard error.
-    errors: Queue,
-    next_queue: AtomicUsize,
-    /// Whether the log thread knows that there are lines.
-    is_awake: AtomicBool,
-    is_closing: AtomicBool,
-    /// Set before the first line.
-    thread: OnceLock<Thread>,
-    floods: Floods,
-}
-
-impl Shared {
-    /// Queues a line of the calling thread.
-    fn push(&self, kind: Kind, line: &[u8]) {
-        self.own_queue().push(kind, line);
-        self.wake();
-    }
-
-    fn own_queue(&self) -> &Queue {
-        // Another one than its own for a thread that is at its end.
-        let index = QUEUE.try_with(|own| {
-            own.get().unwrap_or_else(|| {
-                let index = self.next_queue.fetch_add(1, Ordering::Relaxed) % QUEUES;
-                own.set(Some(index));
-                index
-            })
-        });
-        &self.queues[index.unwrap_or_default()]
-    }
-
-    /// A system call only for the first line after the thread has looked.
-    fn wake(&self) {
-        if !self.is_awake.swap(true, Ordering::SeqCst)
-            && let Some(thread) = self.thread.get()
-        {
-            thread.unpark();
-        }
-    }
-
-    fn dropped(&self) -> Dropped {
-        let queues = self.queues.iter().map(|queue| queue.dropped());
-        queues.fold(self.errors.dropped(), |sum, queue| sum + queue)
-    }
-}
 
 /// How many lines of this process's log were dropped.
 pub(super) fn dropped() -> Dropped {
@@ -109,25 +50,25 @@ pub(super) fn dropped() -> Dropped {
         .map_or_else(Dropped::default, |log| log.dropped())
 }
 
-/// Whether the access log, which is to have failures alone, is to have this one too.
+/// Whether an access log of failures gets this one too: of many alike only some are written.
 pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
     CURRENT
         .get()
         .is_none_or(|log| log.floods.admit_failure(failure, group))
 }
 
-/// The log as long as it is open. Dropping it writes what is left, within a second.
+/// The log of the process. Dropping it writes what is left, within [`CLOSE_TIMEOUT`].
 #[derive(Debug)]
 pub struct Log {
     shared: Arc<Shared>,
     format: LogFormat,
-    /// Hangs up when the thread has ended.
+    /// Closed when the thread has ended.
     ended: mpsc::Receiver<()>,
 }
 
 impl Log {
-    /// Starts the thread and makes it what events and panics of this process go to. Fails if
-    /// the system gives no thread, or there is a log already.
+    /// Starts the thread and sends the events and panics of this process to it. Fails if the
+    /// system gives no thread, or there is a log already.
     pub fn start(format: LogFormat, filter: EnvFilter) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let out = Output::new(io::stdout());
@@ -151,15 +92,15 @@ impl Log {
         })
     }
 
-    /// How its lines look.
+    /// The form of its lines.
     pub fn format(&self) -> LogFormat {
         self.format
     }
 
-    /// Writes a text of several lines to standard error, in one piece and as it is.
+    /// Writes a text to standard error, in one piece and unchanged.
     pub fn print_error(&self, text: &str) {
         let text = format!("{text}\n");
-        self.shared.errors.push(Kind::Event, text.as_bytes());
+        self.shared.errors.push(LineKind::Event, text.as_bytes());
         self.shared.wake();
     }
 }
@@ -170,12 +111,12 @@ impl Drop for Log {
         if let Some(thread) = self.shared.thread.get() {
             thread.unpark();
         }
-        // Time is up or the thread has ended: nothing more can be done either way.
+        // A timeout is no error: the output does not take the last lines.
         let _ = self.ended.recv_timeout(CLOSE_TIMEOUT);
     }
 }
 
-/// What turns events into lines of the log.
+/// Turns events into lines of the log.
 fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dispatch {
     // Colours unless they are switched off: <https://no-color.org>.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -186,8 +127,8 @@ fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dis
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stdout().is_terminal() && !is_plain)
-        // Without the module an event comes from, which would be a second `target`
-        // beside the one that a request went to.
+        // Without the module of the event, which would be a second `target` beside the target of
+        // a request.
         .with_target(false)
         .with_writer(lines);
     let floods = FloodLayer(Arc::clone(shared));
@@ -197,15 +138,12 @@ fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dis
     }
 }
 
-/// What the standard library would write to standard error, waiting for it.
+/// Logs what the standard library would write to standard error, for which a thread may wait.
 fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let current = thread::current();
     let thread = current.name().unwrap_or("unnamed");
     let location = info.location().map(tracing::field::display);
-    let payload = info.payload();
-    let message = payload.downcast_ref::<&str>().copied();
-    let message = message.or_else(|| payload.downcast_ref().map(String::as_str));
-    let message = message.unwrap_or("no message");
+    let message = panic_message(info.payload());
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
         .then(|| tracing::field::display(backtrace));
@@ -219,7 +157,7 @@ mod tests {
     use super::*;
     use crate::model::is_unsafe;
 
-    /// The lines that `events` lead to.
+    /// The lines that `events` log.
     fn logged(shared: &Arc<Shared>, format: LogFormat, events: impl FnOnce()) -> Vec<String> {
         let subscriber = subscriber(shared, format, EnvFilter::new("info"));
         tracing::dispatcher::with_default(&subscriber, events);
@@ -232,7 +170,7 @@ mod tests {
     const HOSTILE: &str = "a\0\n\r\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{2066}\u{2028}\u{61c}b";
 
     #[test]
-    fn whatever_an_event_holds_is_one_safe_line() {
+    fn any_event_becomes_one_safe_line() {
         for format in [LogFormat::Pretty, LogFormat::Json] {
             let lines = logged(&Arc::default(), format, || {
                 info!(text = HOSTILE, shown = %HOSTILE, seen = ?HOSTILE, "it said {HOSTILE}");
@@ -251,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_for_people_name_their_fields() {
+    fn pretty_lines_name_their_fields() {
         let lines = logged(&Arc::default(), LogFormat::Pretty, || {
             warn!(group = %"todo", count = 3, name = "a b", none = None::<u8>, "it happened");
             debug!("not wanted");
@@ -262,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_events_are_limited_by_what_they_name() {
+    fn equal_events_are_limited_by_their_fields() {
         let shared = Arc::default();
         let lines = logged(&shared, LogFormat::Pretty, || {
             for n in 0..300 {

@@ -1,4 +1,4 @@
-//! Where lines end up: standard output or standard error, which may stall, fail and recover.
+//! Standard output and standard error, which may stall, fail and recover.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -11,31 +11,31 @@ use rustix::io::{Errno, write};
 /// mix them with what another process writes (`PIPE_BUF`).
 const WRITE_BYTES: usize = 4096;
 
-/// A buffer that has grown larger in a burst is given back after it.
+/// A buffer which has grown larger than this in a burst is freed after it.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// After the first failure in a row; doubled with each.
+/// After the first of several failures in a row; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How far an output has come.
+/// The state of an output after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum OutputState {
     /// All is written.
     Done,
-    /// It takes nothing at present: its reader is slow.
+    /// It takes nothing now: its reader is slow.
     Stalled,
-    /// Writing failed; to be tried again at this time.
+    /// A write failed; the next attempt is at this time.
     Failing(Instant),
 }
 
-/// A descriptor and what is still to be written to it. Nothing that was taken is given up:
-/// the same bytes are tried again until they can be written.
+/// A descriptor and what is still to be written to it. No bytes are given up: the same ones are
+/// tried again until they can be written.
 pub(super) struct Output {
     file: Box<dyn AsFd + Send>,
     pending: Vec<u8>,
     written: usize,
-    /// After a failure: when to try again, and how long that pause is.
+    /// After a failure: when the next attempt is, and how long the pause before it was.
     retry: Option<(Instant, Duration)>,
 }
 
@@ -63,23 +63,23 @@ impl Output {
         shrink(lines);
     }
 
-    /// Writes what the descriptor takes without blocking, as far as that can be known. After
-    /// a failure not before its pause is over, unless it `is_urgent`.
-    pub(super) fn write(&mut self, is_urgent: bool) -> Progress {
+    /// Writes what the descriptor takes without blocking, as far as that can be known. After a
+    /// failure nothing is written until the pause is over, unless it `is_urgent`.
+    pub(super) fn write(&mut self, is_urgent: bool) -> OutputState {
         if let Some((at, _)) = self.retry
             && Instant::now() < at
             && !is_urgent
         {
-            return Progress::Failing(at);
+            return OutputState::Failing(at);
         }
         while self.written < self.pending.len() {
             if !is_ready(&mut [self.poll_fd()], Duration::ZERO) {
-                return Progress::Stalled;
+                return OutputState::Stalled;
             }
             match write(&self.file, chunk(&self.pending[self.written..])) {
                 Err(Errno::INTR) => {}
-                // Readiness was a lie (`AGAIN`), the reader is gone, the disk is full or broken:
-                // whatever it is may pass, and must not be asked without a pause.
+                // Not ready after all (`AGAIN`), the reader is gone, the disk is full or broken:
+                // each may pass, and must not be retried without a pause.
                 Ok(0) | Err(_) => return self.fail(),
                 Ok(count) => {
                     self.written += count;
@@ -90,21 +90,21 @@ impl Output {
         self.written = 0;
         self.pending.clear();
         shrink(&mut self.pending);
-        Progress::Done
+        OutputState::Done
     }
 
-    /// To wait until it takes more.
+    /// To wait until the descriptor takes more.
     pub(super) fn poll_fd(&self) -> PollFd<'_> {
         PollFd::new(&self.file, PollFlags::OUT)
     }
 
-    fn fail(&mut self) -> Progress {
+    fn fail(&mut self) -> OutputState {
         let pause = self
             .retry
             .map_or(FIRST_PAUSE, |(_, pause)| LONGEST_PAUSE.min(pause * 2));
         let at = Instant::now() + pause;
         self.retry = Some((at, pause));
-        Progress::Failing(at)
+        OutputState::Failing(at)
     }
 }
 
@@ -118,7 +118,7 @@ impl fmt::Debug for Output {
     }
 }
 
-/// Waits until one of them takes something or has failed, which a write will tell.
+/// Waits until one of them takes something or has failed; a write then tells which.
 pub(super) fn is_ready(outputs: &mut [PollFd<'_>], wait: Duration) -> bool {
     let wait = Timespec {
         tv_sec: wait.as_secs().cast_signed(),
@@ -127,12 +127,12 @@ pub(super) fn is_ready(outputs: &mut [PollFd<'_>], wait: Duration) -> bool {
     match poll(outputs, Some(&wait)) {
         Ok(count) => count > 0,
         Err(Errno::INTR) => false,
-        // Then a write has to find out.
+        // A write finds out.
         Err(_) => true,
     }
 }
 
-/// What to write first: whole lines, as many as go into one write. A longer one in pieces.
+/// The bytes of the next write: as many whole lines as fit, or a part of a longer one.
 fn chunk(bytes: &[u8]) -> &[u8] {
     let most = &bytes[..bytes.len().min(WRITE_BYTES)];
     match most.iter().rposition(|byte| *byte == b'\n') {
@@ -174,7 +174,7 @@ mod tests {
         let (mut reader, writer) = pipe().unwrap();
         let lines = b"0123456789abcde\n".repeat(64 * 1024);
         let mut output = output(writer, &lines);
-        assert_eq!(output.write(false), Progress::Stalled);
+        assert_eq!(output.write(false), OutputState::Stalled);
         let mut read = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
         while read.len() < lines.len() {
@@ -183,7 +183,7 @@ mod tests {
             output.write(false);
         }
         assert_eq!(read, lines);
-        assert_eq!(output.write(false), Progress::Done);
+        assert_eq!(output.write(false), OutputState::Done);
         assert!(output.is_empty() && output.pending.capacity() <= KEPT_BYTES);
     }
 
@@ -191,17 +191,17 @@ mod tests {
     fn a_failure_is_tried_again_after_a_pause_that_grows() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut output = output(full, b"line\n");
-        let Progress::Failing(first) = output.write(false) else {
+        let OutputState::Failing(first) = output.write(false) else {
             panic!("/dev/full takes nothing");
         };
         assert_eq!(
             output.write(false),
-            Progress::Failing(first),
+            OutputState::Failing(first),
             "not before its time"
         );
         for _ in 0..9 {
             output.retry = output.retry.map(|(_, pause)| (Instant::now(), pause));
-            assert!(matches!(output.write(false), Progress::Failing(_)));
+            assert!(matches!(output.write(false), OutputState::Failing(_)));
         }
         assert_eq!(output.retry.map(|(_, pause)| pause), Some(LONGEST_PAUSE));
         assert!(!output.is_empty(), "nothing is given up");
@@ -212,6 +212,6 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         let mut output = output(writer, b"line\n");
-        assert!(matches!(output.write(false), Progress::Failing(_)));
+        assert!(matches!(output.write(false), OutputState::Failing(_)));
     }
 }

@@ -1,8 +1,8 @@
-//! Lines on their way to the log thread.
+//! Lines that wait for the log thread.
 //!
-//! A queue is one buffer behind a lock that is held only to append a line or to take the
-//! buffer away, never across a system call of the log thread. Lines cost their bytes and
-//! nothing else, so a bound on bytes bounds their number too.
+//! A queue is one buffer behind a lock that is held only to append a line or to swap the buffer,
+//! never across a system call of the log thread. A line costs its bytes and nothing else, so a
+//! bound on bytes bounds the number of lines too.
 
 use std::mem;
 use std::ops::{Add, Sub};
@@ -11,16 +11,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Most bytes that wait in a queue: some thousand lines, a moment of the busiest worker.
 pub(super) const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// Of those, how many lines of the access log may take: what they crowd out is the log of
-/// events, which says why.
+/// How many of them lines of the access log may take: events need room, because they tell the
+/// reasons.
 const ACCESS_BYTES: usize = QUEUE_BYTES / 4 * 3;
 
-/// What a line belongs to.
+/// Which log a line belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LineKind {
     /// The access log.
     Access,
-    /// Everything else.
+    /// Events of the process.
     Event,
 }
 
@@ -29,15 +29,15 @@ pub(super) enum Kind {
 pub(crate) struct Dropped {
     /// Of the access log.
     pub(crate) access: u64,
-    /// Of all other kinds.
+    /// Of events.
     pub(crate) events: u64,
 }
 
 impl Dropped {
-    fn count(&mut self, kind: Kind) {
+    fn count(&mut self, kind: LineKind) {
         match kind {
-            Kind::Access => self.access += 1,
-            Kind::Event => self.events += 1,
+            LineKind::Access => self.access += 1,
+            LineKind::Event => self.events += 1,
         }
     }
 }
@@ -76,10 +76,10 @@ struct State {
 
 impl Queue {
     /// Appends a line, which ends in a newline; counts it as dropped if there is no room.
-    pub(super) fn push(&self, kind: Kind, line: &[u8]) {
+    pub(super) fn push(&self, kind: LineKind, line: &[u8]) {
         let limit = match kind {
-            Kind::Access => ACCESS_BYTES,
-            Kind::Event => QUEUE_BYTES,
+            LineKind::Access => ACCESS_BYTES,
+            LineKind::Event => QUEUE_BYTES,
         };
         let mut state = self.lock();
         if state.lines.len() + line.len() > limit {
@@ -89,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// Takes all lines, and leaves an empty buffer in their place.
+    /// Takes all lines, and leaves `empty` in their place.
     pub(super) fn swap(&self, empty: &mut Vec<u8>) {
         mem::swap(&mut self.lock().lines, empty);
     }
@@ -100,7 +100,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No statement under the lock leaves half a line behind.
+        // No statement under the lock can leave half a line behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,10 +114,10 @@ mod tests {
         let queue = Queue::default();
         let line = vec![b'x'; QUEUE_BYTES / 4];
         for _ in 0..5 {
-            queue.push(Kind::Access, &line);
+            queue.push(LineKind::Access, &line);
         }
         for _ in 0..3 {
-            queue.push(Kind::Event, &line);
+            queue.push(LineKind::Event, &line);
         }
         let dropped = Dropped {
             access: 2,
@@ -127,7 +127,7 @@ mod tests {
         let mut taken = Vec::new();
         queue.swap(&mut taken);
         assert_eq!(taken.len(), QUEUE_BYTES);
-        queue.push(Kind::Access, b"room again\n");
+        queue.push(LineKind::Access, b"room again\n");
         assert_eq!(queue.dropped(), dropped);
         taken.clear();
         queue.swap(&mut taken);

@@ -1,4 +1,4 @@
-//! The log thread: takes lines out of the queues, writes them, and says what was lost or left
+//! The log thread: takes lines out of the queues, writes them, and logs what was dropped or left
 //! out.
 
 use std::sync::Arc;
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use tracing::{Level, event, warn};
 
 use super::flood::Summary;
-use super::output::{Output, Progress, is_ready};
+use super::output::{Output, OutputState, is_ready};
 use super::queue::Dropped;
-use super::{ACCESS, Shared};
+use super::shared::{ACCESS, Shared};
 
-/// Where events come from that the log writes about itself.
+/// The module of the events which the log writes about itself.
 pub(super) const MODULE: &str = module_path!();
 
-/// From the first line after a silence to its write: what comes in this time is written
-/// together, and wakes the thread only once.
-const GATHER: Duration = Duration::from_millis(1);
+/// From the first line after a pause to its write: lines of this time are written together, and
+/// wake the thread only once.
+const GATHER_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How often the other output is looked after while one stalls.
-const STALLED: Duration = Duration::from_millis(100);
+/// How often the other output is written to while one stalls.
+const STALLED_INTERVAL: Duration = Duration::from_millis(100);
 
-/// From one look for what is to be said of lines that were lost or left out to the next.
-const REPORT: Duration = Duration::from_secs(1);
+/// Between two reports of lines that were dropped or left out.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the log thread owns.
+/// The state of the log thread.
 #[derive(Debug)]
 pub(super) struct LogWriter {
     shared: Arc<Shared>,
     out: Output,
     err: Output,
-    /// An empty buffer for the next queue that is taken.
+    /// An empty buffer for the next queue.
     spare: Vec<u8>,
-    /// Losses that were told.
-    told: Dropped,
-    reported: Instant,
+    /// Dropped lines that were reported.
+    reported: Dropped,
+    reported_at: Instant,
 }
 
 impl LogWriter {
@@ -46,8 +46,8 @@ impl LogWriter {
             out,
             err,
             spare: Vec::new(),
-            told: Dropped::default(),
-            reported: Instant::now(),
+            reported: Dropped::default(),
+            reported_at: Instant::now(),
         }
     }
 
@@ -57,18 +57,18 @@ impl LogWriter {
         loop {
             let is_closing = self.shared.is_closing.load(Ordering::Acquire);
             self.collect();
-            let progress = [self.out.write(is_closing), self.err.write(is_closing)];
-            let is_stalled = progress.contains(&Progress::Stalled);
+            let states = [self.out.write(is_closing), self.err.write(is_closing)];
+            let is_stalled = states.contains(&OutputState::Stalled);
             if is_last && !is_stalled {
                 return;
             }
             is_last = is_closing && !is_stalled;
-            if progress[0] == Progress::Done {
+            if states[0] == OutputState::Done {
                 self.report(is_last);
             }
             // The last report is still to be written.
             if !is_last {
-                self.wait(progress);
+                self.wait(states);
             }
         }
     }
@@ -76,7 +76,7 @@ impl LogWriter {
     /// Takes the lines that wait, unless those before them are still to be written.
     fn collect(&mut self) {
         if self.out.is_empty() {
-            // Before the queues are looked at: what comes after wakes the thread again.
+            // Before the queues are read: a line which comes later wakes the thread again.
             self.shared.is_awake.store(false, Ordering::SeqCst);
             for queue in &self.shared.queues {
                 queue.swap(&mut self.spare);
@@ -89,17 +89,17 @@ impl LogWriter {
         }
     }
 
-    /// Says what was lost, now that the output is well, and sums up what was left out.
+    /// Logs how many lines were dropped, now that the output works, and how many were left out.
     fn report(&mut self, is_last: bool) {
         let now = Instant::now();
-        if !is_last && now.duration_since(self.reported) < REPORT {
+        if !is_last && now.duration_since(self.reported_at) < REPORT_INTERVAL {
             return;
         }
-        self.reported = now;
+        self.reported_at = now;
         let dropped = self.shared.dropped();
-        if dropped != self.told {
-            let Dropped { access, events } = dropped - self.told;
-            self.told = dropped;
+        if dropped != self.reported {
+            let Dropped { access, events } = dropped - self.reported;
+            self.reported = dropped;
             warn!(
                 access,
                 events, "log lines were dropped: the output of the log was stalled or failing"
@@ -109,38 +109,39 @@ impl LogWriter {
         summaries.iter().for_each(summarize);
     }
 
-    fn wait(&mut self, [out, err]: [Progress; 2]) {
+    fn wait(&mut self, [out, err]: [OutputState; 2]) {
         let outputs = [(out, &self.out), (err, &self.err)];
-        let stalled = outputs.iter().filter(|(p, _)| *p == Progress::Stalled);
-        let mut stalled: Vec<_> = stalled.map(|(_, output)| output.poll_fd()).collect();
+        let mut stalled: Vec<_> = outputs
+            .iter()
+            .filter(|(state, _)| *state == OutputState::Stalled)
+            .map(|(_, output)| output.poll_fd())
+            .collect();
         if !stalled.is_empty() {
-            is_ready(&mut stalled, STALLED);
+            is_ready(&mut stalled, STALLED_INTERVAL);
             return;
         }
-        let retry = [out, err]
-            .into_iter()
-            .filter_map(|progress| match progress {
-                Progress::Failing(at) => Some(at),
-                Progress::Done | Progress::Stalled => None,
-            });
+        let retry = [out, err].into_iter().filter_map(|state| match state {
+            OutputState::Failing(at) => Some(at),
+            OutputState::Done | OutputState::Stalled => None,
+        });
         if let Some(at) = retry.min() {
             thread::park_timeout(at.saturating_duration_since(Instant::now()));
         } else if self.shared.is_awake.load(Ordering::SeqCst) {
-            // Lines have come while others were still to be written: nothing wakes for them.
-        } else if self.shared.floods.is_empty() && self.shared.dropped() == self.told {
+            // Lines came while others were still to be written: no wake-up follows for them.
+        } else if self.shared.floods.is_empty() && self.shared.dropped() == self.reported {
             thread::park();
         } else {
-            thread::park_timeout(REPORT);
+            thread::park_timeout(REPORT_INTERVAL);
         }
-        thread::sleep(GATHER);
+        thread::sleep(GATHER_INTERVAL);
     }
 }
 
-/// Writes one line in the place of those that were left out.
+/// Logs one line in place of those that were left out.
 fn summarize(summary: &Summary) {
     let subject = &summary.subject;
     // The level and the target of an event are constants.
-    macro_rules! say {
+    macro_rules! log {
         ($target:expr, $level:expr) => {
             event!(
                 target: $target,
@@ -160,9 +161,9 @@ fn summarize(summary: &Summary) {
         };
     }
     match subject.level {
-        _ if subject.is_access => say!(ACCESS, Level::INFO),
-        Level::ERROR => say!(MODULE, Level::ERROR),
-        Level::WARN => say!(MODULE, Level::WARN),
-        _ => say!(MODULE, Level::INFO),
+        _ if subject.is_access => log!(ACCESS, Level::INFO),
+        Level::ERROR => log!(MODULE, Level::ERROR),
+        Level::WARN => log!(MODULE, Level::WARN),
+        _ => log!(MODULE, Level::INFO),
     }
 }

@@ -1,0 +1,141 @@
+//! What is known of one exchange, for the counters and the access log.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use crate::model::{Failure, ListenerId, ListenerSlot, Target, TargetGroupId};
+
+/// What the access log writes of a request's head. Cheap to keep: all parts are shared.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// As sent.
+    pub method: Method,
+    /// As sent.
+    pub uri: Uri,
+    /// The `Host` field, if there was one.
+    pub host: Option<HeaderValue>,
+}
+
+/// One of several attempts at a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// The target that was tried.
+    pub target: SocketAddr,
+    /// From the end of the attempt before, or from the request's head.
+    pub elapsed: Duration,
+    /// Why it was not the last, or why it failed; empty if it brought the response.
+    pub reason: &'static str,
+}
+
+/// One exchange, from the request's head to the last byte of the response.
+#[derive(Debug)]
+pub struct ExchangeFacts {
+    started: Instant,
+    /// The listener that accepted the connection.
+    pub listener: (ListenerSlot, ListenerId),
+    /// The client, as trusted proxies report it.
+    pub client: IpAddr,
+    /// The value of the `x-request-id` field.
+    pub request_id: Option<HeaderValue>,
+    /// Kept while the access log may need it.
+    pub head: Option<RequestHead>,
+    /// Whether the method is `HEAD`: the response has no body.
+    pub is_head: bool,
+    /// The rule that matched, by priority; `None` for the default action.
+    pub rule: Option<u32>,
+    /// The group the request was forwarded to.
+    pub group: Option<TargetGroupId>,
+    /// The last target that was tried.
+    pub target: Option<Arc<Target>>,
+    /// How many times it was sent to a target, or was to be.
+    pub attempts: u32,
+    /// The time in its group's queue.
+    queued: Queued,
+    /// Each attempt, if there was more than one.
+    pub tried: Vec<Attempt>,
+    /// The status sent to the client, once the response's head is decided.
+    pub status: Option<StatusCode>,
+    /// Why no target answered, or not to the end.
+    pub failure: Option<Failure>,
+    /// Whether the response was sent to its end.
+    pub complete: bool,
+    /// Body bytes from the client.
+    pub received: u64,
+    /// Body bytes to the client.
+    pub sent: u64,
+}
+
+/// The time of a request in a queue.
+#[derive(Clone, Copy, Debug)]
+enum Queued {
+    Never,
+    /// It waits. The time counts from here; earlier waits are subtracted from it.
+    Since(Instant),
+    For(Duration),
+}
+
+impl ExchangeFacts {
+    /// Begins now.
+    pub(super) fn new(listener: (ListenerSlot, ListenerId), client: IpAddr) -> Self {
+        Self {
+            started: Instant::now(),
+            listener,
+            client,
+            request_id: None,
+            head: None,
+            is_head: false,
+            rule: None,
+            group: None,
+            target: None,
+            attempts: 0,
+            queued: Queued::Never,
+            tried: Vec::new(),
+            status: None,
+            failure: None,
+            complete: false,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// When the request's head was complete.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The request begins to wait in a queue.
+    pub fn waits(&mut self) {
+        let now = Instant::now();
+        let earlier = self.queued().unwrap_or_default();
+        self.queued = Queued::Since(now.checked_sub(earlier).unwrap_or(now));
+    }
+
+    /// The request leaves the queue.
+    pub fn waits_no_more(&mut self) {
+        self.queued = self.queued().map_or(Queued::Never, Queued::For);
+    }
+
+    /// The time it spent in queues; `None` if it never waited.
+    pub(super) fn queued(&self) -> Option<Duration> {
+        match self.queued {
+            Queued::Never => None,
+            Queued::Since(since) => Some(since.elapsed()),
+            Queued::For(time) => Some(time),
+        }
+    }
+
+    /// Adds the end of the attempt at the current target. To be called only if there is more
+    /// than one attempt, so that most requests need no memory for it.
+    pub fn attempt_ended(&mut self, reason: &'static str) {
+        let Some(target) = &self.target else { return };
+        let before: Duration = self.tried.iter().map(|attempt| attempt.elapsed).sum();
+        self.tried.push(Attempt {
+            target: target.id.addr,
+            elapsed: self.started.elapsed().saturating_sub(before),
+            reason,
+        });
+    }
+}

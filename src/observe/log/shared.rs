@@ -1,0 +1,78 @@
+//! What the threads that log share with the thread that writes.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+
+use crossbeam_utils::CachePadded;
+
+use super::flood::Floods;
+use super::queue::{Dropped, LineKind, Queue};
+
+/// The target of the access log's events.
+pub(in crate::observe) const ACCESS: &str = "access";
+
+/// More threads than this share queues. Bounds the memory of the log together with
+/// [`super::queue::QUEUE_BYTES`].
+const QUEUES: usize = 16;
+
+thread_local! {
+    /// Index of the queue of this thread.
+    static QUEUE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The queues, and how the log thread is woken.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// For standard output.
+    pub(super) queues: [CachePadded<Queue>; QUEUES],
+    /// For standard error.
+    pub(super) errors: Queue,
+    next_queue: AtomicUsize,
+    /// Whether the log thread knows that there are lines.
+    pub(super) is_awake: AtomicBool,
+    pub(super) is_closing: AtomicBool,
+    /// Set before the first line.
+    pub(super) thread: OnceLock<Thread>,
+    pub(super) floods: Floods,
+}
+
+impl Shared {
+    /// Queues a line of the calling thread.
+    pub(super) fn push(&self, kind: LineKind, line: &[u8]) {
+        self.own_queue().push(kind, line);
+        self.wake();
+    }
+
+    /// The queue of the calling thread.
+    pub(super) fn own_queue(&self) -> &Queue {
+        // A thread that is at its end has no value any more: then it is the first queue.
+        let index = QUEUE.try_with(|own| {
+            own.get().unwrap_or_else(|| {
+                let index = self.next_queue.fetch_add(1, Ordering::Relaxed) % QUEUES;
+                own.set(Some(index));
+                index
+            })
+        });
+        &self.queues[index.unwrap_or_default()]
+    }
+
+    /// Wakes the log thread. A system call only for the first line after the thread has taken
+    /// all lines.
+    pub(super) fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// How many lines were dropped since the start.
+    pub(super) fn dropped(&self) -> Dropped {
+        self.queues
+            .iter()
+            .map(|queue| queue.dropped())
+            .fold(self.errors.dropped(), |sum, queue| sum + queue)
+    }
+}
