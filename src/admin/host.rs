@@ -1,20 +1,20 @@
-//! Who is let in by name.
+//! Which hosts a request may name without the token.
 //!
-//! A page in a browser may make a name of its own lead to this listener (DNS rebinding) and
-//! read what it answers. It cannot choose what stands in `Host`: its own name. So requests
-//! that name a host by anything but an address or `localhost` need the token. Probes do not:
-//! `/livez` and `/readyz` say nothing that a stranger could use.
+//! A page in a browser can make a name of its own resolve to this listener (DNS rebinding) and
+//! read the responses. It cannot choose the value of `Host`: that is the page's own name. So
+//! requests that name a host by anything but an address or `localhost` need the token. Probes do
+//! not: `/livez` and `/readyz` reveal nothing.
 
 use std::net::IpAddr;
 
 use http::header::{HOST, HeaderMap};
 use http::uri::Authority;
 
-/// Whether a request names this listener in a way that no foreign page can.
+/// Whether a request names this listener in a way which no foreign page can use.
 pub(super) fn is_own(headers: &HeaderMap, authority: Option<&Authority>) -> bool {
-    let mut named = headers.get_all(HOST).iter();
-    match (authority, named.next(), named.next()) {
-        // HTTP/1.0 has no `Host`, and no browser speaks it.
+    let mut hosts = headers.get_all(HOST).iter();
+    match (authority, hosts.next(), hosts.next()) {
+        // HTTP/1.0 has no `Host`, and no browser sends it.
         (None, None, _) => true,
         (Some(authority), ..) => is_address_or_localhost(authority.as_str()),
         (None, Some(host), None) => host.to_str().is_ok_and(is_address_or_localhost),
@@ -57,16 +57,16 @@ mod tests {
             "a b",
             "127.0.0.1/",
         ];
-        let verdict = |host: &str| {
+        let is_own_host = |host: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, host.parse().unwrap());
             is_own(&headers, None)
         };
         for host in own {
-            assert!(verdict(host), "{host}");
+            assert!(is_own_host(host), "{host}");
         }
         for host in foreign {
-            assert!(!verdict(host), "{host}");
+            assert!(!is_own_host(host), "{host}");
         }
         assert!(is_own(&HeaderMap::new(), None));
         let mut two = HeaderMap::new();

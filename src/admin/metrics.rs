@@ -1,6 +1,6 @@
-//! The metrics page: the counters of the workers, and gauges of the moment.
+//! The metrics page: the counters of the workers, and gauges.
 //!
-//! The gauges are those of `/api/status`, so that the two never tell different stories.
+//! The gauges are made from [`Status`], so that this page and `/api/status` never differ.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,18 +11,18 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
-use super::autoscaling::{OutcomeCount, ScalingStatus};
-use super::status::{
-    ANOMALOUS, DRAINING, HEALTHY, ReplicaStatus, Status, TARGET_STATES, TargetStatus,
-};
-use super::{Context, process};
+use super::context::Context;
+use super::process;
+use super::scaling::{OutcomeCount, ScalingStatus};
+use super::status::{ReplicaStatus, Status};
+use super::target_status::{ANOMALOUS, DRAINING, HEALTHY, TARGET_STATES, TargetStatus};
 use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
 use crate::observe::{Metrics, names};
 
-/// What a gauge shows of something; `None` shows nothing.
-type Value<Of, Is> = fn(&Of) -> Option<Is>;
+/// The value of a gauge; without one the series is left out.
+type Value<From, To> = fn(&From) -> Option<To>;
 
 /// The page in the `OpenMetrics` text format.
 pub(super) fn page(context: &Context) -> Result<String, fmt::Error> {
@@ -99,7 +99,7 @@ impl Gauges {
         })
     }
 
-    /// What requests say of targets, beside what their checks say.
+    /// The results of outlier and anomaly detection.
     fn ejections(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauges(names::EJECTED, |family| {
             self.each_target(|target, labels| {
@@ -221,11 +221,13 @@ impl Gauges {
     }
 
     fn scaling(&self) -> impl Iterator<Item = (&str, &ScalingStatus)> {
-        let groups = self.status.target_groups.iter();
-        groups.filter_map(|group| Some((&*group.name, group.autoscaling.as_ref()?)))
+        self.status
+            .target_groups
+            .iter()
+            .filter_map(|group| Some((&*group.name, group.autoscaling.as_ref()?)))
     }
 
-    /// What whoever runs the replicas says of them.
+    /// The replicas as their provider reports them.
     fn replicas(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauges(names::REPLICAS_FAULT, |family| {
             for group in &self.status.target_groups {
@@ -246,8 +248,8 @@ impl Gauges {
         Ok(())
     }
 
-    /// By the engine's name, or else by address. An engine that gives a name twice gets one
-    /// series.
+    /// One series for each replica, by name or else by address. If a provider gives a name twice,
+    /// the first replica with it counts.
     fn each_usage(&self, family: &mut Family<'_>, value: Value<ReplicaStatus, f64>) -> fmt::Result {
         for group in &self.status.target_groups {
             let mut named = BTreeSet::new();
@@ -266,10 +268,9 @@ impl Gauges {
         Ok(())
     }
 
-    /// What the system does not tell is left out.
+    /// Values that the system does not give are left out.
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
-        let since_1970 = self.started.duration_since(SystemTime::UNIX_EPOCH);
-        if let Ok(started) = since_1970 {
+        if let Ok(started) = self.started.duration_since(SystemTime::UNIX_EPOCH) {
             page.gauges(names::PROCESS_START, |family| {
                 family.gauge(&started.as_secs_f64(), &[])
             })?;
@@ -291,7 +292,7 @@ impl Gauges {
     }
 }
 
-/// Each target counts once: one that drains is neither healthy nor unhealthy capacity.
+/// The one state that a target counts as: while it drains it is neither healthy nor unhealthy.
 fn counted_as(target: &TargetStatus) -> &str {
     if target.registration == DRAINING {
         DRAINING

@@ -1,8 +1,8 @@
-//! What the system says about this process, where `/proc` exists.
+//! Facts about this process, from `/proc` where it exists.
 
 use std::fs;
 
-/// Physical memory in bytes.
+/// Resident memory in bytes.
 pub(super) fn memory() -> Option<u64> {
     resident(&fs::read_to_string("/proc/self/status").ok()?)
 }

@@ -1,8 +1,8 @@
 //! The connections of the admin listener: bounded, and no client can keep another out.
 //!
-//! A client beyond the most is let in all the same. The oldest connection of the address that
-//! has the most of them goes for it: probes and scrapes are over within milliseconds, so what
-//! is old is slow.
+//! A connection beyond the limit is accepted too. It replaces the oldest connection of the address
+//! that has the most of them: probes and scrapes are over within milliseconds, so an old
+//! connection is a slow one.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -11,13 +11,13 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 /// Connections that are open, oldest first.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(super) struct Connections {
     most: usize,
     tasks: JoinSet<()>,
     open: VecDeque<(IpAddr, AbortHandle)>,
 }
 
-impl Crowd {
+impl Connections {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -26,7 +26,7 @@ impl Crowd {
         }
     }
 
-    /// Lets a connection in; the address of the one that had to go for it.
+    /// Runs a connection. Returns the client of the connection that was closed for it.
     pub(super) fn admit(
         &mut self,
         client: IpAddr,
@@ -40,16 +40,16 @@ impl Crowd {
         evicted
     }
 
-    /// Waits until a connection has ended, and says if it panicked; `None` if none is open.
-    /// Cancel-safe.
+    /// Waits until a connection has ended; an error if it panicked or was closed for another one,
+    /// `None` if none is open. Cancel-safe.
     pub(super) async fn ended(&mut self) -> Option<Result<(), JoinError>> {
         let ended = self.tasks.join_next_with_id().await?;
-        let (id, outcome) = match ended {
+        let (id, result) = match ended {
             Ok((id, ())) => (id, Ok(())),
             Err(error) => (error.id(), Err(error)),
         };
         self.forget(id);
-        Some(outcome)
+        Some(result)
     }
 
     fn evict(&mut self) -> Option<IpAddr> {
@@ -76,27 +76,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_of_the_largest_crowd_goes() {
+    async fn the_oldest_connection_of_the_client_with_the_most_is_closed() {
         let [few, many] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
-        let mut crowd = Crowd::new(4);
+        let mut connections = Connections::new(4);
         for client in [few, many, many, many] {
-            assert_eq!(crowd.admit(client, pending()), None);
+            assert_eq!(connections.admit(client, pending()), None);
         }
-        assert_eq!(crowd.admit(few, pending()), Some(many));
-        assert!(crowd.ended().await.unwrap().unwrap_err().is_cancelled());
-        let left: Vec<IpAddr> = crowd.open.iter().map(|(client, _)| *client).collect();
+        assert_eq!(connections.admit(few, pending()), Some(many));
+        assert!(
+            connections
+                .ended()
+                .await
+                .unwrap()
+                .unwrap_err()
+                .is_cancelled()
+        );
+        let left: Vec<IpAddr> = connections.open.iter().map(|(client, _)| *client).collect();
         assert_eq!(left, [few, many, many, few]);
-        assert!(crowd.admit(many, async {}).is_some());
+        assert!(connections.admit(many, async {}).is_some());
     }
 
     #[tokio::test]
-    async fn connections_that_end_make_room() {
+    async fn connections_that_end_free_their_slot() {
         let client = IpAddr::from([10, 0, 0, 1]);
-        let mut crowd = Crowd::new(1);
+        let mut connections = Connections::new(1);
         for _ in 0..3 {
-            assert_eq!(crowd.admit(client, async {}), None);
-            assert!(crowd.ended().await.unwrap().is_ok());
+            assert_eq!(connections.admit(client, async {}), None);
+            assert!(connections.ended().await.unwrap().is_ok());
         }
-        assert!(crowd.ended().await.is_none());
+        assert!(connections.ended().await.is_none());
     }
 }

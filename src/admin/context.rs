@@ -1,0 +1,27 @@
+//! What the pages of the admin listener are made from.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::autoscale::Journal;
+use crate::observe::Metrics;
+use crate::replicas;
+use crate::state::{Lifecycle, Publisher, Reader};
+
+/// What the admin listener reports, and what it changes.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The snapshot that the data plane reads.
+    pub reader: Reader,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The phase of the process.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The replicas that Weir runs.
+    pub replicas: watch::Receiver<replicas::Status>,
+    /// The decisions of the autoscaler.
+    pub autoscaling: Arc<Journal>,
+    /// Receives changes of targets.
+    pub publisher: Publisher,
+}
