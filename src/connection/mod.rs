@@ -1,11 +1,11 @@
 //! HTTP/1.1 on one accepted stream, from the first byte to the last; after a switch of
-//! protocols, whatever client and target speak.
+//! protocols, the bytes of the tunnel.
 //!
 //! hyper parses and frames; this module gives it limits and deadlines, answers heads
 //! that hyper cannot read, ends the connection when its listener drains, and closes
 //! in a way that lets the last response arrive.
 
-mod gate;
+mod drain;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -28,27 +28,27 @@ use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot, SocketId};
 use crate::net::{ClientIo, Deadlines, Watch};
 use crate::proxy::{Client, Proxy};
 
-pub use gate::{Gate, Queue};
+pub use drain::{Backlog, ConnectionGuard, DrainSignal};
 
-/// How long a client that came in just before its listener began to drain has for its
-/// first request: it connected in good faith, and mostly to ask at once.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// How long a connection without a request stays open when its listener begins to drain:
+/// most clients send their first request as soon as they are connected.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a client that still sends is listened to after the last response. Closing
-/// at once would reset its connection and could destroy the response on its way. Long
-/// enough to send some megabytes to the end, for those who read only then.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long bytes of a client that still sends are read and discarded after the last
+/// response. Closing at once would reset its connection and could destroy the response on
+/// its way. Long enough to send some megabytes to the end, for clients that read only then.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long it may pause meanwhile: a client that has nothing left to say and does not
-/// close either is not waited for.
-const LINGER_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two reads while lingering: a client that sends nothing more and does
+/// not close either is not waited for.
+const LINGER_READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An accepted stream and where it came in.
+/// A stream as the accept loop hands it over.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The stream.
+    /// The client's stream.
     pub stream: TcpStream,
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
     /// The socket that accepted it.
     pub socket: SocketId,
@@ -59,7 +59,7 @@ pub struct Accepted {
 }
 
 /// Serves every request of a connection, in order, until it ends.
-pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
+pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
     let limits = accepted.limits;
     let Ok(local) = accepted.stream.local_addr() else {
         return; // already reset
@@ -73,7 +73,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
         peer,
         local,
         watch: Rc::clone(&watch),
-        closing: Rc::clone(gate.closing()),
+        closing: Rc::clone(drain.closing()),
         allowance: Cell::new(allowance),
         forwarded: Client::forwarded_fields(peer, local),
         tunnel: RefCell::default(),
@@ -88,13 +88,13 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
-        () = gate.draining() => {
-            // Ends a connection between two requests; one that has had none yet, which hyper
-            // would end as well, may still have its first.
+        () = drain.draining() => {
+            // Ends a connection between two requests. hyper would also end one without any
+            // request so far, for which `FIRST_REQUEST_TIMEOUT` is there.
             if client.allowance.get() < allowance {
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            match timeout(FIRST_REQUEST, &mut connection).await {
+            match timeout(FIRST_REQUEST_TIMEOUT, &mut connection).await {
                 Ok(ended) => ended,
                 Err(_) if watch.is_idle() => return,
                 Err(_) => (&mut connection).await,
@@ -107,10 +107,10 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     let parts = connection.into_parts();
     let tunnel = client.tunnel.take().filter(|_| ended.is_ok());
     if let Some(tunnel) = tunnel {
-        let _inside = gate.enter_tunnel();
+        let _guard = drain.guard_tunnel();
         let stream = parts.io.into_inner().into_stream();
-        // In a box of its own: most connections never need the room.
-        return Box::pin(tunnel.run(stream, parts.read_buf, gate.closed())).await;
+        // Boxed, because the future of every connection would be as large otherwise.
+        return Box::pin(tunnel.run(stream, parts.read_buf, drain.closed())).await;
     }
     let failure = failure(&ended, &watch, &parts.read_buf);
     if failure.is_some() && parts.read_buf.starts_with(&TLS_HANDSHAKE) {
@@ -118,12 +118,12 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, gate: Rc<Gate>) {
     }
     let answer = failure.map(|failure| proxy.refuse(&client, failure));
     let stream = parts.io.into_inner().into_stream();
-    if let Err(error) = conclude(stream, answer, watch.lingers()).await {
+    if let Err(error) = finish(stream, answer, watch.lingers()).await {
         debug!(peer = %client.peer, %error, "last response may be lost");
     }
 }
 
-/// What is to be answered to a head that hyper could not read.
+/// Why hyper could not read a head; `None` if there is nothing to answer.
 fn failure(ended: &hyper::Result<()>, watch: &Watch, unread: &[u8]) -> Option<Failure> {
     let is_partial = !unread.trim_ascii().is_empty();
     match watch.refusal() {
@@ -142,7 +142,11 @@ const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
 fn log_tls(client: &Client) {
     let (listener, peer) = (&client.listener.1, client.peer);
-    info!(%listener, %peer, "a client speaks TLS, which Weir does not yet");
+    info!(
+        %listener,
+        %peer,
+        "a client speaks TLS, which the listener does not support; its connection is closed"
+    );
 }
 
 fn requests_allowed(limits: &ClientLimits) -> u32 {
@@ -170,31 +174,32 @@ fn builder(limits: &ClientLimits) -> http1::Builder {
     builder
 }
 
-/// hyper's own limit lies on the stack; any other costs an allocation per head.
+/// hyper's own limit of fields in a head, for which it uses the stack; any other limit costs
+/// an allocation per head.
 const HYPER_FIELDS: usize = 100;
 
-/// hyper refuses smaller buffers.
+/// Bytes; hyper refuses smaller buffers.
 const MIN_BUFFER: usize = 8 * 1024;
 
-/// What is left to say after hyper has ended: the answer to a head it could not read,
-/// or nothing; then the end, gently if the client may still be sending.
-async fn conclude(mut stream: TcpStream, answer: Option<String>, lingers: bool) -> io::Result<()> {
+/// Ends a connection after hyper has: writes the answer to a head that hyper could not read,
+/// if there is one, then closes, after lingering if the client may still be sending.
+async fn finish(mut stream: TcpStream, answer: Option<String>, lingers: bool) -> io::Result<()> {
     if let Some(answer) = &answer {
-        timeout(LINGER_PAUSE, stream.write_all(answer.as_bytes())).await??;
+        timeout(LINGER_READ_TIMEOUT, stream.write_all(answer.as_bytes())).await??;
     } else if !lingers {
         return Ok(());
     }
-    // Already shut down if hyper has ended well.
+    // Already shut down if hyper ended without an error.
     stream.shutdown().await?;
-    timeout(LINGER, discard(&mut stream)).await?
+    timeout(LINGER_TIMEOUT, discard(&mut stream)).await?
 }
 
 /// Reads until the client ends its side, or pauses for too long.
 async fn discard(stream: &mut TcpStream) -> io::Result<()> {
     let mut sink = vec![0; DISCARD_BUFFER];
-    while timeout(LINGER_PAUSE, stream.read(&mut sink)).await?? > 0 {}
+    while timeout(LINGER_READ_TIMEOUT, stream.read(&mut sink)).await?? > 0 {}
     Ok(())
 }
 
-/// A few packets: lingering is rare, and what comes is thrown away.
+/// Bytes, a few packets: lingering is rare, and what comes is thrown away.
 const DISCARD_BUFFER: usize = 16 * 1024;

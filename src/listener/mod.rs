@@ -1,11 +1,11 @@
 //! The accept loop of one listener on one worker.
 //!
-//! Accepting pauses at the listener's connection cap (the next client of each worker
-//! waits unserved, further ones in the kernel's queue) and backs off when the process
+//! Accepting pauses at the listener's connection limit (the next client of each worker
+//! waits unserved, further ones wait in the kernel's queue) and backs off when the process
 //! runs out of descriptors. The loop owns its connections: it ends when they have ended,
-//! or drops them when told to.
+//! and drops them when its future is dropped.
 
-mod cap;
+mod limit;
 
 use std::cell::{Cell, RefCell};
 use std::future::ready;
@@ -21,69 +21,69 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::connection::{Accepted, Gate, Queue, serve};
+use crate::connection::{Accepted, Backlog, DrainSignal, serve};
 use crate::model::{ListenerId, SocketId};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
 use crate::state::Reader;
 
-pub use cap::{Cap, Place};
+pub use limit::{ConnectionLimit, Permit};
 
-/// Between attempts while accepting fails: long enough for descriptors to come back,
-/// short enough that a queue of clients does not notice.
+/// Pause between attempts while accepting fails: long enough for descriptors to be freed,
+/// short compared with the time that clients wait for a connection.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Without a failed attempt for this long the shortage is over. At the limit every
-/// connection that ends lets one in and the next attempt fails again, which is one
+/// A shortage is over after this time without a failed attempt. While descriptors are used
+/// up, every connection that ends lets one in and the next attempt fails again; that is one
 /// shortage and not many.
-const RECOVERED: Duration = Duration::from_secs(5);
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// One listener on one worker.
 #[derive(Debug)]
 pub struct Listener {
-    /// Tells which listener serves what the socket accepts.
+    /// The key under which the snapshot names the listener that serves this socket.
     pub id: SocketId,
-    /// The listener it was opened for; for the log.
+    /// The listener that the socket was opened for; for the log.
     pub name: ListenerId,
     /// This worker's socket.
     pub socket: TcpListener,
     /// Shared with the other workers.
-    pub cap: Arc<Cap>,
-    /// A client for whom there is no room yet.
+    pub limit: Arc<ConnectionLimit>,
+    /// An accepted client that waits for a permit.
     pub waiting: RefCell<Option<(TcpStream, SocketAddr)>>,
-    /// Its way out.
-    pub gate: Rc<Gate>,
-    /// What answers.
+    /// Ends the accept loop and its connections.
+    pub drain: Rc<DrainSignal>,
+    /// Serves the requests of the connections.
     pub proxy: Rc<Proxy>,
     /// For limits that a reload may have changed.
     pub reader: Reader,
-    /// When an attempt to accept failed last, while that is the state of affairs: its
-    /// begin and its end are said once each.
+    /// When an attempt to accept failed last; `None` while accepting works. The begin and the
+    /// end of a shortage are logged once each.
     pub starved: Cell<Option<Instant>>,
 }
 
 impl Listener {
-    /// Accepts until the gate says stop, then waits for the connections that are left.
+    /// Accepts until the drain signal stops it, then waits for the connections that are left.
     ///
     /// Cancel safety: dropping the future drops every connection.
     pub async fn run(self) {
         let mut connections = JoinSet::new();
         let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.name.clone());
-        let queue = loop {
+        let backlog = loop {
             tokio::select! {
                 biased;
-                queue = self.gate.stopped() => break queue,
+                backlog = self.drain.stopped() => break backlog,
                 Some(ended) = connections.join_next() => note(ended, &id, &metrics),
                 accepted = self.accept() => {
-                    if let Some((accepted, place)) = accepted {
-                        connections.spawn_local(self.serve(accepted, ready(place)));
+                    if let Some((accepted, permit)) = accepted {
+                        connections.spawn_local(self.serve(accepted, ready(permit)));
                     }
                 }
             }
         };
-        for accepted in self.queued(queue) {
-            let cap = Arc::clone(&self.cap);
-            let served = self.serve(accepted, async move { cap.enter().await });
+        for accepted in self.queued(backlog) {
+            let limit = Arc::clone(&self.limit);
+            let served = self.serve(accepted, async move { limit.acquire().await });
             connections.spawn_local(served);
         }
         drop(self.socket);
@@ -92,52 +92,57 @@ impl Listener {
         }
     }
 
-    fn serve<P>(&self, accepted: Accepted, place: P) -> impl Future<Output = ()> + use<P>
+    fn serve<P>(&self, accepted: Accepted, permit: P) -> impl Future<Output = ()> + use<P>
     where
-        P: Future<Output = Place>,
+        P: Future<Output = Permit>,
     {
-        let (proxy, gate) = (Rc::clone(&self.proxy), Rc::clone(&self.gate));
-        let inside = gate.enter();
+        let (proxy, drain) = (Rc::clone(&self.proxy), Rc::clone(&self.drain));
+        let guard = drain.guard_connection();
         async move {
-            let place = place.await;
-            serve(accepted, proxy, gate).await;
-            drop((place, inside));
+            let permit = permit.await;
+            serve(accepted, proxy, drain).await;
+            drop((permit, guard));
         }
     }
 
-    /// One connection, and the place it takes; `None` is worth another try. Cancel-safe.
-    async fn accept(&self) -> Option<(Accepted, Place)> {
+    /// Accepts one connection under a permit. Returns `None` if the attempt failed and is to be
+    /// repeated. Cancel-safe.
+    async fn accept(&self) -> Option<(Accepted, Permit)> {
         match self.next_client().await {
             Ok(None) => None,
-            Ok(Some((stream, peer, place))) => {
+            Ok(Some((stream, peer, permit))) => {
                 self.note_success();
-                Some((self.accepted(stream, peer)?, place))
+                Some((self.accepted(stream, peer)?, permit))
             }
             Err(error) => {
-                self.survive(&error).await;
+                self.recover(&error).await;
                 None
             }
         }
     }
 
-    /// The client that waits here and, unless they are left to another loop, those in the
-    /// kernel's queue. In here, connections for which there is no room yet get in as others leave.
-    fn queued(&self, queue: Queue) -> Vec<Accepted> {
+    /// The client that waits for a permit and, unless another loop accepts them, those in the
+    /// kernel's queue. Each is served as soon as the limit permits it.
+    fn queued(&self, backlog: Backlog) -> Vec<Accepted> {
         let mut clients: Vec<_> = self.waiting.take().into_iter().collect();
-        while queue == Queue::Accepted
+        while backlog == Backlog::Accept
             && let Some(accepted) = self.socket.accept().now_or_never()
         {
             match accepted {
                 Ok(client) => clients.push(client),
-                Err(error) if has_left(&error) => {}
+                Err(error) if is_client_gone(&error) => {}
                 Err(error) => {
-                    warn!(listener = %self.name, %error, "clients that wait are turned away");
+                    warn!(
+                        listener = %self.name,
+                        %error,
+                        "cannot accept the clients that wait in the queue; they are reset"
+                    );
                     break;
                 }
             }
         }
-        let clients = clients.into_iter();
         clients
+            .into_iter()
             .filter_map(|(stream, peer)| self.accepted(stream, peer))
             .collect()
     }
@@ -155,26 +160,27 @@ impl Listener {
         })
     }
 
-    /// A place is taken once a client is there: taken before, every worker would hold
-    /// one for nobody, and the clients of other workers would wait for it.
+    /// The next client, with a permit. The permit is acquired after the client was accepted:
+    /// acquired before, every worker would hold one without using it, and the clients of other
+    /// workers would wait for it.
     ///
-    /// Cancel-safe: a client that waits for its place stays where the next call finds it.
-    async fn next_client(&self) -> io::Result<Option<(TcpStream, SocketAddr, Place)>> {
+    /// Cancel-safe: a client that waits for its permit stays in `waiting` for the next call.
+    async fn next_client(&self) -> io::Result<Option<(TcpStream, SocketAddr, Permit)>> {
         let waiting = self.waiting.take();
         let client = match waiting {
             Some(client) => client,
             None => self.socket.accept().await?,
         };
         self.waiting.replace(Some(client));
-        let place = self.cap.enter().await;
+        let permit = self.limit.acquire().await;
         let client = self.waiting.take();
-        Ok(client.map(|(stream, peer)| (stream, peer, place)))
+        Ok(client.map(|(stream, peer)| (stream, peer, permit)))
     }
 
-    /// A client that left before it was accepted is nobody's business; anything else
-    /// is the process at its limits.
-    async fn survive(&self, error: &io::Error) {
-        if has_left(error) {
+    /// Waits after a failed attempt. A client that left before it was accepted needs no wait;
+    /// any other error means that the process is at its limits.
+    async fn recover(&self, error: &io::Error) {
+        if is_client_gone(error) {
             debug!(listener = %self.name, %error, "client left before it was accepted");
             return;
         }
@@ -190,25 +196,29 @@ impl Listener {
 
     fn note_success(&self) {
         let failed = self.starved.get();
-        if failed.is_some_and(|failed| failed.elapsed() >= RECOVERED) {
+        if failed.is_some_and(|failed| failed.elapsed() >= RECOVERY_INTERVAL) {
             self.starved.set(None);
             info!(listener = %self.name, "accepting connections again");
         }
     }
 }
 
-/// Takes in how a connection has ended. A panic hurts no other connection.
+/// Counts and logs a connection that ended in a panic, which affects no other connection.
 fn note(ended: Result<(), JoinError>, listener: &ListenerId, metrics: &WorkerMetrics) {
-    // Anything else was dropped with its worker.
+    // The other error, a cancelled task, was dropped with its worker.
     if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
         metrics.panicked();
         let panic = panic_message(&*panic);
-        error!(%listener, panic, "a connection ended in a panic, which is a defect of Weir");
+        error!(
+            %listener,
+            panic,
+            "a connection panicked, which is a defect of Weir; only this connection is closed"
+        );
     }
 }
 
-/// Whether an error of `accept` is the end of the client that was next.
-fn has_left(error: &io::Error) -> bool {
+/// Whether an error of `accept` means that the client closed its connection before.
+fn is_client_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     let kind = error.kind();
     matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)

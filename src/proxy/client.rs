@@ -1,4 +1,4 @@
-//! What is known about a client's connection.
+//! The facts about a client's connection that its requests need.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -10,47 +10,46 @@ use crate::model::{Forwarded, ListenerId, ListenerSlot, SocketId};
 use crate::net::Watch;
 use crate::relay::{ForwardedFields, Tunnel, forwarded_for};
 
-/// A client's connection, as its requests need it.
+/// A client's connection, shared by its requests.
 #[derive(Debug)]
 pub struct Client {
     /// The socket that accepted it; the snapshot says which listener serves it now.
     pub socket: SocketId,
     /// The listener that served it when it was accepted.
     pub listener: (ListenerSlot, ListenerId),
-    /// The other end.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// This end.
+    /// The address that the client connected to.
     pub local: SocketAddr,
-    /// Where in a request its stream is.
+    /// Whether the stream is idle, in a head or in a request, and how it is to be closed.
     pub watch: Rc<Watch>,
-    /// Set when the connection should end with its next response.
+    /// Set when the connection has to end with its next response.
     pub closing: Rc<Cell<bool>>,
-    /// Requests it may still send; without a limit more than anybody can.
+    /// Requests it may still send; `u32::MAX` at the start if there is no limit.
     pub allowance: Cell<u32>,
-    /// What targets learn about it.
+    /// Values of the `X-Forwarded-*` fields for targets.
     pub forwarded: ForwardedFields,
-    /// The other side, once the connection has switched to another protocol.
+    /// The target's side, once the connection has switched to another protocol.
     pub tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 impl Client {
-    /// The fields targets learn about a peer from.
+    /// The `X-Forwarded-*` values for requests of `peer`, which connected to `local`.
     pub fn forwarded_fields(peer: SocketAddr, local: SocketAddr) -> ForwardedFields {
         let address = canonical(peer.ip()).to_string();
-        let legal = "an address has no control characters";
         ForwardedFields {
-            peer: HeaderValue::try_from(address).expect(legal),
+            peer: HeaderValue::try_from(address).expect("an address has no control characters"),
             proto: HeaderValue::from_static("http"),
             port: HeaderValue::from(local.port()),
         }
     }
 
-    /// Notes that it has sent a request.
+    /// Counts a request against the allowance.
     pub(super) fn count_request(&self) {
         self.allowance.set(self.allowance.get().saturating_sub(1));
     }
 
-    /// Whether it has sent as many requests as it may on one connection.
+    /// Whether it has sent as many requests as one connection may.
     pub(super) fn has_sent_enough(&self) -> bool {
         self.allowance.get() == 0
     }
@@ -60,14 +59,14 @@ impl Client {
         self.closing.get() || self.has_sent_enough()
     }
 
-    /// Whether the peer's word about the client counts.
+    /// Whether the peer is a trusted proxy.
     pub(super) fn is_trusted(&self, forwarded: &Forwarded) -> bool {
         !forwarded.trusted_proxies.is_empty() && trusted(self.peer.ip(), forwarded)
     }
 
     /// The client behind a trusted peer: the last address of the chain that is not a
-    /// trusted proxy itself. Whoever is not trusted may have invented what stands
-    /// before it, so the first address of the chain means nothing.
+    /// trusted proxy itself. That address may have invented those before it, so the first
+    /// address of the chain means nothing.
     pub(super) fn behind_proxies(&self, headers: &HeaderMap, forwarded: &Forwarded) -> IpAddr {
         let mut client = self.peer.ip();
         for value in forwarded_for(headers).iter().rev() {
@@ -88,11 +87,13 @@ impl Client {
     }
 }
 
-/// Addresses stand in the chain bare, with a port, or in brackets.
+/// Parses an address of the chain: bare, with a port, or in brackets.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let socket = || text.parse::<SocketAddr>().map(|addr| addr.ip());
-    bare.parse().or_else(|_| socket()).ok().map(canonical)
+    bare.parse()
+        .or_else(|_| text.parse::<SocketAddr>().map(|addr| addr.ip()))
+        .ok()
+        .map(canonical)
 }
 
 fn trusted(address: IpAddr, forwarded: &Forwarded) -> bool {
@@ -103,7 +104,7 @@ fn trusted(address: IpAddr, forwarded: &Forwarded) -> bool {
         .any(|net| net.contains(&address))
 }
 
-/// An IPv4 address that came in over IPv6 is still an IPv4 address.
+/// Turns an IPv4 address that came over IPv6 into the IPv4 address.
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

@@ -1,4 +1,4 @@
-//! From what went wrong below to the one table of failures.
+//! The [`Failure`] behind each error of the layers below.
 
 use http::StatusCode;
 
@@ -27,7 +27,7 @@ impl From<&ConnectError> for Failure {
     }
 }
 
-/// The failure behind the status hyper would answer an unreadable head with.
+/// The failure behind the status that hyper would answer an unreadable head with.
 pub fn refusal(status: StatusCode) -> Failure {
     match status {
         StatusCode::URI_TOO_LONG => Failure::UriTooLong,
@@ -44,7 +44,7 @@ mod tests {
     use crate::model::Blame;
 
     #[test]
-    fn a_shortage_of_this_host_is_no_fault_of_the_target() {
+    fn a_shortage_of_this_host_is_not_blamed_on_the_target() {
         let shortage = DialError::Shortage(io::Error::other("no descriptor"));
         let failure = Failure::from(&ConnectError::Dial(shortage));
         assert_eq!(failure.code(), "out_of_resources");
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(
             failure.blame(),
             Blame::Weir,
-            "so it ejects nothing, and is not retried"
+            "so that no target is ejected and nothing is retried"
         );
     }
 }

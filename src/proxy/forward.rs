@@ -1,51 +1,50 @@
-//! From target to target until one has taken the request.
+//! Sends a request to one target after another until one has answered it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Proxy;
-use super::queue::wait_in_line;
-use super::retry::{Again, Retries, reason};
+use super::preference::Preference;
+use super::queue::wait_for_slot;
+use super::retry::{Retries, Retry, reason};
 use crate::model::{Blame, Failure, Lease, Verdict};
 use crate::observe::Record;
-use crate::relay::{Answered, Lost, Outgoing, Reached};
+use crate::relay::{AttemptError, Outgoing, Progress, UpstreamResponse};
 use crate::target_group::{Permit, TargetGroup, Tried, Unavailable, Wish};
 
-/// One request on its way from target to target.
-struct Course<'a> {
+/// One request while it is sent to one target after another.
+struct Forwarding<'a> {
     proxy: &'a Proxy,
     group: &'a TargetGroup,
-    /// What `consistent_hash` goes by, and the target its session is on.
-    wanted: (Option<u64>, Option<u64>),
+    preference: Preference,
     outgoing: &'a mut Outgoing,
     record: &'a mut Record,
     retries: Retries<'a>,
     tried: Tried,
 }
 
-/// Where the request goes next.
-enum Next<'a> {
-    /// Another target. The permit counts the retry as long as it is under way.
-    Elsewhere(Lease, Option<Permit<'a>>),
-    /// The same target, on a new connection.
-    Here,
-    /// The queue, until another target has a place.
-    InLine,
+/// The next attempt after one that does not stand.
+enum NextAttempt<'a> {
+    /// On another target. The permit counts the retry in the budget while it is in progress.
+    OtherTarget(Lease, Option<Permit<'a>>),
+    /// On the same target, over a new connection.
+    SameTarget,
+    /// On the next target of the group that has capacity; the request waits for it.
+    Queue,
 }
 
-/// What came of an attempt.
-type Outcome = Result<Answered, Lost>;
+type AttemptResult = Result<UpstreamResponse, AttemptError>;
 
 impl Proxy {
-    /// Tries targets until one has taken the request, or until trying again could execute
-    /// it twice.
+    /// Tries targets until one has answered, or until another attempt could execute the
+    /// request twice.
     pub(super) async fn forward(
         &self,
         group: &TargetGroup,
-        wanted: (Option<u64>, Option<u64>),
+        preference: Preference,
         outgoing: &mut Outgoing,
         record: &mut Record,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<UpstreamResponse, Failure> {
         let (method, fields) = outgoing.head().ok_or(Failure::Internal)?;
         let retries = Retries::new(&group.retry, method, fields);
         if retries.may_rewrite() {
@@ -54,24 +53,24 @@ impl Proxy {
         if group.retry.attempts > 1 {
             group.live.budget.request(record.started());
         }
-        let course = Course {
+        let forwarding = Forwarding {
             proxy: self,
             group,
-            wanted,
+            preference,
             outgoing,
             record,
             retries,
             tried: Tried::default(),
         };
-        course.run().await
+        forwarding.run().await
     }
 }
 
-impl<'a> Course<'a> {
-    async fn run(mut self) -> Result<Answered, Failure> {
+impl<'a> Forwarding<'a> {
+    async fn run(mut self) -> Result<UpstreamResponse, Failure> {
         let mut lease = match self.acquire() {
-            Err(Unavailable::Full) => self.wait_in_line().await?,
-            Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_in_line().await?,
+            Err(Unavailable::Full) => self.wait_for_slot().await?,
+            Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_for_slot().await?,
             acquired => acquired?,
         };
         let mut _permit = None;
@@ -79,24 +78,24 @@ impl<'a> Course<'a> {
             self.record.attempts += 1;
             self.record.target = Some(Arc::clone(lease.target()));
             let begun = self.group.measures_time.then(Instant::now);
-            let outcome = self.attempt(lease).await;
+            let result = self.attempt(lease).await;
             _permit = None;
             if let Some(begun) = begun {
-                measure(&outcome, begun);
+                measure(&result, begun);
             }
-            lease = match (self.next(&outcome), outcome) {
-                (Some(Next::Elsewhere(other, permit)), _) => {
+            lease = match (self.next(&result), result) {
+                (Some(NextAttempt::OtherTarget(other, permit)), _) => {
                     _permit = permit;
                     other
                 }
-                (Some(Next::Here), Err(lost)) => lost.lease,
-                (Some(Next::InLine), Err(Lost { failure, lease, .. })) => {
-                    // Nobody waits for one place while holding another.
+                (Some(NextAttempt::SameTarget), Err(error)) => error.lease,
+                (Some(NextAttempt::Queue), Err(AttemptError { failure, lease, .. })) => {
+                    // A request that waits for capacity must not occupy some.
                     drop(lease);
-                    self.wait_in_line().await.map_err(|_| failure)?
+                    self.wait_for_slot().await.map_err(|_| failure)?
                 }
-                (Some(Next::Here | Next::InLine) | None, outcome) => {
-                    return outcome.map_err(|lost| lost.failure);
+                (Some(NextAttempt::SameTarget | NextAttempt::Queue) | None, result) => {
+                    return result.map_err(|error| error.failure);
                 }
             };
         }
@@ -104,7 +103,7 @@ impl<'a> Course<'a> {
 
     fn acquire(&mut self) -> Result<Lease, Unavailable> {
         let wish = Wish {
-            key: self.wanted.0,
+            key: self.preference.key,
             session: self.session(),
             entropy: self.proxy.entropy.next(),
             now: self.record.started(),
@@ -112,24 +111,26 @@ impl<'a> Course<'a> {
         self.group.acquire(&wish, &mut self.tried)
     }
 
-    /// The target its session is on counts for the first attempt.
+    /// The target of the session, which counts for the first attempt only.
     fn session(&self) -> Option<u64> {
-        self.wanted.1.filter(|_| self.record.attempts == 0)
+        self.preference
+            .session
+            .filter(|_| self.record.attempts == 0)
     }
 
-    /// Whether somebody is to come in a group that has nobody.
+    /// Whether the group, which has no eligible target, is about to get one.
     fn awaits_another(&self) -> bool {
         self.group.awaits_another(&self.tried)
     }
 
-    async fn wait_in_line(&mut self) -> Result<Lease, Failure> {
+    async fn wait_for_slot(&mut self) -> Result<Lease, Failure> {
         let (session, until) = (self.session(), self.outgoing.until());
-        wait_in_line(self.group, session, &mut self.tried, until, self.record).await
+        wait_for_slot(self.group, session, &mut self.tried, until, self.record).await
     }
 
     /// Sends the request to one target: on a kept-alive connection if there is one, on the
-    /// next if its target had closed that one already.
-    async fn attempt(&mut self, mut lease: Lease) -> Outcome {
+    /// next if the target had closed that one already.
+    async fn attempt(&mut self, mut lease: Lease) -> AttemptResult {
         let group = self.group;
         loop {
             let learned = &group.live.keep_alive;
@@ -139,103 +140,108 @@ impl<'a> Course<'a> {
                 Ok(Ok(checkout)) => checkout,
                 Ok(Err(error)) => {
                     self.proxy.shortages.note(&lease.target().id, &error);
-                    return Err(unreached((&error).into(), lease));
+                    return Err(unwritten((&error).into(), lease));
                 }
-                Err(failure) => return Err(unreached(failure, lease)),
+                Err(failure) => return Err(unwritten(failure, lease)),
             };
             let reused = checkout.is_reused();
-            // Without this a retry would need what is gone by then; with it, it would
-            // mostly be made for nothing.
-            let elsewhere = reused || group.has_another(&self.tried);
-            let again = elsewhere && self.retries.may_rewrite() && self.outgoing.is_whole();
+            // The head is kept only if a retry is likely to find a target. Without the copy a
+            // retry is impossible after the request was written.
+            let has_next = reused || group.has_another(&self.tried);
+            let again = has_next && self.retries.may_rewrite() && self.outgoing.is_whole();
             let upstream = &group.upstream;
             match crate::relay::forward(checkout, lease, self.outgoing, upstream, again).await {
-                Err(lost) if reused && lost.reached == Reached::Nothing => lease = lost.lease,
-                outcome => return outcome,
+                Err(error) if reused && error.progress == Progress::Unwritten => {
+                    lease = error.lease;
+                }
+                result => return result,
             }
         }
     }
 
-    /// Where the request goes next; `None` if this outcome stands.
-    fn next(&mut self, outcome: &Outcome) -> Option<Next<'a>> {
-        let (again, reason) = match outcome {
-            Ok(answered) => {
-                let status = answered.status();
+    /// The next attempt; `None` if this result stands.
+    fn next(&mut self, result: &AttemptResult) -> Option<NextAttempt<'a>> {
+        let (retry, reason) = match result {
+            Ok(response) => {
+                let status = response.status();
                 (self.retries.after_response(status), reason(status))
             }
-            Err(lost) => {
-                report(lost);
-                let again = self.retries.after_loss(lost.failure, lost.reached);
-                (again, lost.failure.code())
+            Err(error) => {
+                report(error);
+                let retry = self.retries.after_error(error.failure, error.progress);
+                (retry, error.failure.code())
             }
         };
-        let next = again
+        let next = retry
             .filter(|_| self.outgoing.is_whole())
-            .and_then(|again| self.find(again));
+            .and_then(|retry| self.find(retry));
         if next.is_some() {
             self.proxy.metrics.retried(&self.group.id, reason);
             self.record.attempt_ended(reason);
-            if let Ok(answered) = outcome {
-                answered.lease().target().report(answered.verdict());
+            if let Ok(response) = result {
+                response.lease().target().report(response.verdict());
             }
         } else if self.record.attempts > 1 {
-            // The last of several is in the record like the others.
-            let reason = if outcome.is_ok() { "" } else { reason };
+            // The last of several attempts is in the record like the others.
+            let reason = if result.is_ok() { "" } else { reason };
             self.record.attempt_ended(reason);
         }
         next
     }
 
-    /// A place for another attempt: what there is already is given up only for that.
-    fn find(&mut self, again: Again) -> Option<Next<'a>> {
-        let permit = match again {
-            Again::Free | Again::Reconnect => None,
-            Again::Budgeted if self.group.has_another(&self.tried) => Some(self.permit()?),
-            Again::Budgeted => return None,
+    /// A target for another attempt. Returns `None` if there is none; then the result of the
+    /// last attempt stands.
+    fn find(&mut self, retry: Retry) -> Option<NextAttempt<'a>> {
+        let permit = match retry {
+            Retry::Free | Retry::Reconnect => None,
+            Retry::Budgeted if self.group.has_another(&self.tried) => Some(self.permit()?),
+            Retry::Budgeted => return None,
         };
         match self.acquire() {
-            Ok(lease) => Some(Next::Elsewhere(lease, permit)),
-            Err(Unavailable::Full) if again == Again::Free => Some(Next::InLine),
-            Err(Unavailable::NoTarget) if again == Again::Free && self.awaits_another() => {
-                Some(Next::InLine)
+            Ok(lease) => Some(NextAttempt::OtherTarget(lease, permit)),
+            Err(Unavailable::Full) if retry == Retry::Free => Some(NextAttempt::Queue),
+            Err(Unavailable::NoTarget) if retry == Retry::Free && self.awaits_another() => {
+                Some(NextAttempt::Queue)
             }
-            Err(_) => (again == Again::Reconnect).then_some(Next::Here),
+            Err(_) => (retry == Retry::Reconnect).then_some(NextAttempt::SameTarget),
         }
     }
 
     fn permit(&self) -> Option<Permit<'a>> {
-        let (group, now) = (self.group, Instant::now());
-        let permit = group.live.budget.retry(&group.retry, now);
+        let group = self.group;
+        let permit = group.live.budget.retry(&group.retry, Instant::now());
         if permit.is_none() {
-            let metrics = &self.proxy.metrics;
-            metrics.retried(&group.id, "budget_exhausted");
+            self.proxy.metrics.retried(&group.id, "budget_exhausted");
         }
         permit
     }
 }
 
-/// An attempt that found no connection.
-fn unreached(failure: Failure, lease: Lease) -> Lost {
-    Lost {
+/// The error of an attempt that got no connection.
+fn unwritten(failure: Failure, lease: Lease) -> AttemptError {
+    AttemptError {
         failure,
-        reached: Reached::Nothing,
+        progress: Progress::Unwritten,
         lease,
     }
 }
 
-/// Tells the target's counters of a request that it did not answer.
-fn report(lost: &Lost) {
-    if lost.failure.blame() == Blame::Target {
-        lost.lease.target().report(Verdict::GatewayError);
+/// Counts a request that the target did not answer in its statistics.
+fn report(error: &AttemptError) {
+    if error.failure.blame() == Blame::Target {
+        error.lease.target().report(Verdict::GatewayError);
     }
 }
 
-/// Tells the target how long it took, in a group that goes by that.
-fn measure(outcome: &Outcome, begun: Instant) {
-    let (lease, verdict) = match outcome {
-        Ok(answered) => (answered.lease(), answered.verdict()),
-        Err(lost) if lost.failure.blame() == Blame::Target => (&lost.lease, Verdict::GatewayError),
-        // Says nothing about the target.
+/// Adds the time to the response head to the target's latency, which the group's algorithm
+/// uses.
+fn measure(result: &AttemptResult, begun: Instant) {
+    let (lease, verdict) = match result {
+        Ok(response) => (response.lease(), response.verdict()),
+        Err(error) if error.failure.blame() == Blame::Target => {
+            (&error.lease, Verdict::GatewayError)
+        }
+        // A failure of the client or of Weir says nothing about the target.
         Err(_) => return,
     };
     lease.target().answered(begun, Instant::now(), verdict);

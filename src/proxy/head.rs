@@ -1,4 +1,4 @@
-//! What a request head must be before it is routed, beyond what hyper asks of it.
+//! Checks of a request head before it is routed, beyond those of hyper.
 
 use http::header::TRANSFER_ENCODING;
 use http::uri::Scheme;
@@ -10,7 +10,7 @@ use crate::model::Failure;
 /// Longest request target in bytes, ALB's limit for a request line.
 const MAX_TARGET: usize = 16 * 1024;
 
-/// Refuses what a target could understand in another way than Weir does.
+/// Refuses a head that a target could understand in another way than Weir does.
 pub(super) fn check(parts: &request::Parts, body: &impl Body) -> Result<(), Failure> {
     if matches!(parts.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotForwarded);
@@ -21,7 +21,7 @@ pub(super) fn check(parts: &request::Parts, body: &impl Body) -> Result<(), Fail
     if target_len(&parts.uri) > MAX_TARGET {
         return Err(Failure::UriTooLong);
     }
-    // A body of unknown length is a chunked one; other requests have no such field.
+    // A body of unknown length is a chunked one; other requests have no `Transfer-Encoding`.
     let is_chunked = body.size_hint().exact().is_none();
     if is_chunked && !is_chunked_alone(&parts.headers) {
         return Err(Failure::MalformedRequest);
@@ -43,8 +43,8 @@ fn target_len(uri: &Uri) -> usize {
     uri.path_and_query().map_or(0, |path| path.as_str().len())
 }
 
-/// Whether the only transfer coding is `chunked`. hyper undoes no other, and Weir takes
-/// the field out: the target would get coded bytes without being told.
+/// Whether the only transfer coding is `chunked`. hyper decodes no other, and Weir removes
+/// the field: the target would get coded bytes without knowing.
 fn is_chunked_alone(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next().map(http::HeaderValue::as_bytes);
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_targets_of_requests_that_are_forwarded_are_targets() {
+    fn only_the_forms_of_forwarded_requests_are_accepted() {
         let is_target =
             |method: Method, text: &str| is_request_target(&method, &text.parse().unwrap());
         for text in ["/", "/a?b=c", "http://a/", "https://a", "http://a:80/b"] {

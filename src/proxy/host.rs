@@ -11,16 +11,16 @@ use crate::model::Failure;
 /// The host a request asks for.
 #[derive(Debug)]
 pub(super) struct Host {
-    /// Valid, as it was sent.
+    /// Valid, and unchanged.
     pub(super) value: HeaderValue,
-    /// Whether the `Host` field says something else, or is missing.
+    /// Whether the `Host` field has to be set to `value`.
     pub(super) is_new: bool,
 }
 
 impl Host {
     /// The authority of an absolute target, else the one `Host` field. Missing, repeated
-    /// and malformed hosts are refused, except that HTTP/1.0 knows no `Host`: such a
-    /// request asks for this end of its connection.
+    /// and malformed hosts are refused, except that HTTP/1.0 has no `Host`: the host of such a
+    /// request is the address that the client connected to.
     pub(super) fn of(parts: &request::Parts, client: &Client) -> Result<Self, Failure> {
         let mut fields = parts.headers.get_all(HOST).iter();
         let (field, more) = (fields.next(), fields.next());
@@ -28,11 +28,10 @@ impl Host {
         if more.is_some() || (field.is_none() && required) {
             return Err(Failure::BadHost);
         }
-        let own = || HeaderValue::try_from(client.local.to_string());
         let value = match (parts.uri.authority(), field) {
             (Some(authority), _) => HeaderValue::try_from(authority.as_str()),
             (None, Some(field)) => Ok(field.clone()),
-            (None, None) => own(),
+            (None, None) => HeaderValue::try_from(client.local.to_string()),
         };
         let is_new = parts.uri.authority().is_some() || field.is_none();
         value
@@ -44,7 +43,7 @@ impl Host {
 }
 
 /// Whether this is `uri-host [ ":" port ]` (RFC 3986 section 3.2.2). User information
-/// is refused, and so is an empty name: nothing could serve it.
+/// is refused, and so is an empty name, which no rule could match.
 fn is_host(text: &str) -> bool {
     let literal = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     let (named, rest) = if let Some((address, rest)) = literal {

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use bytes::BytesMut;
 use http::HeaderValue;
 
-/// Unique ids: 32 hexadecimal digits, the first half drawn once per worker, the
+/// Request ids: 32 hexadecimal digits, the first half drawn once per worker, the
 /// second a counter that starts at random. Unique, not secret.
 #[derive(Debug)]
 pub(super) struct RequestIds {
@@ -18,7 +18,7 @@ pub(super) struct RequestIds {
 /// Bytes of an id.
 const LENGTH: usize = 32;
 
-/// Ids cut from one allocation. It lives as long as the longest request among them.
+/// Ids per allocation, which lives as long as the longest request among them.
 const PER_BLOCK: usize = 64;
 
 impl Default for RequestIds {
@@ -56,7 +56,7 @@ fn write_hex(mut number: u64, digits: &mut [u8]) {
     }
 }
 
-/// Random bits for pickers: `SplitMix64` (Steele, Lea, Flood 2014), three multiplications
+/// Random bits for pickers: `SplitMix64` (Steele, Lea, Flood 2014), two multiplications
 /// a draw. Not for secrets.
 #[derive(Debug)]
 pub(super) struct Entropy(Cell<u64>);

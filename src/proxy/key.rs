@@ -1,5 +1,5 @@
-//! What is read of a request before its target is chosen: the key to hash, and the
-//! body it stands in if that is where the key is.
+//! The hash key of a request, read before its target is chosen: from the head, or from the
+//! beginning of the body.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -15,17 +15,18 @@ use tokio::time::timeout;
 
 use super::cookie;
 use crate::model::{ClientLimits, Failure, HashKey};
-use crate::relay::{BodyStart, Upload, UploadLimits};
+use crate::relay::{BodyStart, ReplayBody, RequestBodyLimits};
 use crate::target_group::{TargetGroup, hash_client, hash_key};
 
-/// A body ready to be forwarded, and the key its target is chosen by.
+/// A request's hash key, and its body ready to be forwarded.
 pub(super) struct Prepared {
+    /// `None` if the group's algorithm uses no key.
     pub(super) key: Option<u64>,
-    /// `None` when there is none.
-    pub(super) body: Option<Rc<Upload>>,
+    /// `None` if the request has no body.
+    pub(super) body: Option<Rc<ReplayBody>>,
 }
 
-/// Refuses a body that announces itself as too long.
+/// Refuses a body whose `Content-Length` is above the limit.
 pub(super) fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = limit else { return Ok(()) };
     let announced = headers
@@ -37,7 +38,7 @@ pub(super) fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<()
     }
 }
 
-/// Finds the key and readies the body. Waits only if the key is in the body.
+/// Finds the key and prepares the body. Waits only if the key is in the body.
 pub(super) async fn prepare(
     group: &TargetGroup,
     parts: &Parts,
@@ -50,7 +51,7 @@ pub(super) async fn prepare(
         None => None,
         Some(HashKey::Body { limit, field }) => {
             start = read_start(&mut incoming, *limit, limits).await?;
-            // How much was read beyond the limit depends on how the body was cut.
+            // How much was read beyond the limit depends on the sizes of the body's frames.
             let hashed = &start.data[..start.data.len().min(*limit)];
             Some(body_key(hashed, field.as_deref()).unwrap_or_else(|| hash_client(client)))
         }
@@ -59,18 +60,17 @@ pub(super) async fn prepare(
     if start.is_empty() && incoming.is_end_stream() {
         return Ok(Prepared { key, body: None });
     }
-    let limits = UploadLimits {
+    let limits = RequestBodyLimits {
         length: limits.max_body,
         idle: limits.body_timeout,
     };
-    let upload = Upload::new(start, incoming, limits);
     Ok(Prepared {
         key,
-        body: Some(Rc::new(upload)),
+        body: Some(Rc::new(ReplayBody::new(start, incoming, limits))),
     })
 }
 
-/// The key of a request in its head; `None` when the request has no such part.
+/// The key in a request's head; `None` if the head has no such field, cookie or parameter.
 fn head_key(key: &HashKey, parts: &Parts) -> Option<u64> {
     match key {
         HashKey::Header(name) => Some(hash_key(parts.headers.get(name)?.as_bytes())),
@@ -89,21 +89,21 @@ fn query<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The whole of what was read, or one field of it.
+/// The hash of the bytes that were read, or of one field if they are a JSON object.
 fn body_key(read: &[u8], field: Option<&str>) -> Option<u64> {
     let Some(field) = field else {
         return (!read.is_empty()).then(|| hash_key(read));
     };
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(read).ok()?;
     let value = object.get(field)?;
-    // Text without its quotes, so that "7" in a body and 7 in a header can agree.
+    // Text without its quotes, so that "7" in a body and 7 in a header have the same hash.
     let text = value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned);
     Some(hash_key(text.as_bytes()))
 }
 
-/// Reads until the end or until at least `limit` bytes are there.
+/// Reads until the end of the body, or until at least `limit` bytes are read.
 async fn read_start(
     incoming: &mut Incoming,
     limit: usize,

@@ -1,7 +1,7 @@
-//! The story of a request.
+//! The path of a request from its head to its response.
 //!
 //! [`Proxy::handle`] never fails: every error becomes a response and a record. It
-//! reads top-down: `handle` routes, `forward` chooses targets until one takes the
+//! reads top-down: `handle` routes, `forward` chooses targets until one answers the
 //! request, `attempt` sends it to one of them.
 
 mod client;
@@ -12,6 +12,7 @@ mod head;
 mod host;
 mod ids;
 mod key;
+mod preference;
 mod queue;
 mod respond;
 mod retry;
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 
 use crate::model::{Action, Failure};
 use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
-use crate::relay::{Answered, Outgoing, RequestFields, ResponseBody, prepare_request};
+use crate::relay::{Outgoing, RequestFields, ResponseBody, UpstreamResponse, prepare_request};
 use crate::router::{self, RequestView};
 use crate::state::{Listener, Reader, Snapshot};
 use crate::target_group::TargetGroup;
@@ -40,10 +41,11 @@ pub use client::Client;
 pub use error::refusal;
 use host::Host;
 use ids::{Entropy, RequestIds};
+use preference::Preference;
 use shortage::Shortages;
 use sticky::{Visit, Visitor};
 
-/// What one worker answers requests with.
+/// Handles the requests of one worker.
 #[derive(Debug)]
 pub struct Proxy {
     reader: Reader,
@@ -54,15 +56,14 @@ pub struct Proxy {
     shortages: Shortages,
 }
 
-/// What becomes of a request, decided without waiting.
+/// The action for a request, decided without waiting.
 enum Route {
-    /// To a group, with the cookie that says so if the client does not know it yet.
+    /// Forward to a group. The cookie names the group, if the client does not have it yet.
     Forward(Arc<TargetGroup>, Option<HeaderValue>),
-    Answer(respond::Answer),
+    Respond(respond::OwnResponse),
 }
 
-/// A request that is checked and routed. In a box: it goes through several hands, and is
-/// large.
+/// A request that is checked and routed. Boxed, because it is large and moved several times.
 struct Routed {
     route: Route,
     parts: http::request::Parts,
@@ -73,7 +74,7 @@ struct Routed {
 }
 
 impl Proxy {
-    /// A proxy over the pools of one worker.
+    /// A proxy that sends requests over the connections of `pool`.
     pub fn new(reader: Reader, pool: Rc<Pool<RequestBody>>, metrics: Rc<WorkerMetrics>) -> Self {
         Self {
             reader,
@@ -85,13 +86,13 @@ impl Proxy {
         }
     }
 
-    /// What this worker counts with.
+    /// The metrics of this worker.
     pub fn metrics(&self) -> &Rc<WorkerMetrics> {
         &self.metrics
     }
 
     /// Answers a request. Cancel safety: dropping the future abandons the request,
-    /// ends its lease and records a client that went away.
+    /// ends its lease and records that the client left.
     pub async fn handle(
         &self,
         client: &Client,
@@ -102,45 +103,45 @@ impl Proxy {
         let has_body = !request.body().is_end_stream();
         let waits = has_body && request.headers().contains_key(EXPECT);
         let (mut record, routed, body) = self.receive(client, request);
-        let outcome = match routed {
+        let source = match routed {
             Ok(routed) => self.answer(client, routed, body, &mut record).await,
             Err(failure) => Err(failure),
         };
-        let is_unread = has_body && !matches!(outcome, Ok(Outcome::Relayed(_)));
+        let is_unread = has_body && !matches!(source, Ok(ResponseSource::Upstream(_)));
         if is_unread {
             client.watch.linger();
         }
-        let mut response = match outcome {
-            Ok(Outcome::Relayed(answered)) if answered.switches() => {
-                return switched(answered, record, client).await;
+        let mut response = match source {
+            Ok(ResponseSource::Upstream(response)) if response.switches() => {
+                return switched(response, record, client).await;
             }
-            Ok(Outcome::Relayed(answered)) => {
-                answered.into_response(record, Rc::clone(&client.watch))
+            Ok(ResponseSource::Upstream(response)) => {
+                response.into_response(record, Rc::clone(&client.watch))
             }
-            Ok(Outcome::Own(answer)) => answer.into_response(record, client),
+            Ok(ResponseSource::Own(response)) => response.into_response(record, client),
             Err(failure) => respond::failure(failure, record, client),
         };
         if client.has_sent_enough() {
-            // What it has sent already stays unread.
+            // Further requests that it has sent already stay unread.
             client.watch.linger();
         }
-        // Whether a client that was not told to go on sends its body all the same cannot be
-        // known, so no request can follow (RFC 9110 section 10.1.1).
+        // A client without a 100 may send its body all the same or leave it out, so no request
+        // can follow on the connection (RFC 9110 section 10.1.1).
         if client.closes() || (waits && is_unread) {
             respond::close(&mut response);
         }
         response
     }
 
-    /// Answers a head that could not be read: the whole response, as it goes out.
+    /// Answers a head that could not be read. Returns the whole response as text.
     pub fn refuse(&self, client: &Client, failure: Failure) -> String {
         let snapshot = self.reader.load();
         let listener = snapshot.serving(client.socket);
         respond::refusal(failure, self.begin(client, listener.map(Arc::as_ref)))
     }
 
-    /// Begins the record and decides what is to be done, without waiting: the snapshot
-    /// is read once and let go.
+    /// Begins the record and finds the action, without waiting: the snapshot is read once, and
+    /// not held while the request is forwarded.
     fn receive(
         &self,
         client: &Client,
@@ -194,8 +195,9 @@ impl Proxy {
             }
         }
         if let Some(limiter) = &listener.rate_limit {
-            let passed = limiter.check(record.client, &parts.headers, record.started());
-            passed.map_err(Failure::RateLimited)?;
+            limiter
+                .check(record.client, &parts.headers, record.started())
+                .map_err(Failure::RateLimited)?;
         }
         let view = RequestView::new(&parts, record.client);
         let (action, priority) = listener.rules.route(&view);
@@ -213,8 +215,10 @@ impl Proxy {
                 };
                 Route::Forward(Arc::clone(snapshot.group(index)), cookie)
             }
-            Action::Redirect(redirect) => Route::Answer(respond::redirect(redirect, &view, client)),
-            Action::FixedResponse(fixed) => Route::Answer(respond::fixed(fixed)),
+            Action::Redirect(redirect) => {
+                Route::Respond(respond::redirect(redirect, &view, client))
+            }
+            Action::FixedResponse(fixed) => Route::Respond(respond::fixed(fixed)),
         };
         Ok(Box::new(Routed {
             route,
@@ -232,9 +236,9 @@ impl Proxy {
         routed: Box<Routed>,
         body: Incoming,
         record: &mut Record,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<ResponseSource, Failure> {
         let (group, group_cookie) = match routed.route {
-            Route::Answer(answer) => return Ok(Outcome::Own(answer)),
+            Route::Respond(response) => return Ok(ResponseSource::Own(response)),
             Route::Forward(group, cookie) => (group, cookie),
         };
         record.group = Some(group.id.clone());
@@ -266,30 +270,40 @@ impl Proxy {
         let timeout = group.upstream.request_timeout;
         let until = timeout.map(|timeout| Instant::from_std(record.started()) + timeout);
         let mut outgoing = Outgoing::new(parts, prepared.body, until, upgrade);
-        let wanted = (prepared.key, session);
-        let mut outcome = self.forward(&group, wanted, &mut outgoing, record).await;
+        let preference = Preference {
+            key: prepared.key,
+            session,
+        };
+        let mut result = self
+            .forward(&group, preference, &mut outgoing, record)
+            .await;
         record.received = outgoing.received();
-        if let Ok(answered) = &mut outcome {
+        if let Ok(response) = &mut result {
             if let (Some(visit), Some(target)) = (visit, &record.target) {
-                visit.conclude(target, answered.headers_mut());
+                visit.conclude(target, response.headers_mut());
             }
             if let Some(cookie) = group_cookie {
-                answered.headers_mut().append(SET_COOKIE, cookie);
+                response.headers_mut().append(SET_COOKIE, cookie);
             }
         }
-        outcome.map(Outcome::Relayed)
+        result.map(ResponseSource::Upstream)
     }
 }
 
-enum Outcome {
-    Relayed(Answered),
-    Own(respond::Answer),
+/// Where a response comes from.
+enum ResponseSource {
+    Upstream(UpstreamResponse),
+    Own(respond::OwnResponse),
 }
 
-/// The answer of a target that speaks another protocol from now on. The rest is up to the
-/// connection.
-async fn switched(answered: Answered, record: Record, client: &Client) -> Response<ResponseBody> {
-    match Tunnel::open(answered, record, Rc::clone(&client.watch)).await {
+/// Answers a request whose target has switched to another protocol, and leaves the tunnel to
+/// the connection.
+async fn switched(
+    response: UpstreamResponse,
+    record: Record,
+    client: &Client,
+) -> Response<ResponseBody> {
+    match Tunnel::open(response, record, Rc::clone(&client.watch)).await {
         Ok((response, tunnel)) => {
             client.tunnel.replace(Some(Box::new(tunnel)));
             response

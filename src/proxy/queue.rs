@@ -1,4 +1,4 @@
-//! Waiting for a place on a target.
+//! Waiting for a target with capacity.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -6,13 +6,14 @@ use crate::model::{Failure, Lease};
 use crate::observe::Record;
 use crate::target_group::{TargetGroup, Tried};
 
-/// Waits until a target that was not tried has a place for the request, at most until
+/// Waits until a target that was not tried has capacity for the request, at most until
 /// the group's queue timeout or the request's own deadline. A session may wait for its own
-/// target; when that is no longer to be had, any other will do. `tried` grows by the target
-/// that had a place.
+/// target; if that one becomes unavailable, for any other. The target that is found is added
+/// to `tried`.
 ///
-/// Boxed, because few requests wait and all of them would carry the room for it.
-pub(super) async fn wait_in_line(
+/// The wait is boxed, because the future of every request would be as large otherwise, and few
+/// requests wait.
+pub(super) async fn wait_for_slot(
     group: &TargetGroup,
     mut session: Option<u64>,
     tried: &mut Tried,

@@ -1,4 +1,4 @@
-//! Responses that Weir gives itself.
+//! Responses that Weir itself gives: fixed responses, redirects and errors.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::router::{RequestView, location};
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// RFC 9110 section 15.5.6 asks a 405 for them. Any other but `CONNECT` and `TRACE` is
-/// forwarded too.
+/// For `Allow`, which a 405 must have (RFC 9110 section 15.5.6). Other methods are forwarded
+/// too, except `CONNECT` and `TRACE`.
 const FORWARDED_METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
@@ -25,15 +25,15 @@ const FORWARDED_METHODS: HeaderValue =
 /// replacement needs to start and pass its first check.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// A response without a target.
+/// The response of a rule that needs no target.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct OwnResponse {
     status: StatusCode,
     field: (HeaderName, HeaderValue),
     body: Bytes,
 }
 
-impl Answer {
+impl OwnResponse {
     pub(super) fn into_response(
         self,
         mut record: Record,
@@ -46,26 +46,30 @@ impl Answer {
     }
 }
 
-/// The answer of a fixed-response action.
-pub(super) fn fixed(fixed: &FixedResponse) -> Answer {
-    Answer {
+/// The response of a fixed-response action.
+pub(super) fn fixed(fixed: &FixedResponse) -> OwnResponse {
+    OwnResponse {
         status: fixed.status,
         field: (CONTENT_TYPE, fixed.content_type.clone()),
         body: fixed.body.clone(),
     }
 }
 
-/// The answer of a redirect action.
-pub(super) fn redirect(redirect: &Redirect, view: &RequestView<'_>, client: &Client) -> Answer {
+/// The response of a redirect action.
+pub(super) fn redirect(
+    redirect: &Redirect,
+    view: &RequestView<'_>,
+    client: &Client,
+) -> OwnResponse {
     let location = location(redirect, view, &Scheme::HTTP, client.local.port());
-    Answer {
+    OwnResponse {
         status: redirect.status,
         field: (LOCATION, location),
         body: Bytes::new(),
     }
 }
 
-/// The answer to a request that failed: status, reason and id, for people and for logs.
+/// The response to a request that failed. Its body has status, reason and request id.
 pub(super) fn failure(
     failure: Failure,
     mut record: Record,
@@ -94,13 +98,13 @@ pub(super) fn failure(
     response
 }
 
-/// Rounded up: who comes back after this time is let through.
+/// Rounded up, so that a client that waits as long is let through.
 fn seconds(wait: Duration) -> HeaderValue {
     let begun = u64::from(wait.subsec_nanos() > 0);
     HeaderValue::from(wait.as_secs() + begun)
 }
 
-/// The same for a head that could not be read: the response as it goes out.
+/// The response to a head that could not be read, as text: hyper writes no response then.
 pub(super) fn refusal(failure: Failure, mut record: Record) -> String {
     let status = failure.status();
     record.failure = Some(failure);
@@ -121,7 +125,7 @@ pub(super) fn refusal(failure: Failure, mut record: Record) -> String {
     )
 }
 
-/// What a person reads when a request failed.
+/// The body of an error response, for a person to read.
 fn failure_text(failure: Failure, request_id: &str) -> String {
     format!(
         "{} {}: {} (request {request_id})\n",
@@ -131,13 +135,13 @@ fn failure_text(failure: Failure, request_id: &str) -> String {
     )
 }
 
-/// Whether a GET with this status has content, whose length HEAD may tell. RFC 9110 section
-/// 8.6 forbids `Content-Length` with 204, and with 304 it would be that of the 200.
+/// Whether a GET with this status has content, so that a HEAD may have its `Content-Length`.
+/// RFC 9110 section 8.6 forbids the field with 204, and with 304 it would be that of the 200.
 fn has_content(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Ends the connection with this response.
+/// Closes the connection after this response.
 pub(super) fn close(response: &mut Response<ResponseBody>) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
@@ -153,7 +157,7 @@ fn respond(
     if let Some(id) = &record.request_id {
         headers.insert("x-request-id", id.clone());
     }
-    // hyper would drop such a body unsent, which looks like a client that went away.
+    // hyper would drop the body unsent, which the record would take for a client that left.
     if record.is_head {
         if has_content(status) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -1,59 +1,59 @@
 //! When a request that failed on one target is sent to another (RFC 9110 section 9.2.2).
 //!
-//! | the attempt                                | who is retried                        |
+//! | the attempt                                | which requests are retried            |
 //! |--------------------------------------------|---------------------------------------|
-//! | nothing was written                        | everyone                              |
-//! | written, closed without a byte in return   | idempotent methods; others if they    |
-//! |                                            | say that they can be repeated         |
-//! | closed inside the head, or nonsense        | idempotent methods                    |
+//! | nothing was written                        | all                                   |
+//! | written, closed without a byte in return   | idempotent methods; others with an    |
+//! |                                            | `Idempotency-Key`, or if configured   |
+//! | closed inside the head, or malformed       | idempotent methods                    |
 //! | no head in time                            | idempotent methods, if 504 is listed  |
 //! | 502, 503 or 504 from the target            | idempotent methods, if it is listed   |
 //!
-//! A broken or senseless head is retried as well, because nothing of it went to the client
-//! and an idempotent request may be repeated whatever became of it; but a target that got
-//! as far as answering has executed the request, which rules out all others.
+//! A broken or malformed head is retried as well, because nothing of it went to the client
+//! and an idempotent request may be repeated whatever became of it; but a target that has
+//! begun to answer has executed the request, which rules out all other methods.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use crate::model::{Blame, Failure, Retry, Stage};
-use crate::relay::Reached;
+use crate::model::{self, Blame, Failure, Stage};
+use crate::relay::Progress;
 
-/// How one request may be retried, and how often it still may.
+/// Whether one request may be retried, and how often it still may.
 #[derive(Debug)]
 pub(super) struct Retries<'a> {
-    policy: &'a Retry,
+    policy: &'a model::Retry,
     safety: Safety,
     /// Attempts left in which the request may be executed.
     left: u32,
 }
 
-/// After what a request can be repeated without harm.
+/// When a request can be repeated without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Safety {
     /// Only if it was never written.
     Unwritten,
-    /// Unless its target has answered: whoever sent it says that repeating it does no harm
-    /// (draft-ietf-httpapi-idempotency-key-header), or the operator does.
+    /// Unless its target has begun to answer: the client declares that repeating it does no
+    /// harm (draft-ietf-httpapi-idempotency-key-header), or the configuration does.
     Unanswered,
-    /// Whatever happened: the method is idempotent.
+    /// Always: the method is idempotent.
     Always,
 }
 
-/// What is to be done about a failure.
+/// How a failed attempt is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    /// Another target, whatever that costs: this one did no work.
+pub(super) enum Retry {
+    /// On another target, without a budget: the failed attempt cost its target no work.
     Free,
-    /// Another target or, if there is none, this one on a new connection: what failed was
-    /// the connection. So few can fail that way that no budget is needed: one for each
-    /// request that was served before.
+    /// On another target or, if there is none, on the same one over a new connection: only the
+    /// connection failed. No budget is needed, because at most one request per connection that
+    /// served before can fail in this way.
     Reconnect,
-    /// Another target, if the budget allows.
+    /// On another target, if the retry budget permits.
     Budgeted,
 }
 
 impl<'a> Retries<'a> {
-    pub(super) fn new(policy: &'a Retry, method: &Method, fields: &HeaderMap) -> Self {
+    pub(super) fn new(policy: &'a model::Retry, method: &Method, fields: &HeaderMap) -> Self {
         Self {
             policy,
             safety: Safety::of(policy, method, fields),
@@ -61,38 +61,38 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Whether the request may be written once more after it is written now.
+    /// Whether the request may be written once more after the attempt that begins now.
     pub(super) fn may_rewrite(&self) -> bool {
         self.left > 1 && self.safety != Safety::Unwritten
     }
 
-    /// What to do after an attempt without a response.
-    pub(super) fn after_loss(&mut self, failure: Failure, reached: Reached) -> Option<Again> {
+    /// How to retry after an attempt without a response; `None` if the error stands.
+    pub(super) fn after_error(&mut self, failure: Failure, progress: Progress) -> Option<Retry> {
         if failure.blame() != Blame::Target || failure.is_out_of_time() {
             return None;
         }
-        if reached == Reached::Nothing {
-            return Some(Again::Free);
+        if progress == Progress::Unwritten {
+            return Some(Retry::Free);
         }
         self.left = self.left.saturating_sub(1);
-        let (needed, again) = match (failure, reached) {
+        let (needed, retry) = match (failure, progress) {
             (Failure::TargetTimeout(Stage::ResponseHead), _) if !self.lists(504) => return None,
-            (Failure::TargetClosed, Reached::Silence { reused: true }) => {
-                (Safety::Unanswered, Again::Reconnect)
+            (Failure::TargetClosed, Progress::NoResponse { reused: true }) => {
+                (Safety::Unanswered, Retry::Reconnect)
             }
-            (Failure::TargetClosed, Reached::Silence { reused: false }) => {
-                (Safety::Unanswered, Again::Budgeted)
+            (Failure::TargetClosed, Progress::NoResponse { reused: false }) => {
+                (Safety::Unanswered, Retry::Budgeted)
             }
-            _ => (Safety::Always, Again::Budgeted),
+            _ => (Safety::Always, Retry::Budgeted),
         };
-        self.allows(needed).then_some(again)
+        self.allows(needed).then_some(retry)
     }
 
-    /// What to do after a response with this status.
-    pub(super) fn after_response(&mut self, status: StatusCode) -> Option<Again> {
+    /// How to retry after a response with this status; `None` if the response stands.
+    pub(super) fn after_response(&mut self, status: StatusCode) -> Option<Retry> {
         self.left = self.left.saturating_sub(1);
-        let wanted = self.lists(status.as_u16()) && self.allows(Safety::Always);
-        wanted.then_some(Again::Budgeted)
+        let is_retried = self.lists(status.as_u16()) && self.allows(Safety::Always);
+        is_retried.then_some(Retry::Budgeted)
     }
 
     fn allows(&self, needed: Safety) -> bool {
@@ -110,7 +110,7 @@ impl<'a> Retries<'a> {
 }
 
 impl Safety {
-    fn of(policy: &Retry, method: &Method, fields: &HeaderMap) -> Self {
+    fn of(policy: &model::Retry, method: &Method, fields: &HeaderMap) -> Self {
         const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
         if method.is_idempotent() {
             Self::Always
@@ -122,7 +122,7 @@ impl Safety {
     }
 }
 
-/// What a retry after this status is counted and logged as.
+/// The name under which a retry after this status is counted and logged.
 pub(super) fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         502 => "status_502",
@@ -136,11 +136,11 @@ pub(super) fn reason(status: StatusCode) -> &'static str {
 mod tests {
     use super::*;
 
-    const SILENCE: Reached = Reached::Silence { reused: false };
-    const STALE: Reached = Reached::Silence { reused: true };
+    const SILENT: Progress = Progress::NoResponse { reused: false };
+    const STALE: Progress = Progress::NoResponse { reused: true };
 
-    fn policy(attempts: u32, statuses: &[u16]) -> Retry {
-        Retry {
+    fn policy(attempts: u32, statuses: &[u16]) -> model::Retry {
+        model::Retry {
             attempts,
             statuses: statuses.to_vec(),
             non_idempotent: false,
@@ -150,21 +150,26 @@ mod tests {
         }
     }
 
-    fn after(policy: &Retry, method: &Method, failure: Failure, reached: Reached) -> Option<Again> {
-        Retries::new(policy, method, &HeaderMap::new()).after_loss(failure, reached)
+    fn after(
+        policy: &model::Retry,
+        method: &Method,
+        failure: Failure,
+        progress: Progress,
+    ) -> Option<Retry> {
+        Retries::new(policy, method, &HeaderMap::new()).after_error(failure, progress)
     }
 
     #[test]
-    fn what_was_never_written_is_always_sent_again() {
+    fn a_request_that_was_never_written_is_always_sent_again() {
         let never = policy(1, &[]);
         for failure in [Failure::ConnectError, Failure::TargetClosed] {
-            let again = after(&never, &Method::POST, failure, Reached::Nothing);
-            assert_eq!(again, Some(Again::Free));
+            let retry = after(&never, &Method::POST, failure, Progress::Unwritten);
+            assert_eq!(retry, Some(Retry::Free));
         }
     }
 
     #[test]
-    fn nobody_is_retried_for_the_clients_fault_or_after_the_deadline() {
+    fn a_fault_of_the_client_or_a_passed_deadline_is_not_retried() {
         let policy = policy(8, &[502, 503, 504]);
         for failure in [
             Failure::RequestBodyBroken,
@@ -173,42 +178,42 @@ mod tests {
             Failure::OutOfResources,
             Failure::TargetTimeout(Stage::Request),
         ] {
-            for reached in [Reached::Nothing, SILENCE, STALE, Reached::Response] {
-                assert_eq!(after(&policy, &Method::GET, failure, reached), None);
+            for progress in [Progress::Unwritten, SILENT, STALE, Progress::ResponseBegun] {
+                assert_eq!(after(&policy, &Method::GET, failure, progress), None);
             }
         }
     }
 
     #[test]
-    fn silence_is_retried_by_method_and_an_answer_is_more_than_silence() {
+    fn an_unanswered_request_is_retried_by_method() {
         let policy = policy(3, &[]);
         let closed = Failure::TargetClosed;
         let cases = [
-            (Method::GET, SILENCE, Some(Again::Budgeted)),
-            (Method::GET, STALE, Some(Again::Reconnect)),
-            (Method::GET, Reached::Response, Some(Again::Budgeted)),
-            (Method::POST, SILENCE, None),
+            (Method::GET, SILENT, Some(Retry::Budgeted)),
+            (Method::GET, STALE, Some(Retry::Reconnect)),
+            (Method::GET, Progress::ResponseBegun, Some(Retry::Budgeted)),
+            (Method::POST, SILENT, None),
             (Method::POST, STALE, None),
-            (Method::POST, Reached::Response, None),
+            (Method::POST, Progress::ResponseBegun, None),
         ];
-        for (method, reached, expected) in cases {
-            let found = after(&policy, &method, closed, reached);
-            assert_eq!(found, expected, "{method} {reached:?}");
+        for (method, progress, expected) in cases {
+            let found = after(&policy, &method, closed, progress);
+            assert_eq!(found, expected, "{method} {progress:?}");
         }
     }
 
     #[test]
-    fn attempts_are_those_that_were_written() {
+    fn only_attempts_that_were_written_count() {
         let policy = policy(3, &[503]);
         let mut retries = Retries::new(&policy, &Method::GET, &HeaderMap::new());
         for _ in 0..5 {
-            let again = retries.after_loss(Failure::ConnectError, Reached::Nothing);
-            assert_eq!(again, Some(Again::Free));
+            let retry = retries.after_error(Failure::ConnectError, Progress::Unwritten);
+            assert_eq!(retry, Some(Retry::Free));
         }
         let busy = StatusCode::SERVICE_UNAVAILABLE;
-        assert_eq!(retries.after_response(busy), Some(Again::Budgeted));
+        assert_eq!(retries.after_response(busy), Some(Retry::Budgeted));
         assert!(retries.may_rewrite());
-        assert!(retries.after_loss(Failure::TargetClosed, SILENCE).is_some());
+        assert!(retries.after_error(Failure::TargetClosed, SILENT).is_some());
         assert!(!retries.may_rewrite(), "the third is the last");
         assert_eq!(retries.after_response(busy), None);
     }

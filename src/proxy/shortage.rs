@@ -1,5 +1,5 @@
-//! What is said of a shortage of descriptors, ports or memory: many requests meet the same
-//! one, and a line for each would be one more shortage.
+//! The log of shortages of descriptors, ports or memory. Many requests meet the same shortage,
+//! and a line for each of them would make it worse.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,35 +10,38 @@ use crate::model::TargetId;
 use crate::net::DialError;
 use crate::upstream::ConnectError;
 
-/// Between lines of one worker.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// Shortest time between two lines of one worker.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The shortages of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Shortages {
-    said: Cell<Option<Instant>>,
-    /// Since then.
-    unsaid: Cell<u64>,
+    logged_at: Cell<Option<Instant>>,
+    /// Failed connections since then, without a line of their own.
+    suppressed: Cell<u64>,
 }
 
 impl Shortages {
-    /// Takes in why a target was not reached.
+    /// Logs why no connection to a target was made, if that is a shortage and due.
     #[cold]
     pub(super) fn note(&self, target: &TargetId, error: &ConnectError) {
         let ConnectError::Dial(DialError::Shortage(error)) = error else {
             return;
         };
         let now = Instant::now();
-        if self.said.get().is_some_and(|said| now - said < INTERVAL) {
-            self.unsaid.set(self.unsaid.get() + 1);
+        if self
+            .logged_at
+            .get()
+            .is_some_and(|at| now - at < LOG_INTERVAL)
+        {
+            self.suppressed.set(self.suppressed.get() + 1);
             return;
         }
-        self.said.set(Some(now));
-        let more = self.unsaid.take();
+        self.logged_at.set(Some(now));
         warn!(
             %target,
             %error,
-            more,
+            more = self.suppressed.take(),
             "no connection to a target for want of resources of this host; requests are answered 503"
         );
     }

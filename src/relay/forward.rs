@@ -1,4 +1,4 @@
-//! One request on one connection.
+//! One request on one connection: sent, and answered by the head of a response or an error.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::headers::prepare_response;
-use super::request_body::{RequestBody, Upload};
+use super::request_body::{ReplayBody, RequestBody};
 use super::response_body::{Relayed, ResponseBody};
 use super::upgrade::Upgrade;
 use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
@@ -21,67 +21,67 @@ use crate::net::{Timer, Watch};
 use crate::observe::Record;
 use crate::upstream::{Checkout, SendError};
 
-/// A request on its way out, and what must be known to send it again.
+/// A request for a target, with what is needed to send it again.
 #[derive(Debug)]
 pub struct Outgoing {
     /// Rewritten for targets; `None` once it was sent and not kept.
     head: Option<request::Parts>,
-    body: Option<Rc<Upload>>,
-    /// The end of the whole request, if it has one.
+    body: Option<Rc<ReplayBody>>,
+    /// The deadline of the whole request, if it has one.
     until: Option<Instant>,
     /// The protocols it asks to switch to.
     upgrade: Option<Upgrade>,
 }
 
-/// The head of a target's response, and what its body needs.
+/// The head of a target's response, and all that lives until its body has ended.
 #[derive(Debug)]
-pub struct Answered {
+pub struct UpstreamResponse {
     pub(super) head: Response<Incoming>,
     pub(super) checkout: Checkout<RequestBody>,
     pub(super) lease: Lease,
-    body: Option<Rc<Upload>>,
+    body: Option<Rc<ReplayBody>>,
     pub(super) idle: Duration,
     until: Option<Instant>,
 }
 
-/// An attempt that brought no response.
+/// An attempt that got no response.
 #[derive(Debug)]
-pub struct Lost {
-    /// Why.
+pub struct AttemptError {
+    /// The reason.
     pub failure: Failure,
-    /// How far it came.
-    pub reached: Reached,
-    /// The place on the target, which another attempt there may use.
+    /// How far the attempt came.
+    pub progress: Progress,
+    /// The lease on the target, which another attempt there may use.
     pub lease: Lease,
 }
 
-/// How far an attempt came: what may be done about a failure depends on it.
+/// How far an attempt came. Whether it may be repeated depends on this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reached {
+pub enum Progress {
     /// No byte of the request was written.
-    Nothing,
-    /// The request was written, perhaps in part, and not a byte came back.
-    Silence {
-        /// On a connection that had served before: its target may have closed it for
-        /// being idle, just then.
+    Unwritten,
+    /// The request was written, perhaps in part, and no byte came back.
+    NoResponse {
+        /// Whether the connection had served before: then its target may just have closed it
+        /// for being idle.
         reused: bool,
     },
     /// A part of a response came.
-    Response,
+    ResponseBegun,
 }
 
-impl Answered {
-    /// The target's verdict.
+impl UpstreamResponse {
+    /// The status that the target answered with.
     pub fn status(&self) -> StatusCode {
         self.head.status()
     }
 
-    /// Its fields, for what the client must be told beside them.
+    /// The response's fields, to which Weir adds its own.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.head.headers_mut()
     }
 
-    /// What that says of the target.
+    /// How the status counts in the target's statistics.
     pub fn verdict(&self) -> Verdict {
         match self.status().as_u16() {
             502..=504 => Verdict::GatewayError,
@@ -90,7 +90,7 @@ impl Answered {
         }
     }
 
-    /// The target that answered.
+    /// The lease on the target that answered.
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -100,10 +100,10 @@ impl Answered {
         self.head.status() == StatusCode::SWITCHING_PROTOCOLS
     }
 
-    /// The response for the client; the record and the lease end with its body.
+    /// Turns it into the response for the client; the record and the lease end with its body.
     pub fn into_response(self, mut record: Record, watch: Rc<Watch>) -> Response<ResponseBody> {
         if let Some(body) = &self.body {
-            body.settle();
+            body.forget_sent();
         }
         record.status = Some(self.status());
         let verdict = self.verdict();
@@ -125,10 +125,10 @@ impl Answered {
 }
 
 impl Outgoing {
-    /// A request with its head rewritten for targets.
+    /// `head` is rewritten for targets already.
     pub fn new(
         head: request::Parts,
-        body: Option<Rc<Upload>>,
+        body: Option<Rc<ReplayBody>>,
         until: Option<Instant>,
         upgrade: Option<Upgrade>,
     ) -> Self {
@@ -140,25 +140,25 @@ impl Outgoing {
         }
     }
 
-    /// The method and the fields, until they are sent.
+    /// The method and the fields; `None` once they were sent and not kept.
     pub fn head(&self) -> Option<(&Method, &HeaderMap)> {
         let head = self.head.as_ref()?;
         Some((&head.method, &head.headers))
     }
 
-    /// Keeps the body as it is sent, up to so many bytes.
+    /// Keeps the body while it is sent, up to `limit` bytes. A longer one cannot be sent again.
     pub fn keep_body(&self, limit: usize) {
         if let Some(body) = &self.body {
             body.keep(limit);
         }
     }
 
-    /// Whether all of it is there to be sent (again).
+    /// Whether head and body are complete, so that the request can be sent (again).
     pub fn is_whole(&self) -> bool {
         self.head.is_some() && self.body.as_ref().is_none_or(|body| body.is_whole())
     }
 
-    /// The end of the whole request, if it has one.
+    /// The deadline of the whole request, if it has one.
     pub fn until(&self) -> Option<Instant> {
         self.until
     }
@@ -208,27 +208,26 @@ pub async fn forward(
     outgoing: &mut Outgoing,
     policy: &Upstream,
     again: bool,
-) -> Result<Answered, Lost> {
+) -> Result<UpstreamResponse, AttemptError> {
     let reused = checkout.is_reused();
-    let lost = |failure, reached, lease| Lost {
-        failure,
-        reached,
-        lease,
-    };
     let Some(request) = outgoing.request(again) else {
-        return Err(lost(Failure::Internal, Reached::Nothing, lease));
+        return Err(AttemptError {
+            failure: Failure::Internal,
+            progress: Progress::Unwritten,
+            lease,
+        });
     };
     let sending = checkout.send(request);
     let sent = wait(sending, checkout.timer(), outgoing, policy.response_timeout).await;
-    let (failure, reached) = match sent {
+    let (failure, progress) = match sent {
         Ok(Ok(head)) => match check(&head, outgoing.upgrade.as_ref()) {
             Ok(()) => {
-                checkout.answered(head.headers());
+                checkout.learn(head.headers());
                 let idle = match head.status() {
                     StatusCode::SWITCHING_PROTOCOLS => policy.tunnel_timeout,
                     _ => policy.body_timeout,
                 };
-                return Ok(Answered {
+                return Ok(UpstreamResponse {
                     head,
                     checkout,
                     lease,
@@ -237,23 +236,28 @@ pub async fn forward(
                     until: outgoing.until,
                 });
             }
-            Err(failure) => (failure, Reached::Response),
+            Err(failure) => (failure, Progress::ResponseBegun),
         },
         Ok(Err(SendError { unsent, source })) => {
-            let (failure, heard) = (outgoing.cause(&source), checkout.heard());
-            if failure == Failure::TargetClosed && !heard {
+            let (failure, received) = (outgoing.cause(&source), checkout.has_received());
+            if failure == Failure::TargetClosed && !received {
                 checkout.closed(unsent.is_none());
             }
-            (failure, outgoing.take_back(unsent, reused, heard))
+            (failure, outgoing.take_back(unsent, reused, received))
         }
-        Err(failure) if checkout.heard() => (failure, Reached::Response),
-        Err(failure) => (failure, Reached::Silence { reused }),
+        Err(failure) if checkout.has_received() => (failure, Progress::ResponseBegun),
+        Err(failure) => (failure, Progress::NoResponse { reused }),
     };
-    Err(lost(failure, reached, lease))
+    Err(AttemptError {
+        failure,
+        progress,
+        lease,
+    })
 }
 
 impl Outgoing {
-    /// If the client broke the request off, that is why there is no response.
+    /// Why there is no response. A client that broke its request off is the cause even if the
+    /// connection to the target failed as well.
     fn cause(&self, error: &hyper::Error) -> Failure {
         let client_fault = self.body.as_ref().and_then(|body| body.failure());
         match client_fault {
@@ -263,25 +267,25 @@ impl Outgoing {
         }
     }
 
-    /// Takes back what was not sent.
+    /// Takes the head back if it was not sent, and says how far the attempt came.
     fn take_back(
         &mut self,
         unsent: Option<Request<RequestBody>>,
         reused: bool,
-        heard: bool,
-    ) -> Reached {
+        received: bool,
+    ) -> Progress {
         match unsent {
             Some(request) => {
                 self.head = Some(request.into_parts().0);
-                Reached::Nothing
+                Progress::Unwritten
             }
-            None if heard => Reached::Response,
-            None => Reached::Silence { reused },
+            None if received => Progress::ResponseBegun,
+            None => Progress::NoResponse { reused },
         }
     }
 }
 
-/// Waits for a response head. The target's time begins when it has the request: it
+/// Waits for a response head. The target's timeout begins when it has the whole request; it
 /// does not run while the client sends, however long that takes.
 async fn wait<T>(
     sending: impl Future<Output = T>,
@@ -300,7 +304,7 @@ async fn wait<T>(
                 return Poll::Pending;
             }
             let body = outgoing.body.as_deref();
-            match body.and_then(Upload::targets_turn_since) {
+            match body.and_then(ReplayBody::waiting_on_target_since) {
                 Some(since) if stage == Stage::ResponseHead && since + within > deadline => {
                     (deadline, stage) = outgoing.head_end(since, within);
                 }
@@ -314,16 +318,16 @@ async fn wait<T>(
 /// Refuses a response that its target and the client would understand differently.
 fn check(head: &Response<Incoming>, upgrade: Option<&Upgrade>) -> Result<(), Failure> {
     if head.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // To what the client did not ask for, it could not follow.
-        let asked = upgrade.is_some_and(|upgrade| upgrade.allows(head.headers()));
-        return asked.then_some(()).ok_or(Failure::MalformedResponse);
+        // A client cannot follow to a protocol that it did not ask for.
+        let is_asked = upgrade.is_some_and(|upgrade| upgrade.allows(head.headers()));
+        return is_asked.then_some(()).ok_or(Failure::MalformedResponse);
     }
-    // Without a length the body is chunked, or ends with the connection. hyper undoes no
-    // other coding, and the client would not be told of it.
+    // Without a length the body is chunked, or ends with the connection. hyper decodes no
+    // other coding, and the field does not reach the client.
     if head.body().size_hint().exact().is_none() {
         let mut codings = head.headers().get_all(TRANSFER_ENCODING).iter();
-        let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-        if !codings.next().is_none_or(chunked) || codings.next().is_some() {
+        let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
             return Err(Failure::MalformedResponse);
         }
     }

@@ -23,7 +23,7 @@ const FORWARDED: [HeaderName; 4] = [
 ];
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Fields that a target learns about the client from, ready to be put in.
+/// Values of the fields that tell a target about the client's connection.
 #[derive(Clone, Debug)]
 pub struct ForwardedFields {
     /// The peer's address, for `X-Forwarded-For`.
@@ -34,20 +34,20 @@ pub struct ForwardedFields {
     pub port: HeaderValue,
 }
 
-/// What is put into a request head.
+/// What [`prepare_request`] writes into a request head.
 #[derive(Debug)]
 pub struct RequestFields<'a> {
-    /// What the connection is known by.
+    /// Values of the client's connection.
     pub forwarded: &'a ForwardedFields,
-    /// What is done with the fields a request brings along.
+    /// What is done with `X-Forwarded-*` fields that the request has already.
     pub mode: ForwardedMode,
-    /// Whether the peer's `X-Forwarded-*` is believed.
+    /// Whether the peer is a trusted proxy, so that its `X-Forwarded-*` fields are kept.
     pub trusted: bool,
-    /// The host the client asked for.
+    /// The host that the client asked for.
     pub host: &'a HeaderValue,
     /// The host, if the head does not have it in its `Host` field already.
     pub new_host: Option<HeaderValue>,
-    /// The request's id.
+    /// For `X-Request-Id`.
     pub request_id: HeaderValue,
 }
 
@@ -72,7 +72,7 @@ pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) ->
         upgrade.put_into(headers);
     }
     if found.has(Hop::TransferEncoding) {
-        // hyper would take a GET of unknown length for one without a body.
+        // Without the field hyper would send a GET of unknown length without its body.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if trailers {
@@ -94,8 +94,8 @@ pub fn prepare_request(parts: &mut request::Parts, fields: RequestFields<'_>) ->
     upgrade
 }
 
-/// Rewrites a response head for the client: no hop-by-hop fields, the request's id, and
-/// Weir's own version (RFC 9110 section 2.5), which decides how the body is framed.
+/// Rewrites a response head for the client: no hop-by-hop fields, the request's id, and the
+/// version HTTP/1.1 (RFC 9110 section 2.5), which decides how the body is framed.
 pub(super) fn prepare_response(parts: &mut response::Parts, request_id: Option<HeaderValue>) {
     parts.version = Version::HTTP_11;
     let found = Found::in_head(&parts.headers);
@@ -110,8 +110,8 @@ pub(super) fn prepare_response(parts: &mut response::Parts, request_id: Option<H
         upgrade.put_into(&mut parts.headers);
     }
     if found.has(Hop::TransferEncoding) {
-        // It overrides a length (RFC 9112 section 6.3), which must not come to life
-        // now that it is gone.
+        // It overrides a length (RFC 9112 section 6.3), which must not become valid by the
+        // removal.
         parts.headers.remove(CONTENT_LENGTH);
     }
     if let Some(id) = request_id {
@@ -119,12 +119,12 @@ pub(super) fn prepare_response(parts: &mut response::Parts, request_id: Option<H
     }
 }
 
-/// The `X-Forwarded-For` of a request: all its fields, first to last.
+/// All `X-Forwarded-For` fields of a request, first to last.
 pub fn forwarded_for(headers: &HeaderMap) -> http::header::GetAll<'_, HeaderValue> {
     headers.get_all(X_FORWARDED_FOR)
 }
 
-/// The id a request came with.
+/// The `X-Request-Id` of a request, if it has one.
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(X_REQUEST_ID)
 }
@@ -133,7 +133,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 ///
 /// `Trailer` is not among them: it announces fields of the message, and hyper sends no
 /// trailers without it. `Transfer-Encoding` is: hyper frames each hop anew. So is
-/// `Expect`: Weir tells the client to go on itself, by reading the body.
+/// `Expect`: hyper sends the client its 100 as soon as Weir reads the body.
 #[derive(Clone, Copy, Debug)]
 enum Hop {
     Connection,
@@ -161,8 +161,8 @@ impl Hop {
     ];
 }
 
-/// What one look at the names of a head finds: cheaper than asking the map for every
-/// name there might be, because most heads have hardly any.
+/// Which of the names in question a head has, found in one pass over its names: cheaper than
+/// asking the map for each of them, because most heads have hardly any.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
     hops: u16,
@@ -173,16 +173,16 @@ impl Found {
     fn in_head(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for name in headers.keys() {
-            // Names of other lengths need no look at their letters.
+            // The names in question have these lengths; others are not compared.
             if matches!(name.as_str().len(), 2 | 6 | 7 | 10 | 15..=19) {
-                found.look_for_hop(name);
+                found.note_hop(name);
                 found.forwarded |= FORWARDED.contains(name);
             }
         }
         found
     }
 
-    fn look_for_hop(&mut self, name: &HeaderName) {
+    fn note_hop(&mut self, name: &HeaderName) {
         if let Some((hop, _)) = Hop::ALL.iter().find(|(_, hop)| hop == name) {
             self.hops |= 1 << *hop as u16;
         }
@@ -192,7 +192,7 @@ impl Found {
         self.hops & (1 << hop as u16) != 0
     }
 
-    /// Takes out the fields of this hop, and those that `Connection` names.
+    /// Removes the fields of this hop, and those that `Connection` names.
     fn remove_from(self, headers: &mut HeaderMap) {
         if self.hops == 0 {
             return;
@@ -229,7 +229,7 @@ fn append_forwarded(headers: &mut HeaderMap, found: Found, fields: &RequestField
     }
 }
 
-/// Every address of the chain so far, then the peer's, in one field.
+/// Joins every address of the chain so far and the peer's in one field.
 fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
     let mut chain = Vec::new();
     for value in forwarded_for(headers).iter().chain([peer]) {
@@ -238,21 +238,20 @@ fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
         }
         chain.extend_from_slice(value.as_bytes());
     }
-    // Values that were legal alone are legal together.
+    // Cannot fail: legal values joined by a comma are a legal value.
     HeaderValue::from_bytes(&chain).unwrap_or_else(|_| peer.clone())
 }
 
 fn remove_connection_listed(headers: &mut HeaderMap) {
-    // What nearly every message says; neither names a field that is not taken out anyway.
-    let plain = |value: &&HeaderValue| !matches!(value.as_bytes(), b"keep-alive" | b"close");
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter(plain)
+        // The values of nearly every message; `Keep-Alive` is removed in any case.
+        .filter(|value| !matches!(value.as_bytes(), b"keep-alive" | b"close"))
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // A client must not be able to take out what the next hop relies on.
+        // A client must not be able to remove fields that the next hop relies on.
         .filter(|name| !matches!(name, &HOST | &CONTENT_LENGTH))
         .collect();
     for name in named {
@@ -268,8 +267,9 @@ fn accepts_trailers(te: &HeaderValue) -> bool {
 
 /// Path and query alone: the form an origin server expects (RFC 9112 section 3.2.1).
 fn origin_form(uri: &Uri) -> Uri {
-    let path = uri.path_and_query().cloned();
-    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+    uri.path_and_query()
+        .cloned()
+        .map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
 #[cfg(test)]
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn append_keeps_the_chain_and_believes_only_trusted_peers() {
+    fn append_keeps_the_chain_and_the_other_fields_of_trusted_peers() {
         let sent = [
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "2.2.2.2, 3.3.3.3"),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn preserve_and_remove_do_what_they_say() {
+    fn preserve_leaves_the_fields_and_remove_removes_them() {
         let sent = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-port", "1")];
         let parts = prepared(&sent, ForwardedMode::Preserve, false);
         assert_eq!(value(&parts, "x-forwarded-for"), Some("1.1.1.1"));

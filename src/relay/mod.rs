@@ -12,9 +12,9 @@ mod tunnel;
 mod upgrade;
 mod websocket;
 
-pub use forward::{Answered, Lost, Outgoing, Reached, forward};
+pub use forward::{AttemptError, Outgoing, Progress, UpstreamResponse, forward};
 pub use headers::{ForwardedFields, RequestFields, forwarded_for, prepare_request, request_id};
-pub use request_body::{BodyStart, RequestBody, Upload, UploadLimits};
+pub use request_body::{BodyStart, ReplayBody, RequestBody, RequestBodyLimits};
 pub use response_body::ResponseBody;
 pub use tunnel::Tunnel;
 pub use upgrade::Upgrade;

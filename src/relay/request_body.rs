@@ -1,4 +1,5 @@
-//! A request body on its way to a target, and to the next one if that fails.
+//! A request body that is sent to a target while it is read from the client, and to another
+//! target if the first one fails.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -16,81 +17,81 @@ use crate::model::Failure;
 use crate::net::Timer;
 
 /// The body of one request: read from its client once, counted, limited, given up when the
-/// client stalls. It can be sent several times as long as all that was sent of it is kept.
+/// client stalls. It can be sent several times as long as every part that was sent is kept.
 #[derive(Debug)]
-pub struct Upload {
+pub struct ReplayBody {
     received: Cell<u64>,
     failure: Cell<Option<Failure>>,
     done: Cell<bool>,
-    turn: Cell<Turn>,
-    /// Counts the times it was sent: only the last may read on.
-    sending: Cell<u32>,
+    waiting_on: Cell<WaitingOn>,
+    /// The number of the handle that may read on, which is the one created last.
+    current: Cell<u32>,
     stream: RefCell<Stream>,
 }
 
 /// How much a client may send, and how slowly.
 #[derive(Clone, Copy, Debug)]
-pub struct UploadLimits {
-    /// Bytes; `None` sets no limit.
+pub struct RequestBodyLimits {
+    /// Longest body in bytes; `None` sets no limit.
     pub length: Option<u64>,
-    /// Without a byte.
+    /// Longest time without a byte.
     pub idle: Duration,
 }
 
-/// What was read of a body before its target was chosen.
+/// The part of a body that was read before its target was chosen.
 #[derive(Debug, Default)]
 pub struct BodyStart {
-    /// Its first bytes, perhaps all of them.
+    /// The first bytes, perhaps all of them.
     pub data: Bytes,
-    /// What followed the last byte, if that was reached.
+    /// The trailers, if the end of the body was read.
     pub trailers: Option<HeaderMap>,
 }
 
-/// Who keeps the request from going on.
+/// Which side the request waits for.
 #[derive(Clone, Copy, Debug, Default)]
-enum Turn {
-    /// Nobody has asked for the body yet.
+enum WaitingOn {
+    /// The body was not polled yet.
     #[default]
-    Nobody,
+    Unstarted,
     /// The client, which has not sent the next part.
     Client,
-    /// The target, since it was given the last part.
+    /// The target, since the last part was given to it.
     Target(Instant),
 }
 
-/// What was read and is kept, then what is still to come.
+/// The parts that were read and kept, then those still to come.
 #[derive(Debug)]
 struct Stream {
-    /// What is sent before anything else is read.
+    /// Sent before anything else is read.
     kept: Vec<Bytes>,
-    /// What follows the last byte of `kept`: then there is nothing else to read.
+    /// The trailers after `kept`. If there are any, the client's body has been read to its end.
     trailers: Option<HeaderMap>,
-    /// How much of the two has been sent this time; the trailers count as the last part.
+    /// How many parts of the two were sent this time; the trailers count as the last part.
     position: usize,
     keeping: Keeping,
-    /// `None` once nobody will read it.
+    /// The client's body; `None` once no handle will read from it.
     incoming: Option<Incoming>,
-    limits: UploadLimits,
+    limits: RequestBodyLimits,
     timer: Timer,
-    /// Set while the client keeps Weir waiting.
+    /// Set while the client's next part is waited for.
     deadline: Option<Instant>,
 }
 
-/// Whether what is sent is kept to be sent again.
+/// Whether parts that are sent are kept for another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keeping {
-    /// It is, and there is room for so many bytes more.
+    /// They are, as long as they have no more than `room` further bytes.
     Yes { room: usize },
-    /// It is not. Nothing was sent yet.
+    /// They are not. No part was sent yet.
     No,
-    /// Part of what was sent is gone.
+    /// A part that was sent is gone.
     TooLate,
 }
 
-/// The body broke off; [`Upload::failure`] says why.
+/// The body ended early; [`ReplayBody::failure`] says why.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body broke off")]
-pub struct Broken;
+pub struct RequestBodyError;
 
 impl BodyStart {
     /// Whether nothing was read.
@@ -99,17 +100,17 @@ impl BodyStart {
     }
 }
 
-impl Upload {
-    /// What was read already, then what the client goes on to send.
-    pub fn new(start: BodyStart, incoming: Incoming, limits: UploadLimits) -> Self {
+impl ReplayBody {
+    /// A body of which `start` was read from `incoming` already.
+    pub fn new(start: BodyStart, incoming: Incoming, limits: RequestBodyLimits) -> Self {
         let received = start.data.len() as u64;
         let data = Some(start.data).filter(|data| !data.is_empty());
         Self {
             received: Cell::new(received),
             failure: Cell::default(),
             done: Cell::default(),
-            turn: Cell::default(),
-            sending: Cell::default(),
+            waiting_on: Cell::default(),
+            current: Cell::default(),
             stream: RefCell::new(Stream {
                 kept: data.into_iter().collect(),
                 trailers: start.trailers,
@@ -133,22 +134,22 @@ impl Upload {
         self.failure.get()
     }
 
-    /// When the target was last given something; now, if it waits for more itself.
-    /// `None` while nothing was sent at all.
-    pub fn targets_turn_since(&self) -> Option<Instant> {
-        match self.turn.get() {
-            Turn::Nobody => None,
-            Turn::Client => Some(Instant::now()),
-            Turn::Target(since) => Some(since),
+    /// Since when the request waits for its target: since the last part was given to it, or
+    /// now, if the next part has to come from the client. `None` while nothing was sent.
+    pub fn waiting_on_target_since(&self) -> Option<Instant> {
+        match self.waiting_on.get() {
+            WaitingOn::Unstarted => None,
+            WaitingOn::Client => Some(Instant::now()),
+            WaitingOn::Target(since) => Some(since),
         }
     }
 
-    /// Whether all of it was handed on.
+    /// Whether every part was given to the target.
     pub fn is_done(&self) -> bool {
         self.done.get()
     }
 
-    /// Keeps what is sent, up to so many bytes. To be called before anything is.
+    /// Keeps parts that are sent, up to `limit` bytes. To be called before anything is sent.
     pub fn keep(&self, limit: usize) {
         let stream = &mut *self.stream.borrow_mut();
         let kept = stream.kept.iter().map(Bytes::len).sum();
@@ -157,18 +158,18 @@ impl Upload {
         }
     }
 
-    /// It is not sent again: what was kept for that is let go.
-    pub fn settle(&self) {
+    /// Frees the parts that were kept: the body is not sent again.
+    pub fn forget_sent(&self) {
         let stream = &mut *self.stream.borrow_mut();
         stream.keeping = Keeping::TooLate;
-        // What was not sent yet still is to be.
+        // Kept parts that were not sent yet are still needed.
         if stream.rest_of_kept().is_empty() && !stream.owes_trailers() {
             stream.kept = Vec::new();
             stream.position = usize::from(stream.trailers.is_some());
         }
     }
 
-    /// Whether it can be sent from its beginning.
+    /// Whether the body can be sent from its beginning.
     pub fn is_whole(&self) -> bool {
         self.stream.borrow().keeping != Keeping::TooLate
     }
@@ -179,7 +180,7 @@ impl Stream {
         self.kept.get(self.position..).unwrap_or_default()
     }
 
-    /// Whether the trailers are all there is left.
+    /// Whether only the trailers are left of the kept parts.
     fn owes_trailers(&self) -> bool {
         self.trailers.is_some() && self.position == self.kept.len()
     }
@@ -205,7 +206,7 @@ impl Stream {
         Some(frame)
     }
 
-    /// Keeps a part that is about to be sent, if there is room for it.
+    /// Keeps a part that is about to be sent, unless it exceeds the room for it.
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let Keeping::Yes { room } = self.keeping else {
             self.keeping = Keeping::TooLate;
@@ -245,7 +246,7 @@ impl Stream {
     }
 }
 
-impl Upload {
+impl ReplayBody {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let stream = &mut *self.stream.borrow_mut();
         if let Some(frame) = stream.next_kept() {
@@ -258,22 +259,22 @@ impl Upload {
             return Poll::Ready(None);
         };
         let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
-            self.turn.set(Turn::Client);
+            self.waiting_on.set(WaitingOn::Client);
             ready!(stream.poll_stalled(cx));
             return Poll::Ready(Some(Err(Failure::RequestBodyTimeout)));
         };
         stream.deadline = None;
         match next {
             Some(Ok(frame)) => {
-                self.turn.set(Turn::Target(Instant::now()));
+                self.waiting_on.set(WaitingOn::Target(Instant::now()));
                 stream.keep(&frame);
-                // Trailers are the last frame; nobody asks for another.
+                // Trailers are the last frame; hyper does not poll for another.
                 self.done.set(frame.is_trailers());
                 Poll::Ready(Some(self.count(frame, stream.limits.length)))
             }
             Some(Err(_)) => Poll::Ready(Some(Err(Failure::RequestBodyBroken))),
             None => {
-                self.turn.set(Turn::Target(Instant::now()));
+                self.waiting_on.set(WaitingOn::Target(Instant::now()));
                 self.done.set(true);
                 Poll::Ready(None)
             }
@@ -299,86 +300,88 @@ impl Stream {
     }
 }
 
-/// A request body as one target is sent it.
+/// A request body as it is sent in one attempt. The default is an empty one.
 #[derive(Debug, Default)]
-pub struct RequestBody(Option<Sending>);
+pub struct RequestBody(Option<ReplayHandle>);
 
+/// The right to read a body for one attempt.
 #[derive(Debug)]
-struct Sending {
-    upload: Rc<Upload>,
+struct ReplayHandle {
+    body: Rc<ReplayBody>,
     number: u32,
 }
 
 impl RequestBody {
-    /// The whole body, from its beginning. The one sent before is abandoned and never reads
-    /// from the client again.
-    pub fn of(upload: &Rc<Upload>) -> Self {
-        let number = upload.sending.get().wrapping_add(1);
-        upload.sending.set(number);
-        upload.done.set(false);
-        upload.turn.set(Turn::Nobody);
-        upload.stream.borrow_mut().position = 0;
-        Self(Some(Sending {
-            upload: Rc::clone(upload),
+    /// The whole body, from its beginning. The one of an earlier attempt is abandoned and never
+    /// reads from the client again.
+    pub fn of(body: &Rc<ReplayBody>) -> Self {
+        let number = body.current.get().wrapping_add(1);
+        body.current.set(number);
+        body.done.set(false);
+        body.waiting_on.set(WaitingOn::Unstarted);
+        body.stream.borrow_mut().position = 0;
+        Self(Some(ReplayHandle {
+            body: Rc::clone(body),
             number,
         }))
     }
 }
 
-impl Sending {
+impl ReplayHandle {
     fn is_abandoned(&self) -> bool {
-        self.number != self.upload.sending.get()
+        self.number != self.body.current.get()
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = RequestBodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(sending) = &self.0 else {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let Some(handle) = &self.0 else {
             return Poll::Ready(None);
         };
-        if sending.is_abandoned() {
-            return Poll::Ready(Some(Err(Broken)));
+        if handle.is_abandoned() {
+            return Poll::Ready(Some(Err(RequestBodyError)));
         }
-        sending.upload.poll_frame(cx).map(|next| {
+        handle.body.poll_frame(cx).map(|next| {
             next.map(|frame| {
                 frame.map_err(|failure| {
-                    sending.upload.failure.set(Some(failure));
-                    Broken
+                    handle.body.failure.set(Some(failure));
+                    RequestBodyError
                 })
             })
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        let sending = self.0.as_ref();
-        sending.is_none_or(|sending| sending.upload.stream.borrow().is_end())
+        self.0
+            .as_ref()
+            .is_none_or(|handle| handle.body.stream.borrow().is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             None => SizeHint::with_exact(0),
-            Some(sending) => sending.upload.stream.borrow().size_hint(),
+            Some(handle) => handle.body.stream.borrow().size_hint(),
         }
     }
 }
 
-impl Drop for Sending {
+impl Drop for ReplayHandle {
     fn drop(&mut self) {
         if self.is_abandoned() {
             return;
         }
-        let stream = &mut *self.upload.stream.borrow_mut();
+        let stream = &mut *self.body.stream.borrow_mut();
         // hyper may drop a body of known length right after its last frame.
         if stream.is_end() {
-            self.upload.done.set(true);
+            self.body.done.set(true);
         }
-        // Nobody else reads what is left: the client's connection must know.
+        // No later attempt reads the rest. Dropping `incoming` tells the client's connection.
         if stream.keeping == Keeping::TooLate {
             stream.incoming = None;
         }

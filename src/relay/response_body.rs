@@ -1,4 +1,4 @@
-//! A response body on its way to a client.
+//! A response body that is sent to a client.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,17 +10,17 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::request_body::{RequestBody, Upload};
+use super::request_body::{ReplayBody, RequestBody};
 use crate::model::{Blame, Failure, Lease, Stage, Verdict};
 use crate::net::{Timer, Watch};
 use crate::observe::Record;
 use crate::upstream::Checkout;
 
-/// A response body on its way to a client. It carries all that must last until the
-/// last byte is out: the lease, the connection, the record.
+/// A response body that is sent to a client. It carries all that must last until the
+/// last byte is sent: the lease, the connection, the record.
 ///
-/// In a box, because hyper hands a response from function to function: moving it cost more
-/// than its memory does.
+/// Boxed, because hyper moves a response from function to function: that cost more
+/// than the allocation does.
 #[derive(Debug)]
 pub struct ResponseBody(Box<Content>);
 
@@ -29,13 +29,13 @@ struct Content {
     source: Source,
     /// `None` after a switch of protocols: the record ends with the tunnel then.
     record: Option<Record>,
-    /// Told when the response is complete; the connection is idle then.
+    /// Notified when the response is complete; the connection is idle then.
     watch: Rc<Watch>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// Weir's own words.
+    /// A body that Weir itself has written; `None` once it is sent.
     Own(Option<Bytes>),
     Relayed(Relayed),
 }
@@ -46,33 +46,34 @@ pub(super) struct Relayed {
     pub(super) incoming: Incoming,
     /// `None` once it has gone back to its pool.
     pub(super) checkout: Option<Checkout<RequestBody>>,
-    /// The target is loaded until the last byte is out.
+    /// Held until the last byte is sent: so long the exchange is load of the target.
     pub(super) lease: Lease,
-    /// What the target is told to have made of the request, at the end.
+    /// Reported to the target's statistics at the end.
     pub(super) verdict: Verdict,
-    pub(super) request: Option<Rc<Upload>>,
+    pub(super) request: Option<Rc<ReplayBody>>,
+    /// Longest time without a byte from the target.
     pub(super) idle: Duration,
-    /// The end of the whole request, if it has one.
+    /// The deadline of the whole request, if it has one.
     pub(super) until: Option<Instant>,
     pub(super) timer: Timer,
-    /// Set while the target keeps the client waiting.
+    /// Set while the target's next part is waited for.
     pub(super) deadline: Option<Instant>,
 }
 
-/// The target's part of the response broke off; the record says why. hyper closes the
-/// client's connection, so that a cut response is never taken for a whole one.
+/// The response ended early; the record says why. hyper closes the client's connection, so
+/// that a client can tell a cut response from a whole one.
 #[derive(Debug, thiserror::Error)]
 #[error("the response broke off")]
-pub struct Broken;
+pub struct ResponseBodyError;
 
 impl ResponseBody {
-    /// A response that Weir gives itself.
+    /// The body of a response that Weir itself gives.
     pub fn own(body: Bytes, record: Record, watch: Rc<Watch>) -> Self {
         let source = Source::Own((!body.is_empty()).then_some(body));
         Self::new(source, Some(record), watch)
     }
 
-    /// The body of a 101, which has none: what follows is not HTTP.
+    /// The empty body of a 101: the bytes that follow are not HTTP.
     pub(super) fn switched(watch: Rc<Watch>) -> Self {
         Self::new(Source::Own(None), None, watch)
     }
@@ -100,7 +101,7 @@ impl Content {
         }
     }
 
-    /// The connection goes back as soon as its last byte is read, not when the client
+    /// Gives the connection back as soon as the last byte is read, not when the client
     /// has it: another request can use it meanwhile.
     fn finish_if_complete(&mut self) {
         if self.is_end_stream() {
@@ -120,7 +121,7 @@ impl Content {
         }
     }
 
-    fn fail(&mut self, failure: Failure) -> Broken {
+    fn fail(&mut self, failure: Failure) -> ResponseBodyError {
         if let Some(record) = &mut self.record {
             record.failure = Some(failure);
         }
@@ -130,7 +131,7 @@ impl Content {
                 relayed.verdict = Verdict::GatewayError;
             }
         }
-        Broken
+        ResponseBodyError
     }
 }
 
@@ -139,8 +140,8 @@ impl Relayed {
         self.request.as_ref().is_none_or(|body| body.is_done())
     }
 
-    /// A connection on which the request is still being written cannot serve another:
-    /// dropping it ends the request too.
+    /// Gives the connection back. One on which the request is still being written cannot serve
+    /// another: it is dropped, which ends the request too.
     fn recycle(&mut self) {
         let request_done = self.request_is_done();
         if let Some(checkout) = self.checkout.take().filter(|_| request_done) {
@@ -148,7 +149,7 @@ impl Relayed {
         }
     }
 
-    /// If the client broke the request off, that is why the response broke off too.
+    /// Why the response broke off. A client that broke its request off is the cause.
     fn broken(&self) -> Failure {
         let client_fault = self.request.as_ref().and_then(|body| body.failure());
         client_fault.unwrap_or(Failure::TargetBodyBroken)
@@ -187,12 +188,12 @@ impl Relayed {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = ResponseBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         let this = &mut *self.0;
         let next = match &mut this.source {
             Source::Own(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
@@ -205,7 +206,7 @@ impl Body for ResponseBody {
                     record.sent += len;
                 }
                 if frame.is_trailers() {
-                    // The last frame; nobody asks for another.
+                    // The last frame; hyper does not poll for another.
                     this.finish();
                 } else {
                     this.finish_if_complete();

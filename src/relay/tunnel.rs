@@ -1,11 +1,11 @@
-//! An upgraded connection: bytes both ways until both sides have ended (RFC 9110
+//! An upgraded connection: bytes in both directions until both sides have ended (RFC 9110
 //! section 7.8).
 //!
 //! Each direction has backpressure and one buffer, which exists only while bytes are in
 //! flight, so that an idle WebSocket costs two sockets and little else. The end of one
-//! direction is passed on and leaves the other open. What neither side ends is ended here:
-//! when nothing comes for too long, when the target is released, or when Weir goes away;
-//! a WebSocket is told so in its own words.
+//! direction is passed on and leaves the other open. A tunnel that neither side ends is ended
+//! here: after the idle timeout, when the target is released, or when Weir shuts down. Both
+//! ends of a WebSocket get a Close frame then.
 
 use std::cell::Cell;
 use std::io;
@@ -21,7 +21,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::forward::Answered;
+use super::forward::UpstreamResponse;
 use super::headers::prepare_response;
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
@@ -34,38 +34,41 @@ use crate::observe::{OpenTunnel, Record};
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
 
-/// How often a tunnel looks whether it has to end.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a tunnel checks whether its target was released. The idle timeout is exact.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a side that is told to go has to say that it goes.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long both sides have to take what was begun and their Close frames, and to end, when
+/// Weir ends a tunnel.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A target's side of an upgraded connection. It carries all that must last as long: the
-/// target is loaded, and the request is not over.
+/// lease on the target and the record of the request.
 #[derive(Debug)]
 pub struct Tunnel {
     target: TcpStream,
-    /// The target's, until the tunnel ends.
+    /// Counted for `target`.
     _descriptor: Taken,
-    /// What the target sent beyond the head of its 101.
+    /// Bytes that the target has sent beyond the head of its 101.
     early: Bytes,
     lease: Lease,
     idle: Duration,
     is_websocket: bool,
-    account: Account,
+    record: TunnelRecord,
 }
 
-/// What has come through, for the record. Written down however the tunnel ends.
+/// The record of a tunnel, with the bytes copied so far. They are added to the record however
+/// the tunnel ends.
 #[derive(Debug)]
-struct Account {
+struct TunnelRecord {
     record: Record,
     _open: OpenTunnel,
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// When a byte came last, in either direction.
     last: Cell<Instant>,
 }
 
-impl Drop for Account {
+impl Drop for TunnelRecord {
     fn drop(&mut self) {
         self.record.received = self.received.get();
         self.record.sent = self.sent.get();
@@ -73,24 +76,24 @@ impl Drop for Account {
 }
 
 impl Tunnel {
-    /// Takes the connection of a target that has switched protocols; the response is for
-    /// the client. Gives the record back if the connection broke.
+    /// Takes the connection of a target that has switched protocols, and returns the response
+    /// for the client. If the connection broke, the error is the record.
     pub async fn open(
-        answered: Answered,
+        response: UpstreamResponse,
         mut record: Record,
         watch: Rc<Watch>,
     ) -> Result<(Response<ResponseBody>, Self), Record> {
-        let Answered {
+        let UpstreamResponse {
             mut head,
             checkout,
             lease,
             idle,
             ..
-        } = answered;
+        } = response;
         let Some(switched) = checkout.switch(&mut head).await else {
             return Err(record);
         };
-        // Now, not at the end: what a tunnel lives to see says nothing of the target.
+        // Now and not at the end: how a tunnel ends says nothing about the target.
         lease.target().report(Verdict::Served);
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         let protocol = Upgrade::chosen(head.headers());
@@ -101,7 +104,7 @@ impl Tunnel {
             lease,
             idle,
             is_websocket: protocol.is_some_and(|protocol| protocol.is_websocket()),
-            account: Account {
+            record: TunnelRecord {
                 _open: record.tunnel(),
                 record,
                 received: Cell::new(0),
@@ -109,16 +112,16 @@ impl Tunnel {
                 last: Cell::new(Instant::now()),
             },
         };
-        let id = tunnel.account.record.request_id.clone();
+        let id = tunnel.record.record.request_id.clone();
         let (mut parts, _) = head.into_parts();
         prepare_response(&mut parts, id);
         let body = ResponseBody::switched(watch);
         Ok((Response::from_parts(parts, body), tunnel))
     }
 
-    /// Passes bytes on until both sides have ended, or one is gone, or it has to end;
-    /// `closing` resolves with the reason when that is not the tunnel's own. `early` is what
-    /// the client sent before it had its answer.
+    /// Copies bytes until both sides have ended, or one breaks, or the tunnel has to end;
+    /// `closing` resolves with the reason when Weir ends it. `early` are bytes that the client
+    /// sent before it had the 101.
     ///
     /// Cancel safety: dropping the future resets both sides.
     pub async fn run(
@@ -127,132 +130,135 @@ impl Tunnel {
         early: Bytes,
         closing: impl Future<Output = Failure>,
     ) {
-        let account = &self.account;
+        let record = &self.record;
         let (from_client, to_client) = client.split();
         let (from_target, to_target) = self.target.split();
         let frames = || self.is_websocket.then(Frames::default);
-        let mut up = Way {
+        let mut up = Direction {
             from: from_client,
             to: to_target,
             frames: frames(),
-            broken: [Failure::ClientGone, Failure::TargetBodyBroken],
-            passed: &account.received,
-            last: &account.last,
-            unsent: held(early),
+            read_failure: Failure::ClientGone,
+            write_failure: Failure::TargetBodyBroken,
+            copied: &record.received,
+            last: &record.last,
+            unsent: into_buffer(early),
             is_over: false,
             failure: None,
         };
-        let mut down = Way {
+        let mut down = Direction {
             from: from_target,
             to: to_client,
             frames: frames(),
-            broken: [Failure::TargetBodyBroken, Failure::ClientGone],
-            passed: &account.sent,
-            last: &account.last,
-            unsent: held(std::mem::take(&mut self.early)),
+            read_failure: Failure::TargetBodyBroken,
+            write_failure: Failure::ClientGone,
+            copied: &record.sent,
+            last: &record.last,
+            unsent: into_buffer(std::mem::take(&mut self.early)),
             is_over: false,
             failure: None,
         };
-        let outcome = tokio::select! {
+        let (failure, is_ended_by_weir) = tokio::select! {
             biased;
-            outcome = pass(&mut up, &mut down) => outcome.map_err(|failure| (failure, false)),
-            failure = due(closing, &self.lease, account, self.idle) => Err((failure, true)),
+            copied = copy(&mut up, &mut down) => (copied.err(), false),
+            failure = must_end(closing, &self.lease, record, self.idle) => (Some(failure), true),
         };
-        if let Err((_, true)) = outcome {
+        if is_ended_by_weir {
             let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
             let to_client = websocket::close_for_client();
-            let farewell = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
-            // A side that takes no more or says no more has been told, and that is all.
-            let _ = timeout(FAREWELL, farewell).await;
+            let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
+            // A side that neither reads nor ends in time is closed all the same.
+            let _ = timeout(CLOSE_TIMEOUT, closed).await;
             let _ = tokio::join!(up.to.shutdown(), down.to.shutdown());
         }
-        let record = &mut self.account.record;
-        match outcome {
-            Ok(()) => record.complete = true,
-            Err((failure, _)) => record.failure = Some(failure),
+        let record = &mut self.record.record;
+        match failure {
+            None => record.complete = true,
+            Some(_) => record.failure = failure,
         }
     }
 }
 
-/// Bytes that came early. None of them may still hold a buffer.
-fn held(early: Bytes) -> BytesMut {
+/// Early bytes as a buffer. Without any, no buffer is allocated.
+fn into_buffer(early: Bytes) -> BytesMut {
     if early.is_empty() {
         return BytesMut::new();
     }
     early.into()
 }
 
-/// Both ways until both are over, or the first of them breaks.
-async fn pass(up: &mut Way<'_>, down: &mut Way<'_>) -> Result<(), Failure> {
-    tokio::try_join!(up.pass(), down.pass())?;
+/// Copies in both directions until both are over, or reading fails in one.
+async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Failure> {
+    tokio::try_join!(up.copy(), down.copy())?;
     up.failure.or(down.failure).map_or(Ok(()), Err)
 }
 
-/// Resolves when a tunnel has to end that nobody has ended, with the reason.
-async fn due(
+/// Resolves when Weir has to end a tunnel, with the reason.
+async fn must_end(
     closing: impl Future<Output = Failure>,
     lease: &Lease,
-    account: &Account,
+    record: &TunnelRecord,
     idle: Duration,
 ) -> Failure {
     let mut closing = pin!(closing);
     loop {
-        let look = Instant::now() + LOOK;
-        let idle_end = account.last.get() + idle;
+        let next_check = Instant::now() + CHECK_INTERVAL;
+        let idle_end = record.last.get() + idle;
         tokio::select! {
             biased;
             reason = &mut closing => return reason,
-            () = sleep_until(look.min(idle_end)) => {}
+            () = sleep_until(next_check.min(idle_end)) => {}
         }
         if lease.target().is_released() {
             return Failure::TargetReleased;
         }
-        if account.last.get().elapsed() >= idle {
+        if record.last.get().elapsed() >= idle {
             return Failure::TunnelTimeout;
         }
     }
 }
 
-/// One direction.
-struct Way<'a> {
+/// One direction of a tunnel.
+struct Direction<'a> {
     from: ReadHalf<'a>,
     to: WriteHalf<'a>,
     /// Where in a frame the written bytes end; `None` if it is not a WebSocket.
     frames: Option<Frames>,
-    /// What has happened when reading fails, and when writing does.
-    broken: [Failure; 2],
-    passed: &'a Cell<u64>,
+    /// What a failed read means.
+    read_failure: Failure,
+    /// What a failed write means.
+    write_failure: Failure,
+    copied: &'a Cell<u64>,
     last: &'a Cell<Instant>,
     /// Read and not yet written.
     unsent: BytesMut,
-    /// The end of one side was passed on to the other, or could not be.
+    /// The end of the reading side was passed on, or could not be.
     is_over: bool,
-    /// Writing has failed.
+    /// Set when writing has failed.
     failure: Option<Failure>,
 }
 
-impl Way<'_> {
-    /// Passes bytes on until there are no more, then the end.
+impl Direction<'_> {
+    /// Copies bytes to the end, then passes the end on.
     ///
-    /// Cancel-safe: what was read and not written is in `unsent`.
-    async fn pass(&mut self) -> Result<(), Failure> {
-        let [reading, writing] = self.broken;
+    /// Cancel-safe: bytes that were read and not written are in `unsent`.
+    async fn copy(&mut self) -> Result<(), Failure> {
         while !self.is_over {
             if self.send().await.is_err() {
-                // Whoever takes nothing more may have said something before, which the other
-                // direction passes on until it finds out too.
+                // A side that reads no more may have sent something before. The other
+                // direction goes on copying that until it fails or ends too.
                 self.is_over = true;
-                self.failure = Some(writing);
+                self.failure = Some(self.write_failure);
                 return Ok(());
             }
-            self.is_over = !self.receive().await.map_err(|_| reading)?;
+            self.is_over = !self.receive().await.map_err(|_| self.read_failure)?;
         }
-        // Gone already if it fails.
+        // An error means that the other side has closed already.
         let _ = self.to.shutdown().await;
         Ok(())
     }
 
-    /// Writes all there is. Cancel-safe.
+    /// Writes all unsent bytes. Cancel-safe.
     async fn send(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
@@ -263,18 +269,18 @@ impl Way<'_> {
                 frames.follow(&self.unsent[..len]);
             }
             self.unsent.advance(len);
-            self.passed.set(self.passed.get() + len as u64);
+            self.copied.set(self.copied.get() + len as u64);
         }
         self.last.set(Instant::now());
         self.unsent = BytesMut::new();
         Ok(())
     }
 
-    /// Waits for bytes; false at the end. Cancel-safe.
+    /// Waits for bytes; returns `false` at the end. Cancel-safe.
     async fn receive(&mut self) -> io::Result<bool> {
         loop {
-            // Reading alone is not counted, and whoever sends without end would have the
-            // worker for himself.
+            // tokio does not count `try_read_buf`: without this, a side that sends without end
+            // would keep the worker from everything else.
             consume_budget().await;
             self.from.readable().await?;
             let mut buffer = BytesMut::with_capacity(BUFFER);
@@ -290,9 +296,9 @@ impl Way<'_> {
         }
     }
 
-    /// Ends this direction: what has begun is passed on to its end, `goodbye` follows if
-    /// the other side knows such a thing, and the rest is read until this side ends too.
-    async fn close(&mut self, goodbye: &[u8]) -> io::Result<()> {
+    /// Ends this direction: a frame that was begun is copied to its end, `close_frame` follows
+    /// on a WebSocket, and the rest is read and discarded until the reading side ends too.
+    async fn close(&mut self, close_frame: &[u8]) -> io::Result<()> {
         if self.is_over {
             return Ok(());
         }
@@ -301,7 +307,7 @@ impl Way<'_> {
             None => self.to.shutdown().await?,
             // Nothing may follow a Close frame (RFC 6455 section 5.5.1).
             Some(frames) if frames.is_closed() => {}
-            Some(_) => self.to.write_all(goodbye).await?,
+            Some(_) => self.to.write_all(close_frame).await?,
         }
         loop {
             if let Some(frames) = &mut self.frames {
@@ -316,7 +322,7 @@ impl Way<'_> {
         }
     }
 
-    /// Passes on what is left of the frame that has begun; without frames, what was read.
+    /// Copies the rest of the frame that was begun; without frames, the bytes that were read.
     async fn finish_frame(&mut self) -> io::Result<()> {
         loop {
             let begun = match &self.frames {

@@ -1,43 +1,44 @@
 //! The switch to another protocol on a client's connection (RFC 9110 section 7.8).
 //!
-//! A request that asks for it keeps its `Upgrade` field on the way to the target, and a
-//! 101 is passed on if the target chose what the client asked for. What both speak from
-//! then on is their affair: see [`super::tunnel`].
+//! A request that asks for a switch keeps its `Upgrade` field, and a 101 is passed on if the
+//! target chose a protocol that the client asked for. The bytes that follow are copied as they
+//! are: see [`super::tunnel`].
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Version};
 
-/// The protocols of an `Upgrade` field, one at least.
+/// The protocols of an `Upgrade` field; at least one.
 #[derive(Clone, Debug)]
 pub struct Upgrade(HeaderValue);
 
-/// Protocols in which requests could follow that no rule of Weir ever sees.
+/// Protocols that are not passed on: requests in them would bypass the rules.
 const WITHHELD: [&str; 5] = ["h2", "h2c", "h3", "http", "tls"];
 
 impl Upgrade {
-    /// What a request asks to switch to. `None` if it asks in vain: in HTTP/1.0, which has
-    /// no upgrades; without the connection option; with a body, which would stand between
-    /// the head and the first byte of the new protocol; for other versions of HTTP alone.
+    /// The protocols that a request asks to switch to. `None` if the request cannot switch: in
+    /// HTTP/1.0, which has no upgrades; without the connection option; with a body, which would
+    /// stand between the head and the first byte of the new protocol; if it asks for withheld
+    /// protocols alone.
     pub(super) fn asked(version: Version, headers: &HeaderMap) -> Option<Self> {
         let is_asked = version == Version::HTTP_11
             && listed(headers.get_all(CONNECTION)).any(|option| is(option, "upgrade"));
         if !is_asked || has_body(headers) {
             return None;
         }
-        let name = |protocol: &str| protocol.split('/').next().unwrap_or_default().to_owned();
-        let withheld = |protocol: &&str| WITHHELD.iter().any(|w| is(&name(protocol), w));
-        let protocols = listed(headers.get_all(UPGRADE)).filter(|protocol| !withheld(protocol));
-        Self::of(protocols)
+        Self::of(listed(headers.get_all(UPGRADE)).filter(|protocol| {
+            let name = protocol.split('/').next().unwrap_or_default();
+            !WITHHELD.iter().any(|withheld| is(name, withheld))
+        }))
     }
 
-    /// What a target has switched to.
+    /// The protocols that a target has switched to.
     pub(super) fn chosen(headers: &HeaderMap) -> Option<Self> {
         Self::of(listed(headers.get_all(UPGRADE)))
     }
 
     fn of<'a>(protocols: impl Iterator<Item = &'a str>) -> Option<Self> {
         let list = protocols.collect::<Vec<_>>().join(", ");
-        // Parts of legal values are legal together.
+        // Cannot fail: parts of legal values joined by a comma are a legal value.
         let value = HeaderValue::try_from(list).ok();
         value.filter(|value| !value.is_empty()).map(Self)
     }
@@ -71,7 +72,7 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// Names of protocols and connection options know no case.
+/// Names of protocols and connection options are compared without regard to case.
 fn is(token: &str, name: &str) -> bool {
     token.eq_ignore_ascii_case(name)
 }

@@ -1,7 +1,7 @@
-//! Where in a WebSocket frame a stream of bytes is (RFC 6455 section 5.2).
+//! Tracks where in a WebSocket frame a stream of bytes is (RFC 6455 section 5.2).
 //!
-//! Weir passes frames on as they are. It follows them because its own Close frame, sent
-//! before it ends a connection, must stand between two of them.
+//! Weir copies frames as they are. It tracks them because the Close frame that it sends
+//! before it ends a connection must stand between two of them.
 
 /// The longest head of a frame: two bytes, eight of length, four of mask.
 const MAX_HEAD: usize = 14;
@@ -9,7 +9,7 @@ const MAX_HEAD: usize = 14;
 /// The opcode of a Close frame (section 5.5.1).
 const CLOSE: u8 = 0x8;
 
-/// "Going away" (section 7.4.1): the client may connect again, to another Weir or target.
+/// Status code "going away" (section 7.4.1): the client may connect again.
 const GOING_AWAY: [u8; 2] = 1001_u16.to_be_bytes();
 
 /// A Close frame for a client.
@@ -17,22 +17,22 @@ pub(super) const fn close_for_client() -> [u8; 4] {
     [0x80 | CLOSE, 2, GOING_AWAY[0], GOING_AWAY[1]]
 }
 
-/// A Close frame for a target. What clients send is masked (section 5.3).
+/// A Close frame for a target, masked as all frames of clients are (section 5.3).
 pub(super) const fn close_for_target(mask: [u8; 4]) -> [u8; 8] {
     let [a, b, c, d] = mask;
     let code = [GOING_AWAY[0] ^ a, GOING_AWAY[1] ^ b];
     [0x80 | CLOSE, 0x80 | 2, a, b, c, d, code[0], code[1]]
 }
 
-/// Follows the frames of one direction.
+/// Tracks the frames of one direction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frames {
-    /// What has come of a frame's head.
+    /// The bytes of a frame's head that have come, `head_len` of them.
     head: [u8; MAX_HEAD],
     head_len: usize,
     /// Payload bytes of the frame that are still to come.
     payload: u64,
-    /// A Close frame has come whole; what follows means nothing.
+    /// A Close frame has come to its end; bytes that follow have no meaning.
     closed: bool,
 }
 
@@ -42,19 +42,19 @@ impl Frames {
         self.head_len == 0 && self.payload == 0
     }
 
-    /// Whether this direction has had its Close frame.
+    /// Whether a Close frame was sent in this direction.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Takes in what came next.
+    /// Advances by bytes that were sent.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             bytes = &bytes[self.step(bytes)..];
         }
     }
 
-    /// How many of the next bytes belong to the frame that has begun.
+    /// How many of the next bytes belong to the frame that was begun.
     pub(super) fn rest_of_frame(&self, bytes: &[u8]) -> usize {
         let mut ahead = self.clone();
         let mut len = 0;
@@ -64,7 +64,7 @@ impl Frames {
         len
     }
 
-    /// Takes in at least one byte, and none beyond the end of a frame.
+    /// Advances by at least one byte, and none beyond the end of a frame. Returns how many.
     fn step(&mut self, bytes: &[u8]) -> usize {
         if self.payload > 0 {
             let len = usize::try_from(self.payload).map_or(bytes.len(), |p| p.min(bytes.len()));
@@ -89,7 +89,7 @@ impl Frames {
     }
 }
 
-/// The length of the payload, once the head is whole.
+/// The length of the payload; `None` while the head is incomplete.
 fn payload_len(head: &[u8]) -> Option<u64> {
     let (&second, rest) = head.get(1..)?.split_first()?;
     let mask = if second & 0x80 == 0 { 0 } else { 4 };

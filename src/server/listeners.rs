@@ -14,7 +14,7 @@ use super::moves::{self, Fresh, Held, Owner, Plan, Wanted};
 use super::upgrade::Inherited;
 use super::worker::{Accepting, Leaving, Opening};
 use crate::config::Config;
-use crate::listener::Cap;
+use crate::listener::ConnectionLimit;
 use crate::model::{ListenerId, SocketId};
 use crate::net::descriptors::Share;
 use crate::net::{BindError, listen, reserve, reserve_beside};
@@ -33,7 +33,7 @@ struct Place {
     /// For the accept loops, until they have them.
     handout: Vec<TcpListener>,
     /// Shared by the workers.
-    cap: Arc<Cap>,
+    limit: Arc<ConnectionLimit>,
     /// Each accept loop has a copy until its last connection has ended.
     alive: mpsc::Sender<Infallible>,
     ended: mpsc::Receiver<Infallible>,
@@ -174,7 +174,7 @@ impl Listeners {
             addr: address(&sockets, bind),
             handout: copies(&sockets, bind)?,
             sockets,
-            cap: Arc::new(Cap::new(0, self.descriptors.clone())),
+            limit: Arc::new(ConnectionLimit::new(0, self.descriptors.clone())),
             alive,
             ended,
         };
@@ -210,13 +210,13 @@ impl Listeners {
         for mut place in fresh {
             let beside = self.places.iter().find(|p| p.owner == place.owner);
             if let Some(beside) = beside {
-                place.cap = Arc::clone(&beside.cap);
+                place.limit = Arc::clone(&beside.limit);
             }
             self.places.push(place);
         }
         for listener in &config.listeners {
             for place in self.of(&listener.id) {
-                place.cap.set_limit(listener.max_connections);
+                place.limit.set(listener.max_connections);
             }
         }
         orders
@@ -377,9 +377,9 @@ impl Listeners {
 
     /// Client connections now open.
     pub(super) fn connections(&self) -> usize {
-        let caps = self.places.iter().map(|place| &place.cap);
-        let distinct: BTreeMap<_, _> = caps.map(|cap| (Arc::as_ptr(cap), cap)).collect();
-        distinct.values().map(|cap| cap.open()).sum()
+        let limits = self.places.iter().map(|place| &place.limit);
+        let distinct: BTreeMap<_, _> = limits.map(|limit| (Arc::as_ptr(limit), limit)).collect();
+        distinct.values().map(|limit| limit.open()).sum()
     }
 
     /// Whether connections of a listener are left on sockets that were parted with.
@@ -465,7 +465,7 @@ impl Place {
                 id: self.id,
                 name: name.clone(),
                 socket,
-                cap: Arc::clone(&self.cap),
+                limit: Arc::clone(&self.limit),
                 alive: self.alive.clone(),
             })
             .collect()

@@ -19,8 +19,8 @@ use tracing::{debug, error};
 
 use super::TIDY;
 use super::supervision::Supervision;
-use crate::connection::{Gate, Queue};
-use crate::listener::{Cap, Listener};
+use crate::connection::{Backlog, DrainSignal};
+use crate::listener::{ConnectionLimit, Listener};
 use crate::model::{Failure, ListenerId, SocketId, Target};
 use crate::net::descriptors::Share;
 use crate::observe::Metrics;
@@ -59,7 +59,7 @@ pub(super) struct Opening {
     /// The listener it is opened for.
     pub(super) name: ListenerId,
     pub(super) socket: TcpListener,
-    pub(super) cap: Arc<Cap>,
+    pub(super) limit: Arc<ConnectionLimit>,
     /// Dropped when the last connection of the socket has ended.
     pub(super) alive: mpsc::Sender<Infallible>,
 }
@@ -221,7 +221,7 @@ struct Room {
     /// The version whose targets the pools were last looked through for.
     targets_since: u64,
     /// Of all these listeners.
-    gates: Vec<Rc<Gate>>,
+    drains: Vec<Rc<DrainSignal>>,
     closing: bool,
     /// Accept loops that have panicked: a worker without one of them is none.
     panics: (mpsc::UnboundedSender<Panic>, mpsc::UnboundedReceiver<Panic>),
@@ -232,7 +232,7 @@ type Panic = Box<dyn Any + Send>;
 
 struct Open {
     id: SocketId,
-    gate: Rc<Gate>,
+    drain: Rc<DrainSignal>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -246,7 +246,7 @@ impl Room {
             proxy: Rc::new(proxy),
             listeners: Vec::new(),
             targets_since: 0,
-            gates: Vec::new(),
+            drains: Vec::new(),
             closing: false,
             panics: mpsc::unbounded_channel(),
         }
@@ -280,21 +280,21 @@ impl Room {
             Command::CloseAfterResponses => {
                 self.closing = true;
                 for open in &self.listeners {
-                    open.gate.close_after_responses();
+                    open.drain.close_after_responses();
                 }
             }
             Command::Leave(id, leaving) => {
                 self.listeners.retain(|open| !open.task.is_finished());
                 for open in self.listeners.iter().filter(|open| open.id == id) {
-                    leave(&open.gate, leaving);
+                    leave(&open.drain, leaving);
                 }
                 // The accept loop and every connection hold theirs.
-                self.gates.retain(|gate| Rc::strong_count(gate) > 1);
+                self.drains.retain(|drain| Rc::strong_count(drain) > 1);
             }
             Command::DrainAll(done) => {
                 let mut tasks = Vec::new();
                 for open in self.listeners.drain(..) {
-                    open.gate.drain();
+                    open.drain.drain();
                     tasks.push(open.task);
                 }
                 tokio::task::spawn_local(async move {
@@ -308,10 +308,10 @@ impl Room {
                 });
             }
             Command::Close(done) => {
-                let gates = self.gates.clone();
+                let drains = self.drains.clone();
                 tokio::task::spawn_local(async move {
                     // The server may have stopped waiting.
-                    let _ = done.send(close(&gates).await);
+                    let _ = done.send(close(&drains).await);
                 });
             }
             Command::Ping(answer) => {
@@ -327,7 +327,7 @@ impl Room {
             id,
             name,
             socket,
-            cap,
+            limit,
             alive,
         } = opening;
         let socket = match tokio::net::TcpListener::from_std(socket) {
@@ -337,17 +337,17 @@ impl Room {
                 return;
             }
         };
-        let gate = Rc::new(Gate::default());
+        let drain = Rc::new(DrainSignal::default());
         if self.closing {
-            gate.close_after_responses();
+            drain.close_after_responses();
         }
         let listener = Listener {
             id,
             name,
             socket,
-            cap,
+            limit,
             waiting: RefCell::default(),
-            gate: Rc::clone(&gate),
+            drain: Rc::clone(&drain),
             proxy: Rc::clone(&self.proxy),
             reader: self.reader.clone(),
             starved: Cell::default(),
@@ -360,8 +360,8 @@ impl Room {
             }
             drop(alive);
         });
-        self.gates.push(Rc::clone(&gate));
-        self.listeners.push(Open { id, gate, task });
+        self.drains.push(Rc::clone(&drain));
+        self.listeners.push(Open { id, drain, task });
     }
 
     /// Pools and series of targets that have left the picture are dropped.
@@ -378,42 +378,42 @@ impl Room {
 }
 
 /// Tells an accept loop and its connections how they end.
-fn leave(gate: &Rc<Gate>, leaving: Leaving) {
-    gate.close_after_responses();
+fn leave(drain: &Rc<DrainSignal>, leaving: Leaving) {
+    drain.close_after_responses();
     match leaving.accepting {
-        Accepting::Queued => gate.stop_accepting(Queue::Accepted),
-        Accepting::Nothing => gate.stop_accepting(Queue::Left),
+        Accepting::Queued => drain.stop_accepting(Backlog::Accept),
+        Accepting::Nothing => drain.stop_accepting(Backlog::Leave),
         Accepting::Moment => {
-            let gate = Rc::clone(gate);
+            let drain = Rc::clone(drain);
             tokio::task::spawn_local(async move {
                 sleep(MOMENT).await;
-                gate.stop_accepting(Queue::Accepted);
+                drain.stop_accepting(Backlog::Accept);
             });
         }
     }
     if let Some(tunnels) = leaving.drain {
-        gate.drain();
-        let gate = Rc::clone(gate);
+        drain.drain();
+        let drain = Rc::clone(drain);
         tokio::task::spawn_local(async move {
             sleep(tunnels).await;
-            gate.close(Failure::ListenerGone);
+            drain.close(Failure::ListenerGone);
         });
     }
 }
 
-/// Ends the tunnels behind these gates, and counts what is open after that.
-async fn close(gates: &[Rc<Gate>]) -> Closed {
-    let tunnels = gates
+/// Ends the tunnels behind these drains, and counts what is open after that.
+async fn close(drains: &[Rc<DrainSignal>]) -> Closed {
+    let tunnels = drains
         .iter()
-        .map(|gate| gate.close(Failure::ShuttingDown))
+        .map(|drain| drain.close(Failure::ShuttingDown))
         .sum();
     let ended = async {
-        for gate in gates {
-            gate.without_tunnels().await;
+        for drain in drains {
+            drain.without_tunnels().await;
         }
     };
     // Those that do not end are dropped with the worker.
     let _ = timeout(CLOSE, ended).await;
-    let left = gates.iter().map(|gate| gate.connections()).sum();
+    let left = drains.iter().map(|drain| drain.connections()).sum();
     Closed { tunnels, left }
 }

@@ -1,4 +1,4 @@
-//! A connection in use.
+//! A connection that one request uses.
 
 use std::fmt;
 use std::rc::Rc;
@@ -12,45 +12,55 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::pool::{IdleList, Link};
+use super::connection::Connection;
+use super::idle::IdleList;
 use super::target_io::TargetIo;
 use crate::net::Timer;
 use crate::net::descriptors::Taken;
 
-/// How long a connection that has switched protocols is waited for: it is there already.
-const HAND_OVER: Duration = Duration::from_secs(1);
+/// How long [`Checkout::switch`] waits for the stream. hyper has it ready with the head.
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection in use. It returns to its pool only through [`Checkout::recycle`];
-/// dropping it closes it.
+/// A connection that one request uses. It returns to its pool only through
+/// [`Checkout::recycle`]; dropping it closes it.
 pub struct Checkout<B> {
-    link: Link<B>,
+    connection: Connection<B>,
     list: Rc<IdleList<B>>,
-    /// For how long it was idle; `None` if it is new.
+    /// For how long it was idle before; `None` if it is new.
     idle: Option<Duration>,
 }
 
 /// A request that got no response.
 pub struct SendError<B> {
-    /// The request, if no byte of it was written: it may go elsewhere, whatever its method.
+    /// The request, if no byte of it was written: it may go to another target, whatever its
+    /// method.
     pub unsent: Option<Request<B>>,
-    /// What happened.
+    /// The error of the connection.
     pub source: hyper::Error,
 }
 
 /// A connection that has switched to another protocol.
 #[derive(Debug)]
 pub struct Switched {
-    /// The connection.
+    /// The bare stream.
     pub stream: TcpStream,
-    /// What came beyond the head of the switch.
+    /// Bytes that the target has sent beyond the head of its 101.
     pub early: Bytes,
     /// To be held for as long as the stream.
     pub descriptor: Taken,
 }
 
 impl<B> Checkout<B> {
-    pub(super) fn new(link: Link<B>, list: Rc<IdleList<B>>, idle: Option<Duration>) -> Self {
-        Self { link, list, idle }
+    pub(super) fn new(
+        connection: Connection<B>,
+        list: Rc<IdleList<B>>,
+        idle: Option<Duration>,
+    ) -> Self {
+        Self {
+            connection,
+            list,
+            idle,
+        }
     }
 
     /// Whether it served a request before. Its target may have closed it already.
@@ -59,28 +69,27 @@ impl<B> Checkout<B> {
     }
 
     /// Whether a byte came since the last request was sent.
-    pub fn heard(&self) -> bool {
-        self.link.signals.heard()
+    pub fn has_received(&self) -> bool {
+        self.connection.signals.has_received()
     }
 
-    /// For deadlines of whoever uses it: it outlives the request, so that most deadlines
-    /// need no timer of their own.
+    /// A timer for deadlines of the request. It outlives the request, so that most requests
+    /// need none of their own.
     pub fn timer(&mut self) -> &mut Timer {
-        &mut self.link.timer
+        &mut self.connection.timer
     }
 
-    /// Takes in the head of a response: what a target says about its connections, it says
-    /// on the first.
-    pub fn answered(&self, headers: &HeaderMap) {
+    /// Learns the target's keep-alive timeout from the first response of a connection.
+    pub fn learn(&self, headers: &HeaderMap) {
         if self.idle.is_none() {
             self.list.lifespan.announced(headers);
         }
     }
 
-    /// Takes in that the target closed the connection before a byte of a response came.
+    /// Notes that the target closed the connection before a byte of a response came.
     ///
-    /// If the request was written, what closed it was seen too late. The idle ones are
-    /// older still, and are not used any more.
+    /// If the request was written, the close was seen too late. The connections that are idle
+    /// now are older still, and are closed as well.
     pub fn closed(&self, was_written: bool) {
         let Some(idle) = self.idle else { return };
         self.list.lifespan.closed(idle, Instant::now());
@@ -91,15 +100,15 @@ impl<B> Checkout<B> {
 
     /// Gives the connection back, after its response was read to the end.
     pub fn recycle(self) {
-        self.list.put(self.link, self.idle);
+        self.list.put(self.connection, self.idle);
     }
 
-    /// The connection itself after a 101, and what its target has sent beyond the head.
-    /// `None` if it broke.
+    /// The stream after a 101, and what the target has sent beyond the head. Returns `None` if
+    /// the connection broke.
     pub async fn switch(self, head: &mut Response<Incoming>) -> Option<Switched> {
-        // The connection's task hands it over in the same turn in which it passes the head on.
-        let handed_over = timeout(HAND_OVER, hyper::upgrade::on(head)).await;
-        let upgraded = handed_over.ok()?.ok()?;
+        // The connection's task gives the stream away in the poll in which it returns the head.
+        let switched = timeout(SWITCH_TIMEOUT, hyper::upgrade::on(head)).await;
+        let upgraded = switched.ok()?.ok()?;
         let parts = upgraded.downcast::<TokioIo<TargetIo>>().ok()?;
         let (stream, descriptor) = parts.io.into_inner().into_parts();
         Some(Switched {
@@ -113,14 +122,14 @@ impl<B> Checkout<B> {
 impl<B: Body + 'static> Checkout<B> {
     /// Sends a request and waits for the head of its response.
     ///
-    /// Cancel safety: dropping the future abandons the request, and the connection
-    /// must not be used again.
+    /// Cancel safety: dropping the future abandons the request; the connection must be
+    /// dropped then as well.
     pub fn send(
         &mut self,
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<Incoming>, SendError<B>>> + use<B> {
-        self.link.signals.begin();
-        let sending = self.link.sender.try_send_request(request);
+        self.connection.signals.begin();
+        let sending = self.connection.sender.try_send_request(request);
         async move {
             sending.await.map_err(|mut error| SendError {
                 unsent: error.take_message(),

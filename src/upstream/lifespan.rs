@@ -1,9 +1,9 @@
 //! How old an idle connection may get.
 //!
 //! A target that closes a connection just as a request is written on it loses that
-//! request. So connections are retired before: at 80 percent of the age at which the
-//! target says it closes them (`Keep-Alive: timeout=5`), or was seen to. Until either is
-//! known, targets are taken to close after five seconds, as Node does.
+//! request. Connections are therefore closed before: at 80 percent of the idle timeout that
+//! the target announces (`Keep-Alive: timeout=5`) or was seen to have. Until either is known,
+//! a timeout of five seconds is assumed, as Node has.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,27 +13,34 @@ use http::{HeaderMap, HeaderName};
 
 use crate::model::{KeepAlive, Upstream};
 
-/// When connections are retired to a target that nothing is known about: before the
-/// shortest keep-alive among common servers, Node's five seconds.
-const UNLEARNED: Duration = Duration::from_secs(4);
+/// Age limit of connections to a target whose timeout is not known yet: below the shortest
+/// keep-alive among common servers, Node's five seconds.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(4);
 
-/// A target that closes sooner than this closes after each response, or might as well: its
+/// A target with a shorter timeout than this closes after each response, or nearly so: its
 /// connections are not kept.
-const SHORTEST: Duration = Duration::from_millis(100);
+const MIN_LIMIT: Duration = Duration::from_millis(100);
 
-/// For how long it counts that a connection of some age was still open.
-const PROOF: Duration = Duration::from_secs(10);
+/// How long the observation holds that a connection of some age still served.
+const PROOF_LIFETIME: Duration = Duration::from_secs(10);
 
 /// How old idle connections to one target may get, as one worker knows it.
 #[derive(Debug)]
 pub(super) struct Lifespan {
+    /// What all workers have seen of the target.
     learned: Arc<KeepAlive>,
-    /// By what the target says in `Keep-Alive`, on the connection opened last.
+    /// From the `Keep-Alive` field of the connection opened last.
     announced: Cell<Option<Duration>>,
-    /// The operator's word, which only shortens.
-    cap: Cell<Option<Duration>>,
-    /// The longest age at which a connection still served, and when that was.
-    proven: Cell<(Duration, Instant)>,
+    /// The configured `idle_timeout`, which only shortens.
+    configured: Cell<Option<Duration>>,
+    proven: Cell<Proven>,
+}
+
+/// The longest age at which a connection still served.
+#[derive(Clone, Copy, Debug)]
+struct Proven {
+    age: Duration,
+    seen_at: Instant,
 }
 
 impl Lifespan {
@@ -41,61 +48,69 @@ impl Lifespan {
         Self {
             learned: Arc::clone(learned),
             announced: Cell::new(None),
-            cap: Cell::new(None),
-            proven: Cell::new((Duration::ZERO, now)),
+            configured: Cell::new(None),
+            proven: Cell::new(Proven {
+                age: Duration::ZERO,
+                seen_at: now,
+            }),
         }
     }
 
-    /// Takes in what the configuration says now.
+    /// Adopts what the group's configuration says now.
     pub(super) fn adapt(&self, policy: &Upstream) {
-        self.cap.set(policy.idle_timeout);
+        self.configured.set(policy.idle_timeout);
     }
 
-    /// The age beyond which a connection is not used; `None` when none is to be kept.
+    /// The age beyond which a connection is not used; `None` if none is to be kept.
     pub(super) fn limit(&self) -> Option<Duration> {
-        let cap = self.cap.get();
+        let configured = self.configured.get();
         let known = match (self.announced.get(), self.learned.retirement()) {
             (Some(announced), Some(learned)) => announced.min(learned),
             (Some(known), None) | (None, Some(known)) => known,
-            (None, None) => return Some(cap.unwrap_or(UNLEARNED)),
+            (None, None) => return Some(configured.unwrap_or(DEFAULT_LIMIT)),
         };
-        (known >= SHORTEST).then(|| cap.map_or(known, |cap| cap.min(known)))
+        (known >= MIN_LIMIT).then(|| configured.map_or(known, |limit| limit.min(known)))
     }
 
-    /// Takes in the head of the first response on a connection.
+    /// Learns from the head of the first response on a connection.
     pub(super) fn announced(&self, headers: &HeaderMap) {
-        let timeout = timeout(headers);
         self.announced
-            .set(timeout.map(KeepAlive::retirement_before));
+            .set(timeout(headers).map(KeepAlive::retirement_before));
     }
 
-    /// A connection served after it had been idle for `age`.
+    /// Notes that a connection served after it had been idle for `age`.
     pub(super) fn proved(&self, age: Duration, now: Instant) {
-        let (longest, when) = self.proven.get();
-        if age >= longest || now.saturating_duration_since(when) > PROOF {
-            self.proven.set((age, now));
+        let proven = self.proven.get();
+        if age >= proven.age || proven.is_outdated(now) {
+            self.proven.set(Proven { age, seen_at: now });
         }
     }
 
-    /// The target closed a connection after it had been idle for `age`.
+    /// Notes that the target closed a connection after it had been idle for `age`.
     ///
-    /// One that closes sooner than others of its connections have lasted is shutting
+    /// A target that closes sooner than others of its connections have lasted is shutting
     /// down, or has crashed: that says nothing about its timeout.
     pub(super) fn closed(&self, age: Duration, now: Instant) {
-        let (longest, when) = self.proven.get();
-        if age > longest || now.saturating_duration_since(when) > PROOF {
+        let proven = self.proven.get();
+        if age > proven.age || proven.is_outdated(now) {
             self.learned.closed(age, now);
         }
     }
 
-    /// Forgets what is too old. Called now and then.
+    /// Forgets observations that are too old. To be called about once a second.
     pub(super) fn forget(&self, now: Instant) {
         self.learned.forget(now);
     }
 }
 
-/// The seconds in `Keep-Alive: timeout=5, max=100` (RFC 2068 section 19.7.1.1; HTTP/1.1 as
-/// it stands now leaves the field alone, and servers send it all the same).
+impl Proven {
+    fn is_outdated(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen_at) > PROOF_LIFETIME
+    }
+}
+
+/// The seconds in `Keep-Alive: timeout=5, max=100` (RFC 2068 section 19.7.1.1; RFC 9112 does
+/// not define the field any more, and servers send it all the same).
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     let field = headers.get(KEEP_ALIVE)?.to_str().ok()?;
@@ -135,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_says_counts_unless_it_was_seen_to_do_otherwise() {
+    fn an_announced_timeout_counts_unless_a_shorter_one_was_seen() {
         let now = Instant::now();
         let lifespan = lifespan(now);
         assert_eq!(lifespan.limit(), Some(4 * SECOND));
@@ -169,12 +184,12 @@ mod tests {
             Some(4 * SECOND),
             "a target that went down"
         );
-        lifespan.closed(2 * SECOND, now + PROOF + SECOND);
+        lifespan.closed(2 * SECOND, now + PROOF_LIFETIME + SECOND);
         assert_eq!(lifespan.limit(), Some(SECOND * 8 / 5), "a shorter timeout");
     }
 
     #[test]
-    fn a_target_that_closes_after_each_response_keeps_none_until_it_is_forgotten() {
+    fn no_connection_is_kept_to_a_target_that_closes_after_each_response() {
         let now = Instant::now();
         let lifespan = lifespan(now);
         lifespan.closed(SECOND / 1000, now);

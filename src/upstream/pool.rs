@@ -1,39 +1,21 @@
-//! The idle connections of one worker.
+//! The connections of one worker to targets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use http_body::Body;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use rustc_hash::FxHashMap;
-use tokio::task::{AbortHandle, yield_now};
-use tracing::debug;
+use tokio::task::yield_now;
 
 use super::checkout::Checkout;
-use super::lifespan::Lifespan;
-use super::target_io::{Signals, TargetIo};
+use super::connection::{ConnectError, connect};
+use super::idle::IdleList;
 use crate::model::{KeepAlive, Target, Upstream};
+use crate::net::DialError;
 use crate::net::descriptors::{Share, Taken};
-use crate::net::{DialError, Timer, dial};
-
-/// Largest response head a target may send; ALB allows 32 KiB.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
-
-/// Why no connection to a target could be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The socket could not be opened.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// The socket closed as it was handed over.
-    #[error(transparent)]
-    Handshake(#[from] hyper::Error),
-}
 
 /// Idle connections of one worker, by target.
 ///
@@ -41,40 +23,9 @@ pub enum ConnectError {
 /// the address cannot come to mean another one.
 #[derive(Debug)]
 pub struct Pool<B> {
-    /// Those of all workers together.
+    /// Shared by the pools of all workers.
     descriptors: Share,
     targets: RefCell<FxHashMap<usize, Rc<IdleList<B>>>>,
-}
-
-/// The idle connections to one target.
-#[derive(Debug)]
-pub(super) struct IdleList<B> {
-    target: Arc<Target>,
-    idle: RefCell<Vec<Link<B>>>,
-    /// How old they may get.
-    pub(super) lifespan: Rc<Lifespan>,
-    /// As the group had it at the last checkout.
-    max_idle: Cell<usize>,
-    /// The target has left the picture: nothing comes back.
-    closed: Cell<bool>,
-}
-
-/// An open connection: the way in, and the task that drives it. Dropping it closes it
-/// at once, even if its target takes no more of a request or sends without end.
-#[derive(Debug)]
-pub(super) struct Link<B> {
-    pub(super) sender: SendRequest<B>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) timer: Timer,
-    /// Since when it has been idle, or was before the request it has now.
-    since: Rc<Cell<Option<Instant>>>,
-    driver: AbortHandle,
-}
-
-impl<B> Drop for Link<B> {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 impl<B> Pool<B>
@@ -82,7 +33,7 @@ where
     B: Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// No connections yet; as many as `descriptors` has, over all pools that share it.
+    /// An empty pool. All pools that share `descriptors` have as many connections together.
     pub fn new(descriptors: Share) -> Self {
         Self {
             descriptors,
@@ -98,20 +49,20 @@ where
         learned: &Arc<KeepAlive>,
     ) -> Result<Checkout<B>, ConnectError> {
         let list = self.list(target, policy, learned);
-        while let Some((mut link, age)) = list.take() {
-            // A connection that came back a moment ago becomes ready when its task has
+        while let Some((mut connection, age)) = list.take() {
+            // A connection that was put back a moment ago becomes ready when its task has
             // seen the end of the last response; one that its target closed never does.
-            if link.sender.ready().await.is_ok() {
-                link.since.set(None);
-                return Ok(Checkout::new(link, list, Some(age)));
+            if connection.sender.ready().await.is_ok() {
+                connection.set_idle_since(None);
+                return Ok(Checkout::new(connection, list, Some(age)));
             }
         }
         let descriptor = self.descriptor().await?;
-        let link = connect(target, policy, &list.lifespan, descriptor).await?;
-        Ok(Checkout::new(link, list, None))
+        let connection = connect(target, policy, &list.lifespan, descriptor).await?;
+        Ok(Checkout::new(connection, list, None))
     }
 
-    /// A descriptor for a new connection; idle ones are closed for it if need be.
+    /// A descriptor for a new connection; idle ones are closed for it if there is no other.
     async fn descriptor(&self) -> Result<Taken, DialError> {
         if let Some(descriptor) = self.descriptors.try_take() {
             return Ok(descriptor);
@@ -119,8 +70,7 @@ where
         self.clear();
         // Their tasks end in the meantime, and give their descriptors back.
         yield_now().await;
-        let descriptor = self.descriptors.try_take();
-        descriptor.ok_or_else(|| {
+        self.descriptors.try_take().ok_or_else(|| {
             let message = "every descriptor for connections to targets is in use";
             DialError::Shortage(io::Error::other(message))
         })
@@ -143,8 +93,8 @@ where
         }
     }
 
-    /// Closes the idle connections of targets that `keep` rejects, and refuses those
-    /// that come back later.
+    /// Closes the connections of targets that `keep` rejects: idle ones now, those in use when
+    /// their response has ended.
     pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
         self.targets.borrow_mut().retain(|_, list| {
             let kept = keep(&list.target);
@@ -157,8 +107,7 @@ where
 
     /// How many connections are idle.
     pub fn idle(&self) -> usize {
-        let targets = self.targets.borrow();
-        targets.values().map(|list| list.idle.borrow().len()).sum()
+        self.targets.borrow().values().map(|list| list.len()).sum()
     }
 
     fn list(
@@ -169,129 +118,18 @@ where
     ) -> Rc<IdleList<B>> {
         let key = Arc::as_ptr(target) as usize;
         let mut targets = self.targets.borrow_mut();
-        let list = targets.entry(key).or_insert_with(|| {
-            Rc::new(IdleList {
-                target: Arc::clone(target),
-                idle: RefCell::default(),
-                lifespan: Rc::new(Lifespan::new(learned, Instant::now())),
-                max_idle: Cell::default(),
-                closed: Cell::default(),
-            })
-        });
-        list.max_idle.set(policy.max_idle);
-        list.lifespan.adapt(policy);
+        let list = targets
+            .entry(key)
+            .or_insert_with(|| Rc::new(IdleList::new(target, learned)));
+        list.adapt(policy);
         Rc::clone(list)
     }
 }
 
-impl<B> IdleList<B> {
-    /// The connection used last and its age, if that is young enough.
-    fn take(&self) -> Option<(Link<B>, Duration)> {
-        let mut idle = self.idle.borrow_mut();
-        let newest = idle.pop()?;
-        let age = newest.age(Instant::now());
-        let limit = self.lifespan.limit().unwrap_or_default();
-        if age > limit {
-            // All below it are older still.
-            idle.clear();
-            return None;
-        }
-        // A system call for each request would cost more than it saves. One that is used
-        // all the time is not closed for being idle.
-        if age + age > limit {
-            newest.signals.look();
-        }
-        Some((newest, age))
-    }
-
-    /// Takes a connection back that had been idle for `proven` before its last request.
-    pub(super) fn put(&self, link: Link<B>, proven: Option<Duration>) {
-        let now = Instant::now();
-        if let Some(age) = proven {
-            self.lifespan.proved(age, now);
-        }
-        let mut idle = self.idle.borrow_mut();
-        let is_wanted = !self.closed.get() && idle.len() < self.max_idle.get();
-        if is_wanted && !link.sender.is_closed() && self.lifespan.limit().is_some() {
-            link.since.set(Some(now));
-            idle.push(link);
-        }
-    }
-
-    fn reap(&self) {
-        let now = Instant::now();
-        self.lifespan.forget(now);
-        let limit = self.lifespan.limit().unwrap_or_default();
-        let usable = |link: &mut Link<B>| !link.sender.is_closed() && link.age(now) <= limit;
-        self.idle.borrow_mut().retain_mut(usable);
-    }
-
-    /// Closes all of them.
-    pub(super) fn clear(&self) {
-        self.idle.borrow_mut().clear();
-    }
-
-    fn close(&self) {
-        self.closed.set(true);
-        self.clear();
-    }
-}
-
-impl<B> Link<B> {
-    /// For how long it has been idle.
-    fn age(&self, now: Instant) -> Duration {
-        let since = self.since.get().unwrap_or(now);
-        now.saturating_duration_since(since)
-    }
-}
-
-async fn connect<B>(
-    target: &Target,
-    policy: &Upstream,
-    lifespan: &Rc<Lifespan>,
-    descriptor: Taken,
-) -> Result<Link<B>, ConnectError>
-where
-    B: Body<Data = bytes::Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let stream = dial(target.id.addr, policy.connect_timeout).await?;
-    let io = TargetIo::new(stream, descriptor);
-    let signals = Arc::clone(io.signals());
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_RESPONSE_HEAD)
-        .handshake(TokioIo::new(io))
-        .await?;
-    let since = Rc::<Cell<Option<Instant>>>::default();
-    let (id, idle, lifespan) = (target.id.clone(), Rc::clone(&since), Rc::clone(lifespan));
-    // Owned by the link; ends by itself when the target closes.
-    let driver = tokio::task::spawn_local(async move {
-        let ended = connection.with_upgrades().await;
-        if let Err(error) = &ended {
-            debug!(target = %id, %error, "connection to target ended");
-        }
-        if let Some(since) = idle.get().filter(|_| is_closing(&ended)) {
-            lifespan.closed(since.elapsed(), Instant::now());
-        }
-    });
-    Ok(Link {
-        sender,
-        signals,
-        timer: Timer::default(),
-        since,
-        driver: driver.abort_handle(),
-    })
-}
-
-/// Whether the target closed or reset the connection: not if it said something that it was
-/// not asked.
-fn is_closing(ended: &hyper::Result<()>) -> bool {
-    let Err(error) = ended else { return true };
-    error.source().is_some_and(<dyn Error>::is::<io::Error>)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use http_body_util::Empty;
     use tokio::net::TcpListener;
     use tokio::task::LocalSet;
@@ -332,9 +170,9 @@ mod tests {
                 .recycle();
             assert_eq!(pool.idle(), 1);
             let second = pool.checkout(&b, &POLICY, &learned).await.unwrap();
-            assert_eq!(pool.idle(), 0, "the idle one has made room");
+            assert_eq!(pool.idle(), 0, "the idle one was closed for it");
             let third = pool.checkout(&b, &POLICY, &learned).await;
-            let error = third.expect_err("there is no room");
+            let error = third.expect_err("no descriptor is left");
             assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
             drop((first, second));
             yield_now().await;

@@ -1,4 +1,4 @@
-//! A target's stream that tells what hyper does not.
+//! A target's stream, with the facts about it that hyper does not tell.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,33 +13,34 @@ use tokio::net::TcpStream;
 
 use crate::net::descriptors::Taken;
 
-/// What a stream and its user tell each other. One thread has both; the atomics are there
-/// because hyper may hand the stream on when a connection is upgraded.
+/// Flags that a stream shares with the checkout that uses it. One thread has both; they are
+/// atomic because hyper requires the stream of an upgraded connection to be `Send`.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    heard: AtomicBool,
-    look: AtomicBool,
+    received: AtomicBool,
+    check_closed: AtomicBool,
 }
 
 impl Signals {
-    /// A request is about to be written.
+    /// To be called before a request is written.
     pub(super) fn begin(&self) {
-        self.heard.store(false, Ordering::Relaxed);
+        self.received.store(false, Ordering::Relaxed);
     }
 
     /// Whether a byte came since the request began.
-    pub(super) fn heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+    pub(super) fn has_received(&self) -> bool {
+        self.received.load(Ordering::Relaxed)
     }
 
-    /// Asks for a look at the socket before the next read, and so before the next write:
-    /// hyper reads first.
-    pub(super) fn look(&self) {
-        self.look.store(true, Ordering::Relaxed);
+    /// Lets the stream check whether the target has closed before the next read, and so before
+    /// the next write: hyper reads first.
+    pub(super) fn check_closed(&self) {
+        self.check_closed.store(true, Ordering::Relaxed);
     }
 }
 
-/// A target's stream. See the module.
+/// A target's stream which notes in its [`Signals`] that bytes came, and checks on request
+/// whether the target has closed.
 #[derive(Debug)]
 pub(super) struct TargetIo {
     stream: TcpStream,
@@ -56,7 +57,7 @@ impl TargetIo {
         }
     }
 
-    /// The bare stream, after the last message of HTTP, and its descriptor in the books.
+    /// The bare stream, after the last message of HTTP, and the descriptor counted for it.
     pub(super) fn into_parts(self) -> (TcpStream, Taken) {
         (self.stream, self.descriptor)
     }
@@ -66,12 +67,12 @@ impl TargetIo {
     }
 
     /// Whether the target has closed, as the kernel knows it now. The runtime learns that
-    /// only between two rounds of its tasks, which may be too late.
+    /// only between two rounds of its tasks, when a request may have been written already.
     #[cold]
     fn is_closed(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = SockRef::from(&self.stream).peek(&mut byte);
-        // A byte that nobody asked for is for hyper to refuse, once the runtime knows of it.
+        // hyper refuses a byte without a request, once the runtime knows of it.
         match peeked {
             Ok(count) => count == 0,
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
@@ -85,18 +86,18 @@ impl AsyncRead for TargetIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.signals.look.load(Ordering::Relaxed) {
-            self.signals.look.store(false, Ordering::Relaxed);
+        if self.signals.check_closed.load(Ordering::Relaxed) {
+            self.signals.check_closed.store(false, Ordering::Relaxed);
             if self.is_closed() {
                 return Poll::Ready(Ok(()));
             }
         }
         let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.signals.heard.store(true, Ordering::Relaxed);
+            self.signals.received.store(true, Ordering::Relaxed);
         }
-        outcome
+        read
     }
 }
 
@@ -140,9 +141,9 @@ mod tests {
     use super::*;
     use crate::net::descriptors::Share;
 
-    /// Nothing here gives the runtime a chance to learn of the closing.
+    /// No await in this test lets the runtime learn that the connection was closed.
     #[tokio::test]
-    async fn a_look_finds_a_closing_that_the_runtime_has_not_heard_of() {
+    async fn a_check_finds_a_close_before_the_runtime_does() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let mut io = TargetIo::new(
@@ -152,13 +153,13 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         let mut buf = [0; 8];
         assert!(io.read(&mut buf).now_or_never().is_none());
-        io.signals().look();
+        io.signals().check_closed();
         assert!(io.read(&mut buf).now_or_never().is_none(), "still open");
         drop(accepted);
-        assert!(io.read(&mut buf).now_or_never().is_none(), "not heard of");
-        io.signals().look();
+        assert!(io.read(&mut buf).now_or_never().is_none(), "not noticed");
+        io.signals().check_closed();
         let read = io.read(&mut buf).now_or_never();
         assert_eq!(read.expect("closed").unwrap(), 0);
-        assert!(!io.signals().heard());
+        assert!(!io.signals().has_received());
     }
 }

@@ -1,4 +1,4 @@
-//! What the accept loop and the connections of one socket are told when it ends.
+//! How the accept loop and the connections of one socket are told to end.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,20 +7,21 @@ use tokio::sync::Notify;
 
 use crate::model::Failure;
 
-/// What becomes of the clients in the kernel's queue when an accept loop ends.
+/// What becomes of the connections in the kernel's accept queue when an accept loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
+pub enum Backlog {
     /// The loop accepts them: closing the socket would reset them.
-    Accepted,
-    /// Another accept loop has the same socket, and they are for that one.
-    Left,
+    Accept,
+    /// Another accept loop has the same socket and accepts them.
+    Leave,
 }
 
-/// The way out: first every response closes its connection, then connections without
-/// a request close too, and at last the tunnels, which nothing else would end.
+/// The steps in which a socket's connections end: first every response closes its connection,
+/// then connections without a request close too, and at last the tunnels, which nothing else
+/// would end.
 #[derive(Debug, Default)]
-pub struct Gate {
-    stopped: Cell<Option<Queue>>,
+pub struct DrainSignal {
+    stopped: Cell<Option<Backlog>>,
     stop: Notify,
     closing: Rc<Cell<bool>>,
     draining: Cell<bool>,
@@ -32,55 +33,55 @@ pub struct Gate {
     tunnel_ended: Notify,
 }
 
-/// A connection or a tunnel behind a gate, for as long as this lives.
+/// Counts one connection or one tunnel of a socket for as long as it lives.
 #[derive(Debug)]
-pub struct Inside {
-    gate: Rc<Gate>,
-    count: fn(&Gate) -> &Cell<usize>,
+pub struct ConnectionGuard {
+    signal: Rc<DrainSignal>,
+    count: fn(&DrainSignal) -> &Cell<usize>,
 }
 
-impl Gate {
-    /// Every response from now on ends its connection; new connections are still welcome.
+impl DrainSignal {
+    /// Lets every response from now on end its connection. Connections are still accepted.
     pub fn close_after_responses(&self) {
         self.closing.set(true);
     }
 
-    /// No client comes in any more, but for those that wait already. The first call decides
-    /// what becomes of these.
-    pub fn stop_accepting(&self, queue: Queue) {
+    /// Ends the accept loop. Of several calls the first decides what becomes of the
+    /// connections that wait in the kernel's queue.
+    pub fn stop_accepting(&self, backlog: Backlog) {
         if self.stopped.get().is_none() {
-            self.stopped.set(Some(queue));
+            self.stopped.set(Some(backlog));
             self.stop.notify_waiters();
         }
     }
 
-    /// Idle connections end now, busy ones with their response. Tunnels go on.
+    /// Ends idle connections now, and busy ones with their response. Tunnels go on.
     pub fn drain(&self) {
-        self.stop_accepting(Queue::Accepted);
+        self.stop_accepting(Backlog::Accept);
         self.closing.set(true);
         self.draining.set(true);
         self.drained.notify_waiters();
     }
 
-    /// Tunnels end now, for this reason. Returns how many there are.
+    /// Ends the tunnels now, for this reason. Returns how many there are.
     pub fn close(&self, reason: Failure) -> usize {
         self.closed.set(Some(reason));
         self.close.notify_waiters();
         self.tunnels.get()
     }
 
-    /// Shared with every connection: whether the next response closes.
+    /// Whether the next response closes its connection; every connection shares the cell.
     pub(super) fn closing(&self) -> &Rc<Cell<bool>> {
         &self.closing
     }
 
     /// Resolves when the accept loop has to end. Cancel-safe.
-    pub async fn stopped(&self) -> Queue {
+    pub async fn stopped(&self) -> Backlog {
         loop {
-            // Registered before the look, so that a call in between is not missed.
+            // Registered before the flag is read, so that a call in between is not missed.
             let stop = self.stop.notified();
-            if let Some(queue) = self.stopped.get() {
-                return queue;
+            if let Some(backlog) = self.stopped.get() {
+                return backlog;
             }
             stop.await;
         }
@@ -122,34 +123,34 @@ impl Gate {
         self.connections.get()
     }
 
-    /// Counts a connection.
-    pub fn enter(self: &Rc<Self>) -> Inside {
-        Inside::new(self, |gate| &gate.connections)
+    /// Counts a connection until the guard is dropped.
+    pub fn guard_connection(self: &Rc<Self>) -> ConnectionGuard {
+        ConnectionGuard::new(self, |signal| &signal.connections)
     }
 
-    /// Counts a connection that has become a tunnel.
-    pub(super) fn enter_tunnel(self: &Rc<Self>) -> Inside {
-        Inside::new(self, |gate| &gate.tunnels)
+    /// Counts a connection that has become a tunnel until the guard is dropped.
+    pub(super) fn guard_tunnel(self: &Rc<Self>) -> ConnectionGuard {
+        ConnectionGuard::new(self, |signal| &signal.tunnels)
     }
 }
 
-impl Inside {
-    fn new(gate: &Rc<Gate>, count: fn(&Gate) -> &Cell<usize>) -> Self {
-        let counted = count(gate);
+impl ConnectionGuard {
+    fn new(signal: &Rc<DrainSignal>, count: fn(&DrainSignal) -> &Cell<usize>) -> Self {
+        let counted = count(signal);
         counted.set(counted.get() + 1);
         Self {
-            gate: Rc::clone(gate),
+            signal: Rc::clone(signal),
             count,
         }
     }
 }
 
-impl Drop for Inside {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let counted = (self.count)(&self.gate);
+        let counted = (self.count)(&self.signal);
         counted.set(counted.get() - 1);
-        if self.gate.tunnels.get() == 0 {
-            self.gate.tunnel_ended.notify_waiters();
+        if self.signal.tunnels.get() == 0 {
+            self.signal.tunnel_ended.notify_waiters();
         }
     }
 }

@@ -1,0 +1,167 @@
+//! The limit of a listener's open connections (`max_connections`), over all workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::net::descriptors::{Share, Taken};
+
+/// How many connections one listener may have, and how many it has. The limit may change while
+/// connections are open: those beyond a smaller limit stay, and none is added until their
+/// number has fallen below it.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    /// Shared by all listeners.
+    descriptors: Share,
+    max: AtomicUsize,
+    open: AtomicUsize,
+    /// Notified when a connection may have become possible.
+    freed: Notify,
+}
+
+/// The right to one connection below a limit; given back by dropping it.
+#[derive(Debug)]
+pub struct Permit {
+    limit: Arc<ConnectionLimit>,
+    _descriptor: Taken,
+}
+
+impl ConnectionLimit {
+    /// Allows `max` connections. Each takes one of `descriptors` as well.
+    pub fn new(max: usize, descriptors: Share) -> Self {
+        Self {
+            descriptors,
+            max: AtomicUsize::new(max),
+            open: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Connections now open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Allows `max` connections from now on.
+    pub fn set(&self, max: usize) {
+        self.max.store(max, Ordering::SeqCst);
+        // Several waits may succeed; the others wait again.
+        self.freed.notify_waiters();
+    }
+
+    /// Waits until one more connection is allowed, and counts it. Cancel-safe.
+    pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
+        let descriptor = self.descriptors.take().await;
+        loop {
+            // Created before the check, so that a permit dropped in between is not missed.
+            let freed = self.freed.notified();
+            if self.try_count() {
+                return Permit {
+                    limit: Arc::clone(self),
+                    _descriptor: descriptor,
+                };
+            }
+            freed.await;
+        }
+    }
+
+    fn try_count(&self) -> bool {
+        let max = self.max.load(Ordering::SeqCst);
+        self.open
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| {
+                (open < max).then_some(open + 1)
+            })
+            .is_ok()
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.limit.open.fetch_sub(1, Ordering::SeqCst);
+        self.limit.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn limit(max: usize) -> Arc<ConnectionLimit> {
+        Arc::new(ConnectionLimit::new(max, Share::new(100)))
+    }
+
+    #[tokio::test]
+    async fn a_dropped_permit_lets_the_next_connection_in() {
+        let limit = limit(1);
+        let first = limit.acquire().await;
+        let mut second = Box::pin(limit.acquire());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = second.now_or_never().expect("one connection is allowed");
+        assert_eq!(limit.open(), 1);
+        drop(second);
+        assert_eq!(limit.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_smaller_limit_holds_once_enough_connections_have_ended() {
+        let limit = limit(3);
+        let mut permits = vec![
+            limit.acquire().await,
+            limit.acquire().await,
+            limit.acquire().await,
+        ];
+        limit.set(1);
+        let mut next = Box::pin(limit.acquire());
+        for open in [2, 1] {
+            assert!(next.as_mut().now_or_never().is_none());
+            permits.pop();
+            assert_eq!(limit.open(), open);
+        }
+        assert!(next.as_mut().now_or_never().is_none());
+        permits.pop();
+        assert!(next.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_larger_limit_lets_in_as_many_as_it_allows() {
+        let limit = limit(1);
+        let first = limit.acquire().await;
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(limit.acquire())).collect();
+        for waiting in &mut waiting {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        limit.set(3);
+        let permits: Vec<_> = waiting
+            .iter_mut()
+            .filter_map(|waiting| waiting.as_mut().now_or_never())
+            .collect();
+        assert_eq!((permits.len(), limit.open()), (2, 3));
+        drop(first);
+    }
+
+    #[tokio::test]
+    async fn listeners_share_the_descriptors_of_clients() {
+        let share = Share::new(1);
+        let [one, other] = [(); 2].map(|()| Arc::new(ConnectionLimit::new(10, share.clone())));
+        let first = one.acquire().await;
+        let mut second = Box::pin(other.acquire());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(second.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_wait_passes_its_notification_on() {
+        let limit = limit(1);
+        let first = limit.acquire().await;
+        let (mut one, mut other) = (Box::pin(limit.acquire()), Box::pin(limit.acquire()));
+        assert!(one.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(one);
+        assert!(other.now_or_never().is_some());
+    }
+}
