@@ -108,11 +108,11 @@ impl From<LogFormat> for crate::observe::LogFormat {
     }
 }
 
-/// Carries out the command line. `tidy` is what every thread of a running Weir calls
+/// Carries out the command line. `housekeeping` is called by every thread of a running Weir
 /// about once a second.
-pub fn main(tidy: fn()) -> ExitCode {
+pub fn main(housekeeping: fn()) -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(arguments) => run::run(&arguments, tidy),
+        Command::Run(arguments) => run::run(&arguments, housekeeping),
         Command::Check(arguments) => check::check(&arguments),
         Command::Import(command) => import::import(&command),
         Command::Status(arguments) => status::status(&arguments),

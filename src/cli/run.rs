@@ -15,7 +15,7 @@ use super::{RunArguments, guardian};
 use crate::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
 use crate::net::descriptors;
 use crate::observe::{Log, LogFormat};
-use crate::server::{self, Outcome, Program};
+use crate::server::{self, Exit, Program};
 
 /// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
 /// fails as an error, although Weir tells once what has become of it.
@@ -23,7 +23,7 @@ const LEVELS: &str = "info,kube_client=off";
 
 /// Runs until a signal: exit code 0 when every request was finished, 1 when some were
 /// dropped, 2 when Weir could not start.
-pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
+pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
     // Closed last, so that it holds why Weir has ended.
     let log = match Log::start(arguments.log_format.into(), filter) {
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
         file: arguments.config.clone(),
         files: first.files,
         take: |read| take(read, &log),
-        tidy,
+        housekeeping,
         upgrade: arguments.upgrade,
         successor,
         guardian: guardian::command,
@@ -60,8 +60,8 @@ pub(super) fn run(arguments: &RunArguments, tidy: fn()) -> ExitCode {
     // Not dropped, which would wait for a disk that hangs.
     runtime.shutdown_background();
     match ended {
-        Ok(Outcome::Graceful) => ExitCode::SUCCESS,
-        Ok(Outcome::Forced) => ExitCode::FAILURE,
+        Ok(Exit::Graceful) => ExitCode::SUCCESS,
+        Ok(Exit::Forced) => ExitCode::FAILURE,
         Err(error) => {
             error!("cannot start: {error}");
             ExitCode::from(2)

@@ -1,4 +1,7 @@
 //! The tasks of the control plane, with one owner that ends them.
+//!
+//! The replicas and the autoscaler are ended first and never aborted: the replicas have
+//! processes to stop, the autoscaler has its history to write.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -11,10 +14,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
-use super::TIDY;
-use super::listeners::AdminOpening;
+use super::housekeeping;
+use super::sockets::AdminOpening;
 use super::supervision::Supervision;
-use super::worker::{Accepting, MOMENT};
+use super::worker::{Accepting, LATE_HANDSHAKE_TIMEOUT};
 use crate::admin;
 use crate::autoscale;
 use crate::discovery;
@@ -24,30 +27,43 @@ use crate::observe::Metrics;
 use crate::replicas;
 use crate::state::{Publisher, PublisherTask, Reader};
 
-/// How long the autoscaler has at the end to write down what it knows.
-const WRITE_DOWN: Duration = Duration::from_secs(5);
+/// How long the autoscaler has to write its history when the process ends.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Every task of the control plane. They end with it.
+/// All tasks of the control plane. They end with it.
 #[derive(Debug)]
 pub(super) struct ControlPlane {
     tasks: JoinSet<()>,
-    /// Tells the accept loops of the admin listener to end, and whether they still take what
-    /// waits in the queue.
-    admin: Vec<(SocketId, watch::Sender<Option<bool>>)>,
-    /// Ended before the others, and never aborted: it has processes to stop.
+    admin: Vec<AdminLoop>,
+    /// Ended before `tasks`.
     replicas: JoinHandle<()>,
     stop_replicas: oneshot::Sender<()>,
     replica_status: watch::Receiver<replicas::Status>,
-    /// What the autoscaler asks of the replicas.
+    /// The desired counts that the autoscaler has decided.
     wishes: watch::Sender<replicas::Wishes>,
-    /// Holds the autoscaler back, until this process is the one that scales.
+    /// Lets the autoscaler decide; sent when this process is the one that scales.
     begin_scaling: Option<oneshot::Sender<()>>,
-    /// Ended before the replicas, so that it does not ask for others while they stop, and
-    /// never aborted: it has something to write down.
+    /// Ended before the replicas, so that it starts no others while they stop.
     autoscaler: JoinHandle<()>,
     stop_autoscaler: Option<watch::Sender<()>>,
     journal: Arc<autoscale::Journal>,
     supervision: Supervision,
+}
+
+/// The accept loop of one socket of the admin listener.
+#[derive(Debug)]
+struct AdminLoop {
+    id: SocketId,
+    stop: watch::Sender<Option<StopAdmin>>,
+}
+
+/// How an accept loop of the admin listener ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StopAdmin {
+    /// It accepts the clients that wait in the socket's queue.
+    AcceptQueue,
+    /// Another accept loop has the same socket and accepts them.
+    LeaveQueue,
 }
 
 impl ControlPlane {
@@ -61,18 +77,18 @@ impl ControlPlane {
         reader: &Reader,
         metrics: &Arc<Metrics>,
         wishes: replicas::Wishes,
-        tidy: fn(),
+        housekeeping: fn(),
         guardian: Option<fn() -> Command>,
         supervision: Supervision,
     ) -> Self {
         let watched = || supervision.clone();
-        let mut tasks = watch_and_find(publisher, reader, tidy, &supervision);
+        let mut tasks = start_observers(publisher, reader, housekeeping, &supervision);
         tasks.spawn(watched().require("publisher", task.run()));
         let (status, replica_status) = watch::channel(replicas::Status::default());
         let (wishes, orders) = watch::channel(wishes);
         let (stop_replicas, stopped) = oneshot::channel();
         let stopped = async {
-            // A dropped sender means the same.
+            // Never sent: the sender is dropped.
             let _ = stopped.await;
         };
         let (asked, left) = (wishes.clone(), wishes.clone());
@@ -113,11 +129,11 @@ impl ControlPlane {
             wishes: asked,
             begin_scaling: Some(begin_scaling),
             autoscaler: tokio::spawn(async move {
-                // An error is the end of a process that was never to scale.
+                // An error means that the process ends and never was to scale.
                 if begun.await.is_ok() {
                     scaler.restart("autoscaler", scaling).await;
                 }
-                leave_to_engines(&left, &known);
+                release_engines(&left, &known);
             }),
             stop_autoscaler: Some(stop_autoscaler),
             journal,
@@ -128,7 +144,8 @@ impl ControlPlane {
     /// Accepts admin clients on a socket.
     pub(super) fn serve_admin(&mut self, opening: AdminOpening, context: admin::Context) {
         let (stop, stopped) = watch::channel(None);
-        self.admin.push((opening.id, stop));
+        let id = opening.id;
+        self.admin.push(AdminLoop { id, stop });
         let task = serve_again(opening.socket, context, stopped);
         let task = self.supervision.clone().restart("admin", task);
         self.tasks.spawn(async move {
@@ -137,32 +154,32 @@ impl ControlPlane {
         });
     }
 
-    /// Parts with sockets of the admin listener; its connections go on to their end.
+    /// Leaves sockets of the admin listener; its connections go on to their end.
     pub(super) fn leave_admin(&mut self, id: SocketId, accepting: Accepting) {
-        for (_, stop) in self.admin.extract_if(.., |(other, _)| *other == id) {
+        for AdminLoop { stop, .. } in self.admin.extract_if(.., |admin| admin.id == id) {
             match accepting {
-                Accepting::Queued => drop(stop.send_replace(Some(true))),
-                Accepting::Nothing => drop(stop.send_replace(Some(false))),
-                Accepting::Moment => {
+                Accepting::Queued => drop(stop.send_replace(Some(StopAdmin::AcceptQueue))),
+                Accepting::Nothing => drop(stop.send_replace(Some(StopAdmin::LeaveQueue))),
+                Accepting::LateHandshakes => {
                     self.tasks.spawn(async move {
-                        sleep(MOMENT).await;
-                        stop.send_replace(Some(true));
+                        sleep(LATE_HANDSHAKE_TIMEOUT).await;
+                        stop.send_replace(Some(StopAdmin::AcceptQueue));
                     });
                 }
             }
         }
     }
 
-    /// The replicas that run, for the status page.
+    /// The state of all replicas, for the status page.
     pub(super) fn replicas(&self) -> &watch::Receiver<replicas::Status> {
         &self.replica_status
     }
 
-    /// How many replicas each group is to have: as the autoscaler wishes, which a provider
-    /// follows late, and elsewhere as the provider has it.
+    /// The desired count of each group: the autoscaler's decision, which a provider follows
+    /// with a delay, and in other groups the provider's own count.
     pub(super) fn counts(&self) -> replicas::Wishes {
         let status = self.replica_status.borrow();
-        // Of a provider that never answered nobody knows the number.
+        // The count of a provider that never answered is unknown.
         let is_known = |group: &replicas::GroupReplicas| group.fault.is_none() || group.desired > 0;
         let counts = status.iter().filter(|(_, group)| is_known(group));
         let mut counts: replicas::Wishes = counts
@@ -175,17 +192,18 @@ impl ControlPlane {
     /// Lets the autoscaler decide from now on.
     pub(super) fn begin_scaling(&mut self) {
         if let Some(begin) = self.begin_scaling.take() {
-            // The autoscaler waits for it, unless it has panicked.
+            // Fails only if the autoscaler has panicked.
             let _ = begin.send(());
         }
     }
 
-    /// Another process scales from now on. The replicas of this one stay until it ends.
+    /// Stops the autoscaler: another process scales from now on. The replicas of this one run
+    /// until it ends.
     pub(super) fn leave_scaling(&mut self) {
         self.stop_autoscaler = None;
     }
 
-    /// What the autoscaler has decided, for the status page.
+    /// The decisions of the autoscaler, for the status page.
     pub(super) fn journal(&self) -> &Arc<autoscale::Journal> {
         &self.journal
     }
@@ -194,12 +212,12 @@ impl ControlPlane {
     /// other task.
     pub(super) async fn stop(mut self) {
         drop((self.begin_scaling, self.stop_autoscaler));
-        match timeout(WRITE_DOWN, &mut self.autoscaler).await {
+        match timeout(JOURNAL_TIMEOUT, &mut self.autoscaler).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => error!("the autoscaler's task ended in a panic"),
             Err(_) => {
                 warn!(
-                    "the autoscaler's history is not written: the disk takes longer than {WRITE_DOWN:?}"
+                    "the autoscaler's history is not written: the disk takes longer than {JOURNAL_TIMEOUT:?}"
                 );
                 self.autoscaler.abort();
             }
@@ -218,17 +236,17 @@ impl ControlPlane {
 
     /// Leaves the clients of the admin listener to the process that has its sockets now.
     pub(super) fn close_admin(&mut self) {
-        for (_, stop) in self.admin.drain(..) {
-            stop.send_replace(Some(false));
+        for admin in self.admin.drain(..) {
+            admin.stop.send_replace(Some(StopAdmin::LeaveQueue));
         }
     }
 }
 
-/// Starts the tasks that find out how things are.
-fn watch_and_find(
+/// Starts health checks, outlier detection, discovery and housekeeping.
+fn start_observers(
     publisher: &Publisher,
     reader: &Reader,
-    tidy: fn(),
+    housekeeping: fn(),
     supervision: &Supervision,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -242,16 +260,17 @@ fn watch_and_find(
     let task = move || discovery::run(view.0.clone(), view.1.clone());
     tasks.spawn(supervision.clone().restart("discovery", task));
     let view = reader.clone();
-    let task = move || keep_tidy(view.clone(), tidy);
+    let task = move || housekeeping::run(view.clone(), housekeeping);
     tasks.spawn(supervision.clone().restart("housekeeping", task));
     tasks
 }
 
-/// Serves the admin listener on copies of its socket, until it is stopped.
+/// Serves the admin listener on a copy of its socket until it is stopped; after a panic on
+/// another copy.
 fn serve_again(
     socket: TcpListener,
     context: admin::Context,
-    stopped: watch::Receiver<Option<bool>>,
+    stopped: watch::Receiver<Option<StopAdmin>>,
 ) -> impl FnMut() -> BoxFuture<'static, ()> + use<> {
     move || {
         let copy = socket.try_clone();
@@ -266,16 +285,17 @@ fn serve_again(
     }
 }
 
-/// Resolves when an accept loop of the admin listener has to end, and says whether it takes
-/// what waits in its queue.
-async fn admin_stopped(mut stopped: watch::Receiver<Option<bool>>) -> bool {
-    // Without a sender Weir ends, and every connection with it.
+/// Resolves when an accept loop of the admin listener has to end. Returns whether it accepts
+/// the clients in its queue.
+async fn admin_stopped(mut stopped: watch::Receiver<Option<StopAdmin>>) -> bool {
+    // An error means that the process ends, and every connection with it.
     let stopped = stopped.wait_for(Option::is_some).await;
-    stopped.is_ok_and(|takes_queue| *takes_queue == Some(true))
+    stopped.is_ok_and(|stop| *stop == Some(StopAdmin::AcceptQueue))
 }
 
-/// Asks nothing more of engines: while this process drains, another may scale what they run.
-fn leave_to_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
+/// Withdraws the desired counts of groups whose replicas an engine runs: while this process
+/// drains, another may scale them.
+fn release_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
     let snapshot = reader.load_full();
     let groups = snapshot.config.target_groups.iter();
     let own: Vec<_> = groups
@@ -283,16 +303,4 @@ fn leave_to_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
         .map(|group| &group.id)
         .collect();
     wishes.send_modify(|wishes| wishes.retain(|group, _| own.contains(&group)));
-}
-
-/// Forgets what nobody needs any more, about once a second.
-async fn keep_tidy(reader: Reader, tidy: fn()) {
-    let mut tidied = tokio::time::interval(TIDY);
-    loop {
-        tidied.tick().await;
-        let snapshot = reader.load_full();
-        let limiters = snapshot.listeners().filter_map(|l| l.rate_limit.as_ref());
-        limiters.for_each(|limiter| limiter.tidy(std::time::Instant::now()));
-        tidy();
-    }
 }

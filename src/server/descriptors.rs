@@ -1,35 +1,35 @@
-//! What the configuration needs of the limit of open files, and what it gets.
+//! Shares the limit of open files out between clients, targets and the control plane.
 
 use tracing::warn;
 
-use super::worker_count;
+use super::worker;
 use crate::config::{Config, TargetGroup};
 use crate::net::descriptors::{Needs, Share, Shares, limit, open};
 
-/// Open files of a process that has just started, on systems that do not tell.
-const AT_START: usize = 32;
+/// Open files of a process that has just started, assumed where the system does not tell.
+const OPEN_AT_START: usize = 32;
 
-/// Pipes and sockets for each replica that Weir runs itself.
+/// Pipes and sockets for each replica that runs as a child process.
 const PER_REPLICA: usize = 4;
 
-/// Health checks that may run at a time; they are spread over their interval.
-const CHECKS: usize = 1000;
+/// Most health checks that run at a time; they are spread over their interval.
+const MAX_CHECKS: usize = 1000;
 
 /// The descriptors of the data plane, over all workers.
 #[derive(Debug)]
 pub(super) struct Descriptors {
     pub(super) clients: Share,
     pub(super) targets: Share,
-    /// As shared out last.
+    /// The result of the last division.
     shares: Shares,
     /// Open before the first listener.
     at_start: usize,
 }
 
 impl Descriptors {
-    /// Shares the limit out for a configuration that nothing has been opened for yet.
+    /// Shares the limit out for a configuration for which nothing is open yet.
     pub(super) fn new(config: &Config) -> Self {
-        let at_start = open().unwrap_or(AT_START).min(limit() / 4);
+        let at_start = open().unwrap_or(OPEN_AT_START).min(limit() / 4);
         let shares = needs(config, at_start).share(limit());
         warn_if_short(&shares);
         Self {
@@ -40,7 +40,7 @@ impl Descriptors {
         }
     }
 
-    /// Shares it out anew. What connections have is left to them.
+    /// Shares it out anew. Open connections keep their descriptors.
     pub(super) fn adapt(&mut self, config: &Config) {
         let shares = needs(config, self.at_start).share(limit());
         if shares == self.shares {
@@ -76,24 +76,31 @@ fn warn_if_short(shares: &Shares) {
 }
 
 fn needs(config: &Config, at_start: usize) -> Needs {
-    // Each has a copy for a process that takes over; an inherited one may come on top.
-    let sockets = 3 * worker_count(config) * config.listeners.len();
-    let clients = config.listeners.iter().map(|l| l.max_connections);
-    let groups = config.target_groups.iter();
-    let replicas = groups.clone().map(replicas).sum::<usize>();
-    let checked = groups.filter(|group| group.health.is_some());
-    let checks = checked.map(|group| group.targets.len()).sum::<usize>();
+    // Each socket has a copy for a process that takes over, and perhaps an inherited one.
+    let sockets = 3 * worker::count(config) * config.listeners.len();
+    let replicas: usize = config.target_groups.iter().map(max_own_replicas).sum();
+    let checks: usize = config
+        .target_groups
+        .iter()
+        .filter(|group| group.health.is_some())
+        .map(|group| group.targets.len())
+        .sum();
     Needs {
-        fixed: at_start + sockets + 3 * worker_count(config),
-        clients: clients.fold(0, usize::saturating_add),
-        control: checks.min(CHECKS) + PER_REPLICA * replicas,
+        fixed: at_start + sockets + 3 * worker::count(config),
+        clients: config
+            .listeners
+            .iter()
+            .map(|listener| listener.max_connections)
+            .fold(0, usize::saturating_add),
+        control: checks.min(MAX_CHECKS) + PER_REPLICA * replicas,
     }
 }
 
-/// The most replicas that Weir itself may come to run in a group.
-fn replicas(group: &TargetGroup) -> usize {
-    let is_own = group.replicas.as_ref().is_some_and(|r| r.runner.is_own());
-    let most = group.autoscaling.as_ref().map(|scaling| scaling.max);
-    let most = most.or(group.first_replicas()).filter(|_| is_own);
-    most.unwrap_or_default() as usize
+/// The most replicas that a group may have as child processes.
+fn max_own_replicas(group: &TargetGroup) -> usize {
+    if !group.replicas.as_ref().is_some_and(|r| r.runner.is_own()) {
+        return 0;
+    }
+    let max = group.autoscaling.as_ref().map(|scaling| scaling.max);
+    max.or(group.first_replicas()).unwrap_or_default() as usize
 }

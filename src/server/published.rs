@@ -1,35 +1,36 @@
-//! What is published beside the configuration that runs: listeners that are gone while they
+//! What is published beside the configuration in force: removed listeners while they
 //! have connections, and groups that a reload is about to send requests to. Pure.
 
 use std::collections::HashSet;
 
 use tokio::time::Instant;
 
-use super::ready::{forwards, group};
+use super::ready::{find_group, named_groups};
 use crate::config::{self, Config, TargetAddress};
 use crate::model::ListenerId;
 
-/// A listener that is gone and has connections: these keep its rules until they have ended.
+/// A removed listener with connections, which keep its rules until they have ended.
 #[derive(Debug)]
-pub(super) struct Retired {
+pub(super) struct RemovedListener {
     pub(super) listener: config::Listener,
     groups: Vec<config::TargetGroup>,
-    /// When it ends even so.
+    /// When it is published no longer, even if it has connections.
     pub(super) until: Instant,
 }
 
-impl Retired {
+impl RemovedListener {
     /// A listener of `config`, with the groups its rules name.
     pub(super) fn of(config: &Config, id: &ListenerId, until: Instant) -> Option<Self> {
         let listener = config
             .listeners
             .iter()
             .find(|listener| listener.id == *id)?;
-        let names: HashSet<_> = forwards(listener).map(|(id, _)| id).collect();
-        let groups = config.target_groups.iter();
+        let names: HashSet<_> = named_groups(listener).map(|(id, _)| id).collect();
         Some(Self {
             listener: listener.clone(),
-            groups: groups
+            groups: config
+                .target_groups
+                .iter()
                 .filter(|group| names.contains(&group.id))
                 .cloned()
                 .collect(),
@@ -38,19 +39,19 @@ impl Retired {
     }
 }
 
-/// Adds listeners that are gone, and those of their groups that are gone with them.
-pub(super) fn with_retired(mut config: Config, retired: &[Retired]) -> Config {
-    for retired in retired {
+/// Adds removed listeners, and those of their groups that were removed with them.
+pub(super) fn with_removed(mut config: Config, removed: &[RemovedListener]) -> Config {
+    for removed in removed {
         if config
             .listeners
             .iter()
-            .any(|listener| listener.id == retired.listener.id)
+            .any(|listener| listener.id == removed.listener.id)
         {
             continue;
         }
-        config.listeners.push(retired.listener.clone());
-        for old in &retired.groups {
-            if group(&config, &old.id).is_none() {
+        config.listeners.push(removed.listener.clone());
+        for old in &removed.groups {
+            if find_group(&config, &old.id).is_none() {
                 config.target_groups.push(old.clone());
             }
         }
@@ -59,7 +60,7 @@ pub(super) fn with_retired(mut config: Config, retired: &[Retired]) -> Config {
 }
 
 /// Adds the groups of the next configuration, and to groups of the same name their new
-/// targets, so that these start and are checked while the old ones serve. All else is as in
+/// targets, so that these start and are checked while the old ones serve. The rest stays as in
 /// `config`: if the check of a group changes as well, new targets must pass the old one.
 pub(super) fn with_incoming(mut config: Config, next: &Config) -> Config {
     for incoming in &next.target_groups {
@@ -78,9 +79,12 @@ pub(super) fn with_incoming(mut config: Config, next: &Config) -> Config {
 fn extend(group: &mut config::TargetGroup, incoming: &config::TargetGroup) {
     if group.targets != incoming.targets {
         let known: HashSet<&TargetAddress> = group.targets.iter().map(|t| &t.address).collect();
-        let targets = incoming.targets.iter();
-        let new = targets.filter(|target| !known.contains(&target.address));
-        let new: Vec<_> = new.cloned().collect();
+        let new: Vec<_> = incoming
+            .targets
+            .iter()
+            .filter(|target| !known.contains(&target.address))
+            .cloned()
+            .collect();
         group.targets.extend(new);
     }
     if group.health.is_none() {
@@ -112,7 +116,7 @@ mod tests {
     "#;
 
     #[test]
-    fn what_comes_is_added_to_what_serves() {
+    fn groups_and_targets_of_the_next_configuration_are_added() {
         let next = r#"
             listener = [{ name = "web", bind = "127.0.0.1:80", forward = "app" }]
             [target_group.app]
@@ -122,8 +126,9 @@ mod tests {
         "#;
         let both = with_incoming(config(OLD), &config(next));
         assert_eq!(both.listeners, config(OLD).listeners);
-        let groups = both.target_groups.iter();
-        let groups: Vec<_> = groups
+        let groups: Vec<_> = both
+            .target_groups
+            .iter()
             .map(|group| (&*group.id.0, group.targets.len()))
             .collect();
         assert_eq!(groups, [("app", 3), ("other", 1), ("new", 1)]);
@@ -131,19 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_is_gone_keeps_its_rules_and_their_groups() {
+    fn a_removed_listener_keeps_its_rules_and_their_groups() {
         let old = config(OLD);
         let next = r#"
             listener = [{ name = "web", bind = "127.0.0.1:80", forward = "app" }]
             target_group.app.targets = ["127.0.0.1:3"]
         "#;
-        let retired = Retired::of(&old, &"side".into(), Instant::now()).unwrap();
-        let both = with_retired(config(next), &[retired]);
+        let removed = RemovedListener::of(&old, &"side".into(), Instant::now()).unwrap();
+        let both = with_removed(config(next), &[removed]);
         assert_eq!(both.listeners[1], old.listeners[1]);
         assert_eq!(both.target_groups[0], config(next).target_groups[0]);
         assert_eq!(both.target_groups[1], old.target_groups[1]);
-        // One of that name is there again.
-        let retired = Retired::of(&old, &"web".into(), Instant::now()).unwrap();
-        assert_eq!(with_retired(config(next), &[retired]), config(next));
+        // The next configuration has a listener of that name.
+        let removed = RemovedListener::of(&old, &"web".into(), Instant::now()).unwrap();
+        assert_eq!(with_removed(config(next), &[removed]), config(next));
     }
 }

@@ -1,4 +1,4 @@
-//! Whether target groups are ready for requests, and what they lack.
+//! Whether target groups are ready for requests, and if not, the reason.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
@@ -11,52 +11,58 @@ use crate::model::{Action, Target, TargetGroupId};
 use crate::state::Snapshot;
 use crate::target_group::{Registered, TargetGroup};
 
-/// A wait shorter than this is not worth a line: most checks answer at once.
-const FIRST_NOTICE: Duration = Duration::from_millis(250);
+/// From the begin of a wait to the first line about it. A shorter wait is not logged: most
+/// checks answer at once.
+const FIRST_NOTICE_DELAY: Duration = Duration::from_millis(250);
 
-/// From the first line about a wait to the second; the next ones come ever later.
-const SECOND_NOTICE: Duration = Duration::from_secs(5);
+/// From the first line about a wait to the second. After that the interval doubles.
+const FIRST_NOTICE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The longest time between two lines about one wait.
-const MAX_NOTICE: Duration = Duration::from_secs(60);
+/// Longest time between two lines about one wait.
+const MAX_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When to say that something waits: soon after it begins, then ever more rarely.
+/// When to log that something waits: soon after the wait begins, then ever more rarely.
 #[derive(Debug)]
 pub(super) struct Notices {
     next: Instant,
-    pause: Duration,
+    interval: Duration,
 }
 
 impl Notices {
     pub(super) fn since(begin: Instant) -> Self {
         Self {
-            next: begin + FIRST_NOTICE,
-            pause: SECOND_NOTICE,
+            next: begin + FIRST_NOTICE_DELAY,
+            interval: FIRST_NOTICE_INTERVAL,
         }
     }
 
-    /// Whether it is time for a line; counts it.
+    /// Whether it is time for a line. If so, the next one is due an interval later.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now >= self.next;
         if is_due {
-            self.next = now + self.pause;
-            self.pause = (self.pause * 2).min(MAX_NOTICE);
+            self.next = now + self.interval;
+            self.interval = (self.interval * 2).min(MAX_NOTICE_INTERVAL);
         }
         is_due
     }
 }
 
 /// The groups that a listener sends requests to.
-pub(super) fn named(listener: &config::Listener) -> BTreeSet<&TargetGroupId> {
-    let groups = forwards(listener);
-    let used = groups.filter(|(_, weight)| *weight > 0);
-    used.map(|(group, _)| group).collect()
+pub(super) fn forwarded_groups(listener: &config::Listener) -> BTreeSet<&TargetGroupId> {
+    named_groups(listener)
+        .filter(|(_, weight)| *weight > 0)
+        .map(|(group, _)| group)
+        .collect()
 }
 
 /// Every group that a listener's rules name, with its weight there.
-pub(super) fn forwards(listener: &config::Listener) -> impl Iterator<Item = &(TargetGroupId, u16)> {
-    let actions = listener.rules.iter().map(|rule| &rule.action);
-    actions
+pub(super) fn named_groups(
+    listener: &config::Listener,
+) -> impl Iterator<Item = &(TargetGroupId, u16)> {
+    listener
+        .rules
+        .iter()
+        .map(|rule| &rule.action)
         .chain([&listener.default])
         .flat_map(|action| match action {
             Action::Forward(forward) => forward.groups.as_slice(),
@@ -65,17 +71,20 @@ pub(super) fn forwards(listener: &config::Listener) -> impl Iterator<Item = &(Ta
 }
 
 /// A group of a configuration by its name.
-pub(super) fn group<'a>(config: &'a Config, id: &TargetGroupId) -> Option<&'a config::TargetGroup> {
+pub(super) fn find_group<'a>(
+    config: &'a Config,
+    id: &TargetGroupId,
+) -> Option<&'a config::TargetGroup> {
     config.target_groups.iter().find(|group| group.id == *id)
 }
 
-/// What a group lacks before it is known: its targets, or their first checks. Replicas must
-/// have passed theirs.
-pub(super) fn unknown(snapshot: &Snapshot, config: &config::TargetGroup) -> Option<String> {
+/// Why the state of a group is not known yet: targets are missing, or their first checks.
+/// Replicas must have passed theirs. Returns `None` if it is known.
+pub(super) fn not_known_yet(snapshot: &Snapshot, config: &config::TargetGroup) -> Option<String> {
     let selection = snapshot.group_named(&config.id);
     let selection = selection.and_then(|group| group.selection.as_ref());
     if selection.is_some_and(|selection| selection.is_provisional) {
-        // Keys would move when the first requests have come.
+        // Keys would move to other targets after the first requests.
         return Some("its table of keys is not built yet".to_owned());
     }
     if is_ready_as_configured(config) {
@@ -108,45 +117,47 @@ pub(super) fn unknown(snapshot: &Snapshot, config: &config::TargetGroup) -> Opti
     ))
 }
 
-/// A group that a reload is to send requests to.
+/// A group that must be ready before a reload sends requests to it.
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) group: config::TargetGroup,
-    /// Whether the configuration before has a group of that name.
+    /// Whether the configuration in force has a group of that name.
     is_old: bool,
-    /// Targets of the group that leave it with this reload.
-    leave: HashSet<SocketAddr>,
+    /// Targets that the reload removes from the group.
+    removed: HashSet<SocketAddr>,
 }
 
 impl Awaited {
-    /// The groups of `new` which must be ready before it is switched to: those its listeners
-    /// name that are new, have other targets, or were not in use.
+    /// The groups of `new` which must be ready before it comes into force: those to which its
+    /// listeners send requests and which are new, have other targets, or were not in use.
     pub(super) fn of(old: &Config, new: &Config, snapshot: &Snapshot) -> Vec<Self> {
-        let used: BTreeSet<_> = old.listeners.iter().flat_map(named).collect();
-        let wanted: BTreeSet<_> = new.listeners.iter().flat_map(named).collect();
-        let wanted = wanted.into_iter().filter_map(|id| group(new, id));
+        let used: BTreeSet<_> = old.listeners.iter().flat_map(forwarded_groups).collect();
+        let wanted: BTreeSet<_> = new.listeners.iter().flat_map(forwarded_groups).collect();
+        let wanted = wanted.into_iter().filter_map(|id| find_group(new, id));
         wanted
             .filter_map(|next| {
-                let last = group(old, &next.id);
+                let last = find_group(old, &next.id);
                 let is_same = last.is_some_and(|last| has_same_targets(last, next));
                 (!is_same || !used.contains(&next.id)).then(|| Self {
                     group: next.clone(),
                     is_old: last.is_some(),
-                    leave: last.map_or_else(HashSet::new, |last| leave(last, next, snapshot)),
+                    removed: last.map_or_else(HashSet::new, |last| removed(last, next, snapshot)),
                 })
             })
             .collect()
     }
 
-    /// What the group lacks before requests may be sent to it: it must be known if it is new,
-    /// and have a healthy target, or as many as it says.
+    /// Why requests may not be sent to the group yet: its state must be known if it is new, and
+    /// it must have a healthy target, or as many as `min_healthy` says. Returns `None` if it is
+    /// ready.
     pub(super) fn lacks(&self, snapshot: &Snapshot) -> Option<String> {
         let config = &self.group;
         if is_ready_as_configured(config) {
             return None;
         }
-        let unknown = || unknown(snapshot, config);
-        if let Some(lack) = (!self.is_old).then(unknown).flatten() {
+        if !self.is_old
+            && let Some(lack) = not_known_yet(snapshot, config)
+        {
             return Some(lack);
         }
         let stay: Vec<&Registered> = self.stay(snapshot).collect();
@@ -171,7 +182,7 @@ impl Awaited {
         })
     }
 
-    /// Whether any of its targets could take a request.
+    /// Whether any of its targets is eligible.
     pub(super) fn has_any(&self, snapshot: &Snapshot) -> bool {
         is_ready_as_configured(&self.group)
             || self
@@ -179,21 +190,25 @@ impl Awaited {
                 .any(|t| self.group.health.is_none() || t.target.is_healthy())
     }
 
-    /// Whether targets serve now which leave the group.
+    /// Whether targets serve now which the reload removes from the group.
     pub(super) fn replaces_any(&self, snapshot: &Snapshot) -> bool {
-        let group = snapshot.group_named(&self.group.id);
-        let mut members = group.into_iter().flat_map(|group| members(group));
-        members.any(|t| self.leave.contains(&t.target.id.addr) && t.target.is_healthy())
+        snapshot
+            .group_named(&self.group.id)
+            .into_iter()
+            .flat_map(|group| members(group))
+            .any(|t| self.removed.contains(&t.target.id.addr) && t.target.is_healthy())
     }
 
     fn stay<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Registered> {
-        let group = snapshot.group_named(&self.group.id);
-        let members = group.into_iter().flat_map(|group| members(group));
-        members.filter(|t| t.weight > 0 && !self.leave.contains(&t.target.id.addr))
+        snapshot
+            .group_named(&self.group.id)
+            .into_iter()
+            .flat_map(|group| members(group))
+            .filter(|t| t.weight > 0 && !self.removed.contains(&t.target.id.addr))
     }
 }
 
-/// Nothing is to be waited for: requests may start the group, it has no target at all, or its
+/// Whether a group needs no wait: requests may start it, it has no target at all, or its
 /// targets are in the file and not checked.
 fn is_ready_as_configured(config: &config::TargetGroup) -> bool {
     let names = config.targets.len() - sockets(config).count();
@@ -202,8 +217,10 @@ fn is_ready_as_configured(config: &config::TargetGroup) -> bool {
 }
 
 fn members(group: &TargetGroup) -> impl Iterator<Item = &Registered> {
-    let targets = group.targets.iter();
-    targets.filter(|registered| !registered.registration.is_leaving())
+    group
+        .targets
+        .iter()
+        .filter(|registered| !registered.registration.is_leaving())
 }
 
 fn sockets(config: &config::TargetGroup) -> impl Iterator<Item = SocketAddr> {
@@ -226,9 +243,9 @@ fn has_same_targets(old: &config::TargetGroup, new: &config::TargetGroup) -> boo
         && (old.targets == new.targets || all_in(old, new) && all_in(new, old))
 }
 
-/// The targets of a group that are not in its next version. Of those that were looked up it is
-/// not known by which name: they stay as long as any name does.
-fn leave(
+/// The targets of a group that are not in its next version. For targets that were looked up the
+/// name is not known: they stay as long as any name does.
+fn removed(
     old: &config::TargetGroup,
     new: &config::TargetGroup,
     snapshot: &Snapshot,
@@ -242,13 +259,16 @@ fn leave(
     if keeps_name || keeps_replicas {
         return gone;
     }
-    let group = snapshot.group_named(&old.id);
-    let members = group.into_iter().flat_map(|group| members(group));
-    let members = members.map(|registered| registered.target.id.addr);
-    members.filter(|addr| !given.contains(addr)).collect()
+    snapshot
+        .group_named(&old.id)
+        .into_iter()
+        .flat_map(|group| members(group))
+        .map(|registered| registered.target.id.addr)
+        .filter(|addr| !given.contains(addr))
+        .collect()
 }
 
-/// For people.
+/// The address as the configuration file has it.
 fn address(address: &TargetAddress) -> String {
     match address {
         TargetAddress::Socket(addr) => addr.to_string(),
@@ -266,7 +286,7 @@ fn no_address(config: &config::TargetGroup) -> String {
     }
 }
 
-/// A target and how its last check ended.
+/// A target and the result of its last check.
 fn explained(target: &Target) -> String {
     let addr = target.id.addr;
     let record = target.health();

@@ -1,339 +1,196 @@
-//! A configuration on its way to be the one that runs.
-//!
-//! First its groups are published beside the rules that serve, so that their targets are
-//! looked up, started and checked. When they are ready, or have had their time, listeners and
-//! rules are switched in one step.
-//!
-//! A group without any healthy target does not replace one that serves, however long it takes:
-//! a service that works is worth more than a file that is in force. The wait is said in the log
-//! and at `/readyz`; it ends with the first healthy target, or with the next reload.
-
-use std::collections::BTreeSet;
-use std::time::Duration;
+//! How a configuration comes into force: prepared, awaited, published, switched to.
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::listeners::Prepared;
-use super::ready::{Awaited, Notices, named};
-use crate::config::{self, Config};
-use crate::model::{ListenerId, TargetGroupId};
-use crate::state::Snapshot;
+use super::error::ApplyError;
+use super::listeners::ListenerChanges;
+use super::pending_reload::{NextStep, PendingReload};
+use super::published::{RemovedListener, with_incoming, with_removed};
+use super::ready::Awaited;
+use super::running::{Server, ServerEvent, Switch};
+use super::worker::LATE_HANDSHAKE_TIMEOUT;
+use crate::config::Config;
+use crate::model::ListenerId;
+use crate::state::Diff;
 
-/// A configuration whose groups are waited for. Dropping it changes nothing but what is
-/// published.
-#[derive(Debug)]
-pub(super) struct Reload {
-    pub(super) config: Config,
-    /// Its sockets, bound and not yet listening.
-    pub(super) prepared: Prepared,
-    /// Whether its groups are published.
-    pub(super) is_warming: bool,
-    awaited: Vec<Awaited>,
-    deadline: Instant,
-    notices: Notices,
-    is_late: bool,
-}
-
-/// What a reload does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Its groups have to be published.
-    Warm,
-    Wait,
-    Switch,
-}
-
-impl Reload {
-    pub(super) fn new(
-        config: Config,
-        prepared: Prepared,
-        awaited: Vec<Awaited>,
-        patience: Duration,
-    ) -> Self {
-        let now = Instant::now();
-        Self {
-            config,
-            prepared,
-            is_warming: false,
-            awaited,
-            deadline: now + patience,
-            notices: Notices::since(now),
-            is_late: false,
+impl Server {
+    /// Makes `config` the running configuration, or changes nothing and returns the reason.
+    /// Returns once its groups are ready and its rules are in force.
+    pub async fn reload(&mut self, config: Config) -> Result<Diff, ApplyError> {
+        while self.is_switching() {
+            // The caller of the earlier reload waits no longer.
+            let _ = self.next().await;
+        }
+        self.begin_reload(config)?;
+        loop {
+            match self.next().await {
+                ServerEvent::Reloaded(result) => return result,
+                ServerEvent::Broken(_) => return Err(ApplyError::PublisherGone),
+                ServerEvent::Started | ServerEvent::Serving => {}
+            }
         }
     }
 
-    /// Looks at the groups that are waited for. `running` is the configuration that serves,
-    /// at those of its listeners that are open.
-    pub(super) fn look(
+    /// Binds new sockets and begins to wait for groups. A reload that waits already is
+    /// replaced by this one. Fails without having changed anything. Must not be called while a
+    /// reload is [switching](Self::is_switching).
+    pub(super) fn begin_reload(&mut self, config: Config) -> Result<(), ApplyError> {
+        let begun = self.try_begin_reload(config);
+        if begun.is_err() {
+            self.metrics.reloaded(false);
+        }
+        begun
+    }
+
+    fn try_begin_reload(&mut self, config: Config) -> Result<(), ApplyError> {
+        let from = self.workers.len();
+        // Without a number in the file, the number of the start stays, even if the process may
+        // use more or fewer cores by now.
+        if let Some(to) = config.workers.map(usize::from).filter(|to| *to != from) {
+            return Err(ApplyError::Workers { from, to });
+        }
+        if self
+            .reload
+            .as_ref()
+            .is_some_and(|reload| reload.config == config)
+        {
+            info!("configuration unchanged since the reload that waits; it goes on waiting");
+            return Ok(());
+        }
+        if let Some(earlier) = self.reload.take() {
+            // Its sockets, which may conflict with the new ones, are closed here.
+            self.is_stale |= earlier.is_warming;
+            info!("waiting reload abandoned: a newer configuration replaces it");
+        }
+        let prepared = self.listeners.prepare(&config, from)?;
+        let awaited = Awaited::of(&self.config, &config, &self.reader.load());
+        self.reload = Some(PendingReload::new(config, prepared, awaited));
+        Ok(())
+    }
+
+    /// Whether a reload is past the point where a newer one can replace it. It ends within
+    /// moments.
+    pub(super) fn is_switching(&self) -> bool {
+        self.switching.is_some()
+    }
+
+    /// Publishes the groups of the waiting reload, or switches to it, if it is time.
+    pub(super) fn advance_reload(&mut self, now: Instant) {
+        let Some(mut reload) = self.reload.take() else {
+            return;
+        };
+        let snapshot = self.reader.load_full();
+        let is_open = |id: &ListenerId| self.listeners.is_open(id);
+        match reload.next_step(&self.config, &snapshot, is_open, now) {
+            NextStep::Wait => self.reload = Some(reload),
+            NextStep::Warm => {
+                reload.is_warming = true;
+                self.reload = Some(reload);
+                self.publish();
+            }
+            NextStep::Switch => {
+                let was_warming = reload.is_warming;
+                if let Err(error) = self.switch(reload, false) {
+                    self.is_stale |= was_warming;
+                    self.metrics.reloaded(false);
+                    self.events.push_back(ServerEvent::Reloaded(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Lets clients connect, and publishes. Nothing can fail after the sockets listen.
+    pub(super) fn switch(
         &mut self,
-        running: &Config,
-        snapshot: &Snapshot,
-        is_open: impl Fn(&ListenerId) -> bool,
-        now: Instant,
-    ) -> Next {
-        let lacking = self.lacking(snapshot);
-        if lacking.is_empty() {
-            return Next::Switch;
-        }
-        if !self.is_warming {
-            return Next::Warm;
-        }
-        let lacking: Vec<_> = lacking
-            .into_iter()
-            .map(|(awaited, lack)| (awaited.group.id.clone(), lack))
-            .collect();
-        if now < self.deadline {
-            if self.notices.is_due(now) {
-                for (group, reason) in lacking {
-                    info!(%group, reason, "reload waits for a target group; the configuration before serves");
-                }
-            }
-            return Next::Wait;
-        }
-        if self.would_end_a_service(running, snapshot, is_open) {
-            let is_first = !std::mem::replace(&mut self.is_late, true);
-            if self.notices.is_due(now) || is_first {
-                for (group, reason) in lacking {
-                    warn!(
-                        %group, reason,
-                        "reload goes on waiting: a target group that serves would be replaced by one without a healthy target; correct the file, or the targets"
-                    );
-                }
-            }
-            return Next::Wait;
-        }
-        for (group, reason) in lacking {
-            warn!(%group, reason, "reload switches to a target group that is not ready");
-        }
-        Next::Switch
-    }
-
-    /// What is waited for, a sentence each.
-    pub(super) fn waits(&self, snapshot: &Snapshot) -> Vec<String> {
-        let lacking = self.lacking(snapshot).into_iter();
-        lacking
-            .map(|(awaited, lack)| format!("reload waits for {}: {lack}", awaited.group.id))
-            .collect()
-    }
-
-    fn lacking(&self, snapshot: &Snapshot) -> Vec<(&Awaited, String)> {
-        let awaited = self.awaited.iter();
-        awaited
-            .filter_map(|awaited| Some((awaited, awaited.lacks(snapshot)?)))
-            .collect()
-    }
-
-    /// Whether a listener that serves would send requests to a group without any healthy
-    /// target instead of one with some.
-    fn would_end_a_service(
-        &self,
-        running: &Config,
-        snapshot: &Snapshot,
-        is_open: impl Fn(&ListenerId) -> bool,
-    ) -> bool {
-        let open: Vec<&config::Listener> = running
-            .listeners
-            .iter()
-            .filter(|listener| is_open(&listener.id))
-            .collect();
-        let mut cold = self
-            .awaited
-            .iter()
-            .filter(|awaited| !awaited.has_any(snapshot));
-        cold.any(|awaited| {
-            let id = &awaited.group.id;
-            let mut next = self.config.listeners.iter();
-            next.any(|next| {
-                let groups = named(next);
-                groups.contains(id)
-                    && open.iter().any(|last| {
-                        let has_address = next.bind.port() != 0 && last.bind == next.bind;
-                        let is_same = last.id == next.id || has_address;
-                        is_same && ends(&named(last), &groups, awaited, snapshot)
-                    })
-            })
-        })
-    }
-}
-
-/// Whether a listener with the groups `last` has some that serve and that neither are among
-/// its `next` groups nor stay as they are there.
-fn ends(
-    last: &BTreeSet<&TargetGroupId>,
-    next: &BTreeSet<&TargetGroupId>,
-    awaited: &Awaited,
-    snapshot: &Snapshot,
-) -> bool {
-    let serves = |id: &TargetGroupId| {
-        let group = snapshot.group_named(id);
-        group.is_some_and(|group| group.is_alive)
-    };
-    let is_replaced = last.contains(&awaited.group.id) && awaited.replaces_any(snapshot);
-    is_replaced || last.difference(next).any(|id| serves(id))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::super::listeners::Listeners;
-    use super::*;
-    use crate::config::parse;
-    use crate::model::{CheckFailure, CheckResult, Health, HealthReason, Thresholds};
-    use crate::net::descriptors::Share;
-    use crate::state::{Change, Publisher, Reader};
-
-    /// What is published, and what is to come.
-    struct Rig {
-        running: Config,
-        reload: Reload,
-        publisher: Publisher,
-        reader: Reader,
-    }
-
-    fn config(text: &str) -> Config {
-        parse("test.toml", text, &|_| None).unwrap().config
-    }
-
-    /// A listener that forwards to a group, and groups with their targets.
-    fn forwarding(to: &str, groups: &[(&str, &str)]) -> Config {
-        let groups = groups.iter().map(|(name, targets)| {
-            format!("[target_group.{name}]\ntargets = [{targets}]\nhealth = {{ path = \"/\" }}\n")
+        reload: PendingReload,
+        is_first: bool,
+    ) -> Result<(), ApplyError> {
+        reload.prepared.listen()?;
+        let before = std::mem::replace(&mut self.config, reload.config);
+        self.descriptors.adapt(&self.config);
+        let drain = self.config.shutdown.drain;
+        let changes = self.listeners.commit(reload.prepared, &self.config, drain);
+        // A connection whose handshake was late may still have its first request.
+        let until = Instant::now() + drain.max(LATE_HANDSHAKE_TIMEOUT);
+        self.removed.extend(
+            changes
+                .removed
+                .iter()
+                .filter_map(|id| RemovedListener::of(&before, id, until)),
+        );
+        self.switching = Some(Switch {
+            changes,
+            diff: Diff::between(&before, &self.config),
+            is_first,
         });
-        let groups: String = groups.collect();
-        config(&format!(
-            "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:80\"\n{to}\n{groups}"
-        ))
+        self.publish();
+        Ok(())
     }
 
-    const A: &str = "\"127.0.0.1:1\"";
-    const B: &str = "\"127.0.0.1:2\"";
+    /// Publishes the configuration in force, with removed listeners that still have
+    /// connections and the groups of a reload that waits.
+    pub(super) fn publish(&mut self) {
+        self.is_stale = false;
+        let mut config = with_removed(self.config.clone(), &self.removed);
+        if let Some(reload) = self.reload.as_ref().filter(|reload| reload.is_warming) {
+            config = with_incoming(config, &reload.config);
+        }
+        let (publisher, served) = (self.publisher.clone(), self.listeners.served());
+        let publication = async move { publisher.configure_on(config, served).await };
+        self.publication = Some(tokio::spawn(publication));
+    }
 
-    impl Rig {
-        async fn new(running: Config, next: Config, interim: Config) -> Self {
-            let (publisher, task, reader) = Publisher::new(0);
-            tokio::spawn(task.run());
-            publisher.configure(running.clone()).await.unwrap();
-            let awaited = Awaited::of(&running, &next, &reader.load());
-            publisher.configure(interim).await.unwrap();
-            let prepared = Listeners::new(Share::new(1))
-                .prepare(&Config::empty(), 1)
-                .unwrap();
-            let patience = Duration::from_secs(10);
-            let mut reload = Reload::new(next, prepared, awaited, patience);
-            reload.is_warming = true;
-            Self {
-                running,
-                reload,
-                publisher,
-                reader,
+    /// Finishes a switch when its configuration is visible; `published` is `None` if the
+    /// publisher has ended.
+    pub(super) fn published(&mut self, published: Option<Diff>) {
+        let Some(switch) = self.switching.take() else {
+            return;
+        };
+        let Some(published) = published else {
+            let gone = Err(ApplyError::PublisherGone);
+            self.events.push_back(ServerEvent::Reloaded(gone));
+            return;
+        };
+        self.carry_out(switch.changes);
+        self.serve_admin();
+        let now = Instant::now();
+        self.wait_for_groups(switch.is_first, now);
+        if switch.is_first {
+            self.inherited.count_in(&self.reader);
+            self.events.push_back(ServerEvent::Started);
+        }
+        self.open_ready(now);
+        if !switch.is_first {
+            self.metrics.reloaded(true);
+            self.events.push_back(ServerEvent::Reloaded(Ok(Diff {
+                contradictions: published.contradictions,
+                ..switch.diff
+            })));
+        }
+    }
+
+    fn carry_out(&mut self, changes: ListenerChanges) {
+        self.hand_to_workers(changes.open);
+        for (id, leaving) in changes.leave {
+            for worker in &self.workers {
+                worker.leave(id, leaving);
             }
         }
-
-        async fn check(&self, port: u16, passes: bool) {
-            let failure = || CheckFailure {
-                reason: HealthReason::ConnectionError,
-                detail: "refused".to_owned(),
-            };
-            let result = CheckResult {
-                at: SystemTime::UNIX_EPOCH,
-                began: std::time::Instant::now(),
-                elapsed: Duration::ZERO,
-                status: None,
-                outcome: if passes { Ok(()) } else { Err(failure()) },
-            };
-            let once = Thresholds {
-                healthy: 1,
-                unhealthy: 1,
-            };
-            let snapshot = self.reader.load_full();
-            for group in snapshot.groups() {
-                let targets = group.targets.iter().map(|t| &t.target);
-                for target in targets.filter(|target| target.id.addr.port() == port) {
-                    target.health().record(result.clone(), once);
-                    let target = target.id.clone();
-                    self.publisher.send(Change::Health { target }).await;
-                }
-            }
-            // Applied in order.
-            let unknown = crate::model::TargetId {
-                group: "none".into(),
-                addr: ([127, 0, 0, 1], port).into(),
-            };
-            let change = crate::state::TargetChange::Drain;
-            let refused = self.publisher.change_target(unknown, change).await;
-            assert!(refused.is_err());
-        }
-
-        fn look(&mut self, after: u64) -> Next {
-            let snapshot = self.reader.load_full();
-            let now = Instant::now() + Duration::from_secs(after);
-            self.reload.look(&self.running, &snapshot, |_| true, now)
+        for (id, accepting) in changes.leave_admin {
+            self.control.leave_admin(id, accepting);
         }
     }
 
-    #[tokio::test]
-    async fn a_new_group_is_waited_for_until_it_is_checked_and_healthy() {
-        let blue = forwarding("forward = \"blue\"", &[("blue", A)]);
-        let green = forwarding("forward = \"green\"", &[("green", B)]);
-        let both = forwarding("forward = \"blue\"", &[("blue", A), ("green", B)]);
-        let mut rig = Rig::new(blue, green, both).await;
-        rig.check(1, true).await;
-        assert_eq!(rig.look(0), Next::Wait);
-        rig.check(2, false).await;
-        assert_eq!(rig.look(0), Next::Wait);
-        // Not even then: blue serves.
-        assert_eq!(rig.look(60), Next::Wait);
-        rig.check(2, true).await;
-        assert_eq!(rig.look(0), Next::Switch);
-    }
-
-    #[tokio::test]
-    async fn a_group_that_does_not_serve_is_replaced_after_a_while() {
-        let blue = forwarding("forward = \"blue\"", &[("blue", A)]);
-        let green = forwarding("forward = \"green\"", &[("green", B)]);
-        let both = forwarding("forward = \"blue\"", &[("blue", A), ("green", B)]);
-        let mut rig = Rig::new(blue, green, both).await;
-        rig.check(1, false).await;
-        assert_eq!(rig.look(0), Next::Wait);
-        assert_eq!(rig.look(60), Next::Switch);
-    }
-
-    #[tokio::test]
-    async fn targets_serve_until_one_in_their_place_does() {
-        let old = forwarding("forward = \"blue\"", &[("blue", A)]);
-        let new = forwarding("forward = \"blue\"", &[("blue", B)]);
-        let union = forwarding("forward = \"blue\"", &[("blue", &format!("{A}, {B}"))]);
-        let mut rig = Rig::new(old, new, union).await;
-        rig.check(1, true).await;
-        assert_eq!(rig.look(60), Next::Wait);
-        rig.check(2, true).await;
-        assert_eq!(rig.look(0), Next::Switch);
-    }
-
-    #[tokio::test]
-    async fn a_rule_for_one_more_group_waits_only_its_time() {
-        let old = forwarding("forward = \"blue\"", &[("blue", A)]);
-        let more = "forward = \"blue\"\n\
-                    rule = [{ priority = 1, when = { path = \"/b\" }, then = { forward = \"b\" } }]";
-        let groups = [("blue", A), ("b", B)];
-        let new = forwarding(more, &groups);
-        let mut rig = Rig::new(old, new, forwarding("forward = \"blue\"", &groups)).await;
-        rig.check(1, true).await;
-        assert_eq!(rig.look(0), Next::Wait);
-        assert_eq!(rig.look(60), Next::Switch);
-    }
-
-    #[tokio::test]
-    async fn groups_that_stay_as_they_are_are_not_waited_for() {
-        let old = forwarding("forward = \"blue\"", &[("blue", A)]);
-        let mut new = old.clone();
-        new.target_groups[0].slow_start = Duration::from_secs(30);
-        let mut rig = Rig::new(old.clone(), new, old).await;
-        let snapshot = rig.reader.load_full();
-        let targets = &snapshot.groups()[0].targets;
-        assert_eq!(targets[0].target.health_now(), Health::Initial);
-        assert_eq!(rig.look(0), Next::Switch);
+    /// Stops publishing removed listeners whose last connection has ended.
+    pub(super) fn forget_removed(&mut self, now: Instant) {
+        let before = self.removed.len();
+        let (listeners, config) = (&self.listeners, &self.config);
+        self.removed.retain(|removed| {
+            let id = &removed.listener.id;
+            let is_back = config.listeners.iter().any(|listener| listener.id == *id);
+            !is_back && now < removed.until && listeners.has_left(id)
+        });
+        self.is_stale |= self.removed.len() < before;
     }
 }

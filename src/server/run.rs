@@ -1,27 +1,28 @@
-//! The life of the daemon: signals and file changes in, reloads and an end out.
+//! The daemon: acts on signals, file changes and events until the process ends.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use tracing::{error, info, warn};
 
+use super::error::ApplyError;
+use super::running::{Server, ServerEvent};
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::source::Source;
 use super::supervision::Defect;
-use super::upgrade::{Event, Inherited, TakeOverError, Upgrades};
-use super::{self as server, ApplyError, Server};
+use super::upgrade::{Inherited, TakeOverError, UpgradeEvent, Upgrades};
 use crate::config::{self, Config, LoadError, Parsed};
 use crate::files::Versions;
 use crate::state::{Diff, Phase};
 
 /// How the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Exit {
     /// Every request was finished.
     Graceful,
-    /// Some were dropped: the deadline passed, or a second signal came. Or the Weir that was
-    /// to be replaced goes on, or a part of this one has panicked.
+    /// Requests were dropped, because the deadline passed or a second signal came. Or the
+    /// process that was to be replaced goes on, or a part of this one has panicked.
     Forced,
 }
 
@@ -31,34 +32,36 @@ pub enum StartError {
     /// The configuration cannot be run.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// There was no Weir to take the place of.
+    /// No process handed its sockets over.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
 }
 
-/// What the daemon knows of the program it is.
+/// What the daemon needs from the program that runs it.
 #[derive(Debug)]
 pub struct Program<T> {
     /// The configuration file, read again when it or one of `files` changes.
     pub file: PathBuf,
-    /// What the first configuration was read from.
+    /// The files that the first configuration was read from.
     pub files: Versions,
-    /// Takes what was read, and has told the operator what is wrong when it returns `None`.
+    /// Gets the result of each reading. Returns the configuration to run; `None`, after it has
+    /// reported the problems, if there is none.
     pub take: T,
     /// Called by every thread about once a second.
-    pub tidy: fn(),
-    /// Whether to take the place of the Weir that runs.
+    pub housekeeping: fn(),
+    /// Whether to take the place of the process that runs.
     pub upgrade: bool,
-    /// The program anew, taking this one's place.
+    /// The command of a process that takes this one's place.
     pub successor: fn() -> Command,
-    /// What ends the replicas with this process, see [`crate::replicas::guard`].
+    /// The command of the process that ends the replicas with this one, see
+    /// [`crate::replicas::guard`].
     pub guardian: fn() -> Command,
 }
 
-/// Runs Weir until a signal ends it, or another Weir takes its place.
+/// Runs Weir until a signal ends it, or another process takes its place.
 ///
-/// Fails only when the first configuration cannot be run.
-pub async fn run<T>(config: Config, mut program: Program<T>) -> Result<Outcome, StartError>
+/// Fails only if the first configuration cannot be run.
+pub async fn run<T>(config: Config, mut program: Program<T>) -> Result<Exit, StartError>
 where
     T: FnMut(Result<Parsed, LoadError>) -> Option<Config>,
 {
@@ -72,7 +75,12 @@ where
     } else {
         Inherited::default()
     };
-    let server = Server::begin(config, inherited, program.tidy, Some(program.guardian))?;
+    let server = Server::begin(
+        config,
+        inherited,
+        program.housekeeping,
+        Some(program.guardian),
+    )?;
     let service = ServiceManager::of_environment();
     let mut daemon = Daemon {
         server,
@@ -86,7 +94,7 @@ where
         if let Some(ending) = ending {
             break ending;
         }
-        // Whatever ends a switch is an event, after which this is looked at again.
+        // A switch ends with an event, after which this is evaluated again.
         let takes_reload = !daemon.server.is_switching();
         ending = tokio::select! {
             () = signals.stop.next() => Some(Ending::Asked),
@@ -96,8 +104,8 @@ where
             }
             read = source.next(), if takes_reload => daemon.reload((program.take)(read)),
             _ = signals.upgrade.recv() => daemon.start_successor(program.successor),
-            event = daemon.server.next() => daemon.take_in(event),
-            event = daemon.upgrades.next() => daemon.obey(event).await,
+            event = daemon.server.next() => daemon.handle_server_event(event),
+            event = daemon.upgrades.next() => daemon.handle_upgrade_event(event).await,
         };
     };
     drop(source);
@@ -107,54 +115,56 @@ where
 /// Why the daemon ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// A signal asked for it.
+    /// A signal requested it.
     Asked,
     /// Another process serves.
     Replaced,
     /// The process that was to be replaced goes on.
     Refused,
-    /// A part of it has panicked that cannot be started again.
+    /// A part that cannot be started again has panicked.
     Broken,
 }
 
-/// What runs, and what is told of it.
+/// The server, its upgrades, and the service manager that is notified of both.
 struct Daemon {
     server: Server,
     upgrades: Upgrades,
     service: ServiceManager,
-    /// Whether it was started to take the place of another.
+    /// Whether it was started to take the place of another process.
     is_successor: bool,
 }
 
 impl Daemon {
-    /// Lets another process ask for the sockets, unless that is still asked of the process
-    /// before this one.
+    /// Lets another process ask for the sockets at the configured path, unless the predecessor
+    /// still answers there.
     fn offer(&mut self) {
         let path = self.server.config.upgrade_socket.as_deref();
         self.upgrades.move_to(path);
     }
 
-    fn take_in(&mut self, event: server::Event) -> Option<Ending> {
+    fn handle_server_event(&mut self, event: ServerEvent) -> Option<Ending> {
         match event {
-            server::Event::Started => None,
-            server::Event::Serving => {
+            ServerEvent::Started => None,
+            ServerEvent::Serving => {
                 self.serving();
                 None
             }
-            server::Event::Reloaded(outcome) => {
-                self.reloaded(outcome);
+            ServerEvent::Reloaded(result) => {
+                self.reloaded(result);
                 None
             }
-            server::Event::Broken(defect) => Some(self.give_up(&defect)),
+            ServerEvent::Broken(defect) => Some(self.broken(&defect)),
         }
     }
 
     fn serving(&mut self) {
-        announce(&self.server);
+        log_ready(&self.server);
         let path = self.server.config.upgrade_socket.as_deref();
-        self.upgrades.serving(path, self.server.live());
+        let proof = self.server.serving_proof();
+        let ping = proof.ping.clone();
+        self.upgrades.serving(path, proof);
         if !self.is_successor {
-            self.service.ready(self.status(), self.server.live().pulse);
+            self.service.ready(self.status(), ping);
         }
     }
 
@@ -174,8 +184,8 @@ impl Daemon {
         None
     }
 
-    fn reloaded(&mut self, outcome: Result<Diff, ApplyError>) {
-        match outcome {
+    fn reloaded(&mut self, result: Result<Diff, ApplyError>) {
+        match result {
             Ok(diff) => {
                 info!("configuration loaded: {diff}");
                 for contradiction in &diff.contradictions {
@@ -207,40 +217,40 @@ impl Daemon {
         None
     }
 
-    async fn obey(&mut self, event: Event) -> Option<Ending> {
+    async fn handle_upgrade_event(&mut self, event: UpgradeEvent) -> Option<Ending> {
         match event {
-            Event::Asked(asking) => {
+            UpgradeEvent::Asked(request) => {
                 let state = self.server.handover_state();
-                self.upgrades.hand_over(asking, state);
+                self.upgrades.hand_over(request, state);
                 None
             }
-            Event::Confirmed => {
+            UpgradeEvent::Confirmed => {
                 self.upgrades.take_place().await;
                 self.server.control.begin_scaling();
                 self.service
-                    .took_place(self.status(), self.server.live().pulse);
+                    .took_place(self.status(), self.server.serving_proof().ping);
                 None
             }
-            Event::Replaced => {
+            UpgradeEvent::Replaced => {
                 self.server.retire();
                 self.service.leave();
                 Some(Ending::Replaced)
             }
-            Event::Refused => Some(Ending::Refused),
+            UpgradeEvent::Refused => Some(Ending::Refused),
         }
     }
 
-    fn give_up(&mut self, defect: &Defect) -> Ending {
+    fn broken(&mut self, defect: &Defect) -> Ending {
         error!(
             place = defect.place,
             panic = %defect.message,
-            "a part of Weir that cannot be started again has panicked; ending, to be started anew"
+            "a part of Weir that cannot be started again has panicked; shutting down, to be started anew"
         );
-        self.server.give_up();
+        self.server.hasten_shutdown();
         Ending::Broken
     }
 
-    async fn end(mut self, ending: Ending, signals: &mut Signals) -> Outcome {
+    async fn end(mut self, ending: Ending, signals: &mut Signals) -> Exit {
         self.upgrades.abort();
         if matches!(ending, Ending::Asked | Ending::Broken) && !self.upgrades.is_successor() {
             self.service.stopping();
@@ -252,14 +262,14 @@ impl Daemon {
         } else {
             warn!("stopped with requests unfinished");
         }
-        self.upgrades.outlive(signals).await;
+        self.upgrades.outlive_successors(signals).await;
         match ending {
-            Ending::Asked | Ending::Replaced if graceful => Outcome::Graceful,
-            Ending::Asked | Ending::Replaced | Ending::Refused | Ending::Broken => Outcome::Forced,
+            Ending::Asked | Ending::Replaced if graceful => Exit::Graceful,
+            Ending::Asked | Ending::Replaced | Ending::Refused | Ending::Broken => Exit::Forced,
         }
     }
 
-    /// A line for the service manager.
+    /// The status line for the service manager.
     fn status(&self) -> String {
         let snapshot = self.server.reader().load_full();
         let (listeners, groups) = (snapshot.listeners().count(), snapshot.groups().len());
@@ -267,15 +277,17 @@ impl Daemon {
     }
 }
 
-/// A few lines for whoever started it.
-fn announce(server: &Server) {
+/// Logs that the server is ready, and a line for each target group.
+fn log_ready(server: &Server) {
     info!("ready: every listener is open");
     let snapshot = server.reader().load_full();
     for (group, config) in snapshot.groups().iter().zip(&snapshot.config.target_groups) {
-        let healthy = group.targets.iter();
-        let healthy = healthy.filter(|t| t.target.is_healthy()).count();
+        let targets = group.targets.iter();
         let health = match config.health {
-            Some(_) => format!("{healthy} healthy"),
+            Some(_) => {
+                let healthy = targets.filter(|t| t.target.is_healthy()).count();
+                format!("{healthy} healthy")
+            }
             None => "not checked".to_owned(),
         };
         let plural = if group.targets.len() == 1 { "" } else { "s" };

@@ -1,8 +1,8 @@
-//! What the service manager is told: that this process serves, reloads, stops, and lives
-//! (`sd_notify(3)`). Nothing at all where `NOTIFY_SOCKET` is not set.
+//! Messages to the service manager: that this process serves, reloads, stops, and is alive
+//! (`sd_notify(3)`). None are sent if `NOTIFY_SOCKET` is not set.
 //!
-//! Of several processes in an upgrade only the one that runs says anything: a new one from
-//! the moment it is confirmed, with its process id; the one it replaces not a word more, for
+//! Of several processes in an upgrade only one sends messages: the new one from the moment it
+//! is confirmed, with its process id. The one that it replaces sends none after that, because
 //! the service goes on.
 
 use std::io;
@@ -14,25 +14,25 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
-use super::worker::Pulse;
+use super::worker::WorkerPing;
 
-/// The connection to the service manager, if there is one.
+/// The connection to the service manager, if the process has one.
 #[derive(Debug)]
 pub(super) struct ServiceManager {
     messages: Option<mpsc::UnboundedSender<Message>>,
     watchdog: Option<AbortHandle>,
 }
 
-/// What is told at a time.
+/// One notification.
 #[derive(Debug)]
 struct Message {
     states: Vec<NotifyState<'static>>,
-    /// A line for people.
+    /// A line for the operator, which `systemctl status` shows.
     status: Option<String>,
 }
 
 impl ServiceManager {
-    /// The one that has started this process.
+    /// The service manager at `NOTIFY_SOCKET`.
     pub(super) fn of_environment() -> Self {
         let is_there = std::env::var_os("NOTIFY_SOCKET").is_some();
         let messages = is_there.then(|| {
@@ -46,46 +46,46 @@ impl ServiceManager {
         }
     }
 
-    /// This process serves, and tells so for as long as its workers turn.
-    pub(super) fn ready(&mut self, status: String, pulse: Pulse) {
-        self.tell(vec![NotifyState::Ready], Some(status));
+    /// This process serves. Feeds the watchdog from now on, while all workers answer.
+    pub(super) fn ready(&mut self, status: String, ping: WorkerPing) {
+        self.send(vec![NotifyState::Ready], Some(status));
         let messages = self.messages.clone();
-        if let Some((messages, every)) = messages.zip(sd_notify::watchdog_enabled()) {
+        if let Some((messages, timeout)) = messages.zip(sd_notify::watchdog_enabled()) {
             // Twice in the time, as sd_watchdog_enabled(3) advises.
-            let watchdog = keep_alive(messages, every / 2, pulse);
+            let watchdog = feed_watchdog(messages, timeout / 2, ping);
             self.watchdog = Some(tokio::spawn(watchdog).abort_handle());
         }
     }
 
-    /// The same of a process that has taken the place of another.
-    pub(super) fn took_place(&mut self, status: String, pulse: Pulse) {
-        self.tell(vec![NotifyState::MainPid(std::process::id())], None);
-        self.ready(status, pulse);
+    /// This process serves in the place of its predecessor.
+    pub(super) fn took_place(&mut self, status: String, ping: WorkerPing) {
+        self.send(vec![NotifyState::MainPid(std::process::id())], None);
+        self.ready(status, ping);
     }
 
-    /// A configuration is read; [`Self::reloaded`] follows.
+    /// A reload begins; [`Self::reloaded`] follows.
     pub(super) fn reloading(&self) {
         if self.messages.is_none() {
             return;
         }
         // Without the time the manager would take the end of an earlier reload for this one's.
         if let Ok(now) = NotifyState::monotonic_usec_now() {
-            self.tell(vec![NotifyState::Reloading, now], None);
+            self.send(vec![NotifyState::Reloading, now], None);
         }
     }
 
-    /// It was read, and applied or not.
+    /// A reload has ended, with the new configuration or without.
     pub(super) fn reloaded(&self, status: String) {
-        self.tell(vec![NotifyState::Ready], Some(status));
+        self.send(vec![NotifyState::Ready], Some(status));
     }
 
     /// This process is about to end, and the service with it.
     pub(super) fn stopping(&self) {
-        let status = "finishing the requests that are under way".to_owned();
-        self.tell(vec![NotifyState::Stopping], Some(status));
+        let status = "finishing the requests that are in progress".to_owned();
+        self.send(vec![NotifyState::Stopping], Some(status));
     }
 
-    /// Another process speaks for the service from now on.
+    /// Sends no more messages: another process sends them from now on.
     pub(super) fn leave(&mut self) {
         self.messages = None;
         if let Some(watchdog) = self.watchdog.take() {
@@ -93,27 +93,24 @@ impl ServiceManager {
         }
     }
 
-    fn tell(&self, states: Vec<NotifyState<'static>>, line: Option<String>) {
+    fn send(&self, states: Vec<NotifyState<'static>>, status: Option<String>) {
         if let Some(messages) = &self.messages {
             // Fails only when the daemon ends.
-            let _ = messages.send(Message {
-                states,
-                status: line,
-            });
+            let _ = messages.send(Message { states, status });
         }
     }
 }
 
 impl Message {
     fn send(&self) -> io::Result<()> {
-        let line = self.status.as_deref().map(NotifyState::Status);
-        let states: Vec<_> = self.states.iter().cloned().chain(line).collect();
+        let status = self.status.as_deref().map(NotifyState::Status);
+        let states: Vec<_> = self.states.iter().cloned().chain(status).collect();
         sd_notify::notify(&states)
     }
 }
 
-/// One after the other, on threads that may wait: a service manager that is busy holds
-/// nothing up.
+/// Sends messages one after the other on a blocking thread: a service manager that is slow
+/// delays nothing else.
 async fn send_all(mut messages: mpsc::UnboundedReceiver<Message>) {
     let mut has_failed = false;
     while let Some(message) = messages.recv().await {
@@ -121,18 +118,22 @@ async fn send_all(mut messages: mpsc::UnboundedReceiver<Message>) {
         if let Ok(Err(error)) = sent
             && !std::mem::replace(&mut has_failed, true)
         {
-            warn!(%error, "cannot tell the service manager anything");
+            warn!(%error, "cannot notify the service manager; further failures are not logged");
         }
     }
 }
 
-/// Says that this process lives, each time its workers have said so.
-async fn keep_alive(messages: mpsc::UnboundedSender<Message>, every: Duration, pulse: Pulse) {
-    let mut ticks = interval(every);
+/// Feeds the watchdog once a period if all workers answer within it.
+async fn feed_watchdog(
+    messages: mpsc::UnboundedSender<Message>,
+    period: Duration,
+    ping: WorkerPing,
+) {
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if timeout(every, pulse.all_answer()).await == Ok(true) {
+        if timeout(period, ping.all_answer()).await == Ok(true) {
             // Fails only when the daemon ends.
             let _ = messages.send(Message {
                 states: vec![NotifyState::Watchdog],
@@ -140,7 +141,7 @@ async fn keep_alive(messages: mpsc::UnboundedSender<Message>, every: Duration, p
             });
         } else {
             warn!(
-                "a worker does not answer within {every:?}; the watchdog is not told that Weir lives"
+                "a worker does not answer within {period:?}; the watchdog of the service manager is not fed"
             );
         }
     }

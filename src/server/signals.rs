@@ -1,4 +1,4 @@
-//! The signals Weir listens to.
+//! The signals that the daemon handles.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The signals of the daemon.
 #[derive(Debug)]
 pub(super) struct Signals {
-    /// Ask for an end.
+    /// Request a shutdown.
     pub(super) stop: StopSignals,
-    /// Asks for a reload.
+    /// SIGHUP, which requests a reload.
     pub(super) hangup: Signal,
-    /// Asks for a successor.
+    /// SIGUSR2, which requests an upgrade.
     pub(super) upgrade: Signal,
 }
 
@@ -34,7 +34,7 @@ impl Signals {
         })
     }
 
-    /// The next signal to hand on to whoever serves now. Cancel-safe.
+    /// The next signal of any kind, to be sent on to the process that serves. Cancel-safe.
     pub(super) async fn next(&mut self) -> rustix::process::Signal {
         use rustix::process::Signal;
         tokio::select! {
@@ -47,7 +47,7 @@ impl Signals {
 }
 
 impl StopSignals {
-    /// Resolves at the next signal that asks for an end. Cancel-safe.
+    /// Resolves at the next signal that requests a shutdown. Cancel-safe.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

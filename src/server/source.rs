@@ -1,4 +1,4 @@
-//! Where the configuration comes from: its file, read again when it or a file it names changes.
+//! Reads the configuration file again when it or a file that it names changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,20 +8,22 @@ use tracing::error;
 use crate::config::{LoadError, Loaded, Parsed};
 use crate::files::{Blocking, FileWatcher, Unfinished, Versions};
 
-/// After so long without an answer, the operator is told.
+/// A reading that takes longer is logged. It goes on.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads the configuration on a blocking thread, whenever it changes or a signal asks for it.
+/// Reads the configuration on a blocking thread, when it changes or a signal requests it.
 pub(super) struct Source<L> {
     load: Arc<L>,
     reading: Blocking<Loaded>,
+    /// Whether another reading was requested and has not begun.
     is_asked: bool,
+    /// Whether the log has an error about the current reading.
     is_late: bool,
     watcher: FileWatcher,
 }
 
 impl<L: Fn() -> Loaded + Send + Sync + 'static> Source<L> {
-    /// `files` are what the running configuration was read from. Needs a runtime.
+    /// `files` are those that the running configuration was read from. Needs a runtime.
     pub(super) fn new(load: L, files: Versions) -> Self {
         let mut watcher = FileWatcher::default();
         watcher.watch(files);
@@ -34,17 +36,17 @@ impl<L: Fn() -> Loaded + Send + Sync + 'static> Source<L> {
         }
     }
 
-    /// Lets it be read once more, whether it has changed or not.
+    /// Requests one more reading, even if no file has changed.
     pub(super) fn ask(&mut self) {
         self.is_asked = true;
     }
 
-    /// What comes of the next reading. A file system that does not answer is told once and waited
-    /// for. Cancel-safe.
+    /// The result of the next reading. A file system that does not answer is logged once and
+    /// waited for. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Parsed, LoadError> {
         if !self.reading.is_running() && !self.is_asked {
             self.watcher.changed().await;
-            // To be read, even if this future is dropped before the reading has begun.
+            // Kept if this future is dropped before the reading has begun.
             self.is_asked = true;
         }
         loop {
@@ -59,12 +61,14 @@ impl<L: Fn() -> Loaded + Send + Sync + 'static> Source<L> {
                     return loaded.result;
                 }
                 Err(Unfinished::Panicked) => {
-                    error!("reading the configuration panicked; it is read again when it changes");
+                    error!("reading the configuration panicked; trying again when it changes");
                     self.watcher.changed().await;
                 }
                 Err(late @ Unfinished::TimedOut(_)) => {
                     if !std::mem::replace(&mut self.is_late, true) {
-                        error!("cannot read the configuration yet: {late}");
+                        error!(
+                            "cannot read the configuration yet: {late}; the previous one stays active"
+                        );
                     }
                 }
             }
@@ -81,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// A reading that ends when the test says so.
+    /// A source whose readings end when the test sends their result.
     fn source() -> (mpsc::Sender<Loaded>, Source<impl Fn() -> Loaded>) {
         let (sender, results) = mpsc::channel();
         let results = Mutex::new(results);
@@ -95,11 +99,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reading_that_hangs_holds_up_nothing_and_is_taken_when_it_ends() {
+    async fn a_reading_that_hangs_blocks_nothing_and_is_used_when_it_ends() {
         let (results, mut source) = source();
         source.ask();
         for _ in 0..3 {
-            // What else there is to do, such as an end.
+            // Another branch of the daemon's loop.
             tokio::select! {
                 biased;
                 _ = source.next() => panic!("nothing was read"),

@@ -1,14 +1,14 @@
-//! What happens when a part of Weir ends that must not end.
+//! What follows when a part of Weir panics.
 //!
 //! | what panics                              | what follows                                   |
 //! |------------------------------------------|------------------------------------------------|
-//! | a connection                             | it is closed, and no other is hurt             |
+//! | a connection                             | it is closed; no other is affected             |
 //! | a worker, or an accept loop on it        | the process ends: the clients in that worker's |
-//! |                                          | queue would wait for nothing                   |
+//! |                                          | queue would not be served                      |
 //! | the publisher                            | the process ends: it owns the live targets     |
 //! | the supervisor of the replicas           | the process ends: its replicas died with it    |
-//! | checks, outlier detection, discovery,    | it is started again, with a back-off: what it  |
-//! | autoscaler, housekeeping, admin          | knows is kept elsewhere or found out anew      |
+//! | checks, outlier detection, discovery,    | it is started again, with a back-off: its      |
+//! | autoscaler, housekeeping, admin          | state is kept elsewhere or found out anew      |
 //!
 //! Each panic is counted by its place and logged with its message.
 
@@ -24,19 +24,22 @@ use tracing::error;
 
 use crate::observe::{Metrics, panic_message};
 
-/// Between a panic and another start: doubling from the first to the last.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Pause between the first panic of a task and its next start. It doubles with each panic.
+const MIN_BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Something that must not end has ended.
+/// Longest pause. A task that ran for longer than this begins with the shortest again.
+const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// A part has panicked that cannot be started again.
 #[derive(Debug)]
 pub(super) struct Defect {
-    /// Which part.
+    /// The name of the part.
     pub(super) place: &'static str,
-    /// What it has said.
+    /// The message of the panic.
     pub(super) message: String,
 }
 
-/// Watches tasks of the control plane.
+/// Runs tasks and threads and handles their panics.
 #[derive(Clone, Debug)]
 pub(super) struct Supervision {
     metrics: Arc<Metrics>,
@@ -44,7 +47,7 @@ pub(super) struct Supervision {
 }
 
 impl Supervision {
-    /// Reports what cannot be started again to `defects`.
+    /// Panics of parts that cannot be started again are sent to `defects`.
     pub(super) fn new(metrics: &Arc<Metrics>, defects: mpsc::UnboundedSender<Defect>) -> Self {
         Self {
             metrics: Arc::clone(metrics),
@@ -52,19 +55,19 @@ impl Supervision {
         }
     }
 
-    /// Runs a task until it ends by itself, and starts it again should it panic.
+    /// Runs a task until it ends without a panic, and starts it again after each panic.
     pub(super) async fn restart<F>(self, place: &'static str, mut start: impl FnMut() -> F)
     where
         F: Future<Output = ()>,
     {
-        let mut wait = BACK_OFF.0;
+        let mut wait = MIN_BACK_OFF;
         loop {
             let began = Instant::now();
             let Err(panic) = AssertUnwindSafe(start()).catch_unwind().await else {
                 return;
             };
-            if began.elapsed() > BACK_OFF.1 {
-                wait = BACK_OFF.0;
+            if began.elapsed() > MAX_BACK_OFF {
+                wait = MIN_BACK_OFF;
             }
             let message = self.count(place, &*panic);
             error!(
@@ -73,7 +76,7 @@ impl Supervision {
                 "a task panicked; starting it again in {wait:?}"
             );
             sleep(wait).await;
-            wait = BACK_OFF.1.min(wait * 2);
+            wait = MAX_BACK_OFF.min(wait * 2);
         }
     }
 
@@ -84,7 +87,7 @@ impl Supervision {
         }
     }
 
-    /// The same for what a thread runs.
+    /// Runs the main function of a thread, whose panic is a defect that ends the process.
     pub(super) fn require_thread(self, place: &'static str, run: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             self.report(place, &*panic);
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_panic_of_a_task_that_is_needed_is_a_defect_and_its_end_is_none() {
+    async fn the_panic_of_a_required_task_is_a_defect_and_its_end_is_none() {
         let (supervision, mut defects) = supervision();
         supervision.clone().require("publisher", async {}).await;
         assert!(defects.try_recv().is_err());

@@ -1,22 +1,29 @@
-//! What becomes of a server a part of which panics.
+//! A server a part of which panics.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::*;
+use tokio::time::timeout;
+
+use super::pending_reload::TARGETS_TIMEOUT;
+use super::running::ServerEvent;
+use super::worker::Worker;
+use super::{Inherited, Server};
+use crate::config;
 use crate::observe::openmetrics::ParsedPage;
 
-/// Makes the first worker panic, at the next turn of its housekeeping.
+/// Makes the first worker panic in its next round of housekeeping.
 static BREAKS: AtomicBool = AtomicBool::new(false);
 
-fn tidy() {
+fn housekeeping() {
     let is_first = thread::current().name() == Some("weir-worker-0");
     assert!(!(is_first && BREAKS.load(Ordering::SeqCst)), "a defect");
 }
 
-/// What a client is answered that comes now, or `None` if it is refused.
+/// The response to a client that connects now; `None` if the connection is refused.
 fn ask(addr: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(addr).ok()?;
     stream.set_read_timeout(Some(TARGETS_TIMEOUT)).unwrap();
@@ -25,7 +32,9 @@ fn ask(addr: SocketAddr) -> Option<String> {
     let mut answer = String::new();
     match stream.read_to_string(&mut answer) {
         Ok(_) => Some(answer),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waits for nothing"),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            panic!("no worker serves the client")
+        }
         Err(_) => None,
     }
 }
@@ -35,25 +44,25 @@ async fn a_worker_that_panics_ends_the_server_and_leaves_no_queue_behind() {
     let text =
         "workers = 2\n[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 200 }";
     let config = config::parse("weir.toml", text, &|_| None).unwrap().config;
-    let mut server = Server::begin(config, Inherited::default(), tidy, None).unwrap();
-    while !matches!(server.next().await, Event::Serving) {}
+    let mut server = Server::begin(config, Inherited::default(), housekeeping, None).unwrap();
+    while !matches!(server.next().await, ServerEvent::Serving) {}
     let (_, addr) = server.addresses().next().unwrap();
-    assert!(Pulse::of(&server.workers).all_answer().await);
+    assert!(Worker::ping(&server.workers).all_answer().await);
 
     BREAKS.store(true, Ordering::SeqCst);
     let event = timeout(TARGETS_TIMEOUT, server.next()).await.unwrap();
-    let Event::Broken(defect) = event else {
+    let ServerEvent::Broken(defect) = event else {
         panic!("{event:?}");
     };
     assert_eq!((defect.place, &*defect.message), ("worker", "a defect"));
-    server.give_up();
-    // The kernel spreads clients over all sockets that are left.
+    server.hasten_shutdown();
+    // The kernel spreads clients over all open sockets.
     for _ in 0..50 {
         let answer = tokio::task::spawn_blocking(move || ask(addr)).await;
         let answer = answer.unwrap().expect("the other worker serves");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    assert!(!Pulse::of(&server.workers).all_answer().await);
+    assert!(!Worker::ping(&server.workers).all_answer().await);
     let page = ParsedPage::of(Arc::clone(&server.metrics));
     assert_eq!(
         page.value(r#"weir_panics_total{place="worker"}"#),

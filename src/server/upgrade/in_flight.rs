@@ -1,8 +1,8 @@
-//! Requests in flight that two processes tell each other of, so that the limit of a target
+//! Requests in flight that two processes report to each other, so that the limit of a target
 //! holds over both.
 //!
-//! What the other process says is kept by name: a target that this process does not know yet
-//! (a lookup that has not been answered) is counted as soon as it does.
+//! The counts of the other process are kept by name: they are added to a target that this
+//! process does not know yet (its lookup is not answered) as soon as it does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,21 +18,21 @@ const PER_MESSAGE: usize = 200;
 /// A target, by the names that both processes use.
 type Key = (TargetGroupId, SocketAddr);
 
-/// What another process has in flight, as far as it has told. Clones are the same.
+/// The requests that another process has in flight, by its reports. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub(in crate::server) struct RemoteCounts(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Without those that are 0.
-    told: HashMap<Key, u32>,
-    /// Of those, the ones that count here.
-    counted: HashMap<Key, Elsewhere>,
+    /// As reported, without those that are 0.
+    reported: HashMap<Key, u32>,
+    /// Of those, the ones that are added to a target of this process.
+    added: HashMap<Key, Elsewhere>,
 }
 
 impl RemoteCounts {
-    /// Takes in a report of the other process.
-    pub(super) fn take(&self, report: Vec<InFlight>) {
+    /// Notes a report of the other process.
+    pub(super) fn update(&self, report: Vec<InFlight>) {
         let mut counts = self.lock();
         for InFlight {
             group,
@@ -42,62 +42,62 @@ impl RemoteCounts {
         {
             let key = (group.as_str().into(), target);
             if count == 0 {
-                counts.told.remove(&key);
-                counts.counted.remove(&key);
+                counts.reported.remove(&key);
+                counts.added.remove(&key);
             } else {
-                counts.told.insert(key, count);
+                counts.reported.insert(key, count);
             }
         }
     }
 
-    /// Counts them on the targets of this process. Cheap when there are none.
+    /// Adds the counts to the targets of this process. Cheap if there are none.
     pub(in crate::server) fn apply(&self, reader: &Reader) {
         let mut counts = self.lock();
-        let Counts { told, counted } = &mut *counts;
-        if told.is_empty() {
+        let Counts { reported, added } = &mut *counts;
+        if reported.is_empty() {
             return;
         }
         let snapshot = reader.load_full();
         for (key, target) in targets(&snapshot) {
-            let Some(count) = told.get(&key) else {
+            let Some(count) = reported.get(&key) else {
                 continue;
             };
-            let known = counted
+            let is_added = added
                 .get(&key)
                 .is_some_and(|known| Arc::ptr_eq(known.target(), target));
-            if !known {
-                counted.insert(key.clone(), Elsewhere::on(target));
+            if !is_added {
+                added.insert(key.clone(), Elsewhere::on(target));
             }
-            if let Some(elsewhere) = counted.get_mut(&key) {
+            if let Some(elsewhere) = added.get_mut(&key) {
                 elsewhere.set(*count);
             }
         }
     }
 
-    /// The other process has none any more.
+    /// Removes all counts: the other process has no requests in flight any more.
     pub(super) fn clear(&self) {
         *self.lock() = Counts::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Plain numbers, legal at any time.
+        // A panic cannot leave the maps in an illegal state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What this process has told the other one.
+/// Reports this process's requests in flight to the other one.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
-    told: HashMap<Key, u32>,
+    reported: HashMap<Key, u32>,
 }
 
 impl Reporter {
-    /// What has changed since the last report, in pieces that fit into a message. Without
-    /// what `remote` has told: that is the other process's own.
+    /// The counts that have changed since the last report, in parts that fit into a message.
+    /// The counts of `remote` are not included: they are the other process's own.
     pub(super) fn report(&mut self, reader: &Reader, remote: &RemoteCounts) -> Vec<Vec<InFlight>> {
         let remote = remote.lock();
         let theirs = |key: &Key, target: &Arc<Target>| {
-            let known = remote.counted.get(key);
+            let known = remote.added.get(key);
             let known = known.filter(|known| Arc::ptr_eq(known.target(), target));
             known.map_or(0, Elsewhere::count)
         };
@@ -110,18 +110,18 @@ impl Reporter {
             })
             .filter(|(_, own)| *own > 0)
             .collect();
-        let ended = self.told.keys().filter(|key| !now.contains_key(key));
+        let ended = self.reported.keys().filter(|key| !now.contains_key(key));
         let mut changed: Vec<InFlight> = ended.map(|key| in_flight(key, 0)).collect();
         changed.extend(
             now.iter()
-                .filter(|(key, count)| self.told.get(key) != Some(count))
+                .filter(|(key, count)| self.reported.get(key) != Some(count))
                 .map(|(key, count)| in_flight(key, *count)),
         );
-        self.told = now;
+        self.reported = now;
         changed.chunks(PER_MESSAGE).map(<[_]>::to_vec).collect()
     }
 
-    /// Sends a report, or says it with the next one if too many messages wait.
+    /// Sends a report. If too many messages wait, its counts are sent with the next one.
     pub(super) fn send(&mut self, reader: &Reader, remote: &RemoteCounts, outbox: &Outbox) {
         for part in self.report(reader, remote) {
             if !outbox.try_send(HandoverMessage::InFlight(part)) {
@@ -131,9 +131,11 @@ impl Reporter {
         }
     }
 
-    /// Tells all of it again with the next report: the last one was not sent.
+    /// Includes all counts in the next report: the last one was not sent.
     fn forget(&mut self) {
-        self.told.values_mut().for_each(|count| *count = u32::MAX);
+        for count in self.reported.values_mut() {
+            *count = u32::MAX;
+        }
     }
 }
 
@@ -182,7 +184,7 @@ mod tests {
         counts
     }
 
-    fn told(target: &str, count: u32) -> Vec<InFlight> {
+    fn reported(target: &str, count: u32) -> Vec<InFlight> {
         vec![InFlight {
             group: "todo".to_owned(),
             target: target.parse().unwrap(),
@@ -199,13 +201,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_report_says_what_has_changed_and_nothing_of_the_other_process() {
+    async fn a_report_has_the_changes_without_the_counts_of_the_other_process() {
         let (_publisher, reader) = publish(vec![group_of(&[A, B])]).await;
         let (a, remote) = (target(&reader, A), RemoteCounts::default());
         let mut reporter = Reporter::default();
         assert_eq!(counts(reporter.report(&reader, &remote)), []);
         let lease = a.lease();
-        remote.take(told(A, 5));
+        remote.update(reported(A, 5));
         remote.apply(&reader);
         assert_eq!(a.in_flight(), 6);
         assert_eq!(
@@ -227,10 +229,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_target_counts_once_it_is_known_and_until_the_other_process_is_gone() {
+    async fn a_reported_count_is_added_once_its_target_is_known() {
         let (publisher, reader) = publish(vec![group_of(&[A])]).await;
         let remote = RemoteCounts::default();
-        remote.take(told(B, 3));
+        remote.update(reported(B, 3));
         remote.apply(&reader);
         let both = config(vec![group_of(&[A, B])]);
         publisher.configure(both).await.unwrap();
@@ -238,7 +240,7 @@ mod tests {
         assert_eq!(b.in_flight(), 0);
         remote.apply(&reader);
         assert_eq!(b.in_flight(), 3);
-        remote.take(told(B, 1));
+        remote.update(reported(B, 1));
         remote.apply(&reader);
         assert_eq!(b.in_flight(), 1);
         remote.clear();

@@ -1,11 +1,11 @@
-//! What two processes say to each other during a handover.
+//! The messages that two processes exchange during a handover.
 //!
-//! The new process says [`HandoverMessage::Hello`] first, and is given nothing before. After
+//! The new process sends [`HandoverMessage::Hello`] first, and is sent nothing before. After
 //! that either side may send at any time. A message that this version does not know is
-//! skipped: a later version may say more, and must do without an answer to it.
+//! skipped: a later version may send more, and must do without an answer to it.
 //!
 //! Each side reads and writes in tasks of their own, so that two processes that write at the
-//! same time never wait for each other, however much they have to say.
+//! same time never wait for each other, however much they send.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,42 +18,42 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::STEP_TIMEOUT;
+use super::timing::STEP_TIMEOUT;
 use crate::net::handover;
 use crate::state::UsedTokens;
 
-/// What the two processes say.
+/// A message, as JSON on the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HandoverMessage {
-    /// From the new one: it wants the sockets.
+    /// From the new one: it asks for the sockets.
     Hello,
     /// From the old one: sockets of the listener with this name, and this address in the
     /// configuration.
     Listener(String, SocketAddr),
     /// From the old one: the socket of the admin listener.
     Admin(SocketAddr),
-    /// From the old one: how many replicas this group is to have.
+    /// From the old one: the desired count of replicas of this group.
     Replicas(String, u32),
     /// From the old one: the connection to the first process of a container.
     InitProcess,
     /// From the old one: what clients have used of the rate limit of this listener, a part
     /// of it in each message.
     UsedTokens(String, UsedTokens),
-    /// From the old one: that was all that a start needs.
+    /// From the old one: all that a start needs was sent.
     Done,
-    /// From the new one: it serves, under this process id.
+    /// From the new one: it serves. Its process id.
     Serving(i32),
-    /// From the old one: whether all workers of the new one still turn.
+    /// From the old one: a check with this number, to be answered when all workers of the new
+    /// one have answered.
     Check(u64),
-    /// From the new one: they do; the answer to the check with this number.
+    /// From the new one: the answer to the check with this number.
     Alive(u64),
-    /// From the old one: it shuts down now, and the new one is the one that runs.
+    /// From the old one: it shuts down now, and the new one takes its place.
     Confirmed,
-    /// From the old one: it goes on, and the new one is to end.
+    /// From the old one: it goes on, for this reason, and the new one is to end.
     Refused(String),
-    /// From both: how many requests the sender has in flight, of those targets for which it
-    /// is another number than before.
+    /// From both: the sender's requests in flight, of those targets whose number has changed.
     InFlight(Vec<InFlight>),
 }
 
@@ -68,31 +68,31 @@ pub(super) struct InFlight {
 /// A message with the descriptors that belong to it.
 pub(super) type Envelope = (HandoverMessage, Vec<OwnedFd>);
 
-/// Messages that wait to be written, or to be looked at.
-const WAITING: usize = 64;
+/// Capacity of the queue in each direction, in messages.
+const QUEUE: usize = 64;
 
-/// Where messages to the other process go in. The connection ends with the last one.
+/// Sends messages to the other process. The connection ends with its last clone.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox(mpsc::Sender<Envelope>);
 
-/// Where its messages come out.
+/// Receives the messages of the other process.
 #[derive(Debug)]
 pub(super) struct Inbox(mpsc::Receiver<Envelope>);
 
-/// Starts to read from and write to another process. Both tasks end with the connection, and
-/// that ends when the last outbox was dropped and what it held is written.
+/// Starts to read from and write to another process. Both tasks end with the connection, which
+/// ends when the last outbox was dropped and its messages are written.
 pub(super) fn exchange(stream: UnixStream) -> (Outbox, Inbox) {
     let stream = Arc::new(stream);
-    let (outbox, outgoing) = mpsc::channel(WAITING);
-    let (incoming, inbox) = mpsc::channel(WAITING);
+    let (outbox, outgoing) = mpsc::channel(QUEUE);
+    let (incoming, inbox) = mpsc::channel(QUEUE);
     tokio::spawn(write_all(Arc::clone(&stream), outgoing));
     tokio::spawn(read_all(stream, incoming));
     (Outbox(outbox), Inbox(inbox))
 }
 
 impl Outbox {
-    /// Sends a message, as soon as those before it are sent. Fails if the connection has
-    /// ended, or the other process does not read.
+    /// Sends a message after those before it. Fails if the connection has ended, or the other
+    /// process does not read.
     pub(super) async fn send(
         &self,
         message: HandoverMessage,
@@ -102,7 +102,7 @@ impl Outbox {
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// Sends a message, unless too many wait already. Whether it did.
+    /// Sends a message, unless too many wait already. Returns whether it did.
     pub(super) fn try_send(&self, message: HandoverMessage) -> bool {
         self.0.try_send((message, Vec::new())).is_ok()
     }
@@ -114,11 +114,12 @@ impl Inbox {
         self.0.recv().await
     }
 
-    /// The next message, which must come in time.
+    /// The next message, which must come within [`STEP_TIMEOUT`].
     pub(super) async fn next_in_time(&mut self) -> io::Result<Envelope> {
-        let next = timeout(STEP_TIMEOUT, self.next()).await;
-        let next = next.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-        next.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        timeout(STEP_TIMEOUT, self.next())
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -131,7 +132,7 @@ async fn write_all(stream: Arc<UnixStream>, mut outgoing: mpsc::Receiver<Envelop
             break;
         }
     }
-    // Tells the reader, here and there. Fails if the connection has ended already.
+    // Ends the readers of both processes. Fails if the connection has ended already.
     let _ = rustix::net::shutdown(&*stream, rustix::net::Shutdown::Both);
 }
 
@@ -139,19 +140,19 @@ async fn read_all(stream: Arc<UnixStream>, incoming: mpsc::Sender<Envelope>) {
     loop {
         let message = tokio::select! {
             message = receive(&stream) => message,
-            // What waits to be written still is.
+            // The messages in the outbox are still written.
             () = incoming.closed() => return,
         };
         match message {
-            Ok(Some(Some(envelope))) => {
+            Ok(Received::Message(envelope)) => {
                 if incoming.send(envelope).await.is_err() {
                     return;
                 }
             }
-            Ok(Some(None)) => {}
-            Ok(None) => break,
+            Ok(Received::Unknown) => {}
+            Ok(Received::End) => break,
             Err(error) => {
-                debug!(%error, "the other process cannot be understood");
+                debug!(%error, "the other process sent no message of the protocol");
                 break;
             }
         }
@@ -169,17 +170,25 @@ pub(super) async fn send(
     handover::send(stream, &serde_json::to_vec(message)?, &descriptors).await
 }
 
-/// Reads one message: `None` at the end, `Some(None)` for one that this version does not
-/// know.
-async fn receive(stream: &UnixStream) -> io::Result<Option<Option<Envelope>>> {
+/// The result of a read.
+enum Received {
+    Message(Envelope),
+    /// A message that this version does not know.
+    Unknown,
+    /// The connection has ended.
+    End,
+}
+
+/// Reads one message.
+async fn receive(stream: &UnixStream) -> io::Result<Received> {
     let Some((text, descriptors)) = handover::receive(stream).await? else {
-        return Ok(None);
+        return Ok(Received::End);
     };
     match serde_json::from_slice(&text) {
-        Ok(message) => Ok(Some(Some((message, descriptors)))),
+        Ok(message) => Ok(Received::Message((message, descriptors))),
         Err(error) if serde_json::from_slice::<serde_json::Value>(&text).is_ok() => {
             debug!(%error, "a message of another version is skipped");
-            Ok(Some(None))
+            Ok(Received::Unknown)
         }
         Err(error) => Err(error.into()),
     }
@@ -209,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_message_ends_the_connection() {
+    async fn a_text_that_is_no_message_ends_the_connection() {
         let (here, there) = UnixStream::pair().unwrap();
         let (outbox, mut inbox) = exchange(there);
         handover::send(&here, b"GET / HTTP/1.1", &[]).await.unwrap();
@@ -219,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_does_not_read_holds_nothing_up_for_long() {
+    async fn a_process_that_does_not_read_delays_the_sender_for_a_limited_time() {
         let (here, _there) = UnixStream::pair().unwrap();
         let (outbox, mut inbox) = exchange(here);
         let message = || HandoverMessage::Refused("x".repeat(10_000));

@@ -1,10 +1,11 @@
-//! The socket at which a new process asks.
+//! The Unix socket at which a new process asks for the listening sockets.
 
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -14,34 +15,28 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::message::{HandoverMessage, Inbox, Outbox, exchange};
-use super::{BACK_OFF, Notice};
+use super::message::{HandoverMessage, exchange};
+use super::notice::{Notice, SocketRequest};
 
-/// For processes of the same user only.
+/// Mode of the socket's file: for processes of the same user only.
 const MODE: u32 = 0o600;
 
-/// Processes that ask at a time; there is seldom more than one.
+/// Connections that may wait to be accepted; there is seldom more than one.
 const BACKLOG: i32 = 16;
+
+/// Pause between attempts to accept while that fails.
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// A socket at which new processes ask. Dropping it closes the socket.
 #[derive(Debug)]
-pub(super) struct Offer {
+pub(super) struct RequestSocket {
     pub(super) path: PathBuf,
     accepting: AbortHandle,
 }
 
-/// A process that wants the sockets.
-#[derive(Debug)]
-pub(in crate::server) struct Asking {
-    pub(super) outbox: Outbox,
-    pub(super) inbox: Inbox,
-    /// As the system says; `None` on systems that do not.
-    pub(super) pid: Option<i32>,
-}
-
-impl Offer {
+impl RequestSocket {
     /// Listens at `path` and reports each process that asks for the sockets.
-    pub(super) fn at(path: &Path, notices: mpsc::UnboundedSender<Notice>) -> io::Result<Self> {
+    pub(super) fn bind(path: &Path, notices: mpsc::UnboundedSender<Notice>) -> io::Result<Self> {
         let listener = listen(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -50,13 +45,13 @@ impl Offer {
     }
 }
 
-impl Drop for Offer {
+impl Drop for RequestSocket {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-/// Listens in place of the process before. Refuses to replace anything but a socket.
+/// Listens in the place of an earlier process. Refuses to replace a file that is no socket.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
@@ -66,7 +61,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(_) | Err(_) => {}
     }
-    // Beside the old socket and over it: there is always one to connect to.
+    // Bound beside the old socket and renamed over it, so that one can always be connected to.
     let next = path.with_extension(format!("{}.next", std::process::id()));
     match std::fs::remove_file(&next) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -74,7 +69,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = bind_private(&next)?;
     std::fs::rename(&next, path).inspect_err(|_| {
-        // What is left of it is replaced by the next attempt.
+        // A file that stays is replaced by the next attempt.
         let _ = std::fs::remove_file(&next);
     })?;
     Ok(listener)
@@ -95,31 +90,32 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn accept(listener: UnixListener, notices: mpsc::UnboundedSender<Notice>) {
-    // Ends with this task.
-    let mut greetings = JoinSet::new();
+    // Aborted with this task.
+    let mut requests = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = greetings.join_next() => continue,
+            Some(_) = requests.join_next() => continue,
         };
         match accepted {
             Ok((stream, _)) => {
-                greetings.spawn(greet(stream, notices.clone()));
+                requests.spawn(receive_request(stream, notices.clone()));
             }
             Err(error) => {
-                warn!(%error, "cannot accept an upgrade");
+                warn!(%error, "cannot accept at the upgrade socket; trying again in {BACK_OFF:?}");
                 sleep(BACK_OFF).await;
             }
         }
     }
 }
 
-/// Waits for the first word of a process. One that says nothing is in the way of no other.
-async fn greet(stream: UnixStream, notices: mpsc::UnboundedSender<Notice>) {
+/// Waits for the first message of a process, in a task of its own: a process that sends nothing
+/// delays no other.
+async fn receive_request(stream: UnixStream, notices: mpsc::UnboundedSender<Notice>) {
     let pid = match check_peer(&stream) {
         Ok(pid) => pid,
         Err(error) => {
-            warn!(%error, "a process that asks for the sockets is turned away");
+            warn!(%error, "a process that asks for the sockets is refused");
             return;
         }
     };
@@ -127,17 +123,17 @@ async fn greet(stream: UnixStream, notices: mpsc::UnboundedSender<Notice>) {
     match inbox.next_in_time().await {
         Ok((HandoverMessage::Hello, _)) => {
             // Fails only when the daemon ends.
-            let _ = notices.send(Notice::Asked(Asking { outbox, inbox, pid }));
+            let _ = notices.send(Notice::Asked(SocketRequest { outbox, inbox, pid }));
         }
-        Ok((message, _)) => debug!(?pid, ?message, "a process does not ask as it should"),
+        Ok((message, _)) => debug!(?pid, ?message, "not expected as a first message"),
         Err(error) => {
-            warn!(?pid, %error, "a process connected to the upgrade socket and did not ask for anything");
+            warn!(?pid, %error, "a process connected to the upgrade socket and did not ask for the sockets");
         }
     }
 }
 
-/// Fails unless the process at the other end runs as the same user, or as root. Its process
-/// id, where the system tells.
+/// Fails unless the process at the other end runs as the same user, or as root. Returns its
+/// process id, where the system tells.
 pub(super) fn check_peer(stream: &UnixStream) -> io::Result<Option<i32>> {
     let peer = stream.peer_cred()?;
     let (theirs, own) = (peer.uid(), geteuid().as_raw());
@@ -179,22 +175,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_says_nothing_is_in_the_way_of_no_other() {
+    async fn a_process_that_sends_nothing_delays_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("upgrade.sock");
-        let (notices, mut heard) = mpsc::unbounded_channel();
-        let _offer = Offer::at(&path, notices).unwrap();
+        let (sender, mut notices) = mpsc::unbounded_channel();
+        let _socket = RequestSocket::bind(&path, sender).unwrap();
         let silent = UnixStream::connect(&path).await.unwrap();
         let (outbox, _inbox) = exchange(UnixStream::connect(&path).await.unwrap());
         outbox
             .send(HandoverMessage::Hello, Vec::new())
             .await
             .unwrap();
-        let Some(Notice::Asked(asking)) = heard.recv().await else {
+        let Some(Notice::Asked(request)) = notices.recv().await else {
             panic!("asked");
         };
-        assert_eq!(asking.pid, Some(std::process::id().cast_signed()));
-        // In the end the silent one is let go.
+        assert_eq!(request.pid, Some(std::process::id().cast_signed()));
+        // In the end the silent one is disconnected.
         silent.readable().await.unwrap();
         assert_eq!(silent.try_read(&mut [0]).unwrap(), 0);
     }

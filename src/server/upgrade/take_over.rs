@@ -1,4 +1,4 @@
-//! The new process: what it takes over from the one that runs, and how it answers for itself
+//! The new process: what it takes over from the one that runs, and how it answers checks
 //! until that one retires.
 
 use std::io;
@@ -14,39 +14,42 @@ use tracing::{debug, warn};
 
 use super::in_flight::{RemoteCounts, Reporter};
 use super::message::{HandoverMessage, Inbox, Outbox, exchange};
-use super::offer::check_peer;
-use super::{Notice, REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
+use super::notice::Notice;
+use super::request_socket::check_peer;
+use super::state::{AdminSocket, ListenerSockets};
+use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::config::{Config, TargetGroup};
 use crate::model::ListenerId;
 use crate::replicas::Wishes;
-use crate::server::worker::Pulse;
+use crate::server::worker::WorkerPing;
 use crate::state::{Reader, UsedTokens};
 
-/// Sockets of the process before this one, of which those that a configuration does not use
-/// are closed; how many replicas it had come to; and the requests it still has.
+/// What a process has taken over from its predecessor: sockets, of which those that its
+/// configuration does not use are closed; desired counts of replicas; requests in flight; and
+/// used tokens of rate limits. Empty in a process without a predecessor.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    listeners: Vec<(ListenerId, SocketAddr, Vec<TcpListener>)>,
-    admin: Option<(SocketAddr, TcpListener)>,
+    listeners: Vec<ListenerSockets>,
+    admin: Option<AdminSocket>,
     replicas: Wishes,
     in_flight: RemoteCounts,
-    /// What clients have used of the rate limits of listeners, in parts.
+    /// Tokens that clients have used of the rate limits of listeners, in parts.
     used_tokens: Vec<(ListenerId, UsedTokens)>,
-    /// Whether there is a process before this one.
+    /// Whether the process has a predecessor.
     is_successor: bool,
 }
 
-/// What the new process holds of the old one.
+/// The new process's side of the connection to the old one.
 #[derive(Debug)]
 pub(super) struct Predecessor {
-    live: Option<oneshot::Sender<Live>>,
+    proof: Option<oneshot::Sender<ServingProof>>,
 }
 
-/// What a process that serves answers for itself with.
+/// What a process that serves needs to answer the checks of its predecessor.
 #[derive(Debug)]
-pub(in crate::server) struct Live {
+pub(in crate::server) struct ServingProof {
     pub(in crate::server) reader: Reader,
-    pub(in crate::server) pulse: Pulse,
+    pub(in crate::server) ping: WorkerPing,
 }
 
 /// Why no process could be taken over from.
@@ -55,63 +58,62 @@ pub enum TakeOverError {
     /// The configuration names no socket.
     #[error("the configuration has no `upgrade_socket`, so there is no process to take over from")]
     NoSocket,
-    /// No process listens there, or it does not speak as it should.
+    /// No process listens at the socket, or it does not keep to the protocol.
     #[error("cannot take over from the Weir at {path}: {source}")]
     Io {
-        /// The socket.
+        /// The configured socket.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the connection.
         source: io::Error,
     },
-    /// It keeps its place.
+    /// The process does not give its sockets away.
     #[error("cannot take over from the Weir at {path}: {reason}")]
     Refused {
-        /// The socket.
+        /// The configured socket.
         path: PathBuf,
-        /// As it says.
+        /// In the words of that process.
         reason: String,
     },
 }
 
 impl Inherited {
-    /// The sockets of every listener, by its name and its address in the configuration. None
-    /// are left for the next call.
-    pub(in crate::server) fn listeners(
-        &mut self,
-    ) -> Vec<(ListenerId, SocketAddr, Vec<TcpListener>)> {
+    /// Takes the sockets of all listeners.
+    pub(in crate::server) fn take_listeners(&mut self) -> Vec<ListenerSockets> {
         std::mem::take(&mut self.listeners)
     }
 
-    /// The socket of the admin listener, likewise.
-    pub(in crate::server) fn admin(&mut self) -> Option<(SocketAddr, TcpListener)> {
+    /// Takes the socket of the admin listener.
+    pub(in crate::server) fn take_admin(&mut self) -> Option<AdminSocket> {
         self.admin.take()
     }
 
-    /// With how many replicas groups that scale begin: as many as they had come to, for the
-    /// load that made it so many comes along with the sockets. What an engine runs goes on
-    /// anyway, and a process that has never seen it does not know how many it is.
+    /// The count of replicas with which groups that scale begin: the one they had, because the
+    /// load comes along with the sockets. Replicas of an engine run on anyway, and a process
+    /// that has never seen them does not know their number.
     pub(in crate::server) fn wishes(&mut self, config: &Config) -> Wishes {
-        let mut left = std::mem::take(&mut self.replicas);
-        let groups = config.target_groups.iter();
-        let scaled = groups.filter_map(|group| group.autoscaling.as_ref().map(|_| group));
+        let mut inherited = std::mem::take(&mut self.replicas);
         let is_own = |group: &&TargetGroup| {
             let replicas = group.replicas.as_ref();
             replicas.is_some_and(|replicas| replicas.runner.is_own())
         };
-        let own = scaled.filter(is_own);
-        // Bounds, those of the schedule too, are the autoscaler's business.
-        own.filter_map(|group| left.remove_entry(&group.id))
+        // The autoscaler applies bounds, also those of a schedule.
+        config
+            .target_groups
+            .iter()
+            .filter(|group| group.autoscaling.is_some())
+            .filter(is_own)
+            .filter_map(|group| inherited.remove_entry(&group.id))
             .collect()
     }
 
-    /// Whether another process scales until it has retired.
+    /// Whether the process has a predecessor, which scales until it has retired.
     pub(in crate::server) fn is_successor(&self) -> bool {
         self.is_successor
     }
 
-    /// Counts the requests that the process before still has on their targets, and what
-    /// clients have used of their rate limits. To be called before the first request is let
-    /// in.
+    /// Adds the requests that the predecessor has in flight to their targets, and the tokens
+    /// that clients have used to their rate limits. To be called before the first request is
+    /// accepted.
     pub(in crate::server) fn count_in(&self, reader: &Reader) {
         self.in_flight.apply(reader);
         let snapshot = reader.load_full();
@@ -127,14 +129,18 @@ impl Inherited {
     fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {
         let sockets = descriptors.into_iter().map(TcpListener::from);
         let mut known = self.listeners.iter_mut();
-        match known.find(|(name, addr, _)| *name == id && *addr == bind) {
-            Some((_, _, known)) => known.extend(sockets),
-            None => self.listeners.push((id, bind, sockets.collect())),
+        match known.find(|known| known.id == id && known.bind == bind) {
+            Some(known) => known.sockets.extend(sockets),
+            None => self.listeners.push(ListenerSockets {
+                id,
+                bind,
+                sockets: sockets.collect(),
+            }),
         }
     }
 }
 
-/// What the process before has handed over.
+/// The result of [`take_over`].
 pub(super) struct Taken {
     pub(super) inherited: Inherited,
     pub(super) predecessor: Predecessor,
@@ -164,27 +170,27 @@ pub(super) async fn take_over(
     };
     let init = match timeout(START_TIMEOUT, receive(&mut inbox, &mut inherited)).await {
         Ok(Ok(init)) => init,
-        Ok(Err(Missed::Io(source))) => return Err(failed(source)),
-        Ok(Err(Missed::Refused(reason))) => {
+        Ok(Err(ReceiveError::Io(source))) => return Err(failed(source)),
+        Ok(Err(ReceiveError::Refused(reason))) => {
             let path = path.to_owned();
             return Err(TakeOverError::Refused { path, reason });
         }
         Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
     };
-    let (live, goes_live) = oneshot::channel();
-    let following = Following {
+    let (proof, serving) = oneshot::channel();
+    let probation = Probation {
         inbox,
         outbox,
         remote: inherited.in_flight.clone(),
         notices,
-        live: None,
+        proof: None,
         reporter: Reporter::default(),
-        is_settled: false,
+        is_decided: false,
     };
-    tokio::spawn(following.run(goes_live));
+    tokio::spawn(probation.run(serving));
     Ok(Taken {
         inherited,
-        predecessor: Predecessor { live: Some(live) },
+        predecessor: Predecessor { proof: Some(proof) },
         init,
         connection,
     })
@@ -197,71 +203,74 @@ async fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Why the sockets did not come.
-enum Missed {
+/// Why the sockets were not received.
+enum ReceiveError {
     Io(io::Error),
     Refused(String),
 }
 
-/// Takes all that a start needs. Returns the connection to the first process of a container.
-async fn receive(inbox: &mut Inbox, inherited: &mut Inherited) -> Result<Option<OwnedFd>, Missed> {
+/// Receives all that a start needs. Returns the connection to the first process of a container.
+async fn receive(
+    inbox: &mut Inbox,
+    inherited: &mut Inherited,
+) -> Result<Option<OwnedFd>, ReceiveError> {
     let mut init = None;
     loop {
-        let (message, mut descriptors) = inbox.next_in_time().await.map_err(Missed::Io)?;
+        let (message, mut descriptors) = inbox.next_in_time().await.map_err(ReceiveError::Io)?;
         match message {
             HandoverMessage::Listener(name, bind) => {
                 inherited.add(name.as_str().into(), bind, descriptors);
             }
             HandoverMessage::Admin(bind) => {
                 let socket = descriptors.pop().map(TcpListener::from);
-                inherited.admin = socket.map(|socket| (bind, socket));
+                inherited.admin = socket.map(|socket| AdminSocket { bind, socket });
             }
             HandoverMessage::Replicas(group, count) => {
                 inherited.replicas.insert(group.as_str().into(), count);
             }
             HandoverMessage::InitProcess => init = descriptors.pop(),
-            HandoverMessage::InFlight(report) => inherited.in_flight.take(report),
+            HandoverMessage::InFlight(report) => inherited.in_flight.update(report),
             HandoverMessage::UsedTokens(listener, part) => {
                 inherited.used_tokens.push((listener.as_str().into(), part));
             }
             HandoverMessage::Done => return Ok(init),
-            HandoverMessage::Refused(reason) => return Err(Missed::Refused(reason)),
+            HandoverMessage::Refused(reason) => return Err(ReceiveError::Refused(reason)),
             HandoverMessage::Hello
             | HandoverMessage::Serving(_)
             | HandoverMessage::Check(_)
             | HandoverMessage::Alive(_)
             | HandoverMessage::Confirmed => {
-                return Err(Missed::Io(io::ErrorKind::InvalidData.into()));
+                return Err(ReceiveError::Io(io::ErrorKind::InvalidData.into()));
             }
         }
     }
 }
 
 impl Predecessor {
-    /// Tells it that this process serves.
-    pub(super) fn serving(&mut self, live: Live) {
-        if let Some(sender) = self.live.take() {
-            // It may have ended: then this process is the one that runs in any case.
-            let _ = sender.send(live);
+    /// Reports that this process serves.
+    pub(super) fn serving(&mut self, proof: ServingProof) {
+        if let Some(sender) = self.proof.take() {
+            // Fails if the predecessor has ended, which is a confirmation.
+            let _ = sender.send(proof);
         }
     }
 }
 
-/// The task that hears the old process out, until that has ended.
-struct Following {
+/// The task that answers the old process until that has ended.
+struct Probation {
     inbox: Inbox,
     outbox: Outbox,
     remote: RemoteCounts,
     notices: mpsc::UnboundedSender<Notice>,
     /// `None` until this process serves.
-    live: Option<Live>,
+    proof: Option<ServingProof>,
     reporter: Reporter,
-    /// Whether it is known which of the two goes on.
-    is_settled: bool,
+    /// Whether it is decided which of the two processes goes on.
+    is_decided: bool,
 }
 
-impl Following {
-    async fn run(mut self, mut goes_live: oneshot::Receiver<Live>) {
+impl Probation {
+    async fn run(mut self, mut serving: oneshot::Receiver<ServingProof>) {
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waits_for_start = true;
@@ -269,69 +278,70 @@ impl Following {
         loop {
             tokio::select! {
                 message = self.inbox.next() => match message {
-                    Some((message, _)) => self.obey(message),
+                    Some((message, _)) => self.handle(message),
                     None => break,
                 },
-                live = &mut goes_live, if waits_for_start => {
+                proof = &mut serving, if waits_for_start => {
                     waits_for_start = false;
-                    // An error is a start that failed, and the end of this process.
-                    let Ok(live) = live else { return };
-                    self.live = Some(live);
+                    // An error means that the start has failed; the process ends.
+                    let Ok(proof) = proof else { return };
+                    self.proof = Some(proof);
                     let pid = std::process::id().cast_signed();
                     self.outbox.try_send(HandoverMessage::Serving(pid));
                     overdue.as_mut().reset(Instant::now() + START_TIMEOUT);
                 }
                 _ = ticks.tick() => self.tick(),
-                () = &mut overdue, if self.live.is_some() && !self.is_settled => {
+                () = &mut overdue, if self.proof.is_some() && !self.is_decided => {
                     warn!("the Weir that ran before neither retires nor ends; going on without it");
-                    self.settle(Notice::Confirmed);
+                    self.decide(Notice::Confirmed);
                 }
             }
         }
         self.remote.clear();
-        self.settle(Notice::Confirmed);
+        self.decide(Notice::Confirmed);
     }
 
-    fn obey(&mut self, message: HandoverMessage) {
+    fn handle(&mut self, message: HandoverMessage) {
         match message {
             HandoverMessage::InFlight(report) => {
-                self.remote.take(report);
-                if let Some(live) = &self.live {
-                    self.remote.apply(&live.reader);
+                self.remote.update(report);
+                if let Some(proof) = &self.proof {
+                    self.remote.apply(&proof.reader);
                 }
             }
             HandoverMessage::Check(number) => self.answer(number),
-            HandoverMessage::Confirmed => self.settle(Notice::Confirmed),
-            HandoverMessage::Refused(reason) => self.settle(Notice::Refused(reason)),
-            other => debug!(message = ?other, "not expected from the process before"),
+            HandoverMessage::Confirmed => self.decide(Notice::Confirmed),
+            HandoverMessage::Refused(reason) => self.decide(Notice::Refused(reason)),
+            other => debug!(message = ?other, "not expected from the predecessor"),
         }
     }
 
-    /// Answers a check once every worker has.
+    /// Answers a check once every worker has answered.
     fn answer(&self, number: u64) {
-        let Some(live) = &self.live else { return };
-        let (pulse, outbox) = (live.pulse.clone(), self.outbox.clone());
+        let Some(proof) = &self.proof else { return };
+        let (ping, outbox) = (proof.ping.clone(), self.outbox.clone());
         tokio::spawn(async move {
             let until = Instant::now() + STEP_TIMEOUT;
-            if timeout_at(until, pulse.all_answer()).await == Ok(true) {
+            if timeout_at(until, ping.all_answer()).await == Ok(true) {
                 outbox.try_send(HandoverMessage::Alive(number));
             }
         });
     }
 
-    /// Targets may have become known since the last report. What this process has in flight
-    /// is of interest only while both let requests in.
+    /// Adds the predecessor's counts to targets that have become known since the last tick.
+    /// Reports requests in flight while both processes accept.
     fn tick(&mut self) {
-        let Some(live) = &self.live else { return };
-        self.remote.apply(&live.reader);
-        if !self.is_settled {
-            self.reporter.send(&live.reader, &self.remote, &self.outbox);
+        let Some(proof) = &self.proof else { return };
+        self.remote.apply(&proof.reader);
+        if !self.is_decided {
+            self.reporter
+                .send(&proof.reader, &self.remote, &self.outbox);
         }
     }
 
-    fn settle(&mut self, notice: Notice) {
-        if !self.is_settled {
-            self.is_settled = true;
+    fn decide(&mut self, notice: Notice) {
+        if !self.is_decided {
+            self.is_decided = true;
             // Fails only when the daemon ends.
             let _ = self.notices.send(notice);
         }

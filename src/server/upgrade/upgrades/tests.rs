@@ -1,13 +1,15 @@
-//! Two daemons' sides of an upgrade in one process, over a real socket.
+//! Both sides of an upgrade in one process, over a real socket.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::message::{Inbox, exchange};
 use super::*;
 use crate::replicas::Wishes;
-use crate::server::worker::Pulse;
+use crate::server::upgrade::ListenerSockets;
+use crate::server::upgrade::message::{Inbox, exchange};
+use crate::server::worker::Worker;
 use crate::state::Reader;
 use crate::state::fixture::publish;
 
@@ -28,7 +30,7 @@ impl Old {
             folder,
         };
         let path = old.path();
-        old.upgrades.serving(Some(&path), live(&old.reader));
+        old.upgrades.serving(Some(&path), proof(&old.reader));
         old
     }
 
@@ -38,9 +40,10 @@ impl Old {
 
     fn state(&self) -> HandoverState {
         let socket = || TcpListener::bind("127.0.0.1:0").unwrap();
-        let listener = |n: u16| {
-            let bind = ([127, 0, 0, 1], n).into();
-            (format!("l{n}").as_str().into(), bind, vec![socket()])
+        let listener = |n: u16| ListenerSockets {
+            id: format!("l{n}").as_str().into(),
+            bind: ([127, 0, 0, 1], n).into(),
+            sockets: vec![socket()],
         };
         HandoverState {
             listeners: (1..=3).map(listener).collect(),
@@ -50,20 +53,20 @@ impl Old {
         }
     }
 
-    /// Hands its sockets to whatever asks, until something comes of it.
-    async fn run(&mut self) -> Event {
+    /// Hands its sockets to each process that asks, until there is another event.
+    async fn run(&mut self) -> UpgradeEvent {
         loop {
             match self.upgrades.next().await {
-                Event::Asked(asking) => {
+                UpgradeEvent::Asked(request) => {
                     let state = self.state();
-                    self.upgrades.hand_over(asking, Ok(state));
+                    self.upgrades.hand_over(request, Ok(state));
                 }
                 event => return event,
             }
         }
     }
 
-    /// Goes on for as long as the other side acts.
+    /// Runs until the other side is done.
     async fn run_while<T>(&mut self, other: impl Future<Output = T>) -> T {
         tokio::select! {
             event = self.run() => panic!("{event:?}"),
@@ -77,21 +80,21 @@ impl Old {
             let event = timeout(Duration::from_millis(100), self.run()).await;
             assert!(event.is_err(), "{event:?}");
         }
-        assert!(self.upgrades.offer.is_some());
+        assert!(self.upgrades.request_socket.is_some());
     }
 }
 
-fn live(reader: &Reader) -> Live {
-    Live {
+fn proof(reader: &Reader) -> ServingProof {
+    ServingProof {
         reader: reader.clone(),
-        pulse: Pulse::of(&[]),
+        ping: Worker::ping(&[]),
     }
 }
 
-/// A new process that says what the test wants.
-async fn script(path: &Path) -> (Outbox, Inbox) {
+/// A new process whose messages the test sends, after it has received the sockets.
+async fn scripted(path: &Path) -> (Outbox, Inbox) {
     let (outbox, mut inbox) = exchange(UnixStream::connect(path).await.unwrap());
-    say(&outbox, HandoverMessage::Hello).await;
+    send(&outbox, HandoverMessage::Hello).await;
     loop {
         let (message, _) = inbox.next().await.unwrap();
         if message == HandoverMessage::Done {
@@ -100,32 +103,38 @@ async fn script(path: &Path) -> (Outbox, Inbox) {
     }
 }
 
-async fn say(outbox: &Outbox, message: HandoverMessage) {
+async fn send(outbox: &Outbox, message: HandoverMessage) {
     outbox.send(message, Vec::new()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_process_that_answers_for_itself_takes_the_place_of_the_old_one() {
+async fn a_new_process_that_answers_its_checks_takes_the_place_of_the_old_one() {
     let mut old = Old::start().await;
     let (path, reader) = (old.path(), old.reader.clone());
     let new = async {
         let mut upgrades = Upgrades::default();
         let mut inherited = upgrades.take_over(Some(&path)).await.unwrap();
-        let listeners = inherited.listeners();
-        let sockets: Vec<_> = listeners
+        let sockets: Vec<_> = inherited
+            .take_listeners()
             .iter()
-            .map(|(id, bind, sockets)| (id.to_string(), bind.port(), sockets.len()))
+            .map(|listener| {
+                let id = listener.id.to_string();
+                (id, listener.bind.port(), listener.sockets.len())
+            })
             .collect();
         assert_eq!(sockets, [1, 2, 3].map(|n| (format!("l{n}"), n, 1)));
-        upgrades.serving(Some(&path), live(&reader));
-        assert!(matches!(upgrades.next().await, Event::Confirmed));
+        upgrades.serving(Some(&path), proof(&reader));
+        assert!(matches!(upgrades.next().await, UpgradeEvent::Confirmed));
         upgrades.take_place().await;
         upgrades
     };
     let (event, new) = tokio::join!(old.run(), new);
-    assert!(matches!(event, Event::Replaced));
-    assert!(old.upgrades.offer.is_none());
-    assert!(new.offer.is_some(), "the next one asks the new one");
+    assert!(matches!(event, UpgradeEvent::Replaced));
+    assert!(old.upgrades.request_socket.is_none());
+    assert!(
+        new.request_socket.is_some(),
+        "the next process asks the new one"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,8 +142,8 @@ async fn a_new_process_that_serves_and_dies_changes_nothing() {
     let mut old = Old::start().await;
     let path = old.path();
     for _ in 0..2 {
-        let (outbox, inbox) = old.run_while(script(&path)).await;
-        say(&outbox, HandoverMessage::Serving(4711)).await;
+        let (outbox, inbox) = old.run_while(scripted(&path)).await;
+        send(&outbox, HandoverMessage::Serving(4711)).await;
         drop((outbox, inbox));
         old.goes_on().await;
     }
@@ -146,9 +155,9 @@ async fn a_new_process_that_hangs_is_refused_in_the_end() {
     let path = old.path();
     // One never says that it serves; the workers of the other never answer.
     for said in [None, Some(HandoverMessage::Serving(4711))] {
-        let (outbox, mut inbox) = old.run_while(script(&path)).await;
+        let (outbox, mut inbox) = old.run_while(scripted(&path)).await;
         if let Some(message) = said {
-            say(&outbox, message).await;
+            send(&outbox, message).await;
         }
         old.goes_on().await;
         let refused = async {
@@ -167,7 +176,7 @@ async fn a_new_process_that_hangs_is_refused_in_the_end() {
 async fn one_process_at_a_time_takes_over() {
     let mut old = Old::start().await;
     let path = old.path();
-    let _first = old.run_while(script(&path)).await;
+    let _first = old.run_while(scripted(&path)).await;
     let mut second = Upgrades::default();
     let refused = old.run_while(second.take_over(Some(&path))).await;
     assert!(matches!(refused, Err(TakeOverError::Refused { .. })));
@@ -182,7 +191,7 @@ async fn an_old_process_that_is_told_to_stop_ends_the_new_one_with_it() {
     let inherited = old.run_while(new.take_over(Some(&path))).await;
     drop(inherited.unwrap());
     old.upgrades.abort();
-    assert!(matches!(new.next().await, Event::Refused));
+    assert!(matches!(new.next().await, UpgradeEvent::Refused));
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,8 +205,8 @@ async fn a_new_process_runs_on_when_the_old_one_dies_or_hangs() {
         let handover = old.upgrades.handover.take().unwrap();
         handover.task.abort();
         let outbox = hangs.then_some(handover.outbox);
-        new.serving(Some(&path), live(&reader));
-        assert!(matches!(new.next().await, Event::Confirmed));
+        new.serving(Some(&path), proof(&reader));
+        assert!(matches!(new.next().await, UpgradeEvent::Confirmed));
         drop(outbox);
     }
 }

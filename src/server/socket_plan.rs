@@ -1,10 +1,10 @@
-//! Which sockets serve which listener after a reload. Pure.
+//! Decides which sockets serve which listener after a reload. Pure.
 //!
 //! Closing a listening socket resets the connections that wait in its queue, so a socket stays
 //! open for as long as an address of the configuration covers its own: a listener that is
-//! renamed takes its sockets along, and one that moves from `127.0.0.1:80` to `0.0.0.0:80`
-//! keeps the narrow sockets beside the wide ones, which the kernel prefers for that address.
-//! Connections belong to the listener that takes the place of theirs.
+//! renamed keeps its sockets, and one that moves from `127.0.0.1:80` to `0.0.0.0:80`
+//! keeps the narrow sockets beside the wide ones, because the kernel prefers them for that
+//! address. Connections are served by the listener that replaces theirs.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use super::worker::Accepting;
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId};
 
-/// What accepts from a socket.
+/// Which listener accepts from a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// A listener, on the workers.
@@ -21,9 +21,9 @@ pub(super) enum Owner {
     Admin,
 }
 
-/// Sockets that are open.
+/// The open sockets of one address.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldSockets {
     pub(super) id: SocketId,
     pub(super) owner: Owner,
     /// As configured.
@@ -34,31 +34,31 @@ pub(super) struct Held {
 
 /// An address of the next configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct WantedAddress {
     pub(super) owner: Owner,
     pub(super) bind: SocketAddr,
 }
 
-/// Sockets that are to be opened.
+/// Sockets that have to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fresh {
+pub(super) struct NewSockets {
     pub(super) owner: Owner,
     pub(super) bind: SocketAddr,
-    /// Open sockets of the other kind of owner, which are shared from now on.
+    /// Open sockets of the other kind of owner, copies of which are used.
     pub(super) from: Option<SocketId>,
-    /// Whether sockets that are open have a part of the address.
+    /// Whether sockets that are about to be left overlap with the address.
     pub(super) beside: bool,
 }
 
-/// What becomes of every socket.
+/// What becomes of each socket.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// Those that stay open, for which owner, and the address they now stand for.
-    pub(super) kept: Vec<(SocketId, Wanted)>,
-    /// Those to be opened; with fixed ports first, so that none of these is taken when the
-    /// kernel chooses one.
-    pub(super) fresh: Vec<Fresh>,
-    /// Those that are parted with.
+pub(super) struct SocketPlan {
+    /// Sockets that stay open, with their owner and configured address from now on.
+    pub(super) kept: Vec<(SocketId, WantedAddress)>,
+    /// Sockets to be opened; those with fixed ports first, so that the kernel does not choose
+    /// one of these ports for another.
+    pub(super) new: Vec<NewSockets>,
+    /// Sockets that are left, and which connections are still accepted from them.
     pub(super) left: Vec<(SocketId, Accepting)>,
 }
 
@@ -77,23 +77,27 @@ impl Owner {
 }
 
 /// The addresses of a configuration.
-pub(super) fn wanted(config: &Config) -> Vec<Wanted> {
-    let listeners = config.listeners.iter().map(|listener| Wanted {
+pub(super) fn wanted(config: &Config) -> Vec<WantedAddress> {
+    let listeners = config.listeners.iter().map(|listener| WantedAddress {
         owner: Owner::Listener(listener.id.clone()),
         bind: listener.bind,
     });
-    let admin = config.admin.iter().map(|admin| Wanted {
+    let admin = config.admin.iter().map(|admin| WantedAddress {
         owner: Owner::Admin,
         bind: admin.bind,
     });
     listeners.chain(admin).collect()
 }
 
-/// Decides what becomes of every socket; `leaving` are addresses of sockets that are parted
-/// with already.
-pub(super) fn plan(held: &[Held], wanted: &[Wanted], leaving: &[SocketAddr]) -> Plan {
-    let mut plan = Plan::default();
-    let mut left: Vec<&Held> = held.iter().collect();
+/// Decides what becomes of each socket. `leaving` are addresses of sockets that were left
+/// before.
+pub(super) fn plan(
+    held: &[HeldSockets],
+    wanted: &[WantedAddress],
+    leaving: &[SocketAddr],
+) -> SocketPlan {
+    let mut plan = SocketPlan::default();
+    let mut left: Vec<&HeldSockets> = held.iter().collect();
     let mut missing = Vec::new();
     for wanted in wanted {
         match claimed(&left, wanted) {
@@ -103,44 +107,46 @@ pub(super) fn plan(held: &[Held], wanted: &[Wanted], leaving: &[SocketAddr]) -> 
     }
     let free: Vec<SocketAddr> = left.iter().map(|held| held.addr).collect();
     let is_free = |addr: SocketAddr| free.contains(&addr) || leaving.contains(&addr);
-    let taken = || held.iter().filter(|held| !is_free(held.addr));
     for wanted in missing {
-        let free = free.iter().chain(leaving);
         let overlaps = |addr: SocketAddr| overlap(addr, wanted.bind);
-        plan.fresh.push(Fresh {
+        // The address of a socket that another listener keeps is in use, like that of another
+        // process.
+        let is_in_use = held
+            .iter()
+            .any(|held| !is_free(held.addr) && overlaps(held.addr));
+        plan.new.push(NewSockets {
             owner: wanted.owner.clone(),
             bind: wanted.bind,
             from: None,
-            // What another listener keeps is as taken as what another process has.
-            beside: free.copied().any(overlaps) && !taken().any(|held| overlaps(held.addr)),
+            beside: free.iter().chain(leaving).copied().any(overlaps) && !is_in_use,
         });
     }
     for held in left {
         match wanted.iter().find(|wanted| covers(wanted.bind, held.addr)) {
             Some(wanted) => plan.take(
                 held,
-                Wanted {
+                WantedAddress {
                     owner: wanted.owner.clone(),
                     bind: held.addr,
                 },
             ),
             None if wanted.iter().any(|w| overlap(w.bind, held.addr)) => {
-                plan.left.push((held.id, Accepting::Moment));
+                plan.left.push((held.id, Accepting::LateHandshakes));
             }
             None => plan.left.push((held.id, Accepting::Queued)),
         }
     }
-    plan.fresh.sort_by_key(|fresh| fresh.bind.port() == 0);
+    plan.new.sort_by_key(|new| new.bind.port() == 0);
     plan
 }
 
-impl Plan {
+impl SocketPlan {
     /// Gives open sockets to an owner.
-    fn take(&mut self, held: &Held, wanted: Wanted) {
+    fn take(&mut self, held: &HeldSockets, wanted: WantedAddress) {
         if held.owner.is_admin() == wanted.owner.is_admin() {
             self.kept.push((held.id, wanted));
         } else {
-            self.fresh.push(Fresh {
+            self.new.push(NewSockets {
                 owner: wanted.owner,
                 bind: wanted.bind,
                 from: Some(held.id),
@@ -151,61 +157,68 @@ impl Plan {
     }
 }
 
-/// The listener that gets the connections of another one which `held` sockets were open for;
-/// `None` if it is gone and nothing takes its place.
-pub(super) fn heir(
+/// The listener that gets the connections of `listener`, for which `held` sockets were open:
+/// the one with the same name, else with its sockets, else with an overlapping address, else
+/// with the same port. `None` if it is removed and not replaced.
+pub(super) fn replacement(
     listener: &ListenerId,
-    held: &[Held],
-    plan: &Plan,
-    wanted: &[Wanted],
+    held: &[HeldSockets],
+    plan: &SocketPlan,
+    wanted: &[WantedAddress],
 ) -> Option<ListenerId> {
-    let ids = || wanted.iter().filter(|wanted| !wanted.owner.is_admin());
-    let named = |wanted: &&Wanted| wanted.owner.listener() == Some(listener);
-    let own = || {
-        let is_own = |held: &&Held| held.owner.listener() == Some(listener);
-        held.iter().filter(is_own)
+    let candidates = || {
+        wanted
+            .iter()
+            .filter_map(|wanted| Some((wanted.owner.listener()?, wanted.bind)))
     };
-    let new_owner = |held: &Held| {
-        let kept = plan.kept.iter().find(|(id, _)| *id == held.id);
-        kept.and_then(|(_, wanted)| wanted.owner.listener().cloned())
-    };
-    let near = |is_near: fn(SocketAddr, SocketAddr) -> bool| {
-        let near = |wanted: &&Wanted| own().any(|held| is_near(held.addr, wanted.bind));
-        ids().find(near)
-    };
-    if ids().any(|wanted| named(&wanted)) {
+    if candidates().any(|(id, _)| id == listener) {
         return Some(listener.clone());
     }
-    own().find_map(new_owner).or_else(|| {
-        let near = near(overlap).or_else(|| near(|a, b| a.port() == b.port()));
-        near.and_then(|wanted| wanted.owner.listener().cloned())
-    })
+    let own: Vec<&HeldSockets> = held
+        .iter()
+        .filter(|held| held.owner.listener() == Some(listener))
+        .collect();
+    let with_sockets = own.iter().find_map(|held| {
+        let (_, wanted) = plan.kept.iter().find(|(id, _)| *id == held.id)?;
+        wanted.owner.listener()
+    });
+    let with_address = |is_near: fn(SocketAddr, SocketAddr) -> bool| {
+        candidates()
+            .find(|(_, bind)| own.iter().any(|held| is_near(held.addr, *bind)))
+            .map(|(id, _)| id)
+    };
+    with_sockets
+        .or_else(|| with_address(overlap))
+        .or_else(|| with_address(|a, b| a.port() == b.port()))
+        .cloned()
 }
 
-/// The sockets that have an address already: best those of the same owner, then of the same
-/// kind. Where the kernel chooses the port several owners may ask for the same.
-fn claimed(held: &[&Held], wanted: &Wanted) -> Option<usize> {
-    let has = |held: &Held| match wanted.bind.port() {
+/// The sockets that have an address already: preferably those of the same owner, then of the
+/// same kind of owner. With port 0 several owners may ask for the same address.
+fn claimed(held: &[&HeldSockets], wanted: &WantedAddress) -> Option<usize> {
+    let has = |held: &HeldSockets| match wanted.bind.port() {
         0 => held.bind == wanted.bind && held.owner == wanted.owner,
         _ => held.bind == wanted.bind || held.addr == wanted.bind,
     };
-    let candidates = held.iter().enumerate().filter(|(_, held)| has(held));
-    let best = candidates.min_by_key(|(_, held)| {
-        (
-            held.owner != wanted.owner,
-            held.owner.is_admin() != wanted.owner.is_admin(),
-        )
-    });
-    best.map(|(at, _)| at)
+    held.iter()
+        .enumerate()
+        .filter(|(_, held)| has(held))
+        .min_by_key(|(_, held)| {
+            (
+                held.owner != wanted.owner,
+                held.owner.is_admin() != wanted.owner.is_admin(),
+            )
+        })
+        .map(|(at, _)| at)
 }
 
-/// Whether a socket on one of two addresses is in the way of one on the other.
+/// Whether a socket on one of two addresses prevents one on the other.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || wildcard)
 }
 
-/// Whether what is sent to `narrow` is for a listener on `wide`.
+/// Whether clients that connect to `narrow` are for a listener on `wide`.
 fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
     overlap(wide, narrow) && (wide.ip().is_unspecified() || wide.ip() == narrow.ip())
 }
@@ -221,8 +234,8 @@ mod tests {
         }
     }
 
-    fn held(all: &[(&str, &str)]) -> Vec<Held> {
-        let one = |(at, (name, addr)): (usize, &(&str, &str))| Held {
+    fn held(all: &[(&str, &str)]) -> Vec<HeldSockets> {
+        let one = |(at, (name, addr)): (usize, &(&str, &str))| HeldSockets {
             id: SocketId(at),
             owner: owner(name),
             bind: addr.parse().unwrap(),
@@ -231,66 +244,66 @@ mod tests {
         all.iter().enumerate().map(one).collect()
     }
 
-    fn want(all: &[(&str, &str)]) -> Vec<Wanted> {
-        let one = |(name, bind): &(&str, &str)| Wanted {
+    fn want(all: &[(&str, &str)]) -> Vec<WantedAddress> {
+        let one = |(name, bind): &(&str, &str)| WantedAddress {
             owner: owner(name),
             bind: bind.parse().unwrap(),
         };
         all.iter().map(one).collect()
     }
 
-    fn planned(before: &[(&str, &str)], after: &[(&str, &str)]) -> Plan {
+    fn planned(before: &[(&str, &str)], after: &[(&str, &str)]) -> SocketPlan {
         plan(&held(before), &want(after), &[])
     }
 
-    fn kept(plan: &Plan) -> Vec<(usize, Owner)> {
+    fn kept(plan: &SocketPlan) -> Vec<(usize, Owner)> {
         let kept = plan.kept.iter();
         kept.map(|(id, wanted)| (id.0, wanted.owner.clone()))
             .collect()
     }
 
-    fn heir_of(name: &str, before: &[(&str, &str)], after: &[(&str, &str)]) -> Option<String> {
+    fn replaced(name: &str, before: &[(&str, &str)], after: &[(&str, &str)]) -> Option<String> {
         let (held, wanted) = (held(before), want(after));
         let plan = plan(&held, &wanted, &[]);
-        heir(&name.into(), &held, &plan, &wanted).map(|id| id.to_string())
+        replacement(&name.into(), &held, &plan, &wanted).map(|id| id.to_string())
     }
 
     #[test]
-    fn the_same_address_keeps_its_sockets_whatever_its_listener_is_called() {
+    fn an_address_keeps_its_sockets_when_its_listener_is_renamed() {
         let plan = planned(
             &[("a", "127.0.0.1:80"), ("b", "127.0.0.1:81")],
             &[("b", "127.0.0.1:80"), ("a", "127.0.0.1:81")],
         );
         assert_eq!(kept(&plan), [(0, owner("b")), (1, owner("a"))]);
-        assert_eq!((plan.fresh.len(), plan.left.len()), (0, 0));
+        assert_eq!((plan.new.len(), plan.left.len()), (0, 0));
     }
 
     #[test]
     fn narrow_sockets_stay_beside_wide_ones() {
         let plan = planned(&[("a", "127.0.0.1:80")], &[("b", "0.0.0.0:80")]);
         assert_eq!(kept(&plan), [(0, owner("b"))]);
-        assert!(plan.fresh[0].beside && plan.fresh[0].from.is_none());
+        assert!(plan.new[0].beside && plan.new[0].from.is_none());
         assert_eq!(plan.left, []);
     }
 
     #[test]
-    fn wide_sockets_go_on_for_a_moment_when_narrow_ones_take_over() {
+    fn late_handshakes_on_wide_sockets_are_accepted_when_narrow_ones_take_over() {
         let plan = planned(&[("a", "0.0.0.0:80")], &[("a", "127.0.0.1:80")]);
-        assert_eq!(plan.left, [(SocketId(0), Accepting::Moment)]);
-        assert!(plan.fresh[0].beside);
+        assert_eq!(plan.left, [(SocketId(0), Accepting::LateHandshakes)]);
+        assert!(plan.new[0].beside);
         let both = [("a", "127.0.0.1:80"), ("a", "0.0.0.0:80")];
         let plan = planned(&both, &[("a", "127.0.0.1:80")]);
         assert_eq!(kept(&plan), [(0, owner("a"))]);
-        assert_eq!(plan.left, [(SocketId(1), Accepting::Moment)]);
+        assert_eq!(plan.left, [(SocketId(1), Accepting::LateHandshakes)]);
     }
 
     #[test]
-    fn the_two_kinds_of_owners_share_sockets_that_change_hands() {
+    fn a_listener_and_the_admin_listener_can_exchange_their_addresses() {
         let plan = planned(
             &[("a", "127.0.0.1:80"), ("admin", "127.0.0.1:81")],
             &[("a", "127.0.0.1:81"), ("admin", "127.0.0.1:80")],
         );
-        let from: Vec<_> = plan.fresh.iter().map(|f| (&f.owner, f.from)).collect();
+        let from: Vec<_> = plan.new.iter().map(|f| (&f.owner, f.from)).collect();
         let expected = [
             (&owner("a"), Some(SocketId(1))),
             (&owner("admin"), Some(SocketId(0))),
@@ -305,20 +318,20 @@ mod tests {
         let mut held = held(&[("a", "127.0.0.1:5000")]);
         held[0].bind.set_port(0);
         let wanted = want(&[("a", "127.0.0.1:0"), ("admin", "127.0.0.1:5000")]);
-        assert!(!plan(&held, &wanted, &[]).fresh[0].beside);
+        assert!(!plan(&held, &wanted, &[]).new[0].beside);
     }
 
     #[test]
     fn another_port_or_family_is_left_with_its_queue_accepted() {
         let plan = planned(&[("a", "0.0.0.0:80")], &[("a", "[::]:80")]);
         assert_eq!(plan.left, [(SocketId(0), Accepting::Queued)]);
-        assert!(!plan.fresh[0].beside);
+        assert!(!plan.new[0].beside);
     }
 
     #[test]
     fn fixed_ports_are_bound_before_those_that_the_kernel_chooses() {
         let plan = planned(&[], &[("a", "127.0.0.1:0"), ("b", "127.0.0.1:80")]);
-        let owners: Vec<_> = plan.fresh.iter().map(|f| f.owner.clone()).collect();
+        let owners: Vec<_> = plan.new.iter().map(|f| f.owner.clone()).collect();
         assert_eq!(owners, [owner("b"), owner("a")]);
     }
 
@@ -338,12 +351,12 @@ mod tests {
     #[test]
     fn connections_go_to_the_same_name_the_same_address_or_the_same_port() {
         let before = [("a", "127.0.0.1:80"), ("b", "127.0.0.1:81")];
-        let heir = |after: &[(&str, &str)]| heir_of("a", &before, after);
-        assert_eq!(heir(&[("a", "127.0.0.1:99")]).as_deref(), Some("a"));
-        assert_eq!(heir(&[("c", "127.0.0.1:80")]).as_deref(), Some("c"));
-        assert_eq!(heir(&[("c", "0.0.0.0:80")]).as_deref(), Some("c"));
-        assert_eq!(heir(&[("c", "[::]:80")]).as_deref(), Some("c"));
-        assert_eq!(heir(&[("c", "127.0.0.1:99")]), None);
-        assert_eq!(heir(&[("admin", "127.0.0.1:80")]), None);
+        let replacement = |after: &[(&str, &str)]| replaced("a", &before, after);
+        assert_eq!(replacement(&[("a", "127.0.0.1:99")]).as_deref(), Some("a"));
+        assert_eq!(replacement(&[("c", "127.0.0.1:80")]).as_deref(), Some("c"));
+        assert_eq!(replacement(&[("c", "0.0.0.0:80")]).as_deref(), Some("c"));
+        assert_eq!(replacement(&[("c", "[::]:80")]).as_deref(), Some("c"));
+        assert_eq!(replacement(&[("c", "127.0.0.1:99")]), None);
+        assert_eq!(replacement(&[("admin", "127.0.0.1:80")]), None);
     }
 }

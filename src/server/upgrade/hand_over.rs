@@ -1,12 +1,11 @@
 //! The old process: how it gives its sockets to a new one, and goes on until that one has
-//! answered for itself.
+//! answered its checks.
 //!
 //! Nothing is given up before [`HandoverMessage::Confirmed`]: the sockets that are handed over
 //! are copies, both processes accept from the same queues, and the control plane of the old
-//! one runs on. A new process that ends, hangs or says nothing changes nothing.
+//! one runs on. A new process that ends, hangs or sends nothing changes nothing.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -16,30 +15,20 @@ use tracing::{debug, info};
 
 use super::in_flight::{RemoteCounts, Reporter};
 use super::message::{HandoverMessage, Inbox, Outbox};
-use super::offer::Asking;
-use super::{Notice, REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
-use crate::model::ListenerId;
+use super::notice::{Notice, SocketRequest};
+use super::state::HandoverState;
+use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::net::handover::MAX_DESCRIPTORS;
-use crate::replicas::Wishes;
 use crate::state::Reader;
 
-/// For how long a new process is watched that says it serves: one that fails under its first
-/// requests mostly does so at once.
+/// How long a new process that serves is watched before it is confirmed: one that fails under
+/// its first requests mostly does so at once.
 const PROBATION: Duration = Duration::from_secs(3);
 
-/// Between checks meanwhile.
+/// Time between checks during probation.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Copies of the sockets a process listens on, and how many replicas its groups have.
-#[derive(Debug)]
-pub(in crate::server) struct HandoverState {
-    pub(in crate::server) listeners: Vec<(ListenerId, SocketAddr, Vec<TcpListener>)>,
-    pub(in crate::server) admin: Option<(SocketAddr, TcpListener)>,
-    pub(in crate::server) replicas: Wishes,
-    pub(in crate::server) reader: Reader,
-}
-
-/// A handover that is under way.
+/// A handover in progress.
 pub(super) struct Handover {
     outbox: Outbox,
     inbox: Inbox,
@@ -51,10 +40,11 @@ pub(super) struct Handover {
 }
 
 impl Handover {
-    /// Hands the sockets to the process that asks, and reports what becomes of it; after that
-    /// tells it which requests are still in flight here, until one of the two ends.
+    /// Hands the sockets to the process that asks, and sends a notice of the result. If it
+    /// serves, reports to it the requests that are still in flight here, until one of the two
+    /// processes ends.
     pub(super) async fn run(
-        asking: Asking,
+        request: SocketRequest,
         state: HandoverState,
         init: Option<OwnedFd>,
         notices: mpsc::UnboundedSender<Notice>,
@@ -62,8 +52,8 @@ impl Handover {
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut handover = Self {
-            outbox: asking.outbox,
-            inbox: asking.inbox,
+            outbox: request.outbox,
+            inbox: request.inbox,
             reader: state.reader.clone(),
             notices,
             remote: RemoteCounts::default(),
@@ -82,16 +72,16 @@ impl Handover {
         let is_replaced = matches!(notice, Notice::Replaced(_));
         handover.notify(notice);
         if is_replaced {
-            handover.accompany().await;
+            handover.report_until_end().await;
         }
     }
 
-    /// Returns the id of the new process once it has answered for itself.
+    /// Returns the id of the new process once it is confirmed.
     async fn hand_over(&mut self, state: HandoverState, init: Option<OwnedFd>) -> io::Result<i32> {
-        self.give(state, init).await?;
+        self.send_state(state, init).await?;
         let until = Instant::now() + START_TIMEOUT;
         let pid = self
-            .hear(until, |message| match message {
+            .receive(until, |message| match message {
                 HandoverMessage::Serving(pid) => Some(*pid),
                 _ => None,
             })
@@ -108,24 +98,24 @@ impl Handover {
     }
 
     /// Sends all that a start needs.
-    async fn give(&mut self, state: HandoverState, init: Option<OwnedFd>) -> io::Result<()> {
+    async fn send_state(&mut self, state: HandoverState, init: Option<OwnedFd>) -> io::Result<()> {
         let HandoverState {
             listeners,
             admin,
             replicas,
             reader: _,
         } = state;
-        for (id, bind, sockets) in listeners {
-            let mut sockets = sockets.into_iter().map(OwnedFd::from).peekable();
+        for listener in listeners {
+            let mut sockets = listener.sockets.into_iter().map(OwnedFd::from).peekable();
             while sockets.peek().is_some() {
-                let some = sockets.by_ref().take(MAX_DESCRIPTORS).collect();
-                let message = HandoverMessage::Listener(id.to_string(), bind);
-                self.outbox.send(message, some).await?;
+                let part = sockets.by_ref().take(MAX_DESCRIPTORS).collect();
+                let message = HandoverMessage::Listener(listener.id.to_string(), listener.bind);
+                self.outbox.send(message, part).await?;
             }
         }
-        if let Some((bind, socket)) = admin {
-            let message = HandoverMessage::Admin(bind);
-            self.outbox.send(message, vec![socket.into()]).await?;
+        if let Some(admin) = admin {
+            let message = HandoverMessage::Admin(admin.bind);
+            self.outbox.send(message, vec![admin.socket.into()]).await?;
         }
         for (group, count) in replicas {
             let message = HandoverMessage::Replicas(group.to_string(), count);
@@ -139,11 +129,11 @@ impl Handover {
             let message = HandoverMessage::InFlight(report);
             self.outbox.send(message, Vec::new()).await?;
         }
-        self.give_rate_limits().await?;
+        self.send_used_tokens().await?;
         self.outbox.send(HandoverMessage::Done, Vec::new()).await
     }
 
-    async fn give_rate_limits(&mut self) -> io::Result<()> {
+    async fn send_used_tokens(&mut self) -> io::Result<()> {
         let snapshot = self.reader.load_full();
         let now = std::time::Instant::now();
         for listener in snapshot.listeners() {
@@ -158,7 +148,8 @@ impl Handover {
         Ok(())
     }
 
-    /// Checks the new process for a while: that its workers turn, and that it is still there.
+    /// Watches the new process during probation. Fails if its workers do not answer a check in
+    /// time, or if it ends.
     async fn watch(&mut self) -> io::Result<()> {
         let end = Instant::now() + PROBATION;
         for number in 0.. {
@@ -168,9 +159,9 @@ impl Handover {
             let is_answer = |message: &HandoverMessage| {
                 (*message == HandoverMessage::Alive(number)).then_some(())
             };
-            self.hear(began + STEP_TIMEOUT, is_answer).await?;
+            self.receive(began + STEP_TIMEOUT, is_answer).await?;
             let until = end.min(began + CHECK_INTERVAL);
-            self.pass(until).await?;
+            self.wait(until).await?;
             if until == end {
                 break;
             }
@@ -178,17 +169,18 @@ impl Handover {
         Ok(())
     }
 
-    /// Lets time pass; fails if the other process ends meanwhile.
-    async fn pass(&mut self, until: Instant) -> io::Result<()> {
-        match self.hear(until, |_| None::<()>).await {
+    /// Waits until `until`. Fails if the other process ends meanwhile.
+    async fn wait(&mut self, until: Instant) -> io::Result<()> {
+        match self.receive(until, |_| None::<()>).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
             Err(error) => Err(error),
             Ok(()) => Ok(()),
         }
     }
 
-    /// Waits for a message, and meanwhile exchanges what is in flight.
-    async fn hear<T>(
+    /// Waits for a message that `wanted` recognises, and meanwhile exchanges the requests in
+    /// flight. Fails with `TimedOut` at `until`, and if the other process ends.
+    async fn receive<T>(
         &mut self,
         until: Instant,
         mut wanted: impl FnMut(&HandoverMessage) -> Option<T>,
@@ -200,7 +192,7 @@ impl Handover {
                     if let Some(found) = wanted(&message) {
                         return Ok(found);
                     }
-                    self.take(message);
+                    self.handle(message);
                 }
                 _ = self.ticks.tick() => self.report(),
                 () = sleep_until(until) => return Err(io::ErrorKind::TimedOut.into()),
@@ -208,10 +200,10 @@ impl Handover {
         }
     }
 
-    fn take(&self, message: HandoverMessage) {
+    fn handle(&self, message: HandoverMessage) {
         match message {
             HandoverMessage::InFlight(report) => {
-                self.remote.take(report);
+                self.remote.update(report);
                 self.remote.apply(&self.reader);
             }
             HandoverMessage::Alive(_) => {}
@@ -223,20 +215,21 @@ impl Handover {
         self.reporter.send(&self.reader, &self.remote, &self.outbox);
     }
 
-    /// Tells the new process what is in flight while this one drains. Its own successors
-    /// introduce themselves here, see [`super::Upgrades::outlive`].
-    async fn accompany(&mut self) {
+    /// Reports requests in flight to the new process while this one drains. The successors of
+    /// the new process report on this connection that they serve, see
+    /// [`super::Upgrades::outlive_successors`].
+    async fn report_until_end(&mut self) {
         loop {
             tokio::select! {
                 message = self.inbox.next() => match message {
                     Some((HandoverMessage::Serving(pid), _)) => self.notify(Notice::Current(pid)),
-                    Some((message, _)) => debug!(?message, "too late to be of use"),
+                    Some((message, _)) => debug!(?message, "ignored: the handover is complete"),
                     None => break,
                 },
                 _ = self.ticks.tick() => self.report(),
             }
         }
-        self.notify(Notice::Outlived);
+        self.notify(Notice::SuccessorsEnded);
     }
 
     fn notify(&self, notice: Notice) {
