@@ -1,7 +1,7 @@
-//! A target in a process of its own: it can be killed, stopped and cut off like a real one.
+//! A target in a process of its own, which can be killed, stopped and cut off.
 //!
-//! It answers `/work` after a few milliseconds, tells `/health` how it is, writes the id of
-//! every POST into a journal before it answers, and obeys `/control`.
+//! It answers `/work` after a few milliseconds and `/health` by its state, writes the id of
+//! every POST into a journal before it answers, and changes its state by `/control`.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -23,10 +23,10 @@ use crate::http::{self, Message};
 /// How long `/work` takes: long enough that requests are in flight when something happens.
 const WORK: Duration = Duration::from_millis(5);
 
-/// Kept by a backend that closes idle connections only when it ends.
+/// Idle timeout of a backend that closes idle connections only when it ends.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A backend, as the scenarios see it. Killed when dropped.
+/// The process of a backend. Killed when dropped.
 pub struct Backend {
     child: Child,
     pub addr: SocketAddr,
@@ -60,7 +60,7 @@ impl Backend {
             TcpStream::connect(addr).await.is_ok()
         })
         .await?;
-        // It ends when it cannot listen: what answers then belongs to another scenario.
+        // If it cannot listen it ends, and another process answers at the address.
         if let Some(status) = backend.child.try_wait()? {
             return Err(io::Error::other(format!("the backend at {addr}: {status}")));
         }
@@ -73,13 +73,13 @@ impl Backend {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
-    /// Ends it without a word: every connection is reset or closed by the kernel.
+    /// Kills it: every connection is reset or closed by the kernel.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
     }
 
-    /// Asks it to end as a well-behaved service does: no new connections, requests finished.
+    /// Terminates it: it accepts no new connections and finishes its requests.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -87,14 +87,14 @@ impl Backend {
     /// `health=bad`, `answer=500`, `idle=1000` (milliseconds) and so on.
     pub async fn control(&self, what: &str) {
         let reply = http::get(self.addr, &format!("/control?{what}")).await;
-        assert_eq!(reply.expect("a backend obeys").status, 200);
+        assert_eq!(reply.expect("a backend answers").status, 200);
     }
 
     /// The most requests it ever had at a time.
-    pub async fn most(&self) -> usize {
+    pub async fn max_concurrency(&self) -> usize {
         let reply = http::get(self.addr, "/most")
             .await
-            .expect("a backend tells");
+            .expect("a backend answers");
         reply.body.parse().expect("a number")
     }
 }
@@ -105,12 +105,12 @@ impl Drop for Backend {
     }
 }
 
-/// What one backend process does, and how it feels.
+/// The state of a backend process.
 struct State {
     name: String,
     journal: RefCell<File>,
     healthy: Cell<bool>,
-    /// Instead of work.
+    /// The status that it answers with instead of working.
     answer: Cell<Option<u16>>,
     idle: Cell<Duration>,
     ending: Cell<bool>,
@@ -118,7 +118,7 @@ struct State {
     most: Cell<usize>,
 }
 
-/// The life of a backend process.
+/// Runs a backend process until it is terminated.
 pub async fn run(addr: SocketAddr, journal: PathBuf) -> io::Result<()> {
     let listener = TcpListener::bind(addr).await?;
     let journal = File::options().create(true).append(true).open(journal)?;
@@ -139,7 +139,7 @@ pub async fn run(addr: SocketAddr, journal: PathBuf) -> io::Result<()> {
                 let (stream, _) = accepted?;
                 let state = Rc::clone(&state);
                 tokio::task::spawn_local(async move {
-                    // How a connection ends is up to the other side.
+                    // An error means that the other side broke the connection.
                     let _ = state.serve(stream).await;
                 });
             }
@@ -192,7 +192,7 @@ impl State {
         Ok(match path {
             "/health" => (if self.healthy.get() { 200 } else { 500 }, String::new()),
             "/control" => {
-                query.split('&').for_each(|pair| self.obey(pair));
+                query.split('&').for_each(|pair| self.apply(pair));
                 (200, String::new())
             }
             "/most" => (200, self.most.get().to_string()),
@@ -217,7 +217,7 @@ impl State {
         Ok(self.name.clone())
     }
 
-    fn obey(&self, pair: &str) {
+    fn apply(&self, pair: &str) {
         match pair.split_once('=') {
             Some(("health", word)) => self.healthy.set(word == "good"),
             Some(("answer", status)) => self.answer.set(status.parse().ok()),
@@ -225,7 +225,7 @@ impl State {
                 let millis = millis.parse().expect("milliseconds");
                 self.idle.set(Duration::from_millis(millis));
             }
-            _ => panic!("{pair} is no order"),
+            _ => panic!("unknown control: {pair}"),
         }
     }
 }

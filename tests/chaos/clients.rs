@@ -1,4 +1,4 @@
-//! Clients that keep asking, and what they saw.
+//! Clients that send requests all the time, and the results.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,21 +16,21 @@ use tokio::time::{sleep, timeout};
 use crate::http::{self, Message};
 
 /// A request that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the clients of a scenario behave.
 #[derive(Clone, Copy)]
-pub struct Habit {
+pub struct Behaviour {
     pub clients: usize,
-    /// Between two requests of a client.
+    /// Mean pause between two requests of a client.
     pub pause: Duration,
-    /// By how much a pause may be longer or shorter.
+    /// By how much a pause is longer or shorter, at random.
     pub jitter: Duration,
     /// Whether cookies are kept and sent back.
     pub cookies: bool,
 }
 
-impl Default for Habit {
+impl Default for Behaviour {
     fn default() -> Self {
         Self {
             clients: 64,
@@ -41,31 +41,31 @@ impl Default for Habit {
     }
 }
 
-/// What became of the requests.
+/// The results of all requests.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub sent: usize,
     pub succeeded: usize,
-    /// GETs without a good answer.
+    /// GETs without a 200.
     pub failed: usize,
-    /// POSTs without a good answer.
+    /// POSTs without a 200.
     pub failed_posts: usize,
-    /// Refused at once and told when to come again: 503 with `Retry-After`.
+    /// Requests refused with 503 and `Retry-After`, which are counted as failed too.
     pub shed: usize,
-    /// GETs repeated by the client because its kept connection had been closed under it
-    /// (RFC 9112 section 9.3.1).
+    /// GETs sent again by the client because its kept connection was closed before a byte of
+    /// the response (RFC 9112 section 9.3.1).
     pub reconnected: usize,
     /// Ids of the POSTs that were answered with 200.
     pub posted: Vec<String>,
-    /// Of good answers.
+    /// Times to a 200.
     pub latencies: Vec<Duration>,
-    /// Of refusals.
+    /// Times to a refusal.
     pub refusals: Vec<Duration>,
-    /// By what went wrong, for people.
+    /// Counts of each error.
     pub errors: BTreeMap<String, usize>,
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     tally: Rc<RefCell<Tally>>,
     stop: Rc<Cell<bool>>,
@@ -74,19 +74,19 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sets clients on the proxy at `addr`.
-    pub fn start(addr: SocketAddr, habit: Habit) -> Self {
+    /// Starts clients of the proxy at `addr`.
+    pub fn start(addr: SocketAddr, behaviour: Behaviour) -> Self {
         let load = Self {
             tally: Rc::default(),
             stop: Rc::default(),
             answered: Rc::default(),
             clients: Vec::new(),
         };
-        let clients = (0..habit.clients).map(|number| {
+        let clients = (0..behaviour.clients).map(|number| {
             let client = Client {
                 number,
                 addr,
-                habit,
+                behaviour,
                 connection: None,
                 cookies: BTreeMap::new(),
                 tally: Rc::clone(&load.tally),
@@ -100,8 +100,8 @@ impl Load {
         }
     }
 
-    /// Waits until so many more requests have ended.
-    pub async fn more(&self, requests: usize) {
+    /// Waits until `requests` more requests have ended.
+    pub async fn wait_for(&self, requests: usize) {
         let goal = self.tally.borrow().sent + requests;
         while self.tally.borrow().sent < goal {
             self.answered.notified().await;
@@ -121,7 +121,7 @@ impl Load {
 struct Client {
     number: usize,
     addr: SocketAddr,
-    habit: Habit,
+    behaviour: Behaviour,
     connection: Option<(TcpStream, Vec<u8>)>,
     cookies: BTreeMap<String, String>,
     tally: Rc<RefCell<Tally>>,
@@ -132,20 +132,20 @@ impl Client {
         let mut turn = self.number;
         while !stop.get() {
             turn += 1;
-            // Every fourth request changes something.
+            // Every fourth request is a POST.
             let id = turn
                 .is_multiple_of(4)
                 .then(|| format!("{}-{turn}", self.number));
             let begun = Instant::now();
-            let outcome = timeout(PATIENCE, self.ask(id.as_deref())).await;
+            let outcome = timeout(REQUEST_TIMEOUT, self.ask(id.as_deref())).await;
             let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             if outcome.is_err() {
                 self.connection = None;
             }
             self.note(id, outcome, begun.elapsed());
             answered.notify_waiters();
-            let jitter = self.habit.jitter.mul_f64(2.0 * fastrand::f64());
-            sleep((self.habit.pause + jitter).saturating_sub(self.habit.jitter)).await;
+            let jitter = self.behaviour.jitter.mul_f64(2.0 * fastrand::f64());
+            sleep((self.behaviour.pause + jitter).saturating_sub(self.behaviour.jitter)).await;
         }
     }
 
@@ -167,7 +167,7 @@ impl Client {
             Ok(reply) => format!("status {}", reply.status),
             Err(error) => error.to_string(),
         };
-        // Without what differs from request to request.
+        // Without the request id, so that equal errors are counted together.
         let error = error
             .split(" (request")
             .next()
@@ -187,7 +187,7 @@ impl Client {
             let sent = stream.write_all(request.as_bytes()).await;
             match http::read(&mut stream, &mut buffer).await {
                 Ok(Some(reply)) => return Ok(self.keep(stream, buffer, reply)),
-                // Closed before a byte of the answer: what is idempotent may be sent again.
+                // Closed before a byte of the response: a GET may be sent again.
                 Ok(None) | Err(_) if id.is_none() && buffer.is_empty() => {
                     self.tally.borrow_mut().reconnected += 1;
                 }
@@ -228,7 +228,7 @@ impl Client {
     }
 
     fn keep(&mut self, stream: TcpStream, buffer: Vec<u8>, reply: Message) -> Message {
-        if self.habit.cookies {
+        if self.behaviour.cookies {
             for cookie in reply.headers("set-cookie") {
                 let pair = cookie
                     .split(';')

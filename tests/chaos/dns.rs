@@ -1,4 +1,4 @@
-//! A name server that knows one name, and whose answer changes.
+//! A name server for one name, whose answer changes.
 
 use std::cell::RefCell;
 use std::io;
@@ -8,8 +8,8 @@ use std::rc::Rc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// Answers every A question with its addresses for a second, any other with nothing.
-/// Ends when dropped.
+/// Answers every A question with its addresses and a TTL of a second, any other without
+/// records. Ends when dropped.
 pub struct NameServer {
     pub addr: Ipv4Addr,
     answer: Rc<RefCell<Vec<Ipv4Addr>>>,
@@ -17,7 +17,7 @@ pub struct NameServer {
 }
 
 impl NameServer {
-    /// At port 53 of a loopback address, where resolvers look for one.
+    /// Listens at port 53 of a loopback address: resolvers use no other port.
     pub async fn start(addr: Ipv4Addr) -> io::Result<Self> {
         let socket = UdpSocket::bind((addr, 53)).await?;
         let answer = Rc::new(RefCell::new(Vec::new()));
@@ -26,7 +26,7 @@ impl NameServer {
             let mut question = [0; 1500];
             while let Ok((len, from)) = socket.recv_from(&mut question).await {
                 let reply = reply(&question[..len], &answers.borrow());
-                // Who asked may have gone.
+                // Fails if the resolver has closed its socket.
                 let _ = socket.send_to(&reply, from).await;
             }
         });
@@ -44,7 +44,7 @@ impl Drop for NameServer {
     }
 }
 
-/// RFC 1035 section 4.1: the header and the question as they came, then the records.
+/// RFC 1035 section 4.1: the header and the question of the query, then the records.
 fn reply(query: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     const A: [u8; 2] = [0, 1];
     // The name ends with an empty label, the type and the class follow.

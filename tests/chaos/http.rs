@@ -1,5 +1,5 @@
 //! As much HTTP/1.1 as clients and backends of the suite need, byte by byte, so that
-//! nothing is retried, pooled or repaired behind their backs.
+//! no library retries, pools or repairs anything.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct Message {
     head: String,
-    /// Of a response; 0 otherwise.
+    /// The status of a response; 0 for a request.
     pub status: u16,
     pub body: String,
 }

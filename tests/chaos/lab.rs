@@ -1,4 +1,4 @@
-//! One scenario on one proxy: its folder, its backends, its proxy.
+//! What one scenario uses on one proxy: a folder, backends, and the proxy itself.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,36 +11,36 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::backend::Backend;
-use crate::clients::{Habit, Load, Tally};
+use crate::clients::{Behaviour, Load, Tally};
 use crate::proxies::{Kind, Proxy, Spec};
 
-/// Something that has not happened by then will not.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a condition.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two evaluations of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits until something holds; fails when it does not in half a minute.
+/// Waits until a condition holds; fails after [`WAIT_TIMEOUT`].
 pub async fn until(what: &str, holds: impl AsyncFnMut() -> bool) -> io::Result<()> {
-    if holds_within(PATIENCE, holds).await {
+    if holds_within(WAIT_TIMEOUT, holds).await {
         return Ok(());
     }
-    Err(io::Error::other(format!("waited in vain until {what}")))
+    Err(io::Error::other(format!("never happened: {what}")))
 }
 
-/// Whether something comes to hold in time.
-pub async fn holds_within(patience: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+/// Waits until a condition holds, for at most `timeout`; returns whether it does.
+pub async fn holds_within(timeout: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !holds().await {
-        if begun.elapsed() > patience {
+        if begun.elapsed() > timeout {
             return false;
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
     true
 }
 
-/// An address of loopback that nothing else gets: peers cannot be told to take any port.
+/// A loopback address that no other socket gets: the other proxies do not support port 0.
 ///
 /// The port is outside the range from which the kernel gives ports to outgoing connections
 /// and to listeners at port 0, and no port is returned twice.
@@ -48,7 +48,7 @@ pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const PORTS: std::ops::Range<u16> = 10_000..30_000;
     let count = PORTS.end - PORTS.start;
-    // Runs beside this one begin elsewhere.
+    // Other processes of this program begin at another port.
     let first = (std::process::id() % u32::from(count / 500)) as u16 * 500;
     let ports = (0..count).map(|_| {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -67,20 +67,20 @@ pub struct Lab {
     pub backends: Vec<Backend>,
     pub spec: Spec,
     proxy: Option<Proxy>,
-    /// How often a scenario repeats what it does; more in the long mode.
+    /// How often a scenario is repeated, by `--rounds`.
     pub rounds: usize,
 }
 
-/// What a scenario found.
+/// The results of a scenario.
 pub struct Findings {
     pub tally: Tally,
     /// POSTs that targets executed more than once.
     pub twice: usize,
-    /// POSTs that clients were told had succeeded, and no target executed.
+    /// POSTs answered with 200 that no target executed.
     pub lost: usize,
-    /// Requests sent to another target; known of Weir alone.
+    /// Requests sent to another target; only Weir reports it.
     pub retried: Option<u64>,
-    /// What is left behind; known of Weir alone.
+    /// Requests in flight, sockets and the like that stay after the end; for Weir alone.
     pub left: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Lab {
     pub fn new(kind: Kind, rounds: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("weir-chaos-").tempdir();
         Self {
-            folder: folder.expect("a place for files"),
+            folder: folder.expect("a temporary folder"),
             kind,
             backends: Vec::new(),
             spec: Spec::default(),
@@ -117,7 +117,7 @@ impl Lab {
         std::fs::write(self.folder.path().join(name), text)
     }
 
-    /// Starts so many more backends; the proxy is not told.
+    /// Starts `count` more backends, without a change of the proxy's configuration.
     pub async fn add_backends(&mut self, count: usize) -> io::Result<()> {
         for _ in 0..count {
             let backend = Backend::start(free_address(), &self.journal()).await?;
@@ -126,12 +126,12 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the backends that run the proxy's targets.
+    /// Makes all backends that run targets of the next configuration.
     pub fn target_all(&mut self) {
         self.spec.targets = self.backends.iter().map(|backend| backend.addr).collect();
     }
 
-    /// The common beginning: four backends behind a proxy.
+    /// Starts four backends and a proxy in front of them, as most scenarios begin.
     pub async fn start(&mut self) -> io::Result<()> {
         self.add_backends(4).await?;
         self.target_all();
@@ -147,17 +147,17 @@ impl Lab {
         self.proxy.as_mut().expect("it was started")
     }
 
-    /// Gives the proxy the targets as they are now, and waits until it has taken them in.
+    /// Reloads the proxy with the current targets, and waits until they are in force.
     pub async fn reload(&mut self) -> io::Result<()> {
         let spec = self.spec.clone();
         self.proxy().reload(&spec).await
     }
 
-    pub fn load(&mut self, habit: Habit) -> Load {
-        Load::start(self.proxy().addr(), habit)
+    pub fn load(&mut self, behaviour: Behaviour) -> Load {
+        Load::start(self.proxy().addr(), behaviour)
     }
 
-    /// Ends the load and looks at what is left.
+    /// Ends the load and collects the results.
     pub async fn conclude(&mut self, load: Load) -> io::Result<Findings> {
         let tally = load.end().await;
         let journal = std::fs::read_to_string(self.journal()).unwrap_or_default();
@@ -174,7 +174,7 @@ impl Lab {
                 .filter(|id| !executed.contains_key(id.as_str()))
                 .count(),
             retried: proxy.retried().await,
-            left: proxy.left_behind().await,
+            left: proxy.leftovers().await,
             tally,
         })
     }

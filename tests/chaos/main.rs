@@ -1,4 +1,5 @@
-//! What becomes of requests when things go wrong: real processes, real sockets, one table.
+//! Counts the requests that fail while targets, networks, configurations or proxies change or
+//! fail: real processes, real sockets, one table of results.
 //!
 //! ```text
 //! cargo test --test chaos                       every scenario on every proxy that is installed
@@ -7,12 +8,23 @@
 //! cargo test --test chaos -- --rounds 20        each of them twenty times as long
 //! ```
 //!
-//! `failed` counts idempotent requests without a good answer, `POSTs` the others, `shed` those
-//! of both that were refused at once with `Retry-After`, `retried` the ones Weir sent to another
-//! target, `twice` POSTs that targets executed more than once, `lost` POSTs that were answered
-//! and never executed; `p99` is that of good answers. The program fails when Weir loses an
-//! idempotent request that a second target could have served, or a POST was executed twice, or
-//! anything is left behind. Some scenarios need root (a name server, a network namespace).
+//! | column     | means                                                                        |
+//! |------------|------------------------------------------------------------------------------|
+//! | `scenario` | the fault that was caused, see [`scenarios::Scenario::name`]                 |
+//! | `proxy`    | `weir`, `nginx` or `haproxy`                                                 |
+//! | `sent`     | requests that ended, with any result                                         |
+//! | `200`      | requests answered with 200                                                   |
+//! | `failed`   | GETs without a 200; a GET on a kept connection that was closed is sent again |
+//! | `POSTs`    | POSTs without a 200; they are never sent again                               |
+//! | `shed`     | those of `failed` and `POSTs` that were refused with 503 and `Retry-After`   |
+//! | `retried`  | requests that Weir sent to another target, by its metric; `-` for the others |
+//! | `twice`    | POSTs that targets executed more than once                                   |
+//! | `lost`     | POSTs answered with 200 that no target executed                              |
+//! | `p99`      | 99th percentile of the time to a 200, in milliseconds                        |
+//!
+//! The program fails if a GET to Weir fails that a second target could have served, if a POST
+//! was executed twice or never, or if requests in flight or sockets stay. Some scenarios need
+//! root (a name server, a network namespace).
 
 #![allow(
     clippy::print_stdout,
@@ -43,7 +55,7 @@ use proxies::Kind;
 use report::Row;
 use scenarios::Scenario;
 
-/// What to run.
+/// The command line.
 struct Options {
     words: Vec<String>,
     kinds: Vec<Kind>,
@@ -110,7 +122,7 @@ async fn run(options: &Options) -> ExitCode {
         note(&row);
         labs.push((row.scenario, lab));
     }
-    // Last, because pools keep their connections for a few seconds.
+    // Checked last, because pools keep their connections for a few seconds.
     for (scenario, lab) in &labs {
         if let Some(fault) = lab.sockets_left().await {
             faults.push(format!("{}: {fault}", scenario.name()));
@@ -119,15 +131,15 @@ async fn run(options: &Options) -> ExitCode {
     for fault in &faults {
         eprintln!("FAULT {fault}");
     }
-    let verdict = if faults.is_empty() { "ok" } else { "FAILED" };
+    let result = if faults.is_empty() { "ok" } else { "FAILED" };
     println!(
-        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored",
+        "\ntest result: {result}. {passed} passed; {} failed; 0 ignored",
         faults.len()
     );
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// The line of the table, and what still runs.
+/// Returns the line of the table, and the lab, whose proxy may still run.
 async fn perform(scenario: Scenario, kind: Kind, rounds: usize) -> (Row, Lab) {
     let mut lab = Lab::new(kind, rounds);
     let outcome = scenario.perform(&mut lab).await;
@@ -163,7 +175,7 @@ impl Options {
                 "--rounds" => {
                     options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?;
                 }
-                // What `cargo test` hands to every test binary.
+                // Options that `cargo test` gives to every test program.
                 flag if flag.starts_with("--") => {}
                 word => options.words.push(word.to_lowercase()),
             }

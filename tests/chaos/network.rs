@@ -1,21 +1,21 @@
-//! A network namespace at the end of a cable that can be pulled.
+//! A network namespace behind a link that can be taken down.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 /// A pair of interfaces, one of them in a namespace of its own. Removed when dropped.
-pub struct Cable {
+pub struct Link {
     pub namespace: String,
     /// The address in the namespace.
     pub far: Ipv4Addr,
     far_end: String,
 }
 
-impl Cable {
-    /// Lays one in a network for benchmarks (RFC 2544); `number` tells cables of one
-    /// process apart. Fails without the right to make namespaces.
-    pub fn lay(number: u8) -> io::Result<Self> {
+impl Link {
+    /// Makes one in the network for benchmarks (RFC 2544); `number` is unique in this process.
+    /// Fails without the right to make namespaces.
+    pub fn new(number: u8) -> io::Result<Self> {
         let id = std::process::id();
         let [_, _, high, low] = id.to_be_bytes();
         let (near, far) = (
@@ -23,12 +23,12 @@ impl Cable {
             Ipv4Addr::new(198, 18 + high % 2, low, 4 * number + 2),
         );
         let near_end = format!("wc{number}a{id}");
-        let cable = Self {
+        let link = Self {
             namespace: format!("weir-chaos-{id}-{number}"),
             far,
             far_end: format!("wc{number}b{id}"),
         };
-        let (namespace, far_end) = (cable.namespace.as_str(), cable.far_end.as_str());
+        let (namespace, far_end) = (link.namespace.as_str(), link.far_end.as_str());
         ip(&["netns", "add", namespace])?;
         ip(&[
             "link", "add", &near_end, "type", "veth", "peer", "name", far_end,
@@ -36,17 +36,17 @@ impl Cable {
         ip(&["link", "set", far_end, "netns", namespace])?;
         ip(&["addr", "add", &format!("{near}/30"), "dev", &near_end])?;
         ip(&["link", "set", &near_end, "up"])?;
-        cable.inside(&["addr", "add", &format!("{far}/30"), "dev", far_end])?;
-        cable.plug_in()?;
-        Ok(cable)
+        link.inside(&["addr", "add", &format!("{far}/30"), "dev", far_end])?;
+        link.up()?;
+        Ok(link)
     }
 
-    /// From now on nothing gets through, and nobody is told.
-    pub fn pull(&self) -> io::Result<()> {
+    /// Takes the link down: packets are lost without an error on either side.
+    pub fn down(&self) -> io::Result<()> {
         self.inside(&["link", "set", &self.far_end, "down"])
     }
 
-    pub fn plug_in(&self) -> io::Result<()> {
+    pub fn up(&self) -> io::Result<()> {
         self.inside(&["link", "set", &self.far_end, "up"])
     }
 
@@ -55,9 +55,9 @@ impl Cable {
     }
 }
 
-impl Drop for Cable {
+impl Drop for Link {
     fn drop(&mut self) {
-        // Takes the interfaces with it. Fails only when it was never made.
+        // Removes the interfaces as well. Fails only if the namespace was never made.
         let _ = ip(&["netns", "del", &self.namespace]);
     }
 }

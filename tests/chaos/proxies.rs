@@ -18,7 +18,7 @@ use crate::lab::{free_address, holds_within, until};
 
 mod config;
 
-/// Which proxy.
+/// A proxy program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Weir,
@@ -54,33 +54,33 @@ impl Kind {
     }
 }
 
-/// Health checks that may be under way at a time.
-const CHECKS: usize = 8;
+/// Most health checks that run at a time.
+const MAX_CHECKS: usize = 8;
 
-/// What a proxy is to do.
+/// The configuration of a proxy, independent of its language.
 #[derive(Clone, Debug, Default)]
 pub struct Spec {
     pub targets: Vec<SocketAddr>,
     /// Instead of `targets`: a name, and the port behind it.
     pub name: Option<Name>,
-    /// Requests a target takes at a time.
+    /// Concurrent requests that a target may have.
     pub limit: Option<usize>,
-    /// Requests that may wait for a place.
+    /// Requests that may wait for capacity.
     pub queue: usize,
     pub sticky: bool,
-    /// The target group's name is another one with each number.
+    /// A part of the target group's name, so that each number is another group.
     pub group: usize,
     /// Listens on all addresses instead of loopback.
     pub wide: bool,
-    /// Where the log goes, and every request with it.
+    /// The output of the log. All requests are logged unless it is a file.
     pub log: LogPlace,
-    /// Files of targets, each in a group of its own that a rule names; known to Weir alone.
+    /// Groups with their targets in a file, each named by a rule; Weir alone.
     pub file_groups: usize,
-    /// Runs as an account that is allowed no more processes once it serves; Weir alone.
+    /// Runs as an account that may start no more processes once it serves; Weir alone.
     pub limited: bool,
 }
 
-/// What standard output is.
+/// The file behind standard output and standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogPlace {
     /// A file, with failures only.
@@ -90,7 +90,7 @@ pub enum LogPlace {
     Stalled,
     /// A pipe that is closed on the other side.
     Gone,
-    /// A disk without room.
+    /// A full disk.
     Full,
 }
 
@@ -108,14 +108,14 @@ pub struct Proxy {
     kind: Kind,
     folder: PathBuf,
     addr: SocketAddr,
-    /// Of Weir's admin listener.
+    /// The address of Weir's admin listener.
     admin: SocketAddr,
     child: Child,
-    /// The process that obeys signals: the child, until another has taken over.
+    /// The process that handles signals: the child, until another has taken over.
     master: u32,
-    /// Open sockets before the first client came.
+    /// Open sockets before the first client connected.
     sockets: usize,
-    /// Of a pipe that is not read.
+    /// The reading end of a pipe that is not read.
     _unread: Option<io::PipeReader>,
 }
 
@@ -135,7 +135,7 @@ impl Proxy {
         };
         let unread = log_to(spec.log, folder, &mut command)?;
         let child = command.stdin(Stdio::null()).spawn()?;
-        // Its copy of a pipe's write end.
+        // Closes the copy of the pipe's writing end.
         drop(command);
         let mut proxy = Self {
             kind,
@@ -167,8 +167,8 @@ impl Proxy {
     }
 
     fn allow_no_more_processes(&self) -> io::Result<()> {
-        // By the same account, which may lower it.
-        let mut command = as_nobody(Command::new("prlimit"));
+        // Under the same account, which may lower its limit.
+        let mut command = as_unprivileged(Command::new("prlimit"));
         let pid = self.master.to_string();
         let status = command.args(["--pid", &pid, "--nproc=1:1"]).status()?;
         if status.success() {
@@ -177,13 +177,13 @@ impl Proxy {
         Err(io::Error::other("prlimit does not lower the limit"))
     }
 
-    /// Whether Weir says in time that it is alive.
-    pub async fn is_live(&self, patience: Duration) -> bool {
-        let reply = tokio::time::timeout(patience, http::get(self.admin, "/livez")).await;
+    /// Whether Weir answers a liveness probe in time.
+    pub async fn is_live(&self, timeout: Duration) -> bool {
+        let reply = tokio::time::timeout(timeout, http::get(self.admin, "/livez")).await;
         reply.is_ok_and(|reply| reply.is_ok_and(|reply| reply.status == 200))
     }
 
-    /// Of Weir's admin listener.
+    /// The address of Weir's admin listener.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
@@ -210,8 +210,8 @@ impl Proxy {
         let _ = rustix::process::kill_process(pid, signal);
     }
 
-    /// Another configuration. Weir and nginx say when they have it; of `HAProxy` only
-    /// that its new worker listens can be seen.
+    /// Reloads with another configuration. Weir has a metric for the result; of the others a new
+    /// worker process is waited for.
     pub async fn reload(&mut self, spec: &Spec) -> io::Result<()> {
         let text = config::render(self.kind, spec, &self.folder, self.addr, self.admin);
         let next = self.folder.join("proxy.conf.next");
@@ -232,8 +232,8 @@ impl Proxy {
         }
     }
 
-    /// Tells a master to start new workers, and waits for the first. `HAProxy` overhears a
-    /// signal that comes while it still reloads.
+    /// Signals a master to start new workers, and waits for the first. `HAProxy` ignores a
+    /// signal that comes while it still reloads, so it is sent up to ten times.
     async fn new_worker(&self, order: Signal) -> io::Result<()> {
         let before = self.children();
         for _ in 0..10 {
@@ -260,7 +260,7 @@ impl Proxy {
             .collect()
     }
 
-    /// Weir's own view of itself.
+    /// Weir's `/api/status`.
     pub async fn status(&self) -> Value {
         let reply = http::get(self.admin, "/api/status").await;
         let reply = reply.expect("weir's admin listener answers");
@@ -282,14 +282,14 @@ impl Proxy {
         };
         let values = reply.body.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            // Every series of a family when no labels were asked for.
+            // Without labels in `name`, all series of the family.
             let rest = rest.split_once('}').map_or(rest, |(_, value)| value);
             rest.trim().parse::<f64>().ok()
         });
         values.sum::<f64>() as u64
     }
 
-    /// Requests Weir sent to another target.
+    /// Requests that Weir sent to another target.
     pub async fn retried(&self) -> Option<u64> {
         if self.kind != Kind::Weir {
             return None;
@@ -297,8 +297,8 @@ impl Proxy {
         Some(self.metric("weir_retries_total").await)
     }
 
-    /// What Weir has not let go of after the last request.
-    pub async fn left_behind(&self) -> Vec<String> {
+    /// Leases of Weir that stay after the last request.
+    pub async fn leftovers(&self) -> Vec<String> {
         if self.kind != Kind::Weir {
             return Vec::new();
         }
@@ -324,11 +324,11 @@ impl Proxy {
             .count()
     }
 
-    /// Sockets Weir has not closed after its clients have gone and its idle connections have
-    /// had their time.
+    /// Sockets that Weir has not closed after its clients have left and its idle connections
+    /// have reached their age limit.
     pub async fn sockets_left(&self) -> Option<String> {
-        // Health checks come and go.
-        let most = self.sockets + CHECKS;
+        // Health checks may be in progress.
+        let most = self.sockets + MAX_CHECKS;
         let closed = holds_within(Duration::from_secs(20), async || {
             self.open_sockets() <= most
         });
@@ -339,12 +339,12 @@ impl Proxy {
         Some(format!("{left} sockets are left"))
     }
 
-    /// A new process of the program takes over.
+    /// Replaces the process by a new one of the same program.
     pub async fn upgrade(&mut self) -> io::Result<()> {
         match self.kind {
             Kind::Weir => self.upgrade_weir().await,
             Kind::Nginx => self.upgrade_nginx().await,
-            // Its master executes the program anew.
+            // Its master executes the program again.
             Kind::Haproxy => self.new_worker(Signal::USR2).await,
         }
     }
@@ -370,7 +370,7 @@ impl Proxy {
             let status: Value = serde_json::from_str(&reply.body).ok()?;
             Some(status["pid"].as_u64()? as u32)
         };
-        // Both answer for a moment: who is not the old one is the new one, once and for all.
+        // Both answer for some time. The first other process id is that of the new one.
         let new = Cell::new(old);
         until("the new weir serves", async || {
             new.set(pid().await.unwrap_or(old));
@@ -378,12 +378,12 @@ impl Proxy {
         })
         .await?;
         self.master = new.get();
-        // The new one can be upgraded itself, and is the only one left, once the old one ended.
+        // Only after the end of the old one can the new one be upgraded itself.
         until("the old weir has ended", async || !runs(old)).await
     }
 }
 
-/// Whether a process has not ended; one that nothing has waited for yet has.
+/// Whether a process runs; a zombie does not.
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
@@ -402,7 +402,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Sends standard output and errors there. The reader of a pipe that is to be kept open.
+/// Redirects standard output and standard error. Returns the reader of a pipe that must be kept
+/// open.
 fn log_to(
     place: LogPlace,
     folder: &Path,
@@ -427,14 +428,14 @@ fn log_to(
     }
 }
 
-/// Under an account without privileges: root may start as many processes as it likes.
-fn as_nobody(mut command: Command) -> Command {
-    const NOBODY: u32 = 65534;
-    command.uid(NOBODY).gid(NOBODY);
+/// Runs a command under an account without privileges: the limit does not hold for root.
+fn as_unprivileged(mut command: Command) -> Command {
+    const UNPRIVILEGED: u32 = 65534;
+    command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     command
 }
 
-/// The program and its files where an account without privileges may use them.
+/// Makes the folder and a copy of the program accessible to an account without privileges.
 fn open_to_all(program: &Path, folder: &Path) -> io::Result<PathBuf> {
     std::fs::set_permissions(folder, Permissions::from_mode(0o777))?;
     let copy = folder.join("weir");
@@ -442,11 +443,11 @@ fn open_to_all(program: &Path, folder: &Path) -> io::Result<PathBuf> {
     Ok(copy)
 }
 
-/// The program's command; Weir asks the name server of a mount namespace of its own, since
-/// it goes by the system's.
+/// The program's command. Weir uses the name server of `/etc/resolv.conf`, so it gets a mount
+/// namespace of its own for another one.
 fn wrapped(kind: Kind, program: &Path, spec: &Spec, folder: &Path) -> io::Result<Command> {
     if spec.limited {
-        return Ok(as_nobody(Command::new(open_to_all(program, folder)?)));
+        return Ok(as_unprivileged(Command::new(open_to_all(program, folder)?)));
     }
     let Some(name) = spec.name.as_ref().filter(|_| kind == Kind::Weir) else {
         return Ok(Command::new(program));

@@ -1,4 +1,4 @@
-//! One table.
+//! The table of results.
 
 use std::io;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Row {
         )
     }
 
-    /// Why it is not as it should be; only Weir is held to it.
+    /// Results that are faults of Weir; none for the other proxies.
     pub fn faults(&self) -> Vec<String> {
         let findings = match &self.outcome {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Vec::new(),
@@ -49,7 +49,7 @@ impl Row {
         };
         let unexcused = (tally.failed + tally.failed_posts).saturating_sub(excused);
         if self.scenario.may_shed() && unexcused > 0 {
-            faults.push(format!("{unexcused} failures that were no refusals"));
+            faults.push(format!("{unexcused} failures without `Retry-After`"));
         }
         if !self.scenario.may_shed() && tally.failed > 0 {
             faults.push(format!("{} idempotent requests failed", tally.failed));
@@ -66,7 +66,7 @@ impl Row {
         faults
     }
 
-    /// What went wrong, by kind of error.
+    /// The failures, counted by kind of error.
     pub fn errors(&self) -> Vec<String> {
         let Ok(findings) = &self.outcome else {
             return Vec::new();
@@ -106,7 +106,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// The smallest value that so large a part of all does not exceed.
+/// The smallest value that `part` of all values do not exceed.
 fn percentile(values: &[Duration], part: f64) -> Duration {
     let mut values = values.to_vec();
     values.sort_unstable();

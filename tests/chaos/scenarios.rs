@@ -1,4 +1,4 @@
-//! What goes wrong, one function each.
+//! The faults, one function each.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,16 +10,16 @@ use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use crate::backend::Backend;
-use crate::clients::Habit;
+use crate::clients::Behaviour;
 use crate::dns::NameServer;
 use crate::lab::{Findings, Lab, free_address, until};
-use crate::network::Cable;
+use crate::network::Link;
 use crate::proxies::{Kind, LogPlace, Name};
 
-/// Requests between two blows: about half a second of the usual load.
-const BREATH: usize = 1_000;
+/// Requests between two steps of a scenario: about half a second of the usual load.
+const BATCH: usize = 1_000;
 
-/// Something that goes wrong.
+/// A fault or a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     Killed,
@@ -95,17 +95,17 @@ impl Scenario {
         }
     }
 
-    /// Requests that are refused at once are no failure when there are too many of them.
+    /// Whether refused requests are no failure, because there are more than the capacity.
     pub fn may_shed(self) -> bool {
         self == Self::Overload
     }
 
-    /// Mostly waits, so that it can run beside others of its kind.
+    /// Whether it mostly waits, so that it can run beside others of its kind.
     pub fn is_idle(self) -> bool {
         matches!(self, Self::IdleClose(_))
     }
 
-    /// Carries it out. `Unsupported` when this machine cannot.
+    /// Runs the scenario. Fails with `Unsupported` if this machine or proxy cannot.
     pub async fn perform(self, lab: &mut Lab) -> io::Result<Findings> {
         match self {
             Self::Killed => killed(lab).await,
@@ -134,58 +134,58 @@ impl Scenario {
 
 async fn killed(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH / 2).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH / 2).await;
     for round in 0..lab.rounds {
         let victim = round % lab.backends.len();
         let addr = lab.backends[victim].addr;
         lab.backends[victim].kill();
-        load.more(3 * BREATH).await;
+        load.wait_for(3 * BATCH).await;
         lab.backends[victim] = Backend::start(addr, &lab.journal()).await?;
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
 
-/// New version in, old version out, as an orchestrator does it: the old one is told to
-/// end once the proxy no longer lists it.
+/// New targets replace old ones as an orchestrator does it: an old one is terminated after the
+/// proxy was reloaded without it.
 async fn rolling_deploy(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for _ in 0..4 * lab.rounds {
         lab.add_backends(1).await?;
         lab.target_all();
         lab.reload().await?;
-        load.more(BREATH / 4).await;
+        load.wait_for(BATCH / 4).await;
         let old = lab.backends.remove(0);
         lab.target_all();
         lab.reload().await?;
-        load.more(BREATH / 4).await;
+        load.wait_for(BATCH / 4).await;
         old.terminate();
-        load.more(BREATH / 4).await;
+        load.wait_for(BATCH / 4).await;
     }
     lab.conclude(load).await
 }
 
-/// All clients ask at about the moment at which the targets lose patience.
+/// All clients send at about the idle timeout of the targets.
 async fn idle_close(lab: &mut Lab, idle: Duration) -> io::Result<Findings> {
     lab.start().await?;
     for backend in &lab.backends {
         backend.control(&format!("idle={}", idle.as_millis())).await;
     }
-    let habit = Habit {
+    let behaviour = Behaviour {
         pause: idle,
         jitter: Duration::from_millis(20),
-        ..Habit::default()
+        ..Behaviour::default()
     };
-    let load = lab.load(habit);
+    let load = lab.load(behaviour);
     let bursts = (10_000 / idle.as_millis() as usize).max(2);
-    load.more(habit.clients * bursts * lab.rounds).await;
+    load.wait_for(behaviour.clients * bursts * lab.rounds).await;
     lab.conclude(load).await
 }
 
-/// The name points to two targets, then to two others; the first two end when nobody
-/// should ask them any more.
+/// The name points to two targets, then to two others; the first two end when they should get
+/// no more requests.
 async fn dns_change(lab: &mut Lab) -> io::Result<Findings> {
     let place = std::process::id();
     let [_, _, high, low] = place.to_be_bytes();
@@ -206,12 +206,12 @@ async fn dns_change(lab: &mut Lab) -> io::Result<Findings> {
         server: server.addr,
     });
     lab.start_proxy().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH).await;
     server.answer(&[address(3), address(4)]);
     if lab.kind == Kind::Weir {
         let proxy = lab.proxy();
-        until("weir has followed the name", async || {
+        until("weir has the new addresses of the name", async || {
             let targets = proxy.targets().await;
             let moved = |n| {
                 let addr = format!("{}:{port}", address(n));
@@ -224,155 +224,155 @@ async fn dns_change(lab: &mut Lab) -> io::Result<Findings> {
             moved(3) && moved(4)
         })
         .await?;
-        load.more(BREATH / 4).await;
+        load.wait_for(BATCH / 4).await;
     } else {
-        // Several lives of the answer.
-        load.more(8 * BREATH).await;
+        // Several times the TTL of the answer.
+        load.wait_for(8 * BATCH).await;
     }
     for backend in lab.backends.drain(..2) {
         backend.terminate();
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
 
 async fn reloads(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for _ in 0..100 * lab.rounds {
         lab.spec.targets.rotate_left(1);
         lab.reload().await?;
     }
-    load.more(BREATH).await;
+    load.wait_for(BATCH).await;
     lab.conclude(load).await
 }
 
 async fn group_edited(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for round in 0..10 * lab.rounds {
         let out = lab.spec.targets.remove(round % 4);
         lab.reload().await?;
-        load.more(BREATH / 8).await;
+        load.wait_for(BATCH / 8).await;
         lab.spec.targets.push(out);
         lab.reload().await?;
-        load.more(BREATH / 8).await;
+        load.wait_for(BATCH / 8).await;
     }
     lab.conclude(load).await
 }
 
 async fn upgrade(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for _ in 0..2 * lab.rounds {
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
         lab.proxy().upgrade().await?;
     }
-    load.more(3 * BREATH).await;
+    load.wait_for(3 * BATCH).await;
     lab.conclude(load).await
 }
 
 async fn scale_in(lab: &mut Lab) -> io::Result<Findings> {
     lab.spec.sticky = true;
     lab.start().await?;
-    let habit = Habit {
+    let behaviour = Behaviour {
         cookies: true,
-        ..Habit::default()
+        ..Behaviour::default()
     };
-    let load = lab.load(habit);
-    load.more(BREATH).await;
+    let load = lab.load(behaviour);
+    load.wait_for(BATCH).await;
     while lab.backends.len() > 1 {
         let last = lab.backends.pop().expect("more than one");
         lab.target_all();
         lab.reload().await?;
-        load.more(BREATH / 2).await;
+        load.wait_for(BATCH / 2).await;
         last.terminate();
-        load.more(BREATH / 2).await;
+        load.wait_for(BATCH / 2).await;
     }
     lab.conclude(load).await
 }
 
-/// The process stands still: its kernel accepts connections and nobody answers.
+/// The process is stopped: its kernel accepts connections, and no request is answered.
 async fn stalled(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH).await;
     for _ in 0..lab.rounds {
         lab.backends[0].signal(Signal::STOP);
-        load.more(4 * BREATH).await;
+        load.wait_for(4 * BATCH).await;
         lab.backends[0].signal(Signal::CONT);
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
 
 async fn instant_errors(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH).await;
     for _ in 0..lab.rounds {
         lab.backends[0].control("answer=503").await;
-        load.more(4 * BREATH).await;
+        load.wait_for(4 * BATCH).await;
         lab.backends[0].control("answer=none").await;
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
 
-/// One target sits behind a cable that is pulled: no reset, no end, nothing.
+/// The link to one target goes down: packets are lost without a reset or an ICMP error.
 async fn link_down(lab: &mut Lab) -> io::Result<Findings> {
     lab.add_backends(3).await?;
-    let cable = Cable::lay(lab.kind as u8).map_err(unsupported)?;
-    let addr = SocketAddr::from((cable.far, free_address().port()));
-    let far = Backend::start_in(Some(&cable.namespace), addr, &lab.journal()).await?;
+    let link = Link::new(lab.kind as u8).map_err(unsupported)?;
+    let addr = SocketAddr::from((link.far, free_address().port()));
+    let far = Backend::start_in(Some(&link.namespace), addr, &lab.journal()).await?;
     lab.backends.push(far);
     lab.target_all();
     lab.start_proxy().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH).await;
     for _ in 0..lab.rounds {
-        cable.pull()?;
-        load.more(4 * BREATH).await;
-        cable.plug_in()?;
-        load.more(BREATH).await;
+        link.down()?;
+        load.wait_for(4 * BATCH).await;
+        link.up()?;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
 
 async fn checks_fail(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH / 2).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH / 2).await;
     for _ in 0..lab.rounds {
         for backend in &lab.backends {
             backend.control("health=bad").await;
         }
-        load.more(4 * BREATH).await;
+        load.wait_for(4 * BATCH).await;
         for backend in &lab.backends {
             backend.control("health=good").await;
         }
-        load.more(2 * BREATH).await;
+        load.wait_for(2 * BATCH).await;
     }
     lab.conclude(load).await
 }
 
-/// Four targets take five requests each; sixty clients never pause.
+/// Four targets with a limit of five requests each; sixty clients with hardly a pause.
 async fn overload(lab: &mut Lab) -> io::Result<Findings> {
     const LIMIT: usize = 5;
     lab.spec.limit = Some(LIMIT);
     lab.spec.queue = 10;
     lab.start().await?;
-    let habit = Habit {
+    let behaviour = Behaviour {
         clients: 60,
         pause: Duration::from_millis(1),
         jitter: Duration::from_millis(1),
-        ..Habit::default()
+        ..Behaviour::default()
     };
-    let load = lab.load(habit);
-    load.more(8 * BREATH * lab.rounds).await;
+    let load = lab.load(behaviour);
+    load.wait_for(8 * BATCH * lab.rounds).await;
     let mut findings = lab.conclude(load).await?;
     for backend in &lab.backends {
-        let most = backend.most().await;
+        let most = backend.max_concurrency().await;
         if most > LIMIT {
             findings
                 .left
@@ -382,25 +382,25 @@ async fn overload(lab: &mut Lab) -> io::Result<Findings> {
     Ok(findings)
 }
 
-/// Every request is logged to a place that takes nothing.
+/// Every request is logged to an output that takes no data.
 async fn log_to(lab: &mut Lab, place: LogPlace) -> io::Result<Findings> {
     if lab.kind == Kind::Nginx && place != LogPlace::Full {
         return Err(not_of_its_kind("nginx logs to files"));
     }
     lab.spec.log = place;
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(4 * BREATH * lab.rounds).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(4 * BATCH * lab.rounds).await;
     lab.conclude(load).await
 }
 
-/// A group of new targets takes the place of the old one in one reload. The new targets
-/// start with it and need two seconds until they answer.
+/// One reload replaces a group by another one, whose targets start at the same time and need
+/// two seconds until they answer.
 async fn blue_green(lab: &mut Lab) -> io::Result<Findings> {
     const START: Duration = Duration::from_secs(2);
     lab.start().await?;
-    let load = lab.load(Habit::default());
-    load.more(BREATH / 2).await;
+    let load = lab.load(Behaviour::default());
+    load.wait_for(BATCH / 2).await;
     for _ in 0..lab.rounds {
         let blue = std::mem::take(&mut lab.backends);
         let green: Vec<SocketAddr> = blue.iter().map(|_| free_address()).collect();
@@ -415,11 +415,11 @@ async fn blue_green(lab: &mut Lab) -> io::Result<Findings> {
         let (reloaded, started) = tokio::join!(proxy.reload(&spec), started);
         reloaded?;
         lab.backends = started?;
-        load.more(2 * BREATH).await;
+        load.wait_for(2 * BATCH).await;
         for backend in blue {
             backend.terminate();
         }
-        load.more(BREATH).await;
+        load.wait_for(BATCH).await;
     }
     lab.conclude(load).await
 }
@@ -427,7 +427,7 @@ async fn blue_green(lab: &mut Lab) -> io::Result<Findings> {
 /// From loopback to all addresses and back: the same port stays open to clients.
 async fn listener_moved(lab: &mut Lab) -> io::Result<Findings> {
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for _ in 0..20 * lab.rounds {
         lab.spec.wide = !lab.spec.wide;
         if let Err(error) = lab.reload().await {
@@ -438,14 +438,14 @@ async fn listener_moved(lab: &mut Lab) -> io::Result<Findings> {
                 error
             });
         }
-        load.more(BREATH / 8).await;
+        load.wait_for(BATCH / 8).await;
     }
-    load.more(BREATH).await;
+    load.wait_for(BATCH).await;
     lab.conclude(load).await
 }
 
-/// The account may have no more processes or threads, and each reload adds a group whose
-/// targets stand in a file.
+/// The account may start no more processes or threads, and each reload adds a group whose
+/// targets are in a file.
 async fn no_processes(lab: &mut Lab) -> io::Result<Findings> {
     if lab.kind != Kind::Weir {
         return Err(not_of_its_kind("a reload of the others is a new process"));
@@ -459,39 +459,39 @@ async fn no_processes(lab: &mut Lab) -> io::Result<Findings> {
     let targets: Vec<String> = lab.spec.targets.iter().map(SocketAddr::to_string).collect();
     lab.write("targets", &targets.join("\n"))?;
     lab.start_proxy().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     for _ in 0..10 * lab.rounds {
         lab.spec.file_groups += 1;
         lab.reload().await?;
-        load.more(BREATH / 8).await;
+        load.wait_for(BATCH / 8).await;
     }
     lab.conclude(load).await
 }
 
-/// Clients of the admin listener that never say what they want, more of them all the time,
-/// beside a probe of liveness.
+/// Clients of the admin listener that never send a request, with new ones all the time, beside
+/// a liveness probe.
 async fn slow_admin_clients(lab: &mut Lab) -> io::Result<Findings> {
     const SLOW: usize = 64;
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
     if lab.kind != Kind::Weir {
         return Err(not_of_its_kind("the others have no such listener"));
     }
     lab.start().await?;
-    let load = lab.load(Habit::default());
+    let load = lab.load(Behaviour::default());
     let (mut held, mut late) = (VecDeque::new(), 0);
     for _ in 0..100 * lab.rounds {
         while held.len() < SLOW {
             held.push_back(TcpStream::connect(lab.proxy().admin()).await?);
         }
-        load.more(BREATH / 32).await;
-        late += usize::from(!lab.proxy().is_live(PATIENCE).await);
+        load.wait_for(BATCH / 32).await;
+        late += usize::from(!lab.proxy().is_live(PROBE_TIMEOUT).await);
         held.drain(..SLOW / 8);
     }
     let mut findings = lab.conclude(load).await?;
     if late > 0 {
         findings
             .left
-            .push(format!("{late} probes without an answer in time"));
+            .push(format!("{late} liveness probes without a response in time"));
     }
     Ok(findings)
 }

@@ -16,7 +16,7 @@ async fn first_fills_each_target_to_its_limit_before_the_next() {
     for expected in [[1, 0, 0], [2, 0, 0], [2, 1, 0], [2, 2, 0], [2, 2, 1]] {
         let mut client = lb.connect().await;
         held.push(tokio::spawn(async move { client.get("/hold").await }));
-        // One after the other, so that each pick sees all before it.
+        // One after the other, so that each pick sees the load of those before it.
         eventually("the request arrives", || async {
             let now = counts(&backends);
             let arrived = now.iter().sum::<usize>() == expected.iter().sum::<usize>();
@@ -32,10 +32,10 @@ async fn first_fills_each_target_to_its_limit_before_the_next() {
 }
 
 #[tokio::test]
-async fn algorithms_that_go_by_time_leave_a_slow_target_alone() {
+async fn algorithms_that_use_latency_avoid_a_slow_target() {
     for algorithm in [Algorithm::PeakEwma, Algorithm::LeastTime] {
         let slow = Backend::with(|_| async {
-            // What the target needs, and not what the test waits for.
+            // The response time of the target; the test itself waits for nothing.
             tokio::time::sleep(Duration::from_millis(200)).await;
             answer(200, "slow")
         })
@@ -46,7 +46,7 @@ async fn algorithms_that_go_by_time_leave_a_slow_target_alone() {
         for _ in 0..40 {
             assert_eq!(client.get("/").await.status, 200);
         }
-        // By chance it would be about 20; it has to be asked to be known.
+        // Chance would give it about 20. A few are needed to measure its latency.
         let slow = backends[0].requests();
         assert!((1..8).contains(&slow), "{algorithm:?}: {slow}");
     }
@@ -70,7 +70,7 @@ async fn a_target_that_joins_a_group_starts_slowly() {
     for _ in 0..120 {
         assert_eq!(client.get("/").await.status, 200);
     }
-    // A hundredth of a third, and hardly more while the test runs.
+    // At the start its share is a hundredth of a third, and the test ends before it grows much.
     let new = backends[2].requests();
     assert!(new < 12, "{new}");
     let mut shares = Vec::new();

@@ -1,6 +1,6 @@
 //! Clients that break the rules, on purpose or not. Whatever they send, they get a
 //! status and a reason, the log has one line, the target sees nothing of a request
-//! that is refused, and nothing is left behind.
+//! that is refused, and no connection, permit or lease stays.
 
 use std::fmt::Write;
 
@@ -31,8 +31,8 @@ fn refused(name: &'static str, request: impl Into<Vec<u8>>, reason: &'static str
     }
 }
 
-/// Sends each case on a connection of its own, then one good request, and looks at
-/// everything that could be wrong afterwards.
+/// Sends each case on a connection of its own, then one good request, and checks the
+/// responses, the log, the target and the leases.
 async fn assert_refused(cases: Vec<Refused>) {
     assert!(!cases.is_empty());
     let target = Recorder::start().await;
@@ -55,8 +55,12 @@ async fn assert_refused(cases: Vec<Refused>) {
         wire.ends().await;
         let log = rig.logged(index + 1).await;
         let last = log.last().unwrap();
-        let verdict = (case.status.to_string(), case.reason);
-        assert_eq!(last.verdict(), (verdict.0.as_str(), verdict.1), "{name}");
+        let expected = (case.status.to_string(), case.reason);
+        assert_eq!(
+            last.status_and_reason(),
+            (expected.0.as_str(), expected.1),
+            "{name}"
+        );
         assert_eq!(last.get("request_id"), id, "{name}");
         assert_eq!(target.bytes(), "", "{name}: the target saw it");
         drop(wire);
@@ -363,7 +367,7 @@ async fn heads_at_the_limits_are_accepted() {
 
 /// Name, fields and body of requests that could be framed in two ways, with another
 /// request behind or inside them.
-fn doubtful() -> Vec<(&'static str, String, String)> {
+fn ambiguous() -> Vec<(&'static str, String, String)> {
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let chunked = format!("0\r\n\r\n{smuggled}");
     vec![
@@ -406,9 +410,9 @@ fn doubtful() -> Vec<(&'static str, String, String)> {
     ]
 }
 
-/// What Weir takes for one request must be one request for its target.
+/// The bytes that Weir forwards as one request must be one request for its target.
 #[tokio::test]
-async fn the_target_frames_a_doubtful_request_as_weir_does() {
+async fn the_target_frames_an_ambiguous_request_as_weir_does() {
     for (name, fields, rest) in doubtful() {
         let target = Recorder::start().await;
         let rig = Rig::forward(&[target.addr()]).await;
@@ -445,7 +449,7 @@ async fn the_target_frames_a_doubtful_request_as_weir_does() {
     }
 }
 
-/// Chunked bodies that are not.
+/// Bodies that are declared as chunked and are not.
 fn badly_chunked() -> Vec<(&'static str, String)> {
     let long = "x".repeat(80 * 1024);
     vec![
@@ -511,8 +515,8 @@ async fn a_body_that_is_not_framed_as_announced_is_answered_400_and_cut_for_the_
         assert_eq!(reply.fields("connection"), ["close"], "{name}: {reply:?}");
         wire.ends().await;
         let log = rig.logged(index + 1).await;
-        let verdict = log[index].verdict();
-        assert_eq!(verdict, ("400", "request_body_broken"), "{name}");
+        let result = log[index].status_and_reason();
+        assert_eq!(result, ("400", "request_body_broken"), "{name}");
         drop(wire);
         rig.quiet().await;
     }
@@ -546,7 +550,10 @@ async fn a_chunked_body_that_grows_too_long_is_answered_413() {
     assert_eq!(reply.fields("connection"), ["close"]);
     wire.ends().await;
     let log = rig.logged(2).await;
-    assert_eq!(log[1].verdict(), ("413", "request_body_too_large"));
+    assert_eq!(
+        log[1].status_and_reason(),
+        ("413", "request_body_too_large")
+    );
     rig.quiet().await;
     let whole = target.requests().iter().filter(|r| r.complete).count();
     assert_eq!(
@@ -555,8 +562,8 @@ async fn a_chunked_body_that_grows_too_long_is_answered_413() {
     );
 }
 
-/// The client of the story: it does not read before it has sent everything. Closing
-/// while it sends would reset its connection, and the answer would be lost.
+/// A client that reads only after it has sent everything. Closing while it sends would reset
+/// its connection, and the response would be lost.
 #[tokio::test]
 async fn an_early_413_reaches_a_client_that_is_still_sending() {
     let target = Recorder::start().await;
@@ -601,15 +608,19 @@ async fn the_good_request_before_a_bad_one_is_answered_first() {
         wire.ends().await;
         drop(wire);
         let log = rig.logged(2 * index + 2).await;
-        assert_eq!(log[2 * index].verdict(), ("200", ""), "{bad}");
-        assert_eq!(log[2 * index + 1].verdict(), ("400", *reason), "{bad}");
+        assert_eq!(log[2 * index].status_and_reason(), ("200", ""), "{bad}");
+        assert_eq!(
+            log[2 * index + 1].status_and_reason(),
+            ("400", *reason),
+            "{bad}"
+        );
         rig.quiet().await;
     }
     assert!(!target.bytes().contains("/bad") && !target.bytes().contains("/never"));
 }
 
-/// The story: the answer to a bad head is made while the response before it waits for
-/// a slow reader. It must still be Weir's answer, and be logged.
+/// The response to a bad head is made while the response before it waits for a slow reader. It
+/// must still be Weir's response to that head, and be logged.
 #[tokio::test]
 async fn a_bad_request_behind_a_response_that_is_read_late_gets_its_answer() {
     let body = "x".repeat(8 << 20);
@@ -623,7 +634,7 @@ async fn a_bad_request_behind_a_response_that_is_read_late_gets_its_answer() {
     let mut wire = rig
         .wire("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /bad HTTP/9.9\r\nHost: a\r\n\r\n")
         .await;
-    // As much as fits has been relayed once the target's side is done with it.
+    // When the target has sent all, as much as fits into the buffers was relayed.
     eventually("the response is under way", || async {
         let seen = target.requests();
         (seen == 1).then_some(()).ok_or(format!("{seen}"))
@@ -637,6 +648,6 @@ async fn a_bad_request_behind_a_response_that_is_read_late_gets_its_answer() {
     assert!(second.text().contains("malformed_request"), "{second:?}");
     wire.ends().await;
     let log = rig.logged(2).await;
-    assert_eq!(log[1].verdict(), ("400", "malformed_request"));
+    assert_eq!(log[1].status_and_reason(), ("400", "malformed_request"));
     rig.quiet().await;
 }

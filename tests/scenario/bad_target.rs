@@ -1,6 +1,6 @@
 //! Targets that break the rules. The client gets a status, or a response that is cut
 //! and never completed falsely; the log names the reason; the broken connection serves
-//! nobody else; the lease ends.
+//! no other request; the lease ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use crate::scenario::support::{
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Reads a request, then says `bytes` and waits for the other side to close.
+/// Reads a request, then sends `bytes` and waits for the other side to close.
 async fn saying(bytes: impl Into<Vec<u8>>) -> Backend {
     let bytes: Arc<Vec<u8>> = Arc::new(bytes.into());
     Backend::raw(move |mut stream| {
         let bytes = Arc::clone(&bytes);
         async move {
             read_request(&mut stream).await;
-            // Weir may close before it has taken all of it.
+            // Weir may close before it has read all of it.
             let _ = stream.write_all(&bytes).await;
             until_closed(&mut stream).await;
         }
@@ -30,7 +30,7 @@ async fn saying(bytes: impl Into<Vec<u8>>) -> Backend {
     .await
 }
 
-/// Reads a request, then says `bytes` and closes in an orderly way.
+/// Reads a request, then sends `bytes` and closes in an orderly way.
 async fn saying_and_closing(bytes: impl Into<Vec<u8>>) -> Backend {
     let bytes: Arc<Vec<u8>> = Arc::new(bytes.into());
     Backend::raw(move |mut stream| {
@@ -50,8 +50,7 @@ async fn until_closed(stream: &mut TcpStream) {
     while stream.read(&mut sink).await.is_ok_and(|count| count > 0) {}
 }
 
-/// Asks once; returns the response, after the log, the counters and the leases were
-/// found as they should be.
+/// Sends one request, checks the log, the counters and the leases, and returns the response.
 async fn assert_fails(
     name: &str,
     target: &Backend,
@@ -65,7 +64,11 @@ async fn assert_fails(
     assert_eq!(reply.status(), status, "{name}: {reply:?}");
     let log = rig.logged(1).await;
     let code = status.to_string();
-    assert_eq!(log[0].verdict(), (code.as_str(), reason), "{name}");
+    assert_eq!(
+        log[0].status_and_reason(),
+        (code.as_str(), reason),
+        "{name}"
+    );
     assert_eq!(log[0].get("target"), target.addr().to_string(), "{name}");
     assert_eq!(rig.failures(reason).await, 1, "{name}");
     if status >= 500 {
@@ -100,7 +103,7 @@ async fn a_target_that_refuses_is_a_connect_error() {
     let addr = gone.addr();
     drop(gone);
     let rig = Rig::forward(&[addr]).await;
-    // The port must be free before anybody is refused on it.
+    // The port must be free before a connection to it is refused.
     eventually("the port refuses", || async {
         let refused = TcpStream::connect(addr).await.is_err();
         refused.then_some(()).ok_or("still open".to_owned())
@@ -114,7 +117,7 @@ async fn a_target_that_refuses_is_a_connect_error() {
         assert_eq!(reply.field("connection"), None, "the client may go on");
     }
     let log = rig.logged(2).await;
-    assert_eq!(log[0].verdict(), ("502", "connect_error"));
+    assert_eq!(log[0].status_and_reason(), ("502", "connect_error"));
     assert_eq!(rig.failures("connect_error").await, 2);
     drop(wire);
     rig.quiet().await;
@@ -143,7 +146,10 @@ async fn a_target_that_does_not_accept_is_a_connect_timeout() {
     let reply = wire.response().await;
     assert_eq!(reply.status(), 504);
     assert!(reply.text().contains("connect_timeout"), "{reply:?}");
-    assert_eq!(rig.logged(1).await[0].verdict(), ("504", "connect_timeout"));
+    assert_eq!(
+        rig.logged(1).await[0].status_and_reason(),
+        ("504", "connect_timeout")
+    );
 
     let upstream = "upstream = { connect_timeout = \"30s\", request_timeout = \"200ms\" }";
     let rig = Rig::with(&[addr], "", upstream).await;
@@ -155,13 +161,13 @@ async fn a_target_that_does_not_accept_is_a_connect_timeout() {
         "the deadline of the whole request holds here too"
     );
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("504", "request_timeout"));
+    assert_eq!(log[0].status_and_reason(), ("504", "request_timeout"));
     drop(wire);
     rig.quiet().await;
 }
 
 #[tokio::test]
-async fn a_target_that_hangs_up_without_a_byte_is_a_502() {
+async fn a_target_that_closes_without_a_byte_is_a_502() {
     let closing = saying_and_closing("").await;
     assert_fails("close", &closing, "", 502, "target_closed").await;
     let resetting = Backend::raw(|mut stream| async move {
@@ -238,7 +244,7 @@ fn not_http() -> Vec<(&'static str, String)> {
 fn misleading() -> Vec<(&'static str, String)> {
     vec![
         (
-            "a protocol nobody asked for",
+            "a protocol that the client did not ask for",
             "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n\
              HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nworse"
                 .to_owned(),
@@ -391,8 +397,8 @@ async fn extra_bytes_never_reach_the_next_client() {
     }
 }
 
-/// Chunked framing wins over a length (RFC 9112 section 6.3), and the client must not be
-/// told both.
+/// Chunked framing overrides a length (RFC 9112 section 6.3), and the client must not get
+/// both.
 #[tokio::test]
 async fn a_response_with_two_framings_reaches_the_client_with_one() {
     for fields in [
@@ -483,14 +489,15 @@ async fn a_target_of_http_1_0_is_read_until_it_closes() {
     }
     let log = rig.logged(2).await;
     assert!(
-        log.iter().all(|entry| entry.verdict() == ("200", "")),
+        log.iter()
+            .all(|entry| entry.status_and_reason() == ("200", "")),
         "{log:?}"
     );
     assert_eq!(target.connections(), 2);
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_is_no_body() {
+async fn a_response_that_cannot_have_a_body_has_none() {
     let cases = [
         ("HEAD", "200 OK\r\ncontent-length: 1000", Some("1000")),
         ("HEAD", "200 OK\r\ntransfer-encoding: chunked", None),
@@ -528,7 +535,7 @@ async fn a_body_that_cannot_be_is_no_body() {
 }
 
 #[tokio::test]
-async fn a_head_that_weir_answers_itself_is_no_client_that_left() {
+async fn a_head_request_that_weir_itself_answers_is_not_logged_as_a_client_that_left() {
     let target = Backend::answering("a").await;
     let rule = "[[listener.rule]]\npriority = 1\nwhen = { path = \"/fixed\" }\n\
                 then = { fixed_response = { status = 200, body = \"four\" } }";
@@ -539,8 +546,8 @@ async fn a_head_that_weir_answers_itself_is_no_client_that_left() {
     wire.send("GET /fixed HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(wire.response().await.text(), "four");
     let log = rig.logged(2).await;
-    assert_eq!(log[0].verdict(), ("200", ""));
-    assert_eq!(log[1].verdict(), ("200", ""));
+    assert_eq!(log[0].status_and_reason(), ("200", ""));
+    assert_eq!(log[1].status_and_reason(), ("200", ""));
 }
 
 #[tokio::test]
@@ -565,15 +572,16 @@ async fn trailers_pass_if_the_client_wants_them() {
     assert!(whole.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{whole}");
     let log = rig.logged(2).await;
     assert!(
-        log.iter().all(|entry| entry.verdict() == ("200", "")),
+        log.iter()
+            .all(|entry| entry.status_and_reason() == ("200", "")),
         "{log:?}"
     );
     assert_eq!(target.connections(), 1, "trailers end a response");
     rig.quiet().await;
 }
 
-/// A target may refuse an upload on its head alone. The client gets that answer even if
-/// it reads only after it has sent everything; the connection serves nobody else.
+/// A target may refuse an upload on its head alone. The client gets that response even if
+/// it reads only after it has sent everything; the connection serves no other request.
 #[tokio::test]
 async fn an_answer_before_the_whole_request_ends_the_exchange() {
     let early = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno";
@@ -585,7 +593,7 @@ async fn an_answer_before_the_whole_request_ends_the_exchange() {
     })
     .await;
     let rig = Rig::forward(&[target.addr()]).await;
-    // More than the buffers on the way can hold.
+    // More than the buffers of all hops can hold.
     let length = 64 << 20;
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     let mut wire = rig.wire(head).await;
@@ -596,7 +604,7 @@ async fn an_answer_before_the_whole_request_ends_the_exchange() {
     assert_eq!((reply.status(), reply.text().as_str()), (401, "no"));
     wire.ends().await;
     drop(wire);
-    assert_eq!(rig.logged(1).await[0].verdict(), ("401", ""));
+    assert_eq!(rig.logged(1).await[0].status_and_reason(), ("401", ""));
     rig.quiet().await;
     let mut next = rig.wire(GET).await;
     assert_eq!(next.response().await.status(), 401);
@@ -622,15 +630,18 @@ async fn a_502_reaches_a_client_that_is_still_sending() {
     }
     let reply = wire.response().await;
     assert_eq!(reply.status(), 502, "{reply:?}");
-    assert_eq!(rig.logged(1).await[0].verdict(), ("502", "target_closed"));
+    assert_eq!(
+        rig.logged(1).await[0].status_and_reason(),
+        ("502", "target_closed")
+    );
     drop(wire);
     rig.quiet().await;
 }
 
-/// The target's time does not run while the client sends: an upload may take longer than
-/// a target may think.
+/// The target's timeout does not run while the client sends: an upload may take longer than
+/// the time to the response head.
 #[tokio::test]
-async fn a_long_upload_is_no_slow_target() {
+async fn a_long_upload_is_not_taken_for_a_slow_target() {
     let target = Backend::with(|request| async move {
         use http_body_util::BodyExt;
         let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -651,7 +662,7 @@ async fn a_long_upload_is_no_slow_target() {
     assert_eq!((reply.status(), reply.text().as_str()), (200, "10"));
 }
 
-/// The client's fault stays the client's when the response has begun already.
+/// A stall of the client is blamed on the client even if the response has begun.
 #[tokio::test]
 async fn a_client_that_stalls_is_not_blamed_on_a_target_that_streams() {
     let target = Backend::raw(|mut stream| async move {
@@ -674,7 +685,7 @@ async fn a_client_that_stalls_is_not_blamed_on_a_target_that_streams() {
     assert_eq!(reply.status(), 200);
     assert!(!reply.complete);
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("200", "request_body_timeout"));
+    assert_eq!(log[0].status_and_reason(), ("200", "request_body_timeout"));
     drop(wire);
     rig.quiet().await;
     until_no_connection("stalled", &target).await;
@@ -710,7 +721,7 @@ async fn a_target_that_takes_nothing_of_a_body_is_a_504() {
     let reply = wire.response().await;
     assert_eq!(reply.status(), 504, "{reply:?}");
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("504", "response_head_timeout"));
+    assert_eq!(log[0].status_and_reason(), ("504", "response_head_timeout"));
     drop(wire);
     rig.quiet().await;
 }

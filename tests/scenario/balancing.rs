@@ -14,9 +14,9 @@ use weir::model::{Algorithm, Health};
 
 use crate::scenario::support::{Backend, Connection, Lb, Reply, answer, eventually, raw};
 
-/// One listener in front of one group; `targets` as they stand in its list.
+/// One listener in front of one group; `targets` is the content of the group's list.
 pub(super) fn group(algorithm: Algorithm, targets: &[String], more: &str) -> String {
-    // `first` must know when a target is full.
+    // `first` needs a limit to fill.
     let limit = if algorithm == Algorithm::First && !more.contains("max_concurrency") {
         "max_concurrency = 1000000"
     } else {
@@ -64,7 +64,7 @@ pub(super) async fn answering(count: usize) -> Vec<Backend> {
     backends
 }
 
-/// Targets that send the body back, and say in `x-target` who they are.
+/// Targets that send the body back, with their name in `x-target`.
 pub(super) async fn echoing(count: usize) -> Vec<Backend> {
     let mut backends = Vec::new();
     for name in &NAMES[..count] {
@@ -87,7 +87,7 @@ pub(super) async fn echoing(count: usize) -> Vec<Backend> {
     backends
 }
 
-/// Targets that answer with their names, but hold `/hold` until told otherwise.
+/// Targets that answer with their names, but `/hold` only when the test releases it.
 pub(super) async fn holding(count: usize) -> (Vec<Backend>, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let mut backends = Vec::new();
@@ -206,7 +206,7 @@ async fn round_robin_shares_follow_weights_in_every_cycle() {
 }
 
 #[tokio::test]
-async fn a_target_of_weight_zero_gets_nothing_and_heavier_ones_get_more() {
+async fn a_target_of_weight_zero_gets_no_request_and_heavier_ones_get_more() {
     for algorithm in Algorithm::ALL {
         let backends = answering(3).await;
         let targets = weighted(&backends, &[9, 1, 0]);
@@ -233,7 +233,7 @@ async fn a_target_of_weight_zero_gets_nothing_and_heavier_ones_get_more() {
                     "{algorithm:?}: {counts:?}"
                 );
             }
-            // Who answers faster here is chance.
+            // Which of them answers faster here is chance.
             Algorithm::PeakEwma | Algorithm::LeastTime => {
                 assert!(counts[0] > 0 && counts[1] > 0, "{algorithm:?}: {counts:?}");
             }
@@ -261,7 +261,7 @@ async fn a_reload_changes_weights_at_once() {
 }
 
 #[tokio::test]
-async fn algorithms_that_count_prefer_the_idle_target() {
+async fn algorithms_that_count_requests_prefer_the_idle_target() {
     let counting = [
         Algorithm::LeastConnections,
         Algorithm::WeightedLeastConnections,
@@ -279,7 +279,7 @@ async fn algorithms_that_count_prefer_the_idle_target() {
         .await;
         let idle = backends.iter().find(|b| b.addr() != loaded).unwrap();
         for n in 1..=20 {
-            // A connection each: whichever worker has it sees the same counts.
+            // A connection each: all workers see the same counts.
             assert_eq!(lb.get("/").await.status, 200);
             assert_eq!(idle.requests(), n, "{algorithm:?}");
         }
@@ -308,7 +308,7 @@ async fn weighted_least_connections_fills_targets_by_weight() {
     for n in 1..=40 {
         let mut client = lb.connect().await;
         held.push(tokio::spawn(async move { client.get("/hold").await }));
-        // One after the other, so that each pick sees all before it.
+        // One after the other, so that each pick sees the load of those before it.
         eventually("the request arrives", || async {
             let now = counts(&backends).iter().sum::<usize>();
             (now == n).then_some(()).ok_or(format!("{now}"))
@@ -350,7 +350,7 @@ async fn a_body_that_is_still_sent_keeps_its_target_loaded() {
     let head = b"GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     stream.write_all(head).await.unwrap();
     sender.send(Bytes::from_static(b"first")).await.unwrap();
-    // The head and a part of the body are with the client.
+    // The client has the head and a part of the body.
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("first") {
         assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
@@ -440,13 +440,13 @@ async fn the_same_key_goes_to_the_same_target_on_every_connection_and_worker() {
 }
 
 #[tokio::test]
-async fn a_client_address_is_a_key_and_stands_in_for_a_missing_one() {
+async fn a_client_address_is_a_key_and_replaces_a_missing_one() {
     let other_parts = ["{ client_ip = true }"];
     let all = KEYS.iter().map(|(hash, _)| *hash).chain(other_parts);
     let mut homes_by_hash = Vec::new();
     let backends = echoing(4).await;
     for hash in all {
-        // The path is always there.
+        // Every request has a path.
         if hash.contains("path") {
             continue;
         }
@@ -523,10 +523,10 @@ pub(super) async fn send_chunks(lb: &Lb, body: &str, sizes: &[usize]) -> (String
     (field("x-target: ").to_owned(), echoed.to_owned())
 }
 
-// The key was all that had been read when the limit was passed: the same body went to
-// another target when it came in other pieces. Trailers read with it were lost.
+// A regression: the key was all that had been read when the limit was passed, so that the same
+// body went to another target when it came in other parts. Trailers read with it were lost.
 #[tokio::test]
-async fn a_long_body_is_hashed_by_its_first_bytes_however_it_is_cut() {
+async fn a_long_body_is_hashed_by_its_first_bytes_whatever_its_chunks() {
     let backends = echoing(4).await;
     let more = "health = false\nhash = { body = { limit = \"1KiB\" } }";
     let config = group(Algorithm::ConsistentHash, &plain(&backends), more);
@@ -615,7 +615,7 @@ async fn a_number_and_its_text_are_the_same_key_of_a_json_body() {
         homes.insert(home);
     }
     assert!(homes.len() > 1, "{homes:?}");
-    // What is not an object with that field counts by its client.
+    // A body that is not an object with that field has its client's address as its key.
     let mut fallback = BTreeSet::new();
     for body in ["", "null", "[1]", "{\"other\":1}", "{\"user\":", "\u{1}"] {
         fallback.insert(target_of(&client.send(with_body(body)).await.unwrap()));

@@ -1,4 +1,4 @@
-//! How much one client may ask for: requests in a time, requests on a connection.
+//! Limits of one client: requests per time, requests per connection.
 
 use http::Request;
 use http_body_util::Full;
@@ -33,15 +33,15 @@ async fn a_client_that_asks_too_often_gets_429_and_keeps_its_connection() {
     assert_eq!(statuses, [200, 200, 429, 429]);
     assert_eq!(target.requests(), 2);
     assert_eq!(rig.failures("rate_limited").await, 2);
-    // Somebody else.
+    // Another client.
     let mut other = Connection::open_from([127, 0, 0, 2], rig.addr()).await;
     assert_eq!(other.get("/").await.status, 200);
-    let verdicts: Vec<_> = rig.logged(5).await;
-    assert_eq!(verdicts[2].verdict(), ("429", "rate_limited"));
+    let entries: Vec<_> = rig.logged(5).await;
+    assert_eq!(entries[2].status_and_reason(), ("429", "rate_limited"));
 }
 
 #[tokio::test]
-async fn a_body_that_came_too_often_is_not_read() {
+async fn the_body_of_a_request_above_the_limit_is_not_read() {
     let target = Backend::answering("a").await;
     let rig = Rig::with(&[target.addr()], TWO_PER_HOUR, "").await;
     let mut client = rig.connect().await;
@@ -93,7 +93,7 @@ async fn clients_are_told_apart_by_a_header() {
 }
 
 #[tokio::test]
-async fn a_reload_keeps_what_was_counted_unless_the_limit_changes() {
+async fn a_reload_keeps_the_counts_unless_the_limit_changes() {
     let target = Backend::answering("a").await;
     let targets = [target.addr()];
     let mut rig = Rig::with(&targets, TWO_PER_HOUR, "").await;
@@ -114,11 +114,11 @@ async fn a_reload_keeps_what_was_counted_unless_the_limit_changes() {
 }
 
 #[tokio::test]
-async fn the_last_request_a_connection_may_have_ends_it_well() {
+async fn the_last_request_of_a_connection_closes_it_without_a_reset() {
     let target = Backend::answering("a").await;
     let rig = Rig::with(&[target.addr()], "client = { max_requests = 3 }", "").await;
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    // Two more than allowed, and enough behind them to be left in the socket.
+    // Two more than allowed, and more bytes behind them, which stay unread in the socket.
     let mut wire = rig.wire(request.repeat(5)).await;
     wire.send(request.repeat(4000)).await;
     for number in 1..=3 {
@@ -127,13 +127,13 @@ async fn the_last_request_a_connection_may_have_ends_it_well() {
         let close = response.field("connection");
         assert_eq!(close.as_deref(), (number == 3).then_some("close"));
     }
-    // The end, and not a reset, although much was never read.
+    // The connection is closed and not reset, although many bytes were never read.
     let mut byte = [0; 1];
     let end = wire.stream().read(&mut byte);
     assert_eq!(soon("the end", end).await.unwrap(), 0);
     drop(wire);
     assert_eq!(target.requests(), 3);
     rig.logged(3).await;
-    // Every connection has its own three.
+    // The limit of three is for each connection.
     assert_eq!(rig.lb.get("/").await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! What a target learns about a client, and what no hop may pass on.
+//! The fields that tell a target about a client, and those that no hop may pass on.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -52,7 +52,7 @@ fn get(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// What a client might claim.
+/// Forwarding fields that a client might send.
 const CLAIMS: [(&str, &str); 6] = [
     ("host", "shop.example:81"),
     ("x-forwarded-for", "203.0.113.1"),
@@ -80,7 +80,7 @@ async fn forwarded(keys: &str, claims: &[(&str, &str)]) -> ([Vec<String>; 4], u1
 }
 
 #[tokio::test]
-async fn a_client_without_claims_is_described() {
+async fn a_client_without_forwarding_fields_is_described() {
     for keys in [
         "",
         "forwarded = { mode = \"append\", trusted_proxies = \"127.0.0.1\" }",
@@ -95,7 +95,7 @@ async fn a_client_without_claims_is_described() {
 }
 
 #[tokio::test]
-async fn append_extends_the_chain_and_believes_nothing_else_of_a_stranger() {
+async fn append_extends_the_chain_and_replaces_the_other_fields_of_an_untrusted_peer() {
     let (values, port) = forwarded("", &CLAIMS).await;
     let port = port.to_string();
     let chain = "203.0.113.1, 203.0.113.2, 203.0.113.3, 127.0.0.1";
@@ -103,7 +103,7 @@ async fn append_extends_the_chain_and_believes_nothing_else_of_a_stranger() {
 }
 
 #[tokio::test]
-async fn append_keeps_what_a_trusted_proxy_says() {
+async fn append_keeps_the_fields_of_a_trusted_proxy() {
     let keys = "forwarded = { trusted_proxies = [\"10.0.0.0/8\", \"127.0.0.0/8\"] }";
     let (values, _) = forwarded(keys, &CLAIMS).await;
     let chain = "203.0.113.1, 203.0.113.2, 203.0.113.3, 127.0.0.1";
@@ -111,7 +111,7 @@ async fn append_keeps_what_a_trusted_proxy_says() {
 }
 
 #[tokio::test]
-async fn preserve_passes_claims_on_and_adds_nothing() {
+async fn preserve_passes_the_fields_on_and_adds_nothing() {
     let keys = "forwarded = { mode = \"preserve\" }";
     let (values, _) = forwarded(keys, &CLAIMS).await;
     assert_eq!(
@@ -128,7 +128,7 @@ async fn preserve_passes_claims_on_and_adds_nothing() {
 }
 
 #[tokio::test]
-async fn remove_takes_claims_out_even_from_a_trusted_proxy() {
+async fn remove_removes_the_fields_even_of_a_trusted_proxy() {
     for trusted in ["", ", trusted_proxies = \"127.0.0.1\""] {
         let keys = format!("forwarded = {{ mode = \"remove\"{trusted} }}");
         let (values, _) = forwarded(&keys, &CLAIMS).await;
@@ -167,7 +167,7 @@ async fn every_request_gets_an_id_that_target_and_client_see() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_kept_from_a_trusted_peer_and_replaced_from_a_stranger() {
+async fn a_request_id_is_kept_from_a_trusted_peer_and_replaced_from_another() {
     let target = mirror().await;
     let keys = "forwarded = { trusted_proxies = \"127.0.0.2\" }";
     let lb = Lb::start(&forward_to(&target, keys)).await;
@@ -243,9 +243,9 @@ async fn hop_by_hop_fields_of_a_request_end_here() {
     assert_eq!(seen(&reply, "cookie"), ["a=b", "c=d"]);
 }
 
-// `Connection` may name any field; those that the next hop relies on must stay.
+// `Connection` may name any field; the fields that the next hop relies on must stay.
 #[tokio::test]
-async fn connection_cannot_take_out_what_the_target_relies_on() {
+async fn connection_cannot_remove_fields_that_the_target_relies_on() {
     let target = mirror().await;
     let lb = Lb::start(&forward_to(&target, "")).await;
     let fields = [
@@ -341,7 +341,7 @@ async fn a_targets_close_is_not_the_clients_close() {
     assert_eq!(lb.connections(), 1);
 }
 
-// A proxy speaks its own version: the target's says nothing about the client's hop.
+// A proxy sends its own version: that of the target says nothing about the client's hop.
 #[tokio::test]
 async fn a_target_of_http_1_0_is_invisible_to_the_client() {
     let target = Backend::raw(async |mut stream: TcpStream| {
@@ -393,7 +393,7 @@ async fn request_trailers_pass() {
     assert_eq!(target.connections(), 1);
 }
 
-/// Says which `TE` it got, and sends a trailer.
+/// Answers with the `TE` it got, and a trailer.
 async fn with_trailers() -> Backend {
     Backend::with(|request| async move {
         let te: Vec<_> = request.headers().get_all("te").iter().cloned().collect();
@@ -412,7 +412,7 @@ async fn with_trailers() -> Backend {
 }
 
 #[tokio::test]
-async fn response_trailers_pass_to_a_client_that_takes_them() {
+async fn response_trailers_pass_to_a_client_that_accepts_them() {
     let target = with_trailers().await;
     let lb = Lb::start(&forward_to(&target, "")).await;
     for te in [
@@ -431,7 +431,7 @@ async fn response_trailers_pass_to_a_client_that_takes_them() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_trailers_gets_none() {
+async fn a_client_that_accepts_no_trailers_gets_none() {
     let target = with_trailers().await;
     let lb = Lb::start(&forward_to(&target, "")).await;
     let head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

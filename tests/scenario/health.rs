@@ -1,4 +1,4 @@
-//! Health checks on real targets: who is taken out, when, and what a client notices.
+//! Health checks on real targets: which are taken out, when, and what a client notices.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::scenario::support::{
 /// Often enough for a test, with a timeout that a busy machine does not miss twice.
 const OFTEN: &str = "path = \"/health\", interval = \"200ms\", timeout = \"190ms\"";
 
-/// Checked once, at registration; whatever a test sees after that one check decided.
+/// Checked once, at registration, so that this one check decides all that a test sees.
 const ONCE: &str = "path = \"/health\", interval = \"1h\", timeout = \"10s\"";
 
 /// `["127.0.0.1:1", "127.0.0.1:2"]`
@@ -64,7 +64,7 @@ async fn statuses(client: &mut Connection, count: usize) -> Vec<(u16, usize)> {
     seen.into_iter().collect()
 }
 
-/// A target whose checks, at `/check`, are answered by a script and then by its last word.
+/// A target that answers checks at `/check` with a list of results, and repeats the last one.
 async fn scripted(script: &'static [u16]) -> Backend {
     let asked = Arc::new(AtomicUsize::new(0));
     Backend::with(move |request: Request<Incoming>| {
@@ -81,7 +81,7 @@ async fn scripted(script: &'static [u16]) -> Backend {
 }
 
 /// A directory server whose storage vanishes while its port stays open: it fails every
-/// request and says so when somebody asks for its health.
+/// request, and its health check as well.
 async fn directory(storage: &Arc<AtomicBool>) -> Backend {
     let storage = storage.clone();
     Backend::with(move |_| {
@@ -98,7 +98,7 @@ async fn directory(storage: &Arc<AtomicBool>) -> Backend {
 }
 
 #[tokio::test]
-async fn a_zombie_is_taken_out_by_an_http_check_and_kept_by_a_tcp_check() {
+async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_check() {
     let storage = Arc::new(AtomicBool::new(true));
     let zombie = directory(&storage).await;
     let (b, c) = (Backend::answering("b").await, Backend::answering("c").await);
@@ -142,7 +142,7 @@ async fn a_zombie_is_taken_out_by_an_http_check_and_kept_by_a_tcp_check() {
             .ok_or(format!("{checks}"))
     })
     .await;
-    // Users behind the port check meet the zombie every third time, the others never.
+    // Clients behind the TCP check get the broken target every third time, the others never.
     assert_eq!(statuses(&mut asking, 30).await, [(200, 30)]);
     assert_eq!(statuses(&mut knocking, 30).await, [(200, 20), (500, 10)]);
     assert_eq!(knocks.health_now(), Health::Healthy);
@@ -157,7 +157,7 @@ async fn a_zombie_is_taken_out_by_an_http_check_and_kept_by_a_tcp_check() {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_everywhere_at_once_stops_nobody() {
+async fn a_check_that_fails_on_all_targets_stops_no_request() {
     let logs = Logs::capture();
     let (a, b, c) = (
         Backend::answering("a").await,
@@ -170,7 +170,7 @@ async fn a_check_that_fails_everywhere_at_once_stops_nobody() {
     assert_eq!(lb.metric(counted, &[]).await, 0);
 
     let users = Users::start(lb.addr(), 1);
-    // The login behind the check breaks; what users ask for does not need it.
+    // The login behind the check breaks; the requests do not need it.
     for target in all {
         target.fail_health(true);
     }
@@ -191,7 +191,7 @@ async fn a_check_that_fails_everywhere_at_once_stops_nobody() {
     .await;
     assert!(users.stop().await >= 100);
 
-    // Exactly the requests of this phase are counted, and all targets get their share.
+    // The metric counts exactly the requests of this phase, and all targets get their share.
     let before = lb.metric(counted, &[]).await;
     let served = all.map(Backend::requests);
     let mut late = lb.connect().await;
@@ -219,7 +219,7 @@ async fn a_check_that_fails_everywhere_at_once_stops_nobody() {
 }
 
 #[tokio::test]
-async fn a_start_in_front_of_failing_targets_says_that_it_fails_open() {
+async fn a_start_with_failing_targets_logs_that_it_fails_open() {
     let logs = Logs::capture();
     let (a, b) = (Backend::answering("a").await, Backend::answering("b").await);
     a.fail_health(true);
@@ -229,7 +229,7 @@ async fn a_start_in_front_of_failing_targets_says_that_it_fails_open() {
     lb.until_health("app", a.addr(), Health::Unhealthy).await;
     lb.until_health("app", b.addr(), Health::Unhealthy).await;
     assert_eq!(lb.get("/todos").await.status, 200);
-    // Nor does a reload say it again.
+    // A reload does not log it again.
     lb.reload(&checked(&[&a, &b], &health, "algorithm = \"random\""))
         .await
         .unwrap();
@@ -237,7 +237,7 @@ async fn a_start_in_front_of_failing_targets_says_that_it_fails_open() {
 }
 
 #[tokio::test]
-async fn a_start_in_front_of_well_targets_has_nothing_to_say_about_failing_open() {
+async fn a_start_with_healthy_targets_logs_nothing_about_failing_open() {
     let logs = Logs::capture();
     let a = Backend::answering("a").await;
     let lb = Lb::start(&checked(&[&a], ONCE, "")).await;
@@ -247,7 +247,7 @@ async fn a_start_in_front_of_well_targets_has_nothing_to_say_about_failing_open(
 }
 
 #[tokio::test]
-async fn with_fail_open_switched_off_nobody_healthy_is_a_503_with_retry_after() {
+async fn without_fail_open_a_group_without_healthy_targets_is_a_503_with_retry_after() {
     let (a, b) = (Backend::answering("a").await, Backend::answering("b").await);
     a.fail_health(true);
     b.fail_health(true);
@@ -307,7 +307,7 @@ async fn a_new_target_gets_no_request_before_its_first_pass() {
 #[tokio::test]
 async fn a_target_leaves_after_consecutive_failures_only() {
     let steady = scripted(&[200]).await;
-    // Two failures, twice interrupted by a pass, then three in a row.
+    // Twice two failures with a pass after them, then three in a row.
     let shaky = scripted(&[200, 500, 500, 200, 500, 500, 200, 500, 500, 500]).await;
     let health = "path = \"/check\", interval = \"150ms\", timeout = \"140ms\", unhealthy = 3";
     let lb = Lb::start(&checked(&[&steady, &shaky], health, "")).await;
@@ -317,7 +317,7 @@ async fn a_target_leaves_after_consecutive_failures_only() {
     assert_eq!(record(&lb, &steady).state.health(), Health::Healthy);
 }
 
-/// Which check changed the health last, counted from 1.
+/// The number of the check that changed the health last, counted from 1.
 fn deciding_check(record: &HealthRecord) -> u64 {
     let position = record.last.iter().position(|r| Some(r.at) == record.since);
     let forgotten = record.checks - record.last.len() as u64;
@@ -341,7 +341,7 @@ async fn a_recovered_target_returns_at_the_threshold() {
 }
 
 #[tokio::test]
-async fn checks_are_believed_while_enough_targets_are_healthy() {
+async fn checks_count_while_enough_targets_are_healthy() {
     for min_healthy in ["2", "\"50%\""] {
         let (a, b, c, d) = (
             Backend::answering("a").await,
@@ -371,7 +371,7 @@ async fn checks_are_believed_while_enough_targets_are_healthy() {
     }
 }
 
-/// One check: of whom, with which settings, and the reason it gives.
+/// One check: its target, its settings, and the reason that it reports.
 type Case = (&'static str, SocketAddr, &'static str, Option<&'static str>);
 
 /// Each case as a group of its own, checked once.
@@ -414,10 +414,10 @@ async fn judge(cases: &[Case]) -> Lb {
 }
 
 #[tokio::test]
-async fn every_status_and_body_gets_its_verdict_and_its_reason() {
+async fn every_status_and_body_gets_its_result_and_its_reason() {
     let well = Backend::with(|_| async { answer(200, "status: ready, all good") }).await;
     let empty = Backend::with(|_| async { answer(204, "") }).await;
-    let lost = Backend::with(|_| async { answer(404, "nobody here") }).await;
+    let lost = Backend::with(|_| async { answer(404, "no such path") }).await;
     let (well, empty, lost_at) = (well.addr(), empty.addr(), lost.addr());
     let status = Some("Target.ResponseCodeMismatch");
     let body = Some("Target.ResponseBodyMismatch");
@@ -434,13 +434,13 @@ async fn every_status_and_body_gets_its_verdict_and_its_reason() {
     let seen = lb.target_status("unlisted", lost_at).await;
     assert_eq!(
         seen.last_checks[0].detail.as_deref(),
-        Some("status 404, body \"nobody here\"")
+        Some("status 404, body \"no such path\"")
     );
     assert_eq!(seen.last_checks[0].status, Some(404));
 }
 
 #[tokio::test]
-async fn who_does_not_answer_gets_the_reason_for_that() {
+async fn a_target_that_does_not_answer_gets_the_reason_for_that() {
     let stuck = Backend::raw(|stream| async move {
         std::future::pending::<()>().await;
         drop(stream);
@@ -472,7 +472,7 @@ async fn who_does_not_answer_gets_the_reason_for_that() {
 }
 
 #[tokio::test]
-async fn a_check_goes_to_the_port_host_and_method_it_is_told() {
+async fn a_check_uses_the_configured_port_host_and_method() {
     let (sender, mut asked) = mpsc::unbounded_channel();
     let doctor = Backend::with(move |request: Request<Incoming>| {
         let line = format!(
@@ -508,7 +508,7 @@ async fn every_check_opens_a_connection_of_its_own() {
         (checks() >= 4).then_some(()).ok_or(checks().to_string())
     })
     .await;
-    // Another check may have begun and not finished.
+    // Another check may be in progress.
     let (finished, begun) = (checks(), target.connections());
     assert!(begun == finished || begun == finished + 1, "{begun}");
 }
@@ -534,7 +534,7 @@ async fn the_last_ten_results_are_kept_newest_first() {
 }
 
 #[tokio::test]
-async fn a_group_without_checks_says_so_and_trusts_its_targets() {
+async fn a_group_without_checks_reports_that_and_uses_all_its_targets() {
     let target = Backend::answering("a").await;
     target.fail_health(true);
     let config = checked(&[&target], "", "").replace("health = {  }", "health = false");
@@ -547,7 +547,7 @@ async fn a_group_without_checks_says_so_and_trusts_its_targets() {
 }
 
 #[tokio::test]
-async fn a_flip_is_logged_once() {
+async fn a_change_of_health_is_logged_once() {
     let logs = Logs::capture();
     let (a, b) = (Backend::answering("a").await, Backend::answering("b").await);
     let health = format!("{OFTEN}, healthy = 2, unhealthy = 2");
@@ -585,7 +585,7 @@ async fn health_is_kept_over_a_reload() {
     let health = format!("{ONCE}, unhealthy = 1");
     let mut lb = Lb::start(&checked(&[&a, &b], &health, "")).await;
     lb.until_health("app", b.addr(), Health::Unhealthy).await;
-    // Would pass if somebody asked, which nobody does: the check has not changed.
+    // A check would pass now, but none is made: the configuration of the check is the same.
     b.fail_health(false);
     let live = lb.target("app", b.addr()).unwrap();
     let since = live.health().since;
@@ -601,7 +601,7 @@ async fn health_is_kept_over_a_reload() {
     assert!(Arc::ptr_eq(&live, &lb.target("app", b.addr()).unwrap()));
     let kept = record(&lb, &b);
     assert_eq!((kept.checks, kept.since), (1, since));
-    // A changed check is asked at once, and the record goes on.
+    // A changed check is made at once, and the record goes on.
     let stricter = health.replace("timeout = \"10s\"", "timeout = \"9s\", healthy = 1");
     lb.reload(&checked(&[&a, &b], &stricter, "")).await.unwrap();
     lb.until_health("app", b.addr(), Health::Healthy).await;

@@ -43,7 +43,7 @@ async fn numbering(together: usize) -> Backend {
     .await
 }
 
-/// Opens so many connections to the target at once.
+/// Opens `count` connections to the target at once.
 async fn ask_together(rig: &Rig, count: usize) {
     let mut wires = Vec::new();
     for _ in 0..count {
@@ -86,15 +86,15 @@ async fn no_more_than_max_idle_connections_are_kept() {
     ask_together(&rig, 5).await;
     until_open(&target, 2).await;
     assert_eq!(target.connections(), 5);
-    // Both that are left still serve.
+    // The two that are left still serve.
     let mut wire = rig.wire(GET).await;
     assert_eq!(wire.response().await.status(), 200);
     assert_eq!(target.connections(), 5);
 }
 
-/// The connection used last is used next, so that those a burst left behind grow old.
+/// The connection used last is used next, so that those of a burst reach their age limit.
 #[tokio::test]
-async fn surplus_connections_age_out_while_one_is_in_use() {
+async fn surplus_connections_are_closed_while_one_is_in_use() {
     let target = numbering(3).await;
     let upstream = "upstream = { idle_timeout = \"500ms\" }";
     let rig = Rig::with(&[target.addr()], "", upstream).await;
@@ -116,8 +116,8 @@ async fn surplus_connections_age_out_while_one_is_in_use() {
     assert_eq!(target.connections(), 3);
 }
 
-/// A target that closes every connection after one response without a word, as servers
-/// with a short idle timeout do. Weir sees it before it writes, so nothing is lost.
+/// A target that closes every connection after one response without announcing it, as servers
+/// with a short idle timeout do. Weir sees the close before it writes, so no request is lost.
 #[tokio::test]
 async fn a_connection_the_target_has_closed_costs_no_request() {
     let target = Backend::raw(|mut stream| async move {
@@ -136,14 +136,15 @@ async fn a_connection_the_target_has_closed_costs_no_request() {
     }
     let log = rig.logged(20).await;
     assert!(
-        log.iter().all(|entry| entry.verdict() == ("200", "")),
+        log.iter()
+            .all(|entry| entry.status_and_reason() == ("200", "")),
         "{log:?}"
     );
     assert_eq!(rig.in_flight(), 0);
 }
 
 /// A request of which bytes were written may have been executed: it is not sent again if
-/// that could do harm.
+/// its method is not idempotent.
 #[tokio::test]
 async fn a_request_that_was_written_is_not_sent_twice() {
     let seen = Arc::new(AtomicUsize::new(0));
@@ -171,14 +172,14 @@ async fn a_request_that_was_written_is_not_sent_twice() {
     assert_eq!(client.send(order).await.unwrap().status, 502);
     assert_eq!(seen.load(Ordering::SeqCst), 2);
     let log = rig.logged(2).await;
-    assert_eq!(log[1].verdict(), ("502", "target_closed"));
+    assert_eq!(log[1].status_and_reason(), ("502", "target_closed"));
     assert_eq!(log[1].get("attempts"), "1");
     assert_eq!(client.get("/").await.status, 200, "on a new connection");
     assert_eq!(target.connections(), 2);
 }
 
-/// The same target closes a kept connection just as a request is written: that is the
-/// connection's end, not the target's, and a GET does no harm twice.
+/// The same target closes a kept connection just as a request is written: only the connection
+/// has failed, and a GET may be executed twice.
 #[tokio::test]
 async fn a_get_on_a_connection_that_breaks_is_sent_on_a_new_one() {
     let target = Backend::raw(|mut stream| async move {
@@ -237,7 +238,7 @@ async fn a_connection_in_use_is_closed_after_its_target_was_removed() {
     let held = leaves.next_request().await;
     let changed = rig.changed(&[stays.addr()], "", idle);
     rig.lb.reload(&changed).await.unwrap();
-    // The worker has seen the reload once it routes by it.
+    // When the worker routes by the new rules it has seen the reload.
     assert_eq!(rig.connect().await.get("/").await.text(), "stays");
     held.respond("late, but whole");
     assert_eq!(wire.response().await.text(), "late, but whole");
@@ -245,7 +246,7 @@ async fn a_connection_in_use_is_closed_after_its_target_was_removed() {
 }
 
 #[tokio::test]
-async fn a_client_ends_its_connection_when_it_says_so() {
+async fn a_client_ends_its_connection_with_connection_close() {
     let target = Backend::answering("a").await;
     let rig = Rig::forward(&[target.addr()]).await;
     for request in [

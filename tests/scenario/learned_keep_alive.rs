@@ -1,5 +1,5 @@
-//! Connections that targets close while nobody uses them: no request is lost to that, and
-//! Weir learns to be first.
+//! Idle connections that targets close: no request is lost to that, and Weir learns to close
+//! them before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::scenario::support::{Backend, Rig, Wire, eventually, read_request};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Without it, a connection would be kept for longer than a test lasts.
+/// Without this, a connection would be kept for longer than a test lasts.
 const KEEP: &str = "upstream = { idle_timeout = \"1h\" }";
 
 async fn until_open(target: &Backend, count: usize) {
@@ -23,7 +23,7 @@ async fn until_open(target: &Backend, count: usize) {
     .await;
 }
 
-/// Closes a connection that had no request for so long.
+/// Closes a connection that had no request for `idle`.
 async fn closing_after(idle: Duration) -> Backend {
     Backend::raw(move |mut stream| async move {
         while let Ok(Some(_)) = timeout(idle, read_request(&mut stream)).await {
@@ -36,7 +36,7 @@ async fn closing_after(idle: Duration) -> Backend {
 }
 
 #[tokio::test]
-async fn a_target_that_says_it_keeps_nothing_is_believed() {
+async fn an_announced_timeout_of_zero_is_honoured() {
     let target = Backend::raw(|mut stream| async move {
         let answer = "HTTP/1.1 200 OK\r\nkeep-alive: timeout=0\r\ncontent-length: 2\r\n\r\nok";
         while read_request(&mut stream).await.is_some() {
@@ -54,7 +54,7 @@ async fn a_target_that_says_it_keeps_nothing_is_believed() {
 }
 
 #[tokio::test]
-async fn a_target_that_says_it_keeps_connections_is_believed() {
+async fn an_announced_long_timeout_is_honoured() {
     let target = Backend::raw(|mut stream| async move {
         let answer = "HTTP/1.1 200 OK\r\nkeep-alive: timeout=60\r\ncontent-length: 2\r\n\r\nok";
         while read_request(&mut stream).await.is_some() {
@@ -72,10 +72,10 @@ async fn a_target_that_says_it_keeps_connections_is_believed() {
     assert_eq!(target.connections(), 1);
 }
 
-/// The first connection is closed by the target; that is enough to close the next one
-/// first. A reload does not make Weir forget.
+/// The target closes the first connection. After that Weir closes the next one before the
+/// target does. The learned timeout survives a reload.
 #[tokio::test]
-async fn one_closing_teaches_and_is_remembered_across_a_reload() {
+async fn a_timeout_is_learned_from_one_close_and_kept_over_a_reload() {
     let accepted = Arc::new(AtomicUsize::new(0));
     let target = Backend::raw(move |mut stream| {
         let number = accepted.fetch_add(1, Ordering::SeqCst);
@@ -83,7 +83,7 @@ async fn one_closing_teaches_and_is_remembered_across_a_reload() {
             while read_request(&mut stream).await.is_some() {
                 stream.write_all(OK.as_bytes()).await.unwrap();
                 if number == 0 {
-                    // Long enough for Weir to take the connection for one to be kept.
+                    // Long enough for Weir to put the connection into its pool.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     return;
                 }
@@ -111,7 +111,7 @@ async fn one_closing_teaches_and_is_remembered_across_a_reload() {
     assert_eq!(target.connections(), 3);
 }
 
-/// Requests come at all ages around the one at which connections are closed.
+/// Requests come at all ages of a connection around the one at which it is closed.
 #[tokio::test]
 async fn targets_that_close_idle_connections_cost_no_request() {
     let idle = Duration::from_millis(60);
@@ -129,7 +129,7 @@ async fn targets_that_close_idle_connections_cost_no_request() {
                 for round in 0..25 {
                     wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
                     assert_eq!(wire.response().await.status(), 200);
-                    // 52 to 66 milliseconds: the moment they close and its surroundings.
+                    // 52 to 66 milliseconds: around the time at which they close.
                     let pause = 52 + (round * 5 + n) % 15;
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
@@ -139,6 +139,9 @@ async fn targets_that_close_idle_connections_cost_no_request() {
             client.await.unwrap();
         }
         let log = rig.logged(200).await;
-        assert!(log.iter().all(|entry| entry.verdict() == ("200", "")));
+        assert!(
+            log.iter()
+                .all(|entry| entry.status_and_reason() == ("200", ""))
+        );
     }
 }

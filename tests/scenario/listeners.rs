@@ -1,4 +1,4 @@
-//! The sockets clients come in by: binding, caps, workers, connections.
+//! Listening sockets: binding, connection limits, workers, connections.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::scenario::support::{Backend, Connection, Lb, answer, eventually, raw, soon};
 
-/// A listener that answers by itself, with its name.
+/// A listener with a fixed response, its name.
 fn named(name: &str, bind: &str, more: &str) -> String {
     format!(
         r#"
@@ -22,7 +22,7 @@ fn named(name: &str, bind: &str, more: &str) -> String {
     )
 }
 
-/// A port that is taken, and what the system says about it.
+/// A port that is in use, and the error of the system for it.
 fn taken() -> (TcpListener, String) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
@@ -116,7 +116,7 @@ async fn a_bind_failure_names_the_address_and_the_reason() {
 }
 
 #[tokio::test]
-async fn two_weirs_do_not_share_a_port_in_silence() {
+async fn a_second_weir_on_the_same_port_fails_to_start() {
     let first = Lb::start(&named("first", "127.0.0.1:0", "")).await;
     let bind = first.addr().to_string();
     let Err(error) = Lb::try_start(&named("second", &bind, "")).await else {
@@ -159,7 +159,7 @@ async fn a_bind_failure_on_reload_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_admin_address_that_is_taken_changes_nothing() {
+async fn an_admin_address_that_is_in_use_changes_nothing() {
     let (socket, says) = taken();
     let admin = format!("[admin]\nbind = \"{}\"\n", socket.local_addr().unwrap());
     let web = named("web", "127.0.0.1:0", "");
@@ -205,7 +205,7 @@ async fn an_admin_listener_does_not_take_a_running_listeners_address() {
 }
 
 #[tokio::test]
-async fn a_removed_listener_stops_and_its_neighbour_goes_on() {
+async fn a_removed_listener_stops_and_another_goes_on() {
     let (web, old) = (
         named("web", "127.0.0.1:0", ""),
         named("old", "127.0.0.1:0", ""),
@@ -246,17 +246,17 @@ async fn answered_by(addr: SocketAddr, name: &str) -> Result<(), String> {
     }
 }
 
-// An operator gave a listener a name; the reload was refused because Weir itself had
+// A regression: the reload that gave a listener a name was refused because Weir itself had
 // the address.
 #[tokio::test]
 async fn a_listener_can_be_renamed_without_moving() {
     let mut lb = Lb::start(&named("old", "127.0.0.1:0", "")).await;
     let addr = lb.addr();
-    // Its bind is another text now, so this is a move to the address it has.
+    // The text of `bind` is another one, so this is a move to the address it has already.
     let bind = addr.to_string();
     lb.reload(&named("new", &bind, "")).await.unwrap();
     assert_eq!(lb.addr_of("new"), addr);
-    // A client that the old sockets had not let in yet may be turned away.
+    // A connection that the old sockets had not accepted yet may be reset.
     eventually("only the new name answers", || async {
         for _ in 0..20 {
             answered_by(addr, "new").await?;
@@ -282,7 +282,7 @@ async fn listeners_can_swap_their_addresses() {
 
 #[tokio::test]
 async fn a_listener_can_widen_and_narrow_its_address() {
-    // Over IPv6, where hardly any other test has a socket that would be in the way.
+    // Over IPv6, where hardly any other test has a socket that could conflict.
     let mut lb = Lb::start(&named("web", "[::1]:0", "")).await;
     let narrow = lb.addr();
     let wide = (std::net::Ipv6Addr::UNSPECIFIED, narrow.port()).into();
@@ -320,10 +320,10 @@ async fn every_worker_serves_every_listener() {
     assert_eq!((target.requests(), target.connections()), (64, 4));
 }
 
-// Every worker took a permit before it knew of a client: with fewer permits than
+// A regression: every worker took a permit before it had a client. With fewer permits than
 // workers, clients of the other workers waited for ever.
 #[tokio::test]
-async fn a_connection_cap_below_the_workers_still_lets_every_client_in() {
+async fn a_connection_limit_below_the_number_of_workers_still_lets_every_client_in() {
     let web = named("web", "127.0.0.1:0", "max_connections = 1");
     let lb = Lb::start(&format!("workers = 4\n{web}")).await;
     assert_eq!(lb.connections(), 0);
@@ -340,7 +340,7 @@ async fn a_connection_cap_below_the_workers_still_lets_every_client_in() {
 }
 
 #[tokio::test]
-async fn a_client_above_the_cap_is_served_when_another_leaves() {
+async fn a_client_above_the_limit_is_served_when_another_leaves() {
     let web = named("web", "127.0.0.1:0", "max_connections = 2");
     let lb = Lb::start(&format!("workers = 2\n{web}")).await;
     let (mut first, mut second) = (lb.connect().await, lb.connect().await);
@@ -363,7 +363,7 @@ async fn a_client_above_the_cap_is_served_when_another_leaves() {
 }
 
 #[tokio::test]
-async fn a_reload_raises_and_lowers_the_cap() {
+async fn a_reload_raises_and_lowers_the_connection_limit() {
     let web = |cap| {
         let more = format!("max_connections = {cap}");
         format!("workers = 2\n{}", named("web", "127.0.0.1:0", &more))
@@ -384,7 +384,7 @@ async fn a_reload_raises_and_lowers_the_cap() {
     let (mut second, reply) = soon("the second client", waiting).await.unwrap();
     assert_eq!(reply.text(), "web");
 
-    // Who is in stays in; the cap holds for those who come.
+    // Open connections stay; the limit holds for new ones.
     lb.reload(&web(1)).await.unwrap();
     assert_eq!(first.get("/").await.text(), "web");
     assert_eq!(second.get("/").await.text(), "web");
@@ -408,7 +408,7 @@ async fn a_reload_raises_and_lowers_the_cap() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_until_the_client_says_close() {
+async fn a_connection_is_kept_until_the_client_sends_close() {
     let lb = Lb::start(&named("web", "127.0.0.1:0", "")).await;
     let mut client = lb.connect().await;
     for _ in 0..10 {
@@ -515,12 +515,12 @@ async fn an_answer_that_does_not_wait_for_the_body_still_arrives() {
             let mut stream = TcpStream::connect(lb.addr_of(name)).await.unwrap();
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
-            // The answer is out before the body comes.
+            // The response is sent before the body comes.
             let mut answered = vec![0; 12];
             soon("the answer", stream.read_exact(&mut answered))
                 .await
                 .unwrap();
-            // A reset here would be seen by the reads below too.
+            // The reads below would fail after a reset here too.
             stream.write_all(&vec![b'x'; BODY]).await.unwrap();
             stream.shutdown().await.unwrap();
             let end = soon("the end", stream.read_to_end(&mut answered)).await;

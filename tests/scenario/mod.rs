@@ -1,8 +1,8 @@
-//! Real sockets, real time, Weir in process. One binary: it links once.
+//! Tests over real sockets in real time, with Weir, its clients and its targets in this process.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a helper that cannot do its part has failed the test"
+    reason = "a helper that fails has failed the test"
 )]
 #![allow(
     unreachable_pub,

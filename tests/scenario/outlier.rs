@@ -1,4 +1,4 @@
-//! Targets that answer their checks and fail their requests: who is taken out, for how
+//! Targets that answer their checks and fail their requests: which are ejected, for how
 //! long, and what a client notices.
 
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ fn config(targets: &[SocketAddr], group: &str) -> String {
     )
 }
 
-/// Checked once, at registration, so that no later check readmits anybody.
+/// Checked once, at registration, so that no later check readmits a target.
 const ONCE: &str = r#"health = { path = "/health", interval = "1h", timeout = "10s" }"#;
 const UNCHECKED: &str = "health = false";
 
@@ -55,7 +55,7 @@ async fn ejected(lb: &Lb, addr: SocketAddr) -> Option<EjectedStatus> {
     lb.target_status("app", addr).await.ejected
 }
 
-/// Sends requests until nobody picks a target any longer.
+/// Sends requests until a target is not picked any more.
 async fn until_ejected(lb: &Lb, client: &mut Connection, bad: SocketAddr) -> EjectedStatus {
     soon("an ejection", async {
         while eligible(lb, bad) {
@@ -66,7 +66,7 @@ async fn until_ejected(lb: &Lb, client: &mut Connection, bad: SocketAddr) -> Eje
     ejected(lb, bad).await.expect("the reason it is out")
 }
 
-/// Whether requests may get a target.
+/// Whether a target is eligible.
 fn eligible(lb: &Lb, addr: SocketAddr) -> bool {
     let snapshot = lb.snapshot();
     let group = snapshot.group_named(&"app".into()).unwrap();
@@ -85,7 +85,7 @@ async fn until_eligible(lb: &Lb, addr: SocketAddr) {
     .await;
 }
 
-/// The statuses of so many requests.
+/// The statuses of `count` requests.
 async fn statuses(client: &mut Connection, count: usize) -> Vec<u16> {
     let mut statuses = vec![];
     for _ in 0..count {
@@ -131,7 +131,7 @@ async fn a_target_that_fails_at_once_is_ejected_and_traffic_goes_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_target_that_cannot_be_reached_is_ejected_without_checks() {
+async fn a_target_that_refuses_connections_is_ejected_without_checks() {
     let dead = Refusing::new();
     let b = Backend::answering("b").await;
     let lb = Lb::start(&config(&[dead.addr(), b.addr()], UNCHECKED)).await;
@@ -184,7 +184,7 @@ async fn a_check_that_passes_readmits() {
 }
 
 #[tokio::test]
-async fn at_most_half_of_a_group_is_out() {
+async fn at_most_half_of_a_group_is_ejected() {
     let broken = failing(true);
     let mut bad = vec![];
     for _ in 0..3 {
@@ -204,7 +204,7 @@ async fn at_most_half_of_a_group_is_out() {
 }
 
 #[tokio::test]
-async fn a_failure_of_all_targets_ejects_nobody() {
+async fn a_failure_of_all_targets_ejects_none() {
     let broken = failing(false);
     let (a, b) = (switched("a", &broken).await, switched("b", &broken).await);
     let lb = Lb::start(&config(&[a.addr(), b.addr()], UNCHECKED)).await;
@@ -269,7 +269,7 @@ async fn a_bad_target_gets_less_where_weights_are_automatic() {
         (other.anomaly_detection.result.as_str(), other.share),
         ("normal", 100)
     );
-    // Slowly more again once it serves.
+    // Its weight grows slowly when it serves again.
     broken.store(false, Ordering::SeqCst);
     let now = || async { lb.target_status("app", bad.addr()).await };
     let least = eventually("normal again", || async {

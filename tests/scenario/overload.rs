@@ -1,4 +1,4 @@
-//! More requests than the targets may have: who is served, who waits, who is sent away.
+//! More requests than the targets may have: which are served, which wait, which are refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use crate::scenario::support::{
     until_waiting,
 };
 
-/// Targets that answer when the test opens the gate, and count what they have at a time.
-struct Gated {
+/// Targets that answer when the test lets them, and count their concurrent requests.
+struct BlockedTargets {
     backends: Vec<Backend>,
-    gate: Arc<Semaphore>,
+    release: Arc<Semaphore>,
     peaks: Vec<Arc<AtomicUsize>>,
 }
 
-impl Gated {
+impl BlockedTargets {
     async fn start(count: usize) -> Self {
-        let gate = Arc::new(Semaphore::new(0));
+        let release = Arc::new(Semaphore::new(0));
         let peaks: Vec<Arc<AtomicUsize>> = (0..count).map(|_| Arc::default()).collect();
         let mut backends = Vec::new();
         for peak in &peaks {
-            let (gate, peak, running) = (gate.clone(), peak.clone(), Arc::new(AtomicUsize::new(0)));
+            let (release, peak, running) =
+                (release.clone(), peak.clone(), Arc::new(AtomicUsize::new(0)));
             let backend = Backend::with(move |_| {
-                let (gate, peak, running) = (gate.clone(), peak.clone(), running.clone());
+                let (release, peak, running) = (release.clone(), peak.clone(), running.clone());
                 async move {
                     peak.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    let _passed = gate.acquire().await.unwrap();
-                    // Others come in meanwhile, if they are let in.
+                    let _permit = release.acquire().await.unwrap();
+                    // Other requests come in meanwhile, if Weir sends them.
                     tokio::task::yield_now().await;
                     running.fetch_sub(1, Ordering::SeqCst);
                     answer(200, "done")
@@ -41,7 +42,7 @@ impl Gated {
         }
         Self {
             backends,
-            gate,
+            release,
             peaks,
         }
     }
@@ -50,9 +51,9 @@ impl Gated {
         self.backends.iter().map(Backend::addr).collect()
     }
 
-    /// Answers what waits, and everything from now on, eight at a time.
-    fn open(&self) {
-        self.gate.add_permits(8);
+    /// Answers the requests that wait and all later ones, eight at a time.
+    fn unblock(&self) {
+        self.release.add_permits(8);
     }
 
     fn requests(&self) -> usize {
@@ -86,22 +87,22 @@ fn config(targets: &[SocketAddr], group: &str) -> String {
     )
 }
 
-fn assert_sent_away(reply: &Reply, reason: &str) {
+fn assert_refused(reply: &Reply, reason: &str) {
     assert_eq!(reply.status, 503);
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert!(reply.text().contains(reason), "{}", reply.text());
 }
 
 #[tokio::test]
-async fn no_target_ever_sees_more_than_its_limit_and_the_rest_are_sent_away_at_once() {
-    let targets = Gated::start(4).await;
+async fn no_target_ever_sees_more_than_its_limit_and_the_rest_are_refused_at_once() {
+    let targets = BlockedTargets::start(4).await;
     let lb = Lb::start(&config(&targets.addresses(), "max_concurrency = 10")).await;
     let mut replies = ask(lb.addr(), 200);
-    // The gate is closed: whoever has an answer now did not wait for a target.
+    // The targets do not answer yet: a response comes from Weir.
     for _ in 0..160 {
-        assert_sent_away(&replies.join_next().await.unwrap().unwrap(), "overloaded");
+        assert_refused(&replies.join_next().await.unwrap().unwrap(), "overloaded");
     }
-    // The last of the others may still be on their way.
+    // The last of the others may not have reached their targets yet.
     eventually("40 requests on the targets", || async {
         let peaks = targets.peaks();
         if peaks == [10; 4] {
@@ -111,13 +112,13 @@ async fn no_target_ever_sees_more_than_its_limit_and_the_rest_are_sent_away_at_o
         }
     })
     .await;
-    targets.open();
+    targets.unblock();
     let served = replies.join_all().await;
     assert_eq!(
         served.iter().filter(|reply| reply.status == 200).count(),
         40
     );
-    // Now as fast as it goes.
+    // The same with targets that answer at once.
     let mut clients = JoinSet::new();
     for _ in 0..200 {
         let addr = lb.addr();
@@ -140,12 +141,12 @@ async fn no_target_ever_sees_more_than_its_limit_and_the_rest_are_sent_away_at_o
 
 #[tokio::test]
 async fn three_times_the_capacity_fills_targets_and_queue_and_the_rest_fail_fast() {
-    let targets = Gated::start(4).await;
+    let targets = BlockedTargets::start(4).await;
     let group = "max_concurrency = 10\nqueue = { length = 40, timeout = \"60s\" }";
     let lb = Lb::start(&config(&targets.addresses(), group)).await;
     let mut replies = ask(lb.addr(), 120);
     for _ in 0..40 {
-        assert_sent_away(&replies.join_next().await.unwrap().unwrap(), "queue_full");
+        assert_refused(&replies.join_next().await.unwrap().unwrap(), "queue_full");
     }
     until_waiting(&lb, 40).await;
     eventually("40 requests on the targets", || async {
@@ -155,7 +156,7 @@ async fn three_times_the_capacity_fills_targets_and_queue_and_the_rest_fail_fast
     .await;
     let labels = ["target_group=\"app\""];
     assert_eq!(lb.metric("weir_queue_waiting", &labels).await, 40);
-    targets.open();
+    targets.unblock();
     for reply in replies.join_all().await {
         assert_eq!((reply.status.as_u16(), reply.text()), (200, "done"));
     }
@@ -170,8 +171,8 @@ async fn three_times_the_capacity_fills_targets_and_queue_and_the_rest_fail_fast
 
 const ONE_AT_A_TIME: &str = "max_concurrency = 1\nqueue = { length = 3, timeout = \"60s\" }";
 
-/// Sends requests one after another, each when the one before is in line.
-async fn line_up(rig: &Rig, paths: &[&'static str]) -> Vec<tokio::task::JoinHandle<Reply>> {
+/// Sends requests one after another, each when the one before is in the queue.
+async fn enqueue(rig: &Rig, paths: &[&'static str]) -> Vec<tokio::task::JoinHandle<Reply>> {
     let mut replies = Vec::new();
     let before = rig.lb.group_status("app").await.waiting;
     for (index, &path) in paths.iter().enumerate() {
@@ -182,7 +183,7 @@ async fn line_up(rig: &Rig, paths: &[&'static str]) -> Vec<tokio::task::JoinHand
     replies
 }
 
-/// The request on the only place there is.
+/// Sends a request that uses the whole capacity, until the test answers it.
 async fn occupy(rig: &Rig, target: &mut Backend) -> (tokio::task::JoinHandle<Reply>, Held) {
     let mut client = rig.connect().await;
     let reply = tokio::spawn(async move { client.get("/first").await });
@@ -190,12 +191,12 @@ async fn occupy(rig: &Rig, target: &mut Backend) -> (tokio::task::JoinHandle<Rep
 }
 
 #[tokio::test]
-async fn who_came_first_is_served_first_and_the_log_tells_how_long_it_waited() {
+async fn the_queue_is_served_in_order_and_the_log_has_the_time_of_each_wait() {
     let mut target = Backend::manual().await;
     let rig = Rig::with(&[target.addr()], "", ONE_AT_A_TIME).await;
     let (first, mut held) = occupy(&rig, &mut target).await;
-    let waiting = line_up(&rig, &["/1", "/2", "/3"]).await;
-    assert_sent_away(&rig.lb.get("/4").await, "queue_full");
+    let waiting = enqueue(&rig, &["/1", "/2", "/3"]).await;
+    assert_refused(&rig.lb.get("/4").await, "queue_full");
     for path in ["/1", "/2", "/3"] {
         held.respond("ok");
         held = target.next_request().await;
@@ -214,7 +215,7 @@ async fn who_came_first_is_served_first_and_the_log_tells_how_long_it_waited() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_is_sent_away_and_its_place_goes_to_the_next() {
+async fn a_request_that_waits_too_long_is_refused_and_leaves_room_for_the_next() {
     for (queue, upstream) in [("30ms", "60s"), ("60s", "30ms")] {
         let mut target = Backend::manual().await;
         let group = format!(
@@ -224,7 +225,7 @@ async fn who_waits_too_long_is_sent_away_and_its_place_goes_to_the_next() {
         let rig = Rig::with(&[target.addr()], "", &group).await;
         let lease = rig.lb.target("app", target.addr()).unwrap().lease();
         let reply = rig.lb.get("/").await;
-        assert_sent_away(&reply, "queue_timeout");
+        assert_refused(&reply, "queue_timeout");
         assert_eq!(rig.failures("queue_timeout").await, 1);
         drop(lease);
         if upstream == "60s" {
@@ -243,7 +244,7 @@ async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
     let (first, held) = occupy(&rig, &mut target).await;
     let leaving = rig.wire("GET /leaving HTTP/1.1\r\nHost: a\r\n\r\n").await;
     until_waiting(&rig.lb, 1).await;
-    let staying = line_up(&rig, &["/staying"]).await.remove(0);
+    let staying = enqueue(&rig, &["/staying"]).await.remove(0);
     drop(leaving);
     until_waiting(&rig.lb, 1).await;
     held.respond("ok");
@@ -263,12 +264,12 @@ async fn a_client_that_leaves_while_it_waits_leaves_the_queue() {
 }
 
 #[tokio::test]
-async fn a_reload_serves_those_who_wait() {
+async fn a_reload_with_more_capacity_serves_waiting_requests() {
     let mut target = Backend::manual().await;
     let other = Backend::answering("other").await;
     let mut rig = Rig::with(&[target.addr()], "", ONE_AT_A_TIME).await;
     let (first, held) = occupy(&rig, &mut target).await;
-    let waiting = line_up(&rig, &["/1", "/2"]).await;
+    let waiting = enqueue(&rig, &["/1", "/2"]).await;
     // Another target.
     let both = [target.addr(), other.addr()];
     let changed = rig.changed(&both, "", ONE_AT_A_TIME);
@@ -280,7 +281,7 @@ async fn a_reload_serves_those_who_wait() {
     let alone = [target.addr()];
     let changed = rig.changed(&alone, "", ONE_AT_A_TIME);
     rig.lb.reload(&changed).await.unwrap();
-    let waiting = line_up(&rig, &["/3"]).await.remove(0);
+    let waiting = enqueue(&rig, &["/3"]).await.remove(0);
     let changed = rig.changed(&alone, "", "max_concurrency = 2");
     rig.lb.reload(&changed).await.unwrap();
     target.next_request().await.respond("third");
@@ -291,14 +292,14 @@ async fn a_reload_serves_those_who_wait() {
 }
 
 #[tokio::test]
-async fn a_target_that_left_serves_nobody_who_waits() {
+async fn a_removed_target_serves_no_waiting_request() {
     let (mut leaving, mut staying) = (Backend::manual().await, Backend::manual().await);
     let both = [leaving.addr(), staying.addr()];
     let mut rig = Rig::with(&both, "", ONE_AT_A_TIME).await;
     let clients = [rig.connect().await, rig.connect().await];
     let first = clients.map(|mut client| tokio::spawn(async move { client.get("/first").await }));
     let (on_leaving, on_staying) = (leaving.next_request().await, staying.next_request().await);
-    let waiting = line_up(&rig, &["/1"]).await.remove(0);
+    let waiting = enqueue(&rig, &["/1"]).await.remove(0);
     let changed = rig.changed(&both[1..], "", ONE_AT_A_TIME);
     rig.lb.reload(&changed).await.unwrap();
     on_leaving.respond("ok");
@@ -312,11 +313,11 @@ async fn a_target_that_left_serves_nobody_who_waits() {
 }
 
 #[tokio::test]
-async fn a_group_without_targets_makes_nobody_wait() {
+async fn no_request_waits_in_a_group_without_targets() {
     let mut target = Backend::manual().await;
     let mut rig = Rig::with(&[target.addr()], "", ONE_AT_A_TIME).await;
     let (first, held) = occupy(&rig, &mut target).await;
-    let waiting = line_up(&rig, &["/1"]).await.remove(0);
+    let waiting = enqueue(&rig, &["/1"]).await.remove(0);
     let gone = format!(
         "{}\n[[target_group.app.targets]]\naddress = \"{}\"\nweight = 0",
         rig.changed(&[], "", ONE_AT_A_TIME)
@@ -324,8 +325,8 @@ async fn a_group_without_targets_makes_nobody_wait() {
         target.addr(),
     );
     rig.lb.reload(&gone).await.unwrap();
-    assert_sent_away(&waiting.await.unwrap(), "no_target");
-    assert_sent_away(&rig.lb.get("/2").await, "no_target");
+    assert_refused(&waiting.await.unwrap(), "no_target");
+    assert_refused(&rig.lb.get("/2").await, "no_target");
     held.respond("ok");
     assert_eq!(first.await.unwrap().status, 200);
     rig.quiet().await;
@@ -337,7 +338,7 @@ async fn a_request_whose_target_refused_waits_for_another() {
     let refusing = Refusing::new();
     let rig = Rig::with(&[refusing.addr(), target.addr()], "", ONE_AT_A_TIME).await;
     let (first, held) = occupy(&rig, &mut target).await;
-    let waiting = line_up(&rig, &["/1"]).await.remove(0);
+    let waiting = enqueue(&rig, &["/1"]).await.remove(0);
     held.respond("ok");
     let next = target.next_request().await;
     assert_eq!(next.request.uri().path(), "/1");

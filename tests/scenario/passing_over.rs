@@ -1,5 +1,5 @@
-//! Targets that cannot be reached: who gets their requests, and which requests are not
-//! sent again.
+//! Targets that cannot be reached: which targets get their requests, and which requests are
+//! not sent again.
 
 use http::Request;
 use http_body_util::Full;
@@ -13,12 +13,12 @@ use crate::scenario::balancing::{
 use crate::scenario::support::{Backend, Lb, Refusing, eventually};
 
 #[tokio::test]
-async fn a_target_that_refuses_is_passed_over_and_a_post_runs_once() {
+async fn a_target_that_refuses_is_skipped_and_a_post_runs_once() {
     for algorithm in Algorithm::ALL {
         let backends = echoing(2).await;
         let refusing = Refusing::new();
         let mut targets = plain(&backends);
-        // At the front: `first` looks no further while that one has a place.
+        // The first of the list: `first` uses no other while that one has capacity.
         targets.insert(0, format!("\"{}\"", refusing.addr()));
         let more = format!("health = false\n{}", hash_of(algorithm));
         let lb = Lb::start(&group(algorithm, &targets, &more)).await;
@@ -43,7 +43,7 @@ async fn a_target_that_refuses_is_passed_over_and_a_post_runs_once() {
 }
 
 #[tokio::test]
-async fn a_refused_body_hashed_group_sends_the_whole_body_elsewhere() {
+async fn a_body_that_was_read_for_its_hash_is_sent_whole_to_another_target() {
     let backends = echoing(1).await;
     let (first, second) = (Refusing::new(), Refusing::new());
     let mut targets = plain(&backends);
@@ -61,7 +61,7 @@ async fn a_refused_body_hashed_group_sends_the_whole_body_elsewhere() {
 }
 
 #[tokio::test]
-async fn when_all_targets_refuse_the_answer_is_502_with_a_reason() {
+async fn when_all_targets_refuse_the_response_is_502_with_a_reason() {
     for count in [1, 2, 5] {
         let refusing: Vec<_> = (0..count).map(|_| Refusing::new()).collect();
         let quoted = |refusing: &Refusing| format!("\"{}\"", refusing.addr());
@@ -83,7 +83,7 @@ async fn when_all_targets_refuse_the_answer_is_502_with_a_reason() {
     }
 }
 
-/// Reads a request with a body of `order`, then leaves without a word.
+/// Reads a request with a body of `order`, then closes without a response.
 async fn leave_after_request(mut stream: TcpStream) {
     let mut seen = Vec::new();
     while !seen.ends_with(b"order") && stream.read_buf(&mut seen).await.unwrap() > 0 {}
@@ -135,7 +135,7 @@ async fn a_kept_connection_that_the_target_closed_costs_no_request() {
     let target = Backend::raw(async |mut stream: TcpStream| {
         let mut seen = Vec::new();
         while !seen.ends_with(b"\r\n\r\n") && stream.read_buf(&mut seen).await.unwrap() > 0 {}
-        // Says nothing about closing, and closes.
+        // Closes without `Connection: close`.
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         stream.write_all(answer).await.unwrap();
     })

@@ -32,7 +32,7 @@ fn config(targets: &[SocketAddr], more: &str) -> String {
     )
 }
 
-/// Asks the admin listener for a change, with whatever `Authorization` is given.
+/// Sends a change to the admin listener, with `Authorization` if one is given.
 async fn ask(lb: &Lb, authorization: &str, method: &str, end: &str, body: &str) -> Reply {
     let mut request = Request::builder()
         .method(method)
@@ -45,7 +45,7 @@ async fn ask(lb: &Lb, authorization: &str, method: &str, end: &str, body: &str) 
     connection.send(request.unwrap()).await.unwrap()
 }
 
-/// The same with the token.
+/// Sends a change with the token.
 async fn change(lb: &Lb, method: &str, addr: SocketAddr, end: &str, body: &str) -> Reply {
     let end = format!("app/targets/{addr}{end}");
     ask(lb, &format!("Bearer {TOKEN}"), method, &end, body).await
@@ -83,7 +83,7 @@ async fn until_targets(lb: &Lb, wanted: &[(SocketAddr, u16, &str)]) {
 }
 
 #[tokio::test]
-async fn a_target_that_leaves_finishes_its_request_and_is_seen_to() {
+async fn a_target_that_leaves_finishes_its_request_and_is_listed_as_draining() {
     let mut old = Backend::manual().await;
     let new = Backend::answering("new").await;
     let mut lb = Lb::start(&config(&[old.addr()], "")).await;
@@ -111,7 +111,7 @@ async fn a_target_that_leaves_finishes_its_request_and_is_seen_to() {
 }
 
 #[tokio::test]
-async fn when_the_delay_is_over_the_target_is_gone_and_a_plain_request_still_finishes() {
+async fn after_the_delay_the_target_is_removed_and_a_plain_request_still_finishes() {
     let mut old = Backend::manual().await;
     let new = Backend::answering("new").await;
     let delay = "deregistration_delay = \"1s\"";
@@ -197,7 +197,7 @@ async fn a_registered_target_gets_requests_without_a_reload_and_over_reloads() {
 }
 
 #[tokio::test]
-async fn a_deregistered_target_finishes_what_it_has_and_stays_out() {
+async fn a_deregistered_target_finishes_its_requests_and_gets_no_more() {
     let mut a = Backend::manual().await;
     let b = Backend::answering("b").await;
     let mut lb = Lb::start(&config(
@@ -217,7 +217,7 @@ async fn a_deregistered_target_finishes_what_it_has_and_stays_out() {
     assert_eq!(answer.message, message);
     let again = change(&lb, "POST", b.addr(), "/drain", "").await;
     assert_eq!(changed(&again).registration, "draining");
-    assert_eq!(lb.get("/").await.status, 503, "nobody is left");
+    assert_eq!(lb.get("/").await.status, 503, "no target is left");
     changed(&change(&lb, "PUT", b.addr(), "", "{}").await);
     held.respond("late");
     request.await.unwrap();
@@ -232,7 +232,7 @@ async fn a_deregistered_target_finishes_what_it_has_and_stays_out() {
 }
 
 #[tokio::test]
-async fn only_the_token_opens_the_door() {
+async fn changes_need_the_token() {
     let target = Backend::answering("a").await;
     let mut lb = Lb::start(&config(&[target.addr()], "")).await;
     let end = format!("app/targets/{}", target.addr());
@@ -262,7 +262,7 @@ async fn only_the_token_opens_the_door() {
 
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "one table")]
-async fn what_cannot_be_understood_is_refused_with_a_reason() {
+async fn a_malformed_change_is_refused_with_a_reason() {
     let target = Backend::answering("a").await;
     let lb = Lb::start(&config(&[target.addr()], "")).await;
     let free = Refusing::new().addr();
@@ -374,7 +374,7 @@ async fn addresses_may_be_escaped_and_leave_out_the_port_of_their_group() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_holds_nobody_up() {
+async fn a_body_that_never_comes_delays_no_other_request() {
     let target = Backend::answering("a").await;
     let lb = Lb::start(&config(&[target.addr()], "")).await;
     let head = format!(

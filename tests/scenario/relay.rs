@@ -1,4 +1,4 @@
-//! A request on its way to a target and a response on its way back.
+//! The relay of requests to a target and of responses back.
 
 use std::fmt::Write as _;
 
@@ -61,8 +61,8 @@ async fn a_request_reaches_the_target_and_its_response_the_client() {
     assert!(lb.shutdown().await);
 }
 
-/// Searches are sent like this. hyper's client takes such a request for one without a
-/// body unless its head says otherwise.
+/// Some search interfaces use such requests. hyper's client sends them without their body
+/// unless the head has `Transfer-Encoding`.
 #[tokio::test]
 async fn a_chunked_body_of_a_get_arrives() {
     let target = mirror().await;
@@ -74,7 +74,7 @@ async fn a_chunked_body_of_a_get_arrives() {
 }
 
 #[tokio::test]
-async fn a_refused_method_learns_which_ones_are_forwarded() {
+async fn the_response_to_a_refused_method_lists_those_that_are_forwarded() {
     let target = mirror().await;
     let lb = Lb::start(&forward_to(&[&target], "")).await;
     let answer = raw(lb.addr(), b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").await;

@@ -1,4 +1,4 @@
-//! What another configuration changes, and what it must not touch.
+//! What a new configuration changes, and what it must leave alone.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn group(name: &str, targets: &[&Backend], more: &str) -> String {
     format!("[target_group.{name}]\ntargets = {targets:?}\nhealth = false\n{more}\n")
 }
 
-/// At an address that no other test and no outgoing connection uses.
+/// An address that no other test and no outgoing connection uses.
 fn free_addr() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.2:0").unwrap();
     socket.local_addr().unwrap()
@@ -49,7 +49,7 @@ async fn is_refused(addr: SocketAddr) -> bool {
 const ANY: &str = "127.0.0.1:0";
 
 #[tokio::test]
-async fn requests_in_flight_survive_a_reload_that_takes_their_target_away() {
+async fn requests_in_flight_survive_a_reload_that_removes_their_target() {
     let mut old = Backend::manual().await;
     let new = Backend::answering("new").await;
     let mut lb = Lb::start(&web(ANY, &old, "")).await;
@@ -172,7 +172,7 @@ async fn an_admin_listener_that_cannot_be_bound_changes_nothing_either() {
 }
 
 #[tokio::test]
-async fn a_removed_listener_finishes_its_requests_and_takes_no_more() {
+async fn a_removed_listener_finishes_its_requests_and_accepts_no_more() {
     let mut target = Backend::manual().await;
     let keep = web(ANY, &target, "");
     let more = "[[listener]]\nname = \"side\"\nbind = \"127.0.0.1:0\"\nforward = \"app\"";
@@ -204,7 +204,7 @@ async fn a_removed_listener_finishes_its_requests_and_takes_no_more() {
         closed.then_some(()).ok_or("open".to_owned())
     })
     .await;
-    // The other listener noticed nothing.
+    // The other listener is not affected.
     let mut client = Connection::open(lb.addr_of("web")).await;
     let request = tokio::spawn(async move { client.get("/").await });
     target.next_request().await.respond("still here");
@@ -291,7 +291,7 @@ async fn the_same_configuration_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn reloads_and_health_flips_at_the_same_time_lose_neither() {
+async fn a_reload_and_a_health_change_at_the_same_time_both_take_effect() {
     let logs = Logs::capture();
     let (a, b) = (Backend::answering("a").await, Backend::answering("b").await);
     let config = |algorithm: &str| {
@@ -321,7 +321,7 @@ async fn reloads_and_health_flips_at_the_same_time_lose_neither() {
         } else {
             Health::Healthy
         };
-        // Reloads come as fast as they can until the flip has happened.
+        // Reloads as fast as possible until the health has changed.
         let algorithms = ["random", "round_robin", "least_connections"];
         let mut algorithms = algorithms.iter().cycle();
         while live.health_now() != wanted {
@@ -329,7 +329,7 @@ async fn reloads_and_health_flips_at_the_same_time_lose_neither() {
             lb.reload(&config(next)).await.unwrap();
             tokio::task::yield_now().await;
         }
-        // Neither the flip nor the algorithm got lost.
+        // Both the health and the algorithm have changed.
         lb.reload(&config("power_of_two_choices")).await.unwrap();
         lb.until_health("app", b.addr(), wanted).await;
         let snapshot = lb.snapshot();

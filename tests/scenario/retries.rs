@@ -11,7 +11,7 @@ use crate::scenario::support::{
     Backend, Recorder, Refusing, Rig, Wire, answer, eventually, read_request, read_request_head,
 };
 
-/// Each target in turn, whatever it did before.
+/// Every target is picked in turn, whatever its results.
 const TURNS: &str = "algorithm = \"round_robin\"\noutlier = false\n";
 
 fn get() -> String {
@@ -22,7 +22,7 @@ fn with_body(method: &str, fields: &str) -> String {
     format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 5\r\n\r\norder")
 }
 
-/// Reads a whole request, says `last`, and closes.
+/// Reads a whole request, sends `last`, and closes.
 async fn leaving(last: &'static str) -> Backend {
     Backend::raw(move |mut stream| async move {
         if read_request(&mut stream).await.is_some() {
@@ -51,13 +51,13 @@ async fn silent() -> Backend {
     .await
 }
 
-/// Answers every request with a status and its own words.
+/// Answers every request with a status and a body of its own.
 async fn saying(status: u16, words: &'static str) -> Backend {
     Backend::with(move |_| async move { answer(status, words) }).await
 }
 
-/// Asks until the first target has been tried; returns how its request ended, with status
-/// and log.
+/// Sends requests until the first target was tried; returns the response of that request and
+/// its log entry.
 async fn until_tried(
     rig: &Rig,
     target: &Backend,
@@ -80,7 +80,7 @@ async fn until_tried(
     }
 }
 
-/// The log's account of two attempts.
+/// Asserts that the log has two attempts, one on each target.
 fn assert_tried(tried: &str, (failing, reason): (&Backend, &str), good: &Backend) {
     let attempts: Vec<Vec<&str>> = tried.split(", ").map(|a| a.split(' ').collect()).collect();
     let [first, last] = &attempts[..] else {
@@ -93,10 +93,10 @@ fn assert_tried(tried: &str, (failing, reason): (&Backend, &str), good: &Backend
     assert!(matches!(last[..], [target, ms] if target == good && ms.ends_with("ms")));
 }
 
-/// Which requests go to the other target after each way to fail: `PUT` stands for the
-/// idempotent ones.
+/// For each kind of failure, which requests go to the other target. `PUT` stands for the
+/// idempotent methods.
 #[tokio::test]
-async fn a_request_goes_elsewhere_if_that_does_no_harm() {
+async fn a_request_is_retried_on_another_target_if_that_is_safe() {
     let key = "Idempotency-Key: 1\r\n";
     let cases = [
         ("closed", leaving("").await, "target_closed", true),
@@ -157,7 +157,7 @@ async fn a_request_goes_elsewhere_if_that_does_no_harm() {
 }
 
 #[tokio::test]
-async fn the_operator_may_say_that_posts_can_be_repeated() {
+async fn the_configuration_may_allow_retries_of_posts() {
     let (failing, good) = (leaving("").await, Backend::answering("good").await);
     let group = format!("{TURNS}retry = {{ non_idempotent = true }}");
     let rig = Rig::with(&[failing.addr(), good.addr()], "", &group).await;
@@ -167,7 +167,7 @@ async fn the_operator_may_say_that_posts_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn retry_false_sends_nothing_twice_but_what_was_never_written() {
+async fn without_retries_only_requests_that_were_never_written_are_sent_again() {
     let (failing, good) = (leaving("").await, Backend::answering("good").await);
     let refusing = Refusing::new();
     let targets = [failing.addr(), refusing.addr(), good.addr()];
@@ -199,7 +199,7 @@ async fn attempts_end_after_as_many_as_are_allowed() {
     let rig = Rig::with(&addrs, "", &group).await;
     assert_eq!(rig.connect().await.get("/").await.status, 502);
     let entry = &rig.logged(1).await[0];
-    assert_eq!(entry.verdict(), ("502", "target_closed"));
+    assert_eq!(entry.status_and_reason(), ("502", "target_closed"));
     assert_eq!(entry.get("attempts"), "2");
     assert_eq!(entry.get("tried").matches("target_closed").count(), 2);
     let seen: usize = failing.iter().map(Backend::requests).sum();
@@ -207,25 +207,28 @@ async fn attempts_end_after_as_many_as_are_allowed() {
 }
 
 #[tokio::test]
-async fn no_target_is_tried_twice_and_the_last_failure_is_told() {
+async fn no_target_is_tried_twice_and_the_last_failure_is_reported() {
     let failing = [leaving("").await, leaving("").await];
     let addrs = [failing[0].addr(), failing[1].addr()];
     let group = format!("{TURNS}retry = {{ attempts = 8 }}");
     let rig = Rig::with(&addrs, "", &group).await;
     assert_eq!(rig.connect().await.get("/").await.status, 502);
     assert_eq!((failing[0].requests(), failing[1].requests()), (1, 1));
-    assert_eq!(rig.logged(1).await[0].verdict(), ("502", "target_closed"));
+    assert_eq!(
+        rig.logged(1).await[0].status_and_reason(),
+        ("502", "target_closed")
+    );
 }
 
 #[tokio::test]
-async fn a_group_of_one_target_repeats_nothing_but_on_a_connection_that_was_kept() {
+async fn a_single_target_is_tried_again_only_after_a_kept_connection_broke() {
     let target = leaving("").await;
     let rig = Rig::forward(&[target.addr()]).await;
     assert_eq!(rig.connect().await.get("/").await.status, 502);
     assert_eq!(target.connections(), 1);
 }
 
-/// A budget of nothing: the request fails as it would without retries, and at once.
+/// With an empty budget the request fails as it would without retries, and at once.
 #[tokio::test]
 async fn a_spent_budget_ends_retries() {
     let (failing, good) = (leaving("").await, Backend::answering("good").await);
@@ -258,9 +261,9 @@ async fn a_status_is_retried_if_it_is_listed_and_the_method_is_idempotent() {
     assert_eq!(status, 503);
 }
 
-/// What a target said is not thrown away for a status of Weir's own.
+/// The response of a target is not replaced by an error of Weir.
 #[tokio::test]
-async fn the_last_response_is_relayed_when_nobody_else_can_be_asked() {
+async fn the_last_response_is_relayed_when_no_target_is_left() {
     let busy = [saying(503, "one").await, saying(503, "two").await];
     let listed = format!("{TURNS}retry = {{ status = [503] }}");
     for count in [1, 2] {
@@ -270,7 +273,7 @@ async fn the_last_response_is_relayed_when_nobody_else_can_be_asked() {
         assert_eq!(reply.status, 503);
         assert!(["one", "two"].contains(&reply.text()), "{reply:?}");
         let entry = &rig.logged(1).await[0];
-        assert_eq!(entry.verdict(), ("503", ""));
+        assert_eq!(entry.status_and_reason(), ("503", ""));
         assert_eq!(entry.get("attempts"), count.to_string());
     }
     let full = format!("{TURNS}retry = {{ status = [503], budget = \"0%\", min_concurrency = 0 }}");
@@ -280,7 +283,7 @@ async fn the_last_response_is_relayed_when_nobody_else_can_be_asked() {
 }
 
 #[tokio::test]
-async fn a_target_that_never_answers_is_left_if_504_is_listed() {
+async fn a_request_is_retried_after_a_timeout_if_504_is_listed() {
     let (mute, good) = (silent().await, Backend::answering("good").await);
     let upstream = "upstream = { response_timeout = \"200ms\" }";
     let listed = format!("{TURNS}{upstream}\nretry = {{ status = [504] }}");
@@ -316,7 +319,7 @@ async fn the_deadline_of_the_whole_request_is_not_retried() {
     assert_eq!(log["attempts"], "1");
 }
 
-/// Sends a request so that the failing target has its turn; returns what the recorder got.
+/// Sends requests until the failing target was picked; returns what the recorder got.
 async fn replayed(rig: &Rig, failing: &Backend, to: &Recorder, request: &str) -> String {
     until_tried(rig, failing, request, &mut 0).await;
     let got = to.requests().last().unwrap().clone();
@@ -343,7 +346,7 @@ async fn a_body_is_sent_again_byte_by_byte() {
         ),
     ];
     for (body, expected) in cases {
-        // A body whose hash chooses the target is read before it is sent.
+        // A body with the hash key is read before it is sent.
         for more in ["", "hash = { body = { limit = \"2KiB\" } }"] {
             let (failing, good) = (leaving("").await, Recorder::start().await);
             let group = if more.is_empty() {
@@ -384,9 +387,9 @@ async fn trailers_are_sent_again() {
     );
 }
 
-/// The rest of a body that is still on its way goes to the second target alone.
+/// The rest of a body that the client still sends goes to the second target alone.
 #[tokio::test]
-async fn a_body_goes_on_to_the_second_target_where_the_first_left_it() {
+async fn the_second_target_gets_the_kept_part_of_a_body_and_then_the_rest() {
     for (name, last) in [
         ("closed", ""),
         (
@@ -424,7 +427,7 @@ async fn a_body_goes_on_to_the_second_target_where_the_first_left_it() {
 }
 
 #[tokio::test]
-async fn a_body_longer_than_is_kept_is_sent_once() {
+async fn a_body_above_the_limit_is_sent_once() {
     let (failing, good) = (leaving("").await, Recorder::start().await);
     let group = format!("{TURNS}retry = {{ max_body = \"1KiB\" }}");
     let rig = Rig::with(&[failing.addr(), good.addr()], "", &group).await;
@@ -437,11 +440,11 @@ async fn a_body_longer_than_is_kept_is_sent_once() {
     assert_eq!((status, &*log["attempts"]), (200, "2"));
     let (status, log) = until_tried(&rig, &failing, &put(1025), logged).await;
     assert_eq!((status, &*log["attempts"]), (502, "1"));
-    // The connection it came on still serves: the body was read to its end.
+    // The client's connection still serves: the body was read to its end.
     assert!(good.requests().iter().all(|request| request.complete));
 }
 
-/// However targets fail, no POST runs twice.
+/// No POST is executed twice, however targets fail.
 #[tokio::test]
 async fn no_post_is_executed_twice() {
     let seen = Arc::<Mutex<BTreeMap<String, u32>>>::default();
@@ -457,7 +460,7 @@ async fn no_post_is_executed_twice() {
             Backend::raw(move |mut stream| {
                 let seen = Arc::clone(&seen);
                 async move {
-                    // Serves once, so that connections that were kept break as well.
+                    // Serves once, so that kept connections break as well.
                     for says in ["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", last] {
                         let Some(request) = read_request(&mut stream).await else {
                             return;

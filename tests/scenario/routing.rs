@@ -1,4 +1,4 @@
-//! Which rule a request meets, and what the rule does with it.
+//! Which rule a request matches, and the action of the rule.
 
 use http::{Request, StatusCode};
 
@@ -42,10 +42,10 @@ async fn ask(lb: &Lb, method: &str, target: &str, fields: &[(&str, &str)]) -> Re
     lb.connect().await.send(request).await.unwrap()
 }
 
-/// A request's target and fields, and the text it is answered with.
+/// The target and the fields of a request, and the expected text of the response.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
-/// Asks all questions on one connection.
+/// Sends all requests on one connection and checks the responses.
 async fn expect(lb: &Lb, cases: &[Case<'_>]) {
     let mut client = lb.connect().await;
     for (target, fields, expected) in cases {
@@ -66,7 +66,7 @@ async fn mirror() -> Backend {
     .await
 }
 
-/// Everything goes to one target, but for these rules.
+/// Forwards to one target whatever none of these rules matches.
 fn forward_to(target: &Backend, rules: &str) -> String {
     format!(
         r#"
@@ -89,7 +89,8 @@ async fn lowest_priority_number_wins_whatever_the_order_of_the_file() {
         (50_000, r#"{ path = "*" }"#, "50000"),
         (1, r#"{ path = "/a/b" }"#, "1"),
         (20, r#"{ path = "/a/*" }"#, "20"),
-        // The index of hosts must not jump the queue, nor be jumped.
+        // A rule found by the index of hosts must not precede one with a lower number, nor the
+        // other way round.
         (10, r#"{ host = "x.example", path = "/a/c*" }"#, "10"),
         (25, r#"{ host = "x.example" }"#, "25"),
     ]))
@@ -164,7 +165,7 @@ async fn a_wildcard_host_does_not_match_the_apex() {
 }
 
 #[tokio::test]
-async fn paths_match_by_letter_glob_and_expression_with_regard_to_case() {
+async fn paths_match_exactly_by_glob_or_by_expression_and_case_counts() {
     let lb = Lb::start(&table(&[
         (1, r#"{ path = "/Exact" }"#, "exact"),
         (2, r#"{ path = ["/img/?.png", "/static/*"] }"#, "glob"),
@@ -196,7 +197,7 @@ async fn paths_match_by_letter_glob_and_expression_with_regard_to_case() {
 }
 
 #[tokio::test]
-async fn methods_are_compared_to_the_letter() {
+async fn methods_are_compared_exactly() {
     let lb = Lb::start(&table(&[(
         1,
         r#"{ method = ["GET", "PURGE"] }"#,
@@ -217,7 +218,7 @@ async fn methods_are_compared_to_the_letter() {
 }
 
 #[tokio::test]
-async fn headers_match_any_of_their_values_and_all_of_their_names() {
+async fn header_conditions_need_all_names_and_any_value_of_each() {
     let lb = Lb::start(&table(&[
         (
             1,
@@ -338,7 +339,7 @@ async fn source_addresses_are_those_that_trusted_proxies_report() {
         ([127, 0, 1, 1], &["203.0.113.9"], "inside"),
         ([127, 0, 1, 1], &["203.0.113.9, 10.1.1.1"], "inside"),
         ([127, 0, 1, 1], &["203.0.113.9", "10.1.1.1"], "inside"),
-        // What stands before the first untrusted address may be invented.
+        // Addresses before the last untrusted one may be invented.
         ([127, 0, 1, 1], &["203.0.113.9, 198.51.100.1"], "default"),
         (
             [127, 0, 1, 1],
@@ -490,7 +491,7 @@ async fn a_redirect_keeps_what_it_does_not_change() {
 }
 
 #[tokio::test]
-async fn a_redirect_cannot_be_led_to_another_host() {
+async fn a_path_cannot_redirect_to_another_host() {
     let lb = Lb::start(
         r#"
         [[listener]]
@@ -656,7 +657,7 @@ async fn an_http_1_0_client_is_routed_and_forwarded() {
     assert!(answered.ends_with("\r\n\r\nHTTP/1.1 /x?y"), "{answered}");
     let answered = raw(lb.addr(), b"GET / HTTP/1.0\r\nHost: old.example\r\n\r\n").await;
     assert!(answered.ends_with("\r\n\r\nold"), "{answered}");
-    // It asks to be kept, but only the end of the connection can end this body.
+    // The client asks to keep the connection, but only its end can end this body.
     let kept = b"GET /k HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     let answered = raw(lb.addr(), kept).await;
     assert!(!answered.contains("transfer-encoding"), "{answered}");

@@ -15,7 +15,7 @@ use crate::scenario::support::{Backend, Connection, Lb, answer, ask, eventually,
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// Nobody in it, and a line for so many.
+/// A group without targets, with a queue of this length.
 async fn start(queue_length: usize, queue_timeout: Duration) -> Lb {
     let config = format!(
         r#"
@@ -55,7 +55,7 @@ fn from_zero() -> Autoscaling {
     }
 }
 
-/// What the first replica does: it becomes a target.
+/// Registers a target, as the first replica is.
 async fn register(lb: &Lb, addr: SocketAddr) {
     let request = Request::put(format!("/api/target-groups/app/targets/{addr}"))
         .header("authorization", format!("Bearer {TOKEN}"))
@@ -79,7 +79,7 @@ async fn a_burst_waits_for_the_first_check_of_the_first_target() {
     .await;
     target.fail_health(true);
     register(&lb, target.addr()).await;
-    // It has been asked how it is, and said that it is not ready.
+    // The target was checked and is not ready.
     eventually("a check that failed", || async {
         let failed = lb.target_status("app", target.addr()).await.failed_checks;
         (failed > 1).then_some(()).ok_or(format!("{failed} failed"))
@@ -101,7 +101,7 @@ async fn a_burst_waits_for_the_first_check_of_the_first_target() {
 }
 
 #[tokio::test]
-async fn whoever_comes_to_a_full_line_is_sent_away_and_nobody_waits_for_ever() {
+async fn a_full_queue_refuses_requests_and_no_request_waits_for_ever() {
     let lb = start(10, Duration::from_millis(200)).await;
     let mut reasons: Vec<String> = Vec::new();
     for reply in ask(lb.addr(), 30).join_all().await {

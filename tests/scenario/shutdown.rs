@@ -1,4 +1,5 @@
-//! How Weir ends: what is finished, what is cut, and who is told.
+//! The phases of a shutdown: which requests are finished, which are cut, and what clients are
+//! told.
 
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ fn in_background(mut client: Connection) -> tokio::task::JoinHandle<Option<Reply
     tokio::spawn(async move { client.send(get()).await.ok() })
 }
 
-/// Whether the target sees that nobody waits for its answer any more.
+/// Waits until the target sees that its response is not waited for any more.
 async fn is_dropped_at_the_target(held: &Held, target: &Backend) {
     eventually("the target's request is dropped", || async {
         let gone = held.is_abandoned() || target.open_connections() == 0;
@@ -132,7 +133,7 @@ async fn a_long_response_is_finished_within_the_drain_deadline() {
 }
 
 #[tokio::test]
-async fn what_takes_longer_than_the_deadline_is_cut_and_the_outcome_says_so() {
+async fn a_request_beyond_the_deadline_is_cut_and_the_shutdown_is_not_graceful() {
     let logs = Logs::capture();
     let mut target = Backend::manual().await;
     let lb = Lb::start(&config(&target, "0s", "200ms")).await;
@@ -152,7 +153,7 @@ async fn what_takes_longer_than_the_deadline_is_cut_and_the_outcome_says_so() {
 }
 
 #[tokio::test]
-async fn a_lame_duck_still_answers_and_asks_everybody_to_leave() {
+async fn a_lame_duck_still_answers_and_closes_each_connection() {
     let mut target = Backend::manual().await;
     let lb = Lb::start(&config(&target, "1h", "10s")).await;
     let (addr, admin) = (lb.addr(), lb.admin_addr());
@@ -162,8 +163,8 @@ async fn a_lame_duck_still_answers_and_asks_everybody_to_leave() {
     let (reply, mut kept) = before.await.unwrap();
     assert_eq!(reply.header("connection"), None);
 
-    let (hurry, hurried) = oneshot::channel::<()>();
-    let story = async {
+    let (abort, aborted) = oneshot::channel::<()>();
+    let requests = async {
         let readyz = || async { Connection::open(admin).await.get("/readyz").await };
         eventually("not ready", || async {
             let status = readyz().await.status;
@@ -187,10 +188,10 @@ async fn a_lame_duck_still_answers_and_asks_everybody_to_leave() {
         .await;
         let live = Connection::open(admin).await.get("/livez").await;
         assert_eq!(live.status, 200);
-        hurry.send(()).unwrap();
+        abort.send(()).unwrap();
     };
-    let second = async { hurried.await.unwrap() };
-    let (_, ()) = tokio::join!(lb.shutdown_unless(second), story);
+    let second = async { aborted.await.unwrap() };
+    let (_, ()) = tokio::join!(lb.shutdown_unless(second), requests);
 }
 
 #[tokio::test]
@@ -225,7 +226,7 @@ async fn a_second_signal_ends_the_draining_phase_too() {
 }
 
 #[tokio::test]
-async fn clients_without_a_place_are_served_as_others_leave() {
+async fn clients_above_the_connection_limit_are_served_as_others_leave() {
     let mut target = Backend::manual().await;
     let config = config(&target, "0s", "10s");
     let full = config.replace(
@@ -238,7 +239,7 @@ async fn clients_without_a_place_are_served_as_others_leave() {
     let held = target.next_request().await;
     let others = [lb.connect().await, lb.connect().await, lb.connect().await];
     let others = others.map(in_background);
-    let story = async {
+    let requests = async {
         eventually("draining", || async {
             let refused = tokio::net::TcpStream::connect(addr).await.is_err();
             refused.then_some(()).ok_or("accepted".to_owned())
@@ -249,7 +250,7 @@ async fn clients_without_a_place_are_served_as_others_leave() {
             target.next_request().await.respond("later");
         }
     };
-    let (graceful, ()) = tokio::join!(lb.shutdown(), story);
+    let (graceful, ()) = tokio::join!(lb.shutdown(), requests);
     assert!(graceful);
     assert_eq!(first.await.unwrap().unwrap().text(), "first");
     for other in others {
@@ -297,7 +298,7 @@ async fn a_request_on_a_removed_listener_is_cut_by_the_deadline_too() {
 }
 
 #[tokio::test]
-async fn a_shutdown_under_load_fails_no_request_of_a_client_that_heeds_close() {
+async fn a_shutdown_under_load_fails_no_request_of_a_client_that_honours_close() {
     let target = Backend::answering("a").await;
     let lb = Lb::start(&config(&target, "500ms", "10s")).await;
     let (addr, live) = (lb.addr(), lb.target("app", target.addr()).unwrap());

@@ -1,5 +1,5 @@
-//! Clients that are slow, stop in the middle, or leave. Each has its deadline, and
-//! nothing is left behind when it passes.
+//! Clients that are slow, stop in the middle, or leave. Each has its deadline, after which no
+//! connection, permit or lease stays.
 
 use std::time::Duration;
 
@@ -19,13 +19,16 @@ async fn a_slow_head_is_answered_408() {
         wire.ends().await;
         drop(wire);
         let log = rig.logged(index + 1).await;
-        assert_eq!(log[index].verdict(), ("408", "request_head_timeout"));
+        assert_eq!(
+            log[index].status_and_reason(),
+            ("408", "request_head_timeout")
+        );
         rig.quiet().await;
     }
     assert_eq!(target.bytes(), "");
 }
 
-/// A byte now and then keeps no connection: the deadline is for the whole head.
+/// Single bytes do not extend the deadline, which is for the whole head.
 #[tokio::test]
 async fn a_head_that_trickles_is_answered_408() {
     let target = Recorder::start().await;
@@ -44,7 +47,7 @@ async fn a_head_that_trickles_is_answered_408() {
     assert_eq!(reply.status(), 408);
     assert!(lines > 1, "bytes came in between");
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("408", "request_head_timeout"));
+    assert_eq!(log[0].status_and_reason(), ("408", "request_head_timeout"));
 }
 
 #[tokio::test]
@@ -58,11 +61,11 @@ async fn a_slow_second_head_is_answered_408_even_if_it_began_with_the_first() {
     assert_eq!(reply.status(), 408, "{reply:?}");
     wire.ends().await;
     let log = rig.logged(2).await;
-    assert_eq!(log[1].verdict(), ("408", "request_head_timeout"));
+    assert_eq!(log[1].status_and_reason(), ("408", "request_head_timeout"));
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word() {
+async fn an_idle_connection_is_closed_without_a_response() {
     let target = Recorder::start().await;
     let limits = "client = { idle_timeout = \"200ms\", head_timeout = \"30s\" }";
     let rig = Rig::with(&[target.addr()], limits, "").await;
@@ -73,7 +76,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     let mut used = rig.wire("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(used.response().await.text(), "ok");
     used.ends().await;
-    assert_eq!(rig.logged(1).await[0].verdict(), ("200", ""));
+    assert_eq!(rig.logged(1).await[0].status_and_reason(), ("200", ""));
     rig.quiet().await;
 }
 
@@ -94,7 +97,10 @@ async fn a_slow_body_is_answered_408() {
         wire.ends().await;
         drop(wire);
         let log = rig.logged(index + 1).await;
-        assert_eq!(log[index].verdict(), ("408", "request_body_timeout"));
+        assert_eq!(
+            log[index].status_and_reason(),
+            ("408", "request_body_timeout")
+        );
         assert_eq!(log[index].get("received"), "5");
         rig.quiet().await;
     }
@@ -125,7 +131,10 @@ async fn a_truncated_body_is_cut_for_the_target_too() {
         assert_eq!(reply.status(), 400, "{reply:?}");
         assert!(reply.text().contains("request_body_broken"), "{reply:?}");
         let log = rig.logged(index + 1).await;
-        assert_eq!(log[index].verdict(), ("400", "request_body_broken"));
+        assert_eq!(
+            log[index].status_and_reason(),
+            ("400", "request_body_broken")
+        );
         rig.quiet().await;
     }
     eventually("the target's connections are cut", || async {
@@ -160,7 +169,7 @@ async fn a_client_that_leaves_inside_its_request_body_frees_everything() {
     .await;
 }
 
-/// A response that never ends, as fast as it is read.
+/// A response without end, sent as fast as it is read.
 async fn endless() -> Backend {
     Backend::with(|_| async {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -183,7 +192,7 @@ async fn a_client_that_leaves_inside_its_response_frees_everything() {
     drop(wire);
     rig.quiet().await;
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("200", "client_gone"));
+    assert_eq!(log[0].status_and_reason(), ("200", "client_gone"));
     assert_eq!(rig.failures("client_gone").await, 1);
     eventually("the target's connection is cut", || async {
         let open = target.open_connections();
@@ -199,7 +208,7 @@ async fn a_client_that_never_reads_its_response_is_given_up() {
     let rig = Rig::with(&[target.addr()], limits, "").await;
     let wire = rig.wire("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("200", "client_gone"));
+    assert_eq!(log[0].status_and_reason(), ("200", "client_gone"));
     rig.quiet().await;
     eventually("the target's connection is cut", || async {
         let open = target.open_connections();

@@ -1,5 +1,5 @@
-//! Sessions: who comes back with a cookie goes where it was, as long as that is possible,
-//! and elsewhere otherwise.
+//! Sessions: a request with a session's cookie goes to the target of the session as long as
+//! that is possible, and to another one otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -63,8 +63,8 @@ fn quoted(targets: &[&Backend]) -> String {
     quoted.join(", ")
 }
 
-/// Two workers in front of one group. `max_idle = 0`: a target that was killed is one that
-/// refuses, and not one that breaks off.
+/// Two workers in front of one group. With `max_idle = 0` a target that was killed refuses
+/// connections, and no kept connection breaks.
 fn config(targets: &str, group: &str) -> String {
     format!(
         r#"
@@ -115,7 +115,7 @@ async fn requests_with_the_cookie_stay_on_one_target() {
 }
 
 #[tokio::test]
-async fn killing_the_sticky_target_costs_nobody_a_request() {
+async fn killing_the_sticky_target_costs_no_request() {
     let backends = three().await;
     let targets = quoted(&backends.iter().collect::<Vec<_>>());
     let lb = Lb::start(&config(&targets, &format!("health = false\n{LB}"))).await;
@@ -148,7 +148,7 @@ async fn killing_the_sticky_target_costs_nobody_a_request() {
 }
 
 #[tokio::test]
-async fn a_session_leaves_a_sick_target_and_stays_away_when_it_recovers() {
+async fn a_session_leaves_an_unhealthy_target_and_stays_away_when_it_recovers() {
     let backends = three().await;
     let targets = quoted(&backends.iter().collect::<Vec<_>>());
     let health = r#"health = { path = "/health", interval = "60ms", timeout = "50ms", healthy = 2, unhealthy = 2 }"#;
@@ -209,7 +209,7 @@ fn broken(real: &str) -> Vec<Vec<u8>> {
     fields.push(b"WEIRLB=\xff\xfe\x80".to_vec());
     let mut rng = fastrand::Rng::with_seed(11);
     for _ in 0..300 {
-        // All that may stand in a field: no control characters but the tab.
+        // All bytes that a field may have: of the control characters only the tab.
         let byte = |_| match rng.u8(..) {
             127 => b'@',
             control @ 0..=31 => control | b'@',
@@ -223,7 +223,7 @@ fn broken(real: &str) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn cookies_of_every_broken_kind_are_as_good_as_none() {
+async fn malformed_cookies_of_every_kind_are_ignored() {
     let [one, two, three] = three().await;
     let targets = quoted(&[&one, &two, &three]);
     let lb = Lb::start(&config(&targets, &format!("health = false\n{LB}"))).await;
@@ -244,7 +244,7 @@ async fn cookies_of_every_broken_kind_are_as_good_as_none() {
         assert_eq!(reply.status, 200, "{shown}");
         assert_eq!(set_cookies(&reply).len(), 1, "{shown}");
     }
-    // Among all that, and in a field of its own, the real one is found.
+    // The real one is found among all these, and in a field of its own.
     let home = browser.name(lb.addr(), "/").await;
     let request = Request::get("/")
         .header(COOKIE, format!("a=b; WEIRLB={flipped}; WEIRLB=x"))
@@ -254,7 +254,7 @@ async fn cookies_of_every_broken_kind_are_as_good_as_none() {
 }
 
 #[tokio::test]
-async fn weirs_with_one_key_agree_and_others_do_not_understand() {
+async fn cookies_are_understood_by_every_weir_with_the_same_key_and_no_other() {
     let [one, two, three] = three().await;
     let text = config(
         &quoted(&[&one, &two, &three]),
@@ -328,7 +328,7 @@ async fn targets_without_weight_or_about_to_leave_keep_their_sessions_as_configu
             assert_eq!(browser.name(lb.addr(), "/").await, expected, "{when}");
             assert_eq!(newcomer.name(lb.addr(), "/").await, "two", "{when}");
         }
-        // Removed: it leaves for as long as its group lets it, which is 300 s by default.
+        // Removed: it drains for the deregistration delay of its group, 300 s by default.
         lb.reload(&config(&quoted(&[&two]), &sticky)).await.unwrap();
         let expected = if stays { "one" } else { "two" };
         assert_eq!(browser.name(lb.addr(), "/").await, expected, "{when}");
@@ -384,7 +384,7 @@ async fn a_session_leaves_a_full_target_and_stays_away() {
 }
 
 #[tokio::test]
-async fn a_session_waits_for_its_own_target_if_it_is_to() {
+async fn a_session_waits_for_its_own_target_if_configured() {
     let (mut one, mut two) = (Backend::manual().await, Backend::manual().await);
     let wait = LB.replace(" }", ", when_full = \"wait\" }");
     let queue = "queue = { length = 10, timeout = \"1h\" }";
@@ -415,7 +415,7 @@ async fn a_session_waits_for_its_own_target_if_it_is_to() {
     .await;
     held.respond("home");
     assert_eq!(busy.await.unwrap().text(), "home");
-    // The other target was idle all the time.
+    // The other target had no request meanwhile.
     home.next_request().await.respond("home again");
     let waited = waits.await.unwrap();
     assert_eq!(
@@ -463,7 +463,7 @@ async fn application(name: &'static str) -> Backend {
     .await
 }
 
-fn who(text: &str) -> &str {
+fn target_name(text: &str) -> &str {
     text.split(' ').next().unwrap()
 }
 
@@ -477,7 +477,7 @@ async fn a_session_follows_the_cookie_of_the_application() {
     let mut seen = BTreeSet::new();
     for _ in 0..8 {
         let reply = browser.get(addr, "/").await;
-        seen.insert(who(reply.text()).to_owned());
+        seen.insert(target_name(reply.text()).to_owned());
         assert_eq!(set_cookies(&reply), [""; 0], "no session has begun");
     }
     assert_eq!(seen.len(), 2);
@@ -488,7 +488,7 @@ async fn a_session_follows_the_cookie_of_the_application() {
     assert!(cookies[2].starts_with("WEIRAPP=") && !cookies[2].contains("Max-Age"));
     for _ in 0..8 {
         let reply = browser.get(addr, "/").await;
-        assert_eq!(who(reply.text()), who(login.text()));
+        assert_eq!(target_name(reply.text()), target_name(login.text()));
         assert!(
             reply.text().contains("WEIRAPP="),
             "cookies pass as they are"
@@ -496,14 +496,14 @@ async fn a_session_follows_the_cookie_of_the_application() {
         assert_eq!(set_cookies(&reply), [""; 0]);
     }
 
-    // Without the application's cookie Weir's own means nothing.
+    // Without the application's cookie Weir's own one does not count.
     let mut half = Browser {
         jar: browser.jar.clone(),
     };
     half.jar.remove("sid");
     let mut seen = BTreeSet::new();
     for _ in 0..8 {
-        seen.insert(who(&half.name(addr, "/").await).to_owned());
+        seen.insert(target_name(&half.name(addr, "/").await).to_owned());
     }
     assert_eq!(seen.len(), 2);
 
@@ -520,7 +520,7 @@ async fn a_session_follows_the_cookie_of_the_application() {
 }
 
 #[tokio::test]
-async fn a_session_of_an_application_moves_off_a_dead_target_and_stays_there() {
+async fn a_session_of_an_application_moves_from_a_dead_target_and_stays_on_the_new_one() {
     let backends = [application("one").await, application("two").await];
     let refusing = Refusing::new();
     let all = quoted(&backends.iter().collect::<Vec<_>>());
@@ -529,7 +529,7 @@ async fn a_session_of_an_application_moves_off_a_dead_target_and_stays_there() {
     let mut browser = Browser::default();
     let home = browser.name(lb.addr(), "/login").await;
     let left = backends.iter().zip(["one", "two"]);
-    let left = left.filter(|(_, name)| *name != who(&home));
+    let left = left.filter(|(_, name)| *name != target_name(&home));
     let left: Vec<_> = left.map(|(backend, _)| backend).collect();
     let targets = format!("{}, \"{}\"", quoted(&left), refusing.addr());
     lb.reload(&config(&targets, &group)).await.unwrap();
@@ -539,7 +539,11 @@ async fn a_session_of_an_application_moves_off_a_dead_target_and_stays_there() {
     lb.reload(&config(&all, &group)).await.unwrap();
     for _ in 0..6 {
         let name = browser.name(lb.addr(), "/").await;
-        assert_eq!(who(&name), who(moved.text()), "the old one is forgotten");
+        assert_eq!(
+            target_name(&name),
+            target_name(moved.text()),
+            "the old one is forgotten"
+        );
     }
 }
 
@@ -613,7 +617,7 @@ async fn clients_of_weighted_forwards_stay_with_their_groups() {
         }
     }
 
-    // New weights are for new clients; without any, nobody stays.
+    // New weights hold for new clients; a group of weight 0 keeps no client.
     let mut browser = on_blue.unwrap();
     lb.reload(&forwards([(&blue, 1), (&green, 900)], [&api[0], &api[1]]))
         .await
@@ -627,7 +631,7 @@ async fn clients_of_weighted_forwards_stay_with_their_groups() {
 }
 
 #[tokio::test]
-async fn clients_of_a_dead_group_are_served_by_another_and_stay_there() {
+async fn clients_of_an_unhealthy_group_are_served_by_another_and_stay_there() {
     let (blue, green) = (
         Backend::answering("blue").await,
         Backend::answering("green").await,
@@ -647,7 +651,7 @@ async fn clients_of_a_dead_group_are_served_by_another_and_stay_there() {
     lb.until_health("blue", blue.addr(), Health::Healthy).await;
     assert_eq!(browser.name(lb.addr(), "/").await, "green");
 
-    // With all of them dead there is nowhere to go: the checks are not believed.
+    // With all targets unhealthy the groups fail open.
     blue.fail_health(true);
     green.fail_health(true);
     lb.until_health("blue", blue.addr(), Health::Unhealthy)

@@ -1,4 +1,4 @@
-//! Bodies flow: in both directions, at the pace of the slower side, unchanged.
+//! Bodies are streamed: in both directions, at the pace of the slower side, unchanged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use crate::scenario::support::{
 /// send and a receive buffer, which Linux lets grow to 4 and 6 MiB.
 const HELD: u64 = 24 << 20;
 
-/// So much that a sender who is not held back would be noticed.
+/// So much that missing backpressure would be noticed.
 const MUCH: u64 = 128 << 20;
 
 const CHUNK: usize = 64 * 1024;
@@ -118,7 +118,7 @@ async fn echo() -> Backend {
     .await
 }
 
-/// Bytes nobody would make by accident, the same every time.
+/// Bytes without a pattern, the same every time.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -189,7 +189,7 @@ async fn big_bodies_pass_unchanged_in_both_directions() {
     }
     let log = rig.logged(2).await;
     for entry in &log {
-        assert_eq!(entry.verdict(), ("200", ""));
+        assert_eq!(entry.status_and_reason(), ("200", ""));
         assert_eq!(entry.get("received"), sent.len().to_string());
         assert_eq!(entry.get("sent"), sent.len().to_string());
     }
@@ -241,15 +241,15 @@ async fn both_directions_flow_at_the_same_time() {
         .await
         .unwrap();
     assert_eq!(&end, b"0\r\n\r\n");
-    // Both connections are as good as new.
+    // Both connections can be used again.
     wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(wire.response().await.status(), 200);
     assert_eq!(target.connections(), 1);
-    assert_eq!(rig.logged(2).await[0].verdict(), ("200", ""));
+    assert_eq!(rig.logged(2).await[0].status_and_reason(), ("200", ""));
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+async fn a_client_that_waits_for_a_100_gets_one() {
     let target = Recorder::start().await;
     let rig = Rig::forward(&[target.addr()]).await;
     let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
@@ -272,7 +272,7 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 }
 
 #[tokio::test]
-async fn a_client_is_not_asked_for_a_body_that_nobody_wants() {
+async fn a_client_gets_no_100_for_a_body_that_is_not_needed() {
     let gone = Backend::answering("gone").await;
     let addr = gone.addr();
     drop(gone);
@@ -286,7 +286,7 @@ async fn a_client_is_not_asked_for_a_body_that_nobody_wants() {
     let mut wire = rig.wire(head).await;
     let head = wire.head().await;
     assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
-    // Whether the client still sends its body cannot be known: no request can follow.
+    // The client may send its body all the same or leave it out, so no request can follow.
     assert!(head.contains("connection: close\r\n"), "{head}");
 }
 

@@ -1,5 +1,5 @@
-//! Connections that switch to another protocol: what is passed on, how long, and how they
-//! end.
+//! Connections that switch to another protocol: which bytes are copied, for how long, and how
+//! the tunnels end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::scenario::support::{
-    ADMIN, Backend, Connection, Entry, Lb, Rig, Wire, eventually, keep_access_log,
+    ADMIN, Backend, Connection, Lb, LogEntry, Rig, Wire, eventually, keep_access_log,
     read_request_head, until_logged,
 };
 
@@ -23,17 +23,17 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\
 /// A frame with the status 1001, as a server sends it.
 const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 
-/// The same as a client may send it: the mask changes nothing.
+/// The same frame of a client, with a mask of zeros.
 const CLIENT_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 /// Some text, without its mask.
 const FRAME: [u8; 4] = [0x81, 2, b'h', b'i'];
 
-/// Switches, then sends back whatever it gets.
+/// Switches, then sends back the bytes it gets.
 async fn echo() -> Backend {
     switching(SWITCH, |mut stream| async move {
         let (mut from, mut to) = stream.split();
-        // However the connection ends.
+        // An error is one way for the connection to end.
         let _ = tokio::io::copy(&mut from, &mut to).await;
         let _ = to.shutdown().await;
     })
@@ -75,7 +75,7 @@ async fn until_in_flight(rig: &Rig, count: u32) {
 }
 
 #[tokio::test]
-async fn a_request_keeps_what_it_asks_for_and_the_answer_what_was_granted() {
+async fn the_upgrade_fields_of_request_and_response_are_passed_on() {
     let target = Backend::raw(|mut stream| async move {
         let head = read_request_head(&mut stream).await;
         let answer = format!("{SWITCH}{}\n{head}", head.len());
@@ -123,7 +123,7 @@ async fn bytes_go_both_ways_and_are_counted() {
     wire.finish().await;
     wire.ends().await;
     let log = rig.logged(1).await;
-    assert_eq!(log[0].verdict(), ("101", ""));
+    assert_eq!(log[0].status_and_reason(), ("101", ""));
     assert_eq!(log[0].get("received"), "3000000");
     assert_eq!(log[0].get("sent"), "3000000");
     rig.quiet().await;
@@ -140,7 +140,7 @@ async fn gauge(lb: &Lb) -> String {
 }
 
 #[tokio::test]
-async fn what_comes_with_either_head_is_not_lost() {
+async fn bytes_that_come_with_either_head_are_not_lost() {
     const HELLO: &str = concat!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n",
         "hello "
@@ -165,7 +165,7 @@ async fn what_comes_with_either_head_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_client_may_speak_before_it_has_its_answer() {
+async fn a_client_may_send_before_it_has_the_101() {
     let switch = Arc::new(Notify::new());
     let (asked, told) = (Arc::new(Notify::new()), Arc::clone(&switch));
     let seen = Arc::clone(&asked);
@@ -192,7 +192,7 @@ async fn a_client_may_speak_before_it_has_its_answer() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_ended_its_side_still_hears_the_target() {
+async fn a_client_that_has_ended_its_side_still_receives_from_the_target() {
     let target = switching(SWITCH, |mut stream| async move {
         let mut heard = vec![];
         stream.read_to_end(&mut heard).await.unwrap();
@@ -206,11 +206,11 @@ async fn a_client_that_has_ended_its_side_still_hears_the_target() {
     wire.send("all").await;
     wire.finish().await;
     assert_eq!(wire.rest().await, b"all heard to its end");
-    assert_eq!(rig.logged(1).await[0].verdict(), ("101", ""));
+    assert_eq!(rig.logged(1).await[0].status_and_reason(), ("101", ""));
 }
 
 #[tokio::test]
-async fn a_target_that_has_ended_its_side_still_hears_the_client() {
+async fn a_target_that_has_ended_its_side_still_receives_from_the_client() {
     let count = Arc::new(AtomicUsize::new(0));
     let heard = Arc::clone(&count);
     let target = switching(SWITCH, move |mut stream| {
@@ -234,12 +234,12 @@ async fn a_target_that_has_ended_its_side_still_hears_the_client() {
         (heard == 100_000).then_some(()).ok_or(heard.to_string())
     })
     .await;
-    assert_eq!(rig.logged(1).await[0].verdict(), ("101", ""));
+    assert_eq!(rig.logged(1).await[0].status_and_reason(), ("101", ""));
     rig.quiet().await;
 }
 
 #[tokio::test]
-async fn a_side_that_takes_nothing_is_not_read_for() {
+async fn nothing_is_read_for_a_side_that_does_not_read() {
     // Reads nothing after the switch.
     let target = switching(SWITCH, |stream| async move {
         stream.writable().await.unwrap();
@@ -250,16 +250,19 @@ async fn a_side_that_takes_nothing_is_not_read_for() {
     let rig = Rig::with(&[target.addr()], "", upstream).await;
     let mut wire = rig.wire(ASK).await;
     open(&mut wire).await;
-    let patience = std::time::Duration::from_millis(300);
-    let taken = wire.send_until_stuck(patience).await;
+    let timeout = std::time::Duration::from_millis(300);
+    let taken = wire.send_until_stuck(timeout).await;
     // The socket buffers of four ends, and Weir's own.
     assert!(taken < 40 << 20, "{taken}");
-    assert_eq!(rig.logged(1).await[0].verdict(), ("101", "tunnel_timeout"));
+    assert_eq!(
+        rig.logged(1).await[0].status_and_reason(),
+        ("101", "tunnel_timeout")
+    );
     rig.quiet().await;
 }
 
 #[tokio::test]
-async fn a_switch_nobody_asked_for_is_refused() {
+async fn a_switch_without_a_request_for_it_is_refused() {
     let other = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
     let without_option = "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n";
     let old = "GET / HTTP/1.0\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
@@ -274,13 +277,17 @@ async fn a_switch_nobody_asked_for_is_refused() {
         let mut wire = rig.wire(ask).await;
         assert_eq!(wire.response().await.status(), 502, "{ask}");
         let log = rig.logged(index + 1).await;
-        assert_eq!(log[index].verdict(), ("502", "malformed_response"), "{ask}");
+        assert_eq!(
+            log[index].status_and_reason(),
+            ("502", "malformed_response"),
+            "{ask}"
+        );
     }
     rig.quiet().await;
 }
 
 #[tokio::test]
-async fn a_switch_must_say_to_what() {
+async fn a_switch_must_name_its_protocol() {
     let target = switching("HTTP/1.1 101 Sure\r\n\r\n", |_| async {}).await;
     let rig = Rig::forward(&[target.addr()]).await;
     let mut wire = rig.wire(ASK).await;
@@ -323,7 +330,10 @@ async fn a_tunnel_without_a_byte_for_too_long_ends() {
     let mut wire = rig.wire(ASK).await;
     open(&mut wire).await;
     assert_eq!(wire.rest().await, GOING_AWAY);
-    assert_eq!(rig.logged(1).await[0].verdict(), ("101", "tunnel_timeout"));
+    assert_eq!(
+        rig.logged(1).await[0].status_and_reason(),
+        ("101", "tunnel_timeout")
+    );
     rig.quiet().await;
 }
 
@@ -363,7 +373,7 @@ async fn a_tunnel_survives_reloads_and_the_removal_of_its_target() {
     wire.send(CLIENT_CLOSE).await;
     wire.ends().await;
     let log = rig.logged(2).await;
-    assert_eq!(log[1].verdict(), ("101", "target_released"));
+    assert_eq!(log[1].status_and_reason(), ("101", "target_released"));
     assert_eq!(live.in_flight(), 0);
 }
 
@@ -427,12 +437,12 @@ impl Site {
     }
 }
 
-async fn only_entry(listener: &str) -> Entry {
+async fn only_entry(listener: &str) -> LogEntry {
     until_logged(listener, 1).await.remove(0)
 }
 
 #[tokio::test]
-async fn a_websocket_is_told_when_the_drain_deadline_comes() {
+async fn a_websocket_gets_a_close_frame_at_the_drain_deadline() {
     let target = switching(SWITCH, |mut stream| async move {
         let mut heard = [0; 8];
         stream.read_exact(&mut heard).await.unwrap();
@@ -452,14 +462,15 @@ async fn a_websocket_is_told_when_the_drain_deadline_comes() {
     let (graceful, ()) = tokio::join!(site.lb.shutdown(), client);
     assert!(graceful, "nothing was cut");
     let entry = only_entry(&name).await;
-    assert_eq!(entry.verdict(), ("101", "shutting_down"));
+    assert_eq!(entry.status_and_reason(), ("101", "shutting_down"));
 }
 
 #[tokio::test]
 async fn the_close_frame_comes_between_two_frames() {
     let target = switching(SWITCH, |mut stream| async move {
         stream.write_all(&[0x82, 6, 1, 2, 3]).await.unwrap();
-        // Told to go inside a frame: ends it, and begins another that nobody waits for.
+        // The Close frame comes inside a frame of the target, which ends it and begins another.
+        // The other one is not waited for.
         let mut heard = [0; 8];
         stream.read_exact(&mut heard).await.unwrap();
         stream.write_all(&[4, 5, 6, 0x82, 1, 7]).await.unwrap();
@@ -489,16 +500,19 @@ async fn a_websocket_that_does_not_answer_is_not_waited_for() {
     let site = Site::start(&target, "100ms").await;
     let name = site.name.clone();
     let mut wire = site.open(&name).await;
-    // Inside a frame of the client, so that the target cannot be told.
+    // Inside a frame of the client, so that the target cannot get a Close frame.
     wire.send([0x82, 0xff]).await;
     let (graceful, rest) = tokio::join!(site.lb.shutdown(), wire.rest());
     assert!(graceful);
     assert_eq!(rest, GOING_AWAY);
-    assert_eq!(only_entry(&name).await.verdict(), ("101", "shutting_down"));
+    assert_eq!(
+        only_entry(&name).await.status_and_reason(),
+        ("101", "shutting_down")
+    );
 }
 
 #[tokio::test]
-async fn a_second_signal_tells_them_too() {
+async fn websockets_get_a_close_frame_at_a_second_signal_too() {
     let target = echo().await;
     let site = Site::start(&target, "1h").await;
     let mut wire = site.open(&site.name).await;
@@ -512,7 +526,7 @@ async fn a_second_signal_tells_them_too() {
 }
 
 #[tokio::test]
-async fn another_protocol_ends_with_the_end_of_both_streams() {
+async fn a_tunnel_of_another_protocol_ends_with_its_streams() {
     const SWITCH_TO_CHAT: &str = "HTTP/1.1 101 Yes\r\nupgrade: chat/2\r\n\r\nhello";
     let target = switching(SWITCH_TO_CHAT, |mut stream| async move {
         let mut heard = vec![];
@@ -529,7 +543,7 @@ async fn another_protocol_ends_with_the_end_of_both_streams() {
     assert!(graceful);
     assert_eq!(rest, b"hello");
     let entry = only_entry(&name).await;
-    assert_eq!(entry.verdict(), ("101", "shutting_down"));
+    assert_eq!(entry.status_and_reason(), ("101", "shutting_down"));
     assert_eq!((entry.get("received"), entry.get("sent")), ("2", "5"));
 }
 
@@ -545,7 +559,7 @@ async fn tunnels_of_a_removed_listener_end_after_the_drain_deadline() {
     goes.send(CLIENT_CLOSE).await;
     goes.ends().await;
     assert_eq!(
-        only_entry(&second).await.verdict(),
+        only_entry(&second).await.status_and_reason(),
         ("101", "listener_gone")
     );
     stays.send(FRAME).await;
@@ -553,7 +567,7 @@ async fn tunnels_of_a_removed_listener_end_after_the_drain_deadline() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_cut_at_the_deadline_did_not_lose_its_client() {
+async fn a_request_that_is_cut_at_the_deadline_is_not_logged_as_a_client_that_left() {
     let mut target = Backend::manual().await;
     let site = Site::start(&target, "100ms").await;
     let name = site.name.clone();

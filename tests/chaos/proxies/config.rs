@@ -1,8 +1,8 @@
-//! The same job in three languages.
+//! The same configuration in the languages of the three proxies.
 //!
 //! Every proxy has two workers, a connect timeout of 500 ms, a second for the head of a
-//! response, retries of whatever it can retry safely, and half a second between health
-//! checks (of which nginx has none: it goes by failed requests).
+//! response, retries of all requests that it can retry safely, and half a second between health
+//! checks. nginx has no checks and uses failed requests instead.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -105,7 +105,7 @@ retry = {{ status = [502, 503, 504] }}
     )
 }
 
-/// The group of targets, and how a location passes requests to it.
+/// The group of targets, and the directives that pass requests to it.
 fn nginx_upstream(spec: &Spec) -> (String, String) {
     let limit = spec
         .limit
@@ -116,7 +116,7 @@ fn nginx_upstream(spec: &Spec) -> (String, String) {
         .map(|addr| format!("server {addr}{limit};"))
         .collect();
     match &spec.name {
-        // Names behind variables are resolved again; a group of servers is not.
+        // nginx resolves names in variables again, but not those of an `upstream`.
         Some(name) => (
             String::new(),
             format!(
@@ -228,7 +228,7 @@ backend app{number}
     )
 }
 
-/// A section of resolvers, and the lines of the servers.
+/// The section of resolvers, and the lines of the servers.
 fn haproxy_servers(spec: &Spec) -> (String, String) {
     let check = "check inter 500ms fall 2 rise 1";
     if let Some(name) = &spec.name {

@@ -1,4 +1,4 @@
-//! What Weir says about itself on its admin listener.
+//! Reads of Weir's admin listener.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use weir::admin::{GroupStatus, Status, TargetStatus};
 use super::Lb;
 use super::client::{Connection, Reply};
 
-/// For configurations of tests that ask: the first line, before any table.
+/// The admin listener for configurations of tests; must stand before any table.
 pub const ADMIN: &str = "admin = { bind = \"127.0.0.1:0\" }";
 
 impl Lb {
@@ -16,7 +16,7 @@ impl Lb {
         Connection::open(self.admin_addr()).await.get(path).await
     }
 
-    /// What `/api/status` says.
+    /// The content of `/api/status`.
     pub async fn status(&self) -> Status {
         let reply = self.admin("/api/status").await;
         assert_eq!(reply.status, 200, "{}", reply.text());

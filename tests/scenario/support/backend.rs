@@ -1,4 +1,4 @@
-//! Targets that do what a test wants.
+//! Targets whose behaviour a test decides.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -49,17 +49,17 @@ pub struct Held {
 impl Held {
     /// Answers 200 with a body.
     pub fn respond(self, body: &'static str) {
-        // The one who asked may be gone, which is what some tests are about.
+        // Fails if the connection was closed, which some tests are about.
         let _ = self.answer.send(answer(200, body));
     }
 
-    /// Whether whoever asked is still waiting.
+    /// Whether the request's connection was closed meanwhile.
     pub fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
     }
 }
 
-/// A response whose body is what comes out of a channel.
+/// A response whose body comes from a channel.
 pub fn streamed(chunks: Arc<tokio::sync::Mutex<mpsc::Receiver<Bytes>>>) -> Answer {
     let frames = futures_util::stream::unfold(chunks, |chunks| async move {
         let chunk = chunks.lock().await.recv().await?;
@@ -68,7 +68,7 @@ pub fn streamed(chunks: Arc<tokio::sync::Mutex<mpsc::Receiver<Bytes>>>) -> Answe
     Response::new(BoxBody::new(http_body_util::StreamBody::new(frames)))
 }
 
-/// Refuses connections on a port that nobody else can get while this lives.
+/// A port that refuses connections, and that no other socket can get while this lives.
 pub struct Refusing(TcpSocket);
 
 impl Refusing {
@@ -93,8 +93,7 @@ pub fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
 }
 
 impl Backend {
-    /// Answers 200 with its name; `/health` answers 503 while [`Backend::fail_health`]
-    /// says so.
+    /// Answers 200 with its name; `/health` answers 503 after [`Backend::fail_health`].
     pub async fn answering(name: &'static str) -> Self {
         Self::with(move |_| async move { answer(200, name) }).await
     }
@@ -108,7 +107,7 @@ impl Backend {
         Self::at("127.0.0.1:0".parse().unwrap(), handler).await
     }
 
-    /// The same on a certain address, for targets that come back.
+    /// Answers as `handler` does, on a given address, for targets that come back.
     pub async fn at<F, R>(addr: SocketAddr, handler: F) -> Self
     where
         F: Fn(Request<Incoming>) -> R + Send + Sync + 'static,
@@ -135,7 +134,7 @@ impl Backend {
                     }
                 });
                 let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                // How the connection ends is up to the other side.
+                // An error means that the other side broke the connection.
                 let _ = served.await;
             })
         })

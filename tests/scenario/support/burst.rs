@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::{Connection, Lb, Reply, eventually};
 
-/// Starts so many clients with one request each; their replies come in any order.
+/// Starts `clients` clients with one request each; their replies come in any order.
 pub fn ask(addr: SocketAddr, clients: usize) -> JoinSet<Reply> {
     let mut replies = JoinSet::new();
     for _ in 0..clients {
@@ -15,7 +15,7 @@ pub fn ask(addr: SocketAddr, clients: usize) -> JoinSet<Reply> {
     replies
 }
 
-/// Waits until so many requests are in line for a place in the group `app`.
+/// Waits until `count` requests are in the queue of the group `app`.
 pub async fn until_waiting(lb: &Lb, count: usize) {
     eventually(&format!("{count} requests wait"), || async {
         let waiting = lb.group_status("app").await.waiting;

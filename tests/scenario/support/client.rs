@@ -1,4 +1,4 @@
-//! Clients: one that speaks HTTP, one that sends bytes.
+//! Clients: one for HTTP, one that sends bytes.
 
 use std::net::SocketAddr;
 
@@ -41,7 +41,7 @@ impl Connection {
         Self::over(TcpStream::connect(addr).await.unwrap(), addr).await
     }
 
-    /// Opened from an address of the client's choice: all of 127.0.0.0/8 is here.
+    /// Opened from this address; all of 127.0.0.0/8 is local.
     pub async fn open_from(local: [u8; 4], addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((local, 0).into()).unwrap();
@@ -96,7 +96,7 @@ pub async fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     soon("the connection to close", async {
-        // A reset after the answer is as good as a close.
+        // A reset after the response counts as a close.
         let _ = stream.read_to_end(&mut answer).await;
     })
     .await;

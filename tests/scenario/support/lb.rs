@@ -22,7 +22,7 @@ impl Lb {
         Self::try_start(config).await.unwrap()
     }
 
-    /// The same with changes that a text cannot express without more around it.
+    /// Starts on a configuration that is changed after it was parsed.
     pub async fn start_with(config: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = checked(config);
         change(&mut config);
@@ -74,11 +74,11 @@ impl Lb {
         Some(Arc::clone(&found.target))
     }
 
-    /// Waits until the checks say so.
+    /// Waits until a target has this health, and the roster has it too.
     pub async fn until_health(&self, group: &str, addr: SocketAddr, health: Health) {
         eventually(&format!("{group}/{addr} {health:?}"), || async {
             let now = self.target(group, addr).map(|target| target.health_now());
-            // The record changes a moment before the roster does.
+            // The record of the target changes before the roster does.
             let picked = self.snapshot();
             let eligible = picked.group_named(&group.into()).is_some_and(|group| {
                 group.selection.as_ref().is_some_and(|selection| {
@@ -117,9 +117,9 @@ impl Lb {
         soon("the shutdown", self.server.shutdown(std::future::pending())).await
     }
 
-    /// Shuts down with a second signal whenever the test wants it.
-    pub async fn shutdown_unless(self, hurry: impl Future<Output = ()>) -> bool {
-        soon("the shutdown", self.server.shutdown(hurry)).await
+    /// Shuts down, with a second signal when `abort` resolves.
+    pub async fn shutdown_unless(self, abort: impl Future<Output = ()>) -> bool {
+        soon("the shutdown", self.server.shutdown(abort)).await
     }
 }
 

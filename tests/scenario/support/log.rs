@@ -12,45 +12,45 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::eventually;
 
-/// One line of the access log: its fields as text.
+/// One line of the access log, as fields with their text.
 #[derive(Clone, Debug, Default)]
-pub struct Entry(BTreeMap<&'static str, String>);
+pub struct LogEntry(BTreeMap<&'static str, String>);
 
-impl Entry {
-    /// A field, or nothing.
+impl LogEntry {
+    /// The value of a field; empty if the line does not have it.
     pub fn get(&self, field: &str) -> &str {
         self.0.get(field).map_or("", String::as_str)
     }
 
-    /// Status and reason: what most tests ask for.
-    pub fn verdict(&self) -> (&str, &str) {
+    /// Status and reason, which most tests compare.
+    pub fn status_and_reason(&self) -> (&str, &str) {
         (self.get("status"), self.get("reason"))
     }
 }
 
-static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
+static ENTRIES: Mutex<Vec<LogEntry>> = Mutex::new(Vec::new());
 
-/// Begins to keep the access log. Workers have threads of their own, so this is for
-/// the whole process; entries are told apart by the name of their listener.
+/// Begins to keep the access log of the whole process, because workers have threads of their
+/// own. Tests find their entries by the name of the listener.
 pub fn keep_access_log() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         let access = Targets::new().with_target("access", tracing::Level::INFO);
         let kept = tracing_subscriber::registry().with(Keeper.with_filter(access));
-        // Somebody else's subscriber would be a harness that keeps another log.
+        // Fails if the test program has installed another subscriber, which it must not.
         kept.try_init().unwrap();
     });
 }
 
-/// What was logged for a listener so far.
-fn logged(listener: &str) -> Vec<Entry> {
+/// The entries of a listener so far.
+fn logged(listener: &str) -> Vec<LogEntry> {
     let entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
     let ours = entries.iter().filter(|e| e.get("listener") == listener);
     ours.cloned().collect()
 }
 
-/// Waits until so many requests are logged, and fails if there are more.
-pub async fn until_logged(listener: &str, count: usize) -> Vec<Entry> {
+/// Waits until `count` requests of a listener are logged, and fails if there are more.
+pub async fn until_logged(listener: &str, count: usize) -> Vec<LogEntry> {
     let entries = eventually("the requests are logged", || async {
         let entries = logged(listener);
         if entries.len() >= count {
@@ -67,14 +67,14 @@ struct Keeper;
 
 impl<S: Subscriber> Layer<S> for Keeper {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut entry = Entry::default();
+        let mut entry = LogEntry::default();
         event.record(&mut entry);
         let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
         entries.push(entry);
     }
 }
 
-impl Visit for Entry {
+impl Visit for LogEntry {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.0.insert(field.name(), value.to_owned());
     }

@@ -1,4 +1,4 @@
-//! What Weir's control plane logs while a test runs.
+//! The log of Weir's control plane while a test runs.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The log of this thread, on which the control plane of a test's Weir runs. Workers
-/// have threads of their own and are not heard.
+/// The log of this thread, on which the control plane of a test's Weir runs. It has no lines of
+/// workers, which have threads of their own.
 pub struct Logs {
     lines: Buffer,
     _installed: DefaultGuard,
@@ -17,10 +17,10 @@ pub struct Logs {
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Logs {
-    /// Listens from now on until dropped.
+    /// Captures lines from now on until dropped.
     pub fn capture() -> Self {
-        // With a single subscriber `tracing` asks the thread that comes to a line first
-        // whether anybody wants it, and another test's thread has none.
+        // With a single subscriber `tracing` asks only the thread that reaches a line first
+        // whether it is captured, and the thread of another test captures none.
         super::keep_access_log();
         let lines = Buffer::default();
         let log = tracing_subscriber::fmt()

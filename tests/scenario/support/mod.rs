@@ -1,7 +1,7 @@
 //! Weir, its clients and its targets, all in one process on free ports.
 //!
 //! Nothing here waits for a fixed time: [`eventually`] polls until a condition holds
-//! or its patience ends, and a manual [`Backend`] lets the test decide when a target
+//! or [`timeout`] is over, and a manual [`Backend`] lets the test decide when a target
 //! answers.
 
 mod admin;
@@ -23,25 +23,25 @@ pub use backend::{Backend, Held, Refusing, answer, streamed};
 pub use burst::{ask, until_waiting};
 pub use client::{Connection, Reply, raw};
 pub use lb::Lb;
-pub use log::{Entry, keep_access_log, until_logged};
+pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
 pub use rig::Rig;
 pub use users::Users;
 pub use wire::{Message, Recorder, Wire, read_request, read_request_head, read_request_start};
 
-/// How long a condition may take; `WEIR_TEST_PATIENCE_MS` stretches it on slow machines.
-pub fn patience() -> Duration {
+/// How long a condition may take: 10 s, or `WEIR_TEST_PATIENCE_MS` on slow machines.
+pub fn timeout() -> Duration {
     let configured = std::env::var("WEIR_TEST_PATIENCE_MS").ok();
     let millis = configured.and_then(|text| text.parse().ok());
     Duration::from_millis(millis.unwrap_or(10_000))
 }
 
-/// Polls until the condition holds; panics with its last value when patience ends.
+/// Polls until the condition holds; panics with its last error when [`timeout`] is over.
 pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let end = tokio::time::Instant::now() + patience();
+    let end = tokio::time::Instant::now() + timeout();
     loop {
         match condition().await {
             Ok(value) => return value,
@@ -53,8 +53,9 @@ where
     }
 }
 
-/// Panics when `future` takes longer than patience allows: nothing may hang.
+/// Panics if `future` takes longer than [`timeout`]: nothing may hang.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let outcome = tokio::time::timeout(patience(), future).await;
-    outcome.unwrap_or_else(|_| panic!("took too long: {what}"))
+    tokio::time::timeout(timeout(), future)
+        .await
+        .unwrap_or_else(|_| panic!("took too long: {what}"))
 }

@@ -1,10 +1,10 @@
-//! One worker, one listener, one group: the smallest Weir whose log, counters and
-//! leases a test can look at.
+//! A Weir of one worker, one listener and one group, whose log, counters and leases a test can
+//! check.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Connection, Entry, Lb, Wire, eventually, keep_access_log, until_logged};
+use super::{Connection, Lb, LogEntry, Wire, eventually, keep_access_log, until_logged};
 
 /// A Weir in front of a few targets, with its log.
 pub struct Rig {
@@ -14,12 +14,12 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Forwards everything to the targets, without checks.
+    /// Forwards all requests to the targets, without health checks.
     pub async fn forward(targets: &[SocketAddr]) -> Self {
         Self::with(targets, "", "").await
     }
 
-    /// The same with more keys for the listener and for the group.
+    /// The same with further keys for the listener and for the group.
     pub async fn with(targets: &[SocketAddr], listener: &str, group: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         keep_access_log();
@@ -75,8 +75,8 @@ impl Rig {
         self.lb.connect().await
     }
 
-    /// Waits for so many records, and fails if there are more.
-    pub async fn logged(&self, count: usize) -> Vec<Entry> {
+    /// Waits for `count` log entries, and fails if there are more.
+    pub async fn logged(&self, count: usize) -> Vec<LogEntry> {
         until_logged(&self.listener, count).await
     }
 
@@ -98,7 +98,7 @@ impl Rig {
         .await;
     }
 
-    /// The failures counted so far for a reason, of all groups.
+    /// The value of the failure counter for a reason, over all groups.
     pub async fn failures(&self, reason: &str) -> u64 {
         let page = Connection::open(self.lb.admin_addr())
             .await

@@ -1,4 +1,4 @@
-//! Steady load.
+//! A steady load of clients.
 
 use std::net::SocketAddr;
 
@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 
 use super::Connection;
 
-/// Clients that ask one thing after another, each on a connection it keeps. The first
-/// answer that is not a 200, or a broken connection, fails the test.
+/// Clients that send one request after another, each on a connection that it keeps. A response
+/// other than 200, or a broken connection, fails the test.
 pub struct Users {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<usize>>,
@@ -24,7 +24,7 @@ impl Users {
         }
     }
 
-    /// How many answers all of them got.
+    /// Stops the clients and returns how many responses they got.
     pub async fn stop(self) -> usize {
         self.stop.send(true).unwrap();
         let mut answers = 0;

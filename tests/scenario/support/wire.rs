@@ -1,6 +1,6 @@
-//! Both ends of the wire, byte by byte: a client that sends what it likes, and a
-//! target that keeps what it gets. Framing is read here by code of our own, so that
-//! Weir's parser is not its own judge.
+//! Both ends of a connection, byte by byte: a client that sends any bytes, and a
+//! target that keeps all it gets. Framing is parsed by code of this file, so that
+//! Weir's parser is not tested by itself.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ pub struct Wire {
     unread: Vec<u8>,
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// From the first line to the empty one.
@@ -92,7 +92,7 @@ impl Wire {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// The stream, for what has no name here.
+    /// The stream, for operations that this type does not have.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
@@ -122,7 +122,7 @@ impl Wire {
         soon("a head", head).await.expect("a head")
     }
 
-    /// The next so many bytes; fewer if the other side ends before.
+    /// The next `len` bytes; fewer if the other side ends before.
     pub async fn take(&mut self, len: usize) -> Vec<u8> {
         let mut taken = Vec::new();
         let read = read_exactly(&mut self.stream, &mut self.unread, len, &mut taken);
@@ -130,11 +130,11 @@ impl Wire {
         taken
     }
 
-    /// Everything until the other side closes, well or not.
+    /// All bytes until the other side closes or resets.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.unread);
         soon("the connection to close", async {
-            // A reset is as good as a close.
+            // A reset counts as a close.
             let _ = self.stream.read_to_end(&mut rest).await;
         })
         .await;
