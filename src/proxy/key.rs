@@ -26,7 +26,7 @@ pub(super) struct Prepared {
     pub(super) body: Option<Rc<ReplayBody>>,
 }
 
-/// Refuses a body whose `Content-Length` is above the limit.
+/// Refuses a body with a `Content-Length` above the limit.
 pub(super) fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = limit else { return Ok(()) };
     let announced = headers

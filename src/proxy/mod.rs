@@ -296,7 +296,7 @@ enum ResponseSource {
     Own(respond::OwnResponse),
 }
 
-/// Answers a request whose target has switched to another protocol, and leaves the tunnel to
+/// Answers a request after its target has switched to another protocol, and leaves the tunnel to
 /// the connection.
 async fn switched(
     response: UpstreamResponse,

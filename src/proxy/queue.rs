@@ -28,9 +28,9 @@ pub(super) async fn wait_for_slot(
     loop {
         let waiter = group.line_up(session, tried).ok_or(Failure::QueueFull)?;
         record.waits();
-        let place = Box::pin(timeout_at(end, waiter)).await;
+        let found = Box::pin(timeout_at(end, waiter)).await;
         record.waits_no_more();
-        match place.map_err(|_| Failure::QueueTimeout)? {
+        match found.map_err(|_| Failure::QueueTimeout)? {
             Some(lease) => {
                 group.note(lease.target(), tried);
                 return Ok(lease);

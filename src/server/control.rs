@@ -293,7 +293,7 @@ async fn admin_stopped(mut stopped: watch::Receiver<Option<StopAdmin>>) -> bool 
     stopped.is_ok_and(|stop| *stop == Some(StopAdmin::AcceptQueue))
 }
 
-/// Withdraws the desired counts of groups whose replicas an engine runs: while this process
+/// Withdraws the desired counts of groups with replicas that an engine runs: while this process
 /// drains, another may scale them.
 fn release_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
     let snapshot = reader.load_full();

@@ -8,7 +8,7 @@ use crate::state::Reader;
 /// Time between two rounds of a thread.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The rounds of the control thread: rate limiters forget clients whose tokens are full again,
+/// The rounds of the control thread: rate limiters forget clients with all their tokens,
 /// then `housekeeping` is called.
 pub(super) async fn run(reader: Reader, housekeeping: fn()) {
     let mut ticks = tokio::time::interval(INTERVAL);

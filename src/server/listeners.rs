@@ -131,7 +131,7 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Adopts what was prepared for `config`, whose sockets listen by now. Connections of a
+    /// Adopts what was prepared for `config` and listens by now. Connections of a
     /// listener that is removed have `drain` to end.
     pub(super) fn commit(
         &mut self,

@@ -44,7 +44,7 @@ impl Server {
         }
     }
 
-    /// Opens listeners whose groups are ready, or whose time is over.
+    /// Opens listeners if their groups are ready or their time is over.
     pub(super) fn open_ready(&mut self, now: Instant) {
         let mut all = std::mem::take(&mut self.waiting);
         all.retain_mut(|waiting| {

@@ -1,4 +1,4 @@
-//! A configuration whose target groups are waited for before it comes into force.
+//! A configuration that waits for its target groups before it comes into force.
 //!
 //! First its groups are published beside the rules in force, so that their targets are
 //! looked up, started and checked. When they are ready, or their time is over, listeners and
@@ -24,7 +24,7 @@ use crate::state::Snapshot;
 /// adds or changes: a process starts in seconds, and a client waits about as long.
 pub(super) const TARGETS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A configuration whose groups are waited for. If its groups are published already, the
+/// A configuration that waits for its groups. If its groups are published already, the
 /// configuration in force must be published again when this is dropped.
 #[derive(Debug)]
 pub(super) struct PendingReload {

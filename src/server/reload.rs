@@ -111,7 +111,7 @@ impl Server {
         self.descriptors.adapt(&self.config);
         let drain = self.config.shutdown.drain;
         let changes = self.listeners.commit(reload.prepared, &self.config, drain);
-        // A connection whose handshake was late may still have its first request.
+        // A connection with a late handshake may still have its first request.
         let until = Instant::now() + drain.max(LATE_HANDSHAKE_TIMEOUT);
         self.removed.extend(
             changes
@@ -182,7 +182,7 @@ impl Server {
         }
     }
 
-    /// Stops publishing removed listeners whose last connection has ended.
+    /// Stops publishing removed listeners after their last connection has ended.
     pub(super) fn forget_removed(&mut self, now: Instant) {
         let before = self.removed.len();
         let (listeners, config) = (&self.listeners, &self.config);

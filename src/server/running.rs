@@ -42,7 +42,7 @@ pub struct Server {
     pub(super) control: ControlPlane,
     /// The configuration that is in force.
     pub(super) config: Config,
-    /// Removed listeners whose connections are still served.
+    /// Removed listeners with connections that are still served.
     pub(super) removed: Vec<RemovedListener>,
     /// Listeners that the workers do not accept for yet.
     pub(super) waiting: Vec<WaitingListener>,

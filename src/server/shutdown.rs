@@ -53,7 +53,7 @@ impl Server {
             worker.close_after_responses();
         }
         let config::Shutdown { lame_duck, drain } = self.config.shutdown;
-        // If no listener was opened there is no client to be told.
+        // Without an open listener there is no client to which a response could say `close`.
         if !lame_duck.is_zero() && self.listeners.is_any_open() {
             info!("lame duck for {lame_duck:?}: not ready, still accepting");
             sleep(lame_duck).await;
@@ -62,7 +62,7 @@ impl Server {
         self.listeners.close_copies();
         let connections = self.listeners.connections();
         info!(connections, "draining for at most {drain:?}");
-        // All are told before one is waited for: none accepts while another drains.
+        // All begin before one is waited for: none accepts while another drains.
         let draining: Vec<_> = self.workers.iter().map(Worker::drain_all).collect();
         let drained = async {
             for drained in draining {

@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
 
-    /// A source whose readings end when the test sends their result.
+    /// A source with readings that end when the test sends their result.
     fn source() -> (mpsc::Sender<Loaded>, Source<impl Fn() -> Loaded>) {
         let (sender, results) = mpsc::channel();
         let results = Mutex::new(results);

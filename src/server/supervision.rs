@@ -87,7 +87,7 @@ impl Supervision {
         }
     }
 
-    /// Runs the main function of a thread, whose panic is a defect that ends the process.
+    /// Runs the main function of a thread; its panic is a defect that ends the process.
     pub(super) fn require_thread(self, place: &'static str, run: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             self.report(place, &*panic);

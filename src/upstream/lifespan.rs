@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::model::{KeepAlive, Upstream};
 
-/// Age limit of connections to a target whose timeout is not known yet: below the shortest
+/// Age limit of connections to a target of unknown timeout: below the shortest
 /// keep-alive among common servers, Node's five seconds.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(4);
 

@@ -1,4 +1,4 @@
-//! A name server for one name, whose answer changes.
+//! A name server for one name with an answer that changes.
 
 use std::cell::RefCell;
 use std::io;

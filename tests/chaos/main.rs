@@ -4,7 +4,7 @@
 //! ```text
 //! cargo test --test chaos                       every scenario on every proxy that is installed
 //! cargo test --test chaos -- --proxy weir       on one of them
-//! cargo test --test chaos -- kill DNS           scenarios whose name contains one of the words
+//! cargo test --test chaos -- kill DNS           scenarios with one of the words in their name
 //! cargo test --test chaos -- --rounds 20        each of them twenty times as long
 //! ```
 //!
@@ -139,7 +139,7 @@ async fn run(options: &Options) -> ExitCode {
     ExitCode::from(u8::from(!faults.is_empty()))
 }
 
-/// Returns the line of the table, and the lab, whose proxy may still run.
+/// Returns the line of the table, and the lab with a proxy that may still run.
 async fn perform(scenario: Scenario, kind: Kind, rounds: usize) -> (Row, Lab) {
     let mut lab = Lab::new(kind, rounds);
     let outcome = scenario.perform(&mut lab).await;

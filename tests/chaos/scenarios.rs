@@ -394,7 +394,7 @@ async fn log_to(lab: &mut Lab, place: LogPlace) -> io::Result<Findings> {
     lab.conclude(load).await
 }
 
-/// One reload replaces a group by another one, whose targets start at the same time and need
+/// One reload replaces a group by another one. Its targets start at the same time and need
 /// two seconds until they answer.
 async fn blue_green(lab: &mut Lab) -> io::Result<Findings> {
     const START: Duration = Duration::from_secs(2);
@@ -444,8 +444,8 @@ async fn listener_moved(lab: &mut Lab) -> io::Result<Findings> {
     lab.conclude(load).await
 }
 
-/// The account may start no more processes or threads, and each reload adds a group whose
-/// targets are in a file.
+/// The account may start no more processes or threads, and each reload adds a group with
+/// targets in a file.
 async fn no_processes(lab: &mut Lab) -> io::Result<Findings> {
     if lab.kind != Kind::Weir {
         return Err(not_of_its_kind("a reload of the others is a new process"));

@@ -123,7 +123,7 @@ async fn a_target_that_refuses_is_a_connect_error() {
     rig.quiet().await;
 }
 
-/// A listener whose queue is full drops further handshakes, as a host that is down does.
+/// A listener with a full queue drops further handshakes, as a host that is down does.
 #[tokio::test]
 async fn a_target_that_does_not_accept_is_a_connect_timeout() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

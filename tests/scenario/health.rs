@@ -29,7 +29,7 @@ fn addresses(targets: &[&Backend]) -> String {
     format!("{:?}", addresses.collect::<Vec<_>>())
 }
 
-/// A listener in front of a group whose targets are checked.
+/// A listener in front of a group with health checks.
 fn checked(targets: &[&Backend], health: &str, more: &str) -> String {
     format!(
         r#"
@@ -80,7 +80,7 @@ async fn scripted(script: &'static [u16]) -> Backend {
     .await
 }
 
-/// A directory server whose storage vanishes while its port stays open: it fails every
+/// A directory server that loses its storage while its port stays open: it fails every
 /// request, and its health check as well.
 async fn directory(storage: &Arc<AtomicBool>) -> Backend {
     let storage = storage.clone();

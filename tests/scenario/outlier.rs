@@ -11,7 +11,7 @@ use crate::scenario::support::{
     ADMIN, Backend, Connection, Lb, Logs, Refusing, answer, eventually, soon,
 };
 
-/// A target whose requests fail while the switch is on; its checks always pass.
+/// A target that fails its requests while the switch is on; its checks always pass.
 async fn switched(name: &'static str, failing: &Arc<AtomicBool>) -> Backend {
     let failing = Arc::clone(failing);
     Backend::with(move |_| {

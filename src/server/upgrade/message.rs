@@ -53,7 +53,7 @@ pub(super) enum HandoverMessage {
     Confirmed,
     /// From the old one: it goes on, for this reason, and the new one is to end.
     Refused(String),
-    /// From both: the sender's requests in flight, of those targets whose number has changed.
+    /// From both: the sender's requests in flight, of those targets where they have changed.
     InFlight(Vec<InFlight>),
 }
 

@@ -15,7 +15,7 @@
 //! Every step has a deadline on both sides, and nothing here blocks: a peer that is silent or
 //! slow delays no other peer, nor the end of the process.
 //!
-//! In a container the first process is the one whose end ends the container. When the rest of
+//! In a container the end of the first process is the end of the container. When the rest of
 //! it has shut down, it stays as the init process: it sends its signals on, and ends with
 //! the last of its successors, each of which gets the connection to it from the one before.
 //!

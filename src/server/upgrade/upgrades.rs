@@ -64,7 +64,7 @@ struct PendingHandover {
     is_child: bool,
 }
 
-/// The connection to the first process of a container, which is told of its successors.
+/// The connection to the first process of a container, on which successors report to it.
 #[derive(Debug)]
 enum InitProcess {
     /// It is the predecessor, which knows this process anyway.
@@ -107,7 +107,7 @@ impl Upgrades {
     }
 
     /// To be called when this process serves. Without a predecessor it listens for new
-    /// processes; otherwise it reports to the predecessor, whose answer is an event.
+    /// processes; otherwise it reports to the predecessor and gets the answer as an event.
     pub(in crate::server) fn serving(&mut self, path: Option<&Path>, proof: ServingProof) {
         self.path = path.map(Path::to_owned);
         match &mut self.predecessor {
@@ -294,7 +294,7 @@ impl Upgrades {
         handover.outbox.try_send(HandoverMessage::Refused(reason));
     }
 
-    /// In the first process of a container, whose end ends the container, waits for the last
+    /// In the first process of a container, which must not end before it, waits for the last
     /// of its successors, and sends signals on to the one that serves. Returns at once in any
     /// other process.
     pub(in crate::server) async fn outlive_successors(mut self, signals: &mut Signals) {

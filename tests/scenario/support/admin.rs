@@ -37,7 +37,7 @@ impl Lb {
         found.expect("a target at that address")
     }
 
-    /// The sum of all series of a metric whose labels contain all of `labels`
+    /// The sum of all series of a metric with all of `labels` among their labels
     /// (`name="value"`); 0 when there is none.
     pub async fn metric(&self, name: &str, labels: &[&str]) -> u64 {
         let page = self.admin("/metrics").await;

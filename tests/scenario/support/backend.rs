@@ -1,4 +1,4 @@
-//! Targets whose behaviour a test decides.
+//! Targets that behave as a test decides.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -59,7 +59,7 @@ impl Held {
     }
 }
 
-/// A response whose body comes from a channel.
+/// A response with a body from a channel.
 pub fn streamed(chunks: Arc<tokio::sync::Mutex<mpsc::Receiver<Bytes>>>) -> Answer {
     let frames = futures_util::stream::unfold(chunks, |chunks| async move {
         let chunk = chunks.lock().await.recv().await?;

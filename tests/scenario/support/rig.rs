@@ -1,5 +1,5 @@
-//! A Weir of one worker, one listener and one group, whose log, counters and leases a test can
-//! check.
+//! A Weir of one worker, one listener and one group, with access to its log, counters and
+//! leases.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

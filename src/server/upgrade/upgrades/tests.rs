@@ -91,7 +91,7 @@ fn proof(reader: &Reader) -> ServingProof {
     }
 }
 
-/// A new process whose messages the test sends, after it has received the sockets.
+/// A new process after it has received the sockets. The test sends its messages.
 async fn scripted(path: &Path) -> (Outbox, Inbox) {
     let (outbox, mut inbox) = exchange(UnixStream::connect(path).await.unwrap());
     send(&outbox, HandoverMessage::Hello).await;
