@@ -413,7 +413,7 @@ fn ambiguous() -> Vec<(&'static str, String, String)> {
 /// The bytes that Weir forwards as one request must be one request for its target.
 #[tokio::test]
 async fn the_target_frames_an_ambiguous_request_as_weir_does() {
-    for (name, fields, rest) in doubtful() {
+    for (name, fields, rest) in ambiguous() {
         let target = Recorder::start().await;
         let rig = Rig::forward(&[target.addr()]).await;
         let request = format!("POST /first HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{rest}");
