@@ -3,6 +3,7 @@
 //! `cargo test --test suite scenario::retries` runs a part of it by the paths of its modules.
 
 mod config;
+mod docs;
 mod engines;
 mod layering;
 mod process;

@@ -11,7 +11,7 @@
     reason = "`pub` marks what the tests of this binary may use"
 )]
 
-mod support;
+pub mod support;
 
 mod autoscale;
 mod check;

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
 use std::process::Output;
 
 use flate2::Compression;
@@ -142,34 +141,6 @@ fn a_compressed_load_is_the_same_load() {
     fs::write(files.0.path().join("load"), b"\x1f\x8bnot gzip").unwrap();
     let output = files.simulate(&["--capacity", "500"]);
     assert!(refused(&output, 2).starts_with("load: cannot read it: "));
-}
-
-/// The commands of the README, on the files that ship.
-#[test]
-fn shipped_loads_are_simulated_and_drawn() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::tempdir().unwrap();
-    let picture = folder.path().join("run.svg");
-    let run = |arguments: &[&str]| {
-        let mut command = command();
-        command.current_dir(root).args(arguments).arg(&picture);
-        command.output().unwrap()
-    };
-    let output = run(&[
-        "simulate",
-        "--config",
-        "config/taskoverflow.toml",
-        "--capacity",
-        "500",
-        "--start",
-        "2s",
-        "examples/load/ramp.csv",
-        "--svg",
-    ]);
-    let table = succeeded(&output);
-    assert!(table.contains("\nfast "), "{table}");
-    succeeded(&run(&["plot", "examples/load/scaling.csv"]));
-    assert!(fs::read_to_string(&picture).unwrap().contains("</svg>"));
 }
 
 #[test]
