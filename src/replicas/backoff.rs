@@ -1,32 +1,54 @@
-//! How long to wait before a dead replica is started again. Pure.
+//! Waits between attempts that fail. Pure.
 
 use std::time::Duration;
 
-/// The first wait after a young death; each further one doubles it.
-const FIRST: Duration = Duration::from_millis(100);
+/// A process or container that ran for as long as this did not exit because of its command: it
+/// is started again at once.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The longest wait: a broken command costs one start in ten seconds.
-const LONGEST: Duration = Duration::from_secs(10);
-
-/// Who lived as long as this did not die of its command: it is replaced at once.
-const GROWN_UP: Duration = Duration::from_secs(10);
-
-/// Counts young deaths in a row.
-#[derive(Debug, Default)]
+/// Doubles the wait with each failure in a row, from the first wait to the longest.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
-    deaths: u32,
+    first: Duration,
+    longest: Duration,
+    failures: u32,
 }
 
 impl Backoff {
-    /// The wait after a replica that lived so long has died.
-    pub(super) fn after(&mut self, lived: Duration) -> Duration {
-        if lived >= GROWN_UP {
-            self.deaths = 0;
+    pub(super) const fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest,
+            failures: 0,
+        }
+    }
+
+    /// For starting a process or container again: a broken command costs one start in ten
+    /// seconds.
+    pub(super) const fn of_restarts() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(10))
+    }
+
+    /// The wait after one more failure.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        let doublings = self.failures.min(31);
+        self.failures = self.failures.saturating_add(1);
+        self.first.saturating_mul(1 << doublings).min(self.longest)
+    }
+
+    /// The wait before the next start of what has exited after `lifetime`: none if it was
+    /// stable, which also resets the count.
+    pub(super) fn after_exit(&mut self, lifetime: Duration) -> Duration {
+        if lifetime >= STABLE_AFTER {
+            self.reset();
             return Duration::ZERO;
         }
-        let doublings = self.deaths.min(31);
-        self.deaths = self.deaths.saturating_add(1);
-        FIRST.saturating_mul(1 << doublings).min(LONGEST)
+        self.next_wait()
+    }
+
+    /// The next failure is the first in a row.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 
@@ -35,11 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn young_deaths_double_the_wait_up_to_the_longest() {
-        let mut backoff = Backoff::default();
+    fn early_exits_double_the_wait_up_to_the_longest() {
+        let mut backoff = Backoff::of_restarts();
         let waits = |backoff: &mut Backoff, n| -> Vec<u128> {
-            let wait = |_| backoff.after(Duration::from_secs(1)).as_millis();
-            (0..n).map(wait).collect()
+            (0..n)
+                .map(|_| backoff.after_exit(Duration::from_secs(1)).as_millis())
+                .collect()
         };
         let expected = [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000];
         assert_eq!(waits(&mut backoff, 9), expected);
@@ -47,11 +70,11 @@ mod tests {
     }
 
     #[test]
-    fn who_lived_long_is_replaced_at_once_and_clears_the_count() {
-        let mut backoff = Backoff::default();
-        backoff.after(Duration::ZERO);
-        backoff.after(Duration::ZERO);
-        assert_eq!(backoff.after(GROWN_UP), Duration::ZERO);
-        assert_eq!(backoff.after(Duration::ZERO), FIRST);
+    fn what_was_stable_is_started_again_at_once_and_resets_the_count() {
+        let mut backoff = Backoff::of_restarts();
+        backoff.after_exit(Duration::ZERO);
+        backoff.after_exit(Duration::ZERO);
+        assert_eq!(backoff.after_exit(STABLE_AFTER), Duration::ZERO);
+        assert_eq!(backoff.after_exit(Duration::ZERO), backoff.first);
     }
 }

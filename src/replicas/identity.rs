@@ -1,13 +1,17 @@
-//! Who this Weir is among several, where an engine has to be told.
+//! How one instance of Weir differs from others in an engine.
 
 use std::process;
 
-/// The machine's name, which is the pod's or task's in a container, the process and a number
-/// that no other has: two Weirs on one machine differ, and one that starts again is another.
+/// The machine's name (in a container that of the pod or task), the process ID and a random
+/// number. Two instances on one machine differ, and so does one that was started again. Holds
+/// letters, digits, `-`, `.` and `_`.
 pub(super) fn identity() -> String {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    let host: String = host.chars().filter(|c| legal(*c)).take(64).collect();
+    let host: String = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'))
+        .take(64)
+        .collect();
     format!("{host}_{}_{:08x}", process::id(), fastrand::u32(..))
 }

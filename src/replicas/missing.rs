@@ -1,12 +1,12 @@
-//! The provider of an engine that this Weir cannot speak to.
+//! Stands for a provider that is not part of this build.
 
 use async_trait::async_trait;
 
 use super::{Fleet, Provider, ProviderError, ReplicaId};
 use crate::config::Replicas;
 
-/// Stands for an engine whose feature was left out of the build: every call says so, and the
-/// group goes on with the targets it has.
+/// The provider of an engine that is not in the build: each call fails with
+/// [`ProviderError::NotBuilt`], and the group keeps the targets it has.
 #[derive(Clone, Copy, Debug)]
 pub struct Missing(
     /// The cargo feature.
@@ -29,9 +29,5 @@ impl Provider for Missing {
 
     async fn changed(&mut self) {
         std::future::pending::<()>().await;
-    }
-
-    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
-        Err(ProviderError::NotBuilt(self.0))
     }
 }

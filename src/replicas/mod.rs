@@ -11,7 +11,6 @@
 
 mod backoff;
 mod call;
-mod census;
 mod child;
 mod crew;
 #[cfg(feature = "docker")]
@@ -20,6 +19,7 @@ mod docker;
 mod docker_engine;
 #[cfg(feature = "ecs")]
 pub mod ecs;
+mod excerpt;
 mod exec;
 #[cfg(test)]
 mod fake;
@@ -32,14 +32,21 @@ mod generation;
 mod identity;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+mod last_error;
 mod listed;
 mod missing;
 mod operator;
 mod panic;
-mod poll;
+#[cfg(any(feature = "docker", feature = "ecs"))]
+mod poll_timer;
+mod polled_list;
+mod port_probe;
 mod process;
 mod provider;
+mod replica_index;
 mod rollout;
+#[cfg(any(feature = "docker", feature = "kubernetes"))]
+mod scaler_lease;
 mod shortfall;
 mod standing;
 mod supervisor;
@@ -105,7 +112,7 @@ pub async fn run(
     };
     let keep = async {
         if let Some(command) = guardian {
-            guarded.keep(command).await;
+            guarded.run(command).await;
         }
     };
     tokio::join!(run, keep);

@@ -1,5 +1,7 @@
-//! A panic of a provider is a fault of that provider alone: it is asked again, less and less
-//! often, like one that answers with an error.
+//! Panics of providers, turned into errors.
+//!
+//! A panic of a provider is a fault of that provider alone: it is called again, less and less
+//! often, like one that returns an error.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -9,22 +11,22 @@ use std::task::Poll;
 
 use crate::observe::panic_message;
 
-/// What a call returns, or what it panicked with. What the call was changing stays as it was
-/// left: a provider compares all that it has with what it is asked for at the next call.
+/// Returns the result of a call, or its panic as the end of a sentence. What the call was
+/// changing stays as the panic left it: at the next call a provider compares all that it has
+/// with what it is asked for.
 pub(super) async fn caught<T>(call: impl Future<Output = T>) -> Result<T, String> {
     let mut call = pin!(call);
-    poll_fn(|cx| {
-        let poll = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-        match poll {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
             Err(panic) => Poll::Ready(Err(message(&*panic))),
-        }
-    })
+        },
+    )
     .await
 }
 
-/// What a panic says, as the end of a sentence.
+/// The message of a panic, as the end of a sentence.
 pub(super) fn message(panic: &(dyn Any + Send)) -> String {
     format!("panicked: {}", panic_message(panic))
 }

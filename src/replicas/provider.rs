@@ -1,4 +1,4 @@
-//! What a provider is asked, what it answers, and why it fails.
+//! The interface of a provider: its calls, what they return and how they fail.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -9,95 +9,99 @@ use thiserror::Error;
 use crate::config::Replicas;
 use crate::net::fetch::FetchError;
 
-/// For one answer to [`Provider::usage`]: it is wanted every second.
+/// Deadline of [`Provider::usage`], which is called about once a second.
 pub(super) const USAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who runs the replicas of one group.
+/// Runs the replicas of one group: lists them and sets how many there are.
 ///
-/// Every call may fail or take long: its caller gives it a deadline, after which the future
-/// is dropped, and asks again later.
+/// Each call may fail or take long. The caller sets a deadline, after which it drops the future
+/// and calls again later.
 #[async_trait]
 pub trait Provider: Send + 'static {
-    /// Other settings, of the same kind of runner. Replicas that run with different ones are
-    /// replaced one after another, a new one before the old, where Weir runs them itself. The
-    /// count in `settings` plays no part.
+    /// Applies other settings of the same kind of runner. A provider that starts replicas itself
+    /// replaces those with other settings one after another, each new one before an old one.
+    /// `settings.count` is ignored.
     async fn configure(&mut self, settings: &Replicas) -> Result<(), ProviderError>;
 
-    /// Asks for so many replicas. Done when the wish is noted; [`Provider::fleet`] tells
-    /// when it has come true. When there are too many, `victims` should go first, in their
-    /// order; an engine that chooses for itself ignores them.
+    /// Requests `count` replicas. Returns when the request is accepted; [`Provider::fleet`] shows
+    /// when it is fulfilled. If there are too many, `victims` go first, in their order, unless
+    /// the engine chooses for itself.
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError>;
 
-    /// How many replicas there should be, and those that exist now.
+    /// The desired count and the replicas that exist now.
     async fn fleet(&mut self) -> Result<Fleet, ProviderError>;
 
-    /// Waits until the fleet may be another one. Cancel-safe.
+    /// Waits until the fleet may have changed. Cancel-safe.
     async fn changed(&mut self);
 
-    /// A replica that is listed as draining has no requests left and may be stopped. An
-    /// engine that drains by itself ignores this.
-    async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError>;
+    /// Allows to stop a replica that is listed as draining: it has no requests left. Does
+    /// nothing by default, for engines that stop their replicas themselves.
+    async fn release(&mut self, _replica: ReplicaId) -> Result<(), ProviderError> {
+        Ok(())
+    }
 
-    /// What the replicas use; called about once a second while somebody wants to know. Those
-    /// that cannot be measured are left out.
+    /// Measures what the replicas use, about once a second while a metric or a reader of the
+    /// status needs it. Replicas that cannot be measured are left out. Its deadline is three
+    /// seconds.
     async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
         Ok(Vec::new())
     }
 
-    /// Whether this Weir may change the count: takes or renews the lease where the engine has
+    /// Whether this instance may change the count. Takes or renews the lease if the engine has
     /// one. Called before each [`Provider::set_count`] and every few seconds.
     async fn may_scale(&mut self) -> Result<bool, ProviderError> {
         Ok(true)
     }
 
-    /// Whether the replicas end with Weir. Those of an engine do not.
+    /// Whether the replicas end with this process. Those of an engine do not.
     fn is_own(&self) -> bool {
         false
     }
 }
 
-/// What a provider has.
+/// The replicas of one group as its provider lists them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fleet {
-    /// How many there should be.
+    /// The desired count.
     pub desired: u32,
-    /// All that exist.
+    /// All replicas that exist, in any state.
     pub replicas: Vec<Replica>,
 }
 
-/// Identity of a replica within its group; never used again.
+/// Number of a replica within its group. Numbers grow and are never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplicaId(pub u64);
 
-/// One replica as its provider sees it.
+/// One replica as its provider lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replica {
-    /// Which one. A process that replaces a dead one has the same. Greater ones are younger.
+    /// Its number. A greater one is younger; a process that replaces one that has exited keeps the
+    /// number.
     pub id: ReplicaId,
-    /// What the engine calls it: container, task or pod.
+    /// The engine's name for it: that of the container, task or pod.
     pub name: Option<String>,
-    /// Its process, if it is one and lives.
+    /// The process ID while it runs, if it is a process.
     pub pid: Option<u32>,
-    /// Where it answers or is going to.
+    /// Where it accepts connections, or is going to.
     pub address: Option<SocketAddr>,
-    /// Where it is in its life.
+    /// Its place in the life cycle.
     pub state: ReplicaState,
-    /// How many times it has been started again.
+    /// How many times it was started again.
     pub restarts: u32,
-    /// When it got into this state.
+    /// When it entered this state.
     pub since: SystemTime,
 }
 
-/// Where a replica is in its life.
+/// The life cycle of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplicaState {
-    /// Does not accept connections yet, or waits to be started again.
+    /// Does not accept connections yet, or is about to be started again.
     Starting,
-    /// Accepts connections: a target.
+    /// Accepts connections, and is a target.
     Running,
     /// Gets no new requests and is not stopped yet.
     Draining,
-    /// Has been told to stop.
+    /// Was told to stop.
     Stopping,
 }
 
@@ -113,31 +117,31 @@ impl ReplicaState {
     }
 }
 
-/// What a replica uses, in percent of what it may.
+/// What a replica uses, in percent of its allowance.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// CPU time since the measurement before, or in the engine's own window.
+    /// CPU time since the last measurement, or over the engine's own window.
     pub cpu: Option<f64>,
     /// Resident memory.
     pub memory: Option<f64>,
 }
 
-/// Why a provider cannot do what it was asked. The next change tries again.
+/// Why a call to a provider failed.
 #[derive(Debug, Error)]
 pub enum ProviderError {
-    /// The engine behind the provider did not answer.
+    /// The engine did not answer in time, or cannot be connected to.
     #[error("the engine does not answer: {0}")]
     Unreachable(String),
-    /// The engine refused.
+    /// The engine refused the request.
     #[error("the engine refused: {0}")]
     Refused(String),
-    /// The engine answered something that makes no sense.
+    /// The engine's answer could not be understood.
     #[error("the engine answered nonsense: {0}")]
     Nonsense(String),
-    /// This Weir was built without what speaks to the engine.
+    /// The engine's client is not part of this build. Names the cargo feature.
     #[error("this Weir was built without the feature `{0}`")]
     NotBuilt(&'static str),
-    /// Settings for another kind of provider, which only a defect can cause.
+    /// Settings of another kind of runner, which only a defect can cause.
     #[error("settings for another provider")]
     OtherRunner,
 }

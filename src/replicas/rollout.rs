@@ -1,12 +1,11 @@
-//! Which replicas to start and which to drain. Pure.
+//! Which replicas to start and which to drain, for providers that do both. Pure.
 //!
-//! Other settings replace replicas one after another: a new one starts, and once it
-//! runs an old one drains. Settings that do not work therefore cost nothing: the old
-//! replicas stay.
+//! Other settings replace replicas one after another: a new one starts, and once it runs an old
+//! one drains. Settings that do not work therefore cost nothing: the old replicas stay.
 
 use super::ReplicaId;
 
-/// A replica that nobody has told to go yet.
+/// A replica that does not drain yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Present {
     pub(super) id: ReplicaId,
@@ -16,21 +15,21 @@ pub(super) struct Present {
     pub(super) is_running: bool,
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// How many to start.
     pub(super) start: usize,
-    /// Whom to drain.
+    /// Which to drain.
     pub(super) drain: Vec<ReplicaId>,
 }
 
-/// The next step towards `count` replicas with the current settings. Of those that run,
-/// `victims` go first, in their order.
+/// The next step towards `count` replicas with the current settings. Of those that run, `victims`
+/// drain first, in their order.
 pub(super) fn plan(count: usize, present: &[Present], victims: &[ReplicaId]) -> Plan {
     let (current, outdated): (Vec<Present>, Vec<Present>) =
         present.iter().partition(|replica| replica.is_current);
-    // Outdated replicas that do not run are of no use to anybody.
+    // An outdated replica that does not run is not going to be used.
     let (serving, useless): (Vec<Present>, Vec<Present>) =
         outdated.into_iter().partition(|replica| replica.is_running);
     let running = current.iter().filter(|replica| replica.is_running).count();
@@ -48,8 +47,8 @@ pub(super) fn plan(count: usize, present: &[Present], victims: &[ReplicaId]) -> 
     }
 }
 
-/// Those beyond `kept`: first who does not run, then the victims, then the youngest, whose
-/// caches are the coldest.
+/// Those beyond `kept`: first those that do not run, then the victims, then the youngest, which
+/// have the coldest caches.
 fn surplus(
     mut replicas: Vec<Present>,
     kept: usize,
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_run_goes_first_then_the_youngest() {
+    fn what_does_not_run_goes_first_then_the_youngest() {
         let present = [
             replica(1, true, false),
             replica(2, true, true),

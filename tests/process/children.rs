@@ -1,5 +1,5 @@
-//! The processes that Weir starts, seen from the system: what they print, what they are given,
-//! and that nothing of them is left when Weir has ended, however it ended.
+//! The processes that Weir starts, as the system sees them: what they print, what they inherit,
+//! and that none of them is left when Weir has ended, however it ended.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -9,15 +9,15 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 
-use crate::process::support::{Weir, eventually, exists};
+use crate::process::support::{Weir, eventually, runs, until, until_gone};
 
-/// Replicas that are this shell script.
+/// A configuration with replicas that run this shell script.
 fn scripts(count: usize, script: &str) -> String {
     let command = ["sh", "-c", script, "sh", "{port}"];
     group(&format!("command = {command:?}, count = {count}"))
 }
 
-/// Replicas that these two scripts list and scale.
+/// A configuration with replicas that these two scripts list and scale.
 fn helpers(list: &str, scale: &str) -> String {
     let list = ["sh", "-c", list];
     let scale = ["sh", "-c", scale, "sh", "{count}"];
@@ -54,16 +54,17 @@ fn start(config: &str) -> Weir {
 
 /// The numbers that replicas have printed after this word.
 fn printed(weir: &Weir, word: &str) -> Vec<u32> {
-    let lines = weir.lines(&[word]);
-    let numbers = lines.iter().filter_map(|line| {
-        let (_, rest) = line.split_once(word)?;
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        digits.parse().ok()
-    });
-    numbers.collect()
+    weir.lines(&[word])
+        .iter()
+        .filter_map(|line| {
+            let (_, rest) = line.split_once(word)?;
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        })
+        .collect()
 }
 
-/// The same, once there are so many.
+/// Waits until there are at least so many of these numbers.
 fn all_printed(weir: &Weir, word: &str, count: usize) -> Vec<u32> {
     eventually(&format!("{count} lines with {word:?}"), || {
         let found = printed(weir, word);
@@ -73,24 +74,6 @@ fn all_printed(weir: &Weir, word: &str, count: usize) -> Vec<u32> {
             Err(weir.log().join("\n"))
         }
     })
-}
-
-fn until_gone(pids: &[u32]) {
-    eventually("the processes are gone", || {
-        let left: Vec<_> = pids.iter().filter(|pid| is_alive(**pid)).collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    });
-}
-
-/// Whether a process is there and no zombie, which the machine's init may leave for a while.
-fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-    exists(pid) && state != Some(b'Z')
 }
 
 fn kill(pid: u32) {
@@ -103,13 +86,13 @@ fn guardian(weir: &Weir) -> u32 {
     })
 }
 
-/// Numbers in a file, one a line.
+/// The numbers in a file, one on each line.
 fn numbers(file: &Path) -> Vec<u32> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// Says which process it has left behind a shell that waits: nothing but its group ties the two.
+/// A shell that waits and prints the process that it has started: only the group connects the two.
 const WRAPPER: &str = "sleep 1000 & echo wrapped $!; wait";
 
 #[test]
@@ -128,25 +111,25 @@ fn what_replicas_print_is_part_of_the_log() {
     weir.line(&["bad \u{fffd} byte"]);
     weir.line(&[&"x".repeat(2048), "… (2952 bytes more)"]);
     weir.line(&["INFO", "unfinished", "stream=\"stdout\""]);
-    weir.line(&["WARN", "replica died", "exit status: 3"]);
+    weir.line(&["WARN", "replica exited", "exit status: 3"]);
 }
 
 #[test]
-fn a_replica_that_floods_its_output_is_cut_short_and_delays_nothing() {
+fn a_replica_that_floods_its_output_is_logged_in_part_and_delays_nothing() {
     let weir = start(&scripts(1, "exec yes 'no space left on device'"));
     weir.line(&["WARN", "lines left out", "group=todo"]);
-    let shown = weir.lines(&["no space left on device"]).len();
-    assert!((1..10_000).contains(&shown), "{shown} lines");
+    let logged = weir.lines(&["no space left on device"]).len();
+    assert!((1..10_000).contains(&logged), "{logged} lines");
     // The control thread answers.
     assert!(weir.status()["target_groups"].is_array());
 }
 
 #[test]
-fn a_replica_is_started_again_although_its_output_is_held_open() {
-    // In a session of its own nothing ends it but the test.
+fn a_replica_is_restarted_although_its_output_is_held_open() {
+    // In a session of its own only the test ends it.
     let script = "setsid sleep 1000 & echo escaped $!; exit 1";
     let weir = start(&scripts(1, script));
-    weir.nth_line(2, &["replica died, starting another", "exit status: 1"]);
+    weir.nth_line(2, &["replica exited, restarting in", "exit status: 1"]);
     let escaped = all_printed(&weir, "escaped ", 2);
     drop(weir);
     for pid in escaped {
@@ -155,13 +138,13 @@ fn a_replica_is_started_again_although_its_output_is_held_open() {
 }
 
 #[test]
-fn a_service_that_puts_itself_in_the_background_is_told_not_to() {
+fn a_service_that_puts_itself_into_the_background_gets_a_hint() {
     let weir = start(&scripts(1, "exit 0"));
-    weir.line(&["replica died", "a service must stay in the foreground"]);
+    weir.line(&["replica exited", "a service must stay in the foreground"]);
 }
 
 #[test]
-fn replicas_get_the_environment_without_what_is_weirs_alone() {
+fn replicas_get_the_environment_without_variables_for_weir_alone() {
     let replicas = r#"command = ["sh", "-c", "env; echo that was all", "sh", "{port}"], env = { GIVEN = "${SESSION_KEY}" }"#;
     let weir = start(&group(replicas));
     weir.line(&["that was all"]);
@@ -180,7 +163,7 @@ fn replicas_and_the_guardian_inherit_no_descriptor_of_weirs() {
     weir.line(&["that was all"]);
     let mut found = printed(&weir, "/fd/");
     found.sort_unstable();
-    // What the test itself was started with goes to all that it starts.
+    // Descriptors that the test itself has inherited go to all that it starts.
     let own = Command::new("sh").arg("-c").arg(script).output().unwrap();
     let own = String::from_utf8(own.stdout).unwrap();
     let mut expected: Vec<u32> = own
@@ -213,11 +196,11 @@ fn sigkill_ends_what_wrappers_have_started() {
     pids.push(guardian(&weir));
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }
 
 #[test]
-fn what_ignores_sigterm_is_gone_after_sigkill_too() {
+fn what_ignores_sigterm_ends_after_sigkill_too() {
     let script =
         "(trap '' TERM; echo wrapped $(sh -c 'echo $PPID'); while :; do sleep 1000; done) & wait";
     let mut weir = start(&scripts(1, script));
@@ -225,37 +208,35 @@ fn what_ignores_sigterm_is_gone_after_sigkill_too() {
     guardian(&weir);
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }
 
 #[test]
-fn a_guardian_that_dies_is_replaced_and_told_what_runs() {
+fn a_guardian_that_exits_is_replaced_and_knows_what_runs() {
     let mut weir = start(&scripts(2, WRAPPER));
     let pids = all_printed(&weir, "wrapped ", 2);
     let first = guardian(&weir);
     kill(first);
-    weir.line(&[
-        "WARN",
-        "the guardian of the replicas ended, starting another",
-    ]);
-    eventually("another guardian", || match weir.guardian() {
-        Some(pid) if pid != first => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
-    assert!(pids.iter().all(|pid| is_alive(*pid)), "it ended nothing");
+    weir.line(&["WARN", "guardian process exited, starting another"]);
+    until(
+        "another guardian",
+        || weir.guardian(),
+        |pid| pid.is_some_and(|pid| pid != first),
+    );
+    assert!(pids.iter().all(|pid| runs(*pid)), "it ended nothing");
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }
 
 #[test]
-fn an_end_in_good_order_leaves_neither_replicas_nor_a_guardian() {
+fn a_graceful_end_leaves_neither_replicas_nor_a_guardian() {
     let mut weir = start(&scripts(2, WRAPPER));
     let mut pids = all_printed(&weir, "wrapped ", 2);
     pids.push(guardian(&weir));
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }
 
 #[test]
@@ -267,17 +248,10 @@ fn helpers_that_fork_leave_nothing_behind() {
         file.display()
     );
     let weir = start(&helpers(&list, "exit 0"));
-    let pids = eventually("three lists", || {
-        let pids = numbers(&file);
-        if pids.len() >= 3 {
-            Ok(pids)
-        } else {
-            Err(format!("{pids:?}"))
-        }
-    });
-    until_gone(&pids[..2]);
+    let pids = until("three lists", || numbers(&file), |pids| pids.len() >= 3);
+    until_gone(&pids[..2], runs);
     drop(weir);
-    until_gone(&numbers(&file));
+    until_gone(&numbers(&file), runs);
 }
 
 #[test]
@@ -286,25 +260,18 @@ fn sigkill_ends_a_helper_that_runs_with_all_it_has_started() {
     let file = folder.path().join("pids");
     let list = format!("sleep 1000 & echo $! >> {}; wait", file.display());
     let mut weir = start(&helpers(&list, "exit 0"));
-    let pids = eventually("a helper", || {
-        let pids = numbers(&file);
-        if pids.is_empty() {
-            Err("none".to_owned())
-        } else {
-            Ok(pids)
-        }
-    });
+    let pids = until("a helper", || numbers(&file), |pids| !pids.is_empty());
     guardian(&weir);
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }
 
-/// A user without other processes: root is free of the limit.
-const NOBODY: u32 = 65_533;
+/// A user without other processes. The limit does not apply to root.
+const UNPRIVILEGED: u32 = 65_533;
 
-/// Lets `command`, whose last argument is the configuration, run as a user whose processes count.
-fn as_nobody(command: &mut Command, folder: &Path) {
+/// Runs `command`, which ends with the configuration file, as a user under the limit.
+fn as_unprivileged(command: &mut Command, folder: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -316,7 +283,7 @@ fn as_nobody(command: &mut Command, folder: &Path) {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }
     let mut other = Command::new(program);
-    other.args(arguments).uid(NOBODY).current_dir("/");
+    other.args(arguments).uid(UNPRIVILEGED).current_dir("/");
     other.stdout(Stdio::piped()).stderr(Stdio::piped());
     *command = other;
 }
@@ -327,35 +294,35 @@ fn limit_processes(weir: &Weir, most: Option<u64>) {
     command.arg(format!("--pid={}", weir.pid()));
     command.arg(format!("--nproc={most}:"));
     if rustix::process::geteuid().is_root() {
-        command.uid(NOBODY);
+        command.uid(UNPRIVILEGED);
     }
     assert!(command.status().unwrap().success());
 }
 
 #[test]
-fn at_the_limit_of_processes_replicas_are_tried_again_and_nothing_else_ends() {
+fn at_the_limit_of_processes_replicas_are_started_later_and_nothing_else_ends() {
     let folder = tempfile::tempdir().unwrap();
     let config =
         scripts(2, WRAPPER).replace("\"${SESSION_KEY}\"", &format!("\"{}\"", "0f".repeat(32)));
     let scaling = "[target_group.todo.autoscaling]\nmin = 2\nmax = 3\ntarget_tracking = [{ metric = \"cpu\", target = 50 }]\n";
     let config = format!("{config}\n{scaling}");
-    let mut weir = Weir::starting_with(&config, |command| as_nobody(command, folder.path()));
+    let mut weir = Weir::starting_with(&config, |command| as_unprivileged(command, folder.path()));
     let pids = all_printed(&weir, "wrapped ", 2);
     weir.line(&["listening on"]);
     limit_processes(&weir, Some(1));
-    // Found before the guardian dies: a dead one is a child like any other.
+    // Before the guardian is killed: a zombie counts as a child.
     let replica = weir.children()[0];
     kill(guardian(&weir));
     kill(replica);
     let unavailable = "Resource temporarily unavailable";
     weir.line(&["ERROR", "cannot start a replica, trying again", unavailable]);
     weir.line(&["WARN", "cannot measure the replicas", unavailable]);
-    weir.line(&["WARN", "cannot start the guardian", unavailable]);
+    weir.line(&["WARN", "cannot start the guardian process", unavailable]);
     assert!(weir.status()["target_groups"].is_array());
     limit_processes(&weir, getrlimit(Resource::Nproc).current);
     all_printed(&weir, "wrapped ", 3);
     guardian(&weir);
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, runs);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::process::support::{Client, Users, Weir, eventually, exists, taskoverflow};
+use crate::process::support::{Client, Users, Weir, exists, taskoverflow, until, until_gone};
 
 /// A group of TaskOverflow replicas over one database file in `folder`.
 fn todo(count: usize, database: &str) -> String {
@@ -40,7 +40,7 @@ fn group(command: &[&str], count: usize) -> String {
     )
 }
 
-/// How often each replica answered, by what its `x-replica` says.
+/// How many requests each replica answered, by its `x-replica` field.
 fn shares(weir: &Weir, requests: usize) -> BTreeMap<String, usize> {
     let mut client = Client::connect(weir.addr());
     let mut shares = BTreeMap::new();
@@ -53,41 +53,29 @@ fn shares(weir: &Weir, requests: usize) -> BTreeMap<String, usize> {
     shares
 }
 
-/// Waits until so many targets are healthy and there are no others.
+/// Waits until there are exactly so many targets, all of them healthy.
 fn until_healthy(weir: &Weir, count: usize) {
-    eventually(&format!("{count} healthy targets"), || {
-        let targets = weir.targets("todo");
-        let healthy = targets.iter().filter(|t| t["state"] == "healthy").count();
-        if (targets.len(), healthy) == (count, count) {
-            Ok(())
-        } else {
-            Err(format!("{healthy} of {}", targets.len()))
-        }
-    });
-}
-
-fn until_gone(pids: &[u32]) {
-    eventually("the replicas are gone", || {
-        let left: Vec<_> = pids.iter().filter(|pid| exists(**pid)).collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    });
+    until(
+        &format!("{count} healthy targets"),
+        || {
+            let targets = weir.targets("todo");
+            let healthy = targets.iter().filter(|t| t["state"] == "healthy").count();
+            (targets.len(), healthy)
+        },
+        |counts| *counts == (count, count),
+    );
 }
 
 fn kill(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
 }
 
-/// Done when, 1.
 #[test]
 fn four_replicas_share_one_database_and_the_requests() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("todos.db");
     let mut weir = Weir::start(&todo(4, database.to_str().unwrap()));
-    // Whoever is told where Weir listens can ask at once.
+    // As soon as Weir logs its address it answers.
     let shares = shares(&weir, 40);
     assert_eq!(shares.len(), 4, "{shares:?}");
     assert!(shares.values().all(|share| *share == 10), "{shares:?}");
@@ -100,9 +88,8 @@ fn four_replicas_share_one_database_and_the_requests() {
     assert!(!pids.iter().any(|pid| exists(*pid)));
 }
 
-/// Done when, 2.
 #[test]
-fn a_killed_replica_is_replaced_and_its_successor_gets_requests() {
+fn a_killed_replica_is_restarted_and_gets_requests_again() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("todos.db");
     let weir = Weir::start(&todo(4, database.to_str().unwrap()));
@@ -114,24 +101,23 @@ fn a_killed_replica_is_replaced_and_its_successor_gets_requests() {
     });
     let victim = weir.children()[0];
     kill(victim, Signal::KILL);
-    weir.line(&["WARN", "replica died, starting another", "signal: 9"]);
-    eventually("the dead replica is no target", || {
+    weir.line(&["WARN", "replica exited, restarting in", "signal: 9"]);
+    let known_targets = || {
         let targets = weir.targets("todo");
-        let known = targets.iter().filter(|target| {
-            let address = target["address"].as_str().unwrap();
-            before.contains_key(address)
-        });
-        match known.count() {
-            3 => Ok(()),
-            n => Err(n.to_string()),
-        }
+        let known = targets
+            .iter()
+            .filter(|target| before.contains_key(target["address"].as_str().unwrap()));
+        known.count()
+    };
+    until("the killed replica is not a target", known_targets, |n| {
+        *n == 3
     });
     let until_out = failed.load(Ordering::SeqCst);
     until_healthy(&weir, 4);
     assert!(users.stop() > 0);
     let failed = failed.load(Ordering::SeqCst);
     println!("{failed} requests failed when a replica was killed");
-    // Each user may have had one on the way.
+    // Each user may have had one request in flight.
     assert!(failed <= until_out + 2, "{failed} {until_out}");
     let after = shares(&weir, 40);
     assert_eq!(after.len(), 4, "{after:?}");
@@ -141,20 +127,20 @@ fn a_killed_replica_is_replaced_and_its_successor_gets_requests() {
     assert!(!weir.children().contains(&victim));
 }
 
-/// One replica over a database of its own, and where it answers. It is run by a Weir of
-/// its own, so that nothing outlives the test.
+/// One replica over a database of its own, and its address. A Weir of its own runs it, so that it
+/// ends with the test.
 fn replica(database: &Path) -> (Weir, String) {
     let weir = Weir::start(&todo(1, database.to_str().unwrap()));
     let address = weir.targets("todo")[0]["address"].clone();
     (weir, address.as_str().unwrap().to_owned())
 }
 
-/// The zombie, with the real service: its database file is deleted under it.
+/// With the real service: the database file of one replica is deleted while it runs.
 #[test]
 fn a_replica_whose_database_vanished_is_out_by_http_and_in_by_tcp() {
     let folder = tempfile::tempdir().unwrap();
-    let (_well, well_at) = replica(&folder.path().join("good.db"));
-    let (_zombie, zombie_at) = replica(&folder.path().join("bad.db"));
+    let (_good, good_at) = replica(&folder.path().join("good.db"));
+    let (_broken, broken_at) = replica(&folder.path().join("bad.db"));
     let config = |health: &str| {
         format!(
             r#"
@@ -164,60 +150,56 @@ fn a_replica_whose_database_vanished_is_out_by_http_and_in_by_tcp() {
             bind = "127.0.0.1:0"
             forward = "todo"
             [target_group.todo]
-            targets = ["{well_at}", "{zombie_at}"]
+            targets = ["{good_at}", "{broken_at}"]
             health = {{ {health}, interval = "500ms", timeout = "490ms", healthy = 2, unhealthy = 2 }}
             "#
         )
     };
-    let asking = Weir::start(&config("path = \"/api/v1/health\""));
-    let knocking = Weir::start(&config("type = \"tcp\""));
+    let http = Weir::start(&config("path = \"/api/v1/health\""));
+    let tcp = Weir::start(&config("type = \"tcp\""));
     let failures = |weir: &Weir| {
         let mut client = Client::connect(weir.addr());
         let answers = (0..20).map(|_| client.get("/api/v1/todos").unwrap().status);
         answers.filter(|status| *status != 200).count()
     };
-    assert_eq!((failures(&asking), failures(&knocking)), (0, 0));
+    assert_eq!((failures(&http), failures(&tcp)), (0, 0));
 
     for file in ["bad.db", "bad.db-wal", "bad.db-shm"] {
-        // The last two exist while the database is open, or do not.
+        // The last two need not exist while the database is open.
         let _ = std::fs::remove_file(folder.path().join(file));
     }
-    asking.line(&[
+    http.line(&[
         "target is unhealthy",
-        &zombie_at,
+        &broken_at,
         "Target.ResponseCodeMismatch",
     ]);
-    eventually("the zombie is out", || {
-        let failed = failures(&asking);
-        if failed == 0 {
-            Ok(())
-        } else {
-            Err(failed.to_string())
-        }
-    });
-    assert_eq!((failures(&asking), failures(&knocking)), (0, 10));
-    assert!(
-        knocking
-            .targets("todo")
-            .iter()
-            .all(|t| t["state"] == "healthy")
+    until(
+        "the broken replica gets no requests",
+        || failures(&http),
+        |failed| *failed == 0,
     );
+    assert_eq!((failures(&http), failures(&tcp)), (0, 10));
+    assert!(tcp.targets("todo").iter().all(|t| t["state"] == "healthy"));
 }
 
 #[test]
-fn replicas_that_crash_at_once_are_tried_ever_more_slowly_and_quoted() {
+fn replicas_that_exit_at_once_are_restarted_more_and_more_slowly_and_quoted() {
     let script = "echo no database >&2; exit 3";
     let started = Instant::now();
     let weir = Weir::starting(&group(&["sh", "-c", script, "{port}"], 1));
-    weir.nth_line(4, &["replica died, starting another", "exit status: 3"]);
+    weir.nth_line(4, &["replica exited, restarting in", "exit status: 3"]);
     let elapsed = started.elapsed();
     // 100, 200 and 400 milliseconds lie between the first four.
     assert!(elapsed >= Duration::from_millis(700), "{elapsed:?}");
-    let deaths = weir.lines(&["replica died"]).len();
-    assert!(deaths <= 5, "{deaths} deaths in {elapsed:?}");
-    // The same last words are not repeated.
-    assert_eq!(weir.lines(&["it said: no database"]).len(), 1);
-    // It serves all the same, and says that nobody is there.
+    let exits = weir.lines(&["replica exited"]).len();
+    assert!(exits <= 5, "{exits} exits in {elapsed:?}");
+    // The same last lines are not repeated.
+    assert_eq!(
+        weir.lines(&["last output of the replica: no database"])
+            .len(),
+        1
+    );
+    // Weir serves all the same, and answers that there is no target.
     let reply = weir.get("/");
     assert_eq!(reply.status, 503, "{}", reply.body);
     assert_eq!(reply.header("retry-after"), Some("1"));
@@ -232,8 +214,8 @@ fn a_command_that_does_not_exist_is_named_once() {
         "cannot start a replica",
         "command `/no/such/program` not found",
     ]);
-    // The next attempts come after 100, 300 and 700 milliseconds, the end of the wait
-    // for first checks after ten seconds.
+    // The next attempts come after 100, 300 and 700 milliseconds; the listener opens after ten
+    // seconds.
     weir.line(&["listener opens without a target group"]);
     assert_eq!(weir.lines(&["cannot start a replica"]).len(), 1);
 }
@@ -241,17 +223,14 @@ fn a_command_that_does_not_exist_is_named_once() {
 #[test]
 fn a_signal_while_replicas_start_leaves_none() {
     let mut weir = Weir::starting(&group(&["sleep", "1000{port}"], 3));
-    let pids = eventually("three processes", || {
-        let pids = weir.children();
-        if pids.len() == 3 {
-            Ok(pids)
-        } else {
-            Err(format!("{pids:?}"))
-        }
-    });
+    let pids = until(
+        "three processes",
+        || weir.children(),
+        |pids| pids.len() == 3,
+    );
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
-    until_gone(&pids);
+    until_gone(&pids, exists);
 }
 
 #[test]
@@ -263,7 +242,7 @@ fn sigkill_leaves_no_orphan() {
     assert_eq!(pids.len(), 4);
     weir.signal(Signal::KILL);
     assert_eq!(weir.end(), 128 + 9);
-    until_gone(&pids);
+    until_gone(&pids, exists);
 }
 
 #[test]
@@ -279,7 +258,7 @@ fn a_second_signal_leaves_no_replica_either() {
     weir.line(&["lame duck"]);
     assert!(pids.iter().all(|pid| exists(*pid)));
     weir.signal(Signal::TERM);
-    assert_eq!(weir.end(), 0, "nobody had a request to lose");
+    assert_eq!(weir.end(), 0, "no request was in flight");
     assert!(!pids.iter().any(|pid| exists(*pid)));
 }
 
@@ -298,13 +277,6 @@ fn another_count_starts_and_stops_replicas_without_failing_a_request() {
     assert!(first.iter().all(|pid| weir.children().contains(pid)));
     weir.replace(&todo(1, database));
     until_healthy(&weir, 1);
-    eventually("one process", || {
-        let pids = weir.children();
-        if pids.len() == 1 {
-            Ok(())
-        } else {
-            Err(format!("{pids:?}"))
-        }
-    });
+    until("one process", || weir.children(), |pids| pids.len() == 1);
     assert!(users.stop() > 0);
 }

@@ -1,7 +1,7 @@
-//! Which of Weir's own environment variables the programs that it starts get.
+//! Which of Weir's environment variables the programs that it starts inherit.
 //!
 //! All of them, as from a shell: a service finds its PATH, its proxy and its database. Except
-//! what is meant for Weir alone: `WEIR_*`, what a service manager tells the process that it
+//! what is meant for Weir alone: `WEIR_*`, what a service manager sets for the process that it
 //! watches, and every variable that the configuration takes a secret from. A program that needs
 //! one of these is given it by name: `env = { KEY = "${KEY}" }`.
 
@@ -11,10 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use tokio::process::Command;
 
+/// Begins the name of each variable that configures Weir.
 const WEIR: &[u8] = b"WEIR_";
 
-/// Of systemd, see `systemd.exec(5)`, `sd_notify(3)` and `sd_listen_fds(3)`: a child that takes them for
-/// its own would speak in Weir's name or take descriptors that it does not have.
+/// Set by systemd, see `systemd.exec(5)`, `sd_notify(3)` and `sd_listen_fds(3)`. A child that uses
+/// them would notify in Weir's name or take descriptors that it does not have.
 const SERVICE_MANAGER: [&str; 12] = [
     "CREDENTIALS_DIRECTORY",
     "FDSTORE",
@@ -30,8 +31,8 @@ const SERVICE_MANAGER: [&str; 12] = [
     "WATCHDOG_USEC",
 ];
 
-/// A program with the variables that it may have.
-pub(in crate::replicas) fn command(program: &str, secrets: &BTreeSet<String>) -> Command {
+/// A command with the variables that its program may have.
+pub(crate) fn command(program: &str, secrets: &BTreeSet<String>) -> Command {
     let mut command = Command::new(program);
     for name in std::env::vars_os().map(|(name, _)| name) {
         if is_withheld(&name, secrets) {

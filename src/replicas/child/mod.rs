@@ -1,94 +1,47 @@
-//! A replica's process: how it is started, and that it never outlives Weir.
+//! Child processes that never outlive Weir.
 //!
-//! Each replica leads a process group of its own, so a terminal's Ctrl-C reaches Weir
-//! alone, and what the replica starts can be signalled with it. When Weir is killed
-//! with SIGKILL the kernel kills the replica at once (`PR_SET_PDEATHSIG`), and the guardian
-//! ends the rest of its group. A program that gains privileges when it is executed
-//! (set-user-id) gets no signal from the kernel, and perhaps none from the guardian.
+//! Each leads a process group of its own, so that a terminal's Ctrl-C reaches Weir alone, and
+//! what the child starts can be signalled with it. When Weir is killed with SIGKILL the kernel
+//! kills the child at once (`PR_SET_PDEATHSIG`), and the guardian ends the rest of its group. A
+//! program that gains privileges when it is executed (set-user-id) gets no signal from the
+//! kernel, and perhaps none from the guardian.
 
 mod environment;
 mod guardian;
 
 use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions};
-use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use crate::config::ProcessRunner;
 use crate::net::descriptors;
 pub(super) use environment::command;
-use guardian::Line;
+use guardian::GuardianSocket;
 pub use guardian::{Guardian, guard};
 
-/// What stands for the replica's port in its command.
-const PORT: &str = "{port}";
-
-/// After SIGKILL the processes of a group end as soon as they are scheduled.
+/// Between two attempts to reap a killed group, and for all of them: after SIGKILL its processes
+/// end as soon as they are scheduled.
 const REAP_INTERVAL: Duration = Duration::from_millis(10);
 const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a replica could not be started.
-#[derive(Debug, PartialEq, Eq, Error)]
-pub(super) enum SpawnError {
-    /// The command is empty.
-    #[error("the command is empty")]
-    NoCommand,
-    /// There is no such program.
-    #[error("command `{0}` not found")]
-    NotFound(String),
-    /// The program may not be executed.
-    #[error("command `{0}` is not executable: permission denied")]
-    NotExecutable(String),
-    /// The working directory is missing.
-    #[error("directory `{0}` not found")]
-    NoDirectory(String),
-    /// Whatever else the system says.
-    #[error("cannot start `{0}`: {1}")]
-    Other(String, String),
-}
-
 /// A process and all that it has started in its process group. Dropping it kills them.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     pub(super) child: Child,
     group: Pid,
     guardian: Guardian,
-    is_left: bool,
+    is_detached: bool,
 }
 
-impl Process {
-    /// Starts a replica that is to listen on `port`.
-    pub(super) fn spawn(
-        settings: &ProcessRunner,
-        port: u16,
-        guardian: &Guardian,
-    ) -> Result<Self, SpawnError> {
-        let fill = |part: &String| part.replace(PORT, &port.to_string());
-        let mut words = settings.command.iter().map(fill);
-        let program = words.next().ok_or(SpawnError::NoCommand)?;
-        let mut command = environment::command(&program, &settings.secrets);
-        command
-            .args(words)
-            .envs(settings.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(directory) = &settings.directory {
-            command.current_dir(directory);
-        }
-        Self::start(&mut command, guardian).map_err(|error| explain(settings, program, &error))
-    }
-
+impl ChildProcess {
     /// Starts a command in a process group of its own, which `guardian` ends with Weir.
     pub(super) fn start(command: &mut Command, guardian: &Guardian) -> io::Result<Self> {
         command.process_group(0).kill_on_drop(true);
-        die_with_parent(command, guardian.line());
+        die_with_parent(command, guardian.socket());
         descriptors::restore_limit(command.as_std_mut());
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
@@ -98,42 +51,42 @@ impl Process {
             child,
             group,
             guardian: guardian.clone(),
-            is_left: false,
+            is_detached: false,
         })
     }
 
-    /// Signals the process and all it has started.
+    /// Signals the process and all that it has started.
     pub(super) fn signal(&self, signal: Signal) {
-        // They may all be gone: then there is nothing to do.
+        // Fails if all of them have ended: then there is nothing to signal.
         let _ = rustix::process::kill_process_group(self.group, signal);
     }
 
-    /// Lets what it has started live on, after it has ended itself.
-    pub(super) fn leave(mut self) {
-        self.is_left = true;
+    /// Lets what the process has started go on, after it has ended itself.
+    pub(super) fn detach(mut self) {
+        self.is_detached = true;
     }
 
-    /// Whether any process of the group is left after the first one, which was waited for.
-    pub(super) fn has_rest(&self) -> bool {
+    /// Whether the group still has a process after the first one was waited for.
+    pub(super) fn has_descendants(&self) -> bool {
         reap(self.group);
         rustix::process::test_kill_process_group(self.group).is_ok()
     }
 }
 
-/// Takes note of those of a group that have ended, as the parent of every orphan must: the first
-/// process of a container is. Their own parent was waited for. Says whether more will end.
+/// Waits for those of a group that have ended, as the parent of every orphan must: the first
+/// process of a container is. Returns whether more of them are going to end.
 fn reap(group: Pid) -> bool {
     loop {
         match rustix::process::waitpgid(group, WaitOptions::NOHANG) {
             Ok(Some(_)) => {}
             Ok(None) => return true,
-            // They are children of another process, or gone.
+            // They are children of another process, or none is left.
             Err(_) => return false,
         }
     }
 }
 
-/// The same for a group that was killed.
+/// Reaps a group that was killed.
 async fn reap_all(group: Pid) {
     let deadline = Instant::now() + REAP_TIMEOUT;
     while reap(group) && Instant::now() < deadline {
@@ -141,9 +94,9 @@ async fn reap_all(group: Pid) {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        if !self.is_left {
+        if !self.is_detached {
             // After the leader was reaped its id could in theory belong to another group: it
             // would have to be given away in the microseconds since, out of millions of ids.
             self.signal(Signal::KILL);
@@ -152,7 +105,7 @@ impl Drop for Process {
                 && reap(self.group)
                 && let Ok(runtime) = Handle::try_current()
             {
-                // Ends by itself, or with the runtime and all else.
+                // Not joined: it ends by itself within `REAP_TIMEOUT`, or with the runtime.
                 drop(runtime.spawn(reap_all(self.group)));
             }
         }
@@ -160,17 +113,17 @@ impl Drop for Process {
     }
 }
 
-/// Lets the kernel kill the process when the thread that starts it ends, which is the
-/// control thread and ends with Weir. Announces its group to the guardian before it can start
-/// anything itself.
-fn die_with_parent(command: &mut Command, guardian: Option<Arc<Line>>) {
+/// Lets the kernel kill the process when the thread that starts it ends, which is the control
+/// thread and ends with Weir. Announces its group to the guardian before it can start anything
+/// itself.
+fn die_with_parent(command: &mut Command, guardian: Option<Arc<GuardianSocket>>) {
     let parent = rustix::process::getpid();
     let in_child = move || {
         if let Some(guardian) = &guardian {
             guardian.announce();
         }
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Weir may have died before the signal was set; it would never be sent.
+        // If Weir ended before the signal was set, it would never be sent.
         if rustix::process::getppid() == Some(parent) {
             Ok(())
         } else {
@@ -179,7 +132,7 @@ fn die_with_parent(command: &mut Command, guardian: Option<Arc<Line>>) {
     };
     // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls
     // are allowed. It makes a few system calls, takes no lock and allocates nothing: the
-    // errors are plain numbers, and the line is shared with Weir, not dropped here.
+    // errors are plain numbers, and the socket is shared with Weir, not dropped here.
     #[allow(
         unsafe_code,
         reason = "the only way to make a system call between fork and exec"
@@ -189,70 +142,26 @@ fn die_with_parent(command: &mut Command, guardian: Option<Arc<Line>>) {
     }
 }
 
-fn explain(settings: &ProcessRunner, program: String, error: &io::Error) -> SpawnError {
-    if let Some(directory) = &settings.directory
-        && !directory.is_dir()
-    {
-        return SpawnError::NoDirectory(directory.display().to_string());
-    }
-    match error.kind() {
-        io::ErrorKind::NotFound => SpawnError::NotFound(program),
-        io::ErrorKind::PermissionDenied => SpawnError::NotExecutable(program),
-        _ => SpawnError::Other(program, error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::mem::ManuallyDrop;
+    use std::process::Stdio;
 
     use tokio::io::AsyncReadExt;
     use tokio::time::timeout;
 
     use super::*;
 
-    fn settings(command: &[&str]) -> ProcessRunner {
-        ProcessRunner {
-            command: command.iter().map(|&part| part.to_owned()).collect(),
-            env: vec![("NAME".to_owned(), "from the file".to_owned())],
-            directory: Some("/".into()),
-            secrets: BTreeSet::new(),
-            stop_timeout: Duration::from_secs(1),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_replica_learns_port_environment_and_directory() {
-        let script = r#"test "$1 $2 $NAME $PWD" = "--port=4711 4711 from the file /""#;
-        let settings = settings(&["sh", "-c", script, "sh", "--port={port}", "{port}"]);
-        let mut process = Process::spawn(&settings, 4711, &Guardian::default()).unwrap();
-        assert!(process.child.wait().await.unwrap().success());
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_started_is_named() {
-        let error = |settings: &ProcessRunner| {
-            Process::spawn(settings, 1, &Guardian::default())
-                .unwrap_err()
-                .to_string()
-        };
-        assert_eq!(
-            error(&settings(&["/no/such"])),
-            "command `/no/such` not found"
-        );
-        let denied = "command `/etc/passwd` is not executable: permission denied";
-        assert_eq!(error(&settings(&["/etc/passwd"])), denied);
-        assert_eq!(error(&settings(&[])), "the command is empty");
-        let mut nowhere = settings(&["true"]);
-        nowhere.directory = Some("/no/such".into());
-        assert_eq!(error(&nowhere), "directory `/no/such` not found");
+    fn start(command: &[&str]) -> ChildProcess {
+        let mut words = command.iter();
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).stdout(Stdio::piped());
+        ChildProcess::start(&mut command, &Guardian::default()).unwrap()
     }
 
     #[tokio::test]
     async fn dropping_a_process_kills_what_it_has_started() {
-        let settings = settings(&["sh", "-c", "sleep 1000 & echo $!; wait"]);
-        let mut process = Process::spawn(&settings, 1, &Guardian::default()).unwrap();
+        let mut process = start(&["sh", "-c", "sleep 1000 & echo $!; wait"]);
         let mut grandchild = String::new();
         let mut stdout = process.child.stdout.take().unwrap();
         while !grandchild.ends_with('\n') {
@@ -268,20 +177,19 @@ mod tests {
     async fn orphans_of_a_group_are_reaped_where_weir_is_their_new_parent() {
         // As the first process of a container is.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-        let settings = settings(&["sh", "-c", "sleep 1000 & exit 0"]);
-        let mut process = Process::spawn(&settings, 1, &Guardian::default()).unwrap();
+        let mut process = start(&["sh", "-c", "sleep 1000 & exit 0"]);
         process.child.wait().await.unwrap();
-        assert!(process.has_rest());
+        assert!(process.has_descendants());
         let group = process.group;
         drop(process);
-        let gone = async {
+        let reaped = async {
             let mut tick = tokio::time::interval(Duration::from_millis(2));
             // A zombie counts.
             while rustix::process::test_kill_process_group(group).is_ok() {
                 tick.tick().await;
             }
         };
-        timeout(Duration::from_secs(20), gone).await.unwrap();
+        timeout(Duration::from_secs(20), reaped).await.unwrap();
     }
 
     #[test]
@@ -292,10 +200,8 @@ mod tests {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let process =
-                    Process::spawn(&settings(&["sleep", "1000"]), 1, &Guardian::default()).unwrap();
-                // Nobody is to kill it but the kernel.
-                ManuallyDrop::new(process).group
+                // Only the kernel is to kill it.
+                ManuallyDrop::new(start(&["sleep", "1000"])).group
             })
         });
         let pid = starter.join().unwrap();

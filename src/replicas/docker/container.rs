@@ -1,10 +1,9 @@
-//! One container: what it is made from, how it is started and how it is stopped.
+//! The calls of the engine about one container: create, start, list, stop.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum as State, HostConfig,
 };
@@ -16,26 +15,28 @@ use tokio::time::sleep;
 
 use crate::config::DockerRunner;
 use crate::replicas::ProviderError;
-use crate::replicas::docker_engine::{Engine, LIMIT, MOST_REPLICAS, is_missing, nonsense, within};
+use crate::replicas::docker_engine::{
+    CALL_TIMEOUT, Engine, MOST_REPLICAS, none_if_missing, nonsense, within,
+};
 
-/// The group that a container serves.
+/// Label: the group that a container serves.
 const GROUP: &str = "io.weir.group";
 
-/// The Weir that started it.
+/// Label: the process that started it, see [`Owner`](super::owner::Owner).
 const OWNER: &str = "io.weir.owner";
 
-/// For an engine under load to make and start a container.
-const START: Duration = Duration::from_secs(60);
+/// For an engine under load to create or to start a container.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the engine may take longer than a container's own time to stop.
-const STOP: Duration = Duration::from_secs(30);
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 
-/// Between attempts to stop a container whose engine does not answer.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Between attempts to stop a container while its engine does not answer.
+const STOP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A container as the engine lists it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct ListedContainer {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) owner: String,
@@ -45,41 +46,40 @@ pub(super) struct Seen {
     pub(super) address: Option<SocketAddr>,
 }
 
-/// A container to be started.
+/// A container to be started: its name and labels.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
+pub(super) struct NewContainer {
     pub(super) name: String,
     pub(super) group: String,
     pub(super) owner: String,
 }
 
-/// All containers of a group, of any Weir, also those that have ended.
+/// All containers of a group, whichever process started them, also those that have exited.
 pub(super) async fn list(
     engine: &Engine,
     group: &str,
     runner: &DockerRunner,
-) -> Result<Vec<Seen>, ProviderError> {
-    let filters = HashMap::from([("label", vec![format!("{GROUP}={group}")])]);
-    let filters: HashMap<String, Vec<String>> = filters
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
+) -> Result<Vec<ListedContainer>, ProviderError> {
+    let filters = HashMap::from([("label".to_owned(), vec![format!("{GROUP}={group}")])]);
     let options = ListContainersOptionsBuilder::new()
         .all(true)
         .filters(&filters);
     let list = engine.docker().list_containers(Some(options.build()));
-    let list = within(LIMIT, list).await?;
+    let list = within(CALL_TIMEOUT, list).await?;
     if list.len() > MOST_REPLICAS {
         return Err(nonsense(format!("{} containers", list.len())));
     }
-    Ok(list.into_iter().filter_map(|c| seen(c, runner)).collect())
+    Ok(list
+        .into_iter()
+        .filter_map(|container| listed(container, runner))
+        .collect())
 }
 
-fn seen(container: ContainerSummary, runner: &DockerRunner) -> Option<Seen> {
+fn listed(container: ContainerSummary, runner: &DockerRunner) -> Option<ListedContainer> {
     let address = address(&container, runner);
     let labels = container.labels.unwrap_or_default();
     let name = container.names?.into_iter().next()?;
-    Some(Seen {
+    Some(ListedContainer {
         name: name.trim_start_matches('/').to_owned(),
         id: container.id?,
         owner: labels.get(OWNER).cloned().unwrap_or_default(),
@@ -94,66 +94,58 @@ fn seen(container: ContainerSummary, runner: &DockerRunner) -> Option<Seen> {
 
 fn address(container: &ContainerSummary, runner: &DockerRunner) -> Option<SocketAddr> {
     let networks = container.network_settings.as_ref()?.networks.as_ref()?;
-    let mut ours = networks.iter().filter(|(name, endpoint)| {
+    let (_, endpoint) = networks.iter().find(|(name, endpoint)| {
         let id = endpoint.network_id.as_deref();
         [Some(name.as_str()), id].contains(&Some(runner.network.as_str()))
-    });
-    let (_, endpoint) = ours.next()?;
-    let addresses = [&endpoint.ip_address, &endpoint.global_ipv6_address];
-    let mut ips = addresses
+    })?;
+    let ip: IpAddr = [&endpoint.ip_address, &endpoint.global_ipv6_address]
         .into_iter()
         .flatten()
-        .filter_map(|ip| ip.parse().ok());
-    ips.next()
-        .map(|ip: IpAddr| SocketAddr::new(ip, runner.port))
+        .find_map(|ip| ip.parse().ok())?;
+    Some(SocketAddr::new(ip, runner.port))
 }
 
-/// Whether there are the image and the network that the containers need.
+/// Fails unless the image and the network that the containers need exist.
 pub(super) async fn check(engine: &Engine, runner: &DockerRunner) -> Result<(), ProviderError> {
     let (image, network) = (&runner.image, &runner.network);
-    if !exists(engine.docker().inspect_image(image)).await? {
+    let found = async { none_if_missing(engine.docker().inspect_image(image).await) };
+    if within(CALL_TIMEOUT, found).await?.is_none() {
         let text = format!("there is no image `{image}`, and Weir does not pull any");
         return Err(ProviderError::Refused(text));
     }
-    if !exists(engine.docker().inspect_network(network, None)).await? {
+    let found = async { none_if_missing(engine.docker().inspect_network(network, None).await) };
+    if within(CALL_TIMEOUT, found).await?.is_none() {
         let text = format!("there is no network `{network}`");
         return Err(ProviderError::Refused(text));
     }
     Ok(())
 }
 
-fn exists<'a, T: 'a>(
-    call: impl Future<Output = Result<T, Error>> + Send + 'a,
-) -> impl Future<Output = Result<bool, ProviderError>> + Send + 'a {
-    within(LIMIT, async {
-        match call.await {
-            Ok(_) => Ok(true),
-            Err(error) => none_is(error, false),
-        }
-    })
-}
-
-/// Makes and starts a container. One of the same name that has ended makes room.
+/// Creates and starts a container. One of the same name that has exited is removed before.
 pub(super) async fn start(
     engine: &Engine,
-    order: &Order,
+    container: &NewContainer,
     runner: &DockerRunner,
 ) -> Result<(), ProviderError> {
-    remove(engine, &order.name).await?;
-    let options = CreateContainerOptionsBuilder::new().name(&order.name);
-    let body = body(order, runner);
-    let docker = engine.docker().clone().with_timeout(START);
-    within(START, docker.create_container(Some(options.build()), body)).await?;
-    let started = within(START, docker.start_container(&order.name, None)).await;
+    remove(engine, &container.name).await?;
+    let options = CreateContainerOptionsBuilder::new().name(&container.name);
+    let body = body(container, runner);
+    let docker = engine.docker().clone().with_timeout(START_TIMEOUT);
+    within(
+        START_TIMEOUT,
+        docker.create_container(Some(options.build()), body),
+    )
+    .await?;
+    let started = within(START_TIMEOUT, docker.start_container(&container.name, None)).await;
     if started.is_err() {
-        // Nobody needs it. If this fails as well, the next start tries again.
-        let _ = remove(engine, &order.name).await;
+        // If this fails as well, the next start removes it.
+        let _ = remove(engine, &container.name).await;
     }
     started
 }
 
-fn body(order: &Order, runner: &DockerRunner) -> ContainerCreateBody {
-    let labels = [(GROUP, &order.group), (OWNER, &order.owner)];
+fn body(container: &NewContainer, runner: &DockerRunner) -> ContainerCreateBody {
+    let labels = [(GROUP, &container.group), (OWNER, &container.owner)];
     let env = runner
         .env
         .iter()
@@ -177,12 +169,12 @@ fn body(order: &Order, runner: &DockerRunner) -> ContainerCreateBody {
     }
 }
 
-/// Stops and removes a container, however long it takes: SIGTERM, and SIGKILL when its time
-/// is over. Ends when it is gone.
+/// Stops and removes a container, however long it takes: SIGTERM, and SIGKILL when `stop_timeout`
+/// has passed. Returns when it is removed.
 pub(super) async fn stop(engine: &Engine, name: &str, runner: &DockerRunner) {
     while let Err(error) = try_stop(engine, name, runner).await {
-        tracing::warn!(container = name, %error, "cannot stop a container, trying again");
-        sleep(AGAIN).await;
+        tracing::warn!(container = name, %error, "cannot stop a container, trying again in {STOP_INTERVAL:?}");
+        sleep(STOP_INTERVAL).await;
     }
 }
 
@@ -190,44 +182,26 @@ async fn try_stop(engine: &Engine, name: &str, runner: &DockerRunner) -> Result<
     let options = StopContainerOptionsBuilder::new()
         .t(seconds(runner))
         .build();
-    let limit = runner.stop_timeout + STOP;
+    let limit = runner.stop_timeout + STOP_MARGIN;
     let docker = engine.docker().clone().with_timeout(limit);
-    let stopped = async {
-        match docker.stop_container(name, Some(options)).await {
-            Ok(()) => Ok(()),
-            Err(error) => none_is(error, ()),
-        }
-    };
+    let stopped = async { none_if_missing(docker.stop_container(name, Some(options)).await) };
     within(limit, stopped).await?;
     remove(engine, name).await
 }
 
-/// Removes a container and the volumes without name that it had.
+/// Removes a container, if it exists, and its anonymous volumes.
 async fn remove(engine: &Engine, name: &str) -> Result<(), ProviderError> {
     let options = RemoveContainerOptionsBuilder::new()
         .force(true)
         .v(true)
         .build();
-    let docker = engine.docker().clone().with_timeout(STOP);
-    let removed = async {
-        match docker.remove_container(name, Some(options)).await {
-            Ok(()) => Ok(()),
-            Err(error) => none_is(error, ()),
-        }
-    };
-    within(STOP, removed).await
+    let docker = engine.docker().clone().with_timeout(STOP_MARGIN);
+    let removed = async { none_if_missing(docker.remove_container(name, Some(options)).await) };
+    within(STOP_MARGIN, removed).await?;
+    Ok(())
 }
 
-fn none_is<T>(error: Error, value: T) -> Result<T, Error> {
-    if is_missing(&error) {
-        Ok(value)
-    } else {
-        Err(error)
-    }
-}
-
-/// The engine counts in whole seconds; a container has not less than it was promised.
+/// `stop_timeout` in whole seconds, which is what the engine counts in, rounded up.
 fn seconds(runner: &DockerRunner) -> i32 {
-    let seconds = runner.stop_timeout.as_secs_f64().ceil();
-    seconds as i32
+    runner.stop_timeout.as_secs_f64().ceil() as i32
 }

@@ -1,13 +1,13 @@
 //! Replicas that are containers of a local Docker Engine, started and stopped by Weir.
 //!
-//! As with processes, they end with Weir, a dead one is replaced at once or after a growing
-//! wait, and other settings replace them one after another. What a killed Weir has left
-//! behind serves on: the next one on the same host finds it by its label, and replaces it by
-//! containers of its own like those with other settings.
+//! As with processes, they end with Weir, one that exits is started again at once or after a
+//! growing wait, and other settings replace them one after another. What a killed Weir has left
+//! behind goes on serving: the next one on the same host finds it by its label, and replaces it
+//! by containers of its own like those with other settings.
 
 mod container;
-mod member;
 mod owner;
+mod replica;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +20,19 @@ use tracing::{error, info, warn};
 
 use crate::config::{Allowance, DockerRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
-use crate::replicas::docker_engine::{Doors, Engine, Limits, Meter, Pace, Subject};
+use crate::replicas::docker_engine::{
+    Engine, Limits, Meter, PortProbes, Subject, poll_interval, poll_timer,
+};
+use crate::replicas::last_error::LastError;
+use crate::replicas::poll_timer::PollTimer;
+use crate::replicas::replica_index::ReplicaIds;
 use crate::replicas::rollout::{Present, plan};
 use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, Usage};
-use container::{Order, Seen};
-use member::{Fate, Life, Member};
+use container::{ListedContainer, NewContainer};
 use owner::Owner;
+use replica::{DockerReplica, Intent, Phase};
 
-/// Runs the replicas of one group as containers. Dropping it leaves them to the next Weir.
+/// Runs the replicas of one group as containers. Dropping it leaves them to the next instance.
 #[derive(Debug)]
 pub(super) struct Docker {
     group: TargetGroupId,
@@ -37,195 +42,192 @@ pub(super) struct Docker {
     settings: Option<Arc<DockerRunner>>,
     allowance: Allowance,
     count: u32,
-    /// Who goes first when there are too many.
+    /// Which go first when there are too many.
     victims: Vec<ReplicaId>,
-    members: BTreeMap<ReplicaId, Member>,
-    next_id: u64,
-    jobs: JoinSet<Done>,
-    doors: Doors,
-    pace: Pace,
+    ids: ReplicaIds,
+    replicas: BTreeMap<ReplicaId, DockerReplica>,
+    jobs: JoinSet<Finished>,
+    ports: PortProbes,
+    timer: PollTimer,
     meter: Meter,
-    /// Why the last container could not be started: said once.
-    complaint: Option<String>,
+    /// Why the last container could not be started.
+    last_error: LastError,
 }
 
-/// What a job has come to.
+/// The result of a job.
 #[derive(Debug)]
-enum Done {
+enum Finished {
     /// The container was started, or could not be.
-    Started(ReplicaId, Engine, Result<(), ProviderError>),
-    /// It is gone.
-    Stopped(ReplicaId),
+    Start(ReplicaId, Engine, Result<(), ProviderError>),
+    /// The container is removed.
+    Stop(ReplicaId),
 }
 
 impl Docker {
-    /// No containers yet.
+    /// Has no containers until it is configured and a count is set.
     pub(super) fn new(group: TargetGroupId) -> Self {
         Self {
             group,
-            owner: Owner::me(),
+            owner: Owner::this_process(),
             engine: None,
             settings: None,
             allowance: Allowance::default(),
             count: 0,
             victims: Vec::new(),
-            members: BTreeMap::new(),
-            next_id: 0,
+            ids: ReplicaIds::default(),
+            replicas: BTreeMap::new(),
             jobs: JoinSet::new(),
-            doors: Doors::default(),
-            pace: Pace::default(),
+            ports: PortProbes::default(),
+            timer: poll_timer(),
             meter: Meter::default(),
-            complaint: None,
+            last_error: LastError::default(),
         }
     }
 
-    async fn look(&mut self) -> Result<(), ProviderError> {
+    async fn poll(&mut self) -> Result<(), ProviderError> {
         let settings = self.settings.clone().ok_or(ProviderError::OtherRunner)?;
         let engine = self.engine.clone().ok_or(ProviderError::OtherRunner)?;
         // Before the list is asked for, which would not have what was started since.
-        while let Some(Ok(done)) = self.jobs.try_join_next() {
-            self.note(done);
+        while let Some(Ok(finished)) = self.jobs.try_join_next() {
+            self.finish(finished);
         }
-        let seen = container::list(&engine, &self.group.to_string(), &settings).await?;
-        self.adopt(&seen, &settings);
-        self.compare(seen);
+        let listed = container::list(&engine, &self.group.to_string(), &settings).await?;
+        self.adopt(&listed, &settings);
+        self.compare(listed);
         self.reconcile(&engine, &settings);
         Ok(())
     }
 
-    /// Takes over what a Weir that has ended left behind.
-    fn adopt(&mut self, seen: &[Seen], settings: &Arc<DockerRunner>) {
-        for container in seen {
-            let is_known = self.members.values().any(|m| m.name == container.name);
+    /// Takes over the containers that a process which has ended left behind.
+    fn adopt(&mut self, listed: &[ListedContainer], settings: &Arc<DockerRunner>) {
+        for container in listed {
+            let is_known = self
+                .replicas
+                .values()
+                .any(|replica| replica.name == container.name);
             let owner = Owner::parse(&container.owner);
-            if is_known || !owner.is_some_and(|owner| owner.is_gone()) {
+            if is_known || !owner.is_some_and(|owner| owner.has_ended()) {
                 continue;
             }
-            warn!(group = %self.group, container = container.name, "replica of a Weir that has ended, replacing it");
-            let id = self.next_id();
-            let member = Member::adopted(container.name.clone(), settings.clone());
-            self.members.insert(id, member);
+            warn!(group = %self.group, container = container.name, "container of a Weir that has ended, replacing it");
+            let replica = DockerReplica::adopted(container.name.clone(), settings.clone());
+            self.replicas.insert(self.ids.assign(), replica);
         }
     }
 
-    fn next_id(&mut self) -> ReplicaId {
-        self.next_id += 1;
-        ReplicaId(self.next_id)
-    }
-
-    /// Brings the members in line with what the engine lists.
-    fn compare(&mut self, seen: Vec<Seen>) {
-        let mut seen: BTreeMap<String, Seen> =
-            seen.into_iter().map(|c| (c.name.clone(), c)).collect();
-        for (id, member) in &mut self.members {
-            let found = seen.remove(&member.name);
-            let Some(how) = member.compare(found) else {
-                let is_open = |address| self.doors.is_open(*id, address);
-                member.is_open = member.is_up() && member.address.is_some_and(is_open);
+    /// Takes in what the engine lists.
+    fn compare(&mut self, listed: Vec<ListedContainer>) {
+        let mut listed: BTreeMap<String, ListedContainer> = listed
+            .into_iter()
+            .map(|container| (container.name.clone(), container))
+            .collect();
+        for (id, replica) in &mut self.replicas {
+            let Some(status) = replica.compare(listed.remove(&replica.name)) else {
+                replica.is_open = replica.is_up()
+                    && replica
+                        .address
+                        .is_some_and(|address| self.ports.is_open(&replica.name, address));
                 continue;
             };
-            warn!(group = %self.group, replica = member.name, status = how, "replica died, starting another");
-            self.doors.forget(*id);
-            member.die();
+            self.ports.forget(&replica.name);
+            let wait = replica.restart_later();
+            warn!(group = %self.group, replica = id.0, container = replica.name, status, "replica exited, restarting in {wait:?}");
         }
     }
 
-    /// Takes the next step towards the wanted replicas.
+    /// Takes the next step towards the desired replicas.
     fn reconcile(&mut self, engine: &Engine, settings: &Arc<DockerRunner>) {
         let next = plan(self.count as usize, &self.present(settings), &self.victims);
         for _ in 0..next.start {
-            let id = self.next_id();
-            let name = self.name(id);
-            self.members.insert(id, Member::new(name, settings.clone()));
+            let id = self.ids.assign();
+            let replica = DockerReplica::new(self.container_name(id), settings.clone());
+            self.replicas.insert(id, replica);
         }
         for id in next.drain {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.fate = Fate::Drains;
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.intent = Intent::Drain;
             }
         }
-        for (id, member) in &mut self.members {
-            if member.is_to_stop() {
-                member.life = Life::Stopping;
-                self.jobs.spawn(stop(*id, engine.clone(), member));
-            } else if member.is_to_start() {
-                member.life = Life::Starting;
-                let order = Order {
-                    name: member.name.clone(),
+        for (id, replica) in &mut self.replicas {
+            if replica.is_to_stop() {
+                replica.phase = Phase::Stopping;
+                self.jobs.spawn(stop(*id, engine.clone(), replica));
+            } else if replica.is_to_start() {
+                replica.phase = Phase::Starting;
+                let container = NewContainer {
+                    name: replica.name.clone(),
                     group: self.group.to_string(),
                     owner: self.owner.to_string(),
                 };
-                self.jobs.spawn(start(*id, engine.clone(), order, member));
+                self.jobs
+                    .spawn(start(*id, engine.clone(), container, replica));
             }
         }
-        let members = &self.members;
-        self.doors.retain(|id| members.contains_key(&id));
+        let names = self.replicas.values().map(|replica| replica.name.as_str());
+        self.ports.retain(names);
     }
 
     fn present(&self, settings: &Arc<DockerRunner>) -> Vec<Present> {
-        let staying = self.members.iter().filter(|(_, m)| m.stays());
-        let present = staying.map(|(id, member)| Present {
-            id: *id,
-            is_current: !member.is_adopted && Arc::ptr_eq(&member.settings, settings),
-            is_running: member.is_serving(),
-        });
-        present.collect()
+        self.replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_kept())
+            .map(|(id, replica)| Present {
+                id: *id,
+                is_current: !replica.is_adopted && Arc::ptr_eq(&replica.settings, settings),
+                is_running: replica.is_serving(),
+            })
+            .collect()
     }
 
-    /// The group's name may hold what a container's may not.
-    fn name(&self, id: ReplicaId) -> String {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let plain = |c| if is_plain(c) { c } else { '-' };
-        let group: String = self.group.to_string().chars().map(plain).collect();
-        format!("weir-{group}-{}-{}", self.owner.short(), id.0)
+    /// The group's name may have characters that a container's may not.
+    fn container_name(&self, id: ReplicaId) -> String {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let group = self.group.to_string();
+        let group = group.replace(|c: char| !is_allowed(c), "-");
+        format!("weir-{group}-{}-{}", self.owner.hash(), id.0)
     }
 
-    fn note(&mut self, done: Done) {
-        self.pace.hurry();
-        match done {
-            Done::Stopped(id) => {
-                self.members.remove(&id);
+    fn finish(&mut self, finished: Finished) {
+        self.timer.poll_now();
+        match finished {
+            Finished::Stop(id) => {
+                self.replicas.remove(&id);
             }
-            Done::Started(id, engine, result) => {
-                let Some(member) = self.members.get_mut(&id) else {
+            Finished::Start(id, engine, result) => {
+                let Some(replica) = self.replicas.get_mut(&id) else {
                     return;
                 };
                 match result {
-                    _ if member.life == Life::Stopping => {
-                        self.jobs.spawn(stop(id, engine, member));
+                    _ if replica.phase == Phase::Stopping => {
+                        self.jobs.spawn(stop(id, engine, replica));
                     }
                     Ok(()) => {
-                        info!(group = %self.group, replica = member.name, "container started");
-                        member.started();
-                        self.complaint = None;
+                        info!(group = %self.group, replica = id.0, container = replica.name, "container started");
+                        replica.started();
+                        self.last_error.clear();
                     }
                     Err(error) => {
-                        member.die();
-                        self.complain(&error);
+                        replica.restart_later();
+                        if self.last_error.is_new(&error.to_string()) {
+                            error!(group = %self.group, replica = id.0, %error, "cannot start a replica, trying again");
+                        }
                     }
                 }
             }
         }
     }
 
-    fn complain(&mut self, error: &ProviderError) {
-        let text = error.to_string();
-        if self.complaint.as_ref() != Some(&text) {
-            error!(group = %self.group, %error, "cannot start a replica, trying again");
-            self.complaint = Some(text);
-        }
-    }
-
-    /// Stops what runs on an engine that is no longer the one to use.
-    fn leave(&mut self) {
+    /// Stops what runs on an engine that is not the configured one any more.
+    fn leave_engine(&mut self) {
         let Some(engine) = self.engine.take() else {
             return;
         };
-        for (id, member) in &mut self.members {
-            // One whose start is under way is stopped when that is done.
-            if !matches!(member.life, Life::Starting | Life::Stopping) {
-                self.jobs.spawn(stop(*id, engine.clone(), member));
+        for (id, replica) in &mut self.replicas {
+            // One that is being started is stopped when that is done.
+            if !matches!(replica.phase, Phase::Starting | Phase::Stopping) {
+                self.jobs.spawn(stop(*id, engine.clone(), replica));
             }
-            (member.fate, member.life) = (Fate::Goes, Life::Stopping);
+            (replica.intent, replica.phase) = (Intent::Stop, Phase::Stopping);
         }
     }
 }
@@ -233,79 +235,79 @@ impl Docker {
 fn start(
     id: ReplicaId,
     engine: Engine,
-    order: Order,
-    member: &Member,
-) -> impl Future<Output = Done> + Send + 'static {
-    let settings = member.settings.clone();
+    container: NewContainer,
+    replica: &DockerReplica,
+) -> impl Future<Output = Finished> + Send + 'static {
+    let settings = replica.settings.clone();
     async move {
-        let started = container::start(&engine, &order, &settings).await;
-        Done::Started(id, engine, started)
+        let started = container::start(&engine, &container, &settings).await;
+        Finished::Start(id, engine, started)
     }
 }
 
 fn stop(
     id: ReplicaId,
     engine: Engine,
-    member: &Member,
-) -> impl Future<Output = Done> + Send + 'static {
-    let (name, settings) = (member.name.clone(), member.settings.clone());
+    replica: &DockerReplica,
+) -> impl Future<Output = Finished> + Send + 'static {
+    let (name, settings) = (replica.name.clone(), replica.settings.clone());
     async move {
         container::stop(&engine, &name, &settings).await;
-        Done::Stopped(id)
+        Finished::Stop(id)
     }
 }
 
 #[async_trait]
 impl Provider for Docker {
-    /// Fails when there is no such image or network, and leaves everything as it is then.
+    /// Fails if the image or the network does not exist, and changes nothing then.
     async fn configure(&mut self, replicas: &Replicas) -> Result<(), ProviderError> {
         let Runner::Docker(settings) = &replicas.runner else {
             return Err(ProviderError::OtherRunner);
         };
         let before = self.settings.as_deref();
+        let is_other_host = before.is_some_and(|before| before.host != settings.host);
         let engine = match &self.engine {
-            Some(engine) if before.is_some_and(|b| b.host == settings.host) => engine.clone(),
+            Some(engine) if !is_other_host => engine.clone(),
             Some(_) | None => Engine::connect(&settings.host).await?,
         };
         container::check(&engine, settings).await?;
-        if before.is_some_and(|before| before.host != settings.host) {
-            self.leave();
+        if is_other_host {
+            self.leave_engine();
         }
         if self.settings.as_deref() != Some(settings) {
             self.settings = Some(Arc::new(settings.clone()));
         }
         self.engine = Some(engine);
         self.allowance = replicas.allowance;
-        self.pace.hurry();
+        self.timer.poll_now();
         Ok(())
     }
 
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {
         self.count = count;
         self.victims = victims.to_vec();
-        self.pace.hurry();
+        self.timer.poll_now();
         Ok(())
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-        let looked = self.look().await;
-        if let Err(error) = looked {
-            self.pace.fail();
+        if let Err(error) = self.poll().await {
+            self.timer.failed();
             return Err(error);
         }
-        let replicas: Vec<Replica> = self
-            .members
-            .iter_mut()
-            .map(|(id, member)| member.replica(*id))
-            .collect();
-        let is_settled = self.members.values().all(Member::is_settled);
-        self.pace
-            .succeed(is_settled && replicas.len() == self.count as usize);
-        for member in self.members.values() {
-            if let Life::Waiting(until) = member.life {
-                self.pace.at_latest(until);
+        let is_settled = self.replicas.len() == self.count as usize
+            && self.replicas.values().all(DockerReplica::is_settled);
+        self.timer.succeeded(poll_interval(is_settled));
+        for replica in self.replicas.values() {
+            if let Phase::Waiting(until) = replica.phase {
+                self.timer.poll_by(until);
             }
         }
+        let replicas: Vec<Replica> = self
+            .replicas
+            .iter_mut()
+            .map(|(id, replica)| replica.listed(*id))
+            .collect();
         Ok(Fleet {
             desired: self.count,
             replicas,
@@ -313,20 +315,20 @@ impl Provider for Docker {
     }
 
     async fn changed(&mut self) {
-        // Every arm is cancel-safe, and what the losing ones wait for is not lost.
+        // Every arm is cancel-safe, and what the losing arms wait for is not lost.
         tokio::select! {
-            () = self.pace.due() => {}
-            () = self.doors.opened() => {}
-            Some(Ok(done)) = self.jobs.join_next() => self.note(done),
+            () = self.timer.due() => {}
+            () = self.ports.next_open() => {}
+            Some(Ok(finished)) = self.jobs.join_next() => self.finish(finished),
         }
     }
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
-        if let Some(member) = self.members.get_mut(&replica)
-            && !member.stays()
+        if let Some(replica) = self.replicas.get_mut(&replica)
+            && !replica.is_kept()
         {
-            member.fate = Fate::Goes;
-            self.pace.hurry();
+            replica.intent = Intent::Stop;
+            self.timer.poll_now();
         }
         Ok(())
     }
@@ -335,11 +337,13 @@ impl Provider for Docker {
         let Some(engine) = self.engine.clone() else {
             return Ok(Vec::new());
         };
-        let up = self.members.iter().filter(|(_, member)| member.is_up());
-        let subjects: Vec<Subject> = up
-            .map(|(id, member)| Subject {
+        let subjects: Vec<Subject> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.is_up())
+            .map(|(id, replica)| Subject {
                 replica: *id,
-                container: member.name.clone(),
+                container: replica.name.clone(),
                 limits: Limits::default(),
             })
             .collect();

@@ -1,7 +1,7 @@
-//! Which Weir a container belongs to, and whether that one still lives.
+//! Which process a container belongs to, and whether that process has ended.
 //!
-//! Two Weirs share an engine while one takes the other's place in an upgrade, and a Weir that
-//! was killed leaves its containers behind. So a container's label names the process that
+//! Two processes of Weir share an engine while one takes the other's place in an upgrade, and one
+//! that was killed leaves its containers behind. So a container's label names the process that
 //! started it.
 
 use std::fmt;
@@ -9,43 +9,42 @@ use std::fs;
 
 use rustix::system::uname;
 
-/// A process of a host. A container's host name is its own ID unless it was given one: two
-/// Weirs in containers must not be given the same.
+/// A process of a host. A container's host name is its own ID unless another was configured: two
+/// instances in containers must not have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     host: String,
     pid: u32,
-    /// When the process started, in the kernel's ticks: ids are used again.
-    born: u64,
+    /// When the process started, in the kernel's ticks: process IDs are used again.
+    started: u64,
 }
 
 impl Owner {
-    /// This Weir.
-    pub(super) fn me() -> Self {
+    pub(super) fn this_process() -> Self {
         let pid = std::process::id();
         Self {
             host: uname().nodename().to_string_lossy().into_owned(),
             pid,
-            born: born(pid).unwrap_or_default(),
+            started: start_time(pid).unwrap_or_default(),
         }
     }
 
-    /// The owner that a label names.
+    /// The owner that a label names; `None` if Weir has not written the label.
     pub(super) fn parse(label: &str) -> Option<Self> {
         let mut parts = label.rsplitn(3, '/');
-        let born = parts.next()?.parse().ok()?;
+        let started = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
         let host = parts.next()?.to_owned();
-        Some(Self { host, pid, born })
+        Some(Self { host, pid, started })
     }
 
-    /// Whether it is certain that this Weir has ended. Of one on another host nobody knows.
-    pub(super) fn is_gone(&self) -> bool {
-        self.host == Self::me().host && born(self.pid) != Some(self.born)
+    /// Whether the process has certainly ended. Of one on another host that is not known.
+    pub(super) fn has_ended(&self) -> bool {
+        self.host == Self::this_process().host && start_time(self.pid) != Some(self.started)
     }
 
-    /// For names of containers: another one for each Weir.
-    pub(super) fn short(&self) -> String {
+    /// For names of containers: differs between processes.
+    pub(super) fn hash(&self) -> String {
         format!(
             "{:08x}",
             xxhash_rust::xxh3::xxh3_64(self.to_string().as_bytes()) as u32
@@ -55,13 +54,13 @@ impl Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.host, self.pid, self.born)
+        write!(f, "{}/{}/{}", self.host, self.pid, self.started)
     }
 }
 
-/// The 22nd field of `/proc/PID/stat`, see proc(5). The name of the program, which may hold
-/// blanks and parentheses, ends with the last parenthesis.
-fn born(pid: u32) -> Option<u64> {
+/// The 22nd field of `/proc/PID/stat`, see `proc_pid_stat(5)`. The name of the program, which may
+/// hold blanks and parentheses, ends with the last parenthesis.
+fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
@@ -72,28 +71,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_says_who_it_was() {
-        let me = Owner::me();
-        assert_eq!(Owner::parse(&me.to_string()), Some(me.clone()));
+    fn a_label_names_its_process() {
+        let own = Owner::this_process();
+        assert_eq!(Owner::parse(&own.to_string()), Some(own.clone()));
         assert_eq!(Owner::parse("a/b/1/2").unwrap().host, "a/b");
         assert_eq!(Owner::parse("host/1"), None);
         assert_eq!(Owner::parse("host/x/1"), None);
     }
 
     #[test]
-    fn only_a_process_of_this_host_that_has_ended_is_gone() {
-        let me = Owner::me();
-        assert!(me.born > 0);
-        assert!(!me.is_gone());
+    fn only_a_process_of_this_host_is_known_to_have_ended() {
+        let own = Owner::this_process();
+        assert!(own.started > 0);
+        assert!(!own.has_ended());
         let earlier = Owner {
-            born: me.born - 1,
-            ..me.clone()
+            started: own.started - 1,
+            ..own.clone()
         };
-        assert!(earlier.is_gone(), "its id was used again");
+        assert!(earlier.has_ended(), "its id was used again");
         let elsewhere = Owner {
-            host: format!("{}-other", me.host),
+            host: format!("{}-other", own.host),
             ..earlier
         };
-        assert!(!elsewhere.is_gone());
+        assert!(!elsewhere.has_ended());
     }
 }

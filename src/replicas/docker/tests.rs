@@ -5,10 +5,10 @@ use serde_json::json;
 use tokio::time::pause;
 
 use super::*;
-use crate::config::Scaler;
 use crate::replicas::ReplicaState;
 use crate::replicas::docker_engine::fake::Fake;
 use crate::replicas::docker_engine::real;
+use crate::replicas::fixture::processes;
 
 fn settings(host: String, image: &str) -> Replicas {
     Replicas {
@@ -22,10 +22,7 @@ fn settings(host: String, image: &str) -> Replicas {
             volumes: Vec::new(),
             stop_timeout: Duration::from_millis(4500),
         }),
-        count: None,
-        allowance: Allowance::default(),
-        warm_up: None,
-        scaler: Scaler::Lease,
+        ..processes(0, &[])
     }
 }
 
@@ -36,17 +33,17 @@ fn runner(settings: &mut Replicas) -> &mut DockerRunner {
     }
 }
 
-/// An engine on which every container that is started runs, without opening a port.
+/// An engine on which each container that is started runs, without an open port.
 fn engine() -> Fake {
     let mut containers = Vec::new();
-    Fake::start(move |asked| match asked.call().as_str() {
+    Fake::start(move |request| match request.call().as_str() {
         "GET /version" => (200, json!({"ApiVersion": "1.41"}).to_string()),
         "GET /images/taskoverflow/json" | "GET /networks/weir-test" => (200, "{}".to_owned()),
         "GET /containers/json" => (200, json!(containers).to_string()),
         "POST /containers/create" => {
-            let query = asked.query().trim_start_matches("name=");
+            let query = request.query().trim_start_matches("name=");
             let name = query.split('&').next().unwrap().to_owned();
-            let labels = &asked.body()["Labels"];
+            let labels = &request.body()["Labels"];
             let container = json!({
                 "Id": name, "Names": [format!("/{name}")], "State": "running", "Labels": labels,
                 "NetworkSettings": {"Networks": {"weir-test": {"IPAddress": "127.0.0.1"}}},
@@ -89,18 +86,21 @@ async fn containers_are_made_as_configured_and_labelled() {
             == 2
     })
     .await;
-    let seen = fake.seen();
-    let created: Vec<_> = seen
+    let requests = fake.received();
+    let created: Vec<_> = requests
         .iter()
-        .filter(|a| a.path().ends_with("/create"))
+        .filter(|request| request.path().ends_with("/create"))
         .collect();
     assert_eq!(created.len(), 2);
     let body = created[0].body();
     assert_eq!(body["Env"], json!(["COLOUR=red"]));
-    assert_eq!(body["StopTimeout"], 5, "half a second is not cut off");
+    assert_eq!(body["StopTimeout"], 5, "rounded up");
     assert_eq!(body["HostConfig"]["NetworkMode"], "weir-test");
     assert_eq!(body["Labels"]["io.weir.group"], "to do");
-    assert_eq!(body["Labels"]["io.weir.owner"], Owner::me().to_string());
+    assert_eq!(
+        body["Labels"]["io.weir.owner"],
+        Owner::this_process().to_string()
+    );
     assert!(
         created[0].query().starts_with("name=weir-to-do-"),
         "{created:?}"
@@ -108,7 +108,7 @@ async fn containers_are_made_as_configured_and_labelled() {
 }
 
 #[tokio::test]
-async fn a_missing_image_is_told_and_changes_nothing() {
+async fn a_missing_image_is_an_error_and_changes_nothing() {
     let fake = engine();
     let mut docker = docker(&fake, 1).await;
     docker.fleet().await.unwrap();
@@ -132,12 +132,12 @@ async fn an_engine_that_is_down_is_a_fault_and_nothing_is_forgotten() {
         matches!(error, ProviderError::Unreachable(_)),
         "{error} {host}"
     );
-    assert_eq!(docker.members.len(), before.replicas.len());
+    assert_eq!(docker.replicas.len(), before.replicas.len());
 }
 
 #[tokio::test]
-async fn an_engine_that_says_nothing_is_a_fault_after_a_while() {
-    let fake = Fake::start(|asked| match asked.path() {
+async fn an_engine_that_does_not_answer_is_a_fault_after_a_while() {
+    let fake = Fake::start(|request| match request.path() {
         "/version" => (200, json!({"ApiVersion": "1.41"}).to_string()),
         _ => (0, String::new()),
     });
@@ -151,23 +151,23 @@ async fn an_engine_that_says_nothing_is_a_fault_after_a_while() {
 }
 
 #[tokio::test]
-async fn containers_of_a_weir_that_lives_are_left_alone_and_those_of_a_dead_one_replaced() {
-    let me = Owner::me().to_string();
-    let (base, born) = me.rsplit_once('/').unwrap();
-    let dead = format!("{base}/{}", born.parse::<u64>().unwrap() - 1);
+async fn containers_of_a_running_weir_are_left_alone_and_those_of_an_ended_one_replaced() {
+    let own = Owner::this_process().to_string();
+    let (base, started) = own.rsplit_once('/').unwrap();
+    let ended = format!("{base}/{}", started.parse::<u64>().unwrap() - 1);
     let list = json!([
-        {"Id": "1", "Names": ["/old"], "State": "running", "Labels": {"io.weir.owner": dead}},
+        {"Id": "1", "Names": ["/old"], "State": "running", "Labels": {"io.weir.owner": ended}},
         {"Id": "2", "Names": ["/other"], "State": "running", "Labels": {"io.weir.owner": "elsewhere/1/2"}},
         {"Id": "3", "Names": ["/odd"], "State": "running", "Labels": {}},
     ]);
-    let fake = Fake::start(move |asked| match asked.call().as_str() {
+    let fake = Fake::start(move |request| match request.call().as_str() {
         "GET /version" => (200, json!({"ApiVersion": "1.41"}).to_string()),
         "GET /containers/json" => (200, list.to_string()),
         _ => (200, "{}".to_owned()),
     });
     let mut docker = docker(&fake, 0).await;
     docker.fleet().await.unwrap();
-    let names: Vec<&str> = docker.members.values().map(|m| m.name.as_str()).collect();
+    let names: Vec<&str> = docker.replicas.values().map(|r| r.name.as_str()).collect();
     assert_eq!(names, ["old"]);
 }
 
@@ -186,7 +186,7 @@ async fn real_docker(group: &str) -> Option<(Docker, Replicas, Engine)> {
     Some((docker, settings, engine))
 }
 
-/// Lets go of what drains until nothing is left.
+/// Releases what drains until no replica is left.
 async fn end(mut docker: Docker) {
     docker.set_count(0, &[]).await.unwrap();
     let draining = real::eventually(&mut docker, |f| {
@@ -252,7 +252,7 @@ async fn what_a_killed_weir_left_behind_serves_until_it_is_replaced() {
         return;
     };
     // Its process has ended: the id is this one's, the time of its start is not.
-    let owner = Owner::me().to_string();
+    let owner = Owner::this_process().to_string();
     let (base, _) = owner.rsplit_once('/').unwrap();
     killed.owner = Owner::parse(&format!("{base}/1")).unwrap();
     killed.set_count(1, &[]).await.unwrap();

@@ -16,27 +16,27 @@ use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
 /// Dropping it ends the engine.
-pub(in super::super) struct Fake {
+pub(crate) struct Fake {
     folder: TempDir,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    received: Arc<Mutex<Vec<Received>>>,
     _server: JoinSet<()>,
 }
 
-/// A request as the engine got it.
+/// A request that the engine received.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Asked {
+pub(crate) struct Received {
     method: Method,
     target: String,
     body: Value,
 }
 
-impl Asked {
-    pub(in super::super) fn path(&self) -> &str {
+impl Received {
+    pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap()
     }
 
     /// Method and path without the version.
-    pub(in super::super) fn call(&self) -> String {
+    pub(crate) fn call(&self) -> String {
         format!(
             "{} {}",
             self.method,
@@ -44,60 +44,67 @@ impl Asked {
         )
     }
 
-    pub(in super::super) fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    pub(in super::super) fn body(&self) -> &Value {
+    pub(crate) fn body(&self) -> &Value {
         &self.body
     }
 }
 
 impl Fake {
-    /// An engine of version 1.41 whose answers are a status and a body. It never answers when
-    /// the status is 0.
-    pub(in super::super) fn start<F>(answer: F) -> Self
+    /// Starts an engine of version 1.41. `answer` returns the status and body of each response;
+    /// with status 0 there is none.
+    pub(crate) fn start<F>(answer: F) -> Self
     where
-        F: FnMut(&Asked) -> (u16, String) + Send + 'static,
+        F: FnMut(&Received) -> (u16, String) + Send + 'static,
     {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("docker.sock")).unwrap();
-        let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let received = Arc::default();
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, Arc::new(Mutex::new(answer)), seen.clone()));
+        let answer = Arc::new(Mutex::new(answer));
+        server.spawn(serve(listener, answer, Arc::clone(&received)));
         Self {
             folder,
-            seen,
+            received,
             _server: server,
         }
     }
 
-    pub(in super::super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}/docker.sock", self.folder.path().display())
     }
 
-    /// All requests so far, but for those about the version.
-    pub(in super::super) fn seen(&self) -> Vec<Asked> {
-        let seen = self.seen.lock().unwrap();
-        let asked = seen.iter().filter(|asked| asked.path() != "/version");
-        asked.cloned().collect()
+    /// All requests so far, except those about the version.
+    pub(crate) fn received(&self) -> Vec<Received> {
+        let received = self.received.lock().unwrap();
+        received
+            .iter()
+            .filter(|request| request.path() != "/version")
+            .cloned()
+            .collect()
     }
 }
 
-async fn serve<F>(listener: UnixListener, answer: Arc<Mutex<F>>, seen: Arc<Mutex<Vec<Asked>>>)
-where
-    F: FnMut(&Asked) -> (u16, String) + Send + 'static,
+async fn serve<F>(
+    listener: UnixListener,
+    answer: Arc<Mutex<F>>,
+    received: Arc<Mutex<Vec<Received>>>,
+) where
+    F: FnMut(&Received) -> (u16, String) + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (answer, seen) = (answer.clone(), seen.clone());
+        let (answer, received) = (answer.clone(), received.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (answer, seen) = (answer.clone(), seen.clone());
+            let (answer, received) = (answer.clone(), received.clone());
             async move {
-                let asked = take_in(request).await;
-                seen.lock().unwrap().push(asked.clone());
-                let (status, body) = (answer.lock().unwrap())(&asked);
+                let request = receive(request).await;
+                received.lock().unwrap().push(request.clone());
+                let (status, body) = (answer.lock().unwrap())(&request);
                 if status == 0 {
                     std::future::pending::<()>().await;
                 }
@@ -106,7 +113,7 @@ where
             }
         });
         connections.spawn(async move {
-            // A client that hangs up is the test's own business.
+            // Fails if the client closes early, which the test sees.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -114,9 +121,9 @@ where
     }
 }
 
-async fn take_in(request: Request<Incoming>) -> Asked {
+async fn receive(request: Request<Incoming>) -> Received {
     let (head, body) = request.into_parts();
-    // `/version` is asked with a version of the client's own before it.
+    // The client puts a version of its own before `/version`.
     let target = head.uri.to_string();
     let target = if target.ends_with("/version") {
         "/version".to_owned()
@@ -124,7 +131,7 @@ async fn take_in(request: Request<Incoming>) -> Asked {
         target
     };
     let body = body.collect().await.unwrap().to_bytes();
-    Asked {
+    Received {
         method: head.method,
         target,
         body: serde_json::from_slice(&body).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What containers use, from the engine's one-shot statistics.
+//! CPU time and memory of containers, from the engine's one-shot statistics.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,44 +9,45 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
-use super::{Engine, limited};
+use super::engine::{Engine, limited};
 use crate::config::Allowance;
 use crate::replicas::ProviderError;
 use crate::replicas::provider::USAGE_TIMEOUT;
 use crate::replicas::{ReplicaId, Usage};
 
-/// Questions at a time: the engine reads a handful of files for each.
-const AT_ONCE: usize = 16;
+/// Calls at the same time: the engine reads a handful of files for each.
+const CONCURRENT_CALLS: usize = 16;
 
-/// For the answer about one container. One that says nothing must not cost the others theirs.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For the statistics of one container. One without an answer must not delay the others beyond
+/// the deadline of the whole call.
+const STATS_TIMEOUT: Duration = Duration::from_secs(2);
 
-const _: () = assert!(PATIENCE.as_millis() < USAGE_TIMEOUT.as_millis());
+const _: () = assert!(STATS_TIMEOUT.as_millis() < USAGE_TIMEOUT.as_millis());
 
-/// What the engine lets a container use.
+/// How much the engine lets a container use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in super::super) struct Limits {
+pub(crate) struct Limits {
     /// Cores.
-    pub(in super::super) cpus: Option<f64>,
+    pub(crate) cpus: Option<f64>,
     /// Bytes.
-    pub(in super::super) memory: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// A container to be measured.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Subject {
-    pub(in super::super) replica: ReplicaId,
-    pub(in super::super) container: String,
-    pub(in super::super) limits: Limits,
+pub(crate) struct Subject {
+    pub(crate) replica: ReplicaId,
+    pub(crate) container: String,
+    pub(crate) limits: Limits,
 }
 
-/// Remembers the CPU time of each container at the measurement before.
+/// Remembers the CPU time of each container at the last measurement.
 #[derive(Debug, Default)]
-pub(in super::super) struct Meter {
+pub(crate) struct Meter {
     last: HashMap<String, Sample>,
 }
 
-/// CPU time that a container had used at a time.
+/// The CPU time that a container had used at some time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
     nanoseconds: u64,
@@ -54,8 +55,8 @@ struct Sample {
 }
 
 impl Meter {
-    /// Measures all of them; those that the engine cannot measure are left out.
-    pub(in super::super) async fn measure(
+    /// Measures all containers; those that the engine cannot measure are left out.
+    pub(crate) async fn measure(
         &mut self,
         engine: &Engine,
         subjects: &[Subject],
@@ -63,8 +64,8 @@ impl Meter {
     ) -> Vec<(ReplicaId, Usage)> {
         let mut samples = HashMap::new();
         let mut usages = Vec::new();
-        for subjects in subjects.chunks(AT_ONCE) {
-            for (subject, stats) in ask(engine, subjects).await {
+        for subjects in subjects.chunks(CONCURRENT_CALLS) {
+            for (subject, stats) in all_stats(engine, subjects).await {
                 let sample = Sample::of(&stats);
                 let before = self.last.get(&subject.container).copied();
                 let usage = usage(&stats, sample, before, subject.limits, allowance);
@@ -77,16 +78,19 @@ impl Meter {
     }
 }
 
-async fn ask(engine: &Engine, subjects: &[Subject]) -> Vec<(Subject, ContainerStatsResponse)> {
-    let mut questions = JoinSet::new();
+async fn all_stats(
+    engine: &Engine,
+    subjects: &[Subject],
+) -> Vec<(Subject, ContainerStatsResponse)> {
+    let mut calls = JoinSet::new();
     for subject in subjects.iter().cloned() {
         let engine = engine.clone();
-        questions.spawn(async move {
+        calls.spawn(async move {
             let stats = stats(&engine, &subject.container).await?;
             Some((subject, stats))
         });
     }
-    questions.join_all().await.into_iter().flatten().collect()
+    calls.join_all().await.into_iter().flatten().collect()
 }
 
 async fn stats(engine: &Engine, container: &str) -> Option<ContainerStatsResponse> {
@@ -95,7 +99,7 @@ async fn stats(engine: &Engine, container: &str) -> Option<ContainerStatsRespons
         .one_shot(true)
         .build();
     let mut answers = std::pin::pin!(engine.docker().stats(container, Some(options)));
-    let answer = limited(PATIENCE, async {
+    let answer = limited(STATS_TIMEOUT, async {
         Ok::<_, ProviderError>(answers.next().await)
     });
     answer.await.ok()??.ok()
@@ -109,8 +113,8 @@ impl Sample {
         })
     }
 
-    /// Cores in use since an earlier sample; `None` when the container was started anew since
-    /// or no time has passed.
+    /// Cores in use since an earlier sample. `None` if the container was started again since, or
+    /// no time has passed.
     fn cores_since(self, before: Self) -> Option<f64> {
         let used = self.nanoseconds.checked_sub(before.nanoseconds)?;
         let passed = self.at.duration_since(before.at).as_secs_f64();
@@ -118,8 +122,8 @@ impl Sample {
     }
 }
 
-/// In percent of what the container may: the operator's word, else the engine's limit, else
-/// all that its machine has.
+/// In percent of the configured allowance, else of the engine's limit, else of all that the
+/// machine has.
 fn usage(
     stats: &ContainerStatsResponse,
     sample: Option<Sample>,
@@ -127,20 +131,24 @@ fn usage(
     limits: Limits,
     allowance: Allowance,
 ) -> Usage {
-    let host = stats.cpu_stats.as_ref().and_then(|cpu| cpu.online_cpus);
-    let cpus = allowance.cpus.or(limits.cpus).or(host.map(f64::from));
-    let cores = || sample?.cores_since(before?);
-    let memory = stats.memory_stats.as_ref();
-    let limit = allowance.memory.or(limits.memory);
-    let limit = limit.or(memory.and_then(|memory| memory.limit));
+    let machine_cpus = stats.cpu_stats.as_ref().and_then(|cpu| cpu.online_cpus);
+    let machine_memory = stats.memory_stats.as_ref().and_then(|memory| memory.limit);
+    let cores = sample
+        .zip(before)
+        .and_then(|(sample, before)| sample.cores_since(before));
+    let cpus = allowance
+        .cpus
+        .or(limits.cpus)
+        .or(machine_cpus.map(f64::from));
+    let memory = allowance.memory.or(limits.memory).or(machine_memory);
     Usage {
-        cpu: share(cores(), cpus),
-        memory: share(resident(stats), limit.map(|bytes| bytes as f64)),
+        cpu: share(cores, cpus),
+        memory: share(resident(stats), memory.map(|bytes| bytes as f64)),
     }
 }
 
-/// Bytes, without the page cache that the kernel would give away first: what `docker stats`
-/// shows. The name is another one in the first version of control groups.
+/// Bytes in use without the page cache that the kernel would reclaim first, as `docker stats`
+/// shows them. The field has another name in version 1 of control groups.
 fn resident(stats: &ContainerStatsResponse) -> Option<f64> {
     let memory = stats.memory_stats.as_ref()?;
     let cache = memory.stats.as_ref().and_then(|stats| {
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_limit_is_the_whole_and_the_operators_word_before_it() {
+    fn the_engines_limit_is_the_whole_unless_an_allowance_is_configured() {
         let limits = Limits {
             cpus: Some(2.0),
             memory: Some(400),

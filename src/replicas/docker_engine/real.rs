@@ -1,6 +1,6 @@
-//! A real engine for the tests that want one.
+//! A real engine, for the tests that need one.
 //!
-//! They run when `WEIR_TEST_DOCKER_HOST` names an engine that is a Swarm manager, with an image
+//! They run if `WEIR_TEST_DOCKER_HOST` names an engine that is a Swarm manager, with an image
 //! `taskoverflow` and an attachable network `weir-test` that the tests can reach: `.ci/swarm`
 //! runs them in the network namespace of one of its containers.
 
@@ -13,22 +13,22 @@ use crate::replicas::{Fleet, Provider};
 /// Only a broken test takes this long: the engine starts a container in a second.
 const LONG: Duration = Duration::from_secs(60);
 
-pub(in super::super) const IMAGE: &str = "taskoverflow";
-pub(in super::super) const NETWORK: &str = "weir-test";
-pub(in super::super) const PORT: u16 = 6400;
+pub(crate) const IMAGE: &str = "taskoverflow";
+pub(crate) const NETWORK: &str = "weir-test";
+pub(crate) const PORT: u16 = 6400;
 
-/// Where the engine is, if there is one.
-pub(in super::super) fn host() -> Option<String> {
+/// The address of the engine, if there is one.
+pub(crate) fn host() -> Option<String> {
     std::env::var("WEIR_TEST_DOCKER_HOST").ok()
 }
 
-/// The fleet once it is as wanted.
-pub(in super::super) async fn eventually(
+/// Polls until the fleet is as wanted, and returns it.
+pub(crate) async fn eventually(
     provider: &mut dyn Provider,
     wanted: impl Fn(&Fleet) -> bool,
 ) -> Fleet {
     let mut last = None;
-    let look = async {
+    let poll = async {
         loop {
             let fleet = provider.fleet().await.unwrap();
             if wanted(&fleet) {
@@ -38,6 +38,6 @@ pub(in super::super) async fn eventually(
             provider.changed().await;
         }
     };
-    let found = timeout(LONG, look).await;
+    let found = timeout(LONG, poll).await;
     found.unwrap_or_else(|_| panic!("the fleet stays at {last:#?}"))
 }

@@ -1,4 +1,4 @@
-//! Plain HTTP to an engine's socket: one connection for each call, and a bounded answer.
+//! Plain HTTP to the socket of an engine: one connection for each call, and a bounded response.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::net::fetch::{Connection, Endpoint, FetchError, answer_limit};
 /// Most bytes of a body: a thousand tasks need about three million.
 pub(super) const LARGEST: usize = 16 << 20;
 
-/// Where the engine is, and the version that it speaks.
+/// The address of an engine, and the version of its API.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
     endpoint: Endpoint,
@@ -22,13 +22,12 @@ pub(super) struct Wire {
 impl Wire {
     /// `host` as bollard takes it: `unix://`, `tcp://` or `http://`.
     pub(super) fn new(host: &str, version: &str) -> Self {
-        let endpoint = match host.strip_prefix("unix://") {
-            Some(path) => Endpoint::Unix(path.into()),
-            None => {
-                let name = host.trim_start_matches("tcp://");
-                let name = name.trim_start_matches("http://");
-                Endpoint::Name(name.trim_end_matches('/').to_owned())
-            }
+        let endpoint = if let Some(path) = host.strip_prefix("unix://") {
+            Endpoint::Unix(path.into())
+        } else {
+            let name = host.trim_start_matches("tcp://");
+            let name = name.trim_start_matches("http://");
+            Endpoint::Name(name.trim_end_matches('/').to_owned())
         };
         Self {
             endpoint,
@@ -36,7 +35,7 @@ impl Wire {
         }
     }
 
-    /// Sends one request and reads the whole response. Put a deadline around it.
+    /// Sends one request and reads the whole response. Has no deadline.
     pub(super) async fn exchange(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! The calls to the ECS API, each with a deadline and an error that says what to do about it.
+//! The calls of the ECS API, each with a deadline and an error that names what to change.
 
 use std::time::Duration;
 
@@ -15,24 +15,28 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use super::lease;
 use crate::config::EcsRunner;
 use crate::replicas::ProviderError;
+use crate::replicas::excerpt::excerpt;
 
-/// For one answer.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// For one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For a connection.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Tasks in one answer, by the API's limits; and answers to one question.
-const PAGE: (i32, usize) = (100, 50);
+/// Tasks in one page, which is the API's limit.
+const PAGE_SIZE: i32 = 100;
 
-/// Tasks that can be protected with one call.
-const PROTECTED: usize = 10;
+/// Most pages of one list.
+const MOST_PAGES: usize = 50;
 
-/// Minutes that a task stays protected: long enough for ECS to choose others, and short
-/// enough not to be in a deployment's way.
-const PROTECTION: i32 = 5;
+/// Tasks that one call can protect, which is the API's limit.
+const PROTECTED_PER_CALL: usize = 10;
 
-/// One service of one cluster.
+/// Minutes that a task stays protected: long enough for ECS to choose other tasks, and short
+/// enough not to delay a deployment.
+const PROTECTION_MINUTES: i32 = 5;
+
+/// The ECS API, for one service of one cluster.
 pub(super) struct Api {
     client: Client,
     cluster: String,
@@ -41,18 +45,18 @@ pub(super) struct Api {
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// We ask too often.
+pub(super) struct ApiError {
+    /// ECS refused because it is called too often.
     pub(super) is_throttled: bool,
     error: ProviderError,
 }
 
 impl Api {
-    /// Asks whom the configuration says, as whom it says.
+    /// Makes a client with the region and credentials of `config`. Fails without a region.
     pub(super) fn new(config: &SdkConfig, settings: &EcsRunner) -> Result<Self, ProviderError> {
         if config.region().is_none() {
-            let none = "no region: neither `region` in the configuration nor AWS_REGION";
-            return Err(ProviderError::Refused(none.to_owned()));
+            let text = "no region: neither `region` in the configuration nor AWS_REGION";
+            return Err(ProviderError::Refused(text.to_owned()));
         }
         Ok(Self {
             client: Client::new(config),
@@ -62,7 +66,7 @@ impl Api {
     }
 
     /// The service with its tags.
-    pub(super) async fn service(&self) -> Result<Service, Failure> {
+    pub(super) async fn service(&self) -> Result<Service, ApiError> {
         let answer = self
             .client
             .describe_services()
@@ -72,96 +76,114 @@ impl Api {
             .send()
             .await
             .map_err(|error| self.explain("ecs:DescribeServices", &error))?;
-        let mut services = answer.services.unwrap_or_default().into_iter();
-        let is_there = |service: &Service| service.status() != Some("INACTIVE");
-        services.find(is_there).ok_or_else(|| {
-            let Self {
-                cluster, service, ..
-            } = self;
-            refused(format!("no service `{service}` in cluster `{cluster}`"))
-        })
+        answer
+            .services
+            .unwrap_or_default()
+            .into_iter()
+            .find(|service| service.status() != Some("INACTIVE"))
+            .ok_or_else(|| self.no_service())
     }
 
-    /// Asks for so many tasks.
-    pub(super) async fn set_desired(&self, count: i32) -> Result<(), Failure> {
-        let request = self.client.update_service().cluster(&self.cluster);
-        let request = request.service(&self.service).desired_count(count);
-        let answer = request.send().await;
-        answer.map_err(|error| self.explain("ecs:UpdateService", &error))?;
+    /// Sets the desired count.
+    pub(super) async fn set_desired(&self, count: i32) -> Result<(), ApiError> {
+        self.client
+            .update_service()
+            .cluster(&self.cluster)
+            .service(&self.service)
+            .desired_count(count)
+            .send()
+            .await
+            .map_err(|error| self.explain("ecs:UpdateService", &error))?;
         Ok(())
     }
 
     /// The names of all tasks that should run.
-    pub(super) async fn wanted_tasks(&self) -> Result<Vec<String>, Failure> {
+    pub(super) async fn wanted_tasks(&self) -> Result<Vec<String>, ApiError> {
         let mut names = Vec::new();
         let mut token = None;
-        for _ in 0..PAGE.1 {
-            let request = self.client.list_tasks().cluster(&self.cluster);
-            let request = request.service_name(&self.service).max_results(PAGE.0);
-            let request = request
+        for _ in 0..MOST_PAGES {
+            let answer = self
+                .client
+                .list_tasks()
+                .cluster(&self.cluster)
+                .service_name(&self.service)
+                .max_results(PAGE_SIZE)
                 .desired_status(DesiredStatus::Running)
-                .set_next_token(token);
-            let answer = request.send().await;
-            let answer = answer.map_err(|error| self.explain("ecs:ListTasks", &error))?;
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| self.explain("ecs:ListTasks", &error))?;
             names.extend(answer.task_arns.unwrap_or_default());
             token = answer.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
                 return Ok(names);
             }
         }
-        let many = format!("more than {} tasks", names.len());
-        Err(ProviderError::Nonsense(many).into())
+        Err(ProviderError::Nonsense(format!("more than {} tasks", names.len())).into())
     }
 
-    /// Those of the named tasks that ECS still knows.
-    pub(super) async fn tasks(&self, names: &[String]) -> Result<Vec<Task>, Failure> {
+    /// Describes the named tasks, as far as ECS still knows them.
+    pub(super) async fn tasks(&self, names: &[String]) -> Result<Vec<Task>, ApiError> {
         let mut tasks = Vec::new();
-        for page in names.chunks(PAGE.0 as usize) {
-            let request = self.client.describe_tasks().cluster(&self.cluster);
-            let answer = request.set_tasks(Some(page.to_vec())).send().await;
-            let answer = answer.map_err(|error| self.explain("ecs:DescribeTasks", &error))?;
+        for page in names.chunks(PAGE_SIZE as usize) {
+            let answer = self
+                .client
+                .describe_tasks()
+                .cluster(&self.cluster)
+                .set_tasks(Some(page.to_vec()))
+                .send()
+                .await
+                .map_err(|error| self.explain("ecs:DescribeTasks", &error))?;
             tasks.extend(answer.tasks.unwrap_or_default());
         }
         Ok(tasks)
     }
 
-    /// Keeps ECS from choosing these when it scales in, for a few minutes, or lets it again.
-    pub(super) async fn protect(&self, names: &[String], is_kept: bool) -> Result<(), Failure> {
-        for some in names.chunks(PROTECTED) {
-            let request = self.client.update_task_protection().cluster(&self.cluster);
-            let request = request.set_tasks(Some(some.to_vec()));
-            let request = request
+    /// Protects these tasks from a scale-in for a few minutes, or ends their protection.
+    pub(super) async fn protect(&self, names: &[String], is_kept: bool) -> Result<(), ApiError> {
+        for chunk in names.chunks(PROTECTED_PER_CALL) {
+            self.client
+                .update_task_protection()
+                .cluster(&self.cluster)
+                .set_tasks(Some(chunk.to_vec()))
                 .protection_enabled(is_kept)
-                .set_expires_in_minutes(is_kept.then_some(PROTECTION));
-            let answer = request.send().await;
-            answer.map_err(|error| self.explain("ecs:UpdateTaskProtection", &error))?;
+                .set_expires_in_minutes(is_kept.then_some(PROTECTION_MINUTES))
+                .send()
+                .await
+                .map_err(|error| self.explain("ecs:UpdateTaskProtection", &error))?;
         }
         Ok(())
     }
 
-    /// Writes the tag that says who scales.
-    pub(super) async fn write_lease(&self, arn: &str, tag: &lease::Tag) -> Result<(), Failure> {
+    /// Writes the tag that names the instance which scales.
+    pub(super) async fn write_lease(&self, arn: &str, tag: &lease::Tag) -> Result<(), ApiError> {
         let tag = Tag::builder().key(lease::KEY).value(tag.value()).build();
-        let request = self.client.tag_resource().resource_arn(arn).tags(tag);
-        let answer = request.send().await;
-        answer.map_err(|error| self.explain("ecs:TagResource", &error))?;
+        self.client
+            .tag_resource()
+            .resource_arn(arn)
+            .tags(tag)
+            .send()
+            .await
+            .map_err(|error| self.explain("ecs:TagResource", &error))?;
         Ok(())
     }
 
-    fn explain<E>(&self, action: &str, error: &SdkError<E>) -> Failure
+    fn no_service(&self) -> ApiError {
+        let (service, cluster) = (&self.service, &self.cluster);
+        refused(format!("no service `{service}` in cluster `{cluster}`"))
+    }
+
+    fn explain<E>(&self, action: &str, error: &SdkError<E>) -> ApiError
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
     {
-        let Self {
-            cluster, service, ..
-        } = self;
-        let context = || cut(&DisplayErrorContext(error).to_string());
+        let context = || excerpt(DisplayErrorContext(error).to_string());
         let error = match error {
             SdkError::TimeoutError(_) => {
-                ProviderError::Unreachable(format!("{action}: no answer within {DEADLINE:?}"))
+                ProviderError::Unreachable(format!("{action}: no answer within {CALL_TIMEOUT:?}"))
             }
             SdkError::DispatchFailure(failure) if failure.is_other() => {
-                // Nobody was asked: there are no credentials.
+                // No request was sent: there are no credentials.
                 return refused(format!("{action}: {}", context()));
             }
             SdkError::DispatchFailure(_) => {
@@ -174,26 +196,24 @@ impl Api {
             SdkError::ServiceError(answer) => {
                 let status = answer.raw().status().as_u16();
                 let code = answer.err().code().unwrap_or_default();
-                let said = cut(answer.err().message().unwrap_or_default());
+                let message = excerpt(answer.err().message().unwrap_or_default());
                 return match code {
-                    "ClusterNotFoundException" => refused(format!("no cluster `{cluster}`")),
-                    "ServiceNotFoundException" | "ServiceNotActiveException" => {
-                        refused(format!("no service `{service}` in cluster `{cluster}`"))
-                    }
+                    "ClusterNotFoundException" => refused(format!("no cluster `{}`", self.cluster)),
+                    "ServiceNotFoundException" | "ServiceNotActiveException" => self.no_service(),
                     "AccessDeniedException" => refused(format!(
                         "not allowed: the role that Weir runs with needs the action `{action}` \
-                         ({said})"
+                         ({message})"
                     )),
-                    _ if is_throttling(code, status) => Failure {
+                    _ if is_throttling(code, status) => ApiError {
                         is_throttled: true,
-                        error: ProviderError::Unreachable(format!("{action}: {code}: {said}")),
+                        error: ProviderError::Unreachable(format!("{action}: {code}: {message}")),
                     },
                     _ if status >= 500 => ProviderError::Unreachable(format!(
-                        "{action}: status {status}: {code}: {said}"
+                        "{action}: status {status}: {code}: {message}"
                     ))
                     .into(),
                     "" => ProviderError::Nonsense(format!("{action}: status {status}")).into(),
-                    _ => refused(format!("{action}: {code}: {said}")),
+                    _ => refused(format!("{action}: {code}: {message}")),
                 };
             }
             _ => ProviderError::Nonsense(format!("{action}: {}", context())),
@@ -202,12 +222,13 @@ impl Api {
     }
 }
 
-/// Whom to ask, of the settings; as whom, of the environment. Trusts the certificates that the
-/// machine trusts (`SSL_CERT_FILE`, `/etc/ssl/certs`): an image of one file has none.
+/// Reads the region and endpoint from the settings, and what they leave out and the credentials
+/// from the environment. Trusts the certificates that the machine trusts (`SSL_CERT_FILE`,
+/// `/etc/ssl/certs`); an image of one file has none.
 pub(super) fn loader(settings: &EcsRunner) -> ConfigLoader {
-    let is_plain = |endpoint: &String| endpoint.starts_with("http://");
-    let client = if settings.endpoint.as_ref().is_some_and(is_plain) {
-        // Nobody's certificate is looked at, so the machine need not have any to trust.
+    let endpoint = settings.endpoint.as_deref();
+    let client = if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        // No certificate is checked, so the machine need not have any to trust.
         Builder::new().build_http()
     } else {
         Builder::new()
@@ -215,24 +236,24 @@ pub(super) fn loader(settings: &EcsRunner) -> ConfigLoader {
             .build_https()
     };
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .operation_attempt_timeout(DEADLINE)
-        .operation_timeout(DEADLINE);
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(CALL_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(client)
         .timeout_config(timeouts.build())
-        // Who calls asks again, and less and less often.
+        // The caller calls again, less and less often.
         .retry_config(RetryConfig::disabled());
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    if let Some(endpoint) = &settings.endpoint {
+    if let Some(endpoint) = endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     loader
 }
 
-/// AWS's own list of what asks for patience.
+/// Whether an error means that ECS is called too often, by AWS's own list.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
 fn is_throttling(code: &str, status: u16) -> bool {
     let codes = [
@@ -251,23 +272,17 @@ fn is_throttling(code: &str, status: u16) -> bool {
     status == 429 || codes.contains(&code)
 }
 
-/// What others write is not repeated at any length.
-fn cut(text: &str) -> String {
-    text.chars().take(300).collect()
-}
-
-fn refused(message: String) -> Failure {
+fn refused(message: String) -> ApiError {
     ProviderError::Refused(message).into()
 }
 
-impl Failure {
-    /// What to do about it.
-    pub(super) fn into_error(self) -> ProviderError {
-        self.error
+impl From<ApiError> for ProviderError {
+    fn from(error: ApiError) -> Self {
+        error.error
     }
 }
 
-impl From<ProviderError> for Failure {
+impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         Self {
             is_throttled: false,
@@ -276,7 +291,7 @@ impl From<ProviderError> for Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.error.fmt(f)
     }

@@ -7,27 +7,27 @@ use std::net::{IpAddr, SocketAddr};
 use aws_sdk_ecs::types::{Attachment, Task};
 
 use crate::replicas::ReplicaState;
-use crate::replicas::census::Sighting;
+use crate::replicas::replica_index::ListedReplica;
 
-/// Tasks in the order in which they were created. One that has stopped is none.
-pub(super) fn sightings(mut tasks: Vec<Task>, port: u16) -> Vec<Sighting> {
+/// Tasks as replicas, in the order of their creation. One that has stopped is not listed.
+pub(super) fn listed(mut tasks: Vec<Task>, port: u16) -> Vec<ListedReplica> {
     tasks.sort_by(|a, b| (a.created_at(), a.task_arn()).cmp(&(b.created_at(), b.task_arn())));
     tasks
         .iter()
-        .filter_map(|task| sighting(task, port))
+        .filter_map(|task| replica(task, port))
         .collect()
 }
 
-fn sighting(task: &Task, port: u16) -> Option<Sighting> {
-    Some(Sighting {
+fn replica(task: &Task, port: u16) -> Option<ListedReplica> {
+    Some(ListedReplica {
         name: task.task_arn()?.to_owned(),
         address: address(task).map(|ip| SocketAddr::new(ip, port)),
         state: state(task)?,
+        since: None,
     })
 }
 
-/// A task whose desired status is not `RUNNING` any more has been told to stop, or is about
-/// to be: it gets no new requests.
+/// A task with another desired status than `RUNNING` stops now or soon: it gets no new requests.
 fn state(task: &Task) -> Option<ReplicaState> {
     let is_wanted = task.desired_status() == Some("RUNNING");
     match task.last_status()? {
@@ -35,25 +35,24 @@ fn state(task: &Task) -> Option<ReplicaState> {
         "RUNNING" | "DEACTIVATING" => Some(ReplicaState::Draining),
         "STOPPING" | "DEPROVISIONING" => Some(ReplicaState::Stopping),
         "STOPPED" | "DELETED" => None,
-        // PROVISIONING, PENDING, ACTIVATING, and what AWS may think of next.
+        // PROVISIONING, PENDING, ACTIVATING, and statuses of later versions of the API.
         _ if is_wanted => Some(ReplicaState::Starting),
         _ => Some(ReplicaState::Stopping),
     }
 }
 
-/// The private address of the task's own network interface, which it has in the `awsvpc`
-/// network mode.
+/// The private address of the task's own network interface, which a task has in the network mode
+/// `awsvpc`.
 fn address(task: &Task) -> Option<IpAddr> {
-    let interfaces = task
-        .attachments()
-        .iter()
-        .filter(|each| each.r#type() == Some("ElasticNetworkInterface"));
-    let details = interfaces.flat_map(Attachment::details);
-    let named = |name: &str| {
-        let mut found = details.clone().filter(|each| each.name() == Some(name));
-        found.find_map(|each| each.value()?.parse().ok())
+    let detail = |name: &str| {
+        task.attachments()
+            .iter()
+            .filter(|attachment| attachment.r#type() == Some("ElasticNetworkInterface"))
+            .flat_map(Attachment::details)
+            .filter(|detail| detail.name() == Some(name))
+            .find_map(|detail| detail.value()?.parse().ok())
     };
-    named("privateIPv4Address").or_else(|| named("privateIPv6Address"))
+    detail("privateIPv4Address").or_else(|| detail("privateIPv6Address"))
 }
 
 #[cfg(test)]
@@ -78,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn both_statuses_say_where_a_task_is_in_its_life() {
+    fn both_statuses_decide_the_state_of_a_task() {
         use ReplicaState::{Draining, Running, Starting, Stopping};
         let cases = [
             ("PROVISIONING", "RUNNING", Some(Starting)),
@@ -94,19 +93,19 @@ mod tests {
             ("STOPPED", "RUNNING", None),
         ];
         for (last, desired, expected) in cases {
-            let seen = sightings(vec![task("a", last, desired)], 6400);
+            let seen = listed(vec![task("a", last, desired)], 6400);
             let state = seen.first().map(|each| each.state);
             assert_eq!(state, expected, "{last}, {desired} wanted");
         }
     }
 
     #[test]
-    fn a_task_answers_at_the_address_of_its_own_interface() {
-        let seen = sightings(vec![task("a", "RUNNING", "RUNNING")], 6400);
+    fn a_task_has_the_address_of_its_own_interface() {
+        let seen = listed(vec![task("a", "RUNNING", "RUNNING")], 6400);
         assert_eq!(seen[0].address, Some(([10, 0, 0, 7], 6400).into()));
-        // Without `awsvpc`, or before the interface is there.
+        // Without `awsvpc`, or before the interface exists.
         let bare = Task::builder().task_arn("b").last_status("RUNNING");
-        let seen = sightings(vec![bare.desired_status("RUNNING").build()], 6400);
+        let seen = listed(vec![bare.desired_status("RUNNING").build()], 6400);
         assert_eq!(seen[0].address, None);
         let odd = Attachment::builder()
             .r#type("ElasticNetworkInterface")
@@ -126,7 +125,7 @@ mod tests {
             .task_arn("c")
             .last_status("RUNNING")
             .attachments(odd.build());
-        let seen = sightings(vec![six.build()], 80);
+        let seen = listed(vec![six.build()], 80);
         assert_eq!(
             seen[0]
                 .address
@@ -138,14 +137,14 @@ mod tests {
 
     #[test]
     fn the_oldest_task_comes_first() {
-        let born = |arn: &str, second| {
+        let created = |arn: &str, second| {
             let mut task = task(arn, "RUNNING", "RUNNING");
             task.created_at = Some(DateTime::from_secs(second));
             task
         };
-        let seen = sightings(vec![born("b", 9), born("c", 3), born("a", 9)], 80);
+        let seen = listed(vec![created("b", 9), created("c", 3), created("a", 9)], 80);
         let names: Vec<_> = seen.iter().map(|task| task.name.as_str()).collect();
         assert_eq!(names, ["c", "a", "b"]);
-        assert!(sightings(vec![Task::builder().build()], 80).is_empty());
+        assert!(listed(vec![Task::builder().build()], 80).is_empty());
     }
 }

@@ -1,11 +1,10 @@
-//! Replicas that programs of the operator's run: one lists them, one sets how many.
+//! Replicas that programs of the operator run: one lists them, one sets how many there are.
 //!
-//! A program has its deadline, prints at most a mebibyte, and ends with all that it has started:
-//! when it takes longer, when nothing waits for it any more, and when Weir is killed. Once it
-//! has ended, what it leaves running in its process group is killed too, with one exception:
-//! replicas that a successful `scale` has started go on, as those of an engine do.
+//! A program has a deadline, prints at most a mebibyte, and ends with all that it has started:
+//! when it takes longer, when the call is given up, and when Weir is killed. Once it has ended,
+//! what it leaves running in its process group is killed too, with one exception: replicas that
+//! a successful `scale` has started go on, as those of an engine do.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,36 +14,44 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{ExecRunner, Replicas, Runner};
-use crate::replicas::child::{self, Guardian, Process};
-use crate::replicas::poll::{LIMIT, Poll, excerpt};
+use crate::replicas::child::{self, ChildProcess, Guardian};
+use crate::replicas::excerpt::excerpt;
+use crate::replicas::polled_list::{LIST_LIMIT, PolledList};
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId};
 
-/// What stands for the number of replicas in a command.
+/// Stands for the number of replicas in a command.
 const COUNT: &str = "{count}";
 
-/// How long the last lines of a program may take after it has ended.
-const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long the last output may take after a program has ended.
+const LAST_OUTPUT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Most bytes kept of what a program says on its standard error.
-const COMPLAINT: usize = 4096;
+/// Most bytes kept of what a program writes to its standard error.
+const STDERR_LIMIT: usize = 4096;
 
-/// Asks programs. Before it is configured it has no replicas.
+/// Runs the programs. Each call fails before it is configured.
 #[derive(Debug, Default)]
 pub struct Exec {
     settings: Option<ExecRunner>,
     guardian: Guardian,
-    poll: Poll,
+    list: PolledList,
 }
 
-/// What becomes of what a program leaves running when it has ended well.
+/// What happens to the processes that a successful program leaves running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
+enum Descendants {
     Killed,
-    GoesOn,
+    GoOn,
+}
+
+/// What a program wrote until it ended.
+#[derive(Default)]
+struct Output {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
 }
 
 impl Exec {
-    /// Its programs end with Weir, by way of `guardian`.
+    /// `guardian` ends the programs when Weir is killed.
     pub fn new(guardian: Guardian) -> Self {
         Self {
             guardian,
@@ -56,38 +63,52 @@ impl Exec {
         self.settings.clone().ok_or(ProviderError::OtherRunner)
     }
 
-    /// Runs a program to its end, and gives what it prints.
+    /// Runs a program to its end and returns what it prints.
     async fn run(
         &self,
         command: &[String],
         settings: &ExecRunner,
-        rest: Rest,
+        descendants: Descendants,
     ) -> Result<Vec<u8>, ProviderError> {
         let program = command.first().map_or("", String::as_str);
-        let process = start(command, &settings.secrets, &self.guardian);
-        let mut process = process.map_err(|error| {
+        let mut process = self.start(command, settings).map_err(|error| {
             ProviderError::Unreachable(format!("cannot start `{program}`: {error}"))
         })?;
-        let (mut printed, mut complaint) = (Vec::new(), Vec::new());
-        let ended = end(&mut process, &mut printed, &mut complaint);
-        // All that it has started ends with `process` if this fails.
+        let mut output = Output::default();
         let limit = settings.timeout;
-        let status = timeout(limit, ended).await.map_err(|_| {
-            ProviderError::Unreachable(format!("`{program}` takes more than {limit:?}"))
-        })?;
-        let status = status.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
-        let status = status.ok_or_else(|| {
-            ProviderError::Nonsense(format!("`{program}` prints more than {LIMIT} bytes"))
-        })?;
+        // All that it has started ends with `process` if this fails.
+        let status = timeout(limit, wait(&mut process, &mut output))
+            .await
+            .map_err(|_| {
+                ProviderError::Unreachable(format!("`{program}` takes more than {limit:?}"))
+            })?
+            .map_err(|error| ProviderError::Unreachable(error.to_string()))?
+            .ok_or_else(|| {
+                ProviderError::Nonsense(format!("`{program}` prints more than {LIST_LIMIT} bytes"))
+            })?;
         if !status.success() {
-            let complaint = excerpt(&complaint);
-            let message = format!("`{program}` ended with {status}: {complaint}");
+            let message = format!(
+                "`{program}` ended with {status}: {}",
+                excerpt(output.stderr)
+            );
             return Err(ProviderError::Refused(message));
         }
-        if rest == Rest::GoesOn {
-            process.leave();
+        if descendants == Descendants::GoOn {
+            process.detach();
         }
-        Ok(printed)
+        Ok(output.stdout)
+    }
+
+    fn start(&self, command: &[String], settings: &ExecRunner) -> io::Result<ChildProcess> {
+        let mut words = command.iter();
+        let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = child::command(program, &settings.secrets);
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        ChildProcess::start(&mut command, &self.guardian)
     }
 }
 
@@ -98,102 +119,83 @@ impl Provider for Exec {
             return Err(ProviderError::OtherRunner);
         };
         self.settings = Some(settings.clone());
-        self.poll.forget();
+        self.list.expire();
         Ok(())
     }
 
     async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
         let settings = self.settings()?;
-        let fill = |word: &String| word.replace(COUNT, &count.to_string());
-        let command: Vec<String> = settings.scale.iter().map(fill).collect();
-        self.poll.forget();
-        self.run(&command, &settings, Rest::GoesOn).await.map(drop)
+        let count = count.to_string();
+        let scale = settings.scale.iter();
+        let command: Vec<String> = scale.map(|word| word.replace(COUNT, &count)).collect();
+        self.list.expire();
+        self.run(&command, &settings, Descendants::GoOn).await?;
+        Ok(())
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-        if let Some(fleet) = self.poll.known() {
+        if let Some(fleet) = self.list.current() {
             return Ok(fleet.clone());
         }
         let settings = self.settings()?;
-        let printed = self.run(&settings.list, &settings, Rest::Killed).await?;
-        self.poll.learn(&printed)
+        let printed = self
+            .run(&settings.list, &settings, Descendants::Killed)
+            .await?;
+        self.list.update(&printed)
     }
 
     async fn changed(&mut self) {
         match &self.settings {
-            Some(settings) => self.poll.outdated(settings.interval).await,
+            Some(settings) => self.list.expired(settings.interval).await,
             None => std::future::pending().await,
         }
     }
-
-    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
-        Ok(())
-    }
 }
 
-/// Reads what a program prints until it has ended; no status if it prints too much.
-async fn end(
-    process: &mut Process,
-    printed: &mut Vec<u8>,
-    complaint: &mut Vec<u8>,
-) -> io::Result<Option<ExitStatus>> {
+/// Reads what a program writes until it has ended; `None` if it prints too much.
+async fn wait(process: &mut ChildProcess, output: &mut Output) -> io::Result<Option<ExitStatus>> {
     let stdout = process.child.stdout.take();
     let stderr = process.child.stderr.take();
     let read = async {
         tokio::join!(
-            read(stdout, LIMIT + 1, printed),
-            read(stderr, COMPLAINT, complaint)
+            read(stdout, LIST_LIMIT + 1, &mut output.stdout),
+            read(stderr, STDERR_LIMIT, &mut output.stderr)
         )
     };
-    let gone = async {
-        // Asked again below: its status stays.
+    let ended = async {
+        // Waited for again below: its status stays.
         let _ = process.child.wait().await;
-        sleep(LAST_LINES_TIMEOUT).await;
+        sleep(LAST_OUTPUT_TIMEOUT).await;
     };
     tokio::select! {
         _ = read => {}
         // What it has left running holds its pipes.
-        () = gone => {}
+        () = ended => {}
     }
-    if printed.len() > LIMIT {
+    if output.stdout.len() > LIST_LIMIT {
         return Ok(None);
     }
     process.child.wait().await.map(Some)
 }
 
-fn start(
-    command: &[String],
-    secrets: &BTreeSet<String>,
-    guardian: &Guardian,
-) -> io::Result<Process> {
-    let mut words = command.iter();
-    let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = child::command(program, secrets);
-    command
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Process::start(&mut command, guardian)
-}
-
-/// The first bytes of a pipe. Reads on to its end, so that nobody is stuck who writes more,
-/// unless it is much more.
-async fn read(pipe: Option<impl AsyncRead + Unpin>, most: usize, kept: &mut Vec<u8>) {
+/// Keeps the first bytes of a pipe. Reads on to its end, so that a program which writes more is
+/// not blocked, unless it is much more.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, limit: usize, kept: &mut Vec<u8>) {
     let Some(pipe) = pipe else {
         return;
     };
-    let mut pipe = pipe.take(2 * LIMIT as u64);
+    let mut pipe = pipe.take(2 * LIST_LIMIT as u64);
     let mut chunk = vec![0; 8192];
     // A pipe that breaks ends.
     while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
-        let room = most - kept.len();
-        kept.extend_from_slice(&chunk[..length.min(room)]);
+        let space = limit - kept.len();
+        kept.extend_from_slice(&chunk[..length.min(space)]);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
     use tokio::net::unix::pipe;
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_are_told_in_the_program_s_own_words() {
+    async fn failures_are_reported_in_the_program_s_own_words() {
         let refused = "the engine refused: `sh` ended with exit status: 3: no quota";
         assert_eq!(error("echo no quota >&2; exit 3").await, refused);
         let nonsense = error("echo hello").await;
@@ -296,8 +298,7 @@ mod tests {
         assert!(missing.fleet().await.is_err());
         let mut exec = exec("", "", LONG).await;
         exec.settings.as_mut().unwrap().list = vec!["/no/such".to_owned()];
-        let none = exec.fleet().await.unwrap_err();
-        let none = none.to_string();
+        let none = exec.fleet().await.unwrap_err().to_string();
         assert!(
             none.contains("cannot start `/no/such`: No such file"),
             "{none}"
@@ -312,11 +313,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_leaves_running_goes_on_and_keeps_nobody_waiting() {
+    async fn what_a_program_leaves_running_goes_on_and_delays_no_call() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = fifo(folder.path());
         let path = fifo.display();
-        // It holds both pipes until somebody writes to the fifo, and answers then.
+        // It holds both pipes until the test writes to the fifo, and answers then.
         let scale = format!("{{ read line < {path}; echo \"$line\" > {path}; }} & echo begun >&2");
         let mut exec = exec("", &scale, LONG).await;
         exec.set_count(1, &[]).await.unwrap();
@@ -332,7 +333,7 @@ mod tests {
     async fn what_a_list_leaves_running_is_killed_when_it_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = fifo(folder.path());
-        // The one that is left holds the fifo open for as long as it lives.
+        // The process that is left holds the fifo open for as long as it lives.
         let list = format!(
             "exec 3<> {}; sleep 1000 >/dev/null 2>&1 & echo '{{\"desired\": 0, \"replicas\": []}}'",
             fifo.display()

@@ -1,9 +1,11 @@
-//! The calls to the API server, each with a deadline, a bounded answer and an error that says
-//! what to do about it.
+//! The calls of the API server, each with a deadline, a bounded answer and an error that names
+//! what to change.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::Stream;
 use http::{Response, Uri};
 use http_body_util::Limited;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -11,7 +13,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::client::ClientBuilder;
 use kube::core::{ObjectList, Request, Resource, request};
 use kube::{Client, Config};
@@ -21,25 +23,24 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
-use super::failure::{Access, Failure, explain, failed, refused};
+use super::error::{ANSWER_LIMIT, Access, ApiError, explain, failed, refused};
 use super::usage::PodMetricsList;
-use super::watch::Events;
 use crate::config::KubernetesRunner;
 use crate::replicas::ProviderError;
 
-/// For one answer. An API server that takes longer is in trouble.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// For one answer. An API server that takes longer is overloaded.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For one answer, which holds hundreds of pods in it; and for all that one watch says.
-pub(super) const LONGEST_ANSWER: usize = 16 << 20;
+/// Objects in one page of a list.
+const PAGE_SIZE: u32 = 500;
 
-/// Objects in one answer, and answers to one question.
-const PAGE: (u32, usize) = (500, 20);
+/// Most pages of one list.
+const MOST_PAGES: usize = 20;
 
-/// How the objects name who changed them.
+/// The name that objects record for changes by Weir.
 const FIELD_MANAGER: &str = "weir";
 
-/// Which of two pods a deployment removes first: the one with the smaller number.
+/// Annotation: a deployment removes the pods with the smallest number first.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The API server, seen from one namespace.
@@ -48,76 +49,85 @@ pub(super) struct Cluster {
     namespace: String,
 }
 
+/// The objects of a list, and the version to watch it from.
+pub(super) struct Listed<K> {
+    pub(super) items: Vec<K>,
+    pub(super) version: Option<String>,
+}
+
+/// The events of a watch: that something has changed, whatever it was.
+pub(super) type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<IgnoredAny>>> + Send>>;
+
 type Built = Result<http::Request<Vec<u8>>, request::Error>;
 
 impl Cluster {
-    /// Reads who to ask and as whom. Asks nobody yet.
+    /// Finds the server and the credentials. Makes no call yet.
     pub(super) async fn new(settings: &KubernetesRunner) -> Result<Self, ProviderError> {
         let mut config = config(settings).await?;
-        config.connect_timeout = Some(DEADLINE);
-        // Who calls asks again, and less and less often.
+        config.connect_timeout = Some(CALL_TIMEOUT);
+        // The caller calls again, less and less often.
         config.default_retry = false;
-        let namespace = settings.namespace.clone();
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = settings.namespace.as_ref();
+        let namespace = namespace.unwrap_or(&config.default_namespace).clone();
         let bounded = MapResponseLayer::new(|response: Response<_>| {
-            response.map(|body| Limited::new(body, LONGEST_ANSWER))
+            response.map(|body| Limited::new(body, ANSWER_LIMIT))
         });
         let builder = ClientBuilder::try_from(config)
-            .map_err(|error| refused(format!("no way to talk to the API server: {error}")))?;
+            .map_err(|error| refused(format!("no client for the API server: {error}")))?;
         Ok(Self {
             client: builder.with_layer(&bounded).build(),
             namespace,
         })
     }
 
-    pub(super) async fn scale(&self, deployment: &str) -> Result<Scale, Failure> {
+    pub(super) async fn scale(&self, deployment: &str) -> Result<Scale, ApiError> {
         let access = Access::new("get", "deployments/scale", "apps");
         let request = self.of::<Deployment>().get_subresource("scale", deployment);
-        self.ask(access, deployment, request).await
+        self.call(access, deployment, request).await
     }
 
-    /// Fails with a conflict when somebody has changed it since it was read.
+    /// Fails with a conflict if another client has changed it since it was read.
     pub(super) async fn replace_scale(
         &self,
         deployment: &str,
         scale: &Scale,
-    ) -> Result<Scale, Failure> {
+    ) -> Result<Scale, ApiError> {
         let access = Access::new("update", "deployments/scale", "apps");
-        let request = self.of::<Deployment>();
+        let body = bytes(access, scale)?;
         let request =
-            request.replace_subresource("scale", deployment, &post(), bytes(access, scale)?);
-        self.ask(access, deployment, request).await
+            self.of::<Deployment>()
+                .replace_subresource("scale", deployment, &post(), body);
+        self.call(access, deployment, request).await
     }
 
-    /// The slices of a service, and the version of the list to watch it from.
-    pub(super) async fn slices(
-        &self,
-        service: &str,
-    ) -> Result<(Vec<EndpointSlice>, Option<String>), Failure> {
+    /// The slices of a service.
+    pub(super) async fn slices(&self, service: &str) -> Result<Listed<EndpointSlice>, ApiError> {
         let access = Access::new("list", "endpointslices", "discovery.k8s.io");
         self.list(access, service, &of_service(service)).await
     }
 
-    /// News of the slices of a service since that version, until the stream ends.
+    /// Watches the slices of a service from a version on. The stream ends after `duration`.
     pub(super) async fn watch(
         &self,
         service: &str,
         version: &str,
         duration: Duration,
-    ) -> Result<Events, Failure> {
+    ) -> Result<Events, ApiError> {
         let access = Access::new("watch", "endpointslices", "discovery.k8s.io");
         let params = WatchParams::default()
             .labels(&of_service(service))
             .timeout(duration.as_secs() as u32);
-        let request = self.of::<EndpointSlice>().watch(&params, version);
-        let request = request.map_err(|error| failed(access, service, error))?;
+        let request = self
+            .of::<EndpointSlice>()
+            .watch(&params, version)
+            .map_err(|error| failed(access, service, error))?;
         let opened = self.client.request_events::<IgnoredAny>(request);
-        let events = self.in_time(access, service, opened).await?;
+        let events = self.within_timeout(access, service, opened).await?;
         Ok(Box::pin(events))
     }
 
-    /// Sets or takes away which pod goes first.
-    pub(super) async fn deletion_cost(&self, pod: &str, cost: Option<i32>) -> Result<(), Failure> {
+    /// Sets or removes the number that decides which pod goes first.
+    pub(super) async fn deletion_cost(&self, pod: &str, cost: Option<i32>) -> Result<(), ApiError> {
         let access = Access::new("patch", "pods", "");
         let cost = cost.map(|cost| cost.to_string());
         let patch = json!({"metadata": {"annotations": {DELETION_COST: cost}}});
@@ -126,78 +136,74 @@ impl Cluster {
             ..PatchParams::default()
         };
         let request = self.of::<Pod>().patch(pod, &params, &Patch::Merge(patch));
-        self.ask::<IgnoredAny>(access, pod, request).await?;
+        self.call::<IgnoredAny>(access, pod, request).await?;
         Ok(())
     }
 
-    pub(super) async fn pods(&self, selector: &str) -> Result<Vec<Pod>, Failure> {
+    pub(super) async fn pods(&self, selector: &str) -> Result<Vec<Pod>, ApiError> {
         let access = Access::new("list", "pods", "");
-        let (pods, _) = self.list(access, selector, selector).await?;
-        Ok(pods)
+        Ok(self.list(access, selector, selector).await?.items)
     }
 
     /// `None` where no metrics server runs.
-    pub(super) async fn metrics(&self, selector: &str) -> Result<Option<PodMetricsList>, Failure> {
+    pub(super) async fn metrics(&self, selector: &str) -> Result<Option<PodMetricsList>, ApiError> {
         let access = Access::new("list", "pods", "metrics.k8s.io");
         let path = format!(
             "/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods",
             self.namespace
         );
         let request = Request::new(path).list(&ListParams::default().labels(selector));
-        match self.ask(access, selector, request).await {
+        match self.call(access, selector, request).await {
             Ok(list) => Ok(Some(list)),
-            Err(failure) if failure.is_unserved() => Ok(None),
-            Err(failure) => Err(failure),
+            Err(error) if error.is_unserved() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     /// `None` if there is no such lease.
-    pub(super) async fn lease(&self, name: &str) -> Result<Option<Lease>, Failure> {
+    pub(super) async fn lease(&self, name: &str) -> Result<Option<Lease>, ApiError> {
         let access = Access::new("get", "leases", "coordination.k8s.io");
         let request = self.of::<Lease>().get(name, &GetParams::default());
-        match self.ask(access, name, request).await {
+        match self.call(access, name, request).await {
             Ok(lease) => Ok(Some(lease)),
-            Err(failure) if failure.is_missing() => Ok(None),
-            Err(failure) => Err(failure),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// Fails with a conflict when somebody else has created it.
-    pub(super) async fn create_lease(&self, name: &str, lease: &Lease) -> Result<Lease, Failure> {
+    /// Fails with a conflict if another client has created it.
+    pub(super) async fn create_lease(&self, name: &str, lease: &Lease) -> Result<Lease, ApiError> {
         let access = Access::new("create", "leases", "coordination.k8s.io");
-        let request = self.of::<Lease>();
-        let request = request.create(&post(), bytes(access, lease)?);
-        self.ask(access, name, request).await
+        let body = bytes(access, lease)?;
+        let request = self.of::<Lease>().create(&post(), body);
+        self.call(access, name, request).await
     }
 
-    /// Fails with a conflict when somebody has changed it since it was read.
-    pub(super) async fn replace_lease(&self, name: &str, lease: &Lease) -> Result<Lease, Failure> {
+    /// Fails with a conflict if another client has changed it since it was read.
+    pub(super) async fn replace_lease(&self, name: &str, lease: &Lease) -> Result<Lease, ApiError> {
         let access = Access::new("update", "leases", "coordination.k8s.io");
-        let request = self.of::<Lease>();
-        let request = request.replace(name, &post(), bytes(access, lease)?);
-        self.ask(access, name, request).await
+        let body = bytes(access, lease)?;
+        let request = self.of::<Lease>().replace(name, &post(), body);
+        self.call(access, name, request).await
     }
 
-    /// All pages of a list, and the version of the last.
-    async fn list<K>(
-        &self,
-        access: Access,
-        what: &str,
-        labels: &str,
-    ) -> Result<(Vec<K>, Option<String>), Failure>
+    /// All pages of a list, with the version of the last one.
+    async fn list<K>(&self, access: Access, what: &str, labels: &str) -> Result<Listed<K>, ApiError>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
     {
-        let mut params = ListParams::default().labels(labels).limit(PAGE.0);
+        let mut params = ListParams::default().labels(labels).limit(PAGE_SIZE);
         let mut items = Vec::new();
-        for _ in 0..PAGE.1 {
+        for _ in 0..MOST_PAGES {
             let request = self.of::<K>().list(&params);
-            let page: ObjectList<K> = self.ask(access, what, request).await?;
+            let page: ObjectList<K> = self.call(access, what, request).await?;
             items.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok((items, page.metadata.resource_version)),
-            }
+            let next = page.metadata.continue_.filter(|token| !token.is_empty());
+            let Some(next) = next else {
+                let version = page.metadata.resource_version;
+                return Ok(Listed { items, version });
+            };
+            params = params.continue_token(&next);
         }
         let many = format!("{access} `{what}`: more than {} of them", items.len());
         Err(ProviderError::Nonsense(many).into())
@@ -207,40 +213,40 @@ impl Cluster {
         Request::new(K::url_path(&(), Some(&self.namespace)))
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn call<T: DeserializeOwned>(
         &self,
         access: Access,
         what: &str,
         request: Built,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, ApiError> {
         let request = request.map_err(|error| failed(access, what, error))?;
         let text = self.client.request_text(request);
-        let text = self.in_time(access, what, text).await?;
+        let text = self.within_timeout(access, what, text).await?;
         serde_json::from_str(&text).map_err(|error| {
             let nonsense = format!("{access} `{what}`: {error}");
             ProviderError::Nonsense(nonsense).into()
         })
     }
 
-    async fn in_time<T>(
+    async fn within_timeout<T>(
         &self,
         access: Access,
         what: &str,
         call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Failure> {
-        match timeout(DEADLINE, call).await {
+    ) -> Result<T, ApiError> {
+        match timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(explain(access, what, &self.namespace, error)),
             Err(_) => {
-                let late = format!("{access} `{what}`: no answer within {DEADLINE:?}");
+                let late = format!("{access} `{what}`: no answer within {CALL_TIMEOUT:?}");
                 Err(ProviderError::Unreachable(late).into())
             }
         }
     }
 }
 
-/// The configured server, with the credentials of the environment if it is their server's kind
-/// of thing: a token is never sent without TLS.
+/// The configured server. The credentials of the environment are used only with TLS: a token is
+/// never sent in clear.
 async fn config(settings: &KubernetesRunner) -> Result<Config, ProviderError> {
     let Some(api) = &settings.api else {
         let found = Config::infer().await;
@@ -273,6 +279,6 @@ fn post() -> PostParams {
     }
 }
 
-fn bytes(access: Access, object: &impl Serialize) -> Result<Vec<u8>, Failure> {
+fn bytes(access: Access, object: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(object).map_err(|error| refused(format!("{access}: {error}")).into())
 }

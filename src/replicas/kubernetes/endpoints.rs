@@ -8,40 +8,40 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
 
 use crate::replicas::ReplicaState;
-use crate::replicas::census::Sighting;
+use crate::replicas::replica_index::ListedReplica;
 
 /// The pods behind a service, by name. A pod without an address is in no slice.
 ///
-/// A pod that stands in several slices, as in the moment when it moves from one to another,
-/// is what the most pessimistic of them says. One with addresses of both families has its
-/// IPv4 address.
-pub(super) fn sightings(slices: &[EndpointSlice], port: u16) -> Vec<Sighting> {
-    let mut pods: BTreeMap<String, Sighting> = BTreeMap::new();
+/// A pod that is in several slices, as in the moment when it moves from one to another, has the
+/// most pessimistic state of them. One with addresses of both families has its IPv4 address.
+pub(super) fn listed(slices: &[EndpointSlice], port: u16) -> Vec<ListedReplica> {
+    let mut pods: BTreeMap<String, ListedReplica> = BTreeMap::new();
     let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter());
-    for sighting in endpoints.flatten().filter_map(|each| sighting(each, port)) {
-        match pods.get_mut(&sighting.name) {
-            Some(other) => merge(other, &sighting),
-            None => drop(pods.insert(sighting.name.clone(), sighting)),
+    for pod in endpoints.flatten().filter_map(|each| replica(each, port)) {
+        match pods.get_mut(&pod.name) {
+            Some(known) => merge(known, &pod),
+            None => drop(pods.insert(pod.name.clone(), pod)),
         }
     }
     pods.into_values().collect()
 }
 
 /// `None` without an IP address, as in a slice of the type `FQDN`.
-fn sighting(endpoint: &Endpoint, port: u16) -> Option<Sighting> {
-    // "Consumers should only use the first address", says the API.
+fn replica(endpoint: &Endpoint, port: u16) -> Option<ListedReplica> {
+    // "Consumers should only use the first address" (API reference of Endpoint).
     let ip: IpAddr = endpoint.addresses.first()?.parse().ok()?;
     let pod = endpoint.target_ref.as_ref();
     let name = pod.and_then(|pod| pod.name.clone());
-    Some(Sighting {
+    Some(ListedReplica {
         name: name.unwrap_or_else(|| ip.to_string()),
         address: Some(SocketAddr::new(ip, port)),
         state: state(endpoint.conditions.as_ref()),
+        since: None,
     })
 }
 
-/// A condition that is not given is `true` for `ready` and `false` for `terminating`. A pod
-/// that terminates may go on serving, which is for the requests that it has.
+/// A condition that is left out is `true` for `ready` and `false` for `terminating`. A pod that
+/// terminates may go on serving the requests that it has.
 fn state(conditions: Option<&EndpointConditions>) -> ReplicaState {
     let is_ready = conditions.and_then(|all| all.ready).unwrap_or(true);
     let is_terminating = conditions.and_then(|all| all.terminating).unwrap_or(false);
@@ -52,13 +52,13 @@ fn state(conditions: Option<&EndpointConditions>) -> ReplicaState {
     }
 }
 
-fn merge(known: &mut Sighting, other: &Sighting) {
-    let hope = |state: ReplicaState| match state {
+fn merge(known: &mut ListedReplica, other: &ListedReplica) {
+    let rank = |state: ReplicaState| match state {
         ReplicaState::Running => 2,
         ReplicaState::Starting => 1,
         ReplicaState::Draining | ReplicaState::Stopping => 0,
     };
-    if hope(other.state) < hope(known.state) {
+    if rank(other.state) < rank(known.state) {
         known.state = other.state;
     }
     if other.address.is_some_and(|address| address.is_ipv4()) {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_say_where_a_pod_is_in_its_life() {
+    fn conditions_decide_the_state_of_a_pod() {
         use ReplicaState::{Draining, Running, Starting};
         let cases = [
             (json!({}), Running),
@@ -108,7 +108,7 @@ mod tests {
         ];
         for (conditions, expected) in cases {
             let slice = slice(&json!([pod("a", "10.0.0.1", &conditions)]));
-            let seen = sightings(&[slice], 6400);
+            let seen = listed(&[slice], 6400);
             assert_eq!(seen.len(), 1);
             assert_eq!(seen[0].state, expected, "{conditions}");
             assert_eq!(seen[0].address, Some(([10, 0, 0, 1], 6400).into()));
@@ -129,7 +129,7 @@ mod tests {
                 pod("a", "10.0.0.1", &leaving)
             ])),
         ];
-        let seen = sightings(&slices, 80);
+        let seen = listed(&slices, 80);
         let names: Vec<_> = seen.iter().map(|pod| pod.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert_eq!(seen[0].state, ReplicaState::Draining);
@@ -137,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_address_is_no_replica_and_what_has_no_pod_goes_by_its_address() {
+    fn an_endpoint_needs_an_address_and_without_a_pod_is_named_by_it() {
         let slices = [
             slice(&json!([{"addresses": ["db.example.com"]}, {"addresses": []}])),
             slice(&json!([{"addresses": ["10.0.0.9"]}])),
             slice(&Value::Null),
         ];
-        let seen = sightings(&slices, 80);
+        let seen = listed(&slices, 80);
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].name, "10.0.0.9");
     }

@@ -1,17 +1,19 @@
 //! Replicas that are pods of a Kubernetes Deployment.
 //!
-//! How many there should be is the deployment's `scale` subresource, where they are is in the
-//! `EndpointSlices` of a service: a pod that is ready runs, one that terminates drains.
-//! Kubernetes starts, places, restarts and stops them. Of several Weirs the one that holds
-//! the Lease `weir-GROUP` scales.
+//! How many there should be is the deployment's `scale` subresource, and their addresses are in
+//! the `EndpointSlices` of a service: a pod that is ready runs, one that terminates drains.
+//! Kubernetes starts, places, restarts and stops them. Of several instances of Weir the one that
+//! holds the Lease `weir-GROUP` scales.
 //!
 //! What a Role must allow: `get` and `update` of `deployments/scale`; `list` and `watch` of
 //! `endpointslices`; `get`, `create` and `update` of `leases`; `list` and `patch` of `pods`;
-//! `list` of `pods` in `metrics.k8s.io`. Without the last two lines everything else works.
+//! `list` of `pods` in `metrics.k8s.io`. Without the last two everything else works.
 
 mod cluster;
 mod endpoints;
-mod failure;
+mod error;
+#[cfg(test)]
+mod fixture;
 mod lease;
 mod usage;
 mod watch;
@@ -22,123 +24,133 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
-use self::cluster::Cluster;
-use self::failure::Failure;
-use self::lease::{Claim, Step};
-use self::watch::Watch;
 use crate::config::{Allowance, KubernetesRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
-use crate::replicas::census::Census;
+use crate::replicas::identity::identity;
+use crate::replicas::last_error::LastError;
+use crate::replicas::replica_index::ReplicaIndex;
+use crate::replicas::scaler_lease::ScalerLease;
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, Usage};
+use cluster::Cluster;
+use error::ApiError;
+use lease::Step;
+use usage::PodUsage;
+use watch::SliceWatch;
 
-/// Between two looks without news: the watch tells of the pods, but not of the scale.
-const POLL: Duration = Duration::from_secs(2);
+/// Between two polls without an event: the watch reports changes of the pods, but not of the
+/// scale.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// At least between two looks: a rollout is a burst of news.
-const PAUSE: Duration = Duration::from_millis(200);
+/// At least between two polls: a rollout is a burst of events.
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The metrics server measures every fifteen seconds or so.
-const MEASURE: Duration = Duration::from_secs(5);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For all marks together: scaling in does not wait longer for what is only a wish.
-const MARKING: Duration = Duration::from_secs(2);
+/// For all marks together: a scale-in does not wait longer for what only improves the choice of
+/// victims.
+const MARK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many times a count is written when others write at the same time.
-const TRIES: u32 = 4;
+/// How many times a count is written when other clients write at the same time.
+const WRITE_ATTEMPTS: u32 = 5;
 
 /// Scales one Deployment and lists the pods behind one Service.
 pub struct Kubernetes {
     group: TargetGroupId,
     allowance: Allowance,
     /// `None` until configured.
-    link: Option<Link>,
-    census: Census,
-    claim: Claim,
-    /// When the fleet was asked for last, successfully or not, or should have been.
-    looked: Instant,
-    /// Something has happened since.
-    has_news: bool,
-    watch: Watch,
-    /// Pods that were told to go first.
+    connection: Option<Connection>,
+    index: ReplicaIndex,
+    lease: ScalerLease<Lease>,
+    /// When the last poll was made or was due.
+    polled_at: Instant,
+    /// Whether something has changed since.
+    has_changed: bool,
+    watch: SliceWatch,
+    /// The pods that are marked to go first.
     marked: BTreeSet<String>,
-    measured: Option<(Instant, Vec<(String, Usage)>)>,
-    complaint: Option<String>,
+    measured: Option<Measurement>,
+    /// Why pods could not be marked.
+    last_error: LastError,
 }
 
-/// What is asked, and what the last answers were.
-struct Link {
+/// The API server, and what its last answers were.
+struct Connection {
     settings: KubernetesRunner,
     cluster: Cluster,
     /// The version of the slices to watch from.
     version: Option<String>,
-    /// Which pods the deployment has, as its scale says it.
+    /// Selects the deployment's pods, as its scale has it.
     selector: Option<String>,
 }
 
+struct Measurement {
+    at: Instant,
+    pods: Vec<PodUsage>,
+}
+
 impl Kubernetes {
-    /// Knows nobody to ask until it is configured.
+    /// Each call fails until it is configured.
     pub fn new(group: TargetGroupId) -> Self {
-        let now = Instant::now();
         Self {
             group,
             allowance: Allowance::default(),
-            link: None,
-            census: Census::default(),
-            claim: Claim::new(crate::replicas::identity::identity()),
-            looked: now,
-            has_news: false,
-            watch: Watch::default(),
+            connection: None,
+            index: ReplicaIndex::default(),
+            lease: ScalerLease::new(identity()),
+            polled_at: Instant::now(),
+            has_changed: false,
+            watch: SliceWatch::default(),
             marked: BTreeSet::new(),
             measured: None,
-            complaint: None,
+            last_error: LastError::default(),
         }
     }
 
-    /// What a missing permission costs is said once.
-    fn complain(&mut self, what: &str, error: &impl ToString) {
-        let error = error.to_string();
-        if self.complaint.as_ref() != Some(&error) {
-            warn!(group = %self.group, error, "{what}");
-            self.complaint = Some(error);
-        }
+    fn connection(&self) -> Result<&Connection, ProviderError> {
+        self.connection.as_ref().ok_or_else(not_configured)
     }
 
-    /// Tells the deployment whom to remove first, and takes back what it was told before.
+    /// Marks the victims as the pods that the deployment removes first, and removes the marks
+    /// of others. The count is set even if this fails.
     async fn mark(&mut self, surplus: u32, victims: &[ReplicaId]) {
-        let Some(link) = &self.link else {
+        let Some(connection) = &self.connection else {
             return;
         };
-        let victims = victims.iter().take(surplus as usize);
         let pods: Vec<String> = victims
-            .filter_map(|id| self.census.name(*id))
-            // One without a pod goes by its address.
+            .iter()
+            .take(surplus as usize)
+            .filter_map(|id| self.index.name(*id))
+            // A replica without a pod has its address for a name.
             .filter(|name| name.parse::<IpAddr>().is_err())
             .map(str::to_owned)
             .collect();
-        let mut costs: Vec<(String, Option<i32>)> = Vec::new();
-        for pod in &self.marked {
-            let is_listed = self.census.replicas().any(|(name, _)| name == pod);
-            if is_listed && !pods.contains(pod) {
-                costs.push((pod.clone(), None));
-            }
-        }
+        let unmarked = self
+            .marked
+            .iter()
+            .filter(|pod| self.index.id(pod).is_some() && !pods.contains(pod));
+        let mut costs: Vec<(String, Option<i32>)> =
+            unmarked.map(|pod| (pod.clone(), None)).collect();
         self.marked = pods.iter().cloned().collect();
         let first = i32::try_from(pods.len()).map_or(i32::MIN, |count| -count);
         costs.extend((first..).zip(pods).map(|(cost, pod)| (pod, Some(cost))));
-        let marking = async {
+        let mark = async {
             for (pod, cost) in costs {
-                link.cluster.deletion_cost(&pod, cost).await?;
+                connection.cluster.deletion_cost(&pod, cost).await?;
             }
-            Ok::<_, Failure>(())
+            Ok::<_, ApiError>(())
         };
-        let what = "pods cannot be marked, Kubernetes chooses which go";
-        match timeout(MARKING, marking).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.complain(what, &error),
-            Err(_) => self.complain(what, &"no answer in time"),
+        let error = match timeout(MARK_TIMEOUT, mark).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if self.last_error.is_new(&error) {
+            warn!(group = %self.group, error, "cannot mark pods, Kubernetes chooses which go");
         }
     }
 }
@@ -151,18 +163,16 @@ impl Provider for Kubernetes {
         };
         self.allowance = replicas.allowance;
         self.measured = None;
-        if self
-            .link
-            .as_ref()
-            .is_some_and(|link| link.settings == *settings)
+        if let Some(connection) = &self.connection
+            && connection.settings == *settings
         {
             return Ok(());
         }
-        self.link = None;
-        self.watch = Watch::default();
+        self.connection = None;
+        self.watch = SliceWatch::default();
         // In another namespace it is another lease.
-        self.claim.lost();
-        self.link = Some(Link {
+        self.lease.reset();
+        self.connection = Some(Connection {
             settings: settings.clone(),
             cluster: Cluster::new(settings).await?,
             version: None,
@@ -174,154 +184,143 @@ impl Provider for Kubernetes {
     async fn set_count(&mut self, count: u32, victims: &[ReplicaId]) -> Result<(), ProviderError> {
         let wanted = i32::try_from(count)
             .map_err(|_| ProviderError::Refused(format!("{count} replicas are too many")))?;
-        let mut tries = 0;
-        loop {
-            let link = self.link.as_ref().ok_or_else(not_configured)?;
-            let deployment = &link.settings.deployment;
-            let mut scale = link
-                .cluster
-                .scale(deployment)
-                .await
-                .map_err(Failure::into_error)?;
+        for attempt in 1.. {
+            let Connection {
+                cluster, settings, ..
+            } = self.connection()?;
+            let mut scale = cluster.scale(&settings.deployment).await?;
             let current = desired(&scale)?;
             if current == count {
                 return Ok(());
             }
-            if tries == 0 && current > count {
+            if attempt == 1 && current > count {
                 self.mark(current - count, victims).await;
             }
-            let link = self.link.as_ref().ok_or_else(not_configured)?;
             scale.spec.get_or_insert_default().replicas = Some(wanted);
-            // What it is at present is not ours to say.
+            // The status is the controller's to write.
             scale.status = None;
-            let deployment = &link.settings.deployment;
-            match link.cluster.replace_scale(deployment, &scale).await {
+            let Connection {
+                cluster, settings, ..
+            } = self.connection()?;
+            match cluster.replace_scale(&settings.deployment, &scale).await {
                 Ok(_) => break,
-                Err(failure) if failure.is_conflict() && tries < TRIES => tries += 1,
-                Err(failure) => return Err(failure.into_error()),
+                Err(error) if error.is_conflict() && attempt < WRITE_ATTEMPTS => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        self.has_news = true;
+        self.has_changed = true;
         Ok(())
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-        self.looked = Instant::now();
-        self.has_news = false;
-        let link = self.link.as_mut().ok_or_else(not_configured)?;
+        self.polled_at = Instant::now();
+        self.has_changed = false;
+        let connection = self.connection.as_mut().ok_or_else(not_configured)?;
         let (scale, slices) = tokio::join!(
-            link.cluster.scale(&link.settings.deployment),
-            link.cluster.slices(&link.settings.service),
+            connection.cluster.scale(&connection.settings.deployment),
+            connection.cluster.slices(&connection.settings.service),
         );
-        let scale = scale.map_err(Failure::into_error)?;
-        let (slices, version) = slices.map_err(Failure::into_error)?;
+        let scale = scale?;
+        let slices = slices?;
         let desired = desired(&scale)?;
-        let selector = scale.status.and_then(|status| status.selector);
-        link.selector = selector.filter(|selector| !selector.is_empty());
-        link.version = version;
-        let seen = endpoints::sightings(&slices, link.settings.port);
+        connection.selector = scale
+            .status
+            .and_then(|status| status.selector)
+            .filter(|selector| !selector.is_empty());
+        connection.version = slices.version;
+        let listed = endpoints::listed(&slices.items, connection.settings.port);
         Ok(Fleet {
             desired,
-            replicas: self.census.take(seen),
+            replicas: self.index.update(listed),
         })
     }
 
-    /// Cancel-safe: what the watch said is remembered until it is told. Never twice at once,
-    /// even if nobody looks.
+    /// Cancel-safe: an event is remembered until the call returns. Returns once in an interval
+    /// even if no poll follows.
     async fn changed(&mut self) {
-        if !self.has_news {
-            let link = self.link.as_ref();
-            let watched = link.and_then(|link| {
-                let version = link.version.as_deref()?;
-                Some((&link.cluster, link.settings.service.as_str(), version))
+        if !self.has_changed {
+            let watched = self.connection.as_ref().and_then(|connection| {
+                let version = connection.version.as_deref()?;
+                let service = connection.settings.service.as_str();
+                Some((&connection.cluster, service, version))
             });
             tokio::select! {
-                () = sleep_until(self.looked + POLL) => {}
-                () = self.watch.news(watched) => {}
+                () = sleep_until(self.polled_at + POLL_INTERVAL) => {}
+                () = self.watch.changed(watched) => {}
             }
-            self.has_news = true;
+            self.has_changed = true;
         }
-        sleep_until(self.looked + PAUSE).await;
-        self.has_news = false;
-        self.looked = Instant::now();
-    }
-
-    /// Kubernetes stops pods by itself.
-    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
-        Ok(())
+        sleep_until(self.polled_at + MIN_POLL_INTERVAL).await;
+        self.has_changed = false;
+        self.polled_at = Instant::now();
     }
 
     async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
-        let is_fresh = |at: Instant| at.elapsed() < MEASURE;
-        if !self.measured.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
-            let link = self.link.as_ref().ok_or_else(not_configured)?;
-            let usages = measure(link, &self.allowance)
-                .await
-                .map_err(Failure::into_error)?;
-            self.measured = Some((Instant::now(), usages));
-        }
-        let measured = self.measured.iter().flat_map(|(_, usages)| usages);
-        let of = |pod: &str| {
-            let mut known = self.census.replicas();
-            known
-                .find(|(name, _)| *name == pod)
-                .map(|(_, replica)| replica.id)
+        let pods = match self.measured.take() {
+            Some(measured) if measured.at.elapsed() < MEASURE_INTERVAL => {
+                &self.measured.insert(measured).pods
+            }
+            Some(_) | None => {
+                let pods = measure(self.connection()?, &self.allowance).await?;
+                let at = Instant::now();
+                &self.measured.insert(Measurement { at, pods }).pods
+            }
         };
-        Ok(measured
-            .filter_map(|(pod, usage)| Some((of(pod)?, *usage)))
+        Ok(pods
+            .iter()
+            .filter_map(|pod| Some((self.index.id(&pod.name)?, pod.usage)))
             .collect())
     }
 
     async fn may_scale(&mut self) -> Result<bool, ProviderError> {
-        let now = std::time::Instant::now();
-        if self.claim.is_fresh(now) {
+        let now = Instant::now();
+        if self.lease.is_fresh(now) {
             return Ok(true);
         }
-        let link = self.link.as_ref().ok_or_else(not_configured)?;
+        let cluster = &self.connection.as_ref().ok_or_else(not_configured)?.cluster;
         let name = lease::name(&self.group.0);
-        let found = link
-            .cluster
-            .lease(&name)
-            .await
-            .map_err(Failure::into_error)?;
-        let taken = match self.claim.step(&name, found, now) {
+        let found = cluster.lease(&name).await?;
+        let written = match lease::step(&mut self.lease, &name, found, now) {
             Step::Follow => return Ok(false),
-            Step::Create(lease) => link.cluster.create_lease(&name, &lease).await,
-            Step::Replace(lease) => link.cluster.replace_lease(&name, &lease).await,
+            Step::Create(lease) => cluster.create_lease(&name, &lease).await,
+            Step::Replace(lease) => cluster.replace_lease(&name, &lease).await,
         };
-        match taken {
+        match written {
             Ok(_) => {
-                // From before it was written: others count from when they read it.
-                self.claim.taken(now);
+                self.lease.hold(now);
                 Ok(true)
             }
-            Err(failure) if failure.is_conflict() => {
-                self.claim.lost();
+            Err(error) if error.is_conflict() => {
+                self.lease.lose();
                 Ok(false)
             }
-            Err(failure) => Err(failure.into_error()),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-async fn measure(link: &Link, allowance: &Allowance) -> Result<Vec<(String, Usage)>, Failure> {
-    // Known once the fleet has been listed.
-    let Some(selector) = &link.selector else {
+/// Measures the pods of the deployment; empty before the first list, and without a metrics
+/// server.
+async fn measure(
+    connection: &Connection,
+    allowance: &Allowance,
+) -> Result<Vec<PodUsage>, ApiError> {
+    let Some(selector) = &connection.selector else {
         return Ok(Vec::new());
     };
-    let Some(metrics) = link.cluster.metrics(selector).await? else {
+    let Some(metrics) = connection.cluster.metrics(selector).await? else {
         return Ok(Vec::new());
     };
     let is_configured = allowance.cpus.is_some() && allowance.memory.is_some();
     let pods = if is_configured {
         Vec::new()
     } else {
-        link.cluster.pods(selector).await?
+        connection.cluster.pods(selector).await?
     };
     Ok(usage::usages(&metrics, &pods, allowance))
 }
 
-/// Zero is left out on the wire.
+/// The desired count. The API leaves out a zero.
 fn desired(scale: &Scale) -> Result<u32, ProviderError> {
     let replicas = scale.spec.as_ref().and_then(|spec| spec.replicas);
     let replicas = replicas.unwrap_or(0);
@@ -336,11 +335,12 @@ fn not_configured() -> ProviderError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replicas::fixture::processes;
 
-    /// Without a link to ask: what has been opened is watched all the same.
-    fn watching(events: watch::Events) -> Kubernetes {
+    /// Without a connection: a watch that is open goes on all the same.
+    fn watching(events: cluster::Events) -> Kubernetes {
         let mut provider = Kubernetes::new("todo".into());
-        provider.watch = Watch::of(events);
+        provider.watch = SliceWatch::open(events);
         provider
     }
 
@@ -354,45 +354,48 @@ mod tests {
                 service: "todo".to_owned(),
                 port: 6400,
             }),
-            ..crate::replicas::fixture::processes(1, &[])
+            ..processes(1, &[])
         };
         let mut provider = Kubernetes::new("todo".into());
         provider.configure(&settings("a")).await.unwrap();
-        provider.claim.taken(std::time::Instant::now());
+        provider.lease.hold(Instant::now());
         provider.configure(&settings("a")).await.unwrap();
         assert!(provider.may_scale().await.unwrap());
         provider.configure(&settings("b")).await.unwrap();
         let asked = provider.may_scale().await;
-        assert!(asked.is_err(), "it has to ask, and nobody is there");
+        assert!(asked.is_err(), "it has to ask, and no server is there");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn news_comes_before_the_next_look_and_a_burst_of_it_is_one() {
+    async fn an_event_comes_before_the_next_poll_and_a_burst_of_events_is_one() {
         let start = Instant::now();
-        let mut provider = watching(watch::fixture::modified(3));
+        let mut provider = watching(fixture::modified(3));
         provider.changed().await;
         let first = start.elapsed();
-        assert!(first < POLL / 2, "{first:?}");
-        assert!(first >= PAUSE, "{first:?}");
+        assert!(first < POLL_INTERVAL / 2, "{first:?}");
+        assert!(first >= MIN_POLL_INTERVAL, "{first:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_news_there_is_a_look_every_now_and_then() {
+    async fn without_events_it_polls_once_in_an_interval() {
         let start = Instant::now();
-        let mut provider = watching(watch::fixture::silent());
+        let mut provider = watching(fixture::silent());
         provider.changed().await;
-        assert!(start.elapsed() >= POLL);
+        assert!(start.elapsed() >= POLL_INTERVAL);
         provider.changed().await;
-        assert!(start.elapsed() >= 2 * POLL, "although nobody looked");
+        assert!(
+            start.elapsed() >= 2 * POLL_INTERVAL,
+            "although there was no poll"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn news_that_nobody_waited_for_is_not_lost() {
-        let mut provider = watching(watch::fixture::modified(1));
+    async fn an_event_while_no_call_waits_is_not_lost() {
+        let mut provider = watching(fixture::modified(1));
         let start = Instant::now();
-        let hasty = timeout(PAUSE / 2, provider.changed()).await;
-        assert!(hasty.is_err(), "it pauses");
+        let early = timeout(MIN_POLL_INTERVAL / 2, provider.changed()).await;
+        assert!(early.is_err(), "not so soon after the last poll");
         provider.changed().await;
-        assert!(start.elapsed() < POLL / 2);
+        assert!(start.elapsed() < POLL_INTERVAL / 2);
     }
 }

@@ -1,7 +1,7 @@
-//! What pods use, as percentages of what they may.
+//! CPU time and memory of pods, in percent of their allowance.
 //!
-//! Usage is what the metrics server says (`metrics.k8s.io/v1beta1`), averaged over its own
-//! window. 100 % is the configured allowance, or else the pod's limit, or else its request.
+//! Measured by the metrics server (`metrics.k8s.io/v1beta1`), averaged over its own window. 100 %
+//! is the configured allowance, or else the pod's limit, or else its request.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::config::Allowance;
 use crate::replicas::Usage;
 
-/// `PodMetricsList`; `k8s-openapi` has no types of extensions.
+/// The `PodMetricsList` of the API, for which `k8s-openapi` has no type.
 #[derive(Debug, Deserialize)]
 pub(super) struct PodMetricsList {
     items: Vec<PodMetrics>,
@@ -34,13 +34,18 @@ struct ContainerMetrics {
     usage: BTreeMap<String, Quantity>,
 }
 
-/// What each pod uses, by name. A pod whose usage or allowance of something is not known has
-/// none of it.
+/// What a pod uses.
+pub(super) struct PodUsage {
+    pub(super) name: String,
+    pub(super) usage: Usage,
+}
+
+/// What each pod uses. A value is missing if the usage or the allowance is not known.
 pub(super) fn usages(
     metrics: &PodMetricsList,
     pods: &[Pod],
     allowance: &Allowance,
-) -> Vec<(String, Usage)> {
+) -> Vec<PodUsage> {
     let named = |name: &str| {
         pods.iter()
             .find(|pod| pod.metadata.name.as_deref() == Some(name))
@@ -57,18 +62,25 @@ pub(super) fn usages(
             memory: percent("memory", allowance.memory.map(|bytes| bytes as f64)),
         }
     };
-    let pods = metrics.items.iter();
-    pods.map(|pod| (pod.metadata.name.clone(), usage(pod)))
+    metrics
+        .items
+        .iter()
+        .map(|pod| PodUsage {
+            name: pod.metadata.name.clone(),
+            usage: usage(pod),
+        })
         .collect()
 }
 
 /// All containers of a pod together; `None` while one of them has not been measured.
 fn used(pod: &PodMetrics, resource: &str) -> Option<f64> {
-    let used = |each: &ContainerMetrics| amount(each.usage.get(resource)?);
-    sum(pod.containers.iter().map(used))
+    sum(pod
+        .containers
+        .iter()
+        .map(|container| amount(container.usage.get(resource)?)))
 }
 
-/// What a pod may use: its own limit, or what its containers may together.
+/// What a pod may use: its own limit, or those of its containers together.
 fn allowed(pod: &Pod, resource: &str) -> Option<f64> {
     let spec = pod.spec.as_ref()?;
     let limit = |of: Option<&ResourceRequirements>| {
@@ -80,20 +92,22 @@ fn allowed(pod: &Pod, resource: &str) -> Option<f64> {
         amount(requests.get(resource)?)
     };
     let whole = spec.resources.as_ref();
-    let each = |of: fn(&Container) -> Option<&ResourceRequirements>| {
-        let sidecars = spec.init_containers.iter().flatten();
-        // Restarted always: it runs beside the others, not before them.
-        let sidecars = sidecars.filter(|each| each.restart_policy.as_deref() == Some("Always"));
-        spec.containers.iter().chain(sidecars).map(of)
+    let containers = || {
+        // With this policy it runs beside the other containers, not before them.
+        let is_sidecar = |each: &&Container| each.restart_policy.as_deref() == Some("Always");
+        let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
+        spec.containers
+            .iter()
+            .chain(sidecars)
+            .map(|container| container.resources.as_ref())
     };
-    let resources: fn(&Container) -> Option<&ResourceRequirements> = |c| c.resources.as_ref();
     limit(whole)
-        .or_else(|| sum(each(resources).map(limit)))
+        .or_else(|| sum(containers().map(limit)))
         .or_else(|| request(whole))
-        .or_else(|| sum(each(resources).map(request)))
+        .or_else(|| sum(containers().map(request)))
 }
 
-/// `None` for nothing, and when one is missing.
+/// `None` if there are no amounts, or if one of them is missing.
 fn sum(amounts: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let mut amounts = amounts.peekable();
     amounts.peek()?;
@@ -154,8 +168,8 @@ mod tests {
     fn usage(containers: &Value, spec: &Value, allowance: Allowance) -> Usage {
         let usages = usages(&metrics(containers), &[pod(spec)], &allowance);
         assert_eq!(usages.len(), 1);
-        assert_eq!(usages[0].0, "a");
-        usages[0].1
+        assert_eq!(usages[0].name, "a");
+        usages[0].usage
     }
 
     fn percent(cpu: impl Into<Option<f64>>, memory: impl Into<Option<f64>>) -> Usage {
@@ -230,7 +244,7 @@ mod tests {
             usage(&used, &both, Allowance::default()),
             percent(50.0, None)
         );
-        // One without a limit may use all there is.
+        // A container without a limit may use all that the node has.
         let one = json!({"containers": [
             {"name": "app", "resources": {"limits": {"cpu": "300m"}}},
             {"name": "proxy"},
@@ -254,9 +268,9 @@ mod tests {
             memory: None,
         };
         let with = usages(&used, &[], &allowance);
-        assert_eq!(with[0].1, percent(50.0, None));
+        assert_eq!(with[0].usage, percent(50.0, None));
         assert_eq!(
-            usages(&used, &[], &Allowance::default())[0].1,
+            usages(&used, &[], &Allowance::default())[0].usage,
             percent(None, None)
         );
     }

@@ -1,55 +1,55 @@
-//! News of the slices of a service, as the API server sends them.
+//! Watches the slices of a service, so that a change of the pods is seen at once.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use kube::api::WatchEvent;
-use serde::de::IgnoredAny;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Events};
 
-/// After which the server ends a watch, and it is opened again.
-const DURATION: Duration = Duration::from_secs(290);
+/// After this time the server ends a watch, and it is opened again.
+const WATCH_DURATION: Duration = Duration::from_secs(290);
 
-/// More than that, and the connection is dead.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How much later than that the watch is given up: the connection is broken.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Between two tries to open one.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Between two attempts to open one.
+const OPEN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Tells that something has changed, whatever it was.
-pub(super) type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<IgnoredAny>>> + Send>>;
-
-/// A watch that is opened when somebody waits for news.
+/// A watch, which is opened by the first call that waits for a change.
 #[derive(Default)]
-pub(super) struct Watch {
-    open: Option<(Events, Instant)>,
-    /// When one may be opened; `None` is at once.
-    from: Option<Instant>,
+pub(super) struct SliceWatch {
+    open: Option<OpenWatch>,
+    /// When the next one may be opened; `None` stands for now.
+    open_at: Option<Instant>,
 }
 
-impl Watch {
-    /// Until something is said of the slices, or the watch has ended and they have to be
-    /// listed again. Pends while there is none and nobody to open one at.
+struct OpenWatch {
+    events: Events,
+    ends_at: Instant,
+}
+
+impl SliceWatch {
+    /// Waits until a slice has changed, or until the watch has ended and the slices have to be
+    /// listed again. Without an open watch and a server to open one at it never completes.
     ///
-    /// Cancel-safe: an event that is taken off the stream is told at once.
-    pub(super) async fn news(&mut self, watched: Option<(&Cluster, &str, &str)>) {
+    /// Cancel-safe: the call returns with the event that it takes off the stream.
+    pub(super) async fn changed(&mut self, watched: Option<(&Cluster, &str, &str)>) {
         if self.open.is_none() {
-            if let Some(from) = self.from {
-                sleep_until(from).await;
+            if let Some(open_at) = self.open_at {
+                sleep_until(open_at).await;
             }
             let Some((cluster, service, version)) = watched else {
                 return std::future::pending().await;
             };
-            // Whatever comes of it.
-            self.from = Some(Instant::now() + AGAIN);
-            match cluster.watch(service, version, DURATION).await {
-                Ok(events) => *self = Self::of(events),
+            // Also if it fails.
+            self.open_at = Some(Instant::now() + OPEN_INTERVAL);
+            match cluster.watch(service, version, WATCH_DURATION).await {
+                Ok(events) => *self = Self::open(events),
                 Err(error) => {
-                    debug!(%error, "no watch");
+                    debug!(%error, "cannot watch endpoint slices, polling them");
                     return;
                 }
             }
@@ -57,26 +57,29 @@ impl Watch {
         self.next().await;
     }
 
-    pub(super) fn of(events: Events) -> Self {
+    pub(super) fn open(events: Events) -> Self {
         let now = Instant::now();
         Self {
-            open: Some((events, now + DURATION + PATIENCE)),
-            from: Some(now + AGAIN),
+            open: Some(OpenWatch {
+                events,
+                ends_at: now + WATCH_DURATION + END_TIMEOUT,
+            }),
+            open_at: Some(now + OPEN_INTERVAL),
         }
     }
 
     async fn next(&mut self) {
-        while let Some((events, until)) = &mut self.open {
+        while let Some(OpenWatch { events, ends_at }) = &mut self.open {
             let event = tokio::select! {
                 event = events.next() => event,
-                () = sleep_until(*until) => None,
+                () = sleep_until(*ends_at) => None,
             };
             match event {
                 Some(Ok(
                     WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_),
                 )) => return,
                 Some(Ok(WatchEvent::Bookmark(_))) => {}
-                // The server has ended it, or the version is too old for it.
+                // The server has ended the watch, or the version is too old for it.
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => self.open = None,
             }
         }
@@ -84,58 +87,38 @@ impl Watch {
 }
 
 #[cfg(test)]
-pub(super) mod fixture {
-    use futures_util::stream;
-
-    use super::*;
-
-    /// So many changes at once, and then nothing.
-    pub(in super::super) fn modified(count: usize) -> Events {
-        let event = || Ok(WatchEvent::Modified(IgnoredAny));
-        let events = stream::repeat_with(event).take(count);
-        Box::pin(events.chain(silent()))
-    }
-
-    pub(in super::super) fn silent() -> Events {
-        Box::pin(stream::pending())
-    }
-
-    /// Ends at once, with what the server says then.
-    pub(super) fn ended(last: Option<kube::Result<WatchEvent<IgnoredAny>>>) -> Events {
-        Box::pin(stream::iter(last))
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use tokio::time::timeout;
 
+    use super::super::fixture;
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_that_ends_is_news_and_so_is_one_that_has_died() {
-        let gone = kube::core::Status::failure("too old", "Expired");
+    async fn the_end_of_a_watch_is_a_change_and_so_is_a_broken_connection() {
+        let expired = kube::core::Status::failure("too old", "Expired");
         let ends = [
             None,
-            Some(Ok(WatchEvent::Error(Box::new(gone)))),
+            Some(Ok(WatchEvent::Error(Box::new(expired)))),
             Some(Err(kube::Error::LinesCodecMaxLineLengthExceeded)),
         ];
         for end in ends {
-            let mut watch = Watch::of(fixture::ended(end));
-            timeout(PATIENCE, watch.news(None)).await.expect("news");
+            let mut watch = SliceWatch::open(fixture::ended(end));
+            timeout(END_TIMEOUT, watch.changed(None))
+                .await
+                .expect("a change");
             assert!(watch.open.is_none());
-            assert!(watch.from.is_some_and(|from| from > Instant::now()));
+            assert!(watch.open_at.is_some_and(|at| at > Instant::now()));
         }
         let start = Instant::now();
-        let mut dead = Watch::of(fixture::silent());
-        dead.news(None).await;
-        assert_eq!(start.elapsed(), DURATION + PATIENCE);
-        assert!(dead.open.is_none());
+        let mut broken = SliceWatch::open(fixture::silent());
+        broken.changed(None).await;
+        assert_eq!(start.elapsed(), WATCH_DURATION + END_TIMEOUT);
+        assert!(broken.open.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_watch_nothing_is_told() {
-        let mut watch = Watch::default();
-        assert!(timeout(DURATION, watch.news(None)).await.is_err());
+    async fn without_a_watch_no_change_is_reported() {
+        let mut watch = SliceWatch::default();
+        assert!(timeout(WATCH_DURATION, watch.changed(None)).await.is_err());
     }
 }

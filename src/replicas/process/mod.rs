@@ -2,6 +2,7 @@
 
 mod output;
 mod port;
+mod spawn;
 mod supervisor;
 mod usage;
 
@@ -11,86 +12,85 @@ use std::sync::Arc;
 use std::thread;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::{Allowance, ProcessRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
 use crate::replicas::child::Guardian;
+use crate::replicas::replica_index::ReplicaIds;
 use crate::replicas::rollout::{Present, plan};
-use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
+use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, ReplicaState, Usage};
 pub use port::Ports;
-use supervisor::{Handle, Keeper};
+use supervisor::{Handle, ProcessSupervisor, Shared};
 use usage::{Ceiling, Meter};
 
 /// Runs the replicas of one group as child processes. Dropping it kills all of them.
 #[derive(Debug)]
 pub struct Processes {
-    group: TargetGroupId,
-    ports: Ports,
-    guardian: Guardian,
+    shared: Shared,
     count: u32,
-    /// Who goes first when there are too many.
+    /// Which go first when there are too many.
     victims: Vec<ReplicaId>,
     /// `None` until configured.
     settings: Option<Arc<ProcessRunner>>,
-    kept: BTreeMap<ReplicaId, Kept>,
-    next_id: u64,
-    keepers: JoinSet<()>,
-    news: Arc<Notify>,
-    /// What 100 % are.
+    ids: ReplicaIds,
+    replicas: BTreeMap<ReplicaId, Process>,
+    supervisors: JoinSet<()>,
+    /// What counts as 100 %, as far as it is configured.
     allowance: Allowance,
     meter: Meter,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Process {
     handle: Handle,
     settings: Arc<ProcessRunner>,
     is_draining: bool,
 }
 
 impl Processes {
-    /// No replicas yet.
+    /// Has no replicas until it is configured and a count is set.
     pub fn new(group: TargetGroupId, ports: Ports, guardian: Guardian) -> Self {
         Self {
-            group,
-            ports,
-            guardian,
+            shared: Shared {
+                group,
+                ports,
+                guardian,
+                changes: Arc::default(),
+            },
             count: 0,
             victims: Vec::new(),
             settings: None,
-            kept: BTreeMap::new(),
-            next_id: 0,
-            keepers: JoinSet::new(),
-            news: Arc::default(),
+            ids: ReplicaIds::default(),
+            replicas: BTreeMap::new(),
+            supervisors: JoinSet::new(),
             allowance: Allowance::default(),
             meter: Meter::default(),
         }
     }
 
-    /// Takes the next step towards the wanted replicas.
+    /// Takes the next step towards the desired replicas.
     fn reconcile(&mut self) {
-        while self.keepers.try_join_next().is_some() {}
-        self.kept.retain(|_, kept| kept.handle.replica().is_some());
-        for kept in self.kept.values_mut().filter(|kept| kept.is_draining) {
-            // One that dies while it drains need not be started again.
-            kept.stop_unless_running();
+        while self.supervisors.try_join_next().is_some() {}
+        self.replicas
+            .retain(|_, process| process.handle.replica().is_some());
+        for process in self.replicas.values_mut().filter(|each| each.is_draining) {
+            // One that exits while it drains need not be started again.
+            process.stop_unless_running();
         }
         let Some(settings) = self.settings.clone() else {
             return;
         };
         let present: Vec<Present> = self
-            .kept
+            .replicas
             .iter()
-            .filter(|(_, kept)| !kept.is_draining)
-            .filter_map(|(id, kept)| {
-                Some(Present {
-                    id: *id,
-                    is_current: Arc::ptr_eq(&kept.settings, &settings),
-                    is_running: kept.handle.replica()?.state == ReplicaState::Running,
-                })
+            .filter(|(_, process)| !process.is_draining)
+            .map(|(id, process)| Present {
+                id: *id,
+                is_current: Arc::ptr_eq(&process.settings, &settings),
+                is_running: process.is_running(),
             })
             .collect();
         let next = plan(self.count as usize, &present, &self.victims);
@@ -103,40 +103,38 @@ impl Processes {
     }
 
     fn start(&mut self, settings: &Arc<ProcessRunner>) {
-        let id = ReplicaId(self.next_id);
-        self.next_id += 1;
-        let (keeper, handle) = Keeper::new(
-            self.group.clone(),
-            id,
-            settings.clone(),
-            (self.ports.clone(), self.guardian.clone()),
-            self.news.clone(),
-        );
-        self.keepers.spawn(keeper.run());
-        let kept = Kept {
+        let id = self.ids.assign();
+        let (supervisor, handle) =
+            ProcessSupervisor::new(self.shared.clone(), id, settings.clone());
+        self.supervisors.spawn(supervisor.run());
+        let process = Process {
             handle,
             settings: settings.clone(),
             is_draining: false,
         };
-        self.kept.insert(id, kept);
-        self.news.notify_one();
+        self.replicas.insert(id, process);
+        self.shared.changes.notify_one();
     }
 
     fn drain(&mut self, id: ReplicaId) {
-        let Some(kept) = self.kept.get_mut(&id) else {
-            return;
-        };
-        kept.is_draining = true;
-        kept.stop_unless_running();
-        self.news.notify_one();
+        if let Some(process) = self.replicas.get_mut(&id) {
+            process.is_draining = true;
+            process.stop_unless_running();
+            self.shared.changes.notify_one();
+        }
     }
 }
 
-impl Kept {
-    /// A replica that is no target has no requests to wait for.
+impl Process {
+    fn is_running(&self) -> bool {
+        self.handle
+            .replica()
+            .is_some_and(|replica| replica.state == ReplicaState::Running)
+    }
+
+    /// A replica that is not a target has no requests to wait for.
     fn stop_unless_running(&mut self) {
-        let is_target = |replica: Replica| replica.state == ReplicaState::Running;
-        if !self.handle.replica().is_some_and(is_target) {
+        if !self.is_running() {
             self.handle.stop();
         }
     }
@@ -164,9 +162,9 @@ impl Provider for Processes {
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-        let replicas = self.kept.values().filter_map(|kept| {
-            let mut replica = kept.handle.replica()?;
-            if kept.is_draining && replica.state == ReplicaState::Running {
+        let replicas = self.replicas.values().filter_map(|process| {
+            let mut replica = process.handle.replica()?;
+            if process.is_draining && replica.state == ReplicaState::Running {
                 replica.state = ReplicaState::Draining;
             }
             Some(replica)
@@ -178,7 +176,7 @@ impl Provider for Processes {
     }
 
     async fn changed(&mut self) {
-        self.news.notified().await;
+        self.shared.changes.notified().await;
         self.reconcile();
     }
 
@@ -187,51 +185,55 @@ impl Provider for Processes {
     }
 
     async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
-        let replicas = self.kept.iter();
-        let replicas = replicas.filter_map(|(id, kept)| Some((*id, kept.handle.replica()?.pid?)));
-        let replicas: Vec<(ReplicaId, u32)> = replicas.collect();
-        let leaders: Vec<u32> = replicas.iter().map(|(_, pid)| *pid).collect();
-        let read = move || (usage::of_groups(&leaders), Ceiling::read());
+        let pids: Vec<(ReplicaId, u32)> = self
+            .replicas
+            .iter()
+            .filter_map(|(id, process)| Some((*id, process.handle.replica()?.pid?)))
+            .collect();
+        let leaders: Vec<u32> = pids.iter().map(|(_, pid)| *pid).collect();
         let unreadable = |error: io::Error| ProviderError::Unreachable(format!("/proc: {error}"));
-        let (groups, ceiling) = on_thread(read).await.map_err(unreadable)?;
+        let (groups, ceiling) = on_thread(move || (usage::of_groups(&leaders), Ceiling::read()))
+            .await
+            .map_err(unreadable)?;
         let groups = groups.map_err(unreadable)?;
         let now = Instant::now();
         let cores = self.allowance.cpus.unwrap_or(ceiling.cpus);
         let bytes = self.allowance.memory.or(ceiling.memory);
-        self.meter.retain(|id| self.kept.contains_key(&id));
-        let meter = &mut self.meter;
-        let usage = replicas.into_iter().filter_map(|(id, pid)| {
-            let used = groups.get(&pid)?;
-            let memory = bytes.filter(|bytes| *bytes > 0);
-            let usage = Usage {
-                cpu: meter.percent(id, pid.into(), used.cpu, now, cores),
-                memory: memory.map(|bytes| 100.0 * used.memory as f64 / bytes as f64),
+        let bytes = bytes.filter(|bytes| *bytes > 0);
+        self.meter.retain(|id| self.replicas.contains_key(&id));
+        let mut usages = Vec::with_capacity(pids.len());
+        for (id, pid) in pids {
+            let Some(used) = groups.get(&pid) else {
+                continue;
             };
-            Some((id, usage))
-        });
-        Ok(usage.collect())
+            let usage = Usage {
+                cpu: self.meter.percent(id, pid.into(), used.cpu, now, cores),
+                memory: bytes.map(|bytes| 100.0 * used.memory as f64 / bytes as f64),
+            };
+            usages.push((id, usage));
+        }
+        Ok(usages)
     }
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
-        if let Some(kept) = self.kept.get_mut(&replica)
-            && kept.is_draining
+        if let Some(process) = self.replicas.get_mut(&replica)
+            && process.is_draining
         {
-            kept.handle.stop();
+            process.handle.stop();
         }
         Ok(())
     }
 }
 
-/// What `work` returns that may block, from a thread of its own. The runtime's pool panics where
-/// the system has no more threads to give; here that is an error, and the call is made again.
+/// Runs `work`, which may block, on a thread of its own. Fails where the system has no more
+/// threads to give: the runtime's pool would panic there.
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (sender, result) = oneshot::channel();
-    let work = move || {
-        // Without a receiver nothing waits for it any more.
-        let _ = sender.send(work());
-    };
     thread::Builder::new()
         .name("usage".to_owned())
-        .spawn(work)?;
+        .spawn(move || {
+            // Fails if the caller has given up.
+            let _ = sender.send(work());
+        })?;
     result.await.map_err(io::Error::other)
 }

@@ -1,12 +1,12 @@
 //! What a replica prints becomes part of Weir's log: an event for each line, at the level info
 //! and with the target `replica`, so that `RUST_LOG=info,replica=off` leaves it out.
 //!
-//! A replica that floods its output costs little. Of its lines [`BURST`] are shown at once and
-//! [`LINES_PER_SECOND`] after that; the others are counted, and how many were left out is said.
-//! Reading goes on meanwhile, so that a service which logs much is not slowed down, up to
-//! [`BYTES_PER_TICK`]: what floods beyond that waits for its own full pipe.
+//! A replica that floods its output costs little. Of its lines [`BURST`] are logged at once and
+//! [`LINES_PER_SECOND`] after that; the others are left out, and their number is logged. Reading
+//! goes on meanwhile, so that a service which logs much is not slowed down, up to
+//! [`BYTES_PER_TICK`]: a process that writes more waits for its own full pipe.
 //!
-//! The last lines, shown or not, are kept for the report of the replica's exit. Reading ends a
+//! The last lines, logged or not, are kept for the report of the replica's exit. Reading ends a
 //! moment after the process, not with its pipes: what it leaves running may hold them open.
 
 use std::collections::VecDeque;
@@ -25,27 +25,27 @@ use tracing::{info, warn};
 use crate::model::TargetGroupId;
 use crate::replicas::ReplicaId;
 
-/// Lines shown at once, for example all of a start or a stack trace.
+/// Lines logged at once, for example all of a start or a stack trace.
 const BURST: u32 = 1000;
 
-/// Lines shown in each second after that, the replica's two pipes together.
+/// Lines logged in each second after that, the replica's two pipes together.
 const LINES_PER_SECOND: u32 = 100;
 
 /// Between two reports of how many lines were left out.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most bytes of a line that are shown; of a longer one the number of the others.
+/// Most bytes of a line that are logged; of a longer one the number of the other bytes follows.
 const LINE_LIMIT: usize = 2048;
 
 /// Lines kept for the report of the exit: a panic message or the head of a stack trace.
-const KEPT: usize = 10;
+const TAIL_LINES: usize = 10;
 
 /// Most bytes read in a [`TICK`], the replica's two pipes together: 2.5 MiB per second, which
-/// is two hundred times as much as is shown.
+/// is two hundred times as much as is logged.
 const BYTES_PER_TICK: usize = 256 * 1024;
 const TICK: Duration = Duration::from_millis(100);
 
-/// Read at once from a pipe.
+/// Bytes read at once from a pipe.
 const CHUNK: usize = 16 * 1024;
 
 /// How long the last lines may take after the process has ended.
@@ -55,7 +55,7 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Output {
     reader: JoinSet<VecDeque<String>>,
-    /// Closed when the process has ended.
+    /// Dropped when the process has ended.
     ended: oneshot::Sender<()>,
 }
 
@@ -63,7 +63,7 @@ impl Output {
     /// Takes over the pipes of a child.
     pub(super) fn follow(group: &TargetGroupId, replica: ReplicaId, child: &mut Child) -> Self {
         let (group, pid) = (group.clone(), child.id());
-        let show = move |event: Event<'_>| match event {
+        let log = move |event: Event<'_>| match event {
             Event::Line(stream, line) => {
                 info!(target: "replica", %group, replica = replica.0, pid, stream, "{line}");
             }
@@ -73,17 +73,17 @@ impl Output {
                 replica = replica.0,
                 pid,
                 lines,
-                "lines left out: the replica prints more than {LINES_PER_SECOND} in a second"
+                "lines left out, as the replica prints more than {LINES_PER_SECOND} in a second"
             ),
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (ended, end) = oneshot::channel();
         let mut reader = JoinSet::new();
-        reader.spawn(read(stdout, stderr, end, Printer::new(show)));
+        reader.spawn(read(stdout, stderr, end, LineFilter::new(log)));
         Self { reader, ended }
     }
 
-    /// Shows the rest of what a process printed that has ended. Returns its last lines.
+    /// Logs the rest of what a process printed that has ended. Returns its last lines.
     pub(super) async fn finish(mut self) -> VecDeque<String> {
         drop(self.ended);
         let last = self.reader.join_next().await;
@@ -91,45 +91,45 @@ impl Output {
     }
 }
 
-/// Something to be shown.
+/// What is logged.
 enum Event<'a> {
-    /// A line, and which pipe it came from.
+    /// A line, and the pipe that it came from.
     Line(&'static str, &'a str),
-    /// So many lines were not shown.
+    /// So many lines were left out.
     LeftOut(u64),
 }
 
 /// Reads both pipes until they end or break, which is the same to a reader, or until a moment
-/// after `ended` is closed.
+/// after the sender of `ended` is dropped. Returns the last lines.
 async fn read(
     mut stdout: Option<impl AsyncRead + Unpin>,
     mut stderr: Option<impl AsyncRead + Unpin>,
     ended: oneshot::Receiver<()>,
-    mut printer: Printer<impl FnMut(Event<'_>)>,
+    mut lines: LineFilter<impl FnMut(Event<'_>)>,
 ) -> VecDeque<String> {
     let mut chunks = [vec![0; CHUNK], vec![0; CHUNK]];
     let [out_chunk, err_chunk] = &mut chunks;
     let (mut out_lines, mut err_lines) = (Splitter::new("stdout"), Splitter::new("stderr"));
     let mut budget = Budget::new();
     let deadline = async {
-        // Nothing is sent: it is closed or dropped.
+        // An error in any case, as nothing is sent.
         let _ = ended.await;
         sleep_until(Instant::now() + LAST_LINES_TIMEOUT).await;
     };
     let mut deadline = pin!(deadline);
     while stdout.is_some() || stderr.is_some() {
-        // Every arm is cancel-safe: a read that is not over has taken nothing.
+        // Every arm is cancel-safe: a read that does not finish has taken nothing.
         tokio::select! {
             length = next(&mut stdout, out_chunk) => {
-                out_lines.feed(&out_chunk[..length], &mut printer);
+                out_lines.feed(&out_chunk[..length], &mut lines);
                 budget.spend(length);
             }
             length = next(&mut stderr, err_chunk) => {
-                err_lines.feed(&err_chunk[..length], &mut printer);
+                err_lines.feed(&err_chunk[..length], &mut lines);
                 budget.spend(length);
             }
-            () = sleep_until(printer.report_at), if printer.left_out > 0 => {
-                printer.report(Instant::now());
+            () = sleep_until(lines.report_at), if lines.left_out > 0 => {
+                lines.report(Instant::now());
             }
             () = &mut deadline => break,
         }
@@ -140,14 +140,14 @@ async fn read(
             }
         }
     }
-    out_lines.end(&mut printer);
-    err_lines.end(&mut printer);
-    printer.report(Instant::now());
-    printer.last
+    out_lines.end(&mut lines);
+    err_lines.end(&mut lines);
+    lines.report(Instant::now());
+    lines.tail
 }
 
-/// The length of what a pipe has next; one that has ended is given up. Waits for ever where
-/// there is none.
+/// Reads the next chunk of a pipe and returns its length. A pipe that has ended becomes `None`,
+/// for which the future never completes.
 async fn next(pipe: &mut Option<impl AsyncRead + Unpin>, chunk: &mut [u8]) -> usize {
     let Some(open) = pipe else {
         return std::future::pending().await;
@@ -162,7 +162,7 @@ async fn next(pipe: &mut Option<impl AsyncRead + Unpin>, chunk: &mut [u8]) -> us
     }
 }
 
-/// How much may still be read in this tick.
+/// How many bytes may still be read in this tick.
 struct Budget {
     left: usize,
     tick: Instant,
@@ -185,54 +185,53 @@ impl Budget {
         self.left = self.left.saturating_sub(bytes);
     }
 
-    /// When to read on, if not now.
+    /// When reading may go on; `None` if it may now.
     fn refilled_at(&self) -> Option<Instant> {
         (self.left == 0).then(|| self.tick + TICK)
     }
 }
 
-/// Decides which lines are shown.
-struct Printer<S> {
-    show: S,
-    /// Lines that may be shown now, and when the last ones were added.
+/// Decides which lines are logged.
+struct LineFilter<L> {
+    log: L,
+    /// Lines that may be logged now, and when the last ones were added.
     allowed: u32,
     added: Instant,
     left_out: u64,
     report_at: Instant,
-    last: VecDeque<String>,
+    tail: VecDeque<String>,
 }
 
-impl<S: FnMut(Event<'_>)> Printer<S> {
-    fn new(show: S) -> Self {
+impl<L: FnMut(Event<'_>)> LineFilter<L> {
+    fn new(log: L) -> Self {
         let now = Instant::now();
         Self {
-            show,
+            log,
             allowed: BURST,
             added: now,
             left_out: 0,
             report_at: now,
-            last: VecDeque::with_capacity(KEPT),
+            tail: VecDeque::with_capacity(TAIL_LINES),
         }
     }
 
     fn take(&mut self, stream: &'static str, bytes: &[u8], cut: usize) {
         let now = Instant::now();
-        let line = if self.last.len() == KEPT {
-            self.last.pop_front()
+        let mut line = if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front().unwrap_or_default()
         } else {
-            None
+            String::new()
         };
-        let mut line = line.unwrap_or_default();
         write_line(&mut line, bytes, cut);
         if self.allows(now) {
-            (self.show)(Event::Line(stream, &line));
+            (self.log)(Event::Line(stream, &line));
         } else {
             if self.left_out == 0 {
                 self.report_at = now + SUMMARY_INTERVAL;
             }
             self.left_out += 1;
         }
-        self.last.push_back(line);
+        self.tail.push_back(line);
     }
 
     fn allows(&mut self, now: Instant) -> bool {
@@ -250,13 +249,13 @@ impl<S: FnMut(Event<'_>)> Printer<S> {
     fn report(&mut self, now: Instant) {
         let lines = std::mem::take(&mut self.left_out);
         if lines > 0 {
-            (self.show)(Event::LeftOut(lines));
+            (self.log)(Event::LeftOut(lines));
             self.report_at = now + SUMMARY_INTERVAL;
         }
     }
 }
 
-/// Writes a line that lost its last `cut` bytes over `line`. Bytes that are no UTF-8 become
+/// Replaces `line` by a line that lost its last `cut` bytes. Bytes that are not UTF-8 become
 /// replacement characters; a character that was cut through is left out.
 fn write_line(line: &mut String, mut bytes: &[u8], cut: usize) {
     line.clear();
@@ -290,19 +289,19 @@ impl Splitter {
         }
     }
 
-    fn feed(&mut self, chunk: &[u8], printer: &mut Printer<impl FnMut(Event<'_>)>) {
+    fn feed(&mut self, chunk: &[u8], lines: &mut LineFilter<impl FnMut(Event<'_>)>) {
         let mut parts = chunk.split(|&byte| byte == b'\n');
         self.extend(parts.next().unwrap_or_default());
         for part in parts {
-            self.end(printer);
+            self.end(lines);
             self.extend(part);
         }
     }
 
-    /// Hands on the line so far; empty ones say nothing.
-    fn end(&mut self, printer: &mut Printer<impl FnMut(Event<'_>)>) {
+    /// Passes on the line so far, unless it is empty.
+    fn end(&mut self, lines: &mut LineFilter<impl FnMut(Event<'_>)>) {
         if !self.line.trim_ascii_end().is_empty() {
-            printer.take(self.stream, &self.line, self.cut);
+            lines.take(self.stream, &self.line, self.cut);
         }
         self.line.clear();
         self.cut = 0;
@@ -325,15 +324,15 @@ mod tests {
 
     type NoPipe = Option<tokio::io::Empty>;
 
-    /// What was shown.
+    /// What was logged.
     #[derive(Clone, Default)]
-    struct Shown(Arc<Mutex<Vec<String>>>);
+    struct Logged(Arc<Mutex<Vec<String>>>);
 
-    impl Shown {
-        fn printer(&self) -> Printer<impl FnMut(Event<'_>) + use<>> {
-            let shown = Arc::clone(&self.0);
-            Printer::new(move |event: Event<'_>| {
-                shown.lock().unwrap().push(match event {
+    impl Logged {
+        fn filter(&self) -> LineFilter<impl FnMut(Event<'_>) + use<>> {
+            let logged = Arc::clone(&self.0);
+            LineFilter::new(move |event: Event<'_>| {
+                logged.lock().unwrap().push(match event {
                     Event::Line(_, line) => line.to_owned(),
                     Event::LeftOut(lines) => format!("left out: {lines}"),
                 });
@@ -346,23 +345,23 @@ mod tests {
     }
 
     fn lines(chunks: &[&[u8]]) -> Vec<String> {
-        let shown = Shown::default();
-        let mut printer = shown.printer();
+        let logged = Logged::default();
+        let mut filter = logged.filter();
         let mut splitter = Splitter::new("stdout");
         for chunk in chunks {
-            splitter.feed(chunk, &mut printer);
+            splitter.feed(chunk, &mut filter);
         }
-        splitter.end(&mut printer);
-        shown.lines()
+        splitter.end(&mut filter);
+        logged.lines()
     }
 
     /// Reads all of these bytes from a pipe that ends.
     async fn read_all(bytes: Vec<u8>) -> (Vec<String>, VecDeque<String>) {
-        let shown = Shown::default();
+        let logged = Logged::default();
         let (_alive, ended) = oneshot::channel();
         let pipe = Some(io::Cursor::new(bytes));
-        let last = read(pipe, NoPipe::None, ended, shown.printer()).await;
-        (shown.lines(), last)
+        let last = read(pipe, NoPipe::None, ended, logged.filter()).await;
+        (logged.lines(), last)
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_line_is_cut_between_characters_and_says_how_much_is_missing() {
+    async fn a_long_line_is_cut_between_characters_and_the_rest_is_counted() {
         let long = "é".repeat(1 << 20);
         let found = lines(&[b"a", long.as_bytes(), b"\nnext\n"]);
         assert_eq!(found.len(), 2);
@@ -384,45 +383,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_that_are_no_text_are_replaced() {
+    async fn bytes_that_are_not_utf8_are_replaced() {
         assert_eq!(lines(&[b"a\xff\xfeb\n"]), ["a\u{fffd}\u{fffd}b"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_shown_up_to_the_burst_and_counted() {
+    async fn a_flood_is_logged_up_to_the_burst_and_counted() {
         let count = BURST as usize + 7000;
         let lines: Vec<String> = (0..count).map(|n| n.to_string()).collect();
         let text = lines.join("\n") + "\n";
         let (shown, last) = read_all(text.into_bytes()).await;
         assert_eq!(shown.len(), BURST as usize + 1);
         assert_eq!(shown.last().unwrap(), "left out: 7000");
-        let kept: Vec<String> = (count - KEPT..count).map(|n| n.to_string()).collect();
+        let kept: Vec<String> = (count - TAIL_LINES..count).map(|n| n.to_string()).collect();
         assert!(last.iter().eq(&kept), "{last:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_are_shown_again_at_the_rate() {
-        let shown = Shown::default();
-        let mut printer = shown.printer();
+    async fn lines_are_logged_again_at_the_rate() {
+        let logged = Logged::default();
+        let mut filter = logged.filter();
         for _ in 0..=BURST {
-            printer.take("stdout", b"line", 0);
+            filter.take("stdout", b"line", 0);
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         for _ in 0..1000 {
-            printer.take("stdout", b"line", 0);
+            filter.take("stdout", b"line", 0);
         }
-        assert_eq!(shown.lines().len() as u32, BURST + 2 * LINES_PER_SECOND);
-        assert_eq!(printer.left_out, 1 + 1000 - 200);
+        assert_eq!(logged.lines().len() as u32, BURST + 2 * LINES_PER_SECOND);
+        assert_eq!(filter.left_out, 1 + 1000 - 200);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_without_end_is_read_at_the_rate_and_reported_now_and_then() {
-        let shown = Shown::default();
+        let logged = Logged::default();
         let (alive, ended) = oneshot::channel();
         let seconds = 25;
         let read_bytes = Arc::new(Mutex::new(0));
         let flood = Counted(Arc::clone(&read_bytes));
-        let reading = tokio::spawn(read(Some(flood), NoPipe::None, ended, shown.printer()));
+        let reading = tokio::spawn(read(Some(flood), NoPipe::None, ended, logged.filter()));
         sleep_until(Instant::now() + Duration::from_secs(seconds)).await;
         drop(alive);
         reading.await.unwrap();
@@ -430,7 +429,7 @@ mod tests {
         let most = ticks * (BYTES_PER_TICK + CHUNK);
         let read_bytes = *read_bytes.lock().unwrap();
         assert!((most / 2..=most).contains(&read_bytes), "{read_bytes}");
-        let shown = shown.lines();
+        let shown = logged.lines();
         let reports = shown.iter().filter(|line| line.starts_with("left out"));
         assert_eq!(reports.count(), 3, "two on the way and one at the end");
         let allowed = BURST as usize + (seconds as usize + 1) * LINES_PER_SECOND as usize;
@@ -438,15 +437,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unfinished_last_line_is_shown_although_the_pipe_stays_open() {
-        let shown = Shown::default();
+    async fn an_unfinished_last_line_is_logged_although_the_pipe_stays_open() {
+        let logged = Logged::default();
         let (alive, ended) = oneshot::channel();
         let (mut writer, pipe) = tokio::io::duplex(64);
-        let reading = tokio::spawn(read(Some(pipe), NoPipe::None, ended, shown.printer()));
+        let reading = tokio::spawn(read(Some(pipe), NoPipe::None, ended, logged.filter()));
         writer.write_all(b"whole\nunfinished").await.unwrap();
         drop(alive);
         let last = reading.await.unwrap();
-        assert_eq!(shown.lines(), ["whole", "unfinished"]);
+        assert_eq!(logged.lines(), ["whole", "unfinished"]);
         assert_eq!(last, ["whole", "unfinished"]);
         assert!(writer.write_all(b"more").await.is_err(), "not held open");
     }

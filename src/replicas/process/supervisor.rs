@@ -1,82 +1,94 @@
-//! Keeps one replica process alive: starts it, sees it open its port, starts it again
-//! when it dies, and stops it in the end.
+//! Runs one replica process: starts it, waits until its port is open, starts it again when it
+//! exits, and stops it in the end.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::output::Output;
 use super::port::{Port, Ports};
+use super::spawn::spawn;
 use crate::config::ProcessRunner;
 use crate::model::TargetGroupId;
 use crate::replicas::backoff::Backoff;
-use crate::replicas::child::Guardian;
-use crate::replicas::child::Process;
+use crate::replicas::child::{ChildProcess, Guardian};
+use crate::replicas::last_error::LastError;
 use crate::replicas::panic::caught;
+use crate::replicas::port_probe::until_open;
 use crate::replicas::{Replica, ReplicaId, ReplicaState};
 
-/// Between attempts to connect to a replica that has not opened its port: doubling from
-/// the first to the last.
-const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
-
-/// A replica that has not opened its port by then probably listens elsewhere.
+/// A replica that has not opened its port by then probably listens on another one.
 const SLOW_START: Duration = Duration::from_secs(10);
 
-/// Between looks at whether what a stopped replica had started has ended too.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Between two checks whether what a stopped replica had started has ended too.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The task that keeps one replica.
+/// What the supervisors of a group share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) group: TargetGroupId,
+    pub(super) ports: Ports,
+    pub(super) guardian: Guardian,
+    /// Notified when a replica changes.
+    pub(super) changes: Arc<Notify>,
+}
+
+/// The task that runs one replica.
 #[derive(Debug)]
-pub(super) struct Keeper {
-    group: TargetGroupId,
+pub(super) struct ProcessSupervisor {
+    shared: Shared,
     id: ReplicaId,
     settings: Arc<ProcessRunner>,
-    ports: Ports,
-    guardian: Guardian,
     report: Report,
     stop: oneshot::Receiver<()>,
     backoff: Backoff,
-    /// What was last said about why the replica does not live: said once.
-    complaint: Option<String>,
+    /// Why the replica did not start, or what it printed before it exited.
+    last_error: LastError,
 }
 
-/// Where a keeper says how its replica is. Dropping it says that there is none any more.
+/// Publishes the state of the replica. Dropping it reports that the replica is gone.
 #[derive(Debug)]
 struct Report {
     replica: Option<watch::Sender<Replica>>,
-    news: Arc<Notify>,
+    changes: Arc<Notify>,
 }
 
-/// What the owner of a keeper holds.
+/// The owner's end: the state of the replica, and the order to stop.
 #[derive(Debug)]
 pub(super) struct Handle {
     replica: watch::Receiver<Replica>,
     stop: Option<oneshot::Sender<()>>,
 }
 
-enum Ended {
-    /// It was told to.
+/// How one run of the process ended.
+enum RunEnd {
+    /// It was told to stop.
     Stopped,
-    /// It lived so long.
-    Died(Duration),
+    /// It could not be started; the error is logged.
+    NotStarted,
+    Exited(Exit),
 }
 
-impl Keeper {
-    /// A keeper for a new replica. `news` is notified whenever the replica changes.
+/// An exit that was not asked for.
+struct Exit {
+    pid: Option<u32>,
+    status: std::io::Result<ExitStatus>,
+    lifetime: Duration,
+    /// The last lines that it printed.
+    output_tail: Vec<String>,
+}
+
+impl ProcessSupervisor {
     pub(super) fn new(
-        group: TargetGroupId,
+        shared: Shared,
         id: ReplicaId,
         settings: Arc<ProcessRunner>,
-        (ports, guardian): (Ports, Guardian),
-        news: Arc<Notify>,
     ) -> (Self, Handle) {
         let (sender, replica) = watch::channel(Replica {
             id,
@@ -88,29 +100,36 @@ impl Keeper {
             since: SystemTime::now(),
         });
         let (stop, stopped) = oneshot::channel();
-        let keeper = Self {
-            group,
+        let report = Report {
+            replica: Some(sender),
+            changes: shared.changes.clone(),
+        };
+        let supervisor = Self {
+            shared,
             id,
             settings,
-            ports,
-            guardian,
-            report: Report {
-                replica: Some(sender),
-                news,
-            },
+            report,
             stop: stopped,
-            backoff: Backoff::default(),
-            complaint: None,
+            backoff: Backoff::of_restarts(),
+            last_error: LastError::default(),
         };
         let stop = Some(stop);
-        (keeper, Handle { replica, stop })
+        (supervisor, Handle { replica, stop })
     }
 
-    /// Runs until told to stop, and until the process is reaped then. Aborting it kills
+    /// Runs until told to stop and until the process is reaped then. Dropping the future kills
     /// the process.
     pub(super) async fn run(mut self) {
-        while let Ended::Died(lived) = self.live_or_panic().await {
-            let wait = self.backoff.after(lived);
+        loop {
+            let wait = match self.run_once_or_panic().await {
+                RunEnd::Stopped => return,
+                RunEnd::NotStarted => self.backoff.next_wait(),
+                RunEnd::Exited(exit) => {
+                    let wait = self.backoff.after_exit(exit.lifetime);
+                    self.log_exit(exit, wait);
+                    wait
+                }
+            };
             self.report.set(|replica| {
                 replica.state = ReplicaState::Starting;
                 replica.pid = None;
@@ -124,78 +143,72 @@ impl Keeper {
         }
     }
 
-    /// A panic is a death at once.
-    async fn live_or_panic(&mut self) -> Ended {
-        match caught(self.live()).await {
-            Ok(ended) => ended,
-            Err(panic) => {
-                if self.is_new(&panic) {
-                    error!(group = %self.group, replica = self.id.0, "running a replica {panic}, trying again");
-                }
-                Ended::Died(Duration::ZERO)
+    /// A panic counts as a failed start.
+    async fn run_once_or_panic(&mut self) -> RunEnd {
+        caught(self.run_once()).await.unwrap_or_else(|panic| {
+            if self.last_error.is_new(&panic) {
+                error!(group = %self.shared.group, replica = self.id.0, "supervisor of a replica {panic}; starting the replica again");
             }
-        }
+            RunEnd::NotStarted
+        })
     }
 
-    /// One life of the replica.
-    async fn live(&mut self) -> Ended {
+    async fn run_once(&mut self) -> RunEnd {
         let Some((mut process, port)) = self.start() else {
-            return Ended::Died(Duration::ZERO);
+            return RunEnd::NotStarted;
         };
-        let born = Instant::now();
+        let started = Instant::now();
         let pid = process.child.id();
-        let output = Output::follow(&self.group, self.id, &mut process.child);
+        let output = Output::follow(&self.shared.group, self.id, &mut process.child);
         self.report.set(|replica| {
             replica.pid = pid;
             replica.address = Some(port.address());
         });
-        let ended = self.wait(&mut process, port.address()).await;
-        let Some(status) = ended else {
+        let exited = self.wait(&mut process, port.address()).await;
+        let Some(status) = exited else {
             self.terminate(process).await;
             output.finish().await;
-            return Ended::Stopped;
+            return RunEnd::Stopped;
         };
         // What it has started must not go on answering in its place.
         drop(process);
-        let lived = born.elapsed();
-        let last_lines = output.finish().await;
-        self.log_exit(pid, status, lived, last_lines);
-        Ended::Died(lived)
+        let lifetime = started.elapsed();
+        RunEnd::Exited(Exit {
+            pid,
+            status,
+            lifetime,
+            output_tail: output.finish().await.into(),
+        })
     }
 
-    fn start(&mut self) -> Option<(Process, Port)> {
-        let started = match self.ports.reserve() {
-            Ok(port) => match Process::spawn(&self.settings, port.number(), &self.guardian) {
-                Ok(process) => Ok((process, port)),
-                Err(error) => Err(error.to_string()),
+    fn start(&mut self) -> Option<(ChildProcess, Port)> {
+        let started = match self.shared.ports.reserve() {
+            Ok(port) => match spawn(&self.settings, port.number(), &self.shared.guardian) {
+                Ok(process) => return Some((process, port)),
+                Err(error) => error.to_string(),
             },
-            Err(error) => Err(format!("no port of the loopback interface: {error}")),
+            Err(error) => format!("no port of the loopback interface: {error}"),
         };
-        match started {
-            Ok(started) => Some(started),
-            Err(error) => {
-                if self.is_new(&error) {
-                    error!(group = %self.group, %error, "cannot start a replica, trying again");
-                }
-                None
-            }
+        if self.last_error.is_new(&started) {
+            error!(group = %self.shared.group, replica = self.id.0, error = started, "cannot start a replica, trying again");
         }
+        None
     }
 
-    /// Until the process ends, or `None` when it is to be stopped.
+    /// Waits until the process exits. Returns `None` if it is to be stopped.
     async fn wait(
         &mut self,
-        process: &mut Process,
+        process: &mut ChildProcess,
         address: SocketAddr,
     ) -> Option<std::io::Result<ExitStatus>> {
         tokio::select! {
             status = process.child.wait() => return Some(status),
             _ = &mut self.stop => return None,
-            () = port_opens(&self.group, address) => {}
+            () = port_opens(&self.shared.group, self.id, address) => {}
         }
         let pid = process.child.id();
-        info!(group = %self.group, replica = self.id.0, pid, %address, "replica runs");
-        self.complaint = None;
+        info!(group = %self.shared.group, replica = self.id.0, pid, %address, "replica accepts connections");
+        self.last_error.clear();
         self.report
             .set(|replica| replica.state = ReplicaState::Running);
         tokio::select! {
@@ -204,63 +217,47 @@ impl Keeper {
         }
     }
 
-    /// Asks the process to end, and makes it when its time is over.
-    async fn terminate(&mut self, mut process: Process) {
-        let pid = process.child.id();
+    /// Asks the process to end, and kills it when `stop_timeout` has passed.
+    async fn terminate(&mut self, mut process: ChildProcess) {
+        let (group, replica, pid) = (&self.shared.group, self.id.0, process.child.id());
         self.report
             .set(|replica| replica.state = ReplicaState::Stopping);
         let deadline = Instant::now() + self.settings.stop_timeout;
         process.signal(Signal::TERM);
-        let all_gone = async {
+        let all_ended = async {
             let _ = process.child.wait().await;
-            while process.has_rest() {
-                sleep(LOOK_AGAIN).await;
+            while process.has_descendants() {
+                sleep(CHECK_INTERVAL).await;
             }
         };
-        if timeout_at(deadline, all_gone).await.is_err() {
-            warn!(
-                group = %self.group,
-                replica = self.id.0,
-                pid,
-                stop_timeout = ?self.settings.stop_timeout,
-                "replica did not stop in time, killing it"
-            );
+        if timeout_at(deadline, all_ended).await.is_err() {
+            let stop_timeout = self.settings.stop_timeout;
+            warn!(%group, replica, pid, ?stop_timeout, "replica did not stop in time, killing it");
             process.signal(Signal::KILL);
             // Cannot fail for a child of ours, and cannot take long after SIGKILL.
             let _ = process.child.wait().await;
         }
-        debug!(group = %self.group, replica = self.id.0, pid, "replica stopped");
+        debug!(%group, replica, pid, "replica stopped");
     }
 
-    fn log_exit(
-        &mut self,
-        pid: Option<u32>,
-        status: std::io::Result<ExitStatus>,
-        lived: Duration,
-        last_lines: VecDeque<String>,
-    ) {
-        let (group, replica) = (self.group.clone(), self.id.0);
-        let status = status.map_or_else(
-            |error| error.to_string(),
-            |status| match status.code() {
-                // That of the process which a daemon leaves behind at once.
-                Some(0) => format!("{status} (a service must stay in the foreground)"),
-                Some(_) | None => status.to_string(),
-            },
-        );
-        warn!(%group, replica, pid, %status, ?lived, "replica died, starting another");
-        let last_lines = Vec::from(last_lines);
-        if self.is_new(&last_lines.join("\n")) {
-            for line in last_lines {
-                warn!(%group, replica, pid, "it said: {line}");
+    /// Logs an exit and, unless they are the same as the last time, the last lines before it.
+    fn log_exit(&mut self, exit: Exit, wait: Duration) {
+        let (group, replica, pid) = (&self.shared.group, self.id.0, exit.pid);
+        let status = match exit.status {
+            // As of the first process of a program that puts itself into the background.
+            Ok(status) if status.success() => {
+                format!("{status} (a service must stay in the foreground)")
+            }
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let lifetime = exit.lifetime;
+        warn!(%group, replica, pid, %status, ?lifetime, "replica exited, restarting in {wait:?}");
+        if self.last_error.is_new(&exit.output_tail.join("\n")) {
+            for line in exit.output_tail {
+                warn!(%group, replica, pid, "last output of the replica: {line}");
             }
         }
-    }
-
-    fn is_new(&mut self, complaint: &str) -> bool {
-        let is_new = self.complaint.as_deref() != Some(complaint);
-        self.complaint = Some(complaint.to_owned());
-        is_new
     }
 }
 
@@ -275,20 +272,20 @@ impl Report {
                 }
             });
         }
-        self.news.notify_one();
+        self.changes.notify_one();
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        // First gone, then news of it.
+        // Before the notification: what it wakes must not find the replica.
         self.replica = None;
-        self.news.notify_one();
+        self.changes.notify_one();
     }
 }
 
 impl Handle {
-    /// How the replica is; `None` once there is none any more.
+    /// The replica; `None` once it is gone.
     pub(super) fn replica(&self) -> Option<Replica> {
         self.replica.has_changed().ok()?;
         Some(self.replica.borrow().clone())
@@ -297,23 +294,21 @@ impl Handle {
     /// Tells the replica to stop. Later calls change nothing.
     pub(super) fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // The keeper may have ended by itself.
+            // Fails if the supervisor has ended.
             let _ = stop.send(());
         }
     }
 }
 
-/// Waits until something accepts connections at the replica's address.
-async fn port_opens(group: &TargetGroupId, address: SocketAddr) {
-    let born = Instant::now();
-    let mut warned = false;
-    let mut wait = CONNECT_AGAIN.0;
-    while let Err(error) = TcpStream::connect(address).await {
-        if !warned && born.elapsed() >= SLOW_START {
-            warned = true;
-            warn!(%group, %address, %error, "replica runs but does not listen on the port it was given");
+/// Waits until a connection to the replica's address is accepted.
+async fn port_opens(group: &TargetGroupId, replica: ReplicaId, address: SocketAddr) {
+    let started = Instant::now();
+    let mut is_reported = false;
+    until_open(address, |error| {
+        if !is_reported && started.elapsed() >= SLOW_START {
+            is_reported = true;
+            warn!(%group, replica = replica.0, %address, %error, "replica runs but does not listen on the port it was given, waiting");
         }
-        sleep(wait).await;
-        wait = CONNECT_AGAIN.1.min(wait * 2);
-    }
+    })
+    .await;
 }

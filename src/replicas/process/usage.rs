@@ -1,8 +1,8 @@
-//! What replicas use, in percent of what they may.
+//! CPU time and memory of processes, in percent of their allowance.
 //!
-//! For processes it is read from `/proc` (`proc_pid_stat(5)`): a replica is its whole process
-//! group, with the children it has waited for. What a replica starts in a group of its own is
-//! seen only once it has ended.
+//! Read from `/proc` (`proc_pid_stat(5)`): a replica is its whole process group, with the
+//! children it has waited for. What a replica starts in a group of its own counts only once it
+//! has ended.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,41 +14,41 @@ use tokio::time::Instant;
 
 use crate::replicas::ReplicaId;
 
-/// Readings closer together than this say nothing: CPU time is counted in hundredths of a
-/// second.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// The shortest time between two readings that are compared: CPU time is counted in hundredths of
+/// a second.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Turns the CPU time that replicas have used so far into percent since the reading before.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    last: HashMap<ReplicaId, Last>,
+    last: HashMap<ReplicaId, Reading>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Last {
-    life: u64,
+struct Reading {
+    run: u64,
     used: Duration,
     at: Instant,
 }
 
 impl Meter {
-    /// Percent of `cores` that a replica has used since the reading before; `None` for its
-    /// first. `life` is another number when it has been started again and counts from zero.
+    /// Percent of `cores` that a replica has used since the last reading. `None` for the first
+    /// reading of a run; `run` is another number after a restart, when CPU time counts from zero.
     pub(super) fn percent(
         &mut self,
         replica: ReplicaId,
-        life: u64,
+        run: u64,
         used: Duration,
         at: Instant,
         cores: f64,
     ) -> Option<f64> {
-        let now = Last { life, used, at };
-        let Some(last) = self.last.get(&replica).filter(|last| last.life == life) else {
+        let now = Reading { run, used, at };
+        let Some(last) = self.last.get(&replica).filter(|last| last.run == run) else {
             self.last.insert(replica, now);
             return None;
         };
         let elapsed = at.saturating_duration_since(last.at);
-        if elapsed < SHORTEST || cores <= 0.0 {
+        if elapsed < SHORTEST_INTERVAL || cores <= 0.0 {
             return None;
         }
         // A process that was counted may have left the group.
@@ -57,35 +57,34 @@ impl Meter {
         Some(100.0 * used.as_secs_f64() / elapsed.as_secs_f64() / cores)
     }
 
-    /// Forgets replicas that are gone.
+    /// Forgets all replicas but these.
     pub(super) fn retain(&mut self, exists: impl Fn(ReplicaId) -> bool) {
         self.last.retain(|replica, _| exists(*replica));
     }
 }
 
-/// What a process group has used and uses.
+/// The CPU time and memory of a process group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Used {
     /// CPU time since it began.
     pub(super) cpu: Duration,
-    /// Resident bytes; pages that processes share count for each.
+    /// Resident bytes; pages that processes share count for each of them.
     pub(super) memory: u64,
 }
 
-/// What the process groups that these processes lead use. Reads the machine's whole process
-/// table: not for a thread that has other things to do. Fails where there is no `/proc`.
+/// Measures the process groups that these processes lead. Reads the machine's whole process
+/// table and blocks. Fails where there is no `/proc`.
 pub(super) fn of_groups(leaders: &[u32]) -> io::Result<HashMap<u32, Used>> {
     let units = Units::of(&fs::read("/proc/self/auxv")?);
     let mut groups: HashMap<u32, Used> =
         leaders.iter().map(|pid| (*pid, Used::default())).collect();
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
-        let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
         let name = path.file_name().and_then(|name| name.to_str());
-        if !name.is_some_and(is_process) {
+        if !name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
             continue;
         }
-        // Who has ended since the directory was read is missing.
+        // Missing if the process has ended since the directory was read.
         let Ok(stat) = fs::read_to_string(path.join("stat")) else {
             continue;
         };
@@ -101,6 +100,7 @@ pub(super) fn of_groups(leaders: &[u32]) -> io::Result<HashMap<u32, Used>> {
     Ok(groups)
 }
 
+/// Fields of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     group: u32,
@@ -110,7 +110,7 @@ struct Stat {
 
 impl Stat {
     fn parse(line: &str) -> Option<Self> {
-        // The name in brackets may hold anything, brackets and spaces too.
+        // The name in brackets may hold any character, brackets and spaces too.
         let (_, rest) = line.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().take(22).collect();
         // The first here is the third of the manual.
@@ -125,18 +125,18 @@ impl Stat {
     }
 }
 
-/// What the numbers of `/proc` count.
+/// The units of the numbers in `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Units {
-    /// In a second.
+    /// Clock ticks per second.
     ticks: u64,
-    /// Bytes.
+    /// Bytes per page.
     page: u64,
 }
 
 impl Units {
-    /// From the auxiliary vector, `getauxval(3)`: pairs of words. Without an answer what all
-    /// machines have that Weir runs on.
+    /// Reads them from the auxiliary vector, `getauxval(3)`: pairs of words. The default is what
+    /// all supported machines have.
     fn of(auxv: &[u8]) -> Self {
         const AT_PAGESZ: usize = 6;
         const AT_CLKTCK: usize = 17;
@@ -161,26 +161,27 @@ impl Units {
     }
 }
 
-/// What this process and its children may use.
+/// What this process and its children may use together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ceiling {
     /// Cores.
     pub(super) cpus: f64,
-    /// Bytes; `None` if the machine does not say.
+    /// Bytes; `None` if unknown.
     pub(super) memory: Option<u64>,
 }
 
 impl Ceiling {
-    /// The limits of the control groups around it (version 2), and else what the machine has.
+    /// The limits of the control groups around this process (version 2), or else what the machine
+    /// has.
     pub(super) fn read() -> Self {
-        // Goes by affinity and by whole cores of the quota.
+        // Respects the affinity and whole cores of the quota.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::of(Path::new("/"), cores)
     }
 
     fn of(root: &Path, cores: usize) -> Self {
-        let group = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-        let group = group.lines().find_map(|line| line.strip_prefix("0::/"));
+        let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
         let quota = group.and_then(|group| lowest(root, group, "cpu.max", quota));
         let limit = group.and_then(|group| lowest(root, group, "memory.max", |t| t.parse().ok()));
         let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
@@ -197,7 +198,7 @@ impl Ceiling {
     }
 }
 
-/// The lowest limit of a control group and those above it; `max` is none.
+/// The lowest limit of a control group and its ancestors; `max` stands for no limit.
 fn lowest<T: PartialOrd>(
     root: &Path,
     group: &str,
@@ -212,7 +213,7 @@ fn lowest<T: PartialOrd>(
         .reduce(|a, b| if b < a { b } else { a })
 }
 
-/// Cores of `cpu.max`: `150000 100000` is one and a half.
+/// The cores of `cpu.max`: `150000 100000` is one and a half.
 fn quota(text: &str) -> Option<f64> {
     let (quota, period) = text.split_once(' ')?;
     let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
@@ -237,17 +238,21 @@ mod tests {
     async fn cpu_time_becomes_percent_of_the_allowance() {
         let start = Instant::now();
         let mut meter = Meter::default();
-        let mut read = |life, used, seconds, cores| {
+        let mut read = |run, used, seconds, cores| {
             let (used, at) = (Duration::from_millis(used), Duration::from_secs(seconds));
-            meter.percent(ONE, life, used, start + at, cores)
+            meter.percent(ONE, run, used, start + at, cores)
         };
-        assert_eq!(read(7, 5_000, 0, 1.0), None, "the first says nothing");
+        assert_eq!(read(7, 5_000, 0, 1.0), None, "the first reading");
         assert_eq!(read(7, 5_250, 1, 1.0), Some(25.0));
         assert_eq!(read(7, 6_250, 3, 0.5), Some(100.0));
-        assert_eq!(read(7, 6_000, 4, 1.0), Some(0.0), "somebody left the group");
+        assert_eq!(
+            read(7, 6_000, 4, 1.0),
+            Some(0.0),
+            "a process left the group"
+        );
         assert_eq!(read(7, 7_000, 4, 1.0), None, "too close");
         assert_eq!(read(7, 7_000, 5, 2.0), Some(50.0), "nothing is lost");
-        assert_eq!(read(8, 10, 6, 1.0), None, "another life");
+        assert_eq!(read(8, 10, 6, 1.0), None, "another run");
         assert_eq!(read(8, 510, 7, 1.0), Some(50.0));
     }
 

@@ -1,4 +1,4 @@
-//! Swarm's services and tasks, as far as Weir reads them. Pure.
+//! The services and tasks of Swarm, as far as Weir reads them. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
@@ -15,27 +15,27 @@ use crate::replicas::docker_engine::{Limits, nonsense};
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     pub(super) id: String,
-    /// What an update must name.
+    /// The version that an update must name.
     pub(super) version: u64,
-    /// All of it, also what Weir knows nothing of: it goes back as it came. Another task
-    /// template would restart every task.
+    /// The whole specification, also the fields that Weir does not know: it goes back as it came.
+    /// Another task template would restart every task.
     spec: Value,
-    /// How many tasks there should be.
+    /// The desired number of tasks.
     pub(super) replicas: u32,
-    /// The stack that it was deployed with.
+    /// The stack that the service was deployed with.
     pub(super) stack: Option<String>,
 }
 
-/// What `docker stack` puts on all that belongs to a stack, and removes with it.
+/// The label that `docker stack` puts on all that belongs to a stack, and removes with it.
 pub(super) const STACK: &str = "com.docker.stack.namespace";
 
-/// A task that is meant to run.
+/// A task that should run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Task {
     pub(super) id: String,
     /// As `docker ps` shows its container.
     pub(super) name: String,
-    /// In the form of RFC 3339, which sorts by time.
+    /// A time as in RFC 3339, which sorts by time.
     pub(super) created: String,
     pub(super) node: String,
     pub(super) container: Option<String>,
@@ -43,25 +43,25 @@ pub(super) struct Task {
     pub(super) address: Option<SocketAddr>,
     /// Whether its container runs and passes the image's health check, if there is one.
     pub(super) is_running: bool,
-    /// When it got into this state.
+    /// When it entered this state.
     pub(super) since: SystemTime,
 }
 
 impl Service {
-    /// Reads what `GET /services/NAME` answers.
+    /// Reads the answer of `GET /services/NAME`.
     pub(super) fn read(mut value: Value, name: &str) -> Result<Self, ProviderError> {
-        let read = || {
-            let id = value["ID"].as_str()?.to_owned();
-            Some((id, value["Version"]["Index"].as_u64()?))
-        };
-        let (id, version) = read().ok_or_else(|| nonsense("a service without ID or version"))?;
+        let id = value["ID"].as_str().map(str::to_owned);
+        let version = value["Version"]["Index"].as_u64();
+        let (id, version) = id
+            .zip(version)
+            .ok_or_else(|| nonsense("a service without ID or version"))?;
         let spec = value.get_mut("Spec").map(Value::take).unwrap_or_default();
-        // An object: another number is put into it.
+        // An object, since another number is to be put into it.
         let Some(mode) = spec["Mode"]["Replicated"].as_object() else {
             let text = format!("the service `{name}` is not replicated");
             return Err(ProviderError::Refused(text));
         };
-        // Without a number there is one.
+        // The API's default is one replica.
         let replicas = mode.get("Replicas").and_then(Value::as_u64).unwrap_or(1);
         Ok(Self {
             id,
@@ -81,22 +81,20 @@ impl Service {
 }
 
 impl Task {
-    /// Those of `GET /tasks` that are meant to run and have not ended, oldest first.
+    /// The tasks of `GET /tasks` that should run and have not ended, oldest first.
     pub(super) fn read(
-        tasks: Vec<Raw>,
+        tasks: Vec<RawTask>,
         settings: &SwarmRunner,
     ) -> Result<Vec<Self>, ProviderError> {
         let all = tasks.len();
-        let alive: Vec<Raw> = tasks.into_iter().filter(Raw::is_meant_to_run).collect();
-        let mut read: Vec<Self> = alive
+        let mut read: Vec<Self> = tasks
             .into_iter()
-            .map(|task| task.understand(settings))
+            .filter(RawTask::should_run)
+            .map(|task| task.into_task(settings))
             .collect();
         read.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
-        let is_astray = |task: &&Self| task.is_running && task.address.is_none();
-        let astray = read.iter().filter(is_astray).count();
-        let is_lost = astray > 0 && read.iter().all(|task| task.address.is_none());
-        if is_lost {
+        let has_running = read.iter().any(|task| task.is_running);
+        if has_running && read.iter().all(|task| task.address.is_none()) {
             return Err(ProviderError::Refused(format!(
                 "none of {all} tasks of `{}` is on the network `{}`",
                 settings.service, settings.network
@@ -106,10 +104,10 @@ impl Task {
     }
 }
 
-/// A task in the engine's words. Everything but the ID may be missing in some state.
+/// A task as the engine lists it. Each field but the ID may be missing in some state.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Raw {
+pub(super) struct RawTask {
     #[serde(rename = "ID")]
     id: String,
     #[serde(default)]
@@ -150,31 +148,31 @@ struct Attachment {
     addresses: Option<Vec<String>>,
 }
 
-impl Raw {
-    fn is_meant_to_run(&self) -> bool {
-        let is_over = matches!(
+impl RawTask {
+    fn should_run(&self) -> bool {
+        let has_ended = matches!(
             self.status.state.as_str(),
             "complete" | "shutdown" | "failed" | "rejected" | "remove" | "orphaned"
         );
-        self.desired_state == "running" && !is_over
+        self.desired_state == "running" && !has_ended
     }
 
-    fn understand(self, settings: &SwarmRunner) -> Task {
+    fn into_task(self, settings: &SwarmRunner) -> Task {
         let address = self.address(settings);
         let limits = &self.spec["Resources"]["Limits"];
-        let is_limit = |number: &u64| *number > 0;
-        let container = self.status.container.map(|container| container.id);
+        let limit = |name: &str| limits[name].as_u64().filter(|limit| *limit > 0);
         Task {
             name: format!("{}.{}.{}", settings.service, self.slot, self.id),
             created: self.created_at,
             node: self.node_id,
-            container: container.filter(|id| !id.is_empty()),
+            container: self
+                .status
+                .container
+                .map(|container| container.id)
+                .filter(|id| !id.is_empty()),
             limits: Limits {
-                cpus: limits["NanoCPUs"]
-                    .as_u64()
-                    .filter(is_limit)
-                    .map(|n| n as f64 / 1e9),
-                memory: limits["MemoryBytes"].as_u64().filter(is_limit),
+                cpus: limit("NanoCPUs").map(|cpus| cpus as f64 / 1e9),
+                memory: limit("MemoryBytes"),
             },
             address,
             is_running: self.status.state == "running",
@@ -183,29 +181,32 @@ impl Raw {
         }
     }
 
-    /// Its address on the network that Weir shares with it.
+    /// The task's address on the network that Weir shares with it.
     fn address(&self, settings: &SwarmRunner) -> Option<SocketAddr> {
-        let is_ours = |network: &Value| {
+        let is_shared = |network: &Value| {
             let name = network["Spec"]["Name"].as_str();
             let id = network["ID"].as_str();
             [name, id].contains(&Some(settings.network.as_str()))
         };
-        let attachments = self.networks_attachments.iter().flatten();
-        let ours = attachments.filter(|attachment| is_ours(&attachment.network));
-        let addresses = ours.filter_map(|attachment| attachment.addresses.as_ref());
-        let ips = addresses.flatten().filter_map(|text| ip(text));
-        ips.map(|ip| SocketAddr::new(ip, settings.port)).next()
+        self.networks_attachments
+            .iter()
+            .flatten()
+            .filter(|attachment| is_shared(&attachment.network))
+            .filter_map(|attachment| attachment.addresses.as_ref())
+            .flatten()
+            .find_map(|text| ip(text))
+            .map(|ip| SocketAddr::new(ip, settings.port))
     }
 }
 
-/// `10.0.1.5/24`.
+/// The address of `10.0.1.5/24`.
 fn ip(text: &str) -> Option<IpAddr> {
     text.split('/').next()?.parse().ok()
 }
 
 fn time(text: &str) -> SystemTime {
-    let time: Option<Timestamp> = text.parse().ok();
-    time.map_or(SystemTime::UNIX_EPOCH, SystemTime::from)
+    text.parse()
+        .map_or(SystemTime::UNIX_EPOCH, |time: Timestamp| time.into())
 }
 
 #[cfg(test)]
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_service_is_refused() {
+    fn what_is_not_a_service_is_refused() {
         let of_mode =
             |mode: Value| json!({"ID": "s", "Version": {"Index": 1}, "Spec": {"Mode": mode}});
         for odd in [json!([]), json!("todo"), json!(7), json!(null), json!({})] {

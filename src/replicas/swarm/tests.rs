@@ -7,9 +7,10 @@ use tokio::net::TcpListener;
 use tokio::time::{Duration, advance, pause, resume};
 
 use super::*;
-use crate::config::{Allowance, Scaler};
-use crate::replicas::docker_engine::fake::{Asked, Fake};
+use crate::replicas::Replica;
+use crate::replicas::docker_engine::fake::{Fake, Received};
 use crate::replicas::docker_engine::real;
+use crate::replicas::fixture::processes;
 
 fn settings(host: String, service: &str, network: &str, port: u16) -> Replicas {
     Replicas {
@@ -19,29 +20,26 @@ fn settings(host: String, service: &str, network: &str, port: u16) -> Replicas {
             network: network.to_owned(),
             port,
         }),
-        count: None,
-        allowance: Allowance::default(),
-        warm_up: None,
-        scaler: Scaler::Lease,
+        ..processes(0, &[])
     }
 }
 
-/// Where nobody listens.
-const SHUT: u16 = 1;
+/// A port on which no process listens.
+const CLOSED_PORT: u16 = 1;
 
-/// What the fake engine has.
+/// The state of the fake engine.
 #[derive(Debug)]
-struct World {
+struct Cluster {
     service: Value,
     tasks: Vec<Value>,
     /// Updates to refuse as outdated.
     conflicts: u32,
     config: Option<Value>,
-    /// Instead of any answer.
+    /// Status and message of each response, if set.
     fault: Option<(u16, &'static str)>,
 }
 
-type Shared = Arc<Mutex<World>>;
+type Shared = Arc<Mutex<Cluster>>;
 
 fn service(replicas: u32) -> Value {
     json!({
@@ -66,67 +64,68 @@ fn task(id: &str, created: &str, state: &str, desired: &str, address: &str) -> V
     })
 }
 
-fn said(message: &str) -> String {
+fn error(message: &str) -> String {
     json!({ "message": message }).to_string()
 }
 
-fn answer(world: &mut World, asked: &Asked) -> (u16, String) {
-    if asked.path() == "/version" {
+fn answer(cluster: &mut Cluster, request: &Received) -> (u16, String) {
+    if request.path() == "/version" {
         return (200, json!({"ApiVersion": "1.41"}).to_string());
     }
-    if let Some((status, message)) = world.fault {
-        return (status, said(message));
+    if let Some((status, message)) = cluster.fault {
+        return (status, error(message));
     }
-    match asked.call().as_str() {
-        "GET /services/todo" => (200, world.service.to_string()),
-        "GET /tasks" => (200, json!(world.tasks).to_string()),
-        "POST /services/s1/update" if world.conflicts > 0 => {
-            world.conflicts -= 1;
+    match request.call().as_str() {
+        "GET /services/todo" => (200, cluster.service.to_string()),
+        "GET /tasks" => (200, json!(cluster.tasks).to_string()),
+        "POST /services/s1/update" if cluster.conflicts > 0 => {
+            cluster.conflicts -= 1;
             (
                 500,
-                said("rpc error: code = Unknown desc = update out of sequence"),
+                error("rpc error: code = Unknown desc = update out of sequence"),
             )
         }
         "POST /services/s1/update" => {
-            world.service["Spec"] = asked.body().clone();
+            cluster.service["Spec"] = request.body().clone();
             (200, "{}".to_owned())
         }
-        "GET /configs/weir.scaler.s1" => match &world.config {
+        "GET /configs/weir.scaler.s1" => match &cluster.config {
             Some(config) => (200, config.to_string()),
-            None => (404, said("config not found")),
+            None => (404, error("config not found")),
         },
-        "POST /configs/create" if world.config.is_none() => {
-            world.config = Some(json!({"ID": "c", "Version": {"Index": 1}, "Spec": asked.body()}));
+        "POST /configs/create" if cluster.config.is_none() => {
+            cluster.config =
+                Some(json!({"ID": "c", "Version": {"Index": 1}, "Spec": request.body()}));
             (201, json!({"ID": "c"}).to_string())
         }
         "POST /configs/create" => (
             409,
-            said("name conflicts with an existing object: already exists"),
+            error("name conflicts with an existing object: already exists"),
         ),
-        "POST /configs/weir.scaler.s1/update" => replace(world.config.as_mut().unwrap(), asked),
-        other => (404, said(other)),
+        "POST /configs/weir.scaler.s1/update" => replace(cluster.config.as_mut().unwrap(), request),
+        other => (404, error(other)),
     }
 }
 
-fn replace(config: &mut Value, asked: &Asked) -> (u16, String) {
+fn replace(config: &mut Value, request: &Received) -> (u16, String) {
     let version = config["Version"]["Index"].as_u64().unwrap();
-    if asked.query() != format!("version={version}") {
-        return (500, said("update out of sequence"));
+    if request.query() != format!("version={version}") {
+        return (500, error("update out of sequence"));
     }
     config["Version"]["Index"] = json!(version + 1);
-    config["Spec"] = asked.body().clone();
+    config["Spec"] = request.body().clone();
     (200, String::new())
 }
 
 struct Rig {
-    world: Shared,
+    cluster: Shared,
     fake: Fake,
     swarm: Swarm,
 }
 
 impl Rig {
     async fn start(tasks: Vec<Value>) -> Self {
-        let world = Arc::new(Mutex::new(World {
+        let cluster = Arc::new(Mutex::new(Cluster {
             service: service(2),
             tasks,
             conflicts: 0,
@@ -134,15 +133,19 @@ impl Rig {
             fault: None,
         }));
         let fake = Fake::start({
-            let world = world.clone();
-            move |asked| answer(&mut world.lock().unwrap(), asked)
+            let cluster = cluster.clone();
+            move |request| answer(&mut cluster.lock().unwrap(), request)
         });
         let swarm = swarm(&fake).await;
-        Self { world, fake, swarm }
+        Self {
+            cluster,
+            fake,
+            swarm,
+        }
     }
 
-    fn set(&self, change: impl FnOnce(&mut World)) {
-        change(&mut self.world.lock().unwrap());
+    fn set(&self, change: impl FnOnce(&mut Cluster)) {
+        change(&mut self.cluster.lock().unwrap());
     }
 
     async fn fault(&mut self) -> String {
@@ -151,7 +154,7 @@ impl Rig {
 }
 
 async fn swarm(fake: &Fake) -> Swarm {
-    swarm_at(fake, SHUT).await
+    swarm_at(fake, CLOSED_PORT).await
 }
 
 async fn swarm_at(fake: &Fake, port: u16) -> Swarm {
@@ -169,7 +172,7 @@ fn names(fleet: &Fleet) -> Vec<(u64, &str)> {
 }
 
 #[tokio::test]
-async fn tasks_that_are_meant_to_run_are_replicas_from_the_oldest_on() {
+async fn tasks_that_should_run_are_replicas_from_the_oldest_on() {
     let mut rig = Rig::start(vec![
         task(
             "b",
@@ -186,7 +189,7 @@ async fn tasks_that_are_meant_to_run_are_replicas_from_the_oldest_on() {
             "127.0.0.9/24",
         ),
         task(
-            "dead",
+            "failed",
             "2026-01-01T00:00:00Z",
             "failed",
             "running",
@@ -203,20 +206,20 @@ async fn tasks_that_are_meant_to_run_are_replicas_from_the_oldest_on() {
     .await;
     let fleet = rig.swarm.fleet().await.unwrap();
     assert_eq!(fleet.desired, 2);
-    assert_eq!(names(&fleet), [(1, "todo.1.a"), (2, "todo.1.b")]);
+    assert_eq!(names(&fleet), [(0, "todo.1.a"), (1, "todo.1.b")]);
     let address = |n: usize| fleet.replicas[n].address.unwrap().to_string();
     assert_eq!(
         (address(0), address(1)),
         ("127.0.0.1:1".into(), "127.0.0.2:1".into())
     );
-    let filter = rig.fake.seen().last().unwrap().query().to_owned();
+    let filter = rig.fake.received().last().unwrap().query().to_owned();
     assert!(
         filter.contains("s1") && filter.contains("running"),
         "{filter}"
     );
     // A task keeps its number, and a number is not used again.
-    rig.set(|world| {
-        world.tasks[3] = task(
+    rig.set(|cluster| {
+        cluster.tasks[3] = task(
             "c",
             "2026-01-03T00:00:00Z",
             "running",
@@ -225,7 +228,7 @@ async fn tasks_that_are_meant_to_run_are_replicas_from_the_oldest_on() {
         );
     });
     let fleet = rig.swarm.fleet().await.unwrap();
-    assert_eq!(names(&fleet), [(2, "todo.1.b"), (3, "todo.1.c")]);
+    assert_eq!(names(&fleet), [(1, "todo.1.b"), (2, "todo.1.c")]);
 }
 
 #[tokio::test]
@@ -254,40 +257,40 @@ async fn an_engine_that_fails_is_a_fault_and_its_tasks_are_known_again_after() {
     let time = "2026-01-01T00:00:00Z";
     let mut rig = Rig::start(vec![task("a", time, "running", "running", "127.0.0.1/24")]).await;
     let before = rig.swarm.fleet().await.unwrap();
-    rig.set(|world| world.fault = Some((500, "no leader")));
+    rig.set(|cluster| cluster.fault = Some((500, "no leader")));
     assert_eq!(rig.fault().await, "the engine refused: no leader");
-    rig.set(|world| world.fault = None);
-    rig.set(|world| world.tasks = vec![json!({"Slot": 1})]);
+    rig.set(|cluster| cluster.fault = None);
+    rig.set(|cluster| cluster.tasks = vec![json!({"Slot": 1})]);
     let fault = rig.fault().await;
     assert!(
         fault.starts_with("the engine answered nonsense: missing field `ID`"),
         "{fault}"
     );
-    rig.set(|world| world.tasks = vec![task("a", time, "running", "running", "127.0.0.1/24")]);
+    rig.set(|cluster| cluster.tasks = vec![task("a", time, "running", "running", "127.0.0.1/24")]);
     assert_eq!(rig.swarm.fleet().await.unwrap(), before);
 }
 
 #[tokio::test]
-async fn an_engine_that_says_nothing_is_a_fault_after_a_while() {
+async fn an_engine_that_does_not_answer_is_a_fault_after_a_while() {
     let mut rig = Rig::start(Vec::new()).await;
     rig.swarm.fleet().await.unwrap();
-    rig.set(|world| world.fault = Some((0, "")));
+    rig.set(|cluster| cluster.fault = Some((0, "")));
     pause();
     assert_eq!(
         rig.fault().await,
-        "the engine does not answer: nothing within 5s"
+        "the engine does not answer: no answer within 5s"
     );
 }
 
 #[tokio::test]
 async fn a_service_that_weir_cannot_scale_is_named() {
     let mut rig = Rig::start(Vec::new()).await;
-    rig.set(|world| world.service["Spec"]["Mode"] = json!({"Global": {}}));
+    rig.set(|cluster| cluster.service["Spec"]["Mode"] = json!({"Global": {}}));
     assert_eq!(
         rig.fault().await,
         "the engine refused: the service `todo` is not replicated"
     );
-    let other = settings(rig.fake.host(), "tudu", "todos", SHUT);
+    let other = settings(rig.fake.host(), "tudu", "todos", CLOSED_PORT);
     rig.swarm.configure(&other).await.unwrap();
     assert_eq!(
         rig.fault().await,
@@ -299,7 +302,7 @@ async fn a_service_that_weir_cannot_scale_is_named() {
 async fn tasks_on_another_network_are_a_fault() {
     let time = "2026-01-01T00:00:00Z";
     let mut rig = Rig::start(vec![task("a", time, "running", "running", "127.0.0.1/24")]).await;
-    let other = settings(rig.fake.host(), "todo", "elsewhere", SHUT);
+    let other = settings(rig.fake.host(), "todo", "elsewhere", CLOSED_PORT);
     rig.swarm.configure(&other).await.unwrap();
     let text = "the engine refused: none of 1 tasks of `todo` is on the network `elsewhere`";
     assert_eq!(rig.fault().await, text);
@@ -308,20 +311,24 @@ async fn tasks_on_another_network_are_a_fault() {
 #[tokio::test]
 async fn scaling_changes_the_number_and_nothing_else_and_tries_again_when_outdated() {
     let mut rig = Rig::start(Vec::new()).await;
-    rig.set(|world| world.conflicts = 2);
+    rig.set(|cluster| cluster.conflicts = 2);
     rig.swarm.set_count(4, &[]).await.unwrap();
-    let after = rig.world.lock().unwrap().service.clone();
+    let after = rig.cluster.lock().unwrap().service.clone();
     assert_eq!(after, service(4));
-    let updates = rig
+    let updates: Vec<String> = rig
         .fake
-        .seen()
+        .received()
         .into_iter()
-        .filter(|asked| asked.call().starts_with("POST"));
-    let updates: Vec<String> = updates.map(|asked| asked.query().to_owned()).collect();
+        .filter(|request| request.call().starts_with("POST"))
+        .map(|request| request.query().to_owned())
+        .collect();
     assert_eq!(updates, ["version=7"; 3]);
     rig.swarm.set_count(4, &[]).await.unwrap();
-    assert_eq!(rig.fake.seen().last().unwrap().call(), "GET /services/todo");
-    rig.set(|world| world.conflicts = 100);
+    assert_eq!(
+        rig.fake.received().last().unwrap().call(),
+        "GET /services/todo"
+    );
+    rig.set(|cluster| cluster.conflicts = 100);
     let error = rig.swarm.set_count(1, &[]).await.unwrap_err().to_string();
     assert_eq!(
         error,
@@ -348,10 +355,10 @@ async fn one_of_two_weirs_has_the_lease_until_it_stops_renewing() {
 }
 
 #[tokio::test]
-async fn whoever_creates_or_renews_the_lease_first_has_it() {
+async fn the_first_to_create_or_renew_the_lease_has_it() {
     let mut rig = Rig::start(Vec::new()).await;
     let mut other = swarm(&rig.fake).await;
-    // Both at once, again and again: never both, and never nobody.
+    // Both at once, again and again: exactly one holds it each time.
     for _ in 0..10 {
         let (one, two) = tokio::join!(rig.swarm.may_scale(), other.may_scale());
         assert_eq!(
@@ -366,10 +373,10 @@ async fn whoever_creates_or_renews_the_lease_first_has_it() {
 }
 
 #[tokio::test]
-async fn whoever_gets_other_settings_keeps_the_lease() {
+async fn an_instance_with_other_settings_keeps_the_lease() {
     let mut rig = Rig::start(Vec::new()).await;
     assert!(rig.swarm.may_scale().await.unwrap());
-    let other = settings(rig.fake.host(), "todo", "todos", SHUT + 1);
+    let other = settings(rig.fake.host(), "todo", "todos", CLOSED_PORT + 1);
     rig.swarm.configure(&other).await.unwrap();
     assert!(rig.swarm.may_scale().await.unwrap());
 }
@@ -378,11 +385,11 @@ async fn whoever_gets_other_settings_keeps_the_lease() {
 async fn the_lease_belongs_to_the_stack_of_the_service() {
     let mut rig = Rig::start(Vec::new()).await;
     let label = "com.docker.stack.namespace";
-    rig.set(|world| world.service["Spec"]["Labels"] = json!({ label: "shop" }));
+    rig.set(|cluster| cluster.service["Spec"]["Labels"] = json!({ label: "shop" }));
     assert!(rig.swarm.may_scale().await.unwrap());
     skip(lease::TERM / 2).await;
     assert!(rig.swarm.may_scale().await.unwrap());
-    let config = rig.world.lock().unwrap().config.clone().unwrap();
+    let config = rig.cluster.lock().unwrap().config.clone().unwrap();
     assert_eq!(config["Spec"]["Labels"][label], "shop");
     assert_eq!(config["Spec"]["Labels"]["io.weir.service"], "todo");
     assert_eq!(config["Version"]["Index"], 2, "renewed");
@@ -392,7 +399,7 @@ async fn the_lease_belongs_to_the_stack_of_the_service() {
 async fn a_lease_that_cannot_be_read_is_not_held() {
     let mut rig = Rig::start(Vec::new()).await;
     assert!(rig.swarm.may_scale().await.unwrap());
-    rig.set(|world| world.config = Some(json!({"ID": "c"})));
+    rig.set(|cluster| cluster.config = Some(json!({"ID": "c"})));
     skip(lease::TERM).await;
     let error = rig.swarm.may_scale().await.unwrap_err();
     assert!(matches!(error, ProviderError::Nonsense(_)), "{error}");

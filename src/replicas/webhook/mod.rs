@@ -1,8 +1,8 @@
-//! Replicas that an HTTP service of the operator's runs: `GET` lists them, `PUT` sets how
-//! many.
+//! Replicas that an HTTP service of the operator runs: `GET` lists them, `PUT` sets how many
+//! there are.
 //!
 //! Each call is a connection of its own with a deadline, no redirect is followed, and at most
-//! a mebibyte of an answer is read.
+//! a mebibyte of a response is read.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use http::{HeaderValue, Method, Request};
 
 use crate::config::{Replicas, Runner, Token, WebhookRunner};
 use crate::net::fetch::{self, Connection as HttpConnection, Url, answer_limit};
-use crate::replicas::poll::{LIMIT, Poll, excerpt};
+use crate::replicas::excerpt::excerpt;
+use crate::replicas::polled_list::{LIST_LIMIT, PolledList};
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId};
 
 const AGENT: &str = concat!("Weir/", env!("CARGO_PKG_VERSION"));
 
-/// Asks a service. Before it is configured it has no replicas.
+/// Calls the service. Each call fails before it is configured.
 #[derive(Debug, Default)]
 pub struct Webhook {
     service: Option<Service>,
-    poll: Poll,
+    list: PolledList,
 }
 
 #[derive(Debug)]
@@ -47,33 +48,29 @@ impl Provider for Webhook {
             return Err(ProviderError::OtherRunner);
         };
         self.service = Some(Service::new(settings)?);
-        self.poll.forget();
+        self.list.expire();
         Ok(())
     }
 
     async fn set_count(&mut self, count: u32, _: &[ReplicaId]) -> Result<(), ProviderError> {
-        self.poll.forget();
+        self.list.expire();
         let body = serde_json::json!({ "desired": count }).to_string();
         self.call(Method::PUT, body).await.map(drop)
     }
 
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
-        if let Some(fleet) = self.poll.known() {
+        if let Some(fleet) = self.list.current() {
             return Ok(fleet.clone());
         }
         let text = self.call(Method::GET, String::new()).await?;
-        self.poll.learn(&text)
+        self.list.update(&text)
     }
 
     async fn changed(&mut self) {
         match &self.service {
-            Some(service) => self.poll.outdated(service.interval).await,
+            Some(service) => self.list.expired(service.interval).await,
             None => std::future::pending().await,
         }
-    }
-
-    async fn release(&mut self, _: ReplicaId) -> Result<(), ProviderError> {
-        Ok(())
     }
 }
 
@@ -98,15 +95,15 @@ impl Service {
         let request = self
             .request(&method, body)
             .map_err(fetch::FetchError::from)?;
-        let connection = HttpConnection::open(&self.url.endpoint, answer_limit(LIMIT)).await?;
+        let connection = HttpConnection::open(&self.url.endpoint, answer_limit(LIST_LIMIT)).await?;
         let response = connection.send(request).await?;
         let status = response.status();
-        let body = response.bytes(LIMIT).await;
+        let body = response.bytes(LIST_LIMIT).await;
         if status.is_success() {
             return Ok(body?);
         }
         // The text of a refusal matters more than whether it arrives to its end.
-        let text = excerpt(&body.unwrap_or_default());
+        let text = excerpt(body.unwrap_or_default());
         let refusal = format!("{method} answered {status}, \"{text}\"");
         Err(ProviderError::Refused(refusal))
     }
@@ -164,7 +161,7 @@ mod tests {
         webhook
     }
 
-    /// A service that answers one request after the other. Returns the requests.
+    /// A service that answers one request after another. Returns the requests.
     async fn service(answers: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/scale?a=b", listener.local_addr().unwrap());
@@ -230,9 +227,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_success_is_believed() {
+    async fn only_a_success_is_accepted() {
         let refused = error(answer("403 Forbidden", "no\nquota")).await;
-        let expected = "the engine refused: GET answered 403 Forbidden, \"no\\nquota\"";
+        let expected = "the engine refused: GET answered 403 Forbidden, \"no quota\"";
         assert_eq!(refused, expected);
         let moved = error("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n".into());
         assert!(moved.await.contains("answered 302 Found"));
@@ -248,8 +245,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_cut() {
-        let huge = answer("200 OK", &" ".repeat(LIMIT + 1));
+    async fn a_response_without_end_is_cut() {
+        let huge = answer("200 OK", &" ".repeat(LIST_LIMIT + 1));
         let expected = "the engine answered nonsense: answers with more than 1048576 bytes";
         assert_eq!(error(huge).await, expected);
     }
@@ -262,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_and_absence_are_told_apart() {
+    async fn a_silent_service_and_a_missing_one_differ() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut silent = webhook(&url, Duration::from_millis(50)).await;
@@ -275,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn urls_that_cannot_be_asked_are_refused() {
+    async fn urls_that_cannot_be_called_are_refused() {
         for url in ["https://10.0.0.1/", "/path", "10.0.0.1:80", "http://", ""] {
             let mut webhook = Webhook::default();
             let refused = webhook.configure(&settings(url, LONG)).await;

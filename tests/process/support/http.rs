@@ -46,7 +46,7 @@ impl Client {
         self.receive()
     }
 
-    /// The same with a bearer token.
+    /// Sends a bearer token with the request.
     pub fn get_with_token(&mut self, path: &str, token: &str) -> io::Result<Reply> {
         let authorization = format!("Authorization: Bearer {token}\r\n");
         self.send_with(path, &authorization)?;
@@ -75,14 +75,13 @@ impl Client {
             head,
             body: String::new(),
         };
-        let length = reply.header("content-length").map(str::parse);
-        match length {
+        match reply.header("content-length").map(str::parse) {
             Some(Ok(length)) => {
                 let mut body = vec![0; length];
                 self.stream.read_exact(&mut body)?;
                 reply.body = String::from_utf8(body).unwrap();
             }
-            // Not in a response without a length: it ends with the connection.
+            // A response without a length ends with the connection.
             _ => {
                 self.stream.read_to_string(&mut reply.body)?;
             }
@@ -90,7 +89,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// Whether the other side has closed; waits for it.
+    /// Waits for the next byte or the end, and returns whether the peer has closed.
     pub fn closes(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
             || self.stream.buffer().is_empty() && self.stream.get_ref().peek(&mut [0]).is_err()

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Answers every request with its name. Its threads end with their connections, the
-/// last one with the test.
+/// Answers each request with its name. A thread ends with its connection, the accepting one with
+/// the test program.
 pub struct Target {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -17,20 +17,20 @@ pub struct Target {
 struct Shared {
     requests: AtomicUsize,
     checks: AtomicUsize,
-    sick: AtomicBool,
+    is_unhealthy: AtomicBool,
     /// Requests for `/held` wait for the gate.
     gate: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Target {
-    /// Answers 200 with its name; 503 at `/health` while it is sick; at `/held` only
-    /// after [`Self::open`].
+    /// Answers 200 with its name; 503 at `/health` while it is unhealthy; `/held` only after
+    /// [`Self::open`].
     pub fn named(name: &'static str) -> Self {
         Self::on(name, TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    /// The same on a socket that is bound and does not listen yet.
+    /// Listens on a socket that is bound.
     pub fn listening(name: &'static str, socket: TcpListener) -> Self {
         rustix::net::listen(&socket, 128).unwrap();
         Self::on(name, socket)
@@ -44,7 +44,7 @@ impl Target {
             for stream in listener.incoming().map_while(Result::ok) {
                 let counts = Arc::clone(&counts);
                 thread::spawn(move || {
-                    // How a connection ends is up to the other side.
+                    // Fails if the client closes early.
                     let _ = counts.serve(stream, name);
                 });
             }
@@ -56,21 +56,23 @@ impl Target {
         self.addr
     }
 
-    /// Requests other than health checks.
+    /// The number of requests, without health checks.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// Health checks.
+    /// The number of health checks.
     pub fn checks(&self) -> usize {
         self.shared.checks.load(Ordering::SeqCst)
     }
 
-    pub fn fail_health(&self, sick: bool) {
-        self.shared.sick.store(sick, Ordering::SeqCst);
+    pub fn fail_health(&self, is_unhealthy: bool) {
+        self.shared
+            .is_unhealthy
+            .store(is_unhealthy, Ordering::SeqCst);
     }
 
-    /// Lets the requests for `/held` go.
+    /// Answers the requests for `/held`.
     pub fn open(&self) {
         *self.shared.gate.lock().unwrap() = true;
         self.shared.opened.notify_all();
@@ -107,11 +109,10 @@ impl Shared {
         let path = head.split(' ').nth(1).unwrap();
         if path == "/health" {
             self.checks.fetch_add(1, Ordering::SeqCst);
-            let sick = self.sick.load(Ordering::SeqCst);
-            return if sick {
-                ("503 Service Unavailable", "sick")
+            return if self.is_unhealthy.load(Ordering::SeqCst) {
+                ("503 Service Unavailable", "unhealthy")
             } else {
-                ("200 OK", "well")
+                ("200 OK", "healthy")
             };
         }
         self.requests.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The program of the examples, built when it is not there.
+//! The TaskOverflow program of the examples, built if it is missing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 /// The path of the `taskoverflow` program, next to weir's.
 ///
-/// `cargo test --workspace` has built it; a run of these tests alone has not, since
-/// cargo builds the programs of one's own package only.
+/// `cargo test --workspace` has built it. A run of these tests alone has not: cargo builds the
+/// programs of their own package only.
 pub fn taskoverflow() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -22,7 +22,7 @@ pub fn taskoverflow() -> &'static Path {
     })
 }
 
-/// Builds it with the profile and into the place that weir was built with.
+/// Builds it with the profile and target directory of weir.
 fn build(folder: &Path) {
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",

@@ -7,27 +7,27 @@ use std::thread::{self, JoinHandle};
 
 use super::{Client, Reply};
 
-/// Clients that ask one thing after another, each on a connection it keeps until an answer
-/// says that it closes. A broken connection fails the test, and so may the look at an answer.
+/// Clients that send one request after another, each on a connection that it keeps until a
+/// response announces the end. A broken connection fails the test, and so may `check`.
 pub struct Users {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
 }
 
 impl Users {
-    pub fn start<F>(addr: SocketAddr, count: usize, path: &'static str, look: F) -> Self
+    pub fn start<F>(addr: SocketAddr, count: usize, path: &'static str, check: F) -> Self
     where
         F: Fn(&Reply) + Clone + Send + 'static,
     {
         let stop = Arc::new(AtomicBool::new(false));
         let user = |_| {
-            let (stop, look) = (Arc::clone(&stop), look.clone());
+            let (stop, check) = (Arc::clone(&stop), check.clone());
             thread::spawn(move || {
                 let mut client = Client::connect(addr);
                 let mut answers = 0;
                 while !stop.load(Ordering::SeqCst) {
                     let reply = client.get(path).expect("no broken connection");
-                    look(&reply);
+                    check(&reply);
                     answers += 1;
                     if reply.header("connection") == Some("close") {
                         client = Client::connect(addr);
@@ -40,10 +40,12 @@ impl Users {
         Self { stop, threads }
     }
 
-    /// How many answers all of them got.
+    /// Returns the number of all responses.
     pub fn stop(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
-        let threads = self.threads.into_iter();
-        threads.map(|user| user.join().unwrap()).sum()
+        self.threads
+            .into_iter()
+            .map(|user| user.join().unwrap())
+            .sum()
     }
 }

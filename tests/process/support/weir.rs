@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 use super::{Client, Reply, eventually};
 
-/// Said when every listener is open.
+/// Logged when every listener is open.
 const READY: &str = "every listener is open";
 
-/// The program, without what the machine's environment would tell it.
+/// The program, without settings from the environment of the test.
 pub fn command() -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_weir")))
 }
@@ -29,8 +29,8 @@ fn clean(mut command: Command) -> Command {
     command
 }
 
-/// A running Weir with a configuration file of its own. Killed when dropped, and what
-/// it started dies with it.
+/// A running Weir with a configuration file of its own. Killed when dropped, with all that it
+/// has started.
 pub struct Weir {
     child: Child,
     stdout: Lines,
@@ -38,7 +38,7 @@ pub struct Weir {
     folder: TempDir,
 }
 
-/// What comes out of a pipe, line by line.
+/// The lines that a pipe has carried so far.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -60,19 +60,19 @@ impl Lines {
 }
 
 impl Weir {
-    /// Starts with `config` as its file, and waits until it serves.
+    /// Starts with this configuration, and waits until it serves.
     pub fn start(config: &str) -> Self {
         let weir = Self::starting(config);
         weir.line(&[READY]);
         weir
     }
 
-    /// Starts and does not wait.
+    /// Starts without waiting.
     pub fn starting(config: &str) -> Self {
         Self::starting_with(config, |_| {})
     }
 
-    /// The same with other arguments or another environment.
+    /// Like [`Self::starting`], with changes to the command.
     pub fn starting_with(config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
         let mut run = command();
         run.arg("run").arg("--config");
@@ -124,7 +124,7 @@ impl Weir {
         std::fs::rename(next, self.file()).unwrap();
     }
 
-    /// Writes into the file that is there.
+    /// Writes to the existing file.
     pub fn overwrite(&self, config: &str) {
         std::fs::write(self.file(), config).unwrap();
     }
@@ -138,19 +138,19 @@ impl Weir {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Log lines so far that contain all of `parts`.
+    /// The log lines so far that contain all of `parts`.
     pub fn lines(&self, parts: &[&str]) -> Vec<String> {
         let mut lines = self.stdout.all();
         lines.retain(|line| parts.iter().all(|part| line.contains(part)));
         lines
     }
 
-    /// Everything on standard output so far.
+    /// All of standard output so far.
     pub fn log(&self) -> Vec<String> {
         self.stdout.all()
     }
 
-    /// Everything on standard error so far.
+    /// All of standard error so far.
     pub fn errors(&self) -> String {
         self.stderr.all().join("\n")
     }
@@ -164,8 +164,7 @@ impl Weir {
     pub fn nth_line(&self, n: usize, parts: &[&str]) -> String {
         eventually(&format!("line {n} with {parts:?}"), || {
             let found = self.lines(parts).into_iter().nth(n - 1);
-            let all = || format!("{}\n{}", self.log().join("\n"), self.errors());
-            found.ok_or_else(all)
+            found.ok_or_else(|| format!("{}\n{}", self.log().join("\n"), self.errors()))
         })
     }
 
@@ -198,7 +197,7 @@ impl Weir {
         address(&self.line(&["admin on http://"]))
     }
 
-    /// GET on a connection of its own.
+    /// Sends a GET request on a new connection.
     pub fn get(&self, path: &str) -> Reply {
         Client::connect(self.addr()).get(path).unwrap()
     }
@@ -224,14 +223,14 @@ impl Weir {
         found["targets"].as_array().unwrap().clone()
     }
 
-    /// Processes that Weir has started and that are neither threads nor guardians of its own.
+    /// The processes that Weir has started, without its guardian.
     pub fn children(&self) -> Vec<u32> {
         let mut pids = self.all_children();
         pids.retain(|pid| !is_guardian(*pid));
         pids
     }
 
-    /// The process that ends the replicas with Weir, if there is one.
+    /// The guardian process, if there is one.
     pub fn guardian(&self) -> Option<u32> {
         self.all_children()
             .into_iter()
@@ -242,11 +241,13 @@ impl Weir {
         let pid = self.pid();
         let path = format!("/proc/{pid}/task/{pid}/children");
         let children = std::fs::read_to_string(path).unwrap_or_default();
-        let pids = children.split_whitespace();
-        pids.map(|pid| pid.parse().unwrap()).collect()
+        children
+            .split_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
     }
 
-    /// Waits for the end: the exit code, or 128 and the signal.
+    /// Waits for the end. Returns the exit code, or 128 plus the signal.
     pub fn end(&mut self) -> i32 {
         let status: ExitStatus = eventually("the end of weir", || {
             let ended = self.child.try_wait().unwrap();
@@ -265,7 +266,7 @@ impl Weir {
 #[allow(clippy::print_stdout, reason = "shown with the panic that it explains")]
 impl Drop for Weir {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -280,7 +281,7 @@ fn is_guardian(pid: u32) -> bool {
     line.starts_with("replica-guardian\0")
 }
 
-/// The address in `… http://127.0.0.1:8080 (web)`.
+/// Parses the address in `… http://127.0.0.1:8080 (web)`.
 fn address(line: &str) -> SocketAddr {
     let (_, rest) = line.split_once("http://").unwrap();
     let end = rest.find([' ', '"']).unwrap_or(rest.len());

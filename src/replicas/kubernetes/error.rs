@@ -1,15 +1,15 @@
-//! Why calls to the API server fail, and what to do about it.
+//! Errors of the API server and its client as errors of a provider, which name what to change.
 
 use std::error::Error as _;
 use std::fmt::Display;
 
-use super::cluster::LONGEST_ANSWER;
 use crate::replicas::ProviderError;
+use crate::replicas::excerpt::{excerpt, with_causes};
 
-/// Of what others write, so many characters are repeated.
-const QUOTED: usize = 300;
+/// Most bytes of one answer, which holds hundreds of pods in it, and of all events of one watch.
+pub(super) const ANSWER_LIMIT: usize = 16 << 20;
 
-/// What is done to what, in the words of a Role.
+/// An action on a kind of object, in the words of a Role.
 #[derive(Clone, Copy)]
 pub(super) struct Access {
     verb: &'static str,
@@ -19,8 +19,8 @@ pub(super) struct Access {
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    /// The answer's status, if there was one.
+pub(super) struct ApiError {
+    /// The status of the answer, if there was one.
     status: Option<u16>,
     error: ProviderError,
 }
@@ -38,7 +38,7 @@ impl Access {
         }
     }
 
-    /// As it stands in a Role.
+    /// The rule of a Role that allows it.
     fn rule(self) -> String {
         let Self {
             verb,
@@ -55,35 +55,36 @@ impl Display for Access {
     }
 }
 
-impl Failure {
-    /// What to do about it.
-    pub(super) fn into_error(self) -> ProviderError {
-        self.error
-    }
-
-    /// There is no such thing.
+impl ApiError {
+    /// Whether the object does not exist.
     pub(super) fn is_missing(&self) -> bool {
         self.status == Some(404)
     }
 
-    /// Whoever serves that API is not there or not ready.
+    /// Whether the server behind this API is missing or not ready.
     pub(super) fn is_unserved(&self) -> bool {
         matches!(self.status, Some(404 | 503))
     }
 
-    /// Somebody else was faster.
+    /// Whether another client was faster.
     pub(super) fn is_conflict(&self) -> bool {
         self.status == Some(409)
     }
 }
 
-impl Display for Failure {
+impl From<ApiError> for ProviderError {
+    fn from(error: ApiError) -> Self {
+        error.error
+    }
+}
+
+impl Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl From<ProviderError> for Failure {
+impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         Self {
             status: None,
@@ -92,72 +93,58 @@ impl From<ProviderError> for Failure {
     }
 }
 
-/// What a call has come to that asked to do `access` to `what`.
-pub(super) fn explain(access: Access, what: &str, namespace: &str, error: kube::Error) -> Failure {
+/// The error of a call that asked to do `access` to the object `what`.
+pub(super) fn explain(access: Access, what: &str, namespace: &str, error: kube::Error) -> ApiError {
     use kube::Error;
     let status = match error {
         Error::Api(status) => status,
         Error::Service(_) | Error::HyperError(_) | Error::ReadEvents(_) | Error::HttpError(_) => {
-            let chain = error.source().map_or_else(|| error.to_string(), chain);
-            // What was cut at its longest is not an answer that took too long to come.
-            let error = if chain.contains("length limit exceeded") {
-                let limit = format!("{access} `{what}`: more than {LONGEST_ANSWER} bytes");
+            let text = error
+                .source()
+                .map_or_else(|| error.to_string(), with_causes);
+            // An answer that was cut at its limit did come: the server is not unreachable.
+            let error = if text.contains("length limit exceeded") {
+                let limit = format!("{access} `{what}`: more than {ANSWER_LIMIT} bytes");
                 ProviderError::Nonsense(limit)
             } else {
-                ProviderError::Unreachable(format!("{access} `{what}`: {chain}"))
+                ProviderError::Unreachable(format!("{access} `{what}`: {text}"))
             };
             return error.into();
         }
         Error::FromUtf8(_) | Error::SerdeError(_) => {
             return ProviderError::Nonsense(format!("{access} `{what}`: {error}")).into();
         }
-        other => return failed(access, what, chain(&other)),
+        other => return failed(access, what, with_causes(&other)),
     };
-    let said = status.message.trim();
-    let said: String = said.chars().take(QUOTED).collect();
+    let message = excerpt(&status.message);
     let error = match status.code {
         401 => refused(format!(
-            "it does not take our credentials for {access}: {said}"
+            "the API server does not accept the credentials for {access}: {message}"
         )),
         403 => refused(format!(
             "not allowed to {access} `{what}` in namespace `{namespace}`: \
-             Weir's Role there needs {} ({said})",
+             Weir's Role there needs {} ({message})",
             access.rule()
         )),
         404 => refused(format!(
             "{access}: there is no `{what}` in namespace `{namespace}`"
         )),
         code @ (429 | 500..) => {
-            ProviderError::Unreachable(format!("{access} `{what}`: status {code}: {said}"))
+            ProviderError::Unreachable(format!("{access} `{what}`: status {code}: {message}"))
         }
-        code => refused(format!("{access} `{what}`: status {code}: {said}")),
+        code => refused(format!("{access} `{what}`: status {code}: {message}")),
     };
-    Failure {
+    ApiError {
         status: Some(status.code),
         error,
     }
 }
 
 /// A call that could not be made.
-pub(super) fn failed(access: Access, what: &str, error: impl Display) -> Failure {
+pub(super) fn failed(access: Access, what: &str, error: impl Display) -> ApiError {
     refused(format!("{access} `{what}`: {error}")).into()
 }
 
 pub(super) fn refused(message: String) -> ProviderError {
     ProviderError::Refused(message)
-}
-
-/// An error with all of its causes, which tell what the outermost does not.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
