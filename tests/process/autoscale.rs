@@ -1,4 +1,4 @@
-//! Replicas that come and go with the load: TaskOverflow's, run and scaled by Weir.
+//! TaskOverflow replicas that Weir runs and scales with the load.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -6,9 +6,9 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::support::{Client, Users, Weir, eventually, taskoverflow};
+use crate::process::support::{Client, Users, Weir, taskoverflow, until};
 
-/// A group of TaskOverflow that begins with its least replicas; `scaling` is its table.
+/// A group of TaskOverflow replicas that begins with the minimum; `scaling` is its table.
 fn config(folder: &TempDir, scaling: &str) -> String {
     let database = folder.path().join("todos.db");
     let program = taskoverflow().to_str().unwrap();
@@ -31,7 +31,7 @@ fn config(folder: &TempDir, scaling: &str) -> String {
     )
 }
 
-/// How many there should be, and how many are in service.
+/// The desired count, and the number of targets in service.
 fn counts(weir: &Weir) -> (u64, usize) {
     let groups = weir.autoscaling();
     let desired = groups["target_groups"][0]["desired"].as_u64().unwrap();
@@ -42,15 +42,12 @@ fn counts(weir: &Weir) -> (u64, usize) {
     (desired, in_service.count())
 }
 
-fn until_counts(weir: &Weir, wanted: impl Fn((u64, usize)) -> bool, what: &str) {
-    eventually(what, || {
-        let now = counts(weir);
-        wanted(now).then_some(()).ok_or(format!("{now:?}"))
-    });
+fn until_counts(weir: &Weir, wanted: (u64, usize), what: &str) {
+    until(what, || counts(weir), |now| *now == wanted);
 }
 
 #[test]
-fn a_burst_at_no_replica_gets_an_answer_each() {
+fn each_request_of_a_burst_without_replicas_is_answered() {
     let folder = TempDir::new().unwrap();
     let scaling = r#"
         min = 0
@@ -63,24 +60,20 @@ fn a_burst_at_no_replica_gets_an_answer_each() {
     for round in 0..2 {
         assert_eq!(counts(&weir), (0, 0), "round {round}");
         let addr = weir.addr();
-        let ask = || thread::spawn(move || Client::connect(addr).get("/api/v1/todos"));
-        let clients: Vec<_> = (0..100).map(|_| ask()).collect();
+        let request = || thread::spawn(move || Client::connect(addr).get("/api/v1/todos"));
+        let clients: Vec<_> = (0..100).map(|_| request()).collect();
         let mut answers = BTreeMap::new();
         for client in clients {
             let reply = client.join().unwrap().expect("an answer");
             *answers.entry(reply.status).or_insert(0) += 1;
         }
         assert_eq!(answers, BTreeMap::from([(200, 100)]), "round {round}");
-        until_counts(
-            &weir,
-            |now| now == (0, 0),
-            "nobody is left without requests",
-        );
+        until_counts(&weir, (0, 0), "no replica without requests");
     }
 }
 
 #[test]
-fn replicas_come_with_the_load_and_go_with_it_and_no_request_is_lost() {
+fn replicas_follow_the_load_and_no_request_is_lost() {
     let folder = TempDir::new().unwrap();
     let scaling = r#"
         min = 1
@@ -99,9 +92,9 @@ fn replicas_come_with_the_load_and_go_with_it_and_no_request_is_lost() {
     let many = Users::start(weir.addr(), 16, "/api/v1/todos", |reply| {
         assert_eq!(reply.status, 200);
     });
-    until_counts(&weir, |now| now == (3, 3), "three replicas under load");
+    until_counts(&weir, (3, 3), "three replicas under load");
     assert!(many.stop() > 0);
-    until_counts(&weir, |now| now == (1, 1), "one replica after it");
+    until_counts(&weir, (1, 1), "one replica after it");
     assert!(few.stop() > 0);
     let group = weir.autoscaling()["target_groups"][0].take();
     let decisions: Vec<_> = group["last"].as_array().unwrap().iter().collect();

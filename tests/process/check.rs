@@ -1,4 +1,4 @@
-//! `weir check`: the answer, the exit code, the same for programs.
+//! `weir check`: what it prints for people and programs, and its exit codes.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ fn five_mistakes() -> PathBuf {
     repository("tests/config/broken/five_mistakes.toml")
 }
 
-/// Line, column, and what the way out says.
+/// Line, column and help of each mistake.
 const MISTAKES: [(u64, u64, &str); 5] = [
     (4, 11, "did you mean `todo`? (line 11)"),
     (7, 12, "the most is 50000"),
@@ -35,7 +35,7 @@ const MISTAKES: [(u64, u64, &str); 5] = [
 ];
 
 #[test]
-fn a_fine_file_is_summed_up() {
+fn a_valid_file_is_summed_up() {
     let (code, answer, errors) = check(&repository("examples/deploy/weir.toml"), &[]);
     assert_eq!((code, errors.as_str()), (0, ""));
     let summary = "weir.toml: fine, 1 listener, 0 rules, 1 target group, 2 targets\n";
@@ -43,7 +43,7 @@ fn a_fine_file_is_summed_up() {
 }
 
 #[test]
-fn five_mistakes_are_shown_at_once_with_place_and_way_out() {
+fn five_mistakes_are_shown_at_once_with_place_and_help() {
     let file = five_mistakes();
     let (code, answer, errors) = check(&file, &[]);
     assert_eq!((code, errors.as_str()), (1, ""));
@@ -87,7 +87,7 @@ fn programs_get_the_same_as_json() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let expected = serde_json::json!({ "ok": true, "errors": 0, "warnings": 0, "problems": [] });
     assert_eq!(answer, expected);
-    // Other commands called it so, and what called it goes on working.
+    // The older name of the option still works.
     let (_, short, _) = check(&repository("examples/deploy/weir.toml"), &["--json"]);
     assert_eq!(serde_json::from_str::<Value>(&short).unwrap(), expected);
 }
@@ -152,7 +152,7 @@ fn standard_input_is_a_file_too() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_that_ask() {
+fn colours_are_for_terminals_and_on_request() {
     let answer = |variables: &[(&str, &str)]| {
         let mut command = command();
         command.arg("check").arg(five_mistakes());
@@ -160,7 +160,7 @@ fn colours_are_for_terminals_and_for_those_that_ask() {
         command.envs(variables.iter().copied());
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
-    assert!(!answer(&[]).contains('\u{1b}'), "a pipe is no terminal");
+    assert!(!answer(&[]).contains('\u{1b}'), "a pipe is not a terminal");
     assert!(answer(&[("CLICOLOR_FORCE", "1")]).contains("\u{1b}[1;31merror"));
     let both = [("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")];
     assert!(!answer(&both).contains('\u{1b}'));
@@ -179,7 +179,7 @@ fn every_command_documents_its_exit_codes() {
 }
 
 #[test]
-fn nothing_that_answers_is_neither_good_nor_bad() {
+fn a_status_without_an_answer_has_its_own_exit_code() {
     let output = command()
         .args(["status", "--admin", "127.0.0.1:1"])
         .output()
@@ -188,7 +188,7 @@ fn nothing_that_answers_is_neither_good_nor_bad() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_warned_about() {
+fn a_missing_program_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
     let config = "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = \"todo\"\n\
@@ -201,7 +201,7 @@ fn a_program_that_is_not_there_is_warned_about() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_neither_fine_nor_wrong() {
+fn a_file_that_cannot_be_read_has_its_own_exit_code() {
     let missing = Path::new("/no/such/weir.toml");
     let (code, answer, _) = check(missing, &[]);
     assert_eq!(code, 2);
@@ -218,7 +218,7 @@ fn a_file_that_cannot_be_read_is_neither_fine_nor_wrong() {
     assert_eq!(code, 2);
 }
 
-/// Names of files, and what stands in them, come from others too.
+/// Names and contents of files may come from other people.
 #[test]
 fn no_name_of_a_file_can_drive_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
@@ -233,12 +233,15 @@ fn no_name_of_a_file_can_drive_a_terminal() {
                 .arg("check")
                 .arg(path(name))
                 .args(["--format", format]);
-            let said = String::from_utf8(check.output().unwrap().stdout).unwrap();
+            let printed = String::from_utf8(check.output().unwrap().stdout).unwrap();
             // JSON names the file of each problem, and a good one has none.
-            let is_named = said.contains(name) || (name, format) == ("good", "json");
-            assert!(is_named, "{format}: {said:?}");
+            let is_named = printed.contains(name) || (name, format) == ("good", "json");
+            assert!(is_named, "{format}: {printed:?}");
             let is_hostile = |c: char| matches!(c, '\u{9b}' | '\u{202e}' | '\u{1b}');
-            assert!(!said.contains(is_hostile), "{name}, {format}: {said:?}");
+            assert!(
+                !printed.contains(is_hostile),
+                "{name}, {format}: {printed:?}"
+            );
         }
     }
 }

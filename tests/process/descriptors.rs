@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::process::support::{Client, Target, Weir, eventually};
+use crate::process::support::{Client, Target, Weir, eventually, until};
 
 fn config(target: &Target) -> String {
     format!(
@@ -28,33 +28,32 @@ fn metric(weir: &Weir, name: &str) -> Option<f64> {
 }
 
 #[test]
-fn a_crowd_beyond_the_limit_waits_and_checks_and_admin_go_on() {
+fn connections_beyond_the_limit_wait_and_checks_and_admin_go_on() {
     let target = Target::named("a");
     let mut weir = Weir::starting_limited(&config(&target), "", 64);
     let addr = weir.addr();
     weir.line(&["WARN", "too few open files are allowed", "limit=64"]);
     let mut first = Client::connect(addr);
     assert_eq!(first.get("/").unwrap().body, "a");
-    // The kernel completes them all; Weir does not take them all up.
-    let mut crowd: Vec<Client> = (0..100).map(|_| Client::connect(addr)).collect();
-    for client in &mut crowd {
+    // The kernel completes all handshakes; Weir does not accept all connections.
+    let mut waiting: Vec<Client> = (0..100).map(|_| Client::connect(addr)).collect();
+    for client in &mut waiting {
         client.send("/").unwrap();
     }
     let checks = target.checks();
-    eventually("checks go on", || {
-        assert_eq!(first.get("/").unwrap().body, "a");
-        assert_eq!(metric(&weir, "process_max_fds"), Some(64.0));
-        let more = target.checks() - checks;
-        if more >= 5 {
-            Ok(())
-        } else {
-            Err(more.to_string())
-        }
-    });
+    until(
+        "checks go on",
+        || {
+            assert_eq!(first.get("/").unwrap().body, "a");
+            assert_eq!(metric(&weir, "process_max_fds"), Some(64.0));
+            target.checks() - checks
+        },
+        |more| *more >= 5,
+    );
     assert_eq!(weir.targets("app")[0]["state"], "healthy");
     assert_eq!(weir.targets("app")[0]["failed_checks"], 0);
-    // One by one they leave: each lets another one in.
-    for mut client in crowd {
+    // Each connection that closes lets another one in.
+    for mut client in waiting {
         assert_eq!(client.receive().unwrap().body, "a");
     }
     for _ in 0..20 {
@@ -67,7 +66,7 @@ fn a_crowd_beyond_the_limit_waits_and_checks_and_admin_go_on() {
 }
 
 #[test]
-fn the_limit_is_raised_for_weir_and_not_for_what_it_starts() {
+fn the_limit_is_raised_for_weir_and_not_for_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("limit");
     let config = format!(

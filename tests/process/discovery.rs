@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::process::support::{Client, Target, Weir, eventually};
+use crate::process::support::{Client, Target, Weir, until};
 
 fn replace(file: &Path, text: &str) {
     let next = file.with_extension("next");
@@ -12,30 +12,29 @@ fn replace(file: &Path, text: &str) {
     fs::rename(next, file).unwrap();
 }
 
-/// Waits until all of eight requests are answered by this target.
+/// Waits until this target answers eight requests in a row.
 fn until_all_from(weir: &Weir, name: &str) {
     let mut client = Client::connect(weir.addr());
-    eventually(&format!("answers of {name} alone"), || {
-        let replies = (0..8).map(|_| client.get("/").unwrap());
-        let bodies: Vec<_> = replies.map(|reply| reply.body).collect();
-        let all = bodies.iter().all(|body| body == name);
-        if all {
-            Ok(())
-        } else {
-            Err(format!("{bodies:?}"))
-        }
-    });
+    until(
+        &format!("answers of {name} alone"),
+        || {
+            (0..8)
+                .map(|_| client.get("/").unwrap().body)
+                .collect::<Vec<_>>()
+        },
+        |bodies| bodies.iter().all(|body| body == name),
+    );
 }
 
 #[test]
-fn a_file_says_who_gets_the_requests_and_checks_say_who_can() {
+fn a_file_lists_the_targets_and_checks_decide_which_are_healthy() {
     let (a, b) = (Target::named("a"), Target::named("b"));
-    // Nobody answers there.
-    let dead = TcpListener::bind("127.0.0.1:0")
+    // An address on which no process listens.
+    let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    // Until there is a list, Weir waits with its listeners as it does for a name.
+    // Until there is a list, the listeners wait as they do for a name.
     let weir = Weir::starting(
         r#"
         workers = 1
@@ -51,16 +50,16 @@ fn a_file_says_who_gets_the_requests_and_checks_say_who_can() {
         outlier = false
         "#,
     );
-    // Beside the configuration, wherever Weir was started.
+    // Beside the configuration, whatever the working directory is.
     let file = weir.file().with_file_name("targets.txt");
     weir.line(&["cannot use the file of targets", "No such file"]);
-    replace(&file, &format!("# the first\n{}\n{dead}\n", a.addr()));
+    replace(&file, &format!("# the first\n{}\n{closed}\n", a.addr()));
     until_all_from(&weir, "a");
     assert_eq!(weir.targets("todo").len(), 2);
     assert!(a.checks() > 0);
     replace(&file, &format!("{} weight=5\n", b.addr()));
     until_all_from(&weir, "b");
-    // Half of a list, and none: who is there stays.
+    // Half of a list, and none: the targets stay.
     fs::write(&file, "127.0.0.1:1\n127.0.0").unwrap();
     weir.line(&[
         "cannot use the file of targets",

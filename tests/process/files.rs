@@ -1,4 +1,5 @@
-//! Files as others leave them: behind links, mounted alone, and turned into what is no file.
+//! Files as operators and orchestrators leave them: behind links, mounted alone, and replaced by
+//! what is not a regular file.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::support::{Client, Target, Weir, command, eventually};
+use crate::process::support::{Client, Target, Weir, command, until};
 
 fn config(target: SocketAddr, more: &str) -> String {
     format!(
@@ -31,7 +32,7 @@ fn config(target: SocketAddr, more: &str) -> String {
     )
 }
 
-/// Weir with a configuration elsewhere.
+/// Weir with a configuration at this path.
 fn start_at(file: &Path) -> Weir {
     start_by(command(), &["run", "--config"], file)
 }
@@ -46,16 +47,14 @@ fn start_by(mut program: Command, arguments: &[&str], file: &Path) -> Weir {
     weir
 }
 
-/// The body of the answer, once the new configuration is in force.
-fn answers(weir: &Weir, wanted: &str) {
-    eventually(&format!("answers from {wanted}"), || {
-        let body = weir.get("/").body;
-        if body == wanted { Ok(()) } else { Err(body) }
-    });
+/// Waits until this target answers.
+fn until_answered_by(weir: &Weir, target: &str) {
+    let what = format!("an answer from {target}");
+    until(&what, || weir.get("/").body, |body| body == target);
 }
 
-/// A link in one step, as deployments turn it.
-fn turn(folder: &TempDir, link: &str, to: &str) {
+/// Points a link to another path in one step, as deployments do.
+fn point(folder: &TempDir, link: &str, to: &str) {
     let next = folder.path().join("next");
     symlink(to, &next).unwrap();
     fs::rename(next, folder.path().join(link)).unwrap();
@@ -74,18 +73,18 @@ fn an_edited_file_behind_a_link_is_loaded() {
     fs::create_dir(&real).unwrap();
     let real = real.join("real.toml");
     fs::write(&real, config(a.addr(), "")).unwrap();
-    turn(&folder, "weir.toml", "elsewhere/real.toml");
+    point(&folder, "weir.toml", "elsewhere/real.toml");
     let weir = start_at(&folder.path().join("weir.toml"));
-    answers(&weir, "a");
+    until_answered_by(&weir, "a");
     fs::write(&real, config(b.addr(), "")).unwrap();
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
     fs::write(real.with_extension("next"), config(c.addr(), "")).unwrap();
     fs::rename(real.with_extension("next"), &real).unwrap();
-    answers(&weir, "c");
+    until_answered_by(&weir, "c");
 }
 
 #[test]
-fn a_folder_link_that_is_turned_changes_the_configuration_and_the_targets() {
+fn a_folder_link_that_is_replaced_changes_the_configuration_and_the_targets() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let folder = tempfile::tempdir().unwrap();
     for (release, target) in [("1", &a), ("2", &b)] {
@@ -101,11 +100,11 @@ fn a_folder_link_that_is_turned_changes_the_configuration_and_the_targets() {
         fs::write(release.join("targets.txt"), target.addr().to_string()).unwrap();
     }
     for file in ["named.toml", "listed.toml"] {
-        turn(&folder, "current", "releases/1");
+        point(&folder, "current", "releases/1");
         let weir = start_at(&folder.path().join("current").join(file));
-        answers(&weir, "a");
-        turn(&folder, "current", "releases/2");
-        answers(&weir, "b");
+        until_answered_by(&weir, "a");
+        point(&folder, "current", "releases/2");
+        until_answered_by(&weir, "b");
     }
 }
 
@@ -113,7 +112,7 @@ fn a_folder_link_that_is_turned_changes_the_configuration_and_the_targets() {
 fn a_file_that_is_mounted_alone_is_loaded_when_it_is_written_to() {
     let may_mount = Command::new("unshare").args(["-rm", "true"]).status();
     if !may_mount.is_ok_and(|status| status.success()) {
-        // Without user namespaces there is nothing to mount in.
+        // Without user namespaces the test cannot mount.
         return;
     }
     let (a, b) = (Target::named("a"), Target::named("b"));
@@ -128,13 +127,13 @@ fn a_file_that_is_mounted_alone_is_loaded_when_it_is_written_to() {
     unshare.args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_weir")]);
     unshare.arg(&outside).env_remove("RUST_LOG");
     let weir = start_by(unshare, &[], &inside);
-    answers(&weir, "a");
+    until_answered_by(&weir, "a");
     fs::write(&outside, config(b.addr(), "")).unwrap();
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
 }
 
 #[test]
-fn a_token_that_is_replaced_is_the_one_that_counts() {
+fn a_token_that_is_replaced_is_loaded() {
     let target = Target::named("a");
     let admin = "admin = { bind = \"127.0.0.1:0\", token_file = \"token\" }";
     let folder = tempfile::tempdir().unwrap();
@@ -146,50 +145,48 @@ fn a_token_that_is_replaced_is_the_one_that_counts() {
         fs::create_dir(path(version)).unwrap();
         fs::write(path(version).join("token"), token).unwrap();
     }
-    turn(&folder, "..data", "..1");
-    turn(&folder, "token", "..data/token");
+    point(&folder, "..data", "..1");
+    point(&folder, "token", "..data/token");
     let weir = start_at(&path("weir.toml"));
-    // Nothing is asked for, but only of those with a token.
-    let is_taken = |token: &str| {
+    // The status of this path is 401 only without a valid token.
+    let is_accepted = |token: &str| {
         let mut client = Client::connect(weir.admin_addr());
         let reply = client.get_with_token("/api/target-groups/", token);
         reply.unwrap().status != 401
     };
-    assert!(is_taken(&first) && !is_taken(&second));
-    let until = |token: &str| {
-        eventually("the new token", || {
-            is_taken(token).then_some(()).ok_or("401".to_owned())
-        });
+    assert!(is_accepted(&first) && !is_accepted(&second));
+    let until_accepted = |token: &str| {
+        until("the new token", || is_accepted(token), |accepted| *accepted);
     };
-    turn(&folder, "..data", "..2");
-    until(&second);
-    assert!(!is_taken(&first));
-    // One that is wrong changes nothing, and putting it right is enough.
+    point(&folder, "..data", "..2");
+    until_accepted(&second);
+    assert!(!is_accepted(&first));
+    // An invalid token changes nothing, and a valid one is loaded without another step.
     fs::write(path("..2/token"), "short").unwrap();
     weir.error("5 characters long");
-    assert!(is_taken(&second));
+    assert!(is_accepted(&second));
     fs::write(path("..2/token"), &first).unwrap();
-    until(&first);
-    // Another configuration names another file, and that one is watched from then on.
+    until_accepted(&first);
+    // A configuration that names another file: that one is watched from then on.
     let other = admin.replace("\"token\"", "\"other\"");
     fs::write(path("other"), &second).unwrap();
     fs::write(path("weir.toml"), config(target.addr(), &other)).unwrap();
-    until(&second);
+    until_accepted(&second);
     fs::write(path("other"), &first).unwrap();
-    until(&first);
+    until_accepted(&first);
 }
 
-/// Sets it when dropped, also by a test that fails.
-struct Ends<'a>(&'a AtomicBool);
+/// Sets the flag when dropped, also if the test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Ends<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 #[test]
-fn a_neighbour_that_never_rests_does_not_keep_a_change_from_being_read() {
+fn a_file_beside_it_that_always_changes_does_not_delay_a_reload() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let weir = Weir::start(&config(a.addr(), ""));
     let (ended, neighbour) = (AtomicBool::new(false), weir.file().with_file_name("..tmp"));
@@ -200,16 +197,16 @@ fn a_neighbour_that_never_rests_does_not_keep_a_change_from_being_read() {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let _rest = Ends(&ended);
+        let _end = SetOnDrop(&ended);
         weir.replace(&config(b.addr(), ""));
-        answers(&weir, "b");
+        until_answered_by(&weir, "b");
     });
     weir.line(&["configuration loaded"]);
     assert_eq!(weir.lines(&["configuration loaded"]).len(), 1);
 }
 
 #[test]
-fn a_configuration_that_is_no_regular_file_is_refused_and_nothing_stops() {
+fn a_configuration_that_is_not_a_regular_file_is_refused_and_nothing_stops() {
     let target = Target::named("a");
     let admin = "admin = { bind = \"127.0.0.1:0\" }";
     let mut weir = Weir::start(&config(target.addr(), admin));
@@ -227,10 +224,7 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_nothing_stops() {
         become_it();
         weir.line(&["ERROR", &format!("it is {kind}, not a regular file")]);
         let checks = target.checks();
-        eventually("another check", || {
-            let more = target.checks();
-            (more > checks).then_some(()).ok_or(more.to_string())
-        });
+        until("another check", || target.checks(), |now| *now > checks);
         let live = Client::connect(weir.admin_addr()).get("/livez").unwrap();
         assert_eq!((live.status, weir.get("/").status), (200, 200));
         if kind != "a folder" {
@@ -243,7 +237,7 @@ fn a_configuration_that_is_no_regular_file_is_refused_and_nothing_stops() {
 }
 
 #[test]
-fn a_secret_or_a_list_that_is_no_regular_file_is_refused_and_nothing_stops() {
+fn a_secret_or_a_list_that_is_not_a_regular_file_is_refused_and_nothing_stops() {
     let target = Target::named("a");
     let more = "cookie_key_file = \"key\"";
     let mut weir = Weir::start(&config(target.addr(), ""));
@@ -273,28 +267,31 @@ fn check_and_run_refuse_what_would_never_end() {
             let ended = command().args(arguments).arg(&file).output().unwrap();
             let text = String::from_utf8(ended.stdout).unwrap();
             assert_eq!(ended.status.code(), Some(2), "{text}");
-            let said = format!(
+            let expected = format!(
                 "cannot read {}: it is {kind}, not a regular file",
                 file.display()
             );
-            assert!(text.contains(&said) && text.lines().count() == 1, "{text}");
+            assert!(
+                text.contains(&expected) && text.lines().count() == 1,
+                "{text}"
+            );
         }
     }
 }
 
-/// An account without privileges: root may start as many threads as it likes.
-const NOBODY: u32 = 65534;
+/// A user without privileges: the limit of threads does not apply to root.
+const UNPRIVILEGED: u32 = 65534;
 
-/// A file where that account may read it.
-fn write_for_nobody(file: &Path, text: &str) {
+/// Writes a file that this user may read.
+fn write_readable(file: &Path, text: &str) {
     let folder = file.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(file, text).unwrap();
 }
 
-/// The program where that account may execute it: a link, where it can be one, because what
-/// is being written cannot be executed, and a child of another test may hold it open.
-fn program_for_nobody(folder: &Path) -> PathBuf {
+/// The program at a path where this user may execute it. A link if possible: a file that a child
+/// of another test holds open for writing cannot be executed.
+fn executable_program(folder: &Path) -> PathBuf {
     let program = folder.join("weir");
     let built = Path::new(env!("CARGO_BIN_EXE_weir"));
     fs::hard_link(built, &program)
@@ -303,24 +300,24 @@ fn program_for_nobody(folder: &Path) -> PathBuf {
     program
 }
 
-fn as_nobody(mut program: Command) -> Command {
+fn as_unprivileged(mut program: Command) -> Command {
     if rustix::process::getuid().is_root() {
-        program.uid(NOBODY).gid(NOBODY);
+        program.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     program
 }
 
 #[test]
-fn a_reload_needs_no_thread_that_the_system_does_not_give() {
+fn a_reload_works_where_the_system_has_no_more_threads() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
-    write_for_nobody(&file, &config(a.addr(), ""));
-    let program = Command::new(program_for_nobody(folder.path()));
-    let mut weir = start_by(as_nobody(program), &["run", "--config"], &file);
-    answers(&weir, "a");
-    // By the same account, which may lower it.
-    let mut limit = as_nobody(Command::new("prlimit"));
+    write_readable(&file, &config(a.addr(), ""));
+    let program = Command::new(executable_program(folder.path()));
+    let mut weir = start_by(as_unprivileged(program), &["run", "--config"], &file);
+    until_answered_by(&weir, "a");
+    // The same user may lower the limit.
+    let mut limit = as_unprivileged(Command::new("prlimit"));
     limit.args(["--pid", &weir.pid().to_string(), "--nproc=1:1"]);
     assert!(limit.status().unwrap().success());
     fs::write(folder.path().join("targets"), b.addr().to_string()).unwrap();
@@ -343,22 +340,22 @@ fn a_reload_needs_no_thread_that_the_system_does_not_give() {
 }
 
 #[test]
-fn a_start_without_threads_is_an_error_and_no_panic() {
+fn a_start_without_threads_is_an_error_and_not_a_panic() {
     let target = Target::named("a");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
-    write_for_nobody(&file, &config(target.addr(), ""));
-    let built = program_for_nobody(folder.path());
-    // Serving takes more of them than any of these.
+    write_readable(&file, &config(target.addr(), ""));
+    let built = executable_program(folder.path());
+    // Serving needs more threads than each of these limits.
     for limit in 1..=3 {
-        let mut program = as_nobody(Command::new("prlimit"));
+        let mut program = as_unprivileged(Command::new("prlimit"));
         program.arg(format!("--nproc={limit}:{limit}"));
         program.arg(&built).args(["run", "--config"]);
         let ended = program.arg(&file).output().unwrap();
-        let said = [ended.stdout, ended.stderr].concat();
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(ended.status.code(), Some(2), "{limit}: {said}");
-        assert!(said.contains("cannot start"), "{limit}: {said}");
-        assert!(!said.contains("panicked"), "{limit}: {said}");
+        let printed = [ended.stdout, ended.stderr].concat();
+        let printed = String::from_utf8(printed).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{limit}: {printed}");
+        assert!(printed.contains("cannot start"), "{limit}: {printed}");
+        assert!(!printed.contains("panicked"), "{limit}: {printed}");
     }
 }

@@ -1,4 +1,4 @@
-//! `weir import terraform`: what it writes is accepted and serves.
+//! `weir import terraform`: Weir accepts what it writes, and serves with it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn import(arguments: &[&str]) -> Run {
     weir(&[&["import", "terraform"], arguments].concat())
 }
 
-/// Asserts that `weir check` has nothing against a configuration.
+/// Asserts that `weir check` accepts a configuration.
 fn check(config: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.toml");
@@ -74,7 +74,7 @@ fn an_imported_service_is_accepted_and_serves_from_replicas_that_it_starts() {
         "{}",
         written.errors
     );
-    // What is missing is said where people look.
+    // What was not imported is printed to standard error.
     assert!(
         written.errors.contains("not taken over:\n"),
         "{}",
@@ -150,7 +150,7 @@ fn files_that_cannot_be_read_and_results_that_cannot_be_used_have_their_exit_cod
     );
     let nowhere = import(&[FILES, "-o", "/no/such/folder/weir.toml"]);
     assert_eq!(nowhere.code, 2);
-    // Nothing that could be a listener.
+    // No resource that could become a listener.
     let file: &Path = &folder.path().join("main.tf");
     std::fs::write(file, "resource \"aws_lambda_function\" \"a\" {\n}\n").unwrap();
     let beyond = import(&[folder.path().to_str().unwrap()]);
@@ -163,7 +163,7 @@ fn files_that_cannot_be_read_and_results_that_cannot_be_used_have_their_exit_cod
 }
 
 #[test]
-fn values_of_files_hold_in_terraforms_order() {
+fn files_of_variables_are_read_in_terraforms_order() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write(
@@ -171,7 +171,7 @@ fn values_of_files_hold_in_terraforms_order() {
         "resource \"aws_lb_target_group\" \"a\" { port = var.port }",
     );
     write("terraform.tfvars", "port = 1000");
-    // Before the others by its name, and after them for Terraform.
+    // Its name sorts before the other, and Terraform reads it after.
     write("a.auto.tfvars", "port = 2000");
     let imported = import(&[folder.path().to_str().unwrap()]);
     assert!(imported.out.contains("\nport = 2000\n"), "{}", imported.out);
@@ -184,10 +184,10 @@ fn a_file_that_was_edited_is_not_overwritten() {
     let path = file.to_str().unwrap();
     let first = import(&[FILES, "-o", path]);
     assert_eq!(first.code, 0, "{}", first.errors);
-    let said = format!("wrote {path}: 1 listener, 0 rules, 1 target group, 1 target; 2 things");
-    assert!(first.errors.contains(&said), "{}", first.errors);
+    let expected = format!("wrote {path}: 1 listener, 0 rules, 1 target group, 1 target; 2 things");
+    assert!(first.errors.contains(&expected), "{}", first.errors);
     check(&std::fs::read_to_string(&file).unwrap());
-    // As it was written it may be written again, and is.
+    // An unedited file is written again.
     assert_eq!(import(&[FILES, "-o", path, "--var", "x=1"]).code, 0);
     let edited = std::fs::read_to_string(&file)
         .unwrap()

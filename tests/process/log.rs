@@ -1,5 +1,5 @@
-//! The log never stops anything: not when it is not read, not when its reader is gone, not
-//! when the disk is full. What was lost or left out is counted.
+//! The log never blocks or stops Weir: not if it is not read, not if its reader has ended, not if
+//! the disk is full. Lines that were lost or left out are counted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,18 +13,18 @@ use tempfile::TempDir;
 
 use crate::process::support::{Client, Target, Weir, command, eventually, taskoverflow};
 
-/// A Weir whose standard output is the test's own affair. Killed when dropped.
-struct Quiet {
+/// A Weir with a standard output that the test handles. Killed when dropped.
+struct Unread {
     child: Child,
     _folder: TempDir,
 }
 
-impl Quiet {
+impl Unread {
     fn start(config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
         Self::spawn(command(), config, adapt)
     }
 
-    /// Behind a shell command, which ends with running its arguments.
+    /// Starts it by a shell command, which ends with `exec "$0" "$@"`.
     fn start_after(shell: &str, config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
         let mut run = Command::new("sh");
         run.env_remove("RUST_LOG").stdin(Stdio::null());
@@ -45,8 +45,8 @@ impl Quiet {
         }
     }
 
-    /// With both outputs in a pipe of which only the lines of the start have been read.
-    fn unread(config: &str) -> (Self, BufReader<ChildStdout>, Addresses) {
+    /// Starts it with both outputs in a pipe, and reads only the lines of the start.
+    fn piped(config: &str) -> (Self, BufReader<ChildStdout>, Addresses) {
         let mut weir = Self::start_after("exec \"$0\" \"$@\" 2>&1", config, |run| {
             run.stdout(Stdio::piped());
         });
@@ -65,8 +65,8 @@ impl Quiet {
         format!("/proc/{}/{name}", self.child.id()).into()
     }
 
-    /// What it listens on, when the log cannot tell: the listener answers, the admin listener
-    /// knows `/livez`.
+    /// Finds its addresses without the log: of its two sockets the admin listener's answers
+    /// `/livez`.
     fn listening(&self) -> Addresses {
         eventually("two sockets that listen", || {
             let mut sockets = self.sockets().into_iter();
@@ -92,20 +92,23 @@ impl Quiet {
     }
 
     fn sockets(&self) -> Vec<SocketAddr> {
-        let links = std::fs::read_dir(self.file("fd")).into_iter().flatten();
-        let links = links.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        let own: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        let own: Vec<String> = std::fs::read_dir(self.file("fd"))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .map(|link| link.display().to_string())
+            .collect();
         let table = std::fs::read_to_string(self.file("net/tcp")).unwrap_or_default();
-        let listening = table.lines().filter_map(|line| {
+        let listening = |line: &str| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let is_own = own.contains(&format!("socket:[{}]", fields.get(9)?));
             let port = u16::from_str_radix(fields[1].split_once(':')?.1, 16).ok()?;
             (fields[3] == "0A" && is_own).then(|| ([127, 0, 0, 1], port).into())
-        });
-        listening.collect()
+        };
+        table.lines().filter_map(listening).collect()
     }
 
-    /// Ends it, and returns its exit code.
+    /// Ends it with SIGTERM, and returns its exit code.
     fn stop(&mut self) -> Option<i32> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
@@ -117,9 +120,9 @@ impl Quiet {
     }
 }
 
-impl Drop for Quiet {
+impl Drop for Unread {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -143,7 +146,7 @@ impl Addresses {
         })
     }
 
-    /// Lines that were dropped.
+    /// The number of lines of this kind that were dropped.
     fn dropped(&self, kind: &str) -> u64 {
         let page = Client::connect(self.admin).get("/metrics").unwrap().body;
         let series = format!("weir_log_lines_dropped_total{{kind=\"{kind}\"}} ");
@@ -155,8 +158,8 @@ impl Addresses {
     }
 }
 
-/// Answers itself, and writes a line about each answer.
-fn talkative() -> String {
+/// A configuration that answers without a target, and logs a line about each request.
+fn logs_every_request() -> String {
     r#"
     workers = 1
     admin = { bind = "127.0.0.1:0" }
@@ -169,8 +172,8 @@ fn talkative() -> String {
     .to_owned()
 }
 
-/// Asks for a path that makes a line of some 2 KiB.
-fn ask(addr: SocketAddr, times: usize) {
+/// Sends requests with a path that makes a line of some 2 KiB.
+fn request(addr: SocketAddr, times: usize) {
     let path = format!("/{}", "x".repeat(2000));
     let mut client = Client::connect(addr);
     for _ in 0..times {
@@ -192,12 +195,16 @@ const DROPPED: &str = "log lines were dropped";
 #[test]
 fn a_log_that_is_not_read_loses_lines_and_nothing_else() {
     const REQUESTS: usize = 3000;
-    let (mut weir, pipe, addresses) = Quiet::unread(&talkative());
-    ask(addresses.http, REQUESTS);
+    let (mut weir, pipe, addresses) = Unread::piped(&logs_every_request());
+    request(addresses.http, REQUESTS);
     let dropped = addresses.dropped("access");
     assert!(dropped > 0, "the log is bounded");
-    assert_eq!(addresses.dropped("event"), 0, "events have room left");
-    // The reader is back: it gets what was kept, and how much was not.
+    assert_eq!(
+        addresses.dropped("event"),
+        0,
+        "events have a queue of their own"
+    );
+    // The reader reads again: it gets the lines that were kept, and the number of the others.
     let mut lines = pipe.lines().map(Result::unwrap);
     let mut written = 0;
     let summary = lines.find(|line| {
@@ -208,21 +215,24 @@ fn a_log_that_is_not_read_loses_lines_and_nothing_else() {
     assert!(summary.contains("WARN"), "{summary}");
     assert_eq!(number(&summary, "access"), dropped, "{summary}");
     assert_eq!(written + dropped, REQUESTS as u64);
-    ask(addresses.http, 1);
-    assert!(lines.any(|line| line.contains("/xxx")), "it is well again");
+    request(addresses.http, 1);
+    assert!(
+        lines.any(|line| line.contains("/xxx")),
+        "lines are written again"
+    );
     assert_eq!(weir.stop(), Some(0));
     assert!(lines.any(|line| line.contains("stopped: every request was finished")));
 }
 
 #[test]
-fn a_log_that_is_not_read_does_not_hold_the_end_up() {
-    let (mut weir, _pipe, addresses) = Quiet::unread(&talkative());
-    ask(addresses.http, 1000);
+fn a_log_that_is_not_read_does_not_delay_the_end() {
+    let (mut weir, _pipe, addresses) = Unread::piped(&logs_every_request());
+    request(addresses.http, 1000);
     assert_eq!(weir.stop(), Some(0));
 }
 
 #[test]
-fn weir_outlives_the_reader_of_its_log() {
+fn weir_goes_on_without_a_reader_of_its_log() {
     let target = Target::named("a");
     let config = format!(
         "{}
@@ -234,12 +244,12 @@ fn weir_outlives_the_reader_of_its_log() {
         targets = [\"{}\"]
         health = {{ path = \"/health\", interval = \"100ms\", timeout = \"90ms\" }}
         ",
-        talkative(),
+        logs_every_request(),
         target.addr()
     );
-    let (mut weir, pipe, addresses) = Quiet::unread(&config);
+    let (mut weir, pipe, addresses) = Unread::piped(&config);
     drop(pipe);
-    ask(addresses.http, 1000);
+    request(addresses.http, 1000);
     let checks = target.checks();
     eventually("more checks", || {
         let now = target.checks();
@@ -249,18 +259,18 @@ fn weir_outlives_the_reader_of_its_log() {
             Err(now.to_string())
         }
     });
-    ask(addresses.http, 10);
+    request(addresses.http, 10);
     assert_eq!(weir.stop(), Some(0));
 }
 
 #[test]
 fn a_full_disk_stops_only_the_log() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut weir = Quiet::start(&talkative(), |run| {
+    let mut weir = Unread::start(&logs_every_request(), |run| {
         run.stdout(full.try_clone().unwrap()).stderr(full);
     });
     let addresses = weir.listening();
-    ask(addresses.http, 1000);
+    request(addresses.http, 1000);
     assert_eq!(weir.stop(), Some(0));
 }
 
@@ -275,20 +285,20 @@ fn the_log_goes_on_when_the_disk_has_room_again() {
         .unwrap();
     // 64 KiB, or half of it with the blocks of some shells.
     let shell = "ulimit -S -f 64; exec \"$0\" \"$@\"";
-    let mut weir = Quiet::start_after(shell, &talkative(), |run| {
+    let mut weir = Unread::start_after(shell, &logs_every_request(), |run| {
         run.stdout(log.try_clone().unwrap());
     });
     let read = || String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
     let addresses = eventually("the addresses", || {
         Addresses::find(&read()).ok_or_else(read)
     });
-    ask(addresses.http, 3000);
+    request(addresses.http, 3000);
     let dropped = addresses.dropped("access");
     assert!(dropped > 0 && log.metadata().unwrap().len() > 0);
     let mut room = Command::new("prlimit");
     room.args(["--pid", &weir.child.id().to_string(), "--fsize=unlimited:"]);
     assert!(room.status().unwrap().success());
-    let summary = eventually("the loss is told", || {
+    let summary = eventually("the loss is logged", || {
         let text = read();
         let line = text.lines().find(|line| line.contains(DROPPED));
         line.map(str::to_owned).ok_or(text)
@@ -298,9 +308,9 @@ fn the_log_goes_on_when_the_disk_has_room_again() {
 }
 
 #[test]
-fn a_record_on_a_disk_that_hangs_does_not_hold_the_end_up() {
+fn a_record_on_a_disk_that_hangs_does_not_delay_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    // Opens at once, and lets those who read from it wait.
+    // A file that opens at once and blocks its readers.
     let record = folder.path().join("record.csv");
     let made = Command::new("mkfifo").arg(&record).status();
     assert!(made.unwrap().success());
@@ -345,11 +355,11 @@ fn a_record_on_a_disk_that_hangs_does_not_hold_the_end_up() {
 }
 
 #[test]
-fn closed_outputs_are_no_place_for_a_socket() {
+fn the_descriptors_of_closed_outputs_are_not_used_for_sockets() {
     let shell = "exec \"$0\" \"$@\" >&- 2>&-";
-    let mut weir = Quiet::start_after(shell, &talkative(), |_| {});
+    let mut weir = Unread::start_after(shell, &logs_every_request(), |_| {});
     let addresses = weir.listening();
-    ask(addresses.http, 10);
+    request(addresses.http, 10);
     for number in ["fd/1", "fd/2"] {
         let link = std::fs::read_link(weir.file(number)).unwrap();
         assert_eq!(link, PathBuf::from("/dev/null"));
@@ -366,8 +376,8 @@ fn equal_failures_are_a_few_lines_and_an_exact_count() {
         shutdown = { lame_duck = "0s" }
         [[listener]]
         bind = "127.0.0.1:0"
-        forward = "gone"
-        [target_group.gone]
+        forward = "closed"
+        [target_group.closed]
         targets = ["127.0.0.1:1"]
         health = false
         "#,
@@ -378,7 +388,7 @@ fn equal_failures_are_a_few_lines_and_an_exact_count() {
     }
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
-    let failures = [r#"reason="connect_error""#, r#"group="gone""#];
+    let failures = [r#"reason="connect_error""#, r#"group="closed""#];
     let (summaries, lines): (Vec<_>, Vec<_>) = weir
         .lines(&failures)
         .into_iter()
@@ -391,7 +401,7 @@ fn equal_failures_are_a_few_lines_and_an_exact_count() {
 
 #[test]
 fn wrong_tokens_are_a_few_lines() {
-    const TRIES: u64 = 300;
+    const ATTEMPTS: u64 = 300;
     let mut weir = Weir::start(
         r#"
         admin = { bind = "127.0.0.1:0", token = "the-right-one-the-right-one-1234" }
@@ -401,7 +411,7 @@ fn wrong_tokens_are_a_few_lines() {
         "#,
     );
     let admin = weir.admin_addr();
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let mut client = Client::connect(admin);
         let path = "/api/target-groups/app/targets/10.0.0.1:80";
         assert_eq!(client.get_with_token(path, "wrong").unwrap().status, 401);
@@ -416,8 +426,8 @@ fn wrong_tokens_are_a_few_lines() {
 
 #[test]
 fn the_whole_access_log_is_whole() {
-    let weir = Weir::start(&talkative());
-    ask(weir.addr(), 300);
+    let weir = Weir::start(&logs_every_request());
+    request(weir.addr(), 300);
     weir.nth_line(300, &["/xxx"]);
     assert_eq!(weir.lines(&["more like this"]).len(), 0);
 }
@@ -425,7 +435,7 @@ fn the_whole_access_log_is_whole() {
 #[test]
 fn without_a_thread_for_the_log_nothing_starts() {
     let output = command()
-        // More than there is address space.
+        // More than the address space.
         .env("RUST_MIN_STACK", "1000000000000000")
         .args(["run", "--config", "/dev/null"])
         .output()
@@ -438,17 +448,17 @@ fn without_a_thread_for_the_log_nothing_starts() {
     );
 }
 
-/// What must not come through, and parts to know it by.
+/// Characters that must not be logged, between words that identify the line.
 const HOSTILE: &str =
     "evil\0\u{7f}\u{80}\u{9b}31m\u{1b}[31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\r\ntext";
 
-/// The same as a shell prints it, in a TOML string.
+/// A script that prints the same, as a TOML string.
 const SCRIPT: &str = concat!(
     "\"\"\"printf 'evil\\\\000\\\\177\u{80}\u{9b}31m\\\\033[31m\u{202e}\u{2066}\u{200f}",
     "\u{61c}\u{2028}\\\\r text\\\\n'; exit 3 # {port}\"\"\""
 );
 
-/// A target that fails its checks with such a body.
+/// A target that fails its checks with this body.
 fn hostile() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -459,7 +469,7 @@ fn hostile() -> SocketAddr {
                 "HTTP/1.1 503 No\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
                  connection: close\r\n\r\n{HOSTILE}"
             );
-            // How it ends is up to the other side.
+            // Fails if the client closes early.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer.as_bytes());
         }
@@ -475,8 +485,8 @@ fn is_hostile(text: &str) -> bool {
     })
 }
 
-/// A target and replicas that write what they must not.
-fn surrounded() -> String {
+/// A target and replicas that write these characters.
+fn hostile_config() -> String {
     format!(
         r#"
         admin = {{ bind = "127.0.0.1:0" }}
@@ -496,15 +506,15 @@ fn surrounded() -> String {
 }
 
 #[test]
-fn what_others_say_cannot_drive_a_terminal() {
+fn text_of_other_programs_cannot_drive_a_terminal() {
     for format in ["pretty", "json"] {
-        let weir = Weir::starting_with(&surrounded(), |run| {
+        let weir = Weir::starting_with(&hostile_config(), |run| {
             run.args(["--log-format", format]);
         });
         let admin = weir.admin_addr();
         let unhealthy = weir.line(&["target is unhealthy", "evil", "text"]);
         weir.line(&["evil", "text", "own"]);
-        // Whatever becomes of it.
+        // Its result does not matter.
         let mut client = Client::connect(weir.addr());
         let _ = client.get("/evil\u{9b}31m\u{202e}\u{7f}?\u{2028}text");
         weir.line(&["attempts"]);
@@ -533,7 +543,7 @@ fn what_others_say_cannot_drive_a_terminal() {
 
 #[test]
 fn problems_of_a_refused_reload_are_in_the_json_log() {
-    let config = talkative();
+    let config = logs_every_request();
     let weir = Weir::starting_with(&config, |run| {
         run.args(["--log-format", "json"]);
     });
@@ -548,5 +558,5 @@ fn problems_of_a_refused_reload_are_in_the_json_log() {
     assert_eq!(problem["line"], 5);
     assert!(problem["column"].is_number() && problem["help"].is_string());
     assert!(problem["message"].as_str().unwrap().contains("acess_log"));
-    assert_eq!(weir.errors(), "", "nothing is written beside the log");
+    assert_eq!(weir.errors(), "", "standard error is empty");
 }

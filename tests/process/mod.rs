@@ -1,14 +1,14 @@
-//! The `weir` program itself: started, signalled, killed, and read by what it prints.
+//! The `weir` program itself: started, signalled and killed, observed by what it prints.
 //!
-//! Everything here blocks and polls with a deadline; ports are learnt from the log.
+//! All calls here block and poll with a deadline; ports are read from the log.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a helper that cannot do its part has failed the test"
+    reason = "a helper that fails has failed the test"
 )]
 #![allow(
     unreachable_pub,
-    reason = "`pub` marks what the tests of this binary may use"
+    reason = "`pub` marks what the tests of this program may use"
 )]
 
 pub mod support;

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::process::support::{Client, Users, Weir, eventually};
 
-/// One listener that says its name, wherever it is.
+/// A listener that answers with its name.
 fn named(name: &str, bind: &str) -> String {
     format!(
         "[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\n\
@@ -22,16 +22,16 @@ fn with_admin(bind: &str) -> String {
     )
 }
 
-/// Each request on a connection of its own; a failure of any is a panic.
-struct Newcomers {
+/// Clients that send each request on a new connection. A failed request fails the test.
+struct NewConnections {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<usize>>,
 }
 
-impl Newcomers {
+impl NewConnections {
     fn start(addr: SocketAddr, path: &'static str, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let ask = |_| {
+        let client = |_| {
             let stopped = Arc::clone(&stop);
             thread::spawn(move || {
                 let mut answers = 0;
@@ -45,18 +45,20 @@ impl Newcomers {
                 answers
             })
         };
-        let threads = (0..count).map(ask).collect();
+        let threads = (0..count).map(client).collect();
         Self { stop, threads }
     }
 
     fn stop(self) -> usize {
         self.stop.store(true, Ordering::SeqCst);
-        let threads = self.threads.into_iter();
-        threads.map(|thread| thread.join().unwrap()).sum()
+        self.threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     }
 }
 
-/// Reloads through configurations, one after another, and waits for each.
+/// Loads the configurations one after another, and waits for each.
 fn go_through(weir: &Weir, configs: &[String], rounds: usize) {
     for n in 0..rounds {
         weir.replace(&configs[n % configs.len()]);
@@ -74,7 +76,7 @@ fn a_listener_that_moves_on_its_port_loses_no_request() {
     let users = Users::start(addr, 4, "/", |reply| {
         assert_eq!(reply.status, 200, "{}", reply.body);
     });
-    let newcomers = Newcomers::start(addr, "/", 4);
+    let new_connections = NewConnections::start(addr, "/", 4);
     let steps = [
         ("web", &wide),
         ("web", &narrow),
@@ -87,7 +89,7 @@ fn a_listener_that_moves_on_its_port_loses_no_request() {
     ];
     let configs = steps.map(|(name, bind)| format!("{admin}{}", named(name, bind)));
     go_through(&weir, &configs, 40);
-    assert!(users.stop() > 0 && newcomers.stop() > 0);
+    assert!(users.stop() > 0 && new_connections.stop() > 0);
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn wide_sockets_hand_their_clients_to_narrow_ones() {
     let users = Users::start(addr, 4, "/", |reply| {
         assert_eq!(reply.status, 200, "{}", reply.body);
     });
-    let newcomers = Newcomers::start(addr, "/", 4);
+    let new_connections = NewConnections::start(addr, "/", 4);
     weir.replace(&format!("{admin}{}", named("site", &addr.to_string())));
     weir.line(&["configuration loaded: "]);
     let other = SocketAddr::from(([127, 0, 0, 2], addr.port()));
@@ -108,7 +110,7 @@ fn wide_sockets_hand_their_clients_to_narrow_ones() {
             Err(_) => Ok(()),
         }
     });
-    assert!(users.stop() > 0 && newcomers.stop() > 0);
+    assert!(users.stop() > 0 && new_connections.stop() > 0);
 }
 
 #[test]
@@ -122,13 +124,17 @@ fn two_listeners_swap_their_addresses_under_load() {
             assert_eq!(reply.status, 200, "{}", reply.body);
         })
     });
-    let newcomers = [a, b].map(|addr| Newcomers::start(addr, "/", 2));
+    let new_connections = [a, b].map(|addr| NewConnections::start(addr, "/", 2));
     let (a, b) = (a.to_string(), b.to_string());
     let configs = [(&b, &a), (&a, &b)]
         .map(|(first, second)| format!("{admin}{}{}", named("a", first), named("b", second)));
     go_through(&weir, &configs, 20);
     assert!(users.into_iter().all(|users| users.stop() > 0));
-    assert!(newcomers.into_iter().all(|newcomers| newcomers.stop() > 0));
+    assert!(
+        new_connections
+            .into_iter()
+            .all(|new_connections| new_connections.stop() > 0)
+    );
 }
 
 #[test]
@@ -142,12 +148,16 @@ fn the_admin_listener_and_another_swap_their_ports() {
     };
     let weir = Weir::start(&config(&first, "127.0.0.1:0"));
     let second = weir.addr().to_string();
-    // Both answer this the same.
+    // Both give the same answer to this path.
     let addrs = [&first, &second].map(|addr| addr.parse().unwrap());
-    let newcomers = addrs.map(|addr| Newcomers::start(addr, "/livez", 2));
+    let new_connections = addrs.map(|addr| NewConnections::start(addr, "/livez", 2));
     let configs = [config(&second, &first), config(&first, &second)];
     go_through(&weir, &configs, 20);
-    assert!(newcomers.into_iter().all(|newcomers| newcomers.stop() > 0));
+    assert!(
+        new_connections
+            .into_iter()
+            .all(|new_connections| new_connections.stop() > 0)
+    );
 }
 
 #[test]
@@ -158,12 +168,12 @@ fn the_admin_listener_moves_on_its_port() {
         named("web", "127.0.0.1:0")
     ));
     let (web, admin) = (weir.addr(), weir.admin_addr());
-    let newcomers = Newcomers::start(admin, "/livez", 4);
+    let new_connections = NewConnections::start(admin, "/livez", 4);
     let binds = [format!("0.0.0.0:{}", admin.port()), admin.to_string()];
     let configs =
         binds.map(|bind| format!("{}{}", with_admin(&bind), named("web", &web.to_string())));
     go_through(&weir, &configs, 20);
-    assert!(newcomers.stop() > 0);
+    assert!(new_connections.stop() > 0);
 }
 
 #[test]
@@ -185,7 +195,7 @@ fn connections_of_a_removed_listener_are_answered_by_its_rules() {
         assert_eq!(reply.header("connection"), Some("close"));
     }
     drop(clients);
-    eventually("the listener is gone from the status", || {
+    eventually("the listener is not in the status any more", || {
         let status = weir.status();
         let left = status["listeners"].as_array().unwrap().len();
         if left == 1 {

@@ -1,10 +1,10 @@
-//! Another configuration while Weir runs: by signal, and by a change of the file.
+//! Another configuration while Weir runs: by a signal, and by a change of the file.
 
 use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::Signal;
 
-use crate::process::support::{Client, Target, Users, Weir, eventually};
+use crate::process::support::{Client, Target, Users, Weir, eventually, until};
 
 fn config(target: &Target, more: &str) -> String {
     format!(
@@ -25,12 +25,10 @@ fn config(target: &Target, more: &str) -> String {
     )
 }
 
-/// The body of the answer, once the new configuration is in force.
-fn answers(weir: &Weir, wanted: &str) {
-    eventually(&format!("answers from {wanted}"), || {
-        let body = weir.get("/").body;
-        if body == wanted { Ok(()) } else { Err(body) }
-    });
+/// Waits until this target answers.
+fn until_answered_by(weir: &Weir, target: &str) {
+    let what = format!("an answer from {target}");
+    until(&what, || weir.get("/").body, |body| body == target);
 }
 
 #[test]
@@ -40,7 +38,7 @@ fn sighup_loads_the_file_again() {
     assert_eq!(weir.get("/").body, "a");
     weir.overwrite(&config(&b, ""));
     weir.signal(Signal::HUP);
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
     weir.line(&["configuration loaded: changed target group app"]);
 }
 
@@ -49,9 +47,9 @@ fn a_file_that_is_replaced_is_loaded() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let weir = Weir::start(&config(&a, ""));
     weir.replace(&config(&b, ""));
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
     weir.replace(&config(&a, ""));
-    answers(&weir, "a");
+    until_answered_by(&weir, "a");
     weir.nth_line(2, &["configuration loaded: changed target group app"]);
 }
 
@@ -60,7 +58,7 @@ fn a_file_that_is_written_to_is_loaded() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let weir = Weir::start(&config(&a, ""));
     weir.overwrite(&config(&b, ""));
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
 }
 
 #[cfg(unix)]
@@ -84,10 +82,10 @@ fn a_link_that_is_pointed_elsewhere_is_followed() {
         run.stdout(std::process::Stdio::piped());
         run.stderr(std::process::Stdio::piped());
     });
-    answers(&weir, "a");
+    until_answered_by(&weir, "a");
     symlink("..2", path("..next")).unwrap();
     std::fs::rename(path("..next"), path("..data")).unwrap();
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
 }
 
 #[test]
@@ -106,12 +104,12 @@ fn a_wrong_file_is_explained_and_changes_nothing() {
         assert_eq!(weir.get("/").body, "a");
     }
     assert_eq!(b.requests(), 0);
-    // A file that is gone is as wrong as one that cannot be understood.
+    // A missing file is an error like a wrong one.
     std::fs::remove_file(weir.file()).unwrap();
     weir.line(&["ERROR", "cannot read", "weir.toml"]);
     assert_eq!(weir.get("/").body, "a");
     weir.replace(&config(&b, ""));
-    answers(&weir, "b");
+    until_answered_by(&weir, "b");
     assert!(weir.is_running());
 }
 
@@ -143,15 +141,14 @@ fn another_number_of_workers_is_refused() {
     assert_eq!(weir.get("/").body, "a");
 }
 
-/// Done when, 5.
 #[test]
 fn a_hundred_reloads_under_load_fail_no_request_and_keep_health() {
-    let (a, b, sick) = (
+    let (a, b, unhealthy) = (
         Target::named("a"),
         Target::named("b"),
-        Target::named("sick"),
+        Target::named("unhealthy"),
     );
-    sick.fail_health(true);
+    unhealthy.fail_health(true);
     let config = |n: usize| {
         format!(
             r#"
@@ -170,18 +167,18 @@ fn a_hundred_reloads_under_load_fail_no_request_and_keep_health() {
             1000 + n,
             a.addr(),
             b.addr(),
-            sick.addr(),
+            unhealthy.addr(),
             ["round_robin", "least_connections", "random"][n % 3],
         )
     };
     let weir = Weir::start(&config(0));
-    weir.line(&["target is unhealthy", &sick.addr().to_string()]);
-    // From here on it would pass, if a reload made Weir ask again.
-    sick.fail_health(false);
+    weir.line(&["target is unhealthy", &unhealthy.addr().to_string()]);
+    // From here on a check would pass, if a reload caused one.
+    unhealthy.fail_health(false);
     let (addr, before) = (weir.addr(), weir.targets("app"));
     let users = Users::start(addr, 4, "/", |reply| {
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_ne!(reply.body, "sick");
+        assert_ne!(reply.body, "unhealthy");
     });
     for n in 1..=100 {
         weir.overwrite(&config(n));
@@ -191,9 +188,9 @@ fn a_hundred_reloads_under_load_fail_no_request_and_keep_health() {
     let answers = users.stop();
     assert!(answers > 100, "{answers}");
     assert_eq!(a.requests() + b.requests(), answers);
-    assert_eq!(sick.requests(), 0);
-    assert_eq!((a.checks(), b.checks(), sick.checks()), (1, 1, 1));
-    // Neither health nor counters have started anew.
+    assert_eq!(unhealthy.requests(), 0);
+    assert_eq!((a.checks(), b.checks(), unhealthy.checks()), (1, 1, 1));
+    // Neither health nor counters were reset.
     let after = weir.targets("app");
     for (before, after) in before.iter().zip(&after) {
         for field in ["address", "state", "reason", "since", "last_checks"] {
@@ -234,7 +231,7 @@ fn forwarding(group: &str, target: SocketAddr) -> String {
     )
 }
 
-/// An address where nothing listens yet, and no other test will.
+/// A socket that is bound and does not listen yet, and its address.
 fn reserved() -> (TcpListener, SocketAddr) {
     let socket = rustix::net::socket(
         rustix::net::AddressFamily::INET,
@@ -249,7 +246,7 @@ fn reserved() -> (TcpListener, SocketAddr) {
     (socket, addr)
 }
 
-/// From blue to a target that starts late, under load.
+/// Switches from blue to a target that starts late, under load.
 fn blue_green(next: &str) {
     let blue = Target::named("blue");
     let (cold, addr) = reserved();
@@ -272,7 +269,7 @@ fn blue_green(next: &str) {
     );
     assert_eq!(weir.get("/").body, "blue");
     let _green = Target::listening("green", cold);
-    answers(&weir, "green");
+    until_answered_by(&weir, "green");
     weir.line(&["configuration loaded"]);
     assert!(users.stop() > 0);
 }
@@ -288,7 +285,7 @@ fn the_targets_of_a_group_serve_until_those_in_their_place_are_ready() {
 }
 
 #[test]
-fn a_group_that_never_is_healthy_does_not_replace_one_that_serves() {
+fn a_group_that_is_never_healthy_does_not_replace_one_that_serves() {
     let (blue, green) = (Target::named("blue"), Target::named("green"));
     let (_cold, addr) = reserved();
     let mut weir = Weir::start(&forwarding("blue", blue.addr()));
@@ -300,9 +297,9 @@ fn a_group_that_never_is_healthy_does_not_replace_one_that_serves() {
         "no healthy target",
     ]);
     assert_eq!(weir.get("/").body, "blue");
-    // The newest one wins, and one that waits does not keep Weir from its end.
+    // The newest configuration wins, and one that waits does not delay the end.
     weir.replace(&forwarding("green", green.addr()));
-    answers(&weir, "green");
+    until_answered_by(&weir, "green");
     weir.replace(&forwarding("broken", addr));
     weir.line(&["reload waits", "group=broken"]);
     weir.signal(Signal::TERM);
@@ -334,7 +331,7 @@ fn a_rule_for_a_group_that_is_not_ready_is_in_force_after_a_while() {
 }
 
 #[test]
-fn a_reload_that_changes_nothing_says_so() {
+fn a_reload_that_changes_nothing_is_logged() {
     let a = Target::named("a");
     let weir = Weir::start(&config(&a, ""));
     weir.signal(Signal::HUP);

@@ -1,4 +1,4 @@
-//! `weir simulate` and `weir plot`: small files in, numbers and pictures out.
+//! `weir simulate` and `weir plot`: what they print and write for small files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::process::support::command;
 
-/// Replicas of 500 requests/s that are to be at 20 % of that.
+/// A group of replicas that serve 500 requests per second and should run at 20 % of that.
 const CONFIG: &str = r#"
 [[listener]]
 bind    = "127.0.0.1:0"
@@ -27,7 +27,7 @@ max = 4
 target_tracking = [{ metric = "cpu", target = 20 }]
 "#;
 
-/// 16 % of a replica, and after a minute 80 %, for half an hour.
+/// A load of 16 % of a replica, and after a minute 80 %, for half an hour.
 const STEP: &str = "seconds,requests_per_second\n0,80\n60,80\n60,400\n1860,400\n";
 
 struct Files(TempDir);
@@ -53,7 +53,14 @@ impl Files {
             .unwrap()
     }
 
-    /// `weir simulate` of the load with this configuration.
+    /// Asserts that a simulation with these arguments fails with this code and message.
+    fn refuses(&self, arguments: &[&str], code: i32, message: &str) {
+        let output = self.simulate(arguments);
+        let errors = refused(&output, code);
+        assert!(errors.contains(message), "{message}: {errors}");
+    }
+
+    /// Runs `weir simulate` with the load and the configuration.
     fn simulate(&self, arguments: &[&str]) -> Output {
         let mut all = vec!["simulate", "--config", "weir.toml", "load"];
         all.extend(arguments);
@@ -70,7 +77,7 @@ fn succeeded(output: &Output) -> &str {
     text(&output.stdout)
 }
 
-/// What it says when it fails.
+/// Standard error of a run that failed with this code.
 fn refused(output: &Output, code: i32) -> &str {
     assert_eq!(output.status.code(), Some(code), "{}", text(&output.stdout));
     text(&output.stderr)
@@ -120,7 +127,7 @@ fn the_profiles_are_compared_in_a_table_a_csv_and_a_picture() {
     ] {
         assert!(svg.contains(part), "{part}");
     }
-    // The same once more.
+    // A second run writes the same.
     let again = files.simulate(&arguments);
     assert_eq!(table, succeeded(&again));
     let written = text(&again.stderr);
@@ -177,36 +184,31 @@ fn programs_get_every_change_with_its_reason() {
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_said() {
+fn an_error_in_the_files_is_reported() {
     let files = Files::new(CONFIG, "0,1\n1,x\n");
-    let says = |arguments: &[&str], code: i32, wanted: &str| {
-        let output = files.simulate(arguments);
-        let said = refused(&output, code);
-        assert!(said.contains(wanted), "{wanted}: {said}");
-    };
-    says(
+    files.refuses(
         &["--capacity", "500"],
         2,
         "load: line 2: expected two numbers",
     );
-    says(&[], 2, "--capacity <REQUESTS>|--service-time <TIME>");
-    says(&["--capacity", "0"], 2, "line 2");
-    says(
+    files.refuses(&[], 2, "--capacity <REQUESTS>|--service-time <TIME>");
+    files.refuses(&["--capacity", "0"], 2, "line 2");
+    files.refuses(
         &["--capacity", "5", "--service-time", "1s"],
         2,
         "cannot be used with",
     );
-    says(
+    files.refuses(
         &["--capacity", "5", "--start", "2"],
         2,
         "write it like 20ms, 2s or 10m",
     );
-    says(
+    files.refuses(
         &["--capacity", "5", "--profile", "slow"],
         2,
         "aws_high_resolution",
     );
-    says(
+    files.refuses(
         &["--capacity", "5", "--group", "x"],
         2,
         "no group is named `x`",
@@ -214,25 +216,20 @@ fn what_is_wrong_with_the_files_is_said() {
 }
 
 #[test]
-fn what_is_wrong_with_the_settings_is_said() {
+fn an_error_in_the_settings_is_reported() {
     let files = Files::new(CONFIG, STEP);
-    let says = |arguments: &[&str], code: i32, wanted: &str| {
-        let output = files.simulate(arguments);
-        let said = refused(&output, code);
-        assert!(said.contains(wanted), "{wanted}: {said}");
-    };
-    says(&["--capacity", "0"], 2, "--capacity must be above 0");
-    says(
+    files.refuses(&["--capacity", "0"], 2, "--capacity must be above 0");
+    files.refuses(
         &["--capacity", "5", "--replicas", "9"],
         2,
         "between min and max, 1 and 4",
     );
-    says(
+    files.refuses(
         &["--capacity", "5", "--svg", "no/such/x"],
         2,
         "cannot write no/such/x",
     );
-    says(
+    files.refuses(
         &["--capacity", "5", "--csv", "no/such/x"],
         2,
         "cannot write no/such/x",
@@ -252,17 +249,17 @@ fn what_is_wrong_with_the_settings_is_said() {
         CONFIG.replace("max = 4", "max = 0"),
     )
     .unwrap();
-    says(&["--capacity", "5"], 2, "weir.toml:");
+    files.refuses(&["--capacity", "5"], 2, "weir.toml:");
     let fixed = CONFIG
         .split("[target_group.todo.autoscaling]")
         .next()
         .unwrap();
     fs::write(files.0.path().join("weir.toml"), fixed).unwrap();
-    says(&["--capacity", "5"], 2, "no group has `autoscaling`");
+    files.refuses(&["--capacity", "5"], 2, "no group has `autoscaling`");
 }
 
 #[test]
-fn steps_have_no_place_in_kubernetes_and_memory_none_in_the_model() {
+fn steps_are_not_simulated_for_kubernetes_and_memory_not_at_all() {
     let steps = CONFIG.split("target_tracking").next().unwrap().to_owned()
         + r#"
 step_scaling = [
@@ -287,7 +284,7 @@ fn a_record_is_drawn_with_the_load_of_its_time() {
     let record = "time,target_group,before,desired,running,warming,min,max,outcome,reason,formula,cpu\n\
         2026-11-22T11:40:00Z,todo,1,1,1,0,1,4,hold,in_range,,10\n\
         2026-11-22T11:40:01Z,todo,1,4,1,0,1,4,scale_out,,\"ceil(1, 2)\",65\n";
-    // Seconds since 1970, as `date +%s` has them.
+    // Seconds since 1970, as `date +%s` prints them.
     let files = Files::new(record, "1795347600,100\n1795347601,500\n");
     let output = files.run(&[
         "plot",

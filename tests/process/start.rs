@@ -1,4 +1,4 @@
-//! What `weir run` prints when it starts, and how it says that it cannot.
+//! What `weir run` prints when it starts, and when it cannot.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -70,7 +70,7 @@ fn json_logs_are_one_object_a_line() {
     });
     let addr = weir.addr();
     assert_eq!(Client::connect(addr).get("/").unwrap().body, "a");
-    // A reload, a problem and an end are logged like everything else.
+    // A reload, an error and the end are JSON too.
     weir.signal(Signal::HUP);
     weir.line(&["configuration loaded"]);
     weir.overwrite("workers = 3");
@@ -87,7 +87,7 @@ fn json_logs_are_one_object_a_line() {
         for field in ["timestamp", "level", "message"] {
             assert!(object[field].is_string(), "{field} in {line}");
         }
-        // A second field of the same name would hide the first.
+        // A second field with the same name would hide the first.
         assert!(line.matches("\"target\":").count() <= 1, "{line}");
     }
     let healthy = weir.line(&["target is healthy"]);
@@ -136,9 +136,12 @@ fn the_file_can_come_from_the_environment() {
 fn a_file_that_cannot_be_read_is_named() {
     let output = run(&["run", "--config", "/no/such/weir.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(said.contains("cannot read /no/such/weir.toml"), "{said}");
-    assert!(said.contains("No such file or directory"), "{said}");
+    let printed = text(&output.stdout) + &text(&output.stderr);
+    assert!(
+        printed.contains("cannot read /no/such/weir.toml"),
+        "{printed}"
+    );
+    assert!(printed.contains("No such file or directory"), "{printed}");
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn an_address_in_use_is_named() {
 }
 
 #[test]
-fn two_weirs_do_not_share_a_port() {
+fn two_processes_do_not_share_a_port() {
     let target = Target::named("a");
     let first = Weir::start(&full(&target));
     let addr = first.addr();
@@ -194,7 +197,7 @@ fn two_weirs_do_not_share_a_port() {
 }
 
 #[test]
-fn a_target_that_is_down_does_not_keep_weir_from_starting() {
+fn a_target_that_is_down_does_not_delay_the_start() {
     let target = Target::named("a");
     let down = "targets = [\"127.0.0.1:1\", \"";
     let config = full(&target).replacen("targets = [\"", down, 1);
@@ -205,7 +208,7 @@ fn a_target_that_is_down_does_not_keep_weir_from_starting() {
     }
 }
 
-/// A listener whose target is fine, and one whose target accepts checks and says nothing.
+/// A listener with a healthy target, and one with a target that accepts checks and does not answer.
 fn half_silent(target: &Target, silent: &TcpListener, timeout: &str) -> String {
     format!(
         r#"
@@ -232,7 +235,7 @@ fn half_silent(target: &Target, silent: &TcpListener, timeout: &str) -> String {
 }
 
 #[test]
-fn each_listener_waits_for_its_own_groups_and_says_so() {
+fn each_listener_waits_for_its_own_groups_and_logs_it() {
     let target = Target::named("a");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let weir = Weir::starting(&half_silent(&target, &silent, "4s"));
@@ -260,14 +263,14 @@ fn each_listener_waits_for_its_own_groups_and_says_so() {
         weir.lines(&["listening on", "(slow)"]),
         Vec::<String>::new()
     );
-    // A check that fails is a check: the listener opens, and the group fails open.
+    // After a failed check the listener opens, and the group fails open.
     weir.addr_of("slow");
     let ready = Client::connect(weir.admin_addr()).get("/readyz").unwrap();
     assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
 }
 
 #[test]
-fn a_file_that_is_corrected_while_the_start_waits_is_taken_up_at_once() {
+fn a_file_that_is_corrected_while_the_start_waits_is_loaded_at_once() {
     let target = Target::named("a");
     let config = |address: &str| {
         format!(
@@ -284,10 +287,11 @@ fn a_file_that_is_corrected_while_the_start_waits_is_taken_up_at_once() {
         "a"
     );
     let late = weir.lines(&["listener opens without a target group"]);
-    assert_eq!(late, Vec::<String>::new(), "taken up after the wait");
+    assert_eq!(late, Vec::<String>::new(), "loaded after the wait");
 }
+
 #[test]
-fn a_client_that_speaks_tls_is_told_of_in_the_log() {
+fn a_client_that_speaks_tls_is_logged() {
     let config = r#"
         [[listener]]
         name = "http"

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::process::support::{Client, Target, Weir, eventually};
+use crate::process::support::{Client, Target, Weir, eventually, until};
 
 fn config(target: &Target, lame_duck: &str, drain: &str) -> String {
     format!(
@@ -22,19 +22,16 @@ fn config(target: &Target, lame_duck: &str, drain: &str) -> String {
     )
 }
 
-/// A client whose request is at the target, which holds it.
+/// A client with a request that waits at the target.
 fn held(weir: &Weir, target: &Target) -> Client {
     let before = target.requests();
     let mut client = Client::connect(weir.addr());
     client.send("/held").unwrap();
-    eventually("the request is at the target", || {
-        let now = target.requests();
-        if now > before {
-            Ok(())
-        } else {
-            Err(now.to_string())
-        }
-    });
+    until(
+        "the request is at the target",
+        || target.requests(),
+        |now| *now > before,
+    );
     client
 }
 
@@ -74,7 +71,7 @@ fn sigterm_lets_requests_finish() {
 }
 
 #[test]
-fn what_does_not_finish_in_time_is_cut_and_the_exit_code_says_so() {
+fn what_does_not_finish_in_time_is_cut_and_the_exit_code_is_1() {
     let target = Target::named("a");
     let mut weir = Weir::start(&config(&target, "0s", "200ms"));
     let mut client = held(&weir, &target);
@@ -106,7 +103,7 @@ fn a_lame_duck_serves_until_a_second_signal_closes_at_once() {
 
 #[test]
 fn a_signal_while_weir_starts_ends_it() {
-    // Nobody ever answers the first check.
+    // The first check gets no answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut weir = Weir::starting(&format!(
         "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = \"app\"\n\

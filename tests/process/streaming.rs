@@ -1,4 +1,4 @@
-//! Bodies pass through the process without staying in it.
+//! Bodies are streamed: the memory of the process does not grow with them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What passes through in each direction. `WEIR_TEST_STREAM_MIB` changes it.
+/// The size of the body in each direction. `WEIR_TEST_STREAM_MIB` changes it.
 const MIB: u64 = 2048;
 
-/// How much the process may grow meanwhile.
+/// How much the memory of the process may grow meanwhile.
 const GROWTH_KIB: u64 = 8 * 1024;
 
-/// How long the transfer of a body may stand still.
+/// How long the transfer of a body may make no progress.
 const STALL: Duration = Duration::from_secs(20);
 
 const CHUNK: usize = 256 * 1024;
@@ -24,7 +24,7 @@ fn length() -> u64 {
     mib << 20
 }
 
-/// Takes what comes and answers with its length; sends [`length`] bytes to `/download`.
+/// A target that answers with the length of the body; `/download` gets a body of [`length`] bytes.
 fn target() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -54,7 +54,7 @@ fn serve(stream: TcpStream) {
     }
 }
 
-/// The first line of a head, and the length it announces.
+/// Reads a head: its first line, and its content length.
 fn read_head(reader: &mut impl BufRead) -> Option<(String, u64)> {
     let mut first = String::new();
     if reader.read_line(&mut first).ok()? == 0 {
@@ -99,7 +99,7 @@ impl Weir {
     fn start(target: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weir.toml");
-        // Taken and let go: Weir's own log is not read here, so its port must be known.
+        // Bound and closed again: the log is not read here, so the port must be known.
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = free.local_addr().unwrap();
         drop(free);
@@ -149,7 +149,7 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
-        // It may have ended already, which the test has noticed.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -180,18 +180,18 @@ fn download(stream: &TcpStream) -> u64 {
 }
 
 #[test]
-fn bodies_of_gigabytes_leave_the_memory_as_it_was() {
+fn bodies_of_gigabytes_do_not_grow_the_memory() {
     let weir = Weir::start(target());
     let stream = weir.connect();
-    // Buffers and the allocator's own pages are there from now on.
+    // From here on buffers and the allocator's pages exist.
     assert_eq!(upload(&stream, 1 << 20), (1 << 20).to_string());
     let before = weir.status("VmHWM:");
     assert_eq!(upload(&stream, length()), length().to_string());
     let after_upload = weir.status("VmHWM:");
     assert_eq!(download(&stream), length());
     let after_download = weir.status("VmHWM:");
-    // The highest it ever was, not what is left at the end. The kernel counts in batches,
-    // so that it may say a little less than before.
+    // The peak, not the memory at the end. The kernel counts in batches, so that a later value may
+    // be a little lower.
     let grown = after_download.saturating_sub(before);
     assert!(
         grown < GROWTH_KIB,

@@ -1,4 +1,4 @@
-//! New processes that are silent, hang, lie or die: the one that runs goes on.
+//! New processes that are silent, hang, send a false report or exit: the old one goes on.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::support::{Client, Target, Users, Weir, eventually, runs};
+use crate::process::support::{Client, Successor, Target, Users, Weir, eventually, runs, until};
 
 fn config(target: &Target, folder: &TempDir, group: &str) -> String {
     format!(
@@ -39,7 +39,7 @@ impl Peer {
         Self(UnixStream::connect(folder.path().join("upgrade.sock")).unwrap())
     }
 
-    fn say(&mut self, text: &str) {
+    fn send(&mut self, text: &str) {
         let length = u32::try_from(text.len()).unwrap().to_be_bytes();
         self.0
             .write_all(&[&length, text.as_bytes()].concat())
@@ -47,7 +47,7 @@ impl Peer {
     }
 
     /// Waits for a message that contains `part`.
-    fn hear(&mut self, part: &str) {
+    fn receive(&mut self, part: &str) {
         loop {
             let mut length = [0; 4];
             self.0.read_exact(&mut length).unwrap();
@@ -62,20 +62,16 @@ impl Peer {
 
 fn upgrades(weir: &mut Weir) {
     weir.signal(Signal::USR2);
-    let line = weir.line(&["a new process serves in this one's place"]);
+    let _successor = Successor::of(weir, 1);
     assert_eq!(weir.end(), 0);
-    let (_, pid) = line.rsplit_once("pid=").unwrap();
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }
 
 #[test]
-fn silent_processes_hold_up_neither_an_upgrade_nor_the_end() {
+fn silent_processes_delay_neither_an_upgrade_nor_the_end() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let config = config(&target, &folder, "");
     let mut weir = Weir::start(&config);
     let _silent: Vec<Peer> = (0..3).map(|_| Peer::connect(&folder)).collect();
-    // One takes the sockets and says nothing after that.
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
 
@@ -84,15 +80,16 @@ fn silent_processes_hold_up_neither_an_upgrade_nor_the_end() {
     upgrades(&mut weir);
 
     let mut weir = Weir::start(&config);
+    // One takes the sockets and is silent after that.
     let mut taker = Peer::connect(&folder);
-    taker.say(r#""hello""#);
-    taker.hear("done");
+    taker.send(r#""hello""#);
+    taker.receive("done");
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
 }
 
 #[test]
-fn a_process_that_takes_the_sockets_says_that_it_serves_and_dies_costs_no_request() {
+fn a_process_that_takes_the_sockets_reports_that_it_serves_and_exits_costs_no_request() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let mut weir = Weir::start(&config(&target, &folder, ""));
     let users = Users::start(weir.addr(), 4, "/", |reply| {
@@ -100,10 +97,10 @@ fn a_process_that_takes_the_sockets_says_that_it_serves_and_dies_costs_no_reques
     });
     for n in 1..=2 {
         let mut peer = Peer::connect(&folder);
-        peer.say(r#""hello""#);
-        peer.hear("done");
-        peer.say(r#"{"serving":4711}"#);
-        peer.hear("check");
+        peer.send(r#""hello""#);
+        peer.receive("done");
+        peer.send(r#"{"serving":4711}"#);
+        peer.receive("check");
         drop(peer);
         weir.nth_line(n, &["the new process gave up; this one goes on"]);
         for _ in 0..20 {
@@ -146,7 +143,7 @@ fn a_program_that_hangs_is_started_once_and_killed_in_the_end() {
     assert_eq!(weir.get("/").body, "app");
     let pids = std::fs::read_to_string(&pids).unwrap();
     assert_eq!(pids.lines().count(), 1, "{pids}");
-    // What is hanging when the end comes goes with it.
+    // A process that hangs when Weir ends is ended with it.
     weir.signal(Signal::USR2);
     let second = eventually("the program starts again", || {
         let pids = std::fs::read_to_string(folder.path().join("pids")).unwrap();
@@ -155,13 +152,7 @@ fn a_program_that_hangs_is_started_once_and_killed_in_the_end() {
     });
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
-    eventually("the end of what hangs", || {
-        if runs(second) {
-            Err(second.to_string())
-        } else {
-            Ok(())
-        }
-    });
+    until("the end of what hangs", || runs(second), |runs| !runs);
 }
 
 #[test]
@@ -176,7 +167,7 @@ fn a_file_in_the_place_of_the_upgrade_socket_is_not_lost() {
 }
 
 #[test]
-fn what_a_client_has_used_of_its_rate_limit_is_handed_over() {
+fn the_used_part_of_a_rate_limit_is_handed_over() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let limit = "rate_limit = { requests = 2, per = \"1h\" }";
     let config = config(&target, &folder, "");
@@ -186,13 +177,10 @@ fn what_a_client_has_used_of_its_rate_limit_is_handed_over() {
     let status = || Client::connect(addr).get("/").unwrap().status;
     assert_eq!([status(), status(), status()], [200, 200, 429]);
     weir.signal(Signal::USR2);
-    let line = weir.line(&["a new process serves in this one's place"]);
+    let _successor = Successor::of(&weir, 1);
     weir.line(&["draining for at most"]);
     assert_eq!(status(), 429);
     assert_eq!(weir.end(), 0);
-    let (_, pid) = line.rsplit_once("pid=").unwrap();
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }
 
 #[test]
@@ -209,14 +197,11 @@ fn the_limit_of_a_target_holds_over_both_processes() {
             })
         })
         .collect();
-    eventually("two requests are held", || {
-        let n = target.requests();
-        if n == 2 { Ok(()) } else { Err(n.to_string()) }
-    });
+    until("two requests are held", || target.requests(), |n| *n == 2);
     weir.signal(Signal::USR2);
-    let line = weir.line(&["a new process serves in this one's place"]);
+    let _successor = Successor::of(&weir, 1);
     weir.line(&["draining for at most"]);
-    // The old process has stopped to accept: these are the new one's.
+    // The old process does not accept any more: the new one answers.
     for _ in 0..10 {
         let reply = Client::connect(addr).get("/").unwrap();
         assert_eq!(reply.status, 503, "{}", reply.body);
@@ -230,7 +215,7 @@ fn the_limit_of_a_target_holds_over_both_processes() {
     for held in held {
         assert_eq!(held.join().unwrap(), (200, "app".to_owned()));
     }
-    eventually("the places are free", || {
+    eventually("the target has capacity again", || {
         let reply = Client::connect(addr).get("/").unwrap();
         if reply.status == 200 {
             Ok(())
@@ -239,7 +224,4 @@ fn the_limit_of_a_target_holds_over_both_processes() {
         }
     });
     assert_eq!(weir.end(), 0);
-    let (_, pid) = line.rsplit_once("pid=").unwrap();
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }

@@ -1,4 +1,4 @@
-//! `weir target`: what it changes, what it says, how it ends.
+//! `weir target`: what it changes, what it prints, its exit codes.
 
 use std::net::SocketAddr;
 
@@ -43,7 +43,7 @@ fn target(admin: SocketAddr, token: Option<&str>, arguments: &[&str]) -> (i32, S
 }
 
 #[test]
-fn targets_come_and_go_without_a_reload_and_the_reload_says_where_it_differs() {
+fn targets_change_without_a_reload_and_the_reload_logs_the_differences() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let weir = start(&a);
     let (a_addr, b_addr) = (a.addr().to_string(), b.addr().to_string());
@@ -63,12 +63,13 @@ fn targets_come_and_go_without_a_reload_and_the_reload_says_where_it_differs() {
     let line = done(&["deregister", "app", &b_addr]);
     assert_eq!(line, format!("{b_addr} is deregistered from app\n"));
     assert_eq!(weir.get("/").body, "a");
-    // Who did what.
+    // The change is logged with the peer.
     weir.line(&["at run time", &b_addr, "peer=127.0.0.1:"]);
 
     weir.replace(&config(&a, 2));
-    let said = format!("target {a_addr} of app: weight 7 set at run time stays, the file says 2");
-    assert!(weir.line(&[&said]).contains("WARN"));
+    let expected =
+        format!("target {a_addr} of app: weight 7 set at run time stays, the file says 2");
+    assert!(weir.line(&[&expected]).contains("WARN"));
     assert_eq!(weir.targets("app")[0]["weight"], 7);
 }
 
@@ -80,74 +81,45 @@ fn the_token_may_be_in_a_file() {
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
     let (file, b_addr) = (file.to_str().unwrap(), b.addr().to_string());
     let arguments = ["register", "app", &b_addr, "--token-file", file];
-    // What is said in the command outweighs what is in the environment.
+    // The argument has precedence over the environment.
     let (code, _, errors) = target(weir.admin_addr(), Some("wrong"), &arguments);
     assert_eq!((code, errors.as_str()), (0, ""));
     assert_eq!(weir.targets("app").len(), 2);
 }
 
-/// Where, with which token, which arguments; exit code and what is said.
-type Case<'a> = (SocketAddr, Option<&'a str>, &'a [&'a str], i32, &'a str);
-
 #[test]
-fn what_is_not_done_is_explained_and_the_exit_code_says_whose_fault_it_is() {
+fn a_refused_change_is_explained_and_the_exit_code_tells_refusals_from_failures() {
     let a = Target::named("a");
     let weir = start(&a);
     let (admin, addr) = (weir.admin_addr(), a.addr().to_string());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = free.local_addr().unwrap();
+    let closed = free.local_addr().unwrap();
     drop(free);
+    let expect = |admin, token, arguments: &[&str], code: i32, reason: &str| {
+        let (found, line, errors) = target(admin, token, arguments);
+        assert_eq!((found, line.as_str()), (code, ""), "{arguments:?}");
+        assert!(errors.contains(reason), "{errors}");
+    };
     let drain = ["drain", "app", &addr];
-    let cases: [Case<'_>; 8] = [
+    let no_token = "--token-file FILE, or WEIR_ADMIN_TOKEN";
+    expect(admin, None, &drain, 2, no_token);
+    expect(admin, Some("wrong"), &drain, 1, "not the token");
+    expect(closed, Some(TOKEN), &drain, 2, "cannot connect to");
+    let unknown = ["drain", "app", "10.0.0.1:80"];
+    expect(admin, Some(TOKEN), &unknown, 1, "not a target");
+    let no_group = ["drain", "nope", &addr];
+    expect(admin, Some(TOKEN), &no_group, 1, "no target group `nope`");
+    let heavy = ["weight", "app", &addr, "1000"];
+    expect(admin, Some(TOKEN), &heavy, 2, "0..=999");
+    for (file, reason) in [
+        ("/no/such/file", "cannot read /no/such/file"),
         (
-            admin,
-            None,
-            &drain,
-            2,
-            "--token-file FILE, or WEIR_ADMIN_TOKEN",
-        ),
-        (admin, Some("wrong"), &drain, 1, "not the token"),
-        (nobody, Some(TOKEN), &drain, 2, "cannot connect to"),
-        (
-            admin,
-            Some(TOKEN),
-            &["drain", "app", "10.0.0.1:80"],
-            1,
-            "not a target",
-        ),
-        (
-            admin,
-            Some(TOKEN),
-            &["drain", "nope", &addr],
-            1,
-            "no target group `nope`",
-        ),
-        (
-            admin,
-            Some(TOKEN),
-            &["weight", "app", &addr, "1000"],
-            2,
-            "0..=999",
-        ),
-        (
-            admin,
-            None,
-            &["drain", "app", &addr, "--token-file", "/no/such/file"],
-            2,
-            "cannot read /no/such/file",
-        ),
-        (
-            admin,
-            None,
-            &["drain", "app", &addr, "--token-file", "/dev/zero"],
-            2,
+            "/dev/zero",
             "cannot read /dev/zero: it is longer than 4 KiB",
         ),
-    ];
-    for (admin, token, arguments, expected, reason) in cases {
-        let (code, line, errors) = target(admin, token, arguments);
-        assert_eq!((code, line.as_str()), (expected, ""), "{arguments:?}");
-        assert!(errors.contains(reason), "{errors}");
+    ] {
+        let drain = ["drain", "app", &addr, "--token-file", file];
+        expect(admin, None, &drain, 2, reason);
     }
     assert_eq!(weir.targets("app")[0]["registration"], "active");
 }

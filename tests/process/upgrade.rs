@@ -1,16 +1,12 @@
 //! A new process takes the place of the one that runs.
 
-use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::support::{
-    Client, Target, Users, Weir, command, eventually, patience, runs, taskoverflow,
+    Client, Successor, Target, Users, Weir, command, patience, runs, taskoverflow, until,
 };
 
 fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
@@ -37,70 +33,18 @@ fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
     )
 }
 
-/// Asks one thing after another, on a new connection whenever the old one was announced
-/// to close. A broken connection or a bad answer is a panic.
-struct User {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<usize>,
-}
-
-impl User {
-    fn start(addr: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            let mut client = Client::connect(addr);
-            let mut answers = 0;
-            while !stopped.load(Ordering::SeqCst) {
-                let reply = client.get("/").expect("no broken connection");
-                assert_eq!((reply.status, reply.body.as_str()), (200, "app"));
-                if reply.header("connection") == Some("close") {
-                    client = Client::connect(addr);
-                }
-                answers += 1;
-            }
-            answers
-        });
-        Self { stop, thread }
-    }
-
-    fn stop(self) -> usize {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
-    }
-}
-
-/// The process that serves after the first one; ended when dropped.
-struct Successor(u32);
-
-impl Successor {
-    /// Waits for the `n`th one, counted from 1.
-    fn of(weir: &Weir, n: usize) -> Self {
-        let line = weir.nth_line(n, &["a new process serves in this one's place"]);
-        let (_, pid) = line.rsplit_once("pid=").unwrap();
-        Self(pid.trim().parse().unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.0.cast_signed()).unwrap();
-        // It may have ended already.
-        let _ = kill_process(pid, Signal::KILL);
-    }
-}
-
 #[test]
 fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let mut weir = Weir::start(&config(&target, &folder, 2));
     let (addr, admin) = (weir.addr(), weir.admin_addr());
-    let users: Vec<User> = (0..8).map(|_| User::start(addr)).collect();
+    let users: Vec<Users> = (0..8)
+        .map(|_| {
+            Users::start(addr, 1, "/", |reply| {
+                assert_eq!((reply.status, reply.body.as_str()), (200, "app"));
+            })
+        })
+        .collect();
     let pid = || {
         let reply = Client::connect(admin).get("/api/status").unwrap();
         let status: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
@@ -115,18 +59,16 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
         0,
         "every request of the old process was finished"
     );
-    assert_eq!(pid(), u64::from(first.0));
+    assert_eq!(pid(), u64::from(first.pid()));
 
     first.signal(Signal::USR2);
     let second = Successor::of(&weir, 2);
-    eventually("the end of the process in between", || {
-        if runs(first.0) {
-            Err(format!("{} runs", first.0))
-        } else {
-            Ok(())
-        }
-    });
-    assert_eq!(pid(), u64::from(second.0));
+    until(
+        "the end of the process in between",
+        || runs(first.pid()),
+        |runs| !runs,
+    );
+    assert_eq!(pid(), u64::from(second.pid()));
 
     for user in users {
         assert!(user.stop() > 0);
@@ -137,7 +79,7 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
     assert_eq!(Client::connect(zoo).get("/").unwrap().body, "zoo");
 }
 
-/// The other end of the notify socket.
+/// The service manager's end of the notify socket.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -146,8 +88,8 @@ impl Manager {
         Self(socket)
     }
 
-    /// Waits for a notice that begins so; returns those before it, signs of life aside.
-    fn hear(&self, begin: &str) -> Vec<String> {
+    /// Waits for a notice with this beginning. Returns those before it, except watchdog notices.
+    fn receive(&self, begin: &str) -> Vec<String> {
         let mut before = Vec::new();
         loop {
             let mut notice = [0; 500];
@@ -164,7 +106,7 @@ impl Manager {
 }
 
 #[test]
-fn the_service_manager_is_told_of_each_step() {
+fn the_service_manager_is_notified_of_each_step() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let socket = folder.path().join("notify.sock");
     let manager = Manager::at(UnixDatagram::bind(&socket).unwrap());
@@ -172,19 +114,19 @@ fn the_service_manager_is_told_of_each_step() {
         command.env("NOTIFY_SOCKET", &socket);
     });
     assert!(
-        manager.hear("READY=1\n").is_empty(),
-        "serving is the first thing"
+        manager.receive("READY=1\n").is_empty(),
+        "serving is the first notice"
     );
     weir.signal(Signal::HUP);
-    assert!(manager.hear("RELOADING=1\nMONOTONIC_USEC=").is_empty());
-    assert!(manager.hear("READY=1\n").is_empty());
+    assert!(manager.receive("RELOADING=1\nMONOTONIC_USEC=").is_empty());
+    assert!(manager.receive("READY=1\n").is_empty());
     weir.signal(Signal::TERM);
-    assert!(manager.hear("STOPPING=1\nSTATUS=").is_empty());
+    assert!(manager.receive("STOPPING=1\nSTATUS=").is_empty());
     assert_eq!(weir.end(), 0);
 }
 
 #[test]
-fn the_service_manager_is_told_which_process_serves() {
+fn the_service_manager_is_notified_of_the_process_that_serves() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let manager = folder.path().join("notify.sock");
     let socket = UnixDatagram::bind(&manager).unwrap();
@@ -193,16 +135,16 @@ fn the_service_manager_is_told_which_process_serves() {
         command.env("WATCHDOG_USEC", "200000");
     });
     let manager = Manager::at(socket);
-    manager.hear("READY=1\nSTATUS=serving: listeners: 2, target groups: 1\n");
+    manager.receive("READY=1\nSTATUS=serving: listeners: 2, target groups: 1\n");
     weir.signal(Signal::USR2);
     let successor = Successor::of(&weir, 1);
-    let before = manager.hear(&format!("MAINPID={}\n", successor.0));
+    let before = manager.receive(&format!("MAINPID={}\n", successor.pid()));
     assert_eq!(before, [""; 0]);
-    assert!(manager.hear("READY=1\n").is_empty());
+    assert!(manager.receive("READY=1\n").is_empty());
     assert_eq!(weir.end(), 0);
-    // The new process goes on to say that it lives, and the old one said nothing of its end.
+    // The new process sends watchdog notices, and the old one has sent none of its end.
     for _ in 0..3 {
-        assert!(manager.hear("WATCHDOG=1\n").is_empty());
+        assert!(manager.receive("WATCHDOG=1\n").is_empty());
     }
 }
 
@@ -211,12 +153,12 @@ fn a_new_process_that_cannot_start_leaves_the_old_one_serving() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let good = config(&target, &folder, 2);
     let mut weir = Weir::start(&good);
-    // Read by the new process only: the old one is told of no change that settles.
+    // Only the new process reads it: the old one waits until the file stays unchanged.
     weir.overwrite("listener = 5");
     weir.signal(Signal::USR2);
     weir.line(&["the new process ended: exit status: 2"]);
     assert_eq!(weir.get("/").body, "app");
-    // Nor is one that got the sockets and then found its address taken.
+    // The same holds for one that got the sockets and then finds an address in use.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let more = format!(
         "{good}\n[[listener]]\nbind = \"{}\"\nforward = \"app\"\n",
@@ -230,7 +172,7 @@ fn a_new_process_that_cannot_start_leaves_the_old_one_serving() {
 }
 
 #[test]
-fn another_number_of_workers_leaves_nobody_in_a_queue() {
+fn another_number_of_workers_leaves_no_connection_in_a_queue() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     for (before, after) in [(3, 1), (1, 3)] {
         let weir = Weir::start(&config(&target, &folder, before));
@@ -238,7 +180,7 @@ fn another_number_of_workers_leaves_nobody_in_a_queue() {
         weir.overwrite(&config(&target, &folder, after));
         weir.signal(Signal::USR2);
         let _successor = Successor::of(&weir, 1);
-        // The kernel spreads them over all sockets.
+        // The kernel spreads connections over all sockets.
         for _ in 0..50 {
             assert_eq!(Client::connect(addr).get("/").unwrap().body, "app");
         }
@@ -246,7 +188,7 @@ fn another_number_of_workers_leaves_nobody_in_a_queue() {
 }
 
 #[test]
-fn without_a_weir_to_take_over_from_it_says_so() {
+fn without_a_weir_to_take_over_from_it_fails() {
     let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
     let file = folder.path().join("weir.toml");
     std::fs::write(&file, config(&target, &folder, 1)).unwrap();
@@ -274,7 +216,7 @@ fn without_an_upgrade_socket_the_signal_changes_nothing() {
     assert_eq!(weir.get("/").body, "app");
 }
 
-/// Three replicas as soon as anybody asks, and nothing that takes one away.
+/// Scales out to three replicas with the first request, and never in.
 fn scaled(folder: &TempDir, drain: &str) -> String {
     let database = folder.path().join("todos.db");
     let (program, database) = (taskoverflow().to_str().unwrap(), database.to_str().unwrap());
@@ -304,8 +246,14 @@ fn scaled(folder: &TempDir, drain: &str) -> String {
     )
 }
 
-/// How many replicas there should be, how many are healthy, and how often that was decided.
-fn scaling(weir: &Weir) -> (u64, usize, u64) {
+#[derive(Debug)]
+struct Scaling {
+    desired: u64,
+    healthy: usize,
+    evaluations: u64,
+}
+
+fn scaling(weir: &Weir) -> Scaling {
     let reply = Client::connect(weir.admin_addr()).get("/api/autoscaling");
     let state: serde_json::Value = serde_json::from_str(&reply.unwrap().body).unwrap();
     let group = &state["target_groups"][0];
@@ -313,35 +261,37 @@ fn scaling(weir: &Weir) -> (u64, usize, u64) {
     let evaluations = counts.map(|count| count["count"].as_u64().unwrap()).sum();
     let targets = weir.targets("todo");
     let healthy = targets.iter().filter(|t| t["state"] == "healthy").count();
-    let desired = group["desired"].as_u64().unwrap_or_default();
-    (desired, healthy, evaluations)
+    Scaling {
+        desired: group["desired"].as_u64().unwrap_or_default(),
+        healthy,
+        evaluations,
+    }
 }
 
 #[test]
-fn a_new_process_begins_with_as_many_replicas_as_the_old_one_had_come_to() {
+fn a_new_process_begins_with_the_desired_count_of_the_old_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut weir = Weir::start(&scaled(&folder, "10s"));
     let users = Users::start(weir.addr(), 1, "/api/v1/todos", |reply| {
         assert_eq!(reply.status, 200, "{}", reply.body);
     });
     let until_three = |weir: &Weir, evaluations: u64| {
-        eventually("three replicas", || {
-            let state = scaling(weir);
-            let is_there = state.0 == 3 && state.1 == 3 && state.2 >= evaluations;
-            is_there.then_some(state.2).ok_or(format!("{state:?}"))
-        })
+        let is_there = |state: &Scaling| {
+            (state.desired, state.healthy) == (3, 3) && state.evaluations >= evaluations
+        };
+        until("three replicas", || scaling(weir), is_there).evaluations
     };
     until_three(&weir, 1);
-    // From here on nothing asks for more than one.
+    // From here on the load needs one replica.
     assert!(users.stop() > 0);
     weir.signal(Signal::USR2);
     let _successor = Successor::of(&weir, 1);
     assert_eq!(weir.end(), 0);
-    let decided = until_three(&weir, 3);
-    // Nor does the file, when it is read again.
+    let evaluations = until_three(&weir, 3);
+    // A reload does not change the count either.
     weir.replace(&scaled(&folder, "9s"));
     weir.line(&["configuration loaded"]);
-    until_three(&weir, decided + 3);
+    until_three(&weir, evaluations + 3);
     assert_eq!(weir.lines(&["replica drains"]), [""; 0]);
     assert_eq!(weir.lines(&["scaling out"]).len(), 1);
 }

@@ -15,7 +15,7 @@ use crate::process::support::{Weir, patience};
 const SOCKETS: usize = 1000;
 const RELOADS: usize = 100;
 
-const ASK: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+const UPGRADE: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n\
@@ -25,7 +25,7 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\
 const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 const CLIENT_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
-/// Switches every connection to WebSocket, and sends everything back.
+/// Switches each connection to WebSocket, and sends all bytes back.
 async fn echo(listener: TcpListener, opened: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -34,7 +34,7 @@ async fn echo(listener: TcpListener, opened: Arc<AtomicUsize>) {
             let _ = head(&mut stream).await;
             stream.write_all(SWITCH.as_bytes()).await.unwrap();
             let (mut from, mut to) = stream.split();
-            // However it ends.
+            // Fails if the client closes early.
             let _ = tokio::io::copy(&mut from, &mut to).await;
         });
     }
@@ -50,13 +50,13 @@ async fn head(stream: &mut TcpStream) -> String {
 
 async fn open(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(ASK.as_bytes()).await.unwrap();
+    stream.write_all(UPGRADE.as_bytes()).await.unwrap();
     let head = head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
 
-/// A masked text frame there, and what a target that sends everything back makes of it.
+/// Sends a masked text frame, and expects the same bytes from the echo target.
 async fn exchange(stream: &mut TcpStream, number: usize) {
     let text = format!("socket {number:04}");
     let mut frame = vec![0x81, 0x80 | text.len() as u8, 1, 2, 3, 4];
@@ -100,8 +100,7 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
     let addr = weir.addr();
     let checks = opened.load(Ordering::SeqCst);
     let mut sockets = runtime.block_on(async {
-        let opening = (0..SOCKETS).map(|_| tokio::spawn(open(addr)));
-        let opening: Vec<_> = opening.collect();
+        let opening: Vec<_> = (0..SOCKETS).map(|_| tokio::spawn(open(addr))).collect();
         let mut sockets = Vec::new();
         for socket in opening {
             sockets.push(
@@ -141,5 +140,5 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
         assert_eq!(ended.await.unwrap().len(), SOCKETS);
     });
     weir.line(&["upgraded connections closed", "tunnels=1000"]);
-    assert_eq!(weir.end(), 0, "every one had a proper end");
+    assert_eq!(weir.end(), 0, "each was closed properly");
 }
