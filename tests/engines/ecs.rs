@@ -1,7 +1,7 @@
-//! The ECS provider against moto, which plays AWS.
+//! The ECS provider against moto, a server that simulates AWS.
 //!
-//! Runs where `WEIR_TEST_MOTO` says `host:port`, as `.ci/moto` does. moto starts no tasks for
-//! a service, and lists all of a cluster as the service's: the tests run them.
+//! Runs if `WEIR_TEST_MOTO` is `host:port` of moto, as in `.ci/moto`. moto does not start the
+//! tasks of a service, and lists all tasks of a cluster for it: the tests start them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{
     AwsVpcConfiguration, Compatibility, ContainerDefinition, LaunchType, NetworkConfiguration,
-    NetworkMode, ServiceField, Tag,
+    NetworkMode, Service, ServiceField, Tag,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ use weir::replicas::{Provider, ProviderError, ReplicaState};
 
 const REGION: &str = "eu-central-1";
 
-/// For whatever is waited for: only a broken test takes this long.
+/// Deadline of every wait: only a broken test takes this long.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A cluster of its own, with the service `web`.
@@ -32,14 +32,14 @@ struct Moto {
 }
 
 impl Moto {
-    /// `None` where there is no moto.
+    /// `None` if there is no moto.
     #[expect(
         clippy::print_stderr,
-        reason = "says why a test that passes has tested nothing"
+        reason = "tells why a test passes without a check"
     )]
     async fn start(cluster: &str) -> Option<Self> {
         let Ok(address) = std::env::var("WEIR_TEST_MOTO") else {
-            eprintln!("left out: WEIR_TEST_MOTO does not say where moto is (see .ci/moto)");
+            eprintln!("skipped: WEIR_TEST_MOTO is not set (see .ci/moto)");
             return None;
         };
         let http = aws_smithy_http_client::Builder::new().build_http();
@@ -48,7 +48,7 @@ impl Moto {
             .region(Region::new(REGION))
             .endpoint_url(format!("http://{address}"));
         let client = Client::new(&config.load().await);
-        // Else a task takes a step towards its end each time somebody looks at it.
+        // Otherwise each call that lists a task moves it one step towards its end.
         let slowly = r#"{"model_name": "ecs::task", "transition": {"progression": "manual", "times": 1000}}"#;
         post(
             &address,
@@ -57,22 +57,13 @@ impl Moto {
             slowly,
         )
         .await;
-        let found = post(
-            &address,
-            "/",
-            Some("ec2"),
-            "Action=DescribeSubnets&Version=2016-11-15",
-        )
-        .await;
-        let subnet = between(&found, "<subnetId>", "</subnetId>");
-        let found = post(
-            &address,
-            "/",
-            Some("ec2"),
-            "Action=DescribeSecurityGroups&Version=2016-11-15",
-        )
-        .await;
-        let security_group = between(&found, "<groupId>", "</groupId>");
+        let describe = async |action: &str, tag: &str| {
+            let body = format!("Action={action}&Version=2016-11-15");
+            let found = post(&address, "/", Some("ec2"), &body).await;
+            between(&found, &format!("<{tag}>"), &format!("</{tag}>"))
+        };
+        let subnet = describe("DescribeSubnets", "subnetId").await;
+        let security_group = describe("DescribeSecurityGroups", "groupId").await;
         let vpc = AwsVpcConfiguration::builder()
             .subnets(subnet)
             .security_groups(security_group)
@@ -136,26 +127,32 @@ impl Moto {
             .unwrap();
     }
 
-    /// As moto has it.
-    async fn desired(&self) -> i32 {
-        let found = self.client.describe_services().cluster(&self.cluster);
-        let found = found.services("web").send().await.unwrap();
-        found.services()[0].desired_count()
+    async fn service(&self) -> Service {
+        self.client
+            .describe_services()
+            .cluster(&self.cluster)
+            .services("web")
+            .include(ServiceField::Tags)
+            .send()
+            .await
+            .unwrap()
+            .services()[0]
+            .clone()
     }
 
-    async fn tags(&self) -> Vec<Tag> {
-        let found = self.client.describe_services().cluster(&self.cluster);
-        let found = found.services("web").include(ServiceField::Tags);
-        found.send().await.unwrap().services()[0].tags().to_vec()
+    async fn desired(&self) -> i32 {
+        self.service().await.desired_count()
     }
 
     async fn write_tag(&self, value: &str) {
-        let found = self.client.describe_services().cluster(&self.cluster);
-        let found = found.services("web").send().await.unwrap();
-        let arn = found.services()[0].service_arn().unwrap().to_owned();
-        let tag = Tag::builder().key("weir:scaler").value(value).build();
-        let request = self.client.tag_resource().resource_arn(arn).tags(tag);
-        request.send().await.unwrap();
+        let service = self.service().await;
+        self.client
+            .tag_resource()
+            .resource_arn(service.service_arn().unwrap())
+            .tags(Tag::builder().key("weir:scaler").value(value).build())
+            .send()
+            .await
+            .unwrap();
     }
 
     fn settings(&self) -> EcsRunner {
@@ -182,7 +179,7 @@ async fn provider(runner: EcsRunner) -> Ecs {
     provider
 }
 
-/// What moto answers to what no client here speaks.
+/// Sends a request for which there is no client here, and returns the body of the response.
 async fn post(address: &str, path: &str, service: Option<&str>, body: &str) -> String {
     let authorization = service.map_or(String::new(), |service| {
         format!(
@@ -240,7 +237,7 @@ async fn a_service_is_scaled_and_its_tasks_are_found() {
     addresses.dedup();
     assert_eq!(addresses.len(), 3);
 
-    // moto does not know task protection, which is only a wish.
+    // moto has no task protection: the count is set without it.
     let victims = [fleet.replicas[2].id, fleet.replicas[1].id];
     provider.set_count(1, &victims).await.unwrap();
     assert_eq!(moto.desired().await, 1);
@@ -256,7 +253,7 @@ async fn a_service_is_scaled_and_its_tasks_are_found() {
 }
 
 #[tokio::test]
-async fn of_two_weirs_the_one_in_the_tag_scales() {
+async fn of_two_instances_the_one_in_the_tag_scales() {
     let Some(moto) = Moto::start("leases").await else {
         return;
     };
@@ -264,13 +261,13 @@ async fn of_two_weirs_the_one_in_the_tag_scales() {
     let mut second = provider(moto.settings()).await;
     assert!(first.may_scale().await.unwrap());
     assert!(!second.may_scale().await.unwrap());
-    let tags = moto.tags().await;
+    let tags = moto.service().await.tags().to_vec();
     assert_eq!(tags.len(), 1);
     assert_eq!(tags[0].key(), Some("weir:scaler"));
     moto.write_tag("gone_1_0/1700000000").await;
     assert!(second.may_scale().await.unwrap(), "that was in 2023");
     assert!(!first.may_scale().await.unwrap());
-    assert_eq!(moto.tags().await.len(), 1);
+    assert_eq!(moto.service().await.tags().to_vec().len(), 1);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
-//! Weir's providers against the engines' own APIs. One binary: it links once.
+//! The providers against the APIs of the engines.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a helper that cannot do its part has failed the test"
+    reason = "a helper that fails has failed the test"
 )]
 
 #[cfg(feature = "ecs")]

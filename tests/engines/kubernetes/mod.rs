@@ -1,4 +1,4 @@
-//! The Kubernetes provider against an API server that holds it to the published schema.
+//! The Kubernetes provider against an API server that checks requests by the published schema.
 
 mod published;
 mod role;
@@ -14,9 +14,9 @@ use weir::config::{Allowance, KubernetesRunner, Replicas, Runner, Scaler};
 use weir::replicas::kubernetes::Kubernetes;
 use weir::replicas::{Fleet, Provider, ProviderError, ReplicaId, ReplicaState};
 
-use self::server::{DEPLOYMENT, NAMESPACE, SERVICE, Server, Trouble, lease_of};
+use server::{DEPLOYMENT, Fault, NAMESPACE, SERVICE, Server, lease_of};
 
-/// For whatever is waited for: only a broken test takes this long.
+/// Deadline of every wait: only a broken test takes this long.
 const LONG: Duration = Duration::from_secs(30);
 
 const SCALE_PATH: &str = "/apis/apps/v1/namespaces/shop/deployments/taskoverflow/scale";
@@ -45,7 +45,7 @@ async fn provider(server: &Server) -> Kubernetes {
 }
 
 /// Name, state and address of each, in the order of their numbers.
-fn seen(fleet: &Fleet) -> Vec<(&str, ReplicaState, String)> {
+fn listed(fleet: &Fleet) -> Vec<(&str, ReplicaState, String)> {
     assert!(fleet.replicas.is_sorted_by_key(|replica| replica.id));
     let replicas = fleet.replicas.iter();
     replicas
@@ -88,10 +88,10 @@ async fn pods_are_listed_and_their_number_is_set() {
     server.set_endpoints(&[("a", "10.1.0.1", ready())]);
     let fleet = provider.fleet().await.unwrap();
     assert_eq!(fleet.desired, 1);
-    assert_eq!(seen(&fleet), [("a", Running, "10.1.0.1:6400".to_owned())]);
+    assert_eq!(listed(&fleet), [("a", Running, "10.1.0.1:6400".to_owned())]);
 
     provider.set_count(3, &[]).await.unwrap();
-    assert_eq!(server.world().replicas, 3);
+    assert_eq!(server.cluster().replicas, 3);
     let starting = json!({"ready": false, "serving": false, "terminating": false});
     let endpoints = [
         ("c", "10.1.0.3", starting),
@@ -106,13 +106,13 @@ async fn pods_are_listed_and_their_number_is_set() {
         ("b", Running, "10.1.0.2:6400".to_owned()),
         ("c", Starting, "10.1.0.3:6400".to_owned()),
     ];
-    assert_eq!(seen(&fleet), expected);
+    assert_eq!(listed(&fleet), expected);
 
     provider.set_count(1, &[]).await.unwrap();
     let leaving = json!({"ready": false, "serving": true, "terminating": true});
     server.set_endpoints(&[("a", "10.1.0.1", ready()), ("b", "10.1.0.2", leaving)]);
     let fleet = provider.fleet().await.unwrap();
-    let states: Vec<_> = seen(&fleet).iter().map(|(_, state, _)| *state).collect();
+    let states: Vec<_> = listed(&fleet).iter().map(|(_, state, _)| *state).collect();
     assert_eq!((fleet.desired, states), (1, vec![Running, Draining]));
 
     // To nothing, and the same again asks for nothing.
@@ -139,26 +139,26 @@ async fn slices_come_in_pages() {
         .map(|(name, address)| (name.as_str(), address.as_str(), ready()))
         .collect();
     server.set_endpoints(&endpoints);
-    server.world().page = 3;
+    server.cluster().page = 3;
     let fleet = provider.fleet().await.unwrap();
     assert_eq!(fleet.replicas.len(), 7);
     server.assert_as_published();
 }
 
 #[tokio::test]
-async fn a_count_is_written_again_when_others_write_too() {
+async fn a_count_is_written_again_when_other_clients_write_too() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
-    server.world().rivals = 3;
+    server.cluster().rivals = 3;
     provider.set_count(4, &[]).await.unwrap();
-    assert_eq!(server.world().replicas, 4);
+    assert_eq!(server.cluster().replicas, 4);
     assert_eq!(server.sent(&format!("PUT {SCALE_PATH}")).len(), 4);
 
-    server.world().rivals = u32::MAX;
+    server.cluster().rivals = u32::MAX;
     let error = provider.set_count(5, &[]).await.unwrap_err();
     assert!(matches!(error, ProviderError::Refused(_)), "{error}");
     assert!(error.to_string().contains("409"), "{error}");
-    assert_eq!(server.world().replicas, 4);
+    assert_eq!(server.cluster().replicas, 4);
     server.assert_as_published();
 }
 
@@ -166,7 +166,7 @@ async fn a_count_is_written_again_when_others_write_too() {
 async fn victims_are_marked_and_unmarked() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
-    server.world().replicas = 4;
+    server.cluster().replicas = 4;
     server.set_endpoints(&[
         ("a", "10.1.0.1", ready()),
         ("b", "10.1.0.2", ready()),
@@ -190,38 +190,38 @@ async fn victims_are_marked_and_unmarked() {
         .unwrap();
     assert_eq!(cost("c"), ["-2"]);
     assert_eq!(cost("a"), ["-1"]);
-    assert!(cost("b").is_empty(), "it need not go");
+    assert!(cost("b").is_empty(), "it stays");
 
-    // Neither has gone yet, and now another one is to go.
+    // Neither has gone yet, and now another pod is the victim.
     provider.set_count(4, &[]).await.unwrap();
     provider.set_count(3, &[id("d")]).await.unwrap();
     assert_eq!(cost("d"), ["-1"]);
     assert_eq!(cost("c"), [json!("-2"), Value::Null]);
     assert_eq!(cost("a"), [json!("-1"), Value::Null]);
 
-    // Marks are wishes: the count is set without them.
-    server.trouble("/pods", Trouble::Answer(500, "no"));
+    // The count is set although the marks fail.
+    server.fail("/pods", Fault::Answer(500, "no"));
     provider.set_count(1, &[id("a"), id("b")]).await.unwrap();
-    assert_eq!(server.world().replicas, 1);
+    assert_eq!(server.cluster().replicas, 1);
     server.assert_as_published();
 }
 
 #[tokio::test]
-async fn of_two_weirs_one_scales_and_the_other_when_its_lease_has_ended() {
+async fn of_two_instances_one_scales_and_the_other_when_its_lease_has_expired() {
     let server = Server::start().await;
     let (mut first, mut second) = (provider(&server).await, provider(&server).await);
     assert!(first.may_scale().await.unwrap());
     assert!(!second.may_scale().await.unwrap());
     assert!(first.may_scale().await.unwrap());
-    let created = server.world().leases["weir-todo"].clone();
+    let created = server.cluster().leases["weir-todo"].clone();
     assert_eq!(created["spec"]["leaseDurationSeconds"], 15);
 
-    // Somebody who does not renew any more.
+    // The lease of an instance that does not renew it any more.
     let (name, lease) = lease_of("gone", 1, 77);
-    server.world().leases.insert(name.clone(), lease);
+    server.cluster().leases.insert(name.clone(), lease);
     assert!(
         !second.may_scale().await.unwrap(),
-        "it looks as good as any"
+        "it may still be renewed"
     );
     timeout(LONG, async {
         while !second.may_scale().await.unwrap() {
@@ -229,18 +229,18 @@ async fn of_two_weirs_one_scales_and_the_other_when_its_lease_has_ended() {
         }
     })
     .await
-    .expect("a lease that nobody renews ends");
-    let taken = server.world().leases[&name].clone();
+    .expect("a lease without renewals expires");
+    let taken = server.cluster().leases[&name].clone();
     assert_eq!(taken["spec"]["leaseTransitions"], 5);
     assert_ne!(taken["spec"]["holderIdentity"], "gone");
     server.assert_as_published();
 }
 
 #[tokio::test]
-async fn whoever_comes_second_to_a_lease_does_not_scale() {
+async fn an_instance_that_writes_a_lease_second_does_not_scale() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
-    server.world().rivals = 1;
+    server.cluster().rivals = 1;
     assert!(
         !provider.may_scale().await.unwrap(),
         "it was created just before"
@@ -248,14 +248,14 @@ async fn whoever_comes_second_to_a_lease_does_not_scale() {
     assert!(!provider.may_scale().await.unwrap());
 
     let (name, free) = lease_of("", 15, 88);
-    server.world().leases.insert(name, free);
-    server.world().rivals = 1;
+    server.cluster().leases.insert(name, free);
+    server.cluster().rivals = 1;
     assert!(
         !provider.may_scale().await.unwrap(),
         "it was taken just before"
     );
     assert_eq!(
-        server.world().leases["weir-todo"]["spec"]["holderIdentity"],
+        server.cluster().leases["weir-todo"]["spec"]["holderIdentity"],
         "rival"
     );
     server.assert_as_published();
@@ -268,11 +268,11 @@ async fn usage_is_a_percentage_of_the_limits() {
     server.set_endpoints(&[("a", "10.1.0.1", ready()), ("b", "10.1.0.2", ready())]);
     let fleet = provider.fleet().await.unwrap();
     {
-        let mut world = server.world();
-        world.pods = vec![pod("a", "500m"), pod("b", "1")];
-        // One more is gone from the slices already.
+        let mut cluster = server.cluster();
+        cluster.pods = vec![pod("a", "500m"), pod("b", "1")];
+        // One more pod is not in the slices any more.
         let pods = [("a", "100m"), ("b", "900000000n"), ("c", "1")];
-        world.metrics = Some(pods.map(|(name, cpu)| measured(name, cpu)).to_vec());
+        cluster.metrics = Some(pods.map(|(name, cpu)| measured(name, cpu)).to_vec());
     }
     let usage = provider.usage().await.unwrap();
     let ids: Vec<_> = usage.iter().map(|(id, _)| *id).collect();
@@ -293,8 +293,8 @@ async fn without_a_metrics_server_nothing_is_measured() {
     server.set_endpoints(&[("a", "10.1.0.1", ready())]);
     provider.fleet().await.unwrap();
     assert!(provider.usage().await.unwrap().is_empty());
-    // It is installed, and has not answered the API server yet.
-    server.trouble("/metrics.k8s.io", Trouble::Answer(503, "no endpoints"));
+    // A metrics server is installed, and does not answer yet.
+    server.fail("/metrics.k8s.io", Fault::Answer(503, "no endpoints"));
     provider.configure(&settings(server.address)).await.unwrap();
     assert!(provider.usage().await.unwrap().is_empty());
     server.assert_as_published();
@@ -306,16 +306,16 @@ async fn a_watch_is_opened_where_the_list_ended_and_again_when_it_has_ended() {
     let mut provider = provider(&server).await;
     for round in 1..=2 {
         timeout(LONG, async {
-            while server.world().watches < round {
+            while server.cluster().watches < round {
                 provider.fleet().await.unwrap();
-                // Whatever comes first, news or the time to look.
+                // An event or the time of the next poll, whichever is first.
                 provider.changed().await;
             }
         })
         .await
         .expect("a watch is opened");
         server.set_endpoints(&[("a", "10.1.0.1", ready())]);
-        timeout(LONG, provider.changed()).await.expect("news");
+        timeout(LONG, provider.changed()).await.expect("a change");
         assert_eq!(provider.fleet().await.unwrap().replicas.len(), 1);
         server.end_watches();
     }
@@ -324,74 +324,70 @@ async fn a_watch_is_opened_where_the_list_ended_and_again_when_it_has_ended() {
 
 type Kind = fn(&ProviderError) -> bool;
 
-/// What is answered, which kind of error that is, and what it says.
-fn troubles() -> Vec<(Trouble, Kind, &'static str)> {
+/// A fault, the kind of the error, and words of its message.
+fn faults() -> Vec<(Fault, Kind, &'static str)> {
     let nonsense: Kind = |error| matches!(error, ProviderError::Nonsense(_));
     let refused: Kind = |error| matches!(error, ProviderError::Refused(_));
     let unreachable: Kind = |error| matches!(error, ProviderError::Unreachable(_));
     vec![
+        (Fault::Answer(200, "<html>"), nonsense, "deployments/scale"),
         (
-            Trouble::Answer(200, "<html>"),
+            Fault::Answer(200, "{\"spec\": 3}"),
             nonsense,
             "deployments/scale",
         ),
         (
-            Trouble::Answer(200, "{\"spec\": 3}"),
+            Fault::Answer(200, "\u{fffd}"),
             nonsense,
             "deployments/scale",
         ),
         (
-            Trouble::Answer(200, "\u{fffd}"),
-            nonsense,
-            "deployments/scale",
-        ),
-        (
-            Trouble::Answer(200, r#"{"metadata": {}, "spec": {"replicas": -1}}"#),
+            Fault::Answer(200, r#"{"metadata": {}, "spec": {"replicas": -1}}"#),
             nonsense,
             "-1",
         ),
-        (Trouble::Flood, nonsense, "bytes"),
-        (Trouble::Answer(401, "who?"), refused, "credentials"),
-        (Trouble::Answer(403, "no"), refused, "verbs: [\"get\"]"),
+        (Fault::Flood, nonsense, "bytes"),
+        (Fault::Answer(401, "unknown"), refused, "credentials"),
+        (Fault::Answer(403, "no"), refused, "verbs: [\"get\"]"),
         (
-            Trouble::Answer(404, "no"),
+            Fault::Answer(404, "no"),
             refused,
             "no `taskoverflow` in namespace `shop`",
         ),
-        (Trouble::Answer(429, "slowly"), unreachable, "429"),
-        (Trouble::Answer(500, "etcd"), unreachable, "500"),
-        (Trouble::Answer(503, ""), unreachable, "503"),
-        (Trouble::Hang, unreachable, "no answer within"),
+        (Fault::Answer(429, "slowly"), unreachable, "429"),
+        (Fault::Answer(500, "etcd"), unreachable, "500"),
+        (Fault::Answer(503, ""), unreachable, "503"),
+        (Fault::Hang, unreachable, "no answer within"),
     ]
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_is_an_error_that_says_so() {
+async fn a_fault_is_an_error_that_names_it() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
-    let cases = troubles();
-    for (trouble, kind, words) in cases {
-        let name = format!("{trouble:?}");
-        server.trouble("/deployments", trouble);
+    let cases = faults();
+    for (fault, kind, words) in cases {
+        let name = format!("{fault:?}");
+        server.fail("/deployments", fault);
         let error = timeout(LONG, provider.fleet()).await.expect("an end");
         let error = error.expect_err(&name);
         assert!(kind(&error), "{name}: {error:?}");
         assert!(error.to_string().contains(words), "{name}: {error}");
     }
-    // And then it answers again.
-    server.world().trouble = None;
+    // The server answers again.
+    server.cluster().fault = None;
     provider.fleet().await.unwrap();
     server.assert_as_published();
 }
 
 #[tokio::test]
-async fn an_api_server_that_is_not_there_is_unreachable() {
+async fn a_missing_api_server_is_unreachable() {
     let server = Server::start().await;
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = free.local_addr().unwrap();
+    let closed = free.local_addr().unwrap();
     drop(free);
     let mut provider = provider(&server).await;
-    provider.configure(&settings(nobody)).await.unwrap();
+    provider.configure(&settings(closed)).await.unwrap();
     let errors = [
         provider.fleet().await.unwrap_err(),
         provider.set_count(1, &[]).await.unwrap_err(),
@@ -406,7 +402,7 @@ async fn an_api_server_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn tls_that_is_none_is_an_error() {
+async fn a_server_without_tls_is_an_error() {
     let server = Server::start().await;
     let mut provider = Kubernetes::new("todo".into());
     let mut settings = settings(server.address);
@@ -414,7 +410,7 @@ async fn tls_that_is_none_is_an_error() {
         unreachable!("made above");
     };
     runner.api = Some(format!("https://{}", server.address));
-    // On a machine that trusts nobody there is not even a client.
+    // Without trusted certificates the machine cannot even make a client.
     let error = match provider.configure(&settings).await {
         Ok(()) => provider.fleet().await.unwrap_err(),
         Err(error) => error,
@@ -427,13 +423,13 @@ async fn tls_that_is_none_is_an_error() {
         "{error:?}"
     );
     assert!(
-        server.world().requests.is_empty(),
+        server.cluster().requests.is_empty(),
         "nothing is sent in clear"
     );
 }
 
 #[tokio::test]
-async fn settings_of_another_runner_are_refused_and_without_settings_nothing_is_asked() {
+async fn settings_of_another_runner_are_refused_and_without_settings_no_call_is_made() {
     let mut provider = Kubernetes::new("todo".into());
     assert!(provider.fleet().await.is_err());
     assert!(provider.set_count(1, &[]).await.is_err());
@@ -462,12 +458,12 @@ async fn settings_of_another_runner_are_refused_and_without_settings_nothing_is_
 async fn the_role_that_ships_allows_what_is_done_and_no_more() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
-    server.world().replicas = 2;
+    server.cluster().replicas = 2;
     server.set_endpoints(&[("a", "10.1.0.1", ready()), ("b", "10.1.0.2", ready())]);
-    server.world().metrics = Some(vec![measured("a", "1m")]);
+    server.cluster().metrics = Some(vec![measured("a", "1m")]);
     let fleet = provider.fleet().await.unwrap();
     timeout(LONG, async {
-        while server.world().watches == 0 {
+        while server.cluster().watches == 0 {
             provider.changed().await;
         }
     })
@@ -475,7 +471,7 @@ async fn the_role_that_ships_allows_what_is_done_and_no_more() {
     .expect("a watch is opened");
     assert!(provider.may_scale().await.unwrap());
     let (name, lease) = lease_of("", 15, 99);
-    server.world().leases.insert(name, lease);
+    server.cluster().leases.insert(name, lease);
     let mut another = Kubernetes::new("todo".into());
     another.configure(&settings(server.address)).await.unwrap();
     assert!(another.may_scale().await.unwrap());
@@ -486,23 +482,23 @@ async fn the_role_that_ships_allows_what_is_done_and_no_more() {
     provider.usage().await.unwrap();
     server.assert_as_published();
 
-    let world = server.world();
-    for rule in &world.rules {
+    let cluster = server.cluster();
+    for rule in &cluster.rules {
         for (group, resource, verb) in rule.words() {
             let words = (group.to_owned(), resource.to_owned(), verb.to_owned());
-            assert!(world.used.contains(&words), "nobody needs {words:?}");
+            assert!(cluster.used.contains(&words), "{words:?} is not used");
         }
     }
 }
 
 #[tokio::test]
-async fn whatever_the_role_lacks_is_named() {
+async fn a_missing_permission_is_named() {
     let server = Server::start().await;
     let mut provider = provider(&server).await;
     server.set_endpoints(&[("a", "10.1.0.1", ready())]);
     provider.fleet().await.unwrap();
-    server.world().rules.clear();
-    server.world().metrics = Some(Vec::new());
+    server.cluster().rules.clear();
+    server.cluster().metrics = Some(Vec::new());
     let errors = [
         (
             provider.fleet().await.unwrap_err(),

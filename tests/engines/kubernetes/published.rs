@@ -1,4 +1,4 @@
-//! What the API's reference says of the requests that Weir sends.
+//! Checks requests by the reference of the API.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use serde_json::Value;
 use super::schema::check;
 use super::server::{NAMESPACE, SELECTOR, SERVICE};
 
-/// What is asked, in a Role's words.
-pub(super) struct Asked {
+/// A request in the words of a Role.
+pub(super) struct ApiRequest {
     pub(super) verb: &'static str,
     pub(super) group: &'static str,
     pub(super) resource: &'static str,
     pub(super) name: String,
 }
 
-/// What a request is about; fails with what is wrong.
-pub(super) fn asked(
+/// Parses a request. Fails with what is wrong.
+pub(super) fn parse(
     method: &Method,
     path: &str,
     query: &BTreeMap<String, String>,
-) -> Result<Asked, String> {
+) -> Result<ApiRequest, String> {
     let (group, resource, name) = resource(path).ok_or("no such path")?;
     let is_watch = query.contains_key("watch");
     let verb = verb(method, name, is_watch).ok_or("no such method there")?;
-    Ok(Asked {
+    Ok(ApiRequest {
         verb,
         group,
         resource,
@@ -34,7 +34,7 @@ pub(super) fn asked(
     })
 }
 
-/// Group, resource and name.
+/// The group, resource and name in a path.
 fn resource(path: &str) -> Option<(&'static str, &'static str, &str)> {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     Some(match parts[..] {
@@ -99,14 +99,14 @@ fn verb(method: &Method, name: &str, is_watch: bool) -> Option<&'static str> {
     })
 }
 
-/// Whether parameters, type and body are what the API's reference says.
+/// Checks parameters, content type and body by the reference of the API.
 pub(super) fn published(
-    asked: &Asked,
+    request: &ApiRequest,
     head: &Parts,
     query: &BTreeMap<String, String>,
     sent: &Value,
 ) -> Result<(), String> {
-    let parameters: &[&str] = match asked.verb {
+    let parameters: &[&str] = match request.verb {
         "get" => &["pretty"],
         "list" => &["continue", "labelSelector", "limit", "resourceVersion"],
         "watch" => &[
@@ -120,18 +120,18 @@ pub(super) fn published(
     };
     for name in query.keys() {
         if !parameters.contains(&name.as_str()) {
-            return Err(format!("{} has no parameter {name}", asked.verb));
+            return Err(format!("{} has no parameter {name}", request.verb));
         }
     }
-    let selector = match asked.resource {
+    let selector = match request.resource {
         "endpointslices" => Some(format!("kubernetes.io/service-name={SERVICE}")),
-        "pods" if asked.verb == "list" => Some(SELECTOR.to_owned()),
+        "pods" if request.verb == "list" => Some(SELECTOR.to_owned()),
         _ => None,
     };
     if query.get("labelSelector") != selector.as_ref() {
         return Err(format!("selects {:?}", query.get("labelSelector")));
     }
-    let expected = match asked.verb {
+    let expected = match request.verb {
         "create" | "update" => "application/json",
         "patch" => "application/merge-patch+json",
         _ => return Ok(()),
@@ -140,20 +140,20 @@ pub(super) fn published(
     if content_type.is_none_or(|value| value != expected) {
         return Err(format!("is {content_type:?}, not {expected}"));
     }
-    let definition = match asked.resource {
+    let definition = match request.resource {
         "deployments/scale" => "io.k8s.api.autoscaling.v1.Scale",
         "leases" => "io.k8s.api.coordination.v1.Lease",
         _ => "io.k8s.api.core.v1.Pod",
     };
     check(definition, sent)?;
     let named = &sent["metadata"]["name"];
-    if asked.verb == "update" && *named != *asked.name {
+    if request.verb == "update" && *named != *request.name {
         return Err(format!("the body is of {named}"));
     }
     Ok(())
 }
 
-/// Of a query, decoded.
+/// The decoded parameters of a query.
 pub(super) fn parameters(query: &str) -> BTreeMap<String, String> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");

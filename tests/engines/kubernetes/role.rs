@@ -1,4 +1,4 @@
-//! The Role that ships: what Weir may do in its namespace.
+//! The Role of the examples: what Weir may do in its namespace.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +32,7 @@ impl Rule {
     }
 }
 
-/// The rules of the manifest, each of which stands on a line of its own in YAML's flow style.
+/// The rules of the manifest, each on a line of its own in the flow style of YAML.
 pub(super) fn shipped_rules() -> Vec<Rule> {
     let manifest =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy/kubernetes/rbac.yaml");

@@ -1,4 +1,4 @@
-//! Whether a JSON value is what the API's published schema says.
+//! Checks JSON values by the published schema of the API.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 static SCHEMA: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("schema.json")).expect("it is JSON"));
 
-/// Fails with the path of what does not belong.
+/// Checks a value by a definition. Fails with the path of the first mismatch.
 pub(super) fn check(definition: &str, value: &Value) -> Result<(), String> {
     let schema = named(definition)?;
     Check { path: Vec::new() }.value(schema, value)

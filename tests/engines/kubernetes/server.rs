@@ -1,5 +1,5 @@
-//! An API server of one namespace with one deployment, which takes nothing that the published
-//! schema does not allow and lets nobody do what the Role that ships does not.
+//! An API server of one namespace with one deployment. It accepts only requests that the published
+//! schema and the Role of the examples allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::published::{Asked, asked, parameters, published};
+use super::published::{ApiRequest, parameters, parse, published};
 use super::role::{Rule, shipped_rules};
 use super::schema::check;
 
@@ -31,27 +31,27 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// What the cluster has; tests change it as they like.
-pub(super) struct World {
-    /// Counts every change, as etcd does.
+/// The state of the cluster, which tests change.
+pub(super) struct Cluster {
+    /// Counts each change, as etcd does.
     pub(super) version: u64,
     pub(super) replicas: i32,
-    /// Endpoints, in pages of [`World::page`].
+    /// Endpoints, in pages of [`Cluster::page`].
     pub(super) endpoints: Vec<Value>,
     pub(super) page: usize,
     pub(super) pods: Vec<Value>,
-    /// `None`: nobody serves that API.
+    /// `None` if no server is behind that API.
     pub(super) metrics: Option<Vec<Value>>,
     pub(super) leases: BTreeMap<String, Value>,
-    /// Somebody else writes before each of so many writes.
+    /// Another client writes before each of so many writes.
     pub(super) rivals: u32,
-    /// Instead of the answers to those whose path holds the text.
-    pub(super) trouble: Option<(&'static str, Trouble)>,
-    /// What was allowed: a Role.
+    /// The fault of requests with a path that contains the text.
+    pub(super) fault: Option<(&'static str, Fault)>,
+    /// The rules of the Role.
     pub(super) rules: Vec<Rule>,
-    /// Method and path of all that was asked, and what was sent.
+    /// Method and path of each request, and its body.
     pub(super) requests: Vec<(String, Value)>,
-    /// What was not as published.
+    /// Requests that the schema does not allow.
     pub(super) violations: Vec<String>,
     /// What of the Role was used.
     pub(super) used: BTreeSet<(String, String, String)>,
@@ -60,21 +60,21 @@ pub(super) struct World {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Trouble {
-    /// This status, with this body.
+pub(super) enum Fault {
+    /// A response with this status and body.
     Answer(u16, &'static str),
-    /// An answer that does not end.
+    /// A response that does not end.
     Flood,
-    /// None.
+    /// No response.
     Hang,
 }
 
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
-    world: Arc<Mutex<World>>,
-    /// The version of the endpoints, and which generation of watches may go on.
-    news: watch::Sender<(u64, u64)>,
+    cluster: Arc<Mutex<Cluster>>,
+    /// The version of the endpoints, and the generation of watches that goes on.
+    changes: watch::Sender<(u64, u64)>,
     _tasks: Arc<JoinSet<()>>,
 }
 
@@ -82,7 +82,7 @@ impl Server {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let world = Arc::new(Mutex::new(World {
+        let cluster = Arc::new(Mutex::new(Cluster {
             version: 10,
             replicas: 1,
             endpoints: Vec::new(),
@@ -91,7 +91,7 @@ impl Server {
             metrics: None,
             leases: BTreeMap::new(),
             rivals: 0,
-            trouble: None,
+            fault: None,
             rules: shipped_rules(),
             requests: Vec::new(),
             violations: Vec::new(),
@@ -99,44 +99,44 @@ impl Server {
             watches: 0,
             scale_version: 10,
         }));
-        let news = watch::Sender::new((10, 0));
+        let changes = watch::Sender::new((10, 0));
         let mut tasks = JoinSet::new();
-        let served = (world.clone(), news.clone());
+        let served = (cluster.clone(), changes.clone());
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (world, news) = served.clone();
+                let (cluster, changes) = served.clone();
                 connections.spawn(async move {
                     let service = service_fn(move |request| {
-                        let (world, news) = (world.clone(), news.clone());
-                        async move { Ok::<_, Infallible>(answer(&world, &news, request).await) }
+                        let (cluster, changes) = (cluster.clone(), changes.clone());
+                        async move { Ok::<_, Infallible>(answer(&cluster, &changes, request).await) }
                     });
                     let http = hyper::server::conn::http1::Builder::new();
-                    // A client that goes away is no concern of the server's.
+                    // Fails if the client closes early.
                     let _ = http.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
         Self {
             address,
-            world,
-            news,
+            cluster,
+            changes,
             _tasks: Arc::new(tasks),
         }
     }
 
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+    pub(super) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap()
     }
 
-    pub(super) fn trouble(&self, path: &'static str, trouble: Trouble) {
-        self.world().trouble = Some((path, trouble));
+    pub(super) fn fail(&self, path: &'static str, fault: Fault) {
+        self.cluster().fault = Some((path, fault));
     }
 
-    /// Those that have begun: name, address, conditions.
+    /// Sets the endpoints: name, address and conditions of each.
     pub(super) fn set_endpoints(&self, endpoints: &[(&str, &str, Value)]) {
-        let mut world = self.world();
+        let mut cluster = self.cluster();
         let listed = endpoints.iter().map(|(name, address, conditions)| {
             json!({
                 "addresses": [address],
@@ -144,21 +144,21 @@ impl Server {
                 "targetRef": {"kind": "Pod", "namespace": NAMESPACE, "name": name},
             })
         });
-        world.endpoints = listed.collect();
-        world.version += 1;
-        let version = world.version;
-        self.news.send_modify(|news| news.0 = version);
+        cluster.endpoints = listed.collect();
+        cluster.version += 1;
+        let version = cluster.version;
+        self.changes.send_modify(|changes| changes.0 = version);
     }
 
     /// Ends all watches, as an API server does after some minutes.
     pub(super) fn end_watches(&self) {
-        self.news.send_modify(|news| news.1 += 1);
+        self.changes.send_modify(|changes| changes.1 += 1);
     }
 
-    /// What was sent with requests like this.
+    /// The bodies of the requests with this method and path.
     pub(super) fn sent(&self, method_and_path: &str) -> Vec<Value> {
-        let world = self.world();
-        let requests = world.requests.iter();
+        let cluster = self.cluster();
+        let requests = cluster.requests.iter();
         requests
             .filter(|(request, _)| request == method_and_path)
             .map(|(_, body)| body.clone())
@@ -166,15 +166,15 @@ impl Server {
     }
 
     pub(super) fn assert_as_published(&self) {
-        let world = self.world();
-        assert!(!world.requests.is_empty(), "nobody has asked");
-        assert!(world.violations.is_empty(), "{:#?}", world.violations);
+        let cluster = self.cluster();
+        assert!(!cluster.requests.is_empty(), "no request");
+        assert!(cluster.violations.is_empty(), "{:#?}", cluster.violations);
     }
 }
 
 async fn answer(
-    world: &Mutex<World>,
-    news: &watch::Sender<(u64, u64)>,
+    cluster: &Mutex<Cluster>,
+    changes: &watch::Sender<(u64, u64)>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
@@ -184,51 +184,52 @@ async fn answer(
         .map(http_body_util::Collected::to_bytes);
     let bytes = bytes.unwrap_or_default();
     let path = head.uri.path().to_owned();
-    let trouble = world.lock().unwrap().trouble.clone();
-    match trouble {
-        Some((part, trouble)) if path.contains(part) => return in_trouble(trouble).await,
-        _ => {}
+    let fault = cluster.lock().unwrap().fault.clone();
+    if let Some((part, fault)) = fault
+        && path.contains(part)
+    {
+        return faulty(fault).await;
     }
-    let mut world = world.lock().unwrap();
+    let mut cluster = cluster.lock().unwrap();
     let sent = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let line = format!("{} {path}", head.method);
-    world.requests.push((line.clone(), sent.clone()));
+    cluster.requests.push((line.clone(), sent.clone()));
     let query: BTreeMap<String, String> = head.uri.query().map(parameters).unwrap_or_default();
-    let asked = match asked(&head.method, &path, &query) {
-        Ok(asked) => asked,
-        Err(violation) => return world.violated(&line, &violation),
+    let request = match parse(&head.method, &path, &query) {
+        Ok(request) => request,
+        Err(violation) => return cluster.violated(&line, &violation),
     };
-    if let Err(violation) = published(&asked, &head, &query, &sent) {
-        return world.violated(&line, &violation);
+    if let Err(violation) = published(&request, &head, &query, &sent) {
+        return cluster.violated(&line, &violation);
     }
-    if !world.allows(&asked) {
-        let Asked {
+    if !cluster.allows(&request) {
+        let ApiRequest {
             verb,
             group,
             resource,
             name,
-        } = asked;
+        } = request;
         let message = format!(
             "{resource} \"{name}\" is forbidden: User \"system:serviceaccount:{NAMESPACE}:weir\" \
              cannot {verb} resource \"{resource}\" in API group \"{group}\""
         );
         return failure(StatusCode::FORBIDDEN, "Forbidden", &message);
     }
-    if asked.verb == "watch" {
-        world.watches += 1;
-        return stream(news.subscribe());
+    if request.verb == "watch" {
+        cluster.watches += 1;
+        return stream(changes.subscribe());
     }
-    world.serve(&asked, &query, sent)
+    cluster.serve(&request, &query, sent)
 }
 
-impl World {
-    fn allows(&mut self, asked: &Asked) -> bool {
+impl Cluster {
+    fn allows(&mut self, request: &ApiRequest) -> bool {
         let is_allowed = self
             .rules
             .iter()
-            .any(|rule| rule.allows(asked.group, asked.resource, asked.verb));
+            .any(|rule| rule.allows(request.group, request.resource, request.verb));
         if is_allowed {
-            let words = (asked.group, asked.resource, asked.verb);
+            let words = (request.group, request.resource, request.verb);
             self.used
                 .insert((words.0.into(), words.1.into(), words.2.into()));
         }
@@ -242,21 +243,21 @@ impl World {
 
     fn serve(
         &mut self,
-        asked: &Asked,
+        request: &ApiRequest,
         query: &BTreeMap<String, String>,
         sent: Value,
     ) -> Response<Body> {
-        let is_write = matches!(asked.verb, "create" | "update");
+        let is_write = matches!(request.verb, "create" | "update");
         if is_write && self.rivals > 0 {
             self.rivals -= 1;
-            self.interfere(asked);
+            self.interfere(request);
         }
-        match (asked.resource, asked.verb, asked.group) {
-            ("deployments/scale", _, _) if asked.name != DEPLOYMENT => not_found(asked),
+        match (request.resource, request.verb, request.group) {
+            ("deployments/scale", _, _) if request.name != DEPLOYMENT => not_found(request),
             ("deployments/scale", "get", _) => self.scale(),
             ("deployments/scale", ..) => {
                 if !is_current(&sent, self.scale_version) {
-                    return conflict(asked);
+                    return conflict(request);
                 }
                 let replicas = sent["spec"]["replicas"].as_i64().unwrap_or(0);
                 self.replicas = i32::try_from(replicas).unwrap();
@@ -265,11 +266,11 @@ impl World {
                 self.scale()
             }
             ("endpointslices", ..) => self.slices(query),
-            ("leases", "get", _) => match self.leases.get(&asked.name) {
+            ("leases", "get", _) => match self.leases.get(&request.name) {
                 Some(lease) => reply("io.k8s.api.coordination.v1.Lease", lease),
-                None => not_found(asked),
+                None => not_found(request),
             },
-            ("leases", verb, _) => self.write_lease(asked, verb == "create", sent),
+            ("leases", verb, _) => self.write_lease(request, verb == "create", sent),
             ("pods", "list", "metrics.k8s.io") => match &self.metrics {
                 None => failure(StatusCode::NOT_FOUND, "NotFound", "no such group"),
                 Some(items) => reply(
@@ -284,16 +285,16 @@ impl World {
             ),
             _ => reply(
                 "io.k8s.api.core.v1.Pod",
-                &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": asked.name}}),
+                &json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": request.name}}),
             ),
         }
     }
 
-    /// Somebody else is faster.
-    fn interfere(&mut self, asked: &Asked) {
+    /// Another client is faster.
+    fn interfere(&mut self, request: &ApiRequest) {
         self.version += 1;
         let version = self.version;
-        if asked.resource == "deployments/scale" {
+        if request.resource == "deployments/scale" {
             self.scale_version = version;
             return;
         }
@@ -302,7 +303,7 @@ impl World {
     }
 
     fn scale(&self) -> Response<Body> {
-        // Zero is left out, as Go does it.
+        // Zero is left out, as the real server does.
         let spec = match self.replicas {
             0 => json!({}),
             replicas => json!({"replicas": replicas}),
@@ -346,14 +347,19 @@ impl World {
         )
     }
 
-    fn write_lease(&mut self, asked: &Asked, is_new: bool, mut lease: Value) -> Response<Body> {
+    fn write_lease(
+        &mut self,
+        request: &ApiRequest,
+        is_new: bool,
+        mut lease: Value,
+    ) -> Response<Body> {
         let name = lease["metadata"]["name"].as_str().unwrap().to_owned();
         let known = self.leases.get(&name);
         let is_current = known.is_some_and(|known| {
             known["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"]
         });
         if is_new == known.is_some() || (!is_new && !is_current) {
-            return conflict(asked);
+            return conflict(request);
         }
         self.version += 1;
         lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -362,7 +368,7 @@ impl World {
     }
 }
 
-/// A lease of the group `todo` that somebody has.
+/// A lease of the group `todo` with this holder.
 pub(super) fn lease_of(holder: &str, seconds: i32, version: u64) -> (String, Value) {
     let name = "weir-todo".to_owned();
     let lease = json!({
@@ -387,12 +393,12 @@ fn is_current(sent: &Value, version: u64) -> bool {
     sent["metadata"]["resourceVersion"].as_str() == Some(&version.to_string())
 }
 
-/// One event for each change, until the generation ends.
-fn stream(news: watch::Receiver<(u64, u64)>) -> Response<Body> {
-    let generation = news.borrow().1;
-    let events = futures_util::stream::unfold(news, move |mut news| async move {
-        news.changed().await.ok()?;
-        let (version, now) = *news.borrow_and_update();
+/// A stream with one event for each change, until the generation ends.
+fn stream(changes: watch::Receiver<(u64, u64)>) -> Response<Body> {
+    let generation = changes.borrow().1;
+    let events = futures_util::stream::unfold(changes, move |mut changes| async move {
+        changes.changed().await.ok()?;
+        let (version, now) = *changes.borrow_and_update();
         if now != generation {
             return None;
         }
@@ -404,27 +410,27 @@ fn stream(news: watch::Receiver<(u64, u64)>) -> Response<Body> {
             "endpoints": [],
         }});
         let line = Bytes::from(format!("{event}\n"));
-        Some((Ok::<_, Infallible>(Frame::data(line)), news))
+        Some((Ok::<_, Infallible>(Frame::data(line)), changes))
     });
     Response::new(StreamBody::new(events).boxed_unsync())
 }
 
-async fn in_trouble(trouble: Trouble) -> Response<Body> {
-    match trouble {
-        Trouble::Answer(status, text) => {
+async fn faulty(fault: Fault) -> Response<Body> {
+    match fault {
+        Fault::Answer(status, text) => {
             let body = Full::new(Bytes::from_static(text.as_bytes()));
             let mut response = Response::new(body.boxed_unsync());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response
         }
-        Trouble::Flood => {
+        Fault::Flood => {
             let spaces = Bytes::from(vec![b' '; 1 << 20]);
             let frames = futures_util::stream::repeat_with(move || {
                 Ok::<_, Infallible>(Frame::data(spaces.clone()))
             });
             Response::new(StreamBody::new(frames).boxed_unsync())
         }
-        Trouble::Hang => std::future::pending().await,
+        Fault::Hang => std::future::pending().await,
     }
 }
 
@@ -433,13 +439,13 @@ fn reply(definition: &str, value: &Value) -> Response<Body> {
     json_response(StatusCode::OK, value)
 }
 
-fn conflict(asked: &Asked) -> Response<Body> {
-    let message = format!("{} has been modified", asked.resource);
+fn conflict(request: &ApiRequest) -> Response<Body> {
+    let message = format!("{} has been modified", request.resource);
     failure(StatusCode::CONFLICT, "Conflict", &message)
 }
 
-fn not_found(asked: &Asked) -> Response<Body> {
-    let message = format!("{} \"{}\" not found", asked.resource, asked.name);
+fn not_found(request: &ApiRequest) -> Response<Body> {
+    let message = format!("{} \"{}\" not found", request.resource, request.name);
     failure(StatusCode::NOT_FOUND, "NotFound", &message)
 }
 
