@@ -101,10 +101,11 @@ fn payload_len(head: &[u8]) -> Option<u64> {
     if rest.len() < extended + mask {
         return None;
     }
-    let length = rest[..extended].iter();
     Some(match extended {
         0 => u64::from(second & 0x7f),
-        _ => length.fold(0, |length, byte| length << 8 | u64::from(*byte)),
+        _ => rest[..extended]
+            .iter()
+            .fold(0, |length, byte| length << 8 | u64::from(*byte)),
     })
 }
 

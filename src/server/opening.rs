@@ -71,8 +71,11 @@ impl Server {
     }
 
     fn lack(&self, listener: &ListenerId) -> Option<Lack> {
-        let mut listeners = self.config.listeners.iter();
-        let listener = listeners.find(|other| other.id == *listener)?;
+        let listener = self
+            .config
+            .listeners
+            .iter()
+            .find(|other| other.id == *listener)?;
         let snapshot = self.reader.load();
         forwarded_groups(listener).into_iter().find_map(|id| {
             let reason = not_known_yet(&snapshot, find_group(&self.config, id)?)?;

@@ -139,24 +139,33 @@ impl PendingReload {
             .iter()
             .filter(|listener| is_open(&listener.id))
             .collect();
-        let mut cold = self
-            .awaited
+        self.awaited
             .iter()
-            .filter(|awaited| !awaited.has_any(snapshot));
-        cold.any(|awaited| {
-            let id = &awaited.group.id;
-            let mut next = self.config.listeners.iter();
-            next.any(|next| {
-                let groups = forwarded_groups(next);
-                groups.contains(id)
-                    && open.iter().any(|last| {
-                        let has_address = next.bind.port() != 0 && last.bind == next.bind;
-                        let is_same = last.id == next.id || has_address;
-                        is_same && ends(&forwarded_groups(last), &groups, awaited, snapshot)
-                    })
+            .filter(|awaited| !awaited.has_any(snapshot))
+            .any(|awaited| {
+                self.config
+                    .listeners
+                    .iter()
+                    .any(|next| would_lose_a_group(next, &open, awaited, snapshot))
             })
-        })
     }
+}
+
+/// Whether `next` sends requests to `awaited` and replaces a listener that would lose a group
+/// which serves.
+fn would_lose_a_group(
+    next: &config::Listener,
+    open: &[&config::Listener],
+    awaited: &Awaited,
+    snapshot: &Snapshot,
+) -> bool {
+    let groups = forwarded_groups(next);
+    groups.contains(&awaited.group.id)
+        && open.iter().any(|last| {
+            let has_address = next.bind.port() != 0 && last.bind == next.bind;
+            let is_same = last.id == next.id || has_address;
+            is_same && ends(&forwarded_groups(last), &groups, awaited, snapshot)
+        })
 }
 
 /// Whether the switch would take a group that serves from a listener: one of its `last` groups
@@ -167,12 +176,11 @@ fn ends(
     awaited: &Awaited,
     snapshot: &Snapshot,
 ) -> bool {
-    let serves = |id: &TargetGroupId| {
-        let group = snapshot.group_named(id);
-        group.is_some_and(|group| group.is_alive)
-    };
     let is_replaced = last.contains(&awaited.group.id) && awaited.replaces_any(snapshot);
-    is_replaced || last.difference(next).any(|id| serves(id))
+    is_replaced
+        || last
+            .difference(next)
+            .any(|id| snapshot.group_named(id).is_some_and(|group| group.is_alive))
 }
 
 #[cfg(test)]

@@ -257,8 +257,9 @@ mod tests {
     }
 
     fn kept(plan: &SocketPlan) -> Vec<(usize, Owner)> {
-        let kept = plan.kept.iter();
-        kept.map(|(id, wanted)| (id.0, wanted.owner.clone()))
+        plan.kept
+            .iter()
+            .map(|(id, wanted)| (id.0, wanted.owner.clone()))
             .collect()
     }
 

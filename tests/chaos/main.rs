@@ -91,8 +91,9 @@ async fn run(options: &Options) -> ExitCode {
         .filter(|scenario| options.wants(*scenario))
         .partition(|scenario| scenario.is_idle());
     let pairs = |scenarios: &[Scenario]| -> Vec<(Scenario, Kind)> {
-        let all = scenarios.iter();
-        all.flat_map(|&scenario| options.kinds.iter().map(move |&kind| (scenario, kind)))
+        scenarios
+            .iter()
+            .flat_map(|&scenario| options.kinds.iter().map(move |&kind| (scenario, kind)))
             .collect()
     };
     let mut note = |row: &Row| {

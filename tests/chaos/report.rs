@@ -71,8 +71,10 @@ impl Row {
         let Ok(findings) = &self.outcome else {
             return Vec::new();
         };
-        let errors = findings.tally.errors.iter();
-        errors
+        findings
+            .tally
+            .errors
+            .iter()
             .map(|(error, count)| format!("{count} x {error}"))
             .collect()
     }

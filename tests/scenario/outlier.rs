@@ -71,8 +71,11 @@ fn eligible(lb: &Lb, addr: SocketAddr) -> bool {
     let snapshot = lb.snapshot();
     let group = snapshot.group_named(&"app".into()).unwrap();
     group.selection.as_ref().is_some_and(|selection| {
-        let mut members = selection.roster.members().iter();
-        members.any(|member| member.target.id.addr == addr)
+        selection
+            .roster
+            .members()
+            .iter()
+            .any(|member| member.target.id.addr == addr)
     })
 }
 

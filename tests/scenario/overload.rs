@@ -61,8 +61,10 @@ impl BlockedTargets {
     }
 
     fn peaks(&self) -> Vec<usize> {
-        let peaks = self.peaks.iter();
-        peaks.map(|peak| peak.load(Ordering::SeqCst)).collect()
+        self.peaks
+            .iter()
+            .map(|peak| peak.load(Ordering::SeqCst))
+            .collect()
     }
 }
 

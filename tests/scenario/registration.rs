@@ -64,8 +64,10 @@ fn error(reply: &Reply) -> String {
 
 /// Addresses, weights and registrations in `/api/status`.
 async fn targets(lb: &Lb) -> Vec<(SocketAddr, u16, String)> {
-    let targets = lb.group_status("app").await.targets.into_iter();
-    targets
+    lb.group_status("app")
+        .await
+        .targets
+        .into_iter()
         .map(|t| (t.address, t.weight, t.registration))
         .collect()
 }

@@ -51,8 +51,12 @@ impl Browser {
 }
 
 fn set_cookies(reply: &Reply) -> Vec<String> {
-    let fields = reply.headers.get_all(SET_COOKIE).iter();
-    fields.map(|f| f.to_str().unwrap().to_owned()).collect()
+    reply
+        .headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .map(|field| field.to_str().unwrap().to_owned())
+        .collect()
 }
 
 fn quoted(targets: &[&Backend]) -> String {

@@ -148,11 +148,14 @@ fn in_flight((group, target): &Key, count: u32) -> InFlight {
 }
 
 fn targets(snapshot: &Snapshot) -> impl Iterator<Item = (Key, &Arc<Target>)> {
-    let groups = snapshot.groups().iter();
-    groups.flat_map(|group| {
-        let targets = group.targets.iter().map(|registered| &registered.target);
-        targets.map(|target| ((target.id.group.clone(), target.id.addr), target))
-    })
+    snapshot
+        .groups()
+        .iter()
+        .flat_map(|group| group.targets.iter())
+        .map(|registered| {
+            let target = &registered.target;
+            ((target.id.group.clone(), target.id.addr), target)
+        })
 }
 
 #[cfg(test)]

@@ -69,9 +69,11 @@ impl Lb {
     pub fn target(&self, group: &str, addr: SocketAddr) -> Option<Arc<Target>> {
         let snapshot = self.snapshot();
         let group = snapshot.group_named(&group.into())?;
-        let mut targets = group.targets.iter();
-        let found = targets.find(|t| t.target.id.addr == addr)?;
-        Some(Arc::clone(&found.target))
+        group
+            .targets
+            .iter()
+            .find(|registered| registered.target.id.addr == addr)
+            .map(|registered| Arc::clone(&registered.target))
     }
 
     /// Waits until a target has this health, and the roster has it too.

@@ -82,9 +82,11 @@ impl Rig {
 
     /// Requests in flight, over all targets.
     pub fn in_flight(&self) -> u32 {
-        let targets = self.targets.iter();
-        let live = targets.filter_map(|addr| self.lb.target("app", *addr));
-        live.map(|target| target.in_flight()).sum()
+        self.targets
+            .iter()
+            .filter_map(|addr| self.lb.target("app", *addr))
+            .map(|target| target.in_flight())
+            .sum()
     }
 
     /// Waits until no connection, permit or lease is left.
