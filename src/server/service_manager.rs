@@ -28,7 +28,7 @@ pub(super) struct ServiceManager {
 struct Message {
     states: Vec<NotifyState<'static>>,
     /// A line for the operator, which `systemctl status` shows.
-    status: Option<String>,
+    line: Option<String>,
 }
 
 impl ServiceManager {
@@ -93,18 +93,18 @@ impl ServiceManager {
         }
     }
 
-    fn send(&self, states: Vec<NotifyState<'static>>, status: Option<String>) {
+    fn send(&self, states: Vec<NotifyState<'static>>, line: Option<String>) {
         if let Some(messages) = &self.messages {
             // Fails only when the daemon ends.
-            let _ = messages.send(Message { states, status });
+            let _ = messages.send(Message { states, line });
         }
     }
 }
 
 impl Message {
     fn send(&self) -> io::Result<()> {
-        let status = self.status.as_deref().map(NotifyState::Status);
-        let states: Vec<_> = self.states.iter().cloned().chain(status).collect();
+        let line = self.line.as_deref().map(NotifyState::Status);
+        let states: Vec<_> = self.states.iter().cloned().chain(line).collect();
         sd_notify::notify(&states)
     }
 }
@@ -137,7 +137,7 @@ async fn feed_watchdog(
             // Fails only when the daemon ends.
             let _ = messages.send(Message {
                 states: vec![NotifyState::Watchdog],
-                status: None,
+                line: None,
             });
         } else {
             warn!(

@@ -107,7 +107,7 @@ async fn supervise(
                 }
                 break;
             }
-            changed = changes.changed() => if changed.is_err() {
+            result = changes.changed() => if result.is_err() {
                 // The daemon ends, and its last permission was carried out.
                 return child.wait().await;
             },
