@@ -6,9 +6,6 @@
 //! production. What it decides, and why, is a [`Decision`]; the last ones are kept for the
 //! admin listener, and the number itself goes to `replicas` as a wish.
 
-pub mod plot;
-pub mod simulate;
-
 mod archive;
 mod autoscaler;
 mod custom;

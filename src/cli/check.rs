@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::answer::{FormatArguments, is_coloured};
+use super::format::{FormatArguments, is_coloured};
 use crate::config::{self, Config, LoadError, Parsed, Severity};
 use crate::model::{Escaped, escape_json, escape_lines};
 

@@ -1,24 +1,22 @@
-//! Arguments and commands; nothing decides anything here.
+//! The command line: arguments, commands and what they print. Decisions are made elsewhere.
 
-mod answer;
 mod check;
 mod fetch;
+mod format;
 mod guardian;
 mod health;
-mod import;
-mod plot;
 mod run;
-mod simulate;
 mod status;
 mod table;
 mod target;
+mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use answer::EXIT_CODES;
+use format::EXIT_CODES;
 
 /// An HTTP load balancer: one binary, one TOML file.
 #[derive(Debug, Parser)]
@@ -36,21 +34,14 @@ enum Command {
     /// Say what is wrong with configuration files
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArguments),
-    /// Make a configuration file of what deploys a service elsewhere
-    #[command(subcommand, after_help = EXIT_CODES)]
-    Import(import::ImportCommand),
     /// Show what a running Weir knows about its targets
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArguments),
     /// Register, deregister, drain or weigh a target of a running Weir
     #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
-    /// Say what the autoscaling of a group would make of a load
-    #[command(after_help = format!("{}\n\n{EXIT_CODES}", simulate::report::COLUMNS))]
-    Simulate(simulate::SimulateArguments),
-    /// Draw what the autoscaling of a group did
-    #[command(after_help = EXIT_CODES)]
-    Plot(plot::PlotArguments),
+    #[command(flatten)]
+    Tool(tools::ToolCommand),
     /// Exit 0 if a running Weir is alive; for container health checks
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArguments),
@@ -114,11 +105,9 @@ pub fn main(housekeeping: fn()) -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments, housekeeping),
         Command::Check(arguments) => check::check(&arguments),
-        Command::Import(command) => import::import(&command),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),
-        Command::Simulate(arguments) => simulate::simulate(&arguments),
-        Command::Plot(arguments) => plot::plot(&arguments),
+            Command::Tool(command) => command.run(),
         Command::Health(arguments) => health::health(&arguments),
         Command::Guardian => guardian::guardian(),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::answer::FormatArguments;
+use super::format::FormatArguments;
 use super::table::{Table, printable};
 use super::{AdminArguments, fetch};
 use crate::admin::{

@@ -8,8 +8,8 @@ use std::{fs, io};
 
 use proptest::prelude::*;
 use weir::config::{self, Parsed};
-use weir::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
-use weir::import::{Note, NoteKind};
+use weir::tools::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
+use weir::tools::import::{Note, NoteKind};
 
 fn file(name: &str, text: &str) -> SourceFile {
     SourceFile {

@@ -9,7 +9,7 @@ use super::module::Module;
 use super::node::Node;
 use super::section::{Named, Section, canonical};
 use super::source::Block;
-use crate::import::note::{NoteKind, Notes, Place, one_line};
+use crate::tools::import::note::{NoteKind, Notes, Place, one_line};
 
 /// Types that others are read for, or that only AWS needs.
 const USELESS: &[&str] = &[

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::folder::Source;
 use super::source::{self, Block};
-use crate::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{NoteKind, Notes, Place};
 
 /// Names as in the registry, and what stands in for them.
 const KNOWN: [(&str, &str); 9] = [

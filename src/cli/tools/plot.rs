@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::simulate::{draw, open, read_load};
-use crate::autoscale::simulate::{Selection, recorded};
+use super::files::{draw, open, read_load};
+use crate::tools::simulate::{Selection, recorded};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct PlotArguments {
+pub(crate) struct PlotArguments {
     /// The file that `autoscaling.record` names
     record: PathBuf,
     /// The picture
@@ -35,7 +35,7 @@ fn target(text: &str) -> Result<(String, f64), String> {
     clippy::print_stderr,
     reason = "what was done, or what is wrong, is for the terminal"
 )]
-pub(super) fn plot(arguments: &PlotArguments) -> ExitCode {
+pub(crate) fn plot(arguments: &PlotArguments) -> ExitCode {
     match try_plot(arguments) {
         Ok(()) => {
             eprintln!("wrote {}", arguments.svg.display());

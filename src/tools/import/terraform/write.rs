@@ -8,7 +8,7 @@ use super::group::PORT;
 use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query};
 use super::replicas;
 use super::{Options, SourceFile};
-use crate::import::note::{Note, NoteKind};
+use crate::tools::import::note::{Note, NoteKind};
 
 /// Ports below need a capability to listen on.
 const FIRST_FREE_PORT: u16 = 1024;

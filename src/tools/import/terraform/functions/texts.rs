@@ -5,8 +5,8 @@ use std::fmt::Write;
 use regex::Regex;
 use serde_json::Value;
 
-use crate::import::terraform::eval::Evaluated;
-use crate::import::terraform::value::{MAX_SIZE, index, number, text};
+use crate::tools::import::terraform::eval::Evaluated;
+use crate::tools::import::terraform::value::{MAX_SIZE, index, number, text};
 
 /// `None`: no function of texts.
 pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<Value>>> {

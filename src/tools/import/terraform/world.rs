@@ -17,7 +17,7 @@ use super::module::Module;
 use super::repeat::Instance;
 use super::source::Block;
 use super::value::{reference_in, size, text, unresolved};
-use crate::import::note::Notes;
+use crate::tools::import::note::Notes;
 
 /// Expressions that are computed for one translation: large ones need some ten thousand.
 const MAX_STEPS: u64 = 2_000_000;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::node::{DYNAMIC, Node};
 use super::value::{self, boolean, plain, reference_in, whole_reference};
-use crate::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{NoteKind, Notes, Place};
 
 /// What any block of Terraform may have and no load balancer cares about.
 const META: &[&str] = &[

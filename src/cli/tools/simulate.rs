@@ -1,25 +1,21 @@
 //! `weir simulate`: what the policies of a group would make of a load.
 
-pub(super) mod report;
-
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgGroup, ValueEnum};
-use flate2::bufread::MultiGzDecoder;
 use jiff::{SignedDuration, Timestamp};
 
-use super::answer::FormatArguments;
-use crate::autoscale::plot::{self, Figure};
-use crate::autoscale::simulate::{self, Load, ReadError, Rules, Service, Setting, is_simulated};
+use super::files::read_load;
+use super::report::{Outputs, Report};
+use crate::cli::format::FormatArguments;
 use crate::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
-use report::Report;
+use crate::tools::simulate::{self, Rules, Service, Setting, is_simulated};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct SimulateArguments {
+pub(crate) struct SimulateArguments {
     /// The load: what k6 wrote (`--out json=FILE` or `csv=FILE`), a log of Weir with all requests,
     /// or lines of `seconds,requests_per_second`; all of them also as gzip; `-` reads standard input
     load: PathBuf,
@@ -119,7 +115,7 @@ fn time(text: &str) -> Result<Duration, String> {
     clippy::print_stderr,
     reason = "what was written, or what is wrong, is for the terminal"
 )]
-pub(super) fn simulate(arguments: &SimulateArguments) -> ExitCode {
+pub(crate) fn simulate(arguments: &SimulateArguments) -> ExitCode {
     match answer(arguments) {
         Ok(text) => {
             // A reader that went away has seen enough.
@@ -154,9 +150,14 @@ fn answer(arguments: &SimulateArguments) -> Result<String, String> {
         first: first(arguments, group, policy)?,
         start: arguments.from.or(curve.start()).unwrap_or(NEW_YEAR),
     };
-    let mut report = Report::new(&setting, arguments)?;
+    let outputs = Outputs {
+        csv: arguments.csv.as_deref(),
+        svg: arguments.svg.as_deref(),
+        is_json: arguments.format.is_json(),
+    };
+    let mut report = Report::new(&setting, outputs)?;
     for rules in rules(arguments, policy, &mut notes) {
-        report.take(&setting, &simulate::run(&setting, rules))?;
+        report.add(&setting, &simulate::run(&setting, rules))?;
     }
     report.finish(&setting, load.kind, &notes)
 }
@@ -188,42 +189,6 @@ fn choose<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a TargetGroup,
             ))
         }
     }
-}
-
-/// Reads a file of load, plain or compressed by gzip as k6 writes `out.json.gz`; `-` is
-/// standard input.
-pub(super) fn read_load(file: &Path, group: &str) -> Result<Load, String> {
-    let input: Box<dyn BufRead> = if file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(open(file)?)
-    };
-    let result = decompressed(input).map_err(ReadError::Io);
-    let result = result.and_then(|input| simulate::read(input, group));
-    result.map_err(|error| format!("{}: {error}", file.display()))
-}
-
-/// What gzip compressed (RFC 1952), or the input itself.
-fn decompressed(mut input: Box<dyn BufRead>) -> io::Result<Box<dyn BufRead>> {
-    const MAGIC: [u8; 2] = [0x1f, 0x8b];
-    let is_compressed = input.fill_buf()?.starts_with(&MAGIC);
-    Ok(if is_compressed {
-        Box::new(BufReader::new(MultiGzDecoder::new(input)))
-    } else {
-        input
-    })
-}
-
-pub(super) fn open(file: &Path) -> Result<impl BufRead + use<>, String> {
-    let not = |error| format!("cannot read {}: {error}", file.display());
-    File::open(file).map(BufReader::new).map_err(not)
-}
-
-/// Draws a figure into a file.
-pub(super) fn draw(figure: &Figure, file: &Path) -> Result<(), String> {
-    let svg = plot::svg(figure).map_err(|error| error.to_string())?;
-    let not = |error| format!("cannot write {}: {error}", file.display());
-    std::fs::write(file, svg).map_err(not)
 }
 
 fn service(arguments: &ReplicaArguments, group: &TargetGroup) -> Result<Service, String> {

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use sha2::{Digest, Sha256};
 
-use super::check::summary;
+use crate::cli::check::summary;
 use crate::config;
-use crate::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
-use crate::import::{Note, NoteKind};
+use crate::tools::import::terraform::{self, Disk, Imported, Options, Runner, SourceFile};
+use crate::tools::import::{Note, NoteKind};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::eval::{Scope, pairs};
 use super::source::Block;
 use super::value::{reference_in, unresolved};
-use crate::import::note::Place;
+use crate::tools::import::note::Place;
 
 /// The key of a block that stands for a dynamic one of which it is not known what it makes.
 pub(super) const DYNAMIC: &str = "dynamic";

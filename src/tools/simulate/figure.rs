@@ -3,8 +3,8 @@
 use super::metric::reading;
 use super::{LoadCurve, Run, tracked};
 use crate::autoscale::Reading;
-use crate::autoscale::plot::{Axis, Panel, Series, Style};
 use crate::config::Autoscaling;
+use crate::tools::plot::{Axis, Panel, Series, Style};
 
 /// The panel of the requests.
 pub fn load_panel(curve: &LoadCurve) -> Panel {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::SourceFile;
 use super::source::{self, Attribute, Block};
-use crate::import::note::Notes;
+use crate::tools::import::note::Notes;
 
 /// What stands in the files of a folder.
 #[derive(Debug)]

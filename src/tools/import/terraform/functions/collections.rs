@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::import::terraform::eval::{Evaluated, Mistake};
-use crate::import::terraform::value::{
+use crate::tools::import::terraform::eval::{Evaluated, Mistake};
+use crate::tools::import::terraform::value::{
     boolean, from_float, index, number, reference_in, set, text,
 };
 

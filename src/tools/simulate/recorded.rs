@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::figure::load_series;
 use super::read::lines::Lines;
 use super::{LoadCurve, MAX_SECONDS, ReadError};
-use crate::autoscale::plot::{Axis, Figure, Panel, Series, Style};
+use crate::tools::plot::{Axis, Figure, Panel, Series, Style};
 
 /// How a line of names begins.
 const HEAD: &str = "time,";

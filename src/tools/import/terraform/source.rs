@@ -11,7 +11,7 @@ use hcl::edit::structure::{Body, Structure};
 use serde_json::Value;
 
 use super::template::expression_of;
-use crate::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{NoteKind, Notes, Place};
 
 /// Bytes of one file: what a person writes is a thousandth of it.
 const MAX_FILE: usize = 1024 * 1024;

@@ -11,7 +11,7 @@ use super::files::{Body, Found};
 use super::node::Node;
 use super::section::canonical;
 use super::value::unresolved;
-use crate::import::note::Place;
+use crate::tools::import::note::Place;
 
 /// How deep references lead through modules.
 const MAX_HOPS: u32 = 20;

@@ -3,20 +3,20 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::table::Table;
-use super::{SimulateArguments, draw};
-use crate::autoscale::plot::{Figure, Panel};
-use crate::autoscale::simulate::{
+use super::files::{cannot_write, draw};
+use crate::cli::table::Table;
+use crate::config;
+use crate::tools::plot::{Figure, Panel};
+use crate::tools::simulate::{
     Kind, LoadCurve, Run, Setting, Summary, load_panel, run_panel, summary,
 };
-use crate::config;
 
 /// What the columns of the table say, for `--help`.
-pub(in super::super) const COLUMNS: &str = "\
+pub(super) const COLUMNS: &str = "\
 PEAK           most replicas that were desired
 CHANGES        how often that number changed
 REACTION       from a load a tenth above the target until more replicas are desired, the
@@ -28,22 +28,29 @@ P95            response time that 95 of 100 requests do not exceed, estimated: r
 OVERLOADED     seconds in which more requests came, or waited, than could be served
 LOST           requests that would have waited for more than a minute";
 
-/// What is said about the runs, collected one by one: a run itself may be large.
+/// Where a report goes besides standard output, and its form there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outputs<'a> {
+    /// The file for every second of every run.
+    pub(super) csv: Option<&'a Path>,
+    /// The file for the picture.
+    pub(super) svg: Option<&'a Path>,
+    pub(super) is_json: bool,
+}
+
+/// Collects the results of the runs one by one and drops the runs themselves, which may be large.
 pub(super) struct Report<'a> {
-    arguments: &'a SimulateArguments,
+    outputs: Outputs<'a>,
     table: Table<9>,
     runs: Vec<Value>,
     panels: Vec<Panel>,
-    csv: Option<(PathBuf, BufWriter<File>)>,
+    csv: Option<(&'a Path, BufWriter<File>)>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(
-        setting: &Setting<'_>,
-        arguments: &'a SimulateArguments,
-    ) -> Result<Self, String> {
+    pub(super) fn new(setting: &Setting<'_>, outputs: Outputs<'a>) -> Result<Self, String> {
         let mut report = Self {
-            arguments,
+            outputs,
             table: Table::new([
                 "PROFILE",
                 "PEAK",
@@ -59,17 +66,17 @@ impl<'a> Report<'a> {
             panels: vec![load_panel(setting.curve)],
             csv: None,
         };
-        if let Some(file) = &arguments.csv {
-            let csv = report.csv.insert((file.clone(), create(file)?));
+        if let Some(file) = outputs.csv {
+            let (_, csv) = report.csv.insert((file, create(file)?));
             let head = "profile,second,requests_per_second,desired,running,warming,cpu_percent,\
                 in_flight,waiting,p95_ms,lost";
-            writeln!(csv.1, "{head}").map_err(|error| cannot_write(file, &error))?;
+            writeln!(csv, "{head}").map_err(|error| cannot_write(file, &error))?;
         }
         Ok(report)
     }
 
-    /// Takes in a run.
-    pub(super) fn take(&mut self, setting: &Setting<'_>, run: &Run) -> Result<(), String> {
+    /// Adds the results of a run.
+    pub(super) fn add(&mut self, setting: &Setting<'_>, run: &Run) -> Result<(), String> {
         let numbers = summary(run);
         self.table.row(cells(run, &numbers));
         self.runs.push(object(run, &numbers));
@@ -92,7 +99,7 @@ impl<'a> Report<'a> {
             csv.flush().map_err(|error| cannot_write(file, &error))?;
         }
         let replica = replica_line(setting);
-        if let Some(file) = &self.arguments.svg {
+        if let Some(file) = self.outputs.svg {
             let figure = Figure {
                 title: format!("{} under simulation", setting.group),
                 subtitle: replica.clone(),
@@ -101,7 +108,7 @@ impl<'a> Report<'a> {
             };
             draw(&figure, file)?;
         }
-        if self.arguments.format.is_json() {
+        if self.outputs.is_json {
             let answer = answer(setting, notes, &self.runs);
             return Ok(format!("{answer:#}\n"));
         }
@@ -136,10 +143,6 @@ fn answer(setting: &Setting<'_>, notes: &[String], runs: &[Value]) -> Value {
         "notes": notes,
         "runs": runs,
     })
-}
-
-fn cannot_write(file: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", file.display())
 }
 
 /// "a load curve of 660 s, 1234567 requests, 1871/s on average, 5000/s at the peak".
@@ -257,6 +260,7 @@ fn write_csv(csv: &mut impl io::Write, run: &Run) -> io::Result<()> {
 }
 
 fn create(file: &Path) -> Result<BufWriter<File>, String> {
-    let not = |error| format!("cannot write {}: {error}", file.display());
-    File::create(file).map(BufWriter::new).map_err(not)
+    File::create(file)
+        .map(BufWriter::new)
+        .map_err(|error| cannot_write(file, &error))
 }
