@@ -31,5 +31,6 @@ pub mod router;
 pub mod server;
 pub mod state;
 pub mod target_group;
+#[cfg(feature = "tools")]
 pub mod tools;
 pub mod upstream;

@@ -9,12 +9,14 @@ mod run;
 mod status;
 mod table;
 mod target;
+#[cfg(feature = "tools")]
 mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use format::EXIT_CODES;
 
@@ -40,6 +42,7 @@ enum Command {
     /// Register, deregister, drain or weigh a target of a running Weir
     #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
+    #[cfg(feature = "tools")]
     #[command(flatten)]
     Tool(tools::ToolCommand),
     /// Exit 0 if a running Weir is alive; for container health checks
@@ -102,13 +105,56 @@ impl From<LogFormat> for crate::observe::LogFormat {
 /// Carries out the command line. `housekeeping` is called by every thread of a running Weir
 /// about once a second.
 pub fn main(housekeeping: fn()) -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| explain(error).exit());
+    match arguments.command {
         Command::Run(arguments) => run::run(&arguments, housekeeping),
         Command::Check(arguments) => check::check(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),
-            Command::Tool(command) => command.run(),
+        #[cfg(feature = "tools")]
+        Command::Tool(command) => command.run(),
         Command::Health(arguments) => health::health(&arguments),
         Command::Guardian => guardian::guardian(),
+    }
+}
+
+/// The commands of the feature `tools`. With it they are never unknown.
+const TOOLS: [&str; 3] = ["import", "plot", "simulate"];
+
+/// Instead of a guess at a misspelling, says which feature a command needs.
+fn explain(error: clap::Error) -> clap::Error {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if TOOLS.contains(&name.as_str()) => {
+            let message = format!(
+                "`weir {name}` is missing: this weir was built without the feature `tools`"
+            );
+            Arguments::command().error(ErrorKind::InvalidSubcommand, message)
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_left_out_names_the_feature_it_needs() {
+        let without_tools = clap::Command::new("weir").subcommand(clap::Command::new("run"));
+        let said = |arguments: &[&str]| {
+            let line = ["weir"].iter().chain(arguments);
+            let error = without_tools.clone().try_get_matches_from(line);
+            explain(error.unwrap_err()).to_string()
+        };
+        for arguments in [
+            &["simulate", "--help"][..],
+            &["import", "terraform", "-"],
+            &["plot"],
+        ] {
+            let text = said(arguments);
+            assert!(text.contains("without the feature `tools`"), "{text}");
+        }
+        let text = said(&["rum"]);
+        assert!(text.contains("'run'") && !text.contains("tools"), "{text}");
     }
 }

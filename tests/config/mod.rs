@@ -8,4 +8,5 @@ mod golden;
 mod help;
 mod large;
 mod meaning;
+#[cfg(feature = "tools")]
 mod terraform;

@@ -19,11 +19,13 @@ mod children;
 mod descriptors;
 mod discovery;
 mod files;
+#[cfg(feature = "tools")]
 mod import;
 mod log;
 mod moves;
 mod reload;
 mod replicas;
+#[cfg(feature = "tools")]
 mod simulate;
 mod start;
 mod stop;
