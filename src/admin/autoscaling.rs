@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::scaling::ScalingStatus;
 use super::time::timestamp;
-use crate::autoscale::{Decision, Entry, Log, Opinion};
+use crate::autoscale::{Decision, GroupJournal, JournalEntry, PolicyResult};
 
 /// Decisions of each group that are shown without `last=N`.
 const DEFAULT_LAST: usize = 10;
@@ -34,7 +34,7 @@ pub struct GroupScaling {
     #[serde(flatten)]
     pub status: ScalingStatus,
     /// The result of each policy at the last evaluation, in the order of the file.
-    pub policies: Vec<Opinion>,
+    pub policies: Vec<PolicyResult>,
     /// What the predictive policy expects, hour by hour; empty without one, and until it has data
     /// of a day.
     pub forecast: Vec<ForecastStatus>,
@@ -112,11 +112,11 @@ impl AutoscalingStatus {
             .iter()
             .enumerate()
             .filter_map(|(index, group)| {
-                let log = context.autoscaling.log(&group.id);
+                let log = context.autoscaling.group(&group.id);
                 let replicas = replicas.get(&group.id);
                 let status = ScalingStatus::of(&snapshot, index, log.as_ref(), replicas)?;
-                let latest = log.as_ref().map(|log| log.latest.opinions.clone());
-                let minute = || log.iter().flat_map(Log::minute).cloned().collect();
+                let latest = log.as_ref().map(|log| log.latest.results.clone());
+                let minute = || log.iter().flat_map(GroupJournal::minute).cloned().collect();
                 Some(GroupScaling {
                     name: group.id.to_string(),
                     status,
@@ -137,7 +137,7 @@ impl AutoscalingStatus {
     }
 }
 
-fn forecast(log: &Log) -> impl Iterator<Item = ForecastStatus> {
+fn forecast(log: &GroupJournal) -> impl Iterator<Item = ForecastStatus> {
     log.forecast.iter().map(|hour| ForecastStatus {
         at: hour.at,
         load: hour.load,
@@ -145,7 +145,7 @@ fn forecast(log: &Log) -> impl Iterator<Item = ForecastStatus> {
     })
 }
 
-fn logged(entry: &Entry) -> LoggedDecision {
+fn logged(entry: &JournalEntry) -> LoggedDecision {
     LoggedDecision {
         since: entry.since,
         count: entry.count,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::time::timestamp;
-use crate::autoscale::{AlarmState, Decision, Log, Reading};
+use crate::autoscale::{AlarmState, Decision, GroupJournal, Reading};
 use crate::replicas::GroupReplicas;
 use crate::state::Snapshot;
 
@@ -99,13 +99,13 @@ impl ScalingStatus {
     pub(super) fn of(
         snapshot: &Snapshot,
         index: usize,
-        log: Option<&Log>,
+        log: Option<&GroupJournal>,
         replicas: Option<&GroupReplicas>,
     ) -> Option<Self> {
         let config = &snapshot.config.target_groups[index];
         let policy = config.autoscaling.as_ref()?;
         let latest = log.map(|log| &*log.latest);
-        let words = latest.map(|latest| latest.outcome.words());
+        let words = latest.map(|latest| latest.outcome.names());
         let capacity = latest.map(|latest| latest.capacity).unwrap_or_default();
         let reason = words.and_then(|(_, reason)| reason);
         Some(Self {
@@ -123,7 +123,7 @@ impl ScalingStatus {
             out_cooldown: latest.and_then(|latest| latest.out_cooldown),
             in_cooldown: latest.and_then(|latest| latest.in_cooldown),
             fault: FaultStatus::of(replicas),
-            last_change: log.and_then(Log::last_change).map(change),
+            last_change: log.and_then(GroupJournal::last_change).map(change),
             evaluations: log.map(evaluations).unwrap_or_default(),
             unrecorded: log.map_or(0, |log| log.unrecorded),
         })
@@ -140,7 +140,7 @@ impl FaultStatus {
     }
 }
 
-fn readings(log: &Log) -> Vec<ReadingStatus> {
+fn readings(log: &GroupJournal) -> Vec<ReadingStatus> {
     log.readings
         .iter()
         .map(|(metric, reading)| {
@@ -162,13 +162,13 @@ fn alarm(latest: Option<&Decision>) -> &'static str {
     let Some(latest) = latest else {
         return AlarmState::InsufficientData.name();
     };
-    let opinions = &latest.opinions;
-    let some = |state| opinions.iter().any(|opinion| opinion.alarm == state);
+    let results = &latest.results;
+    let some = |state| results.iter().any(|result| result.alarm == state);
     let state = if some(AlarmState::High) {
         AlarmState::High
     } else if some(AlarmState::InsufficientData) {
         AlarmState::InsufficientData
-    } else if opinions.is_empty() || some(AlarmState::Ok) {
+    } else if results.is_empty() || some(AlarmState::Ok) {
         AlarmState::Ok
     } else {
         AlarmState::Low
@@ -185,7 +185,7 @@ fn change(decision: &Decision) -> ChangeStatus {
     }
 }
 
-fn evaluations(log: &Log) -> Vec<OutcomeCount> {
+fn evaluations(log: &GroupJournal) -> Vec<OutcomeCount> {
     log.counts
         .iter()
         .map(|((outcome, reason), count)| OutcomeCount {

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::scaling::{FaultStatus, ScalingStatus};
 use super::target_status::{TargetStatus, target};
 use super::time::{seconds, timestamp};
-use crate::autoscale::Log;
+use crate::autoscale::GroupJournal;
 use crate::model::{Action, Algorithm, Forward, RedirectPart, Target, TargetGroupId, WHOLE_SHARE};
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Snapshot;
@@ -134,7 +134,7 @@ impl Status {
             target_groups: (0..groups)
                 .map(|i| {
                     let id = &snapshot.groups()[i].id;
-                    let log = context.autoscaling.log(id);
+                    let log = context.autoscaling.group(id);
                     group(&snapshot, i, replicas.get(id), log.as_ref())
                 })
                 .collect(),
@@ -158,7 +158,7 @@ fn group(
     snapshot: &Snapshot,
     index: usize,
     replicas: Option<&GroupReplicas>,
-    log: Option<&Log>,
+    log: Option<&GroupJournal>,
 ) -> GroupStatus {
     let (group, config) = (
         &snapshot.groups()[index],

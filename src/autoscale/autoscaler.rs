@@ -1,5 +1,5 @@
-//! The loop: looks at every group that scales once a second, and more often at those that
-//! have no replicas.
+//! The loop of autoscaling: evaluates every group that scales once a second, and checks groups
+//! without replicas for waiting requests more often.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,27 +12,28 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tracing::error;
 
-use super::custom::AT_ONCE;
+use super::custom::MAX_SCRAPES;
 use super::group::Group;
-use super::signal::{Moment, Subject};
-use super::{Journal, Now};
+use super::journal::Journal;
+use super::sample::Now;
+use super::sampler::{Clocks, SampleContext};
 use crate::config::{Autoscaling, Config};
 use crate::model::TargetGroupId;
 use crate::observe::Metrics;
 use crate::replicas::{Status, Wishes};
 use crate::state::{Reader, Snapshot};
 
-/// From one evaluation of a group to the next.
-const TICK: Duration = Duration::from_secs(1);
+/// Time from one evaluation of a group to the next.
+const EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A group without replicas is glanced at so often: its first request must not wait for a
-/// tick.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Time between two checks for requests that wait for the first replica of a group: those must
+/// not wait for the next evaluation.
+const WAKE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// For what is still to be written at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Deadline for writing records and histories at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Owns the groups.
+/// The groups that scale, and what they share.
 #[derive(Debug)]
 pub(super) struct Autoscaler {
     metrics: Arc<Metrics>,
@@ -44,9 +45,9 @@ pub(super) struct Autoscaler {
     left: Wishes,
     /// The configuration that the groups follow.
     config: Option<Arc<Config>>,
-    /// What all groups share to read pages of replicas.
-    places: Arc<Semaphore>,
-    /// They write records, until their groups are gone, and histories.
+    /// Limits how many pages of replicas are read at a time.
+    permits: Arc<Semaphore>,
+    /// Tasks that write records, until their groups are gone, and histories.
     writers: JoinSet<()>,
     started: Instant,
 }
@@ -67,16 +68,16 @@ impl Autoscaler {
             groups: BTreeMap::new(),
             left,
             config: None,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            permits: Arc::new(Semaphore::new(MAX_SCRAPES)),
             writers: JoinSet::new(),
             started: Instant::now(),
         }
     }
 
-    /// Follows the snapshots until `shutdown` is done or there will be no more.
+    /// Evaluates the groups until `shutdown` completes or no further snapshot can follow.
     pub(super) async fn run(mut self, mut reader: Reader, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let (mut tick, mut glance) = (every(TICK), every(GLANCE));
+        let (mut tick, mut wake) = (every(EVALUATION_INTERVAL), every(WAKE_INTERVAL));
         self.follow(&reader.load_full());
         loop {
             let is_asleep = self.groups.values().any(Group::is_asleep);
@@ -91,9 +92,9 @@ impl Autoscaler {
                 }
                 _ = tick.tick() => {
                     self.evaluate(&reader.load_full(), |group, _, _| group.is_due());
-                    self.keep(self.started.elapsed());
+                    self.save_histories(self.started.elapsed());
                 }
-                _ = glance.tick(), if is_asleep => {
+                _ = wake.tick(), if is_asleep => {
                     self.evaluate(&reader.load_full(), Group::is_called);
                 }
             }
@@ -101,7 +102,7 @@ impl Autoscaler {
         self.end().await;
     }
 
-    /// Takes over the groups and policies of a snapshot whose configuration is another one.
+    /// Applies the groups and policies of a snapshot if its configuration is another one.
     fn follow(&mut self, snapshot: &Snapshot) {
         let config = &snapshot.config;
         if self
@@ -121,11 +122,11 @@ impl Autoscaler {
         self.groups.retain(|id, _| scaled.contains_key(id));
         self.journal.retain(|id| scaled.contains_key(id));
         for (id, policy) in scaled {
-            let (places, left) = (&self.places, &mut self.left);
+            let (permits, left) = (&self.permits, &mut self.left);
             let group = self
                 .groups
                 .entry(id.clone())
-                .or_insert_with(|| Group::new(id, policy, Arc::clone(places), left.remove(id)));
+                .or_insert_with(|| Group::new(id, policy, Arc::clone(permits), left.remove(id)));
             group.configure(policy, &mut self.writers);
         }
         if !config.target_groups.is_empty() {
@@ -134,14 +135,14 @@ impl Autoscaler {
         self.tell_wishes();
     }
 
-    /// Evaluates the groups of which `is_due` says so.
+    /// Evaluates the groups for which `is_due` returns true.
     fn evaluate(
         &mut self,
         snapshot: &Snapshot,
         is_due: impl Fn(&mut Group, &Snapshot, usize) -> bool,
     ) {
         self.follow(snapshot);
-        let moment = self.moment();
+        let clocks = self.clocks();
         {
             let status = self.replicas.borrow();
             for (index, config) in snapshot.config.target_groups.iter().enumerate() {
@@ -152,7 +153,7 @@ impl Autoscaler {
                 ) else {
                     continue;
                 };
-                let subject = Subject {
+                let context = SampleContext {
                     snapshot,
                     index,
                     timing: &policy.timing,
@@ -160,7 +161,7 @@ impl Autoscaler {
                     metrics: &self.metrics,
                 };
                 if is_due(group, snapshot, index) {
-                    group.evaluate(subject, moment, &self.journal);
+                    group.evaluate(context, clocks, &self.journal);
                 }
             }
         }
@@ -179,38 +180,38 @@ impl Autoscaler {
         });
     }
 
-    fn moment(&self) -> Moment {
+    fn clocks(&self) -> Clocks {
         let (instant, wall) = (Instant::now(), Timestamp::now());
-        Moment {
+        Clocks {
             now: Now {
                 uptime: instant.duration_since(self.started),
-                // As it is shown.
+                // The precision of records and the admin API.
                 wall: wall.round(Unit::Millisecond).unwrap_or(wall),
             },
             instant: instant.into_std(),
         }
     }
 
-    /// Has the histories written down that are due.
-    fn keep(&mut self, now: Duration) {
+    /// Stores the histories that are due, and reaps finished writers.
+    fn save_histories(&mut self, now: Duration) {
         for group in self.groups.values_mut() {
-            group.keep(now, &mut self.writers);
+            group.save_history(now, &mut self.writers);
         }
         while let Some(ended) = self.writers.try_join_next() {
             if ended.is_err() {
-                error!("a task that writes for the autoscaler ended in a panic");
+                error!("autoscaling writer panicked; its record or history may be incomplete");
             }
         }
     }
 
-    /// Lets what was recorded and learned reach the disk.
+    /// Waits until records and histories are written.
     async fn end(mut self) {
         for (_, group) in std::mem::take(&mut self.groups) {
             self.writers.spawn(group.end());
         }
         let written = async { while self.writers.join_next().await.is_some() {} };
-        if timeout(LAST_WORDS, written).await.is_err() {
-            error!("the last evaluations were not written down: the disk is too slow");
+        if timeout(FLUSH_TIMEOUT, written).await.is_err() {
+            error!("last evaluations not written within 1s: the disk is too slow");
         }
     }
 }

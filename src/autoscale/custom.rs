@@ -1,8 +1,8 @@
 //! Metrics that the replicas of a group publish themselves.
 //!
-//! The pages of all replicas are read in rounds, at most [`AT_ONCE`] pages at a time over all
-//! groups. A round begins when the last one has ended and the group's period is over; a sample
-//! in between has what the last round brought.
+//! The pages of all replicas are read in rounds, at most [`MAX_SCRAPES`] pages at a time over all
+//! groups. A round begins when the last one has ended and the group's period is over. Samples in
+//! between use the values of the last round.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,138 +13,153 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Reading;
 use super::page::sum;
+use super::sample::Reading;
 use super::scrape::{TIMEOUT, page};
 use crate::config::CustomMetric;
 
-/// Most pages that are read at a time.
-pub(super) const AT_ONCE: usize = 32;
+/// Most pages that are read at a time, over all groups.
+pub(super) const MAX_SCRAPES: usize = 32;
 
-/// No replica is asked more often.
-const LEAST_PERIOD: Duration = Duration::from_secs(1);
+/// Shortest time between two rounds.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After so many periods without an answer what was read before is no more.
+/// Periods without a new value after which a value is not used any more.
 const STALE_PERIODS: u32 = 3;
 
 /// The custom metrics of one group.
 #[derive(Debug)]
 pub(super) struct CustomMetrics {
-    wanted: Arc<Vec<CustomMetric>>,
-    places: Arc<Semaphore>,
-    scrapes: JoinSet<Scraped>,
+    metrics: Arc<Vec<CustomMetric>>,
+    permits: Arc<Semaphore>,
+    scrapes: JoinSet<ScrapeResult>,
     /// When the last round began.
-    begun: Option<Instant>,
-    replicas: FxHashMap<SocketAddr, Replica>,
+    round_start: Option<Instant>,
+    replicas: FxHashMap<SocketAddr, ReplicaValues>,
 }
 
-/// What one replica said: one result per wanted metric.
+/// The values of one replica, one for each metric, or why they are missing.
 #[derive(Debug)]
-struct Scraped {
+struct ScrapeResult {
     addr: SocketAddr,
     at: Instant,
     values: Vec<Result<f64, String>>,
 }
 
-/// One replica, with one entry per wanted metric.
+/// The last values of one replica, one for each metric.
 #[derive(Debug)]
-struct Replica {
+struct ReplicaValues {
     at: Instant,
     values: Vec<Result<f64, String>>,
-    /// What its counters stood at, and when.
-    counters: Vec<Option<(f64, Instant)>>,
+    /// The last value of each metric that is a counter.
+    counters: Vec<Option<CounterValue>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CounterValue {
+    value: f64,
+    at: Instant,
 }
 
 impl CustomMetrics {
-    /// Nothing is wanted yet. `places` is what all groups share.
-    pub(super) fn new(places: Arc<Semaphore>) -> Self {
+    /// Without metrics. `permits` is shared by all groups.
+    pub(super) fn new(permits: Arc<Semaphore>) -> Self {
         Self {
-            wanted: Arc::default(),
-            places,
+            metrics: Arc::default(),
+            permits,
             scrapes: JoinSet::new(),
-            begun: None,
+            round_start: None,
             replicas: FxHashMap::default(),
         }
     }
 
-    /// Other metrics than before begin from nothing.
-    pub(super) fn want(&mut self, wanted: Vec<CustomMetric>) {
-        if *self.wanted != wanted {
-            self.wanted = Arc::new(wanted);
+    /// Sets the metrics. If they change, all values are dropped.
+    pub(super) fn set_metrics(&mut self, metrics: Vec<CustomMetric>) {
+        if *self.metrics != metrics {
+            self.metrics = Arc::new(metrics);
             self.scrapes = JoinSet::new();
-            self.begun = None;
+            self.round_start = None;
             self.replicas.clear();
         }
     }
 
-    /// Takes in what has been read, and begins the next round if it is time: of the replicas
-    /// at these addresses.
-    pub(super) fn tend(&mut self, addrs: &[SocketAddr], period: Duration) {
-        if self.wanted.is_empty() {
+    /// Records what has been read, and begins the next round over the replicas at these addresses
+    /// if it is due.
+    pub(super) fn poll(&mut self, addrs: &[SocketAddr], period: Duration) {
+        if self.metrics.is_empty() {
             return;
         }
         while let Some(scraped) = self.scrapes.try_join_next() {
-            // A panic is a replica that did not answer.
+            // After a panic the replica has no new values.
             if let Ok(scraped) = scraped {
-                self.take_in(scraped);
+                self.record(scraped);
             }
         }
-        let period = period.max(LEAST_PERIOD);
-        let is_due = self.begun.is_none_or(|begun| begun.elapsed() >= period);
+        let period = period.max(MIN_INTERVAL);
+        let is_due = self
+            .round_start
+            .is_none_or(|start| start.elapsed() >= period);
         if !self.scrapes.is_empty() || !is_due {
             return;
         }
-        self.begun = Some(Instant::now());
+        self.round_start = Some(Instant::now());
         let listed: FxHashSet<&SocketAddr> = addrs.iter().collect();
         self.replicas.retain(|addr, _| listed.contains(addr));
         for &addr in addrs {
-            let (wanted, places) = (Arc::clone(&self.wanted), Arc::clone(&self.places));
+            let (metrics, permits) = (Arc::clone(&self.metrics), Arc::clone(&self.permits));
             self.scrapes.spawn(async move {
                 // The semaphore is never closed.
-                let _place = places.acquire().await;
-                scrape(addr, &wanted).await
+                let _permit = permits.acquire().await;
+                scrape(addr, &metrics).await
             });
         }
     }
 
-    fn take_in(&mut self, scraped: Scraped) {
-        let replica = self.replicas.entry(scraped.addr);
-        let replica = replica.or_insert_with(|| Replica {
-            at: scraped.at,
-            values: Vec::new(),
-            counters: vec![None; self.wanted.len()],
-        });
-        let values = scraped.values.into_iter().enumerate();
-        replica.values = values
+    fn record(&mut self, scraped: ScrapeResult) {
+        let replica = self
+            .replicas
+            .entry(scraped.addr)
+            .or_insert_with(|| ReplicaValues {
+                at: scraped.at,
+                values: Vec::new(),
+                counters: vec![None; self.metrics.len()],
+            });
+        replica.values = scraped
+            .values
+            .into_iter()
+            .enumerate()
             .map(|(index, value)| {
-                if !self.wanted[index].rate {
+                if !self.metrics[index].rate {
                     return value;
                 }
-                let counter = (value?, scraped.at);
+                let counter = CounterValue {
+                    value: value?,
+                    at: scraped.at,
+                };
                 let before = replica.counters[index].replace(counter);
-                growth(before, counter).ok_or_else(|| "read once so far".to_owned())
+                rate(before, counter).ok_or_else(|| "read once so far".to_owned())
             })
             .collect();
         replica.at = scraped.at;
     }
 
-    /// The average over those of the replicas at these addresses that answered, or what the
-    /// first of the others said.
+    /// The average over the replicas at these addresses that have a value. If none has, the
+    /// reason of the first one.
     pub(super) fn reading(
         &self,
         metric: &CustomMetric,
         addrs: &[SocketAddr],
         period: Duration,
     ) -> Reading {
-        let Some(index) = self.wanted.iter().position(|wanted| wanted == metric) else {
+        let Some(index) = self.metrics.iter().position(|known| known == metric) else {
             return Reading::Missing("not read yet".to_owned());
         };
-        let longest = period.max(LEAST_PERIOD) * STALE_PERIODS + TIMEOUT;
+        let max_age = period.max(MIN_INTERVAL) * STALE_PERIODS + TIMEOUT;
         let (mut sum, mut count, mut problem) = (0.0, 0_u32, None);
         for addr in addrs {
             let replica = self.replicas.get(addr);
             match replica.map(|replica| (&replica.values[index], replica.at.elapsed())) {
-                Some((Ok(value), age)) if age <= longest => {
+                Some((Ok(value), age)) if age <= max_age => {
                     sum += value;
                     count += 1;
                 }
@@ -162,24 +177,28 @@ impl CustomMetrics {
     }
 }
 
-/// What a counter grew by in a second. One that has fallen began again at zero.
-fn growth(before: Option<(f64, Instant)>, (now, at): (f64, Instant)) -> Option<f64> {
-    let (before, since) = before?;
-    let growth = if now >= before { now - before } else { now };
-    let seconds = at.duration_since(since).as_secs_f64();
+/// The growth of a counter per second. A counter that decreased has restarted from zero.
+fn rate(before: Option<CounterValue>, now: CounterValue) -> Option<f64> {
+    let before = before?;
+    let growth = if now.value >= before.value {
+        now.value - before.value
+    } else {
+        now.value
+    };
+    let seconds = now.at.duration_since(before.at).as_secs_f64();
     (seconds > 0.0).then(|| growth / seconds)
 }
 
 /// Reads each page of a replica once.
-async fn scrape(addr: SocketAddr, wanted: &[CustomMetric]) -> Scraped {
+async fn scrape(addr: SocketAddr, metrics: &[CustomMetric]) -> ScrapeResult {
     let mut pages: Vec<(u16, &str, Result<String, String>)> = Vec::new();
-    let mut values = Vec::with_capacity(wanted.len());
-    for metric in wanted {
+    let mut values = Vec::with_capacity(metrics.len());
+    for metric in metrics {
         let port = metric.port.unwrap_or(addr.port());
         let is_same = |page: &&(u16, &str, _)| (page.0, page.1) == (port, &*metric.path);
         if !pages.iter().any(|page| is_same(&page)) {
             let text = page(SocketAddr::new(addr.ip(), port), &metric.path).await;
-            // Series in another encoding are none of ours.
+            // A series in another encoding is not the metric.
             let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
             pages.push((port, &metric.path, text));
         }
@@ -190,7 +209,7 @@ async fn scrape(addr: SocketAddr, wanted: &[CustomMetric]) -> Scraped {
             None => Err("not read".to_owned()),
         });
     }
-    Scraped {
+    ScrapeResult {
         addr,
         at: Instant::now(),
         values,
@@ -214,7 +233,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// For whatever is waited for: only a broken test takes this long.
+    /// Deadline of every wait: only a broken test takes this long.
     const LONG: Duration = Duration::from_secs(20);
 
     fn gauge(name: &str) -> CustomMetric {
@@ -227,19 +246,19 @@ mod tests {
         }
     }
 
-    fn metrics(wanted: &[CustomMetric]) -> CustomMetrics {
-        let mut metrics = CustomMetrics::new(Arc::new(Semaphore::new(AT_ONCE)));
-        metrics.want(wanted.to_vec());
+    fn metrics(configured: &[CustomMetric]) -> CustomMetrics {
+        let mut metrics = CustomMetrics::new(Arc::new(Semaphore::new(MAX_SCRAPES)));
+        metrics.set_metrics(configured.to_vec());
         metrics
     }
 
     /// Begins a round and waits for its end.
     async fn round(metrics: &mut CustomMetrics, addrs: &[SocketAddr]) {
-        metrics.begun = None;
-        metrics.tend(addrs, SECOND);
+        metrics.round_start = None;
+        metrics.poll(addrs, SECOND);
         let all = async {
             while let Some(scraped) = metrics.scrapes.join_next().await {
-                metrics.take_in(scraped.unwrap());
+                metrics.record(scraped.unwrap());
             }
         };
         timeout(LONG, all).await.unwrap();
@@ -290,7 +309,7 @@ mod tests {
         let mut metrics = metrics(std::slice::from_ref(&counter));
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut rate = |value: Result<f64, String>| {
-            metrics.take_in(Scraped {
+            metrics.record(ScrapeResult {
                 addr,
                 at: Instant::now(),
                 values: vec![value],
@@ -314,7 +333,7 @@ mod tests {
         let a = gauge("a");
         let mut metrics = metrics(std::slice::from_ref(&a));
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
-        metrics.take_in(Scraped {
+        metrics.record(ScrapeResult {
             addr,
             at: Instant::now(),
             values: vec![Ok(1.0)],
@@ -332,10 +351,10 @@ mod tests {
     async fn a_round_does_not_begin_before_the_last_has_ended() {
         let mut metrics = metrics(&[gauge("a")]);
         let silent = replica(Vec::new(), false).await;
-        metrics.tend(&[silent], Duration::ZERO);
-        metrics.begun = None;
-        metrics.tend(&[silent], Duration::ZERO);
+        metrics.poll(&[silent], Duration::ZERO);
+        metrics.round_start = None;
+        metrics.poll(&[silent], Duration::ZERO);
         assert_eq!(metrics.scrapes.len(), 1);
-        assert!(metrics.begun.is_none());
+        assert!(metrics.round_start.is_none());
     }
 }

@@ -1,141 +1,147 @@
-//! The record of one evaluation.
+//! The result of one evaluation of a group, with everything it was made from.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Capacity;
 
-/// One evaluation of a group: what it was made from, what each policy wanted, and what came
-/// of it.
+/// One evaluation of a group: its inputs, the result of each policy, and the decided count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// When.
+    /// Wall-clock time of the evaluation.
     pub at: Timestamp,
-    /// The target group.
+    /// Name of the target group.
     pub group: String,
-    /// How many replicas there were, and should have been.
+    /// The replicas at that time.
     pub capacity: Capacity,
-    /// How many there should have been until now: what the evaluation before said, and at
-    /// first, or while another Weir decides, what the engine says.
+    /// The desired count before this evaluation: that of the previous one, or the provider's
+    /// at the first evaluation and while another process scales the group.
     pub before: u32,
-    /// The bounds that held, after scheduled actions.
+    /// Lower bound, after scheduled actions.
     pub min: u32,
-    /// Likewise.
+    /// Upper bound, after scheduled actions.
     pub max: u32,
-    /// What each policy said, in the order of the configuration.
-    pub opinions: Vec<Opinion>,
-    /// How many there should be now.
+    /// The result of each policy, in the order of the configuration.
+    #[serde(rename = "opinions")]
+    pub results: Vec<PolicyResult>,
+    /// The decided count.
     pub desired: u32,
-    /// What happens.
-    pub outcome: Outcome,
-    /// Until then only a larger scale-out than the last one proceeds; `None` when it is over.
+    /// Whether the count changes, or why it does not.
+    pub outcome: ScalingOutcome,
+    /// End of the scale-out cooldown, in which only a larger scale-out than the last one
+    /// proceeds; `None` after it.
     pub out_cooldown: Option<Timestamp>,
-    /// Until then target tracking takes no replicas away; `None` when it is over.
+    /// End of the scale-in cooldown, in which target tracking removes no replicas; `None` after
+    /// it.
     pub in_cooldown: Option<Timestamp>,
 }
 
 impl Decision {
-    /// The number of replicas by what is written here alone: the bounds, the opinions
-    /// without a reason against them, and their numbers. It equals `desired`.
+    /// Computes the count again from this record alone: from the bounds and the results that
+    /// were not rejected. It equals `desired`.
     pub fn recompute(&self) -> u32 {
-        if self.outcome == Outcome::Hold(Reason::NotScaler) {
+        if self.outcome == ScalingOutcome::Hold(Reason::NotScaler) {
             return self.before;
         }
-        settle(&self.opinions, self.before, self.min, self.max)
+        resolve(&self.results, self.before, self.min, self.max)
     }
 }
 
-/// The largest of the opinions that count wins, whether it scales out or in (AWS,
-/// "`PutScalingPolicy`": "precedence to the policy that provides the largest capacity for both
-/// scale out and scale in"). What a forecast says can only add.
-pub(super) fn settle(opinions: &[Opinion], before: u32, min: u32, max: u32) -> u32 {
+/// Combines the results into one count: the largest that was not rejected wins, whether it
+/// scales out or in (AWS, `PutScalingPolicy`: "precedence to the policy that provides the
+/// largest capacity for both scale out and scale in"). A forecast can only add replicas.
+pub(super) fn resolve(results: &[PolicyResult], before: u32, min: u32, max: u32) -> u32 {
     let base = before.clamp(min, max);
-    let heard = || opinions.iter().filter(|opinion| opinion.counts());
-    let most = heard().filter_map(Opinion::recompute).max();
+    let counts = |may_scale_in: bool| {
+        results
+            .iter()
+            .filter(move |result| result.counts() && result.may_scale_in() == may_scale_in)
+            .filter_map(PolicyResult::recompute)
+    };
+    let most = counts(true).chain(counts(false)).max();
     if let Some(most) = most.filter(|most| *most > base) {
         return most.min(max);
     }
-    let takers = heard().filter(|opinion| opinion.may_take_away());
-    let fewer = takers.filter_map(Opinion::recompute).filter(|n| *n < base);
-    let floors = heard().filter(|opinion| !opinion.may_take_away());
-    let floor = floors.filter_map(Opinion::recompute).fold(min, u32::max);
-    fewer.max().map_or(base, |fewer| fewer.max(floor).min(base))
+    let floor = counts(false).fold(min, u32::max);
+    counts(true)
+        .filter(|count| *count < base)
+        .max()
+        .map_or(base, |fewer| fewer.max(floor).min(base))
 }
 
-/// What one policy said.
+/// The result of one policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Opinion {
-    /// What kind of policy it is.
-    pub kind: Kind,
-    /// Such as `target_tracking cpu 20`.
+pub struct PolicyResult {
+    /// Kind of the policy.
+    pub kind: PolicyKind,
+    /// Name of the policy, such as `target_tracking cpu 20`.
     pub policy: String,
-    /// Its alarm.
+    /// State of its alarm.
     pub alarm: AlarmState,
-    /// The value it went by; `None` without data.
+    /// The value of the metric that it used; `None` without data.
     pub metric: Option<f64>,
-    /// How it got from the value to `wants`, with numbers: `ceil(1 * 65 / 20) = 4`.
+    /// The calculation of `wants` with its numbers: `ceil(1 * 65 / 20) = 4`.
     pub formula: String,
-    /// The numbers of target tracking; `None` elsewhere, and without an alarm.
+    /// The numbers of target tracking; `None` for other policies and without an alarm.
     pub inputs: Option<Inputs>,
-    /// How many replicas it wants; `None` when it has nothing to say.
+    /// The count it asks for; `None` if it asks for none.
     pub wants: Option<u32>,
-    /// Why what it wants does not count, or why its alarm has no data.
+    /// Why the count is rejected, or why the alarm has no data.
     pub reason: Option<Reason>,
 }
 
 /// Kinds of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum PolicyKind {
     /// Keeps a metric near a target.
     TargetTracking,
-    /// Acts on an alarm in steps.
+    /// Adds or removes replicas by the size of a breach.
     StepScaling,
-    /// Brings the number between the bounds when a scheduled action, or a new configuration,
-    /// has moved them.
+    /// Moves the count between the bounds after a scheduled action or a new configuration has
+    /// changed them.
     Bounds,
-    /// Wakes a group that has no replicas, and lets the last one go when nobody asks.
+    /// Starts the first replica of a group and stops the last one.
     Zero,
-    /// A forecast that raises the number.
+    /// A forecast that raises the count.
     Predictive,
     /// A forecast that is only shown.
     Forecast,
 }
 
-/// What target tracking calculates with, besides [`Opinion::metric`].
+/// The numbers of target tracking's calculation besides [`PolicyResult::metric`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
-    /// How many replicas the metric is an average over; a fraction when the number changed
-    /// within the datapoints.
+    /// Replicas that the metric is an average over; a fraction if their number changed within
+    /// the datapoints.
     pub replicas: f64,
-    /// The policy's target.
+    /// The target of the policy, in the metric's unit.
     pub target: f64,
-    /// How many datapoints went in.
+    /// Number of datapoints.
     pub datapoints: u32,
-    /// Standard deviation of the datapoints, in the metric's unit; only for scale-in, and 0
-    /// in AWS's profiles, which do not go by it.
+    /// Standard deviation of the datapoints, in the metric's unit; 0 for scale-out and in
+    /// AWS's profiles, which do not use it.
     pub spread: f64,
-    /// A datapoint above this counts for scale-out; only for scale-in.
+    /// A datapoint above this counts for scale-out, in the metric's unit.
     pub limit: f64,
 }
 
 impl Inputs {
-    /// How far from the mean a datapoint can be expected, in standard deviations: one in a
-    /// thousand is further up, several in a row never are.
+    /// Expected distance of a datapoint from the mean, in standard deviations: one in a
+    /// thousand is further above, several in a row never are.
     const RARE: f64 = 3.0;
 
-    /// `ceil(n * m / T)`, and enough replicas that even a rare datapoint stays within the
-    /// limit.
+    /// `ceil(n * m / T)`, or as many replicas as keep even a rare datapoint within the limit.
     pub(super) fn wants(&self, metric: f64) -> u32 {
         self.by_mean(metric).max(self.by_spread(metric))
     }
 
-    /// By the rule of three.
+    /// `ceil(n * m / T)`.
     pub(super) fn by_mean(&self, metric: f64) -> u32 {
         round_up(self.replicas * metric / self.target)
     }
 
-    /// So many that the load's own unrest does not bring the high alarm back.
+    /// As many replicas as keep the variance of the load from raising the high alarm again.
     pub(super) fn by_spread(&self, metric: f64) -> u32 {
         if self.spread <= 0.0 {
             return 0;
@@ -144,15 +150,14 @@ impl Inputs {
     }
 }
 
-/// Up to the next whole number, but for what a floating point division is off by:
-/// 3 * 20 / 20 is 3 and not 4.
+/// Rounds up, tolerating the error of a floating point division: 3 * 20 / 20 is 3, not 4.
 pub(super) fn round_up(replicas: f64) -> u32 {
     (replicas - 1e-9 * replicas.max(1.0)).ceil() as u32
 }
 
-impl Opinion {
-    /// One that wants nothing and has no numbers.
-    pub(super) fn new(kind: Kind, policy: String, alarm: AlarmState) -> Self {
+impl PolicyResult {
+    /// A result that asks for no count.
+    pub(super) fn new(kind: PolicyKind, policy: String, alarm: AlarmState) -> Self {
         Self {
             kind,
             policy,
@@ -165,24 +170,26 @@ impl Opinion {
         }
     }
 
-    /// What it wants, from its numbers where it has some.
+    /// The count it asks for, computed from `inputs` if there are some.
     pub(super) fn recompute(&self) -> Option<u32> {
         let wants = self.wants?;
-        let numbers = self.inputs.zip(self.metric);
-        Some(numbers.map_or(wants, |(inputs, metric)| inputs.wants(metric)))
+        match (self.inputs, self.metric) {
+            (Some(inputs), Some(metric)) => Some(inputs.wants(metric)),
+            _ => Some(wants),
+        }
     }
 
-    /// Whether it counts in the result.
+    /// Whether it takes part in the decision.
     fn counts(&self) -> bool {
-        self.reason.is_none() && self.kind != Kind::Forecast
+        self.reason.is_none() && self.kind != PolicyKind::Forecast
     }
 
-    /// Whether wanting fewer takes replicas away, and does not only keep others from it.
-    fn may_take_away(&self) -> bool {
+    /// Whether a smaller count removes replicas; otherwise it is only a floor for the others.
+    fn may_scale_in(&self) -> bool {
         match self.kind {
-            Kind::TargetTracking | Kind::StepScaling => true,
-            Kind::Zero => self.alarm == AlarmState::Low,
-            Kind::Bounds | Kind::Predictive | Kind::Forecast => false,
+            PolicyKind::TargetTracking | PolicyKind::StepScaling => true,
+            PolicyKind::Zero => self.alarm == AlarmState::Low,
+            PolicyKind::Bounds | PolicyKind::Predictive | PolicyKind::Forecast => false,
         }
     }
 }
@@ -191,56 +198,56 @@ impl Opinion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmState {
-    /// Neither of the others.
+    /// Neither high nor low.
     Ok,
-    /// Above the target or threshold for long enough.
+    /// All datapoints of the window are above the target or threshold.
     High,
-    /// Below it for long enough.
+    /// All datapoints of the window are below it.
     Low,
     /// Too few datapoints.
     InsufficientData,
 }
 
-/// What an evaluation leads to.
+/// Whether an evaluation changes the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ScalingOutcome {
     /// More replicas.
     ScaleOut,
     /// Fewer replicas.
     ScaleIn,
-    /// As many as before.
+    /// The count stays, for this reason.
     Hold(Reason),
 }
 
-/// Why nothing happens.
+/// Why a count stays or a result is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No alarm is on.
     InRange,
-    /// An earlier action still holds.
+    /// The cooldown of an earlier action has not ended.
     Cooldown,
-    /// One replica fewer would bring the metric back above the target.
+    /// With one replica fewer the metric would be above the target again.
     NoFlap,
-    /// A metric is missing, or there are too few datapoints yet.
+    /// A metric is missing, or too few datapoints exist yet.
     InsufficientData,
-    /// The bound is reached.
+    /// The upper bound is reached.
     AtMax,
-    /// The bound is reached.
+    /// The lower bound is reached.
     AtMin,
-    /// New replicas have not shown yet what they carry.
+    /// New replicas are starting or warming up.
     Warming,
-    /// Another policy does not agree to fewer.
+    /// Another policy does not allow fewer replicas.
     AllMustAgree,
     /// Scaling in is turned off.
     ScaleInDisabled,
-    /// Another Weir decides.
+    /// Another process scales the group.
     NotScaler,
 }
 
 impl Reason {
-    /// All of them, for metrics.
+    /// Every reason, for metric labels.
     pub const ALL: [Self; 10] = [
         Self::InRange,
         Self::Cooldown,
@@ -254,7 +261,7 @@ impl Reason {
         Self::NotScaler,
     ];
 
-    /// The word in `/api/autoscaling`, metrics and logs.
+    /// The name in `/api/autoscaling`, metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InRange => "in_range",

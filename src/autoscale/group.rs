@@ -1,5 +1,5 @@
-//! One group that scales: from its sample to a wish, an entry in the journal, a line in the
-//! record and a line in the log.
+//! One group that scales: evaluates it, and writes the decision to the journal, the record and
+//! the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,88 +8,89 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::archive::Archive;
-use super::gaps::Gaps;
-use super::record::{Loss, Recorder, label};
-use super::signal::{Moment, Signal, Subject};
+use super::history_file::HistoryFile;
+use super::missing::MissingMetrics;
+use super::record::{LostLines, Recorder, label};
+use super::sampler::{Clocks, SampleContext, Sampler};
 use super::wish::Wish;
-use super::{Decision, Journal, Outcome, Scaler};
+use super::{Decision, Journal, Scaler, ScalingOutcome};
 use crate::config::Autoscaling;
 use crate::model::TargetGroupId;
 use crate::replicas::{Fault, GroupReplicas};
 use crate::state::Snapshot;
 
-/// All that is remembered of one group.
+/// The state of one group.
 #[derive(Debug)]
 pub(super) struct Group {
     id: TargetGroupId,
     policy: Autoscaling,
     scaler: Scaler,
-    signal: Signal,
+    sampler: Sampler,
     wish: Wish,
-    gaps: Gaps,
+    missing: MissingMetrics,
     recorder: Option<Recorder>,
-    /// Of all recorders it has had.
-    loss: Arc<Loss>,
-    archive: Option<Archive>,
-    /// Whether the provider has ever said how many there are.
+    /// Shared by all recorders of the group.
+    lost: Arc<LostLines>,
+    history: Option<HistoryFile>,
+    /// Whether the provider has ever reported its replicas.
     is_known: bool,
     sleep: Sleep,
 }
 
-/// Whether a group has no replicas, and somebody may have to wake it.
+/// Whether a group has no replicas, so that a waiting request has to start the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sleep {
     Awake,
     Asleep,
-    /// It was called, and did not wake: not before the next regular look.
+    /// It was called and has not started a replica: it is called again after the next regular
+    /// evaluation at the earliest.
     Called,
 }
 
 impl Group {
-    /// `places` bounds how many pages all groups read at a time; `wish` is what the provider
+    /// `permits` bounds how many pages all groups read at a time; `wish` is what the provider
     /// has been asked for.
     pub(super) fn new(
         id: &TargetGroupId,
         policy: &Autoscaling,
-        places: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
         wish: Option<u32>,
     ) -> Self {
         let scaler = Scaler::new(&id.0, policy.clone());
-        let mut signal = Signal::new(places);
-        signal.want(scaler.metrics());
+        let mut sampler = Sampler::new(permits);
+        sampler.set_metrics(scaler.metrics());
         Self {
             id: id.clone(),
             policy: policy.clone(),
             scaler,
-            signal,
+            sampler,
             wish: Wish::resumed(wish),
-            gaps: Gaps::default(),
+            missing: MissingMetrics::default(),
             recorder: None,
-            loss: Arc::default(),
-            archive: None,
+            lost: Arc::default(),
+            history: None,
             is_known: false,
             sleep: Sleep::Awake,
         }
     }
 
-    /// Follows a configuration that was loaded. `writers` gets the tasks that write records
-    /// and histories.
+    /// Applies a configuration. The tasks that write records and histories are spawned on
+    /// `writers`.
     pub(super) fn configure(&mut self, policy: &Autoscaling, writers: &mut JoinSet<()>) {
         if self.policy != *policy {
             self.policy = policy.clone();
             self.scaler.configure(policy.clone());
-            self.signal.want(self.scaler.metrics());
+            self.sampler.set_metrics(self.scaler.metrics());
         }
-        self.configure_archive();
+        self.configure_history();
         self.configure_recorder(writers);
     }
 
-    fn configure_archive(&mut self) {
-        let history = self.policy.predictive.as_ref();
-        let path = history.and_then(|predictive| predictive.history.as_deref());
-        if self.archive.as_ref().map(Archive::path) != path {
-            self.archive = path.map(|path| Archive::open(path.to_owned()));
+    fn configure_history(&mut self) {
+        let predictive = self.policy.predictive.as_ref();
+        let path = predictive.and_then(|predictive| predictive.history.as_deref());
+        if self.history.as_ref().map(HistoryFile::path) != path {
+            self.history = path.map(|path| HistoryFile::open(path.to_owned()));
         }
     }
 
@@ -102,8 +103,8 @@ impl Group {
         match &self.recorder {
             Some(recorder) if recorder.is_for(path, &metrics) => recorder.reopen(),
             Some(_) | None => {
-                let loss = Arc::clone(&self.loss);
-                let (recorder, task) = Recorder::new(path.clone(), &metrics, loss);
+                let lost = Arc::clone(&self.lost);
+                let (recorder, task) = Recorder::new(path.clone(), &metrics, lost);
                 writers.spawn(task);
                 self.recorder = Some(recorder);
             }
@@ -115,48 +116,53 @@ impl Group {
         self.wish.count()
     }
 
-    /// Writes down what the forecast has learned, if that is due.
-    pub(super) fn keep(&mut self, now: Duration, writers: &mut JoinSet<()>) {
-        let Some(archive) = &mut self.archive else {
+    /// Stores the history of the forecast if that is due.
+    pub(super) fn save_history(&mut self, now: Duration, writers: &mut JoinSet<()>) {
+        let Some(history) = &mut self.history else {
             return;
         };
-        archive.load(&mut self.scaler);
-        if archive.is_due(now)
-            && let Some(task) = archive.keep(&self.scaler)
+        history.load(&mut self.scaler);
+        if history.is_due(now)
+            && let Some(task) = history.save(&self.scaler)
         {
             writers.spawn(task);
         }
     }
 
-    /// Writes down what is left to write.
+    /// Ends the recorder and stores the history a last time.
     pub(super) async fn end(mut self) {
-        if let Some(mut archive) = self.archive.take() {
-            archive.loaded(&mut self.scaler).await;
-            if let Some(task) = archive.keep(&self.scaler) {
+        if let Some(mut history) = self.history.take() {
+            history.wait_and_load(&mut self.scaler).await;
+            if let Some(task) = history.save(&self.scaler) {
                 task.await;
             }
         }
     }
 
     /// Takes a sample and decides.
-    pub(super) fn evaluate(&mut self, subject: Subject<'_>, moment: Moment, journal: &Journal) {
-        let replicas = subject.replicas;
-        if !self.is_told(replicas) {
+    pub(super) fn evaluate(
+        &mut self,
+        context: SampleContext<'_>,
+        clocks: Clocks,
+        journal: &Journal,
+    ) {
+        let replicas = context.replicas;
+        if !self.update_known(replicas) {
             return;
         }
-        let desired = self.wish.desired(replicas, moment.now.uptime);
+        let desired = self.wish.desired(replicas, clocks.now.uptime);
         if desired.is_foreign {
-            self.scaler.follow_engine();
+            self.scaler.follow_provider();
         }
-        let mut sample = self.signal.sample(subject, moment);
+        let mut sample = self.sampler.sample(context, clocks);
         sample.capacity.desired = desired.count;
-        self.gaps.look(&self.id.0, &sample);
+        self.missing.record(&self.id.0, &sample);
         let readings = sample.readings.clone();
         let decision = self.scaler.decide(sample, replicas.is_scaler);
         if replicas.is_scaler && decision.desired != desired.count {
-            self.wish.ask(decision.desired, replicas, moment.now.uptime);
+            self.wish.ask(decision.desired, replicas, clocks.now.uptime);
         }
-        tell(&decision, replicas.fault.as_ref());
+        log_change(&decision, replicas.fault.as_ref());
         if let Some(recorder) = &self.recorder {
             recorder.write(&decision, &readings);
         }
@@ -165,16 +171,18 @@ impl Group {
             (0, Sleep::Awake | Sleep::Asleep) => Sleep::Asleep,
             (_, _) => Sleep::Awake,
         };
-        let readings = readings.into_iter();
-        let named = readings.map(|(metric, reading)| (label(&metric), reading));
-        journal.record(&self.id, decision, named.collect());
-        journal.lost(&self.id, self.loss.lines());
+        let readings = readings
+            .into_iter()
+            .map(|(metric, reading)| (label(&metric), reading));
+        journal.record(&self.id, decision, readings.collect());
+        journal.set_unrecorded(&self.id, self.lost.lines());
         if self.policy.predictive.is_some() {
-            journal.foresee(&self.id, self.scaler.forecast());
+            journal.set_forecast(&self.id, self.scaler.forecast());
         }
     }
 
-    /// It is looked at anyway, and may be called again after that.
+    /// Whether a regular evaluation is due, which is always so. The group may be called again
+    /// after it.
     pub(super) fn is_due(&mut self) -> bool {
         if self.sleep == Sleep::Called {
             self.sleep = Sleep::Asleep;
@@ -182,8 +190,8 @@ impl Group {
         true
     }
 
-    /// Whether the group has no replicas and requests wait for one, and this was not so a
-    /// moment ago: it should be evaluated at once.
+    /// Whether requests wait for the first replica and the group was not called for them yet: it
+    /// must be evaluated at once.
     pub(super) fn is_called(&mut self, snapshot: &Snapshot, index: usize) -> bool {
         let is_called = self.is_asleep() && snapshot.groups()[index].admission.waiting() > 0;
         if is_called {
@@ -192,26 +200,26 @@ impl Group {
         is_called
     }
 
-    /// Whether [`Self::is_called`] may say yes before the next evaluation.
+    /// Whether [`Self::is_called`] may return true before the next evaluation.
     pub(super) fn is_asleep(&self) -> bool {
         self.sleep == Sleep::Asleep
     }
 
-    /// As long as the provider has said nothing, nothing is known: to ask for the least number
-    /// then might take replicas away from an engine that cannot be reached yet.
-    fn is_told(&mut self, replicas: &GroupReplicas) -> bool {
-        let says_something = replicas.desired > 0 || !replicas.replicas.is_empty();
-        self.is_known |= replicas.fault.is_none() || says_something;
+    /// Returns whether the provider has reported its replicas. Before that, asking for the lower
+    /// bound might remove replicas of an engine that cannot be reached yet.
+    fn update_known(&mut self, replicas: &GroupReplicas) -> bool {
+        let has_replicas = replicas.desired > 0 || !replicas.replicas.is_empty();
+        self.is_known |= replicas.fault.is_none() || has_replicas;
         self.is_known
     }
 }
 
-/// Says a change, once.
-fn tell(decision: &Decision, fault: Option<&Fault>) {
+/// Logs a change of the count.
+fn log_change(decision: &Decision, fault: Option<&Fault>) {
     let what = match decision.outcome {
-        Outcome::ScaleOut => "scaling out",
-        Outcome::ScaleIn => "scaling in",
-        Outcome::Hold(_) => return,
+        ScalingOutcome::ScaleOut => "scaling out",
+        ScalingOutcome::ScaleIn => "scaling in",
+        ScalingOutcome::Hold(_) => return,
     };
     let (group, formula) = (&decision.group, decision.formula());
     let (from, to, running) = (decision.before, decision.desired, decision.capacity.running);

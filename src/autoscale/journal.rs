@@ -1,63 +1,66 @@
-//! What was decided, for people to read.
+//! Keeps the last decisions of each group for the admin listener.
 //!
-//! Of each group it keeps the last changes, the last reasons why nothing happened (equal ones
-//! in a row are one entry with a count, and never push a change out), every evaluation of the
-//! last minute, and how often each outcome came. All of it is bounded.
+//! For each group: the last changes, the last holds (equal ones in a row are one entry with a
+//! count, and never evict a change), every evaluation of the last minute, and the number of
+//! evaluations by outcome. All of it is bounded.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AlarmState, Decision, Forecast, Kind, Opinion, Outcome, Reading, Reason};
+use super::decision::{AlarmState, Decision, PolicyKind, PolicyResult, Reason, ScalingOutcome};
+use super::predictive::Forecast;
+use super::sample::Reading;
 use crate::model::TargetGroupId;
 
-/// Changes that are kept of a group, and as many entries about holding still.
+/// Changes that are kept of a group, and as many holds.
 const KEPT: usize = 256;
 
-/// For so long every evaluation is kept.
-const IN_FULL: Duration = Duration::from_secs(60);
+/// Time for which every evaluation is kept.
+const RECENT: Duration = Duration::from_secs(60);
 
-/// Evaluations that are kept in full: one a second, and those that a waking group adds.
-const FULL: usize = 128;
+/// Evaluations that are kept at most: one a second, plus those of requests that wait.
+const MAX_RECENT: usize = 128;
 
-/// The logs of all groups. Written by the autoscaler, read by the admin listener.
+/// The journals of all groups. Written by the autoscaler, read by the admin listener.
 #[derive(Debug, Default)]
-pub struct Journal(Mutex<BTreeMap<TargetGroupId, Log>>);
+pub struct Journal(Mutex<BTreeMap<TargetGroupId, GroupJournal>>);
 
-/// What was decided about one group.
+/// The decisions about one group.
 #[derive(Clone, Debug)]
-pub struct Log {
-    /// The evaluation that was the last.
+pub struct GroupJournal {
+    /// The last evaluation.
     pub latest: Arc<Decision>,
-    /// What was measured then, or why it was not.
+    /// Its readings, by the names of the metrics.
     pub readings: Vec<(String, Reading)>,
-    /// How often each outcome came; `None` for those that change something.
+    /// Evaluations by outcome and, for holds, reason.
     pub counts: BTreeMap<(&'static str, Option<Reason>), u64>,
-    /// What `predictive` expects; empty without it, and until it knows enough.
+    /// The forecast of `predictive`; empty without that policy and until it has enough data.
     pub forecast: Arc<[Forecast]>,
-    /// Evaluations that are missing in the file of `record`.
+    /// Evaluations that could not be written to the file of `record`.
     pub unrecorded: u64,
-    changes: VecDeque<Entry>,
-    holds: VecDeque<Entry>,
-    /// The last ones, oldest first.
-    full: VecDeque<Arc<Decision>>,
+    changes: VecDeque<JournalEntry>,
+    holds: VecDeque<JournalEntry>,
+    /// The evaluations of the last minute, oldest first.
+    recent: VecDeque<Arc<Decision>>,
 }
 
-/// One or more evaluations in a row with the same outcome.
+/// One or more equal evaluations in a row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// When the first of them was.
+pub struct JournalEntry {
+    /// Time of the first of them.
     pub since: Timestamp,
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// The last of them.
     pub decision: Arc<Decision>,
 }
 
 impl Journal {
-    /// Takes in an evaluation, and the readings that it was made from by name.
+    /// Records an evaluation with its readings, by the names of the metrics.
     pub(crate) fn record(
         &self,
         group: &TargetGroupId,
@@ -65,49 +68,47 @@ impl Journal {
         readings: Vec<(String, Reading)>,
     ) {
         let decision = Arc::new(decision);
-        let mut logs = self.logs();
-        if !logs.contains_key(group) {
-            logs.insert(group.clone(), Log::new(&decision));
-        }
-        if let Some(log) = logs.get_mut(group) {
-            log.push(decision);
-            log.readings = readings;
-        }
+        let mut groups = self.groups();
+        let journal = groups
+            .entry(group.clone())
+            .or_insert_with(|| GroupJournal::new(&decision));
+        journal.push(decision);
+        journal.readings = readings;
     }
 
-    /// Takes in what is expected of the hours to come.
-    pub(super) fn foresee(&self, group: &TargetGroupId, forecast: Vec<Forecast>) {
-        if let Some(log) = self.logs().get_mut(group)
-            && *log.forecast != *forecast
+    /// Sets the forecast of a group that was evaluated.
+    pub(super) fn set_forecast(&self, group: &TargetGroupId, forecast: Vec<Forecast>) {
+        if let Some(journal) = self.groups().get_mut(group)
+            && *journal.forecast != *forecast
         {
-            log.forecast = forecast.into();
+            journal.forecast = forecast.into();
         }
     }
 
-    /// Takes in how many evaluations could not be recorded since the start.
-    pub(super) fn lost(&self, group: &TargetGroupId, unrecorded: u64) {
-        if let Some(log) = self.logs().get_mut(group) {
-            log.unrecorded = unrecorded;
+    /// Sets how many evaluations of a group could not be recorded since the start.
+    pub(super) fn set_unrecorded(&self, group: &TargetGroupId, unrecorded: u64) {
+        if let Some(journal) = self.groups().get_mut(group) {
+            journal.unrecorded = unrecorded;
         }
     }
 
-    /// Forgets the groups that `keep` rejects.
+    /// Removes the groups that `keep` rejects.
     pub(super) fn retain(&self, keep: impl Fn(&TargetGroupId) -> bool) {
-        self.logs().retain(|group, _| keep(group));
+        self.groups().retain(|group, _| keep(group));
     }
 
-    /// The log of a group; `None` while it was never evaluated.
-    pub fn log(&self, group: &TargetGroupId) -> Option<Log> {
-        self.logs().get(group).cloned()
+    /// The journal of a group; `None` before its first evaluation.
+    pub fn group(&self, group: &TargetGroupId) -> Option<GroupJournal> {
+        self.groups().get(group).cloned()
     }
 
-    fn logs(&self) -> MutexGuard<'_, BTreeMap<TargetGroupId, Log>> {
-        // Every statement under the lock leaves a legal log behind.
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<TargetGroupId, GroupJournal>> {
+        // Every statement under the lock leaves a consistent journal.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Log {
+impl GroupJournal {
     fn new(first: &Arc<Decision>) -> Self {
         Self {
             latest: Arc::clone(first),
@@ -117,18 +118,18 @@ impl Log {
             unrecorded: 0,
             changes: VecDeque::new(),
             holds: VecDeque::new(),
-            full: VecDeque::new(),
+            recent: VecDeque::new(),
         }
     }
 
     fn push(&mut self, decision: Arc<Decision>) {
-        *self.counts.entry(decision.outcome.words()).or_default() += 1;
+        *self.counts.entry(decision.outcome.names()).or_default() += 1;
         self.latest = Arc::clone(&decision);
-        self.full.push_back(Arc::clone(&decision));
-        self.forget_old(decision.at);
+        self.recent.push_back(Arc::clone(&decision));
+        self.drop_old(decision.at);
         let list = match decision.outcome {
-            Outcome::ScaleOut | Outcome::ScaleIn => &mut self.changes,
-            Outcome::Hold(_) => {
+            ScalingOutcome::ScaleOut | ScalingOutcome::ScaleIn => &mut self.changes,
+            ScalingOutcome::Hold(_) => {
                 let last_change = self.changes.back().map(|entry| entry.decision.at);
                 if let Some(last) = self.holds.back_mut()
                     && last_change.is_none_or(|change| change <= last.since)
@@ -144,26 +145,26 @@ impl Log {
         if list.len() == KEPT {
             list.pop_front();
         }
-        list.push_back(Entry {
+        list.push_back(JournalEntry {
             since: decision.at,
             count: 1,
             decision,
         });
     }
 
-    fn forget_old(&mut self, now: Timestamp) {
+    fn drop_old(&mut self, now: Timestamp) {
         let is_old = |first: &Arc<Decision>| {
-            Duration::try_from(now.duration_since(first.at)).is_ok_and(|age| age > IN_FULL)
+            Duration::try_from(now.duration_since(first.at)).is_ok_and(|age| age > RECENT)
         };
-        while self.full.len() > FULL || self.full.front().is_some_and(is_old) {
-            self.full.pop_front();
+        while self.recent.len() > MAX_RECENT || self.recent.front().is_some_and(is_old) {
+            self.recent.pop_front();
         }
     }
 
     /// The last entries, newest first.
-    pub fn last(&self, count: usize) -> Vec<&Entry> {
-        let mut entries: Vec<&Entry> = self.changes.iter().chain(&self.holds).collect();
-        // Stable: at the same moment a change comes before what follows it.
+    pub fn last(&self, count: usize) -> Vec<&JournalEntry> {
+        let mut entries: Vec<&JournalEntry> = self.changes.iter().chain(&self.holds).collect();
+        // A stable sort: at the same time a change comes before the hold that follows it.
         entries.sort_by_key(|entry| entry.since);
         entries.reverse();
         entries.truncate(count);
@@ -172,23 +173,23 @@ impl Log {
 
     /// Every evaluation of the last minute, oldest first.
     pub fn minute(&self) -> impl Iterator<Item = &Decision> {
-        self.full.iter().map(Arc::as_ref)
+        self.recent.iter().map(Arc::as_ref)
     }
 
-    /// The last one that changed something.
+    /// The last evaluation that changed the count.
     pub fn last_change(&self) -> Option<&Decision> {
         self.changes.back().map(|entry| &*entry.decision)
     }
 
-    /// How many evaluations there were.
+    /// The number of evaluations.
     pub fn evaluated(&self) -> u64 {
         self.counts.values().sum()
     }
 }
 
-impl Outcome {
-    /// The word in metrics, records and logs, and why nothing happens.
-    pub const fn words(self) -> (&'static str, Option<Reason>) {
+impl ScalingOutcome {
+    /// The name in metrics, records and logs, and the reason of a hold.
+    pub const fn names(self) -> (&'static str, Option<Reason>) {
         match self {
             Self::ScaleOut => ("scale_out", None),
             Self::ScaleIn => ("scale_in", None),
@@ -198,7 +199,7 @@ impl Outcome {
 }
 
 impl AlarmState {
-    /// The word in `/api/autoscaling`.
+    /// The name in `/api/autoscaling`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -210,53 +211,52 @@ impl AlarmState {
 }
 
 impl Decision {
-    /// Whether both hold still for the same reasons.
+    /// Whether both are holds with the same reasons.
     fn is_same_hold(&self, other: &Self) -> bool {
-        let reasons = |decision: &Self| {
-            let opinions = decision.opinions.iter();
-            opinions
-                .map(|opinion| (opinion.alarm, opinion.reason))
-                .collect::<Vec<_>>()
-        };
         self.outcome == other.outcome
             && (self.desired, self.min, self.max) == (other.desired, other.min, other.max)
-            && reasons(self) == reasons(other)
+            && self.results.len() == other.results.len()
+            && iter::zip(&self.results, &other.results)
+                .all(|(own, other)| (own.alarm, own.reason) == (other.alarm, other.reason))
     }
 
-    /// How it came to its number, in one line: the formulas of the policies that it follows,
-    /// or of all of them when nothing happens.
+    /// The calculation of the count in one line: the formulas of the policies that it follows,
+    /// or those of all policies if it stays.
     pub fn formula(&self) -> String {
-        let is_hold = matches!(self.outcome, Outcome::Hold(_));
-        let follows = |opinion: &&Opinion| {
-            is_hold || opinion.reason.is_none() && opinion.wants == Some(self.desired)
-        };
-        // One that wants more than the bounds allow is followed that far.
-        let clamped = |opinion: &&Opinion| {
-            opinion.reason.is_none() && opinion.wants.is_some() && opinion.kind != Kind::Forecast
-        };
-        let formulas = |which: &dyn Fn(&&Opinion) -> bool| {
-            let opinions = self.opinions.iter().filter(which);
-            let lines = opinions.map(|opinion| format!("{}: {}", opinion.policy, opinion.formula));
-            lines.collect::<Vec<_>>().join("; ")
-        };
-        let exact = formulas(&follows);
-        if exact.is_empty() {
-            return formulas(&clamped);
+        let is_hold = matches!(self.outcome, ScalingOutcome::Hold(_));
+        let exact = self.formulas(|result| {
+            is_hold || result.reason.is_none() && result.wants == Some(self.desired)
+        });
+        if !exact.is_empty() {
+            return exact;
         }
-        exact
+        // The bounds do not allow the exact count of any policy.
+        self.formulas(|result| {
+            result.reason.is_none() && result.wants.is_some() && result.kind != PolicyKind::Forecast
+        })
+    }
+
+    fn formulas(&self, is_wanted: impl Fn(&PolicyResult) -> bool) -> String {
+        let lines: Vec<String> = self
+            .results
+            .iter()
+            .filter(|result| is_wanted(result))
+            .map(|result| format!("{}: {}", result.policy, result.formula))
+            .collect();
+        lines.join("; ")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Capacity;
+    use super::super::sample::Capacity;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn decision(second: i64, outcome: Outcome) -> Decision {
+    fn decision(second: i64, outcome: ScalingOutcome) -> Decision {
         Decision {
             at: at(second),
             group: "todo".to_owned(),
@@ -264,7 +264,7 @@ mod tests {
             before: 1,
             min: 1,
             max: 4,
-            opinions: Vec::new(),
+            results: Vec::new(),
             desired: 1,
             outcome,
             out_cooldown: None,
@@ -272,16 +272,16 @@ mod tests {
         }
     }
 
-    const HOLD: Outcome = Outcome::Hold(Reason::InRange);
-    const COOL: Outcome = Outcome::Hold(Reason::Cooldown);
+    const HOLD: ScalingOutcome = ScalingOutcome::Hold(Reason::InRange);
+    const COOL: ScalingOutcome = ScalingOutcome::Hold(Reason::Cooldown);
 
-    fn log(outcomes: impl IntoIterator<Item = Outcome>) -> Log {
+    fn log(outcomes: impl IntoIterator<Item = ScalingOutcome>) -> GroupJournal {
         let journal = Journal::default();
         let group = "todo".into();
         for (second, outcome) in (0..).zip(outcomes) {
             journal.record(&group, decision(second, outcome), Vec::new());
         }
-        journal.log(&group).unwrap()
+        journal.group(&group).unwrap()
     }
 
     #[test]
@@ -297,19 +297,19 @@ mod tests {
 
     #[test]
     fn a_change_stands_between_holds_in_the_order_of_time() {
-        let log = log([HOLD, HOLD, Outcome::ScaleOut, HOLD, HOLD, HOLD]);
+        let log = log([HOLD, HOLD, ScalingOutcome::ScaleOut, HOLD, HOLD, HOLD]);
         let entries = log.last(10);
         let counts: Vec<_> = entries.iter().map(|entry| entry.count).collect();
         assert_eq!(counts, [3, 1, 2]);
-        assert_eq!(entries[1].decision.outcome, Outcome::ScaleOut);
+        assert_eq!(entries[1].decision.outcome, ScalingOutcome::ScaleOut);
         assert_eq!(log.last(1).len(), 1);
         assert_eq!(log.last_change().map(|change| change.at), Some(at(2)));
     }
 
     #[test]
-    fn restless_holds_do_not_wash_a_change_away_and_nothing_grows() {
-        let restless = (0..10_000).map(|n| if n % 2 == 0 { HOLD } else { COOL });
-        let log = log([Outcome::ScaleOut].into_iter().chain(restless));
+    fn alternating_holds_do_not_evict_a_change_and_nothing_grows() {
+        let alternating = (0..10_000).map(|n| if n % 2 == 0 { HOLD } else { COOL });
+        let log = log([ScalingOutcome::ScaleOut].into_iter().chain(alternating));
         assert_eq!(log.last(100_000).len(), KEPT + 1);
         assert_eq!(log.last_change().map(|change| change.at), Some(at(0)));
         assert_eq!(log.minute().count(), 61);
@@ -322,15 +322,18 @@ mod tests {
         for _ in 0..1000 {
             journal.record(&"todo".into(), decision(0, HOLD), Vec::new());
         }
-        assert_eq!(journal.log(&"todo".into()).unwrap().minute().count(), FULL);
+        assert_eq!(
+            journal.group(&"todo".into()).unwrap().minute().count(),
+            MAX_RECENT
+        );
         journal.retain(|_| false);
-        assert!(journal.log(&"todo".into()).is_none());
+        assert!(journal.group(&"todo".into()).is_none());
     }
 
     #[test]
     fn the_formula_is_of_the_policy_that_is_followed() {
-        let opinion = |policy: &str, wants, reason| Opinion {
-            kind: Kind::TargetTracking,
+        let result = |policy: &str, wants, reason| PolicyResult {
+            kind: PolicyKind::TargetTracking,
             policy: policy.to_owned(),
             alarm: AlarmState::High,
             metric: None,
@@ -339,11 +342,11 @@ mod tests {
             wants,
             reason,
         };
-        let mut out = decision(0, Outcome::ScaleOut);
-        out.opinions = vec![
-            opinion("a", Some(4), None),
-            opinion("b", Some(3), None),
-            opinion("c", Some(4), Some(Reason::Cooldown)),
+        let mut out = decision(0, ScalingOutcome::ScaleOut);
+        out.results = vec![
+            result("a", Some(4), None),
+            result("b", Some(3), None),
+            result("c", Some(4), Some(Reason::Cooldown)),
         ];
         out.desired = 4;
         assert_eq!(out.formula(), "a: f(a)");

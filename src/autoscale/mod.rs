@@ -1,34 +1,34 @@
 //! How many replicas a group should have: measured, decided, explained.
 //!
-//! Once a second [`run`] takes a [`Sample`] of each group that scales (`signal`) and gives it
+//! Once a second [`run`] takes a [`Sample`] of each group that scales (`sampler`) and gives it
 //! to the group's [`Scaler`], which decides. The scaler is pure: samples and times are
-//! arguments, so that `weir simulate` and the property tests run the very code that runs in
-//! production. What it decides, and why, is a [`Decision`]; the last ones are kept for the
-//! admin listener, and the number itself goes to `replicas` as a wish.
+//! arguments, so that `weir simulate` and the property tests run the code that runs in
+//! production. Its result is a [`Decision`] with the reasons. The last decisions are kept in
+//! the [`Journal`] for the admin listener; the count goes to `replicas`.
 
-mod archive;
 mod autoscaler;
+mod candidate;
 mod custom;
+mod datapoints;
 mod decision;
-mod gaps;
 mod group;
-mod history;
+mod history_file;
 mod journal;
+mod missing;
+mod observer;
 mod page;
 mod predictive;
 mod record;
 mod sample;
+mod sampler;
+mod scale_to_zero;
 mod scaler;
 mod schedule;
 mod scrape;
-mod service;
-mod signal;
 mod stepping;
 mod tracking;
 mod usage;
-mod verdict;
 mod wish;
-mod zero;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,18 +41,20 @@ use crate::state::Reader;
 
 use autoscaler::Autoscaler;
 
-pub use decision::{AlarmState, Decision, Inputs, Kind, Opinion, Outcome, Reason};
-pub use journal::{Entry, Journal, Log};
+pub use decision::{
+    AlarmState, Decision, Inputs, PolicyKind, PolicyResult, Reason, ScalingOutcome,
+};
+pub use journal::{GroupJournal, Journal, JournalEntry};
 pub use predictive::{Forecast, HistoryError};
 pub use sample::{Capacity, Now, Reading, Sample};
 pub use scaler::Scaler;
 
-/// Scales the groups of every snapshot that have replicas and policies, until `shutdown` is
-/// done or there will be no more snapshots. Writes to `wishes` what it decides, where this
-/// Weir is the one that does; and each evaluation to `journal`.
+/// Scales the groups that have replicas and policies, until `shutdown` completes or no further
+/// snapshot can follow. Writes each evaluation to `journal`, and the decided counts of the
+/// groups which this process scales to `wishes`.
 ///
-/// Complete `shutdown` before the replicas are stopped: a stopping replica is no reason for
-/// another one.
+/// Complete `shutdown` before the replicas are stopped, or the autoscaler would replace the
+/// replicas that stop.
 pub async fn run(
     reader: Reader,
     metrics: Arc<Metrics>,

@@ -1,17 +1,16 @@
-//! Series on a page in Prometheus' text format.
+//! Reads series from a page in Prometheus' text format.
 //!
-//! Reads what the exposition format 0.0.4 and `OpenMetrics` 1.0 have in common: one sample a
-//! line, `name{label="value",...} value`, whatever follows the value (a time, an exemplar)
-//! left aside. A line that is none of that is passed over, so that one odd series does not
-//! hide the others.
+//! Supports what the exposition format 0.0.4 and `OpenMetrics` 1.0 have in common: one sample a
+//! line, `name{label="value",...} value`. What follows the value (a time, an exemplar) is
+//! ignored, and so is a malformed line, so that one series does not hide the others.
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details>
 
-/// The sum of all series of a name that have the labels, others or not; `None` when there is
-/// none, or none with a number.
+/// The sum of all series of this name that have these labels and perhaps others. `None` if there
+/// is no such series, or none with a number.
 pub(super) fn sum(page: &str, name: &str, labels: &[(String, String)]) -> Option<f64> {
     let mut sum = None;
     for line in page.lines() {
-        // The cheap test first: most lines are of other series.
+        // The cheap test first: most lines belong to other series.
         if let Some(rest) = line.strip_prefix(name)
             && let Some(value) = sample(rest, labels)
             && !value.is_nan()
@@ -22,39 +21,39 @@ pub(super) fn sum(page: &str, name: &str, labels: &[(String, String)]) -> Option
     sum
 }
 
-/// The value of a line whose name was taken off, if it has the labels.
+/// The value of a line without its name, if it has the labels.
 fn sample(rest: &str, wanted: &[(String, String)]) -> Option<f64> {
     let rest = match rest.strip_prefix('{') {
         Some(labels) => labelled(labels, wanted)?,
-        // A longer name goes on here.
+        // The line has a longer name.
         None if !rest.starts_with([' ', '\t']) => return None,
         None if wanted.is_empty() => rest,
         None => return None,
     };
-    // `+Inf` and `NaN` are written so that Rust reads them.
+    // Rust parses `+Inf` and `NaN` as well.
     rest.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// What stands behind a set of labels, if the wanted ones are among them.
+/// The text after a set of labels, if the wanted ones are among them.
 fn labelled<'a>(mut rest: &'a str, wanted: &[(String, String)]) -> Option<&'a str> {
     let mut found = 0;
     loop {
         rest = rest.trim_ascii_start();
-        if let Some(behind) = rest.strip_prefix('}') {
-            return (found == wanted.len()).then_some(behind);
+        if let Some(after) = rest.strip_prefix('}') {
+            return (found == wanted.len()).then_some(after);
         }
         let (name, quoted) = rest.split_once('=')?;
-        let (value, behind) = quoted_value(quoted.trim_ascii_start().strip_prefix('"')?)?;
-        let is_wanted = |(label, wanted): &(String, String)| {
-            label == name.trim_ascii() && value.clone().eq(wanted.chars())
-        };
-        found += usize::from(wanted.iter().any(is_wanted));
-        rest = behind.trim_ascii_start();
+        let (value, after) = quoted_value(quoted.trim_ascii_start().strip_prefix('"')?)?;
+        found +=
+            usize::from(wanted.iter().any(|(label, wanted)| {
+                label == name.trim_ascii() && value.clone().eq(wanted.chars())
+            }));
+        rest = after.trim_ascii_start();
         rest = rest.strip_prefix(',').unwrap_or(rest);
     }
 }
 
-/// The characters up to the closing quote, and what is behind it.
+/// The characters up to the closing quote, and the text after it.
 fn quoted_value(text: &str) -> Option<(impl Iterator<Item = char> + Clone, &str)> {
     let mut is_escaped = false;
     let end = text.find(|c| {
@@ -65,7 +64,7 @@ fn quoted_value(text: &str) -> Option<(impl Iterator<Item = char> + Clone, &str)
     Some((Unescaped(text[..end].chars()), &text[end + 1..]))
 }
 
-/// `\\`, `\"` and `\n` stand for one character each.
+/// Unescapes `\\`, `\"` and `\n`.
 #[derive(Clone, Debug)]
 struct Unescaped<'a>(std::str::Chars<'a>);
 
@@ -135,7 +134,7 @@ path{dir="C:\\DIR\n"} 7
     }
 
     #[test]
-    fn what_is_no_sample_is_passed_over() {
+    fn a_malformed_line_is_ignored() {
         assert_eq!(find("broken", &[]), Some(4.0));
         assert_eq!(find("infinite", &[]), Some(f64::INFINITY));
         assert_eq!(find("nothing", &[]), None);

@@ -1,15 +1,15 @@
-//! Predictive scaling: the load of earlier days says how many replicas the next hour needs.
+//! Predictive scaling: forecasts the replicas of the next hours from the load of earlier days.
 //!
-//! What is kept of an hour is the highest five-minute mean of the whole service's load (the
-//! metric times the replicas in service), for 14 days. The forecast of an hour is the mean of
-//! those before it that are like it, moved along a linear trend. Like it are the same hours of
-//! the same weekday where there are two; else of the same kind of day, which is a working day
-//! or a weekend, where there are two; else of all days. Hours and days are those of UTC. The
-//! trend is the slope by least squares within each hour of the week, or, in the first week, of
-//! each kind of day, and makes a forecast half of the mean at least and twice at most.
+//! The history has, for 14 days, the highest five-minute mean of each hour of the group's load
+//! (the metric times the replicas in service). The forecast of an hour is the mean of similar
+//! earlier hours, moved along a linear trend. Similar are the same hours of the same weekday if
+//! there are two; else of the same kind of day (working day or weekend) if there are two; else of
+//! all days. Hours and days are those of UTC. The trend is the slope by least squares within each
+//! hour of the week or, in the first week, of each kind of day; it makes the forecast at least half
+//! and at most twice the mean.
 //!
-//! As on AWS it needs 24 hours of data, can only add, and holds for its hour: scale-in by
-//! other policies stops at the forecast.
+//! As on AWS the policy needs 24 hours of data, can only add replicas, and holds for its hour:
+//! scale-in by other policies stops at the forecast.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,50 +19,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Metric, Predictive};
 
-use super::decision::{AlarmState, Kind, Opinion, Reason, round_up};
+use super::decision::{AlarmState, PolicyKind, PolicyResult, Reason, round_up};
 use super::sample::Now;
 use super::tracking::{mean, short};
 
 const HOUR: i64 = 3600;
-/// What the highest mean of an hour is taken over, in seconds.
+/// Length of the means of which an hour keeps the highest, seconds.
 const SLOT: i64 = 300;
-/// As AWS has it: "up to the past 14 days".
+/// Hours that are kept. AWS: "up to the past 14 days".
 const KEPT: i64 = 14 * 24;
-/// "This metric must have at least 24 hours of data."
+/// Hours of data before the first forecast. AWS: "at least 24 hours of data".
 const NEEDED: usize = 24;
-/// A reading is not taken to hold for longer.
+/// Longest time that one reading covers.
 const MAX_COVER: Duration = Duration::from_secs(60);
-/// How far ahead the forecast reaches, in hours.
+/// Length of the forecast, hours.
 const AHEAD: i64 = 48;
-/// How an export that this version reads begins.
+/// Version of the exported format.
 const VERSION: u32 = 1;
 
-/// What is expected of an hour.
+/// The forecast of one hour.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Forecast {
-    /// When it begins.
+    /// Start of the hour.
     pub at: Timestamp,
-    /// The metric times the replicas, at its highest.
+    /// Highest load: the metric times the replicas.
     pub load: f64,
-    /// The replicas that bring it to the target; within no bounds.
+    /// Replicas that bring the metric to its target, not limited by the bounds.
     pub wants: u32,
 }
 
 /// A stored history that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// It is not what was written.
+    /// It is no export.
     #[error("not a history: {0}")]
     Text(#[from] serde_json::Error),
-    /// Another version of Weir has written it.
+    /// An unknown version of Weir has written it.
     #[error("version {0} of the format is unknown")]
     Version(u32),
-    /// It was written for another policy.
+    /// It was written for a policy of another metric.
     #[error("a history of {found}, not of {wanted}")]
     Metric {
-        /// Of the text.
+        /// Metric of the text.
         found: String,
-        /// Of the policy.
+        /// Metric of the policy.
         wanted: String,
     },
 }
@@ -74,19 +74,25 @@ pub(super) struct Predictor {
     name: String,
     /// The highest load of each hour since the epoch.
     hours: BTreeMap<i64, f64>,
-    open: Open,
+    open: OpenHour,
+    /// Uptime of the last sample.
     last: Option<Duration>,
-    /// Of the open hour and those after it.
+    /// Loads of the open hour and of those after it.
     forecast: Vec<Option<f64>>,
 }
 
-/// The hour that is not over.
+/// The hour that has not ended, and its slot of five minutes that has not.
 #[derive(Clone, Copy, Debug, Default)]
-struct Open {
+struct OpenHour {
+    /// The open slot, counted since the epoch.
     slot: i64,
+    /// Seconds of it that readings cover.
     seconds: f64,
+    /// Sum of the load over these seconds.
     sum: f64,
+    /// Highest mean of the slots that have ended.
     highest: f64,
+    /// Number of slots that have ended with enough data.
     slots: u32,
 }
 
@@ -106,7 +112,7 @@ impl Predictor {
             policy,
             name,
             hours: BTreeMap::new(),
-            open: Open::default(),
+            open: OpenHour::default(),
             last: None,
             forecast: Vec::new(),
         }
@@ -116,7 +122,7 @@ impl Predictor {
         &self.policy.metric
     }
 
-    /// Goes on with another policy, and with what is known of the metric if it is the same.
+    /// Continues with another policy; the history stays if the metric is the same.
     pub(super) fn configure(self, policy: Predictive) -> Self {
         if policy.metric != self.policy.metric {
             return Self::new(policy);
@@ -128,11 +134,11 @@ impl Predictor {
         }
     }
 
-    /// Takes in the load of the whole service.
-    pub(super) fn take(&mut self, now: Now, load: Option<f64>) {
+    /// Records the load of the whole group.
+    pub(super) fn record(&mut self, now: Now, load: Option<f64>) {
         let slot = now.wall.as_second().div_euclid(SLOT);
         if slot != self.open.slot || self.last.is_none() {
-            self.begin(slot);
+            self.begin_slot(slot);
         }
         let last = self.last.replace(now.uptime).unwrap_or(now.uptime);
         let covers = now.uptime.saturating_sub(last).min(MAX_COVER).as_secs_f64();
@@ -142,49 +148,54 @@ impl Predictor {
         }
     }
 
-    /// What it says of the hour now and of the one that begins within the buffer.
-    pub(super) fn opinion(&self, base: u32, now: Timestamp) -> Opinion {
+    /// The result for the current hour and the one that begins within the buffer.
+    pub(super) fn evaluate(&self, base: u32, now: Timestamp) -> PolicyResult {
         let kind = if self.policy.scale {
-            Kind::Predictive
+            PolicyKind::Predictive
         } else {
-            Kind::Forecast
+            PolicyKind::Forecast
         };
-        let mut opinion = Opinion::new(kind, self.name.clone(), AlarmState::Ok);
+        let mut result = PolicyResult::new(kind, self.name.clone(), AlarmState::Ok);
         let buffer = SignedDuration::try_from(self.policy.buffer).unwrap_or(SignedDuration::ZERO);
         let soon = now.checked_add(buffer).unwrap_or(now);
-        let hours = hour(now)..=hour(soon);
-        let highest = hours.filter_map(|hour| Some((self.at(hour)?, hour)));
-        let Some((load, hour)) = highest.max_by(|a, b| a.0.total_cmp(&b.0)) else {
-            opinion.alarm = AlarmState::InsufficientData;
-            opinion.reason = Some(Reason::InsufficientData);
-            opinion.formula = format!("{} of {NEEDED} hours of data", self.hours.len());
-            return opinion;
+        let highest = (hour_of(now)..=hour_of(soon))
+            .filter_map(|hour| Some((self.at(hour)?, hour)))
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((load, hour)) = highest else {
+            result.alarm = AlarmState::InsufficientData;
+            result.reason = Some(Reason::InsufficientData);
+            result.formula = format!("{} of {NEEDED} hours of data", self.hours.len());
+            return result;
         };
         let wants = self.wants(load);
         let (load_text, target) = (short(load), short(self.policy.target));
-        opinion.formula = format!("{}: ceil({load_text} / {target}) = {wants}", begin(hour));
-        opinion.metric = Some(load);
-        opinion.wants = Some(wants);
+        result.formula = format!("{}: ceil({load_text} / {target}) = {wants}", start_of(hour));
+        result.metric = Some(load);
+        result.wants = Some(wants);
         if wants > base {
-            opinion.alarm = AlarmState::High;
+            result.alarm = AlarmState::High;
         }
-        opinion
+        result
     }
 
-    /// Of the hour now and the days after it, as far as something is known.
+    /// The forecasts of the current hour and of those after it that have one.
     pub(super) fn forecast(&self) -> Vec<Forecast> {
         let first = self.open_hour();
-        let known = self.forecast.iter().zip(first..);
-        let known = known.filter_map(|(load, hour)| Some(((*load)?, hour)));
-        let forecast = known.map(|(load, hour)| Forecast {
-            at: begin(hour),
-            load,
-            wants: self.wants(load),
-        });
-        forecast.collect()
+        self.forecast
+            .iter()
+            .zip(first..)
+            .filter_map(|(load, hour)| {
+                let load = (*load)?;
+                Some(Forecast {
+                    at: start_of(hour),
+                    load,
+                    wants: self.wants(load),
+                })
+            })
+            .collect()
     }
 
-    /// The history as text; it does not have the hour that is not over.
+    /// The history as text, without the open hour.
     pub(super) fn export(&self) -> String {
         let stored = Stored {
             version: VERSION,
@@ -198,7 +209,7 @@ impl Predictor {
         serde_json::to_string(&stored).expect("numbers and a name are JSON")
     }
 
-    /// Takes in an export; what is known already of an hour stays.
+    /// Adds an export; hours that are known already stay.
     pub(super) fn import(&mut self, text: &str) -> Result<(), HistoryError> {
         let stored: Stored = serde_json::from_str(text)?;
         if stored.version != VERSION {
@@ -209,39 +220,41 @@ impl Predictor {
             let (found, wanted) = (stored.metric, wanted.to_owned());
             return Err(HistoryError::Metric { found, wanted });
         }
-        let is_sane = |load: f64| load.is_finite() && load >= 0.0;
-        for (hour, load) in stored.hours.into_iter().filter(|(_, load)| is_sane(*load)) {
+        for (hour, load) in stored.hours {
+            if !load.is_finite() || load < 0.0 {
+                continue;
+            }
             self.hours.entry(hour).or_insert(load);
             if self.hours.len() > 2 * KEPT as usize {
                 self.hours.pop_first();
             }
         }
         if self.last.is_some() {
-            self.look_ahead();
+            self.update_forecast();
         }
         Ok(())
     }
 
-    /// Ends the slot that was open, and its hour if the new one is of another.
-    fn begin(&mut self, slot: i64) {
+    /// Ends the open slot, and its hour if the new slot belongs to another one.
+    fn begin_slot(&mut self, slot: i64) {
         let is_start = self.last.is_none();
         let per_hour = HOUR / SLOT;
         let (old, new) = (self.open_hour(), slot.div_euclid(per_hour));
-        self.open.end();
+        self.open.end_slot();
         if old == new {
             self.open.slot = slot;
         } else {
-            // An hour of which less than a half is known says little of its highest load.
+            // With less than half of its slots the highest load of an hour is not known.
             if i64::from(self.open.slots) * 2 >= per_hour {
                 self.hours.insert(old, self.open.highest);
             }
-            self.open = Open {
+            self.open = OpenHour {
                 slot,
-                ..Open::default()
+                ..OpenHour::default()
             };
         }
         if is_start || old != new {
-            self.look_ahead();
+            self.update_forecast();
         }
     }
 
@@ -249,17 +262,18 @@ impl Predictor {
         self.open.slot.div_euclid(HOUR / SLOT)
     }
 
-    /// Forgets what is too old, and what would be ahead if the clock was wrong once, and
-    /// makes the forecast.
-    fn look_ahead(&mut self) {
+    /// Removes hours that are too old, or in the future after the clock was wrong, and computes
+    /// the forecast.
+    fn update_forecast(&mut self) {
         let now = self.open_hour();
         self.hours
             .retain(|hour, _| (now - KEPT..now).contains(hour));
         self.forecast.clear();
         if self.hours.len() >= NEEDED {
             let trend = trend(&self.hours);
-            let forecast = (now..=now + AHEAD).map(|hour| expected(&self.hours, hour, trend));
-            self.forecast = forecast.collect();
+            self.forecast = (now..=now + AHEAD)
+                .map(|hour| expected(&self.hours, hour, trend))
+                .collect();
         }
     }
 
@@ -273,9 +287,9 @@ impl Predictor {
     }
 }
 
-impl Open {
-    /// A slot of which less than a half is known does not count.
-    fn end(&mut self) {
+impl OpenHour {
+    /// Ends the slot. It counts if readings cover at least half of it.
+    fn end_slot(&mut self) {
         if self.seconds * 2.0 >= SLOT as f64 {
             self.highest = self.highest.max(self.sum / self.seconds);
             self.slots += 1;
@@ -284,28 +298,28 @@ impl Open {
     }
 }
 
-fn hour(time: Timestamp) -> i64 {
+fn hour_of(time: Timestamp) -> i64 {
     time.as_second().div_euclid(HOUR)
 }
 
-fn begin(hour: i64) -> Timestamp {
+fn start_of(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(HOUR)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The hour of the day and whether it is of a weekend: 1 January 1970 was a Thursday.
-fn profile(hour: i64) -> (i64, bool) {
+/// The hour of the day, and whether the day is on a weekend: 1 January 1970 was a Thursday.
+fn kind_of_hour(hour: i64) -> (i64, bool) {
     let weekday = (hour.div_euclid(24) + 3).rem_euclid(7);
     (hour.rem_euclid(24), weekday >= 5)
 }
 
-/// Change of the load for each hour that passes: from week to week where there are two, so
-/// that a busy weekday is not taken for growth, else from day to day.
+/// Change of the load per hour: from week to week if there are two weeks, so that a busy weekday
+/// does not look like growth, else from day to day.
 fn trend(hours: &BTreeMap<i64, f64>) -> f64 {
     let weekly = slope(hours, |hour| hour.rem_euclid(7 * 24));
-    weekly.or_else(|| slope(hours, profile)).unwrap_or(0.0)
+    weekly.or_else(|| slope(hours, kind_of_hour)).unwrap_or(0.0)
 }
 
-/// By least squares within groups of hours; `None` if each hour is alone in its group.
+/// The slope by least squares within groups of hours; `None` if no group has two hours.
 fn slope<G: Ord>(hours: &BTreeMap<i64, f64>, group: impl Fn(i64) -> G) -> Option<f64> {
     let mut groups: BTreeMap<G, Vec<(f64, f64)>> = BTreeMap::new();
     for (hour, load) in hours {
@@ -324,24 +338,27 @@ fn slope<G: Ord>(hours: &BTreeMap<i64, f64>, group: impl Fn(i64) -> G) -> Option
     (variance > 0.0).then(|| covariance / variance)
 }
 
-/// The load that is expected of an hour.
+/// The expected load of an hour; `None` without similar hours.
 fn expected(hours: &BTreeMap<i64, f64>, hour: i64, trend: f64) -> Option<f64> {
-    let of = |is_like: &dyn Fn(i64) -> bool| -> Vec<(f64, f64)> {
-        let like = hours.iter().filter(|(past, _)| is_like(**past));
-        like.map(|(past, load)| (*past as f64, *load)).collect()
+    let matching = |is_similar: &dyn Fn(i64) -> bool| -> Vec<(f64, f64)> {
+        hours
+            .iter()
+            .filter(|(past, _)| is_similar(**past))
+            .map(|(past, load)| (*past as f64, *load))
+            .collect()
     };
-    let mut like = of(&|past| (hour - past).rem_euclid(7 * 24) == 0);
-    if like.len() < 2 {
-        like = of(&|past| profile(past) == profile(hour));
+    let mut similar = matching(&|past| (hour - past).rem_euclid(7 * 24) == 0);
+    if similar.len() < 2 {
+        similar = matching(&|past| kind_of_hour(past) == kind_of_hour(hour));
     }
-    if like.len() < 2 {
-        like = of(&|past| (hour - past).rem_euclid(24) == 0);
+    if similar.len() < 2 {
+        similar = matching(&|past| (hour - past).rem_euclid(24) == 0);
     }
-    if like.is_empty() {
+    if similar.is_empty() {
         return None;
     }
-    let load = mean(like.iter().map(|(_, load)| *load));
-    let time = mean(like.iter().map(|(time, _)| *time));
+    let load = mean(similar.iter().map(|(_, load)| *load));
+    let time = mean(similar.iter().map(|(time, _)| *time));
     let moved = load + trend * (hour as f64 - time);
     Some(moved.clamp(load / 2.0, load * 2.0))
 }
@@ -370,7 +387,7 @@ mod tests {
         predictor.hours = (MONDAY..MONDAY + hours)
             .map(|hour| (hour, load(hour - MONDAY)))
             .collect();
-        predictor.take(now(hours * HOUR + HOUR / 2), None);
+        predictor.record(now(hours * HOUR + HOUR / 2), None);
         predictor
     }
 
@@ -393,9 +410,9 @@ mod tests {
     fn a_day_of_data_is_needed() {
         let short = after(23, |_| 1.0);
         assert_eq!(short.forecast(), []);
-        let opinion = short.opinion(1, now(23 * HOUR).wall);
-        assert_eq!(opinion.reason, Some(Reason::InsufficientData));
-        assert_eq!(opinion.formula, "23 of 24 hours of data");
+        let result = short.evaluate(1, now(23 * HOUR).wall);
+        assert_eq!(result.reason, Some(Reason::InsufficientData));
+        assert_eq!(result.formula, "23 of 24 hours of data");
         assert_eq!(after(24, |_| 1.0).forecast().len(), 49);
     }
 
@@ -442,7 +459,7 @@ mod tests {
         // 61 from 6:00 on.
         let load = |hour: i64| if hour % DAY < 6 { 12.0 } else { 61.0 };
         let predictor = after(2 * DAY + 5, load);
-        let at = |second: i64| predictor.opinion(3, now((2 * DAY + 5) * HOUR + second).wall);
+        let at = |second: i64| predictor.evaluate(3, now((2 * DAY + 5) * HOUR + second).wall);
         assert_eq!((at(3299).wants, at(3299).alarm), (Some(2), AlarmState::Ok));
         assert_eq!(
             (at(3300).wants, at(3300).alarm),
@@ -462,9 +479,9 @@ mod tests {
                 7000..9600 => None,
                 _ => Some(10.0),
             };
-            predictor.take(now(second + 1), load);
+            predictor.record(now(second + 1), load);
         }
-        predictor.take(now(3 * HOUR), Some(10.0));
+        predictor.record(now(3 * HOUR), Some(10.0));
         let hours: Vec<_> = predictor
             .hours
             .iter()
@@ -486,7 +503,7 @@ mod tests {
         let mut new = predictor();
         new.import(&text).unwrap();
         assert_eq!(new.hours, old.hours);
-        new.take(now(3 * DAY * HOUR + HOUR / 2), None);
+        new.record(now(3 * DAY * HOUR + HOUR / 2), None);
         assert_eq!(new.forecast(), old.forecast());
         let refused = [
             text.replace("requests_per_target", "cpu"),
@@ -497,7 +514,7 @@ mod tests {
         for text in refused {
             assert!(predictor().import(&text).is_err(), "{text}");
         }
-        // Years of it, and in part nonsense.
+        // Years of hours, half of them invalid.
         let hours: Vec<_> = (0..100_000)
             .map(|hour| (hour, if hour % 2 == 0 { 1.0 } else { -1.0 }))
             .collect();

@@ -1,9 +1,9 @@
-//! Every evaluation of a group as a line of CSV (RFC 4180), for plots and spreadsheets.
+//! Records every evaluation of a group as a line of CSV (RFC 4180), for plots and spreadsheets.
 //!
-//! A task of its own writes, so that a slow disk never holds the autoscaler up. Lines that it
-//! cannot take are lost and counted: the log says so when it begins, and how many there were
-//! once it is over. The file is only ever appended to. Columns are named by a head line, which
-//! is written again when they have changed.
+//! A task of its own writes, so that a slow disk never delays the autoscaler. Lines that it cannot
+//! accept are dropped and counted: the log tells when this begins, and how many were dropped when
+//! it ends. The file is only appended to. A header line names the columns; it is written again
+//! when they change.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,123 +16,124 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Decision, Reading};
+use super::decision::Decision;
+use super::sample::Reading;
 use crate::config::Metric;
 use crate::model::Escaped;
 
-/// Lines that may wait for the disk.
+/// Lines that may wait to be written.
 const QUEUE: usize = 256;
 
-/// No head line is longer.
-const HEAD: u64 = 64 * 1024;
+/// Longest header line, bytes.
+const MAX_HEADER: u64 = 64 * 1024;
 
 /// Columns before those of the metrics.
 const COLUMNS: &str =
     "time,target_group,before,desired,running,warming,min,max,outcome,reason,formula";
 
-/// Lines of a group that did not reach its file.
+/// Counts the lines of a group that were not written to its file.
 #[derive(Debug, Default)]
-pub(super) struct Loss {
+pub(super) struct LostLines {
     lines: AtomicU64,
-    /// Whether lines are being lost, and the log has said so.
-    goes_on: AtomicBool,
+    /// Whether lines are being lost, which the log has reported.
+    is_losing: AtomicBool,
 }
 
-impl Loss {
-    /// Lines since the start.
+impl LostLines {
+    /// Lines lost since the start.
     pub(super) fn lines(&self) -> u64 {
         self.lines.load(Ordering::Relaxed)
     }
 
-    /// Counts a line. Returns whether it is the first one since all was well.
+    /// Counts a line. Returns whether it is the first of a series.
     fn count(&self) -> bool {
         self.lines.fetch_add(1, Ordering::Relaxed);
-        !self.goes_on.swap(true, Ordering::Relaxed)
+        !self.is_losing.swap(true, Ordering::Relaxed)
     }
 
-    /// Returns whether lines were being lost until now.
-    fn ends(&self) -> bool {
-        self.goes_on.swap(false, Ordering::Relaxed)
+    /// Ends a series. Returns whether there was one.
+    fn end(&self) -> bool {
+        self.is_losing.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Hands lines to the task that writes them; it ends when this is dropped.
+/// Sends lines to the task that writes them; the task ends after this is dropped.
 #[derive(Debug)]
 pub(super) struct Recorder {
     path: PathBuf,
-    head: String,
-    loss: Arc<Loss>,
-    orders: mpsc::Sender<Order>,
+    header: String,
+    lost: Arc<LostLines>,
+    commands: mpsc::Sender<Command>,
 }
 
 #[derive(Debug)]
-enum Order {
-    Line(String),
-    /// Somebody may have moved the file.
+enum Command {
+    Append(String),
+    /// Open the file again: it may have been moved.
     Reopen,
 }
 
 impl Recorder {
-    /// A recorder with a column for each metric, and the task that writes for it.
+    /// A recorder with a column for each metric, and the task that must be spawned for it.
     pub(super) fn new(
         path: PathBuf,
         metrics: &[Metric],
-        loss: Arc<Loss>,
+        lost: Arc<LostLines>,
     ) -> (Self, impl Future<Output = ()> + use<>) {
-        let (orders, receiver) = mpsc::channel(QUEUE);
-        let head = head(metrics);
+        let (commands, receiver) = mpsc::channel(QUEUE);
+        let header = header(metrics);
         let writer = Writer {
             path: path.clone(),
-            head: head.clone(),
+            header: header.clone(),
             file: None,
-            told: loss.lines(),
-            loss: Arc::clone(&loss),
+            reported: lost.lines(),
+            lost: Arc::clone(&lost),
         };
         let recorder = Self {
             path,
-            head,
-            loss,
-            orders,
+            header,
+            lost,
+            commands,
         };
         (recorder, writer.run(receiver))
     }
 
-    /// Whether it writes these columns to this file.
+    /// Whether it writes a column for each of these metrics to this file.
     pub(super) fn is_for(&self, path: &PathBuf, metrics: &[Metric]) -> bool {
-        self.path == *path && self.head == head(metrics)
+        self.path == *path && self.header == header(metrics)
     }
 
     /// Opens the file again before the next line.
     pub(super) fn reopen(&self) {
-        // A writer that is so far behind has a file that it cannot write to.
-        let _ = self.orders.try_send(Order::Reopen);
+        // If the queue is full, the file cannot be written and will be opened again anyway.
+        let _ = self.commands.try_send(Command::Reopen);
     }
 
     /// Appends an evaluation. `readings` are in the order of the columns.
     pub(super) fn write(&self, decision: &Decision, readings: &[(Metric, Reading)]) {
-        let line = Order::Line(line(decision, readings));
-        if self.orders.try_send(line).is_err() && self.loss.count() {
+        let append = Command::Append(line(decision, readings));
+        if self.commands.try_send(append).is_err() && self.lost.count() {
             let path = self.path.display();
-            warn!(%path, "evaluations are not recorded: the disk takes none");
+            warn!(%path, "evaluation not recorded: the disk is too slow; dropping lines");
         }
     }
 }
 
 struct Writer {
     path: PathBuf,
-    head: String,
+    header: String,
     file: Option<File>,
-    loss: Arc<Loss>,
-    /// How many lost lines the log has told of.
-    told: u64,
+    lost: Arc<LostLines>,
+    /// Lost lines that the log has reported.
+    reported: u64,
 }
 
 impl Writer {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        while let Some(order) = orders.recv().await {
-            match order {
-                Order::Reopen => self.file = None,
-                Order::Line(line) => self.write(&line).await,
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Reopen => self.file = None,
+                Command::Append(line) => self.write(&line).await,
             }
         }
     }
@@ -140,16 +141,16 @@ impl Writer {
     async fn write(&mut self, line: &str) {
         let path = self.path.display().to_string();
         match self.try_write(line).await {
-            Ok(()) if self.loss.ends() => {
-                let lines = self.loss.lines();
-                let lost = lines - std::mem::replace(&mut self.told, lines);
+            Ok(()) if self.lost.end() => {
+                let lines = self.lost.lines();
+                let lost = lines - std::mem::replace(&mut self.reported, lines);
                 info!(%path, lost, "evaluations are recorded again");
             }
             Ok(()) => {}
             Err(error) => {
                 // Opened again for the next line.
                 self.file = None;
-                if self.loss.count() {
+                if self.lost.count() {
                     warn!(%path, %error, "cannot record evaluations; trying again with each");
                 }
             }
@@ -159,15 +160,15 @@ impl Writer {
     async fn try_write(&mut self, line: &str) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(open(&self.path, &self.head).await?),
+            none => none.insert(open(&self.path, &self.header).await?),
         };
         file.write_all(line.as_bytes()).await?;
         file.flush().await
     }
 }
 
-/// Opens a file to append to, with a head.
-async fn open(path: &PathBuf, head: &str) -> io::Result<File> {
+/// Opens a file to append to, and writes the header unless it has that.
+async fn open(path: &PathBuf, header: &str) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -175,31 +176,34 @@ async fn open(path: &PathBuf, head: &str) -> io::Result<File> {
         .open(path)
         .await?;
     let mut first = String::new();
-    let mut start = BufReader::new((&mut file).take(HEAD));
-    // What is not text is no head of ours.
+    let mut start = BufReader::new((&mut file).take(MAX_HEADER));
+    // A file that is not text does not have the header either.
     let read = start.read_line(&mut first).await;
-    if read.is_err() || first != head {
-        file.write_all(head.as_bytes()).await?;
+    if read.is_err() || first != header {
+        file.write_all(header.as_bytes()).await?;
     }
     Ok(file)
 }
 
-fn head(metrics: &[Metric]) -> String {
-    let mut head = COLUMNS.to_owned();
+fn header(metrics: &[Metric]) -> String {
+    let mut header = COLUMNS.to_owned();
     for metric in metrics {
-        head.push(',');
-        head.push_str(&field(&label(metric)));
+        header.push(',');
+        header.push_str(&field(&label(metric)));
     }
-    head.push('\n');
-    head
+    header.push('\n');
+    header
 }
 
 /// The name of a metric, with the labels of a custom one.
 pub(super) fn label(metric: &Metric) -> String {
     match metric {
         Metric::Custom(custom) if !custom.labels.is_empty() => {
-            let labels = custom.labels.iter();
-            let labels: Vec<String> = labels.map(|(k, v)| format!("{k}={v:?}")).collect();
+            let labels: Vec<String> = custom
+                .labels
+                .iter()
+                .map(|(name, value)| format!("{name}={value:?}"))
+                .collect();
             format!("{}{{{}}}", custom.name, labels.join(","))
         }
         _ => metric.name().to_owned(),
@@ -208,7 +212,7 @@ pub(super) fn label(metric: &Metric) -> String {
 
 fn line(decision: &Decision, readings: &[(Metric, Reading)]) -> String {
     let at = decision.at.round(Unit::Millisecond).unwrap_or(decision.at);
-    let (outcome, reason) = decision.outcome.words();
+    let (outcome, reason) = decision.outcome.names();
     let mut fields = vec![
         at.to_string(),
         decision.group.clone(),
@@ -230,7 +234,7 @@ fn line(decision: &Decision, readings: &[(Metric, Reading)]) -> String {
     fields.join(",") + "\n"
 }
 
-/// In quotes if it must be. A field is one line, whatever it is made of.
+/// A field of CSV, quoted if necessary; control characters are escaped.
 fn field(text: &str) -> String {
     let text = Escaped(text).to_string();
     if text.contains(['"', ',']) {
@@ -251,11 +255,12 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
-    use super::super::{Capacity, Outcome, Reason};
+    use super::super::decision::{Reason, ScalingOutcome};
+    use super::super::sample::Capacity;
     use super::*;
     use crate::config::CustomMetric;
 
-    /// For whatever is waited for: only a broken test takes this long.
+    /// Deadline of every wait: only a broken test takes this long.
     const LONG: Duration = Duration::from_secs(20);
 
     fn decision() -> Decision {
@@ -270,9 +275,9 @@ mod tests {
             before: 2,
             min: 1,
             max: 4,
-            opinions: Vec::new(),
+            results: Vec::new(),
             desired: 2,
-            outcome: Outcome::Hold(Reason::Cooldown),
+            outcome: ScalingOutcome::Hold(Reason::Cooldown),
             out_cooldown: None,
             in_cooldown: None,
         }
@@ -292,7 +297,7 @@ mod tests {
         ]
     }
 
-    const HEAD: &str = "time,target_group,before,desired,running,warming,min,max,outcome,reason,\
+    const HEADER: &str = "time,target_group,before,desired,running,warming,min,max,outcome,reason,\
         formula,cpu,\"jobs{queue=\"\"a\"\"}\"\n";
     const LINE: &str = "1970-01-01T00:00:01.5Z,\"to,do\",2,2,2,1,1,4,hold,cooldown,,12.5,\n";
 
@@ -308,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_evaluation_is_a_line_under_one_head() {
+    async fn each_evaluation_is_a_line_under_one_header() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("record.csv");
         for _ in 0..2 {
@@ -318,18 +323,18 @@ mod tests {
             end(writer).await;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{HEAD}{}", LINE.repeat(4)));
+        assert_eq!(text, format!("{HEADER}{}", LINE.repeat(4)));
     }
 
     #[tokio::test]
-    async fn a_file_that_was_moved_is_begun_anew_after_a_reload() {
+    async fn a_file_that_was_moved_is_created_again_after_a_reload() {
         let folder = TempDir::new().unwrap();
         let (path, moved) = (folder.path().join("a"), folder.path().join("b"));
         let writer = start(&path);
         writer.0.write(&decision(), &readings());
         let written = async {
             let mut tick = tokio::time::interval(Duration::from_millis(2));
-            while std::fs::read_to_string(&path).unwrap_or_default().len() < HEAD.len() + 1 {
+            while std::fs::read_to_string(&path).unwrap_or_default().len() < HEADER.len() + 1 {
                 tick.tick().await;
             }
         };
@@ -339,7 +344,7 @@ mod tests {
         writer.0.write(&decision(), &readings());
         end(writer).await;
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{HEAD}{LINE}"));
+        assert_eq!(text, format!("{HEADER}{LINE}"));
     }
 
     #[tokio::test]
@@ -348,52 +353,55 @@ mod tests {
         let path = folder.path().join("later").join("record.csv");
         let mut writer = Writer {
             path: path.clone(),
-            head: HEAD.to_owned(),
+            header: HEADER.to_owned(),
             file: None,
-            loss: Arc::default(),
-            told: 0,
+            lost: Arc::default(),
+            reported: 0,
         };
         writer.write(LINE).await;
         writer.write(LINE).await;
-        assert_eq!(writer.loss.lines(), 2, "each is counted");
+        assert_eq!(writer.lost.lines(), 2, "each is counted");
         assert!(!path.exists());
         std::fs::create_dir(folder.path().join("later")).unwrap();
         writer.write(LINE).await;
-        assert_eq!((writer.told, writer.loss.ends()), (2, false));
+        assert_eq!((writer.reported, writer.lost.end()), (2, false));
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{HEAD}{LINE}"));
+        assert_eq!(text, format!("{HEADER}{LINE}"));
     }
 
     #[tokio::test]
     async fn lines_that_a_hanging_disk_does_not_take_are_counted() {
         let folder = TempDir::new().unwrap();
-        // Opens at once, and lets clients that read its head wait.
+        // A pipe: it opens at once, and a reader of its header waits.
         let path = folder.path().join("hanging");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         let hung = std::fs::File::options().read(true).write(true).open(&path);
         let mut hung = hung.unwrap();
         let writer = start(&path);
-        let loss = Arc::clone(&writer.0.loss);
+        let lost = Arc::clone(&writer.0.lost);
         let sent = 2 * QUEUE as u64;
         for _ in 0..sent {
             writer.0.write(&decision(), &readings());
         }
-        assert!(loss.goes_on.load(Ordering::Relaxed));
+        assert!(lost.is_losing.load(Ordering::Relaxed));
         // The disk is back.
         hung.write_all(b"another head\n").unwrap();
         end(writer).await;
-        assert!(!loss.goes_on.load(Ordering::Relaxed), "it was said");
-        assert!((1..sent).contains(&loss.lines()), "{loss:?} of {sent}");
-        let written = LINE.repeat((sent - loss.lines()) as usize);
-        let mut text = vec![0; HEAD.len() + written.len()];
+        assert!(
+            !lost.is_losing.load(Ordering::Relaxed),
+            "the end was reported"
+        );
+        assert!((1..sent).contains(&lost.lines()), "{lost:?} of {sent}");
+        let written = LINE.repeat((sent - lost.lines()) as usize);
+        let mut text = vec![0; HEADER.len() + written.len()];
         hung.read_exact(&mut text).unwrap();
-        let written = format!("{HEAD}{written}");
+        let written = format!("{HEADER}{written}");
         assert_eq!(String::from_utf8(text).unwrap(), written);
     }
 
     #[tokio::test]
-    async fn other_columns_get_another_head() {
+    async fn other_columns_get_another_header() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("record.csv");
         std::fs::write(&path, [0xff, b'\n']).unwrap();
@@ -402,6 +410,6 @@ mod tests {
         writer.0.write(&decision(), &readings());
         end(writer).await;
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(bytes[2..], *format!("{HEAD}{LINE}").as_bytes());
+        assert_eq!(bytes[2..], *format!("{HEADER}{LINE}").as_bytes());
     }
 }

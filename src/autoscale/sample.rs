@@ -1,4 +1,4 @@
-//! What a decision is made from.
+//! The input of a decision.
 
 use std::time::Duration;
 
@@ -7,45 +7,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Metric;
 
-/// A moment, on both clocks: windows and cooldowns go by the monotonic one, schedules and
-/// people by the other.
+/// One time on both clocks: windows and cooldowns use the monotonic one, schedules and records
+/// the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Since an arbitrary beginning; never goes back.
+    /// Time since an arbitrary start; never decreases.
     pub uptime: Duration,
-    /// The wall clock.
+    /// Wall-clock time.
     pub wall: Timestamp,
 }
 
-/// What was measured of a group at one moment.
+/// The measurements of a group at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// When.
+    /// The time of the measurements.
     pub now: Now,
-    /// How many replicas there were.
+    /// The replicas at that time.
     pub capacity: Capacity,
-    /// One for each metric that a policy of the group wants.
+    /// One for each metric of the group's policies.
     pub readings: Vec<(Metric, Reading)>,
 }
 
-/// One metric at one moment: its value over the time since the sample before, or why there
-/// is none.
+impl Sample {
+    /// The value of a metric; `None` if it is missing, negative or not finite.
+    pub(super) fn value(&self, wanted: &Metric) -> Option<f64> {
+        self.readings
+            .iter()
+            .find_map(|(metric, reading)| match reading {
+                Reading::Value(value) if metric == wanted => Some(*value),
+                Reading::Value(_) | Reading::Missing(_) => None,
+            })
+            .filter(|value| value.is_finite() && *value >= 0.0)
+    }
+}
+
+/// The value of a metric over the time since the previous sample, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// In the metric's unit, of the replicas that are in service and not warming up.
     Value(f64),
-    /// For people.
+    /// The cause, as a phrase for messages.
     Missing(String),
 }
 
-/// The replicas of a group.
+/// The replica counts of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capacity {
-    /// How many there should be.
+    /// Replicas that there should be.
     pub desired: u32,
-    /// How many are in service: a target, and healthy.
+    /// Replicas in service: registered as a target, and healthy.
     pub running: u32,
-    /// How many of `running` have been in service for less than the warm-up time, and those
-    /// that are starting: they count as capacity, and not in the metric.
+    /// Replicas in service for less than the warm-up time, plus replicas that are starting. They
+    /// count as capacity and not in the metrics.
     pub warming: u32,
 }

@@ -1,15 +1,14 @@
-//! Scheduled actions: other bounds from a time on.
+//! Scheduled actions: they change the bounds at certain times.
 //!
-//! An action sets `min`, `max` or both, and they hold until another action sets them. At the
-//! start those hold that the latest occurrences of the past have set: of an `at` any, of a
-//! `cron` up to a year back. An action may set a bound past the other one, which it has left
-//! alone: then the other one goes along for as long as that lasts. (AWS refuses such an
-//! action: "you must include both sizes".)
+//! An action sets `min`, `max` or both, until another action sets them. At the start the latest
+//! past occurrences apply: those of an `at` however old, those of a `cron` up to a year back. If
+//! an action sets one bound past the other, the other one moves with it for as long as that lasts.
+//! (AWS refuses such an action: "you must include both sizes".)
 //!
-//! The times of a `cron` follow their zone's clock through daylight saving, and each occurs once
-//! on every day. Those that the clock skips occur at the first moment after it has skipped them,
-//! in their order: 2:30 at 3:00. Those that it shows twice occur when it shows them first. A
-//! `rate` is counted in real time.
+//! The times of a `cron` follow the clock of their zone through daylight saving, and each occurs
+//! once a day. Times that the clock skips occur at the first moment after the gap, in their order:
+//! 2:30 at 3:00. Times that the clock shows twice occur the first time. A `rate` is counted in real
+//! time.
 
 use cronexpr::Crontab;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -17,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{Scheduled, When};
 
-/// How far back an occurrence of a `cron` is looked for.
+/// How far back an occurrence of a `cron` is searched.
 const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
 /// The times of a `cron` are whole minutes.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
@@ -26,16 +25,17 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Schedule {
     actions: Vec<Action>,
-    /// What the configuration says.
+    /// The bounds of the configuration.
     own: Bounds,
-    /// What holds, since the last occurrence.
+    /// The bounds since the last occurrence.
     current: Bounds,
-    /// Which action has set them last.
-    by: Option<usize>,
-    looked: Option<Timestamp>,
+    /// The index of the action that occurred last.
+    last_action: Option<usize>,
+    /// The latest time that the bounds were asked for.
+    evaluated: Option<Timestamp>,
 }
 
-/// Fewest and most replicas.
+/// Smallest and largest count of replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) min: u32,
@@ -51,11 +51,11 @@ struct Action {
     next: Option<Occurrence>,
 }
 
-/// A time of an action. Ordered as they occur.
+/// One occurrence of an action, ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Occurrence {
     at: Timestamp,
-    /// Below zero for a time that the clock skips: how far before `at` it would have been.
+    /// Below zero for a time that the clock skips: its distance to the end of the gap.
     early: SignedDuration,
 }
 
@@ -71,52 +71,57 @@ enum Times {
     Once(Timestamp),
     Every(SignedDuration),
     Cron(Box<Calendar>),
-    /// An expression that is none. The configuration's check has refused it.
+    /// An invalid expression, which the configuration does not accept.
     Never,
 }
 
 impl Schedule {
-    /// Of a configuration with the bounds `own`.
+    /// The schedule of a configuration with the bounds `own`.
     pub(super) fn new(own: Bounds, actions: &[Scheduled]) -> Self {
         Self {
             actions: actions.iter().map(Action::new).collect(),
             own,
             current: own,
-            by: None,
-            looked: None,
+            last_action: None,
+            evaluated: None,
         }
     }
 
-    /// The bounds that hold at `now`.
+    /// The bounds at `now`.
     pub(super) fn bounds(&mut self, now: Timestamp) -> Bounds {
-        // A clock that went back by more than it is corrected now and then was wrong before.
+        // A clock that went back further than by a usual correction was wrong before.
         let is_first = self
-            .looked
-            .is_none_or(|looked| looked.duration_since(now) > MINUTE);
+            .evaluated
+            .is_none_or(|evaluated| evaluated.duration_since(now) > MINUTE);
         let mut has_changed = is_first;
         for action in &mut self.actions {
             if is_first || action.next.is_some_and(|next| next.at <= now) {
-                action.look(now);
+                action.find_occurrences(now);
                 has_changed = true;
             }
         }
         if has_changed {
             self.apply();
         }
-        let latest = self.looked.filter(|_| !is_first).unwrap_or(now);
-        self.looked = Some(latest.max(now));
+        let latest = self.evaluated.filter(|_| !is_first).unwrap_or(now);
+        self.evaluated = Some(latest.max(now));
         self.current
     }
 
-    /// The action that has set the bounds last.
-    pub(super) fn by(&self) -> Option<&str> {
-        Some(&self.actions[self.by?].name)
+    /// The name of the action that occurred last.
+    pub(super) fn last_action(&self) -> Option<&str> {
+        Some(&self.actions[self.last_action?].name)
     }
 
-    /// Sets the bounds in the order of their times, and of the configuration at the same time.
+    /// Applies the past occurrences in the order of their times; those of the same time in the
+    /// order of the configuration.
     fn apply(&mut self) {
-        let past = |(index, action): (usize, &Action)| Some((action.last?, index));
-        let mut order: Vec<_> = self.actions.iter().enumerate().filter_map(past).collect();
+        let mut order: Vec<(Occurrence, usize)> = self
+            .actions
+            .iter()
+            .enumerate()
+            .filter_map(|(index, action)| Some((action.last?, index)))
+            .collect();
         order.sort_unstable();
         let (mut bounds, mut min_leads) = (self.own, false);
         for (_, index) in &order {
@@ -132,7 +137,7 @@ impl Schedule {
                 max: leading,
             };
         }
-        self.by = order.last().map(|(_, index)| *index);
+        self.last_action = order.last().map(|(_, index)| *index);
         self.current = bounds;
     }
 }
@@ -164,17 +169,16 @@ impl Action {
         }
     }
 
-    /// Finds the occurrences before and after `now`.
-    fn look(&mut self, now: Timestamp) {
-        let at = Occurrence::at;
+    /// Finds the last occurrence up to `now` and the next one after it.
+    fn find_occurrences(&mut self, now: Timestamp) {
         (self.last, self.next) = match &self.times {
-            Times::Once(time) if *time <= now => (Some(at(*time)), None),
-            Times::Once(time) => (None, Some(at(*time))),
+            Times::Once(time) if *time <= now => (Some(Occurrence::at(*time)), None),
+            Times::Once(time) => (None, Some(Occurrence::at(*time))),
             Times::Every(every) => {
                 let last = now.as_second() - now.as_second().rem_euclid(every.as_secs());
                 let last = Timestamp::from_second(last).ok();
                 let next = last.and_then(|last| last.checked_add(*every).ok());
-                (last.map(at), next.map(at))
+                (last.map(Occurrence::at), next.map(Occurrence::at))
             }
             Times::Cron(calendar) => (calendar.latest(now), calendar.next(now)),
             Times::Never => (None, None),
@@ -182,10 +186,10 @@ impl Action {
     }
 }
 
-/// The times of a `cron` on the clock of a zone.
+/// The times of a `cron` in a time zone.
 #[derive(Debug)]
 struct Calendar {
-    /// As a clock shows them that is never changed. Its times are written as those of UTC.
+    /// The times as the zone's clock shows them, written as times of UTC.
     shown: Crontab,
     zone: TimeZone,
 }
@@ -198,13 +202,13 @@ impl Calendar {
         })
     }
 
-    /// The first time after a moment; of those that the clock skips together, the last.
+    /// The first occurrence after a time; of those in one gap of the clock, the last.
     fn next(&self, after: Timestamp) -> Option<Occurrence> {
         let mut shown = self.shown_at(after)?;
         loop {
             shown = self.shown_after(shown)?;
             let mut found = self.occurrence(shown)?;
-            // The clock shows this for the second time, and is back to times that have been.
+            // The clock shows this time a second time: it has occurred already.
             if found.at <= after {
                 continue;
             }
@@ -219,8 +223,8 @@ impl Calendar {
         }
     }
 
-    /// The latest time up to `now`. There is none to ask for, only the next one after a moment:
-    /// so the last moment whose next one is not ahead is looked for, by halves.
+    /// The latest occurrence up to `now`. The expression only gives the next time after another,
+    /// so a bisection finds the last time after which one follows up to `now`.
     fn latest(&self, now: Timestamp) -> Option<Occurrence> {
         let past = |after| self.next(after).filter(|time| time.at <= now);
         let mut early = now.checked_sub(YEAR).ok()?;
@@ -233,12 +237,12 @@ impl Calendar {
                 None => late = middle,
             }
         }
-        // A minute may be between the moment and the last of them.
+        // Two occurrences may be within the last minute.
         let first = past(early)?;
         Some(past(first.at).unwrap_or(first))
     }
 
-    /// What the clock shows at a moment.
+    /// What the clock shows at a time.
     fn shown_at(&self, moment: Timestamp) -> Option<Timestamp> {
         let shown = self.zone.to_datetime(moment);
         shown
@@ -254,7 +258,7 @@ impl Calendar {
             .map(|time| time.timestamp())
     }
 
-    /// When it is what the clock shows.
+    /// When the clock shows a time.
     fn occurrence(&self, shown: Timestamp) -> Option<Occurrence> {
         let on_clock = TimeZone::UTC.to_datetime(shown);
         let moment = self.zone.to_ambiguous_timestamp(on_clock);
@@ -263,7 +267,7 @@ impl Calendar {
         if !is_skipped {
             return Some(Occurrence::at(earlier));
         }
-        // In a gap, that is before the clock is changed.
+        // In a gap, this is before the clock changes.
         let at = self.zone.following(earlier).next()?.timestamp();
         let early = shown.duration_since(self.shown_at(at)?);
         Some(Occurrence { at, early })
@@ -332,7 +336,10 @@ mod tests {
     #[test]
     fn the_entertainment_guide_is_up_from_thursday_to_sunday_through_both_clock_changes() {
         let running = holds(&guide(), &GUIDE);
-        assert_eq!(running.by(), Some("schedule cron 0 12 * * 0 Europe/Berlin"));
+        assert_eq!(
+            running.last_action(),
+            Some("schedule cron 0 12 * * 0 Europe/Berlin")
+        );
     }
 
     #[test]
@@ -369,7 +376,7 @@ mod tests {
 
     /// The clock went from 2:00 to 3:00 on 28 March 2027.
     #[test]
-    fn what_the_clock_skips_occurs_right_after_and_in_its_order() {
+    fn times_that_the_clock_skips_occur_after_the_gap_in_their_order() {
         let actions = [
             cron("30 2 * * *", Some(3), None),
             cron("10 2 * * *", Some(2), None),
@@ -390,7 +397,7 @@ mod tests {
 
     /// It went from 3:00 back to 2:00 on 25 October 2026.
     #[test]
-    fn what_the_clock_shows_twice_occurs_once() {
+    fn times_that_the_clock_shows_twice_occur_once() {
         let actions = [
             cron("0 2 * * *", Some(3), None),
             cron("30 2 * * *", Some(1), None),
@@ -419,7 +426,7 @@ mod tests {
         for change in ["2027-03-28T03:00:00+02:00", "2026-10-25T02:00:00+01:00"] {
             let change = time(change);
             for minutes in [-60, -1, 0, 59, 60] {
-                action.look(change + SignedDuration::from_mins(minutes));
+                action.find_occurrences(change + SignedDuration::from_mins(minutes));
                 let (last, next) = (action.last.unwrap(), action.next.unwrap());
                 assert_eq!(
                     next.at.duration_since(last.at),
@@ -451,7 +458,7 @@ mod tests {
         ];
         let mut running = schedule(&actions);
         assert_eq!(at(&mut running, "2026-11-22T09:59:59Z"), (1, 4));
-        assert_eq!(running.by(), None);
+        assert_eq!(running.last_action(), None);
         assert_eq!(at(&mut running, "2026-11-22T10:00:00Z"), (2, 8));
         assert_eq!(at(&mut running, "2026-11-22T11:00:00Z"), (2, 6));
         assert_eq!(at(&mut running, "2036-11-22T11:00:00Z"), (2, 6));

@@ -1,18 +1,18 @@
-//! Step scaling: how far a metric is beyond a threshold decides how many replicas come or go.
+//! Step scaling: the distance of a metric from a threshold decides how many replicas are added or
+//! removed.
 //!
-//! The alarm is on when the last `periods` datapoints all breach the threshold; their mean,
-//! less the threshold, chooses the step. Bounds and rounding are AWS's (EC2 Auto Scaling,
-//! "Step and simple scaling policies"). As long as an alarm is on it acts once for each
-//! datapoint. For scale-out, what came by an action counts as added already until its cooldown
-//! is over and its replicas have warmed up: then only a larger step adds the rest. Scale-in
-//! waits for the cooldown after any scaling.
+//! The alarm is on while the last `periods` datapoints all breach the threshold; their mean less
+//! the threshold chooses the step. Bounds and rounding are AWS's (EC2 Auto Scaling, "Step and
+//! simple scaling policies"). An alarm acts once for each datapoint. Until the cooldown of a
+//! scale-out has ended and its replicas have warmed up, they count as added already, and only a
+//! larger step adds the difference. Scale-in waits for the cooldown after any scaling.
 
 use std::time::Duration;
 
 use crate::config::{Adjustment, Comparison, Metric, Step, StepScaling};
 
-use super::decision::{AlarmState, Kind, Opinion, Reason};
-use super::history::History;
+use super::datapoints::Datapoints;
+use super::decision::{AlarmState, PolicyKind, PolicyResult, Reason};
 use super::tracking::{mean, short};
 
 /// One policy with its datapoints and its last action.
@@ -20,33 +20,34 @@ use super::tracking::{mean, short};
 pub(super) struct Stepping {
     policy: StepScaling,
     name: String,
-    history: History,
+    datapoints: Datapoints,
     added: Option<Added>,
-    /// How many periods had ended when it acted last.
-    acted: Option<u64>,
+    /// Periods that had ended at the last action.
+    last_action: Option<u64>,
 }
 
-/// A scale-out that may not be over.
+/// The last scale-out; its cooldown or warm-up may not have ended.
 #[derive(Clone, Copy, Debug)]
 struct Added {
     at: Duration,
+    /// The count before it.
     from: u32,
 }
 
 impl Stepping {
-    /// Goes on with `old` datapoints if they have the right length.
-    pub(super) fn new(policy: StepScaling, old: Option<History>) -> Self {
+    /// A policy that continues with `old` datapoints, which have its period.
+    pub(super) fn new(policy: StepScaling, old: Option<Datapoints>) -> Self {
         let keep = policy.periods;
-        let mut history = old.unwrap_or_else(|| History::new(policy.period, keep));
-        history.resize(keep);
+        let mut datapoints = old.unwrap_or_else(|| Datapoints::new(policy.period, keep));
+        datapoints.resize(keep);
         let sign = sign(policy.comparison);
         let threshold = short(policy.threshold);
         Self {
             name: format!("step_scaling {} {sign} {threshold}", policy.metric.name()),
             policy,
-            history,
+            datapoints,
             added: None,
-            acted: None,
+            last_action: None,
         }
     }
 
@@ -58,58 +59,71 @@ impl Stepping {
         &self.policy
     }
 
-    pub(super) fn history(&mut self) -> &mut History {
-        &mut self.history
+    pub(super) fn datapoints(&mut self) -> &mut Datapoints {
+        &mut self.datapoints
     }
 
-    pub(super) fn into_history(self) -> (Metric, History) {
-        (self.policy.metric, self.history)
+    pub(super) fn into_datapoints(self) -> (Metric, Datapoints) {
+        (self.policy.metric, self.datapoints)
     }
 
-    /// What it says with `base` replicas.
-    pub(super) fn opinion(&self, base: u32, now: Duration, is_warming: bool) -> Opinion {
-        let Some(points) = self.history.last(self.policy.periods) else {
+    /// The result for `base` replicas.
+    pub(super) fn evaluate(&self, base: u32, now: Duration, is_warming: bool) -> PolicyResult {
+        let Some(points) = self.datapoints.last(self.policy.periods) else {
             let state = AlarmState::InsufficientData;
-            let mut opinion = Opinion::new(Kind::StepScaling, self.name.clone(), state);
-            opinion.formula = format!("needs {} datapoints", self.policy.periods);
-            return opinion;
+            let mut result = PolicyResult::new(PolicyKind::StepScaling, self.name.clone(), state);
+            result.formula = format!("needs {} datapoints", self.policy.periods);
+            return result;
         };
         let metric = mean(points.clone().map(|point| point.value));
-        let breaches = |value| breaches(self.policy.comparison, value, self.policy.threshold);
-        let is_on = points.map(|point| point.value).all(breaches);
+        let is_on = points
+            .map(|point| point.value)
+            .all(|value| breaches(self.policy.comparison, value, self.policy.threshold));
         let state = if is_on {
-            on(self.policy.comparison)
+            alarm(self.policy.comparison)
         } else {
             AlarmState::Ok
         };
-        let mut opinion = Opinion::new(Kind::StepScaling, self.name.clone(), state);
-        opinion.metric = Some(metric);
+        let mut result = PolicyResult::new(PolicyKind::StepScaling, self.name.clone(), state);
+        result.metric = Some(metric);
         if is_on {
-            self.step(&mut opinion, metric, base);
-            self.hold(&mut opinion, base, now, is_warming);
+            self.apply_step(&mut result, metric, base);
+            self.apply_cooldown(&mut result, base, now, is_warming);
         }
-        opinion
+        result
     }
 
-    /// It was followed: from `from` replicas to more or fewer.
-    pub(super) fn acted(&mut self, from: u32, is_out: bool, now: Duration, is_warming: bool) {
-        self.acted = Some(self.history.ended());
-        let from = self.held(now, is_warming).map_or(from, |added| added.from);
+    /// Records that the result was followed: from `from` replicas to more or fewer.
+    pub(super) fn record_action(
+        &mut self,
+        from: u32,
+        is_out: bool,
+        now: Duration,
+        is_warming: bool,
+    ) {
+        self.last_action = Some(self.datapoints.ended());
+        let from = self
+            .unfinished(now, is_warming)
+            .map_or(from, |added| added.from);
         self.added = is_out.then_some(Added { at: now, from });
     }
 
-    /// The scale-out that is not over.
-    fn held(&self, now: Duration, is_warming: bool) -> Option<Added> {
+    /// The last scale-out, if its cooldown or warm-up has not ended.
+    fn unfinished(&self, now: Duration, is_warming: bool) -> Option<Added> {
         let is_cooling = |added: &Added| now < added.at.saturating_add(self.policy.cooldown);
         self.added.filter(|added| is_warming || is_cooling(added))
     }
 
-    fn step(&self, opinion: &mut Opinion, metric: f64, base: u32) {
+    fn apply_step(&self, result: &mut PolicyResult, metric: f64, base: u32) {
         let beyond = metric - self.policy.threshold;
-        let side = on(self.policy.comparison);
-        let mut steps = self.policy.steps.iter();
-        let Some(step) = steps.find(|step| holds(step, beyond, side)) else {
-            opinion.formula = format!("no step for {}", short(beyond));
+        let side = alarm(self.policy.comparison);
+        let Some(step) = self
+            .policy
+            .steps
+            .iter()
+            .find(|step| contains(step, beyond, side))
+        else {
+            result.formula = format!("no step for {}", short(beyond));
             return;
         };
         let wants = adjusted(
@@ -118,30 +132,36 @@ impl Stepping {
             self.policy.adjustment,
             self.policy.min_magnitude,
         );
-        opinion.wants = Some(wants);
-        opinion.formula = match self.policy.adjustment {
+        result.wants = Some(wants);
+        result.formula = match self.policy.adjustment {
             Adjustment::Change => format!("{base} {:+} = {wants}", step.by),
             Adjustment::Exact => format!("exactly {wants}"),
             Adjustment::Percent => format!("{base} {:+} % = {wants}", step.by),
         };
     }
 
-    /// What an earlier action of the policy still stands for.
-    fn hold(&self, opinion: &mut Opinion, base: u32, now: Duration, is_warming: bool) {
-        let Some(wants) = opinion.wants.filter(|wants| *wants != base) else {
+    /// Rejects the result, or lowers its count, if an earlier action of the policy still applies.
+    fn apply_cooldown(
+        &self,
+        result: &mut PolicyResult,
+        base: u32,
+        now: Duration,
+        is_warming: bool,
+    ) {
+        let Some(wants) = result.wants.filter(|wants| *wants != base) else {
             return;
         };
-        if self.acted == Some(self.history.ended()) {
-            opinion.reason = Some(Reason::Cooldown);
+        if self.last_action == Some(self.datapoints.ended()) {
+            result.reason = Some(Reason::Cooldown);
         }
-        let Some(added) = self.held(now, is_warming).filter(|_| wants > base) else {
+        let Some(added) = self.unfinished(now, is_warming).filter(|_| wants > base) else {
             return;
         };
-        let Some(metric) = opinion.metric else { return };
-        self.step(opinion, metric, added.from);
-        if opinion.wants.is_some_and(|wants| wants <= base) {
+        let Some(metric) = result.metric else { return };
+        self.apply_step(result, metric, added.from);
+        if result.wants.is_some_and(|wants| wants <= base) {
             let is_cooling = now < added.at.saturating_add(self.policy.cooldown);
-            opinion.reason = Some(if is_cooling {
+            result.reason = Some(if is_cooling {
                 Reason::Cooldown
             } else {
                 Reason::Warming
@@ -159,7 +179,7 @@ fn breaches(comparison: Comparison, value: f64, threshold: f64) -> bool {
     }
 }
 
-fn on(comparison: Comparison) -> AlarmState {
+fn alarm(comparison: Comparison) -> AlarmState {
     match comparison {
         Comparison::Greater | Comparison::GreaterOrEqual => AlarmState::High,
         Comparison::Less | Comparison::LessOrEqual => AlarmState::Low,
@@ -175,10 +195,10 @@ fn sign(comparison: Comparison) -> &'static str {
     }
 }
 
-/// Whether a distance from the threshold lies in a step (EC2 API, "`StepAdjustment`"): above
-/// the threshold the lower bound is part of it and the upper is not, below it the other way
-/// round. The threshold itself counts to the side that the comparison is for.
-fn holds(step: &Step, beyond: f64, side: AlarmState) -> bool {
+/// Whether a distance from the threshold lies in a step (EC2 API, `StepAdjustment`): above the
+/// threshold the step includes its lower bound, below it its upper bound. The threshold itself
+/// belongs to the side of the comparison.
+fn contains(step: &Step, beyond: f64, side: AlarmState) -> bool {
     let lower = step.lower.unwrap_or(f64::NEG_INFINITY);
     let upper = step.upper.unwrap_or(f64::INFINITY);
     if beyond > 0.0 || beyond == 0.0 && side == AlarmState::High {
@@ -188,7 +208,7 @@ fn holds(step: &Step, beyond: f64, side: AlarmState) -> bool {
     }
 }
 
-/// How many replicas an adjustment makes of `from`.
+/// The count after an adjustment of `from` replicas.
 fn adjusted(from: u32, by: i32, adjustment: Adjustment, least: Option<u32>) -> u32 {
     let change = match adjustment {
         Adjustment::Exact => return u32::try_from(by).unwrap_or(0),
@@ -203,8 +223,8 @@ fn adjusted(from: u32, by: i32, adjustment: Adjustment, least: Option<u32>) -> u
     u32::try_from(replicas).unwrap_or(u32::MAX)
 }
 
-/// Hundredths to whole replicas: what is between 0 and 1 becomes 1, between -1 and 0 becomes
-/// -1, and the rest goes towards zero ("12.7 is rounded to 12", "-6.67 to -6").
+/// Converts hundredths to whole replicas: values between 0 and 1 become 1, values between -1 and
+/// 0 become -1, others round towards zero ("12.7 is rounded to 12", "-6.67 to -6").
 fn whole(hundredths: i64) -> i64 {
     match hundredths / 100 {
         0 => hundredths.signum(),
@@ -223,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_include_what_is_nearer_to_the_threshold() {
+    fn a_step_includes_its_bound_nearer_to_the_threshold() {
         let above = step(Some(0.0), Some(10.0), 1);
         let below = step(Some(-10.0), Some(0.0), -1);
         let (far, low) = (step(Some(10.0), None, 3), step(None, Some(-10.0), -3));
@@ -240,11 +260,11 @@ mod tests {
         ];
         for (metric, expected) in cases {
             let steps = [above, far, below, low];
-            let held = steps.map(|step| holds(&step, metric - 50.0, AlarmState::High));
+            let held = steps.map(|step| contains(&step, metric - 50.0, AlarmState::High));
             assert_eq!(held, expected, "{metric}");
         }
-        assert!(holds(&below, 0.0, AlarmState::Low));
-        assert!(!holds(&above, 0.0, AlarmState::Low));
+        assert!(contains(&below, 0.0, AlarmState::Low));
+        assert!(!contains(&above, 0.0, AlarmState::Low));
     }
 
     #[test]
@@ -273,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn change_and_exact_are_what_they_say() {
+    fn change_adds_and_exact_replaces() {
         assert_eq!(adjusted(3, 5, Adjustment::Change, None), 8);
         assert_eq!(adjusted(3, -5, Adjustment::Change, None), 0);
         assert_eq!(adjusted(3, 5, Adjustment::Exact, None), 5);
@@ -310,13 +330,12 @@ mod tests {
 
     fn feed(stepping: &mut Stepping, minute: u32, value: f64) -> Duration {
         let now = minute * 60 * SECOND;
-        let value = Some(value);
-        let measure = super::super::history::Measure {
-            value,
+        let measurement = super::super::datapoints::Measurement {
+            value: Some(value),
             measured: 1,
             running: 1,
         };
-        stepping.history().take(now, measure);
+        stepping.datapoints().record(now, measurement);
         now
     }
 
@@ -325,29 +344,29 @@ mod tests {
         let mut stepping = example();
         feed(&mut stepping, 0, 0.0);
         let now = feed(&mut stepping, 1, 55.0);
-        assert_eq!(stepping.opinion(10, now, false).wants, Some(10));
+        assert_eq!(stepping.evaluate(10, now, false).wants, Some(10));
         let now = feed(&mut stepping, 2, 60.0);
-        let opinion = stepping.opinion(10, now, false);
-        assert_eq!((opinion.wants, opinion.reason), (Some(11), None));
-        stepping.acted(10, true, now, false);
+        let result = stepping.evaluate(10, now, false);
+        assert_eq!((result.wants, result.reason), (Some(11), None));
+        stepping.record_action(10, true, now, false);
         // The same datapoint, and the same step with the next one.
         for minute in [2, 3] {
             let now = feed(&mut stepping, minute, 61.0);
-            let opinion = stepping.opinion(11, now, false);
-            assert_eq!(opinion.reason, Some(Reason::Cooldown), "{minute}");
+            let result = stepping.evaluate(11, now, false);
+            assert_eq!(result.reason, Some(Reason::Cooldown), "{minute}");
         }
         let now = feed(&mut stepping, 4, 75.0);
-        let opinion = stepping.opinion(11, now, false);
-        assert_eq!((opinion.wants, opinion.reason), (Some(13), None));
-        stepping.acted(11, true, now, false);
+        let result = stepping.evaluate(11, now, false);
+        assert_eq!((result.wants, result.reason), (Some(13), None));
+        stepping.record_action(11, true, now, false);
         // After the cooldown, what there is counts from anew, once it has warmed up.
         feed(&mut stepping, 9, 75.0);
         let now = feed(&mut stepping, 10, 75.0);
         assert_eq!(
-            stepping.opinion(13, now, true).reason,
+            stepping.evaluate(13, now, true).reason,
             Some(Reason::Warming)
         );
-        assert_eq!(stepping.opinion(13, now, false).wants, Some(16));
+        assert_eq!(stepping.evaluate(13, now, false).wants, Some(16));
     }
 
     #[test]
@@ -356,29 +375,29 @@ mod tests {
         stepping.policy.cooldown = Duration::ZERO;
         feed(&mut stepping, 0, 0.0);
         let now = feed(&mut stepping, 1, 60.0);
-        assert_eq!(stepping.opinion(10, now, false).reason, None);
-        stepping.acted(10, true, now, false);
+        assert_eq!(stepping.evaluate(10, now, false).reason, None);
+        stepping.record_action(10, true, now, false);
         for second in 1..60 {
-            let opinion = stepping.opinion(11, now + second * SECOND, false);
-            assert_eq!(opinion.reason, Some(Reason::Cooldown), "{second}");
+            let result = stepping.evaluate(11, now + second * SECOND, false);
+            assert_eq!(result.reason, Some(Reason::Cooldown), "{second}");
         }
         let now = feed(&mut stepping, 2, 60.0);
-        let opinion = stepping.opinion(11, now, false);
-        assert_eq!((opinion.wants, opinion.reason), (Some(12), None));
+        let result = stepping.evaluate(11, now, false);
+        assert_eq!((result.wants, result.reason), (Some(12), None));
     }
 
     #[test]
     fn an_alarm_needs_all_its_datapoints() {
         let mut stepping = example();
         stepping.policy.periods = 3;
-        stepping.history.resize(3);
+        stepping.datapoints.resize(3);
         let mut states = Vec::new();
         for (minute, value) in [60.0, 60.0, 60.0, 40.0, 60.0, 60.0, 60.0]
             .into_iter()
             .enumerate()
         {
             let now = feed(&mut stepping, minute as u32, value);
-            states.push(stepping.opinion(1, now, false).alarm);
+            states.push(stepping.evaluate(1, now, false).alarm);
         }
         let (none, ok) = (AlarmState::InsufficientData, AlarmState::Ok);
         assert_eq!(states, [none, none, none, ok, ok, ok, AlarmState::High]);

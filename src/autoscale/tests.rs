@@ -1,4 +1,4 @@
-//! The loop against a fleet that is played, under a paused clock.
+//! The loop against simulated replicas, under a paused clock.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{AlarmState, Journal, Kind, Log, Outcome, Reason, run};
+use super::{AlarmState, GroupJournal, Journal, PolicyKind, Reason, ScalingOutcome, run};
 use crate::config::{
     Allowance, Autoscaling, Metric, Predictive, ProcessRunner, Profile, Replicas, Runner, Scaler,
     TargetGroup, TargetTracking, Timing,
@@ -68,7 +68,7 @@ fn group(policy: Autoscaling) -> TargetGroup {
     }
 }
 
-/// An autoscaler over one group, and the fleet of that group.
+/// An autoscaler of one group, and the simulated replicas of that group.
 struct Rig {
     publisher: Publisher,
     reader: Reader,
@@ -80,7 +80,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// With so many replicas that have run for long.
+    /// A group of `count` replicas that have run for a long time.
     async fn start(group: TargetGroup, count: u32) -> Self {
         let (publisher, reader) = publish(vec![group]).await;
         let (fleet, status) = watch::channel(Status::new());
@@ -110,7 +110,7 @@ impl Rig {
         rig
     }
 
-    /// Makes it so many replicas, all of them targets.
+    /// Sets the number of replicas, all of which are targets.
     async fn run(&self, count: u32, since: SystemTime) {
         let addrs: Vec<SocketAddr> = (1..=count)
             .map(|n| SocketAddr::from(([127, 0, 0, 1], n as u16)))
@@ -144,7 +144,7 @@ impl Rig {
             .send_modify(|status| change(status.entry("todo".into()).or_default()));
     }
 
-    /// Says what each replica uses of its CPU, for so long.
+    /// Reports this CPU usage of each replica for `time`.
     async fn use_cpu(&self, percent: f64, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -161,8 +161,8 @@ impl Rig {
         }
     }
 
-    /// Sends so many requests a second to each target, until the wish is another one or the
-    /// time is over. Says how long that took.
+    /// Sends `per_second` requests to each target until the desired count changes or the time is
+    /// over. Returns how long that took.
     async fn ask(&self, per_second: u32, longest: Duration) -> Duration {
         let (began, before) = (Instant::now(), self.wish());
         while began.elapsed() < longest && self.wish() == before {
@@ -186,8 +186,8 @@ impl Rig {
         self.wishes.borrow().get(&"todo".into()).copied()
     }
 
-    fn log(&self) -> Log {
-        self.journal.log(&"todo".into()).expect("evaluations")
+    fn log(&self) -> GroupJournal {
+        self.journal.group(&"todo".into()).expect("evaluations")
     }
 
     async fn stop(self) {
@@ -209,7 +209,10 @@ async fn a_load_step_becomes_a_wish_within_three_seconds() {
         "{wish}: a datapoint may be of both"
     );
     let change = rig.log().last_change().unwrap().clone();
-    assert_eq!((change.outcome, change.desired), (Outcome::ScaleOut, wish));
+    assert_eq!(
+        (change.outcome, change.desired),
+        (ScalingOutcome::ScaleOut, wish)
+    );
     assert_eq!(change.recompute(), wish);
     rig.ask(100, 3 * SECOND).await;
     assert!(
@@ -224,20 +227,26 @@ async fn cpu_that_is_not_measured_scales_nothing_and_says_so() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 2).await;
     rig.use_cpu(20.0, 10 * SECOND).await;
     assert_ne!(
-        rig.log().latest.opinions[0].alarm,
+        rig.log().latest.results[0].alarm,
         AlarmState::InsufficientData
     );
     // One of the two could not be measured, and that may be the one with the load.
     rig.change(|group| group.usage.retain(|id, _| id.0 > 0));
     sleep(3 * SECOND).await;
     let latest = rig.log().latest;
-    assert_eq!(latest.outcome, Outcome::Hold(Reason::InsufficientData));
-    assert_eq!(latest.opinions[0].alarm, AlarmState::InsufficientData);
+    assert_eq!(
+        latest.outcome,
+        ScalingOutcome::Hold(Reason::InsufficientData)
+    );
+    assert_eq!(latest.results[0].alarm, AlarmState::InsufficientData);
     // And then none was, for long.
     rig.use_cpu(20.0, SECOND).await;
     sleep(100 * SECOND).await;
     let latest = rig.log().latest;
-    assert_eq!(latest.outcome, Outcome::Hold(Reason::InsufficientData));
+    assert_eq!(
+        latest.outcome,
+        ScalingOutcome::Hold(Reason::InsufficientData)
+    );
     assert_eq!(rig.wish(), None);
     rig.use_cpu(90.0, 5 * SECOND).await;
     assert_eq!(rig.wish(), Some(8), "ceil(2 * 90 / 20) is beyond the bound");
@@ -245,15 +254,19 @@ async fn cpu_that_is_not_measured_scales_nothing_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_the_scaler_only_looks_on() {
+async fn a_process_that_is_not_the_scaler_only_evaluates() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     rig.change(|group| group.is_scaler = false);
     rig.use_cpu(65.0, 10 * SECOND).await;
     assert_eq!(rig.wish(), None);
     let log = rig.log();
-    assert_eq!(log.latest.outcome, Outcome::Hold(Reason::NotScaler));
-    assert_eq!(log.latest.opinions[0].wants, Some(4), "it has an opinion");
-    // The other one is gone.
+    assert_eq!(log.latest.outcome, ScalingOutcome::Hold(Reason::NotScaler));
+    assert_eq!(
+        log.latest.results[0].wants,
+        Some(4),
+        "it evaluates its policies"
+    );
+    // The other process is gone.
     rig.change(|group| group.is_scaler = true);
     rig.use_cpu(65.0, 2 * SECOND).await;
     assert_eq!(rig.wish(), Some(4));
@@ -269,7 +282,7 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
     assert_eq!(rig.log().latest.desired, 0);
     let snapshot = rig.reader.load_full();
     let admission = &snapshot.groups()[0].admission;
-    // Somebody has to be able to serve it in the end.
+    // A request waits only if a target may serve it later.
     let id = TargetId {
         group: "todo".into(),
         addr: ([127, 0, 0, 1], 1).into(),
@@ -283,21 +296,21 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
     sleep(Duration::from_millis(60)).await;
     assert_eq!(rig.wish(), Some(1));
     assert_eq!(
-        rig.log().last_change().unwrap().opinions[1].kind,
-        Kind::Zero
+        rig.log().last_change().unwrap().results[1].kind,
+        PolicyKind::Zero
     );
     let evaluated = rig.log().evaluated();
     sleep(Duration::from_millis(995)).await;
     assert_eq!(
         rig.log().evaluated(),
         evaluated + 1,
-        "once, not each glance"
+        "once, not at each wake interval"
     );
     rig.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_somebody_else_has_to_wake_is_not_looked_at_all_the_time() {
+async fn a_group_that_another_process_has_to_wake_is_not_evaluated_all_the_time() {
     let mut waking = policy(Metric::Cpu, 20.0);
     waking.min = 0;
     let rig = Rig::start(group(waking), 0).await;
@@ -313,7 +326,7 @@ async fn a_group_that_somebody_else_has_to_wake_is_not_looked_at_all_the_time() 
     let more = rig.log().evaluated() - evaluated;
     assert!(
         (10..=21).contains(&more),
-        "{more}: each second, and one call"
+        "{more}: once a second, and one call"
     );
     rig.stop().await;
 }
@@ -331,7 +344,7 @@ async fn a_person_who_scales_by_hand_is_respected() {
     assert_eq!(rig.wish(), Some(6), "ceil(3 * 40 / 20)");
     rig.run(5, SystemTime::UNIX_EPOCH).await;
     rig.use_cpu(20.0, 3 * SECOND).await;
-    assert_eq!(rig.wish(), Some(5), "nobody asks for 6 again");
+    assert_eq!(rig.wish(), Some(5), "6 is not asked for again");
     // Out of bounds is out of bounds.
     rig.run(12, SystemTime::UNIX_EPOCH).await;
     rig.use_cpu(20.0, 3 * SECOND).await;
@@ -376,11 +389,11 @@ async fn before_the_provider_has_answered_nothing_is_asked() {
     ));
     sleep(10 * SECOND).await;
     assert!(wishes.borrow().is_empty());
-    assert!(journal.log(&"todo".into()).is_none());
+    assert!(journal.group(&"todo".into()).is_none());
     (unknown.fault, unknown.desired) = (None, 4);
     fleet.send_replace(Status::from([("todo".into(), unknown)]));
     sleep(2 * SECOND).await;
-    assert_eq!(journal.log(&"todo".into()).unwrap().latest.desired, 4);
+    assert_eq!(journal.group(&"todo".into()).unwrap().latest.desired, 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -401,7 +414,7 @@ async fn groups_and_policies_come_and_go_with_the_configuration() {
     rig.publisher.configure(config(vec![still])).await.unwrap();
     rig.use_cpu(65.0, 2 * SECOND).await;
     assert_eq!(rig.wish(), None);
-    assert!(rig.journal.log(&"todo".into()).is_none());
+    assert!(rig.journal.group(&"todo".into()).is_none());
     rig.stop().await;
 }
 
@@ -420,7 +433,7 @@ async fn at_the_end_all_is_written_down() {
     });
     let rig = Rig::start(group(policy), 1).await;
     let evaluated = async {
-        while rig.journal.log(&"todo".into()).is_none() {
+        while rig.journal.group(&"todo".into()).is_none() {
             sleep(MOMENT).await;
         }
     };
@@ -468,7 +481,7 @@ async fn what_was_left_to_be_asked_outlives_the_time_before_the_first_configurat
         .await
         .unwrap();
     sleep(3 * SECOND).await;
-    assert_eq!(wish(), None, "nobody scales it any more");
+    assert_eq!(wish(), None, "no autoscaler scales it any more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,50 +1,50 @@
-//! Target tracking: as many replicas as bring a metric to its target, by the rule of three.
+//! Target tracking: as many replicas as bring a metric to its target.
 //!
-//! Out: when the last `out_periods` datapoints are all above `out_above` times the target, it
-//! wants `ceil(n * m / T)`, where `m` is their mean and `n` the number of replicas that it is
-//! an average over: those in service without those that warm up. Since the product of both is
-//! taken for each datapoint, a number that changed within the datapoints does no harm.
+//! Out: if the last `out_periods` datapoints are all above `out_above` times the target, it asks
+//! for `ceil(n * m / T)`, where `m` is their mean and `n` the number of replicas that `m` is an
+//! average over: those in service that are not warming up. The product of both is taken for each
+//! datapoint, so `n` may change within the datapoints.
 //!
-//! In: when the last `in_periods` are all below `in_below` times the target, likewise, where
-//! `n` is all that are in service. AWS does not scale in when "removing a minimum unit of
-//! capacity would likely bring the metric back above the target" (Application Auto Scaling,
-//! "How target tracking scaling works"). In AWS's profiles the mean says what is likely, as in
-//! AWS's examples. In Weir's own, whose datapoints are short and restless, they all do: three
-//! times their standard deviation above the mean must stay below what would scale out again.
+//! In: if the last `in_periods` datapoints are all below `in_below` times the target, likewise,
+//! where `n` are all replicas in service. AWS does not scale in if "removing a minimum unit of
+//! capacity would likely bring the metric back above the target" (Application Auto Scaling, "How
+//! target tracking scaling works"). In AWS's profiles the mean decides what is likely, as in AWS's
+//! examples. In Weir's own, with its short and noisy datapoints, the mean plus three standard
+//! deviations must stay below the limit of the next scale-out.
 
 use crate::config::{Metric, Profile, TargetTracking, Timing};
 
-use super::decision::{AlarmState, Inputs, Kind, Opinion};
-use super::history::{Datapoint, History};
+use super::datapoints::{Datapoint, Datapoints};
+use super::decision::{AlarmState, Inputs, PolicyKind, PolicyResult};
 
 /// One policy with its datapoints.
 #[derive(Debug)]
 pub(super) struct Tracking {
     policy: TargetTracking,
     timing: Timing,
-    /// Whether scale-in also goes by how restless the datapoints are.
-    heeds_spread: bool,
+    /// Whether scale-in considers the standard deviation of the datapoints.
+    uses_spread: bool,
     name: String,
-    history: History,
+    datapoints: Datapoints,
 }
 
 impl Tracking {
-    /// Goes on with `old` datapoints, which have the right length.
+    /// A policy that continues with `old` datapoints, which have its period.
     pub(super) fn new(
         policy: TargetTracking,
         timing: Timing,
         profile: Profile,
-        old: Option<History>,
+        old: Option<Datapoints>,
     ) -> Self {
         let keep = timing.out_periods.max(timing.in_periods);
-        let mut history = old.unwrap_or_else(|| History::new(timing.period, keep));
-        history.resize(keep);
+        let mut datapoints = old.unwrap_or_else(|| Datapoints::new(timing.period, keep));
+        datapoints.resize(keep);
         Self {
             name: format!("target_tracking {} {}", policy.metric.name(), policy.target),
             policy,
             timing,
-            heeds_spread: profile == Profile::Fast,
-            history,
+            uses_spread: profile == Profile::Fast,
+            datapoints,
         }
     }
 
@@ -52,53 +52,53 @@ impl Tracking {
         &self.policy.metric
     }
 
-    pub(super) fn history(&mut self) -> &mut History {
-        &mut self.history
+    pub(super) fn datapoints(&mut self) -> &mut Datapoints {
+        &mut self.datapoints
     }
 
-    pub(super) fn into_history(self) -> (Metric, History) {
-        (self.policy.metric, self.history)
+    pub(super) fn into_datapoints(self) -> (Metric, Datapoints) {
+        (self.policy.metric, self.datapoints)
     }
 
-    /// Whether it takes part in scaling in.
+    /// Whether it takes part in scale-in.
     pub(super) fn may_scale_in(&self) -> bool {
         self.policy.scale_in
     }
 
-    /// What it says of its datapoints.
-    pub(super) fn opinion(&self) -> Opinion {
+    /// The result for its datapoints.
+    pub(super) fn evaluate(&self) -> PolicyResult {
         let alarm = self.alarm();
-        let mut opinion = Opinion::new(Kind::TargetTracking, self.name.clone(), alarm);
+        let mut result = PolicyResult::new(PolicyKind::TargetTracking, self.name.clone(), alarm);
         let numbers = match alarm {
-            AlarmState::High => self.out(),
-            AlarmState::Low => self.r#in(),
+            AlarmState::High => self.scale_out_inputs(),
+            AlarmState::Low => self.scale_in_inputs(),
             AlarmState::Ok | AlarmState::InsufficientData => {
-                opinion.metric = self.latest();
-                opinion.formula = self.explain(alarm);
+                result.metric = self.latest();
+                result.formula = self.explain(alarm);
                 None
             }
         };
         if let Some((metric, inputs)) = numbers {
-            opinion.metric = Some(metric);
-            opinion.formula = formula(metric, &inputs);
-            opinion.wants = Some(inputs.wants(metric));
-            opinion.inputs = Some(inputs);
+            result.metric = Some(metric);
+            result.formula = formula(metric, &inputs);
+            result.wants = Some(inputs.wants(metric));
+            result.inputs = Some(inputs);
         }
-        opinion
+        result
     }
 
-    /// `InsufficientData` also while the last datapoints are low and there are too few yet to
-    /// know whether they stay so.
+    /// The state of the alarm. `InsufficientData` also while the last datapoints are low, but
+    /// fewer than `in_periods`.
     fn alarm(&self) -> AlarmState {
-        let (high, low) = (self.above(), self.below());
-        let Some(mut recent) = self.history.last(self.timing.out_periods) else {
+        let (high, low) = (self.high_limit(), self.low_limit());
+        let Some(mut recent) = self.datapoints.last(self.timing.out_periods) else {
             return AlarmState::InsufficientData;
         };
         let is_low = recent.clone().all(|point| point.value < low);
         if recent.all(|point| point.value > high) {
             return AlarmState::High;
         }
-        let all = self.history.last(self.timing.in_periods);
+        let all = self.datapoints.last(self.timing.in_periods);
         match all.map(|mut all| all.all(|point| point.value < low)) {
             Some(true) => AlarmState::Low,
             None if is_low => AlarmState::InsufficientData,
@@ -106,36 +106,40 @@ impl Tracking {
         }
     }
 
-    fn above(&self) -> f64 {
+    fn high_limit(&self) -> f64 {
         self.timing.out_above * self.policy.target
     }
 
-    fn below(&self) -> f64 {
+    fn low_limit(&self) -> f64 {
         self.timing.in_below * self.policy.target
     }
 
-    /// Mean of the datapoints that the high alarm looks at.
+    /// Mean of the datapoints of the high alarm.
     fn latest(&self) -> Option<f64> {
-        let values = self.history.last(self.timing.out_periods)?;
+        let values = self.datapoints.last(self.timing.out_periods)?;
         Some(mean(values.map(|point| point.value)))
     }
 
-    fn out(&self) -> Option<(f64, Inputs)> {
-        let points = self.history.last(self.timing.out_periods)?;
+    fn scale_out_inputs(&self) -> Option<(f64, Inputs)> {
+        let points = self.datapoints.last(self.timing.out_periods)?;
         let load = mean(points.clone().map(|point| point.measured));
-        Some(self.numbers(points, load, 0.0))
+        Some(self.inputs(points, load, 0.0))
     }
 
-    fn r#in(&self) -> Option<(f64, Inputs)> {
-        let points = self.history.last(self.timing.in_periods)?;
+    fn scale_in_inputs(&self) -> Option<(f64, Inputs)> {
+        let points = self.datapoints.last(self.timing.in_periods)?;
         let load = mean(points.clone().map(|point| point.carried));
-        let spread = self.heeds_spread.then(|| deviation(points.clone(), load));
-        Some(self.numbers(points, load, spread.unwrap_or(0.0)))
+        let spread = if self.uses_spread {
+            deviation(points.clone(), load)
+        } else {
+            0.0
+        };
+        Some(self.inputs(points, load, spread))
     }
 
-    /// Mean of the datapoints, and what goes with it. `load` and `spread` are of all replicas
-    /// together.
-    fn numbers<'a>(
+    /// The mean of the datapoints and the inputs of the calculation. `load` and `spread` are those
+    /// of all replicas together.
+    fn inputs<'a>(
         &self,
         points: impl Iterator<Item = &'a Datapoint> + Clone,
         load: f64,
@@ -156,7 +160,7 @@ impl Tracking {
             } else {
                 0.0
             },
-            limit: self.above(),
+            limit: self.high_limit(),
         };
         (metric, inputs)
     }
@@ -172,8 +176,8 @@ impl Tracking {
         }
         format!(
             "not {out_periods} above {} and not {in_periods} below {}",
-            short(self.above()),
-            short(self.below())
+            short(self.high_limit()),
+            short(self.low_limit())
         )
     }
 }
@@ -183,8 +187,7 @@ pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     sum / f64::from(count.max(1))
 }
 
-/// Standard deviation of the load of a sample; nothing when it is only what floating point
-/// leaves over.
+/// Standard deviation of the load; 0 if it is no more than the error of floating point numbers.
 fn deviation<'a>(points: impl Iterator<Item = &'a Datapoint> + Clone, mean: f64) -> f64 {
     let count = points.clone().count().max(2) - 1;
     let squares: f64 = points.map(|point| (point.carried - mean).powi(2)).sum();
@@ -206,7 +209,7 @@ fn formula(metric: f64, inputs: &Inputs) -> String {
     format!("ceil({n} * ({m} + 3 * {spread}) / {limit}) = {by_spread}")
 }
 
-/// At most three decimals, none that are zero.
+/// Formats a number with at most three decimals and without trailing zeros.
 pub(super) fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

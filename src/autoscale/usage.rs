@@ -1,37 +1,40 @@
-//! What the replicas of a group use, as their provider measures it.
+//! CPU and memory usage of a group's replicas, as their provider measures it.
 
 use std::time::{Duration, Instant};
 
 use super::Reading;
 use crate::replicas::{GroupReplicas, ReplicaId, Usage};
 
-/// A measurement that is older says nothing about now.
-const FRESH: Duration = Duration::from_secs(5);
+/// Age at which a measurement is too old to be used.
+const MAX_AGE: Duration = Duration::from_secs(5);
 
-/// The average over these replicas: of all of them and measured a moment ago, or why not. One
-/// that cannot be measured may be the busiest.
+/// The average over these replicas. It is missing if one of them was not measured, because that
+/// one may be the busiest.
 pub(super) fn average(
     group: &GroupReplicas,
     replicas: &[ReplicaId],
     now: Instant,
     part: impl Fn(&Usage) -> Option<f64>,
 ) -> Reading {
-    let missing = |why: String| Reading::Missing(why);
     if replicas.is_empty() {
-        return missing("no replica is in service and warm".to_owned());
+        return Reading::Missing("no replica is in service and warm".to_owned());
     }
     let Some(measured) = group.measured else {
-        return missing("the provider has not measured it yet".to_owned());
+        return Reading::Missing("the provider has not measured it yet".to_owned());
     };
     let age = now.saturating_duration_since(measured);
-    if age >= FRESH {
-        return missing(format!("last measured {} s ago", age.as_secs()));
+    if age >= MAX_AGE {
+        return Reading::Missing(format!("last measured {} s ago", age.as_secs()));
     }
-    let usage = replicas.iter().filter_map(|id| group.usage.get(id));
-    let values: Vec<f64> = usage.filter_map(part).filter(|v| v.is_finite()).collect();
+    let values: Vec<f64> = replicas
+        .iter()
+        .filter_map(|id| group.usage.get(id))
+        .filter_map(part)
+        .filter(|value| value.is_finite())
+        .collect();
     if values.len() < replicas.len() {
         let (measured, all) = (values.len(), replicas.len());
-        return missing(format!("measured of {measured} of {all} replicas"));
+        return Reading::Missing(format!("measured of {measured} of {all} replicas"));
     }
     Reading::Value(values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -99,7 +102,7 @@ mod tests {
         let never = GroupReplicas::default();
         let cpu = average(&never, &REPLICAS, now, |usage| usage.cpu);
         assert_eq!(why(cpu), "the provider has not measured it yet");
-        let nobody = average(&group, &[], now, |usage| usage.cpu);
-        assert_eq!(why(nobody), "no replica is in service and warm");
+        let none = average(&group, &[], now, |usage| usage.cpu);
+        assert_eq!(why(none), "no replica is in service and warm");
     }
 }

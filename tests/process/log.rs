@@ -351,7 +351,7 @@ fn a_record_on_a_disk_that_hangs_does_not_delay_the_end() {
     });
     weir.signal(Signal::TERM);
     assert_eq!(weir.end(), 0);
-    weir.line(&["the last evaluations were not written down"]);
+    weir.line(&["last evaluations not written within 1s"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use weir::autoscale::{Capacity, Decision, Now, Outcome, Reading, Sample, Scaler};
+use weir::autoscale::{Capacity, Decision, Now, Reading, Sample, Scaler, ScalingOutcome};
 use weir::config::{Autoscaling, Metric, Predictive, Profile, TargetTracking, Timing};
 
 const MINUTE: u64 = 60;
@@ -181,7 +181,7 @@ fn a_constant_load_settles_where_the_metric_is_at_its_target_or_below() {
                     break decision;
                 }
             };
-            let target = decision.opinions[0].policy.rsplit(' ').next().unwrap();
+            let target = decision.results[0].policy.rsplit(' ').next().unwrap();
             let target: f64 = target.parse().unwrap();
             let needs = (load / target - 1e-6).ceil().max(1.0) as u32;
             let highest = service.timing.out_above * target;
@@ -213,7 +213,7 @@ fn a_step_of_five_times_is_answered_within_three_seconds() {
             let begin = service.second;
             let decision = loop {
                 let decision = service.step(load.min(40.0) * 5.0);
-                if decision.outcome == Outcome::ScaleOut {
+                if decision.outcome == ScalingOutcome::ScaleOut {
                     break decision;
                 }
             };
@@ -281,8 +281,8 @@ fn a_forecast_that_is_only_shown_changes_nothing() {
     while service.second < 3 * 24 * HOUR {
         let load = sawtooth(service.second);
         let decision = service.step(load);
-        let opinion = &decision.opinions[1];
-        shown.extend(opinion.wants);
+        let result = &decision.results[1];
+        shown.extend(result.wants);
         assert_eq!(decision.recompute(), decision.desired);
     }
     shown.dedup();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
-use weir::autoscale::{Capacity, Decision, Outcome, Reading, Reason, Sample, Scaler};
+use weir::autoscale::{Capacity, Decision, Reading, Reason, Sample, Scaler, ScalingOutcome};
 use weir::config::{
     Adjustment, Autoscaling, Comparison, Metric, Predictive, Profile, Scheduled, Step, StepScaling,
     TargetTracking, Timing, When,
@@ -191,20 +191,15 @@ fn a_record_recomputes_to_the_number_that_was_decided_and_stays_within_its_bound
             assert!((min..=max).contains(&desired), "{seed}: {decision:?}");
             assert_eq!(decision.recompute(), desired, "{seed}: {decision:?}");
             match decision.outcome {
-                Outcome::Hold(reason) => {
+                ScalingOutcome::Hold(reason) => {
                     assert_eq!(desired, decision.before, "{seed}: {decision:?}");
                     reasons.insert(reason);
                 }
-                Outcome::ScaleOut => assert!(desired > decision.before, "{decision:?}"),
-                Outcome::ScaleIn => assert!(desired < decision.before, "{decision:?}"),
+                ScalingOutcome::ScaleOut => assert!(desired > decision.before, "{decision:?}"),
+                ScalingOutcome::ScaleIn => assert!(desired < decision.before, "{decision:?}"),
             }
             changes += u32::from(desired != decision.before);
-            reasons.extend(
-                decision
-                    .opinions
-                    .iter()
-                    .filter_map(|opinion| opinion.reason),
-            );
+            reasons.extend(decision.results.iter().filter_map(|result| result.reason));
             if group.second.is_multiple_of(50) {
                 let text = serde_json::to_string(&decision).unwrap();
                 let read: Decision = serde_json::from_str(&text).unwrap();
@@ -225,7 +220,7 @@ fn whoever_is_not_the_scaler_changes_nothing() {
         for _ in 0..300 {
             let decision = group.step(false);
             assert_eq!(decision.desired, 1);
-            assert_eq!(decision.outcome, Outcome::Hold(Reason::NotScaler));
+            assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::NotScaler));
             assert_eq!(decision.recompute(), 1);
         }
     }
@@ -264,13 +259,16 @@ fn missing_data_never_scales() {
                 true,
             );
             let needs = match decision.outcome {
-                Outcome::ScaleOut => periods.0,
-                Outcome::ScaleIn => periods.1,
-                Outcome::Hold(_) => 0,
+                ScalingOutcome::ScaleOut => periods.0,
+                ScalingOutcome::ScaleIn => periods.1,
+                ScalingOutcome::Hold(_) => 0,
             };
             assert!(present >= needs, "{seed} {second}: {decision:?}");
             if present < periods.0 {
-                assert_eq!(decision.outcome, Outcome::Hold(Reason::InsufficientData));
+                assert_eq!(
+                    decision.outcome,
+                    ScalingOutcome::Hold(Reason::InsufficientData)
+                );
             }
             changes += u32::from(needs > 0);
             desired = decision.desired;

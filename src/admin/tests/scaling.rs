@@ -8,12 +8,14 @@ use tokio::sync::watch;
 
 use super::fixture::{Fixture, config};
 use crate::admin::{AutoscalingStatus, GroupScaling, paths};
-use crate::autoscale::{AlarmState, Capacity, Decision, Kind, Opinion, Outcome, Reading, Reason};
+use crate::autoscale::{
+    AlarmState, Capacity, Decision, PolicyKind, PolicyResult, Reading, Reason, ScalingOutcome,
+};
 use crate::config::{self, Config};
 use crate::replicas;
 
 /// One replica that runs, and one evaluation after another of its group.
-fn scaled(fixture: &mut Fixture, outcomes: &[Outcome]) {
+fn scaled(fixture: &mut Fixture, outcomes: &[ScalingOutcome]) {
     let since = SystemTime::UNIX_EPOCH;
     let replica = |id: u64, name: &str| replicas::Replica {
         id: replicas::ReplicaId(id),
@@ -52,9 +54,9 @@ fn scaled(fixture: &mut Fixture, outcomes: &[Outcome]) {
     }
 }
 
-fn decision(second: i64, outcome: Outcome) -> Decision {
-    let opinion = Opinion {
-        kind: Kind::TargetTracking,
+fn decision(second: i64, outcome: ScalingOutcome) -> Decision {
+    let result = PolicyResult {
+        kind: PolicyKind::TargetTracking,
         policy: "target_tracking cpu 20".to_owned(),
         alarm: AlarmState::High,
         metric: Some(35.0),
@@ -74,7 +76,7 @@ fn decision(second: i64, outcome: Outcome) -> Decision {
         before: 1,
         min: 1,
         max: 3,
-        opinions: vec![opinion],
+        results: vec![result],
         desired: 2,
         outcome,
         out_cooldown: Timestamp::from_second(1000).ok(),
@@ -101,9 +103,9 @@ fn scaling_config() -> Config {
 
 #[tokio::test]
 async fn what_was_decided_is_shown_with_the_reasons() {
-    let hold = Outcome::Hold(Reason::Cooldown);
+    let hold = ScalingOutcome::Hold(Reason::Cooldown);
     let mut fixture = Fixture::unserved();
-    scaled(&mut fixture, &[Outcome::ScaleOut, hold, hold]);
+    scaled(&mut fixture, &[ScalingOutcome::ScaleOut, hold, hold]);
     fixture.serve().await;
     let before = fixture.get(paths::AUTOSCALING).await;
     assert!(before.1.contains(r#""target_groups": []"#), "{before:?}");
@@ -151,8 +153,8 @@ async fn what_was_decided_is_shown_with_the_reasons() {
 #[tokio::test]
 async fn decisions_and_usage_are_on_the_metrics_page() {
     let mut fixture = Fixture::unserved();
-    let hold = Outcome::Hold(Reason::Cooldown);
-    scaled(&mut fixture, &[Outcome::ScaleOut, hold, hold]);
+    let hold = ScalingOutcome::Hold(Reason::Cooldown);
+    scaled(&mut fixture, &[ScalingOutcome::ScaleOut, hold, hold]);
     fixture.serve().await;
     fixture.publisher.configure(scaling_config()).await.unwrap();
     let page = fixture.page().await;

@@ -1,4 +1,4 @@
-//! One group, one sample a second, and engines that do at once what they are told.
+//! One group, one sample a second, and a provider that follows at once.
 
 use super::*;
 use crate::autoscale::Reading;
@@ -64,7 +64,7 @@ impl Model {
         decision
     }
 
-    /// What is not a number is missing.
+    /// Readings that are not a number are missing.
     fn decide_as(&mut self, is_scaler: bool, readings: &[(Metric, f64)]) -> Decision {
         let reading = |(metric, value): &(Metric, f64)| {
             let reading = if value.is_nan() {
@@ -86,7 +86,7 @@ impl Model {
         self.scaler.decide(sample, is_scaler)
     }
 
-    /// Over some seconds, each change with its second, and then the last decision.
+    /// Returns each change with its second, and the last decision.
     fn run(&mut self, seconds: u64, readings: &[(Metric, f64)]) -> (Vec<(u64, u32)>, Decision) {
         let mut changes = Vec::new();
         let mut last = self.decide(readings);
@@ -102,7 +102,7 @@ impl Model {
         }
     }
 
-    /// The first change, or else the last decision.
+    /// Returns the first change, or else the last decision.
     fn until_change(&mut self, seconds: u64, readings: &[(Metric, f64)]) -> (u64, Decision) {
         for _ in 1..seconds {
             let decision = self.decide(readings);
@@ -114,10 +114,13 @@ impl Model {
         (self.second, self.decide(readings))
     }
 
-    /// Until just before the first change, so many seconds at most.
+    /// Asserts that nothing changes for these seconds, and returns the last decision.
     fn hold(&mut self, seconds: u64, readings: &[(Metric, f64)]) -> Decision {
         let (_, decision) = self.until_change(seconds, readings);
-        assert!(matches!(decision.outcome, Outcome::Hold(_)), "{decision:?}");
+        assert!(
+            matches!(decision.outcome, ScalingOutcome::Hold(_)),
+            "{decision:?}"
+        );
         decision
     }
 }
@@ -131,8 +134,8 @@ fn all(replicas: u32) -> Capacity {
 }
 
 fn reasons(decision: &Decision) -> Vec<Option<Reason>> {
-    let opinions = decision.opinions.iter();
-    opinions.map(|opinion| opinion.reason).collect()
+    let results = decision.results.iter();
+    results.map(|result| result.reason).collect()
 }
 
 #[test]
@@ -140,17 +143,17 @@ fn three_minutes_of_65_percent_at_a_target_of_20_make_four_of_one() {
     let mut model = Model::new(policy(Profile::Aws, 1, 4), 1);
     let (second, decision) = model.until_change(1000, &[(CPU, 65.0)]);
     assert_eq!((second, decision.desired), (180, 4));
-    assert_eq!(decision.outcome, Outcome::ScaleOut);
-    let [opinion] = &decision.opinions[..] else {
+    assert_eq!(decision.outcome, ScalingOutcome::ScaleOut);
+    let [result] = &decision.results[..] else {
         panic!("{decision:?}")
     };
-    assert_eq!(opinion.formula, "ceil(1 * 65 / 20) = 4");
-    assert_eq!(opinion.alarm, AlarmState::High);
+    assert_eq!(result.formula, "ceil(1 * 65 / 20) = 4");
+    assert_eq!(result.alarm, AlarmState::High);
     let next = model.decide(&[(CPU, 65.0)]);
-    assert_eq!(next.outcome, Outcome::Hold(Reason::Cooldown));
+    assert_eq!(next.outcome, ScalingOutcome::Hold(Reason::Cooldown));
     let last = model.hold(3600, &[(CPU, 65.0)]);
-    assert_eq!(last.outcome, Outcome::Hold(Reason::AtMax));
-    assert_eq!(last.opinions[0].formula, "ceil(4 * 65 / 20) = 13");
+    assert_eq!(last.outcome, ScalingOutcome::Hold(Reason::AtMax));
+    assert_eq!(last.results[0].formula, "ceil(4 * 65 / 20) = 13");
 }
 
 #[test]
@@ -167,8 +170,8 @@ fn each_profile_scales_out_after_its_periods() {
 fn two_replicas_at_15_percent_stay_because_one_would_be_at_30() {
     let mut model = Model::new(policy(Profile::Aws, 1, 4), 2);
     let decision = model.hold(3600, &[(CPU, 15.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::NoFlap));
-    assert_eq!(decision.opinions[0].formula, "ceil(2 * 15 / 20) = 2");
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::NoFlap));
+    assert_eq!(decision.results[0].formula, "ceil(2 * 15 / 20) = 2");
 }
 
 #[test]
@@ -196,18 +199,14 @@ fn a_metric_at_its_target_wants_what_there_is() {
     assert_eq!(round_up(1e12), u32::MAX);
     let mut model = Model::new(policy(Profile::Aws, 1, 10), 3);
     let decision = model.hold(3600, &[(CPU, 20.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::InRange));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::InRange));
 }
 
 #[test]
 fn any_policy_scales_out_and_the_largest_wins() {
     let mut model = Model::new(pair(), 2);
     let (_, decision) = model.until_change(10, &[(CPU, 25.0), (RPS, 240.0)]);
-    let wants: Vec<_> = decision
-        .opinions
-        .iter()
-        .map(|opinion| opinion.wants)
-        .collect();
+    let wants: Vec<_> = decision.results.iter().map(|result| result.wants).collect();
     assert_eq!((wants, decision.desired), (vec![Some(3), Some(5)], 5));
     let mut model = Model::new(pair(), 2);
     let (_, decision) = model.until_change(10, &[(CPU, 1.0), (RPS, 140.0)]);
@@ -218,24 +217,30 @@ fn any_policy_scales_out_and_the_largest_wins() {
 fn all_policies_must_agree_to_scale_in_and_the_largest_wins() {
     let mut model = Model::new(pair(), 8);
     let decision = model.hold(100, &[(CPU, 1.0), (RPS, 95.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::AllMustAgree));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::AllMustAgree));
     // One of them is low, but would not be with fewer.
     let decision = model.hold(100, &[(CPU, 1.0), (RPS, 89.0)]);
     assert_eq!(
         reasons(&decision),
         [Some(Reason::AllMustAgree), Some(Reason::NoFlap)]
     );
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::NoFlap));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::NoFlap));
     let (_, decision) = model.until_change(100, &[(CPU, 1.0), (RPS, 50.0)]);
-    assert_eq!((decision.desired, decision.outcome), (4, Outcome::ScaleIn));
+    assert_eq!(
+        (decision.desired, decision.outcome),
+        (4, ScalingOutcome::ScaleIn)
+    );
 }
 
 #[test]
 fn a_policy_without_data_blocks_scale_in_and_not_scale_out() {
     let mut model = Model::new(pair(), 4);
     let decision = model.hold(100, &[(CPU, 1.0), (RPS, f64::NAN)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::InsufficientData));
-    assert_eq!(decision.opinions[1].alarm, AlarmState::InsufficientData);
+    assert_eq!(
+        decision.outcome,
+        ScalingOutcome::Hold(Reason::InsufficientData)
+    );
+    assert_eq!(decision.results[1].alarm, AlarmState::InsufficientData);
     let (_, decision) = model.until_change(100, &[(CPU, 30.0), (RPS, f64::NAN)]);
     assert_eq!(decision.desired, 6);
 }
@@ -251,7 +256,10 @@ fn scale_in_can_be_disabled_for_one_policy_and_for_all() {
     let mut model = Model::new(one, 4);
     let decision = model.hold(100, &[(CPU, 1.0), (RPS, 95.0)]);
     assert_eq!(reasons(&decision), [Some(Reason::ScaleInDisabled), None]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::ScaleInDisabled));
+    assert_eq!(
+        decision.outcome,
+        ScalingOutcome::Hold(Reason::ScaleInDisabled)
+    );
 
     let none = Autoscaling {
         scale_in: false,
@@ -259,7 +267,10 @@ fn scale_in_can_be_disabled_for_one_policy_and_for_all() {
     };
     let mut model = Model::new(none, 4);
     let decision = model.hold(100, &[(CPU, 1.0), (RPS, 1.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::ScaleInDisabled));
+    assert_eq!(
+        decision.outcome,
+        ScalingOutcome::Hold(Reason::ScaleInDisabled)
+    );
 }
 
 #[test]
@@ -276,8 +287,8 @@ fn in_the_scale_out_cooldown_only_a_larger_number_than_it_began_with_proceeds() 
     assert_eq!((second, decision.desired), (12, 2));
     // 2 replicas at 35 % want 4, which is not more than 4.
     let decision = model.hold(100, &[(CPU, 35.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::Cooldown));
-    assert_eq!(decision.opinions[0].wants, Some(4));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::Cooldown));
+    assert_eq!(decision.results[0].wants, Some(4));
     let (second, decision) = model.until_change(100, &[(CPU, 45.0)]);
     assert_eq!(decision.desired, 5);
     assert!(second < 302, "{second}");
@@ -293,10 +304,10 @@ fn the_scale_in_cooldown_holds_after_any_scaling_and_a_scale_out_ends_it() {
     let (first, decision) = model.until_change(100, &[(CPU, 14.0)]);
     assert_eq!((first - out, decision.desired), (60, 3));
     let decision = model.hold(5, &[(CPU, 10.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::Cooldown));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::Cooldown));
     let (second, decision) = model.until_change(10, &[(CPU, 40.0)]);
     assert!(second < first + 10, "{second}");
-    assert_eq!(decision.outcome, Outcome::ScaleOut);
+    assert_eq!(decision.outcome, ScalingOutcome::ScaleOut);
     assert_eq!(
         decision.in_cooldown.unwrap().as_second(),
         second.cast_signed() + 60
@@ -313,8 +324,8 @@ fn warming_replicas_count_as_capacity_stay_out_of_the_metric_and_block_scale_in(
         warming: 3,
     };
     let decision = model.hold(10, &[(CPU, 65.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::Warming));
-    assert_eq!(decision.opinions[0].formula, "ceil(1 * 65 / 20) = 4");
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::Warming));
+    assert_eq!(decision.results[0].formula, "ceil(1 * 65 / 20) = 4");
     // All in service, two of them new: the metric is of the other two.
     model.capacity = Capacity {
         desired: 4,
@@ -323,20 +334,20 @@ fn warming_replicas_count_as_capacity_stay_out_of_the_metric_and_block_scale_in(
     };
     model.decide(&[(CPU, 20.0)]);
     let (_, decision) = model.until_change(10, &[(CPU, 55.0)]);
-    assert_eq!(decision.opinions[0].formula, "ceil(2 * 55 / 20) = 6");
+    assert_eq!(decision.results[0].formula, "ceil(2 * 55 / 20) = 6");
     model.capacity = Capacity {
         desired: 6,
         running: 6,
         warming: 1,
     };
     let decision = model.hold(200, &[(CPU, 1.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::Warming));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::Warming));
     model.capacity.warming = 0;
     assert_eq!(model.decide(&[(CPU, 1.0)]).desired, 1);
 }
 
 #[test]
-fn an_engine_that_is_late_does_not_change_what_was_decided() {
+fn a_provider_that_follows_late_does_not_change_a_decision() {
     let mut model = Model::new(policy(Profile::Fast, 1, 4), 1);
     let decisions: Vec<u32> = (0..10)
         .map(|_| model.decide(&[(CPU, 65.0)]).desired)
@@ -359,11 +370,14 @@ fn a_request_that_waits_wakes_a_group_at_once() {
     assert_eq!(model.scaler.metrics().len(), 4);
     let missing = [(CPU, f64::NAN), (Metric::QueueLength, 0.0)];
     let decision = model.hold(100, &missing);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::AtMin));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::AtMin));
     let decision = model.decide(&[(CPU, f64::NAN), (Metric::QueueLength, 100.0)]);
-    assert_eq!((decision.desired, decision.outcome), (1, Outcome::ScaleOut));
-    assert_eq!(decision.opinions[1].formula, "requests wait");
-    // With a minimum of one it is no business of anybody's.
+    assert_eq!(
+        (decision.desired, decision.outcome),
+        (1, ScalingOutcome::ScaleOut)
+    );
+    assert_eq!(decision.results[1].formula, "requests wait");
+    // With a lower bound of 1 these metrics are not needed.
     assert_eq!(
         Scaler::new("todo", policy(Profile::Fast, 1, 4)).metrics(),
         [CPU]
@@ -371,7 +385,7 @@ fn a_request_that_waits_wakes_a_group_at_once() {
 }
 
 #[test]
-fn the_last_replica_goes_when_for_a_whole_window_nobody_asked() {
+fn the_last_replica_stops_when_no_request_came_for_a_whole_window() {
     for (busy, idle_for) in [
         (zero(0.0, 0.1, 0.0), 60),
         (zero(0.0, 0.0, 0.5), 60),
@@ -380,12 +394,12 @@ fn the_last_replica_goes_when_for_a_whole_window_nobody_asked() {
     ] {
         let mut model = Model::new(policy(Profile::Fast, 0, 4), 1);
         let decision = model.hold(200, &busy);
-        assert_eq!(decision.outcome, Outcome::Hold(Reason::NoFlap));
+        assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::NoFlap));
         let begin = model.second;
         let (second, decision) = model.until_change(200, &zero(0.0, 0.0, 0.0));
         assert_eq!((second - begin, decision.desired), (idle_for, 0));
     }
-    // All is quiet, and the replica busy on its own account.
+    // No requests, and the replica busy by itself.
     let mut model = Model::new(policy(Profile::Fast, 0, 4), 1);
     let mut quiet = zero(0.0, 0.0, 0.0);
     quiet[0].1 = 19.0;
@@ -393,7 +407,7 @@ fn the_last_replica_goes_when_for_a_whole_window_nobody_asked() {
 }
 
 #[test]
-fn several_replicas_go_to_one_before_they_go_to_none() {
+fn several_replicas_become_one_before_they_become_none() {
     let mut model = Model::new(policy(Profile::Fast, 0, 4), 4);
     let (changes, _) = model.run(300, &zero(0.0, 0.0, 0.0));
     assert_eq!(changes, [(60, 1), (120, 0)]);
@@ -403,7 +417,7 @@ fn several_replicas_go_to_one_before_they_go_to_none() {
     let mut model = Model::new(requests.clone(), 4);
     let (second, decision) = model.until_change(300, &zero(0.0, 0.0, 0.0));
     assert_eq!((second, decision.desired), (60, 0));
-    assert_eq!(decision.opinions[0].formula, "ceil(4 * 0 / 10) = 0");
+    assert_eq!(decision.results[0].formula, "ceil(4 * 0 / 10) = 0");
     let mut model = Model::new(requests, 4);
     assert_eq!(model.run(300, &zero(0.0, 0.0, 0.1)).0, [(60, 1)]);
 }
@@ -421,15 +435,15 @@ fn scheduled_bounds_hold_at_once_and_wait_for_no_cooldown() {
     let (second, decision) = model.until_change(1000, &[(CPU, 19.0)]);
     assert_eq!((second, decision.desired), (100, 3));
     assert_eq!((decision.min, decision.max), (3, 8));
-    let opinion = &decision.opinions[0];
-    assert_eq!(opinion.policy, "schedule at 1970-01-01T00:01:40Z");
-    assert_eq!(opinion.formula, "clamp(1, 3, 8) = 3");
+    let result = &decision.results[0];
+    assert_eq!(result.policy, "schedule at 1970-01-01T00:01:40Z");
+    assert_eq!(result.formula, "clamp(1, 3, 8) = 3");
     assert_eq!((decision.in_cooldown, decision.out_cooldown), (None, None));
     let (second, decision) = model.until_change(1000, &[(CPU, 19.0)]);
     assert_eq!((second, decision.desired), (110, 2));
-    assert_eq!(decision.outcome, Outcome::ScaleIn);
+    assert_eq!(decision.outcome, ScalingOutcome::ScaleIn);
     let decision = model.hold(1000, &[(CPU, 50.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::AtMax));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::AtMax));
 }
 
 /// The textbook's: one more at 70 % average CPU or above, one fewer at 40 % or below.
@@ -471,14 +485,14 @@ fn the_textbooks_thresholds_add_and_take_one_after_each_cooldown() {
     let mut model = Model::new(textbook(), 2);
     let (changes, last) = model.run(1200, &[(CPU, 70.0)]);
     assert_eq!(changes, [(120, 3), (420, 4)]);
-    assert_eq!(last.outcome, Outcome::Hold(Reason::AtMax));
-    assert_eq!(last.opinions[0].formula, "4 +1 = 5");
+    assert_eq!(last.outcome, ScalingOutcome::Hold(Reason::AtMax));
+    assert_eq!(last.results[0].formula, "4 +1 = 5");
     let (changes, last) = model.run(1200, &[(CPU, 40.0)]);
     let expected = [(1320, 3), (1620, 2), (1920, 1)];
     assert_eq!(changes, expected);
-    assert_eq!(last.outcome, Outcome::Hold(Reason::AtMin));
+    assert_eq!(last.outcome, ScalingOutcome::Hold(Reason::AtMin));
     let decision = model.hold(1200, &[(CPU, 55.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::InRange));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::InRange));
 }
 
 #[test]
@@ -491,8 +505,8 @@ fn a_scale_out_ends_the_wait_of_a_step_that_scaled_in() {
     assert_eq!((second, decision.desired), (240, 3));
 }
 
-/// At 9 % on average, restless enough to be above 20 % on one replica now and then.
-fn restless(profile: Profile) -> (Opinion, u32) {
+/// At 9 % on average, with peaks that would be above 20 % on one replica.
+fn noisy(profile: Profile) -> (PolicyResult, u32) {
     let mut policy = policy(profile, 1, 4);
     policy.timing.in_cooldown = Duration::ZERO;
     policy.timing.period = Duration::from_secs(1);
@@ -504,20 +518,20 @@ fn restless(profile: Profile) -> (Opinion, u32) {
         let cpu = if second % 2 == 0 { 5.0 } else { 13.0 };
         last = model.decide(&[(CPU, cpu)]);
     }
-    (last.opinions[0].clone(), last.desired)
+    (last.results[0].clone(), last.desired)
 }
 
 #[test]
 fn awss_profiles_scale_in_by_the_mean_and_weirs_by_the_spread_as_well() {
     for profile in [Profile::Aws, Profile::AwsHighResolution] {
-        let (opinion, desired) = restless(profile);
-        assert_eq!(desired, 1, "{opinion:?}");
-        assert!(opinion.formula.ends_with("/ 20) = 1"), "{opinion:?}");
-        assert_eq!(opinion.inputs.unwrap().spread.to_bits(), 0);
+        let (result, desired) = noisy(profile);
+        assert_eq!(desired, 1, "{result:?}");
+        assert!(result.formula.ends_with("/ 20) = 1"), "{result:?}");
+        assert_eq!(result.inputs.unwrap().spread.to_bits(), 0);
     }
-    let (opinion, desired) = restless(Profile::Fast);
-    assert_eq!((opinion.reason, desired), (Some(Reason::NoFlap), 2));
-    assert!(opinion.formula.contains("+ 3 *"), "{opinion:?}");
+    let (result, desired) = noisy(Profile::Fast);
+    assert_eq!((result.reason, desired), (Some(Reason::NoFlap), 2));
+    assert!(result.formula.contains("+ 3 *"), "{result:?}");
 }
 
 #[test]
@@ -530,10 +544,10 @@ fn steps_scale_in_though_target_tracking_is_not_low_but_not_while_it_is_high() {
     let (second, decision) = model.until_change(500, &[(CPU, 30.0), (RPS, 95.0)]);
     assert_eq!((second, decision.desired), (180, 2));
     // Until there are datapoints for both, nothing goes.
-    assert_eq!(decision.opinions[0].alarm, AlarmState::Ok);
+    assert_eq!(decision.results[0].alarm, AlarmState::Ok);
     let mut high = Model::new(Autoscaling { max: 3, ..both }, 3);
     let decision = high.hold(500, &[(CPU, 30.0), (RPS, 120.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::AtMax));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::AtMax));
     assert_eq!(reasons(&decision)[2], Some(Reason::AllMustAgree));
 }
 
@@ -550,8 +564,11 @@ fn another_configuration_keeps_datapoints_cooldowns_and_steps() {
     // Bounds that exclude it move the number at once.
     model.scaler.configure(Autoscaling { min: 2, ..changed });
     let decision = model.decide(&[(CPU, 8.0), (RPS, 50.0)]);
-    assert_eq!((decision.desired, decision.outcome), (2, Outcome::ScaleOut));
-    assert_eq!(decision.opinions[0].policy, "bounds 2 to 10");
+    assert_eq!(
+        (decision.desired, decision.outcome),
+        (2, ScalingOutcome::ScaleOut)
+    );
+    assert_eq!(decision.results[0].policy, "bounds 2 to 10");
 
     let mut model = Model::new(textbook(), 2);
     assert_eq!(model.until_change(500, &[(CPU, 80.0)]).0, 120);
@@ -560,17 +577,17 @@ fn another_configuration_keeps_datapoints_cooldowns_and_steps() {
 }
 
 #[test]
-fn whoever_takes_over_goes_on_from_what_the_engine_says() {
+fn a_process_that_takes_over_continues_from_the_providers_count() {
     let mut model = Model::new(policy(Profile::Fast, 1, 10), 1);
     for second in 0..100 {
         if second == 80 {
             model.capacity = all(5);
         }
         let decision = model.decide_as(false, &[(CPU, 1.0)]);
-        assert_eq!(decision.outcome, Outcome::Hold(Reason::NotScaler));
+        assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::NotScaler));
         assert_eq!(decision.desired, model.capacity.desired);
     }
-    // The other one has scaled out at 80: its cooldown holds here too.
+    // The other process has scaled out at 80: its cooldown holds here too.
     let (second, decision) = model.until_change(100, &[(CPU, 1.0)]);
     assert_eq!((second, decision.desired), (140, 1));
 }
@@ -597,7 +614,7 @@ fn a_forecast_keeps_replicas_that_nothing_measured_needs() {
     assert_eq!((second, decision.desired), (0, 3));
     assert_eq!(model.scaler.forecast()[0].wants, 3);
     let decision = model.hold(500, &[(CPU, 5.0)]);
-    assert_eq!(decision.outcome, Outcome::Hold(Reason::AllMustAgree));
+    assert_eq!(decision.outcome, ScalingOutcome::Hold(Reason::AllMustAgree));
     // A configuration that only shows it lets them go; the history is still known.
     if let Some(predictive) = &mut forecast.predictive {
         predictive.scale = false;

@@ -1,4 +1,4 @@
-//! `weir import`: configuration files made of what deploys a service elsewhere.
+//! `weir import`: translates the configuration of other systems.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,28 +15,28 @@ use crate::tools::import::{Note, NoteKind};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// From the Terraform files that deploy it on AWS with an application load balancer
+    /// Translate Terraform files that deploy a service on AWS with an application load balancer
     Terraform(TerraformArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TerraformArguments {
-    /// A folder of `.tf` files, such files, or what `terraform show -json` wrote; - reads standard input
+    /// A folder of `.tf` files, such files, or output of `terraform show -json`; - reads standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Where to write the configuration; default: to standard output
+    /// The configuration file to write; default: standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Overwrite a file that was edited since
     #[arg(long, requires = "output")]
     force: bool,
-    /// Who runs what an ECS service ran
+    /// What runs the replicas of an ECS service
     #[arg(long, value_enum, default_value_t)]
     replicas: Replicas,
     /// The program that `--replicas process` starts, with its arguments; {port} becomes a free port
     #[arg(long, value_name = "COMMAND LINE")]
     command: Option<String>,
-    /// Targets that run already, instead of replicas; separated by commas
+    /// Targets that run already, instead of replicas, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     targets: Vec<String>,
     /// The value of an input variable
@@ -63,9 +63,8 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Writes the configuration, and on standard error what it does not contain. The exit code
-/// is 0 if Weir can use it as it is, 1 if `weir check` finds mistakes in it, 2 if a file
-/// cannot be read or written.
+/// Writes the configuration, and on standard error the notes. The exit code is 0 if Weir can use the
+/// configuration, 1 if `weir check` finds errors in it, 2 if a file cannot be read or written.
 pub(crate) fn import(command: &ImportCommand) -> ExitCode {
     let ImportCommand::Terraform(arguments) = command;
     let imported = match read(arguments) {
@@ -79,7 +78,7 @@ pub(crate) fn import(command: &ImportCommand) -> ExitCode {
         }
         name = path.display().to_string();
     } else {
-        // A reader that went away has seen enough.
+        // The output may be closed early.
         let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
     }
     report(&name, arguments, &imported)
@@ -89,8 +88,8 @@ fn options(arguments: &TerraformArguments) -> Options {
     let command = arguments.command.as_deref().unwrap_or_default();
     let environment = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
-        let name = name.strip_prefix("TF_VAR_")?.to_owned();
-        Some((name, value.into_string().ok()?))
+        let variable = name.strip_prefix("TF_VAR_")?;
+        Some((variable.to_owned(), value.into_string().ok()?))
     });
     Options {
         runner: match arguments.replicas {
@@ -105,26 +104,13 @@ fn options(arguments: &TerraformArguments) -> Options {
     }
 }
 
-/// What a file begins with that `weir import` wrote, before the checksum of what follows.
+/// The first line of a file that `weir import` wrote, before the checksum of the rest.
 const MARK: &str = "# weir import, checksum ";
 
-/// Writes the file, unless one is there that is not as `weir import` wrote it.
+/// Writes the file. Refuses to overwrite one that was edited, without `force`.
 fn save(path: &Path, toml: &str, force: bool) -> Result<(), String> {
-    let checksum = |text: &str| {
-        let digest = Sha256::digest(text.as_bytes());
-        digest
-            .iter()
-            .take(8)
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-    };
-    let is_untouched = |text: &str| {
-        let line = text
-            .strip_prefix(MARK)
-            .and_then(|rest| rest.split_once('\n'));
-        line.is_some_and(|(written, rest)| written == checksum(rest))
-    };
     let is_free = match fs::read_to_string(path) {
-        Ok(text) => text.is_empty() || is_untouched(&text),
+        Ok(text) => text.is_empty() || is_unedited(&text),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     if !is_free && !force {
@@ -137,10 +123,25 @@ fn save(path: &Path, toml: &str, force: bool) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
+fn checksum(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(8)
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Whether a file is as `weir import` wrote it.
+fn is_unedited(text: &str) -> bool {
+    text.strip_prefix(MARK)
+        .and_then(|rest| rest.split_once('\n'))
+        .is_some_and(|(written, rest)| written == checksum(rest))
+}
+
 fn report(name: &str, arguments: &TerraformArguments, imported: &Imported) -> ExitCode {
     let mut out = io::stderr().lock();
-    let notes = imported.notes.iter();
-    let missing: Vec<_> = notes
+    let missing: Vec<&Note> = imported
+        .notes
+        .iter()
         .filter(|note| note.kind == NoteKind::NotMapped)
         .collect();
     if !missing.is_empty() {
@@ -148,15 +149,14 @@ fn report(name: &str, arguments: &TerraformArguments, imported: &Imported) -> Ex
         for note in &missing {
             let _ = writeln!(out, "  {note}");
         }
-        let is_variable = |note: &&&Note| note.message.contains("`var.");
-        if missing.iter().any(|note| is_variable(&note)) {
+        if missing.iter().any(|note| note.message.contains("`var.")) {
             let _ = writeln!(
                 out,
                 "values of variables: --var NAME=VALUE, --var-file FILE, or TF_VAR_NAME in the environment"
             );
         }
     }
-    say_what_is_not_built_in(&mut out, imported);
+    write_missing_features(&mut out, imported);
     let parsed = config::parse(name, &imported.toml, &|variable| {
         std::env::var(variable).ok()
     });
@@ -183,8 +183,8 @@ fn report(name: &str, arguments: &TerraformArguments, imported: &Imported) -> Ex
     code
 }
 
-/// The commented lines for other engines need those.
-fn say_what_is_not_built_in(out: &mut impl Write, imported: &Imported) {
+/// Names the features that commented lines of the file need and this Weir does not have.
+fn write_missing_features(out: &mut impl Write, imported: &Imported) {
     let engines = [
         ("docker", cfg!(feature = "docker")),
         ("ecs", cfg!(feature = "ecs")),
@@ -199,7 +199,7 @@ fn say_what_is_not_built_in(out: &mut impl Write, imported: &Imported) {
     }
 }
 
-/// The files that are named, and of a folder those that Terraform would take; then those of
+/// Reads the named files, those of a named folder that Terraform would use, then those of
 /// `--var-file`.
 fn read(arguments: &TerraformArguments) -> Result<Vec<SourceFile>, String> {
     let mut files = Vec::new();
@@ -231,7 +231,7 @@ fn read(arguments: &TerraformArguments) -> Result<Vec<SourceFile>, String> {
     for path in &arguments.var_file {
         let read = source_file(path);
         let mut file = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        // Any name will do for one.
+        // Files of variables may have any name.
         if !file.name.ends_with(".tfvars") && !file.name.ends_with(".tfvars.json") {
             file.name.push_str(".tfvars");
         }
@@ -257,14 +257,16 @@ impl Disk for Folders {
                 found.push(path);
             }
         }
-        // In Terraform's order: of two values the later one holds.
-        let is_automatic = |path: &PathBuf| path.to_string_lossy().contains(".auto.tfvars");
-        found.sort_by_key(|path| (is_automatic(path), path.clone()));
+        // In Terraform's order: a later value replaces an earlier one.
+        found.sort_by_key(|path| {
+            let is_automatic = path.to_string_lossy().contains(".auto.tfvars");
+            (is_automatic, path.clone())
+        });
         found.iter().map(|path| source_file(path)).collect()
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        // A pipe or a device would be read for ever.
+        // Reading a pipe or a device might not end.
         if !fs::metadata(path)?.is_file() {
             return Err(io::Error::other("not a file"));
         }

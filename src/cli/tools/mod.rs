@@ -14,19 +14,19 @@ use super::format::EXIT_CODES;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ToolCommand {
-    /// Make a configuration file of what deploys a service elsewhere
+    /// Translate the configuration of another system
     #[command(subcommand, after_help = EXIT_CODES)]
     Import(import::ImportCommand),
-    /// Say what the autoscaling of a group would make of a load
+    /// Simulate the autoscaling of a group under a load
     #[command(after_help = format!("{}\n\n{EXIT_CODES}", report::COLUMNS))]
     Simulate(simulate::SimulateArguments),
-    /// Draw what the autoscaling of a group did
+    /// Draw the recorded autoscaling of a group
     #[command(after_help = EXIT_CODES)]
     Plot(plot::PlotArguments),
 }
 
 impl ToolCommand {
-    /// Carries out the command.
+    /// Runs the command.
     pub(super) fn run(&self) -> ExitCode {
         match self {
             Self::Import(command) => import::import(command),

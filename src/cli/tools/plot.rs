@@ -1,4 +1,4 @@
-//! `weir plot`: draws what a running Weir wrote to `autoscaling.record`.
+//! `weir plot`: draws a record that a running Weir wrote to `autoscaling.record`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,15 +10,15 @@ use crate::tools::simulate::{Selection, recorded};
 pub(crate) struct PlotArguments {
     /// The file that `autoscaling.record` names
     record: PathBuf,
-    /// The picture
+    /// The SVG file to write
     svg: PathBuf,
     /// The target group; needed if the record is of several
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// The load of the same time, from what k6 wrote or from an access log
+    /// The load of the same time: a k6 trace or an access log
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
-    /// What a metric should be, to be drawn as a line
+    /// The target of a metric, drawn as a line
     #[arg(long, value_name = "METRIC=VALUE", value_parser = target)]
     target: Vec<(String, f64)>,
 }
@@ -30,7 +30,7 @@ fn target(text: &str) -> Result<(String, f64), String> {
     Ok((metric.to_owned(), value))
 }
 
-/// Draws: exit code 0, or 2 with what is wrong on standard error.
+/// Draws a record: exit code 0, or 2 and the problem on standard error.
 #[expect(
     clippy::print_stderr,
     reason = "what was done, or what is wrong, is for the terminal"
@@ -50,8 +50,9 @@ pub(crate) fn plot(arguments: &PlotArguments) -> ExitCode {
 
 fn try_plot(arguments: &PlotArguments) -> Result<(), String> {
     let group = arguments.group.as_deref();
-    let load = arguments.load.as_ref();
-    let load = load
+    let load = arguments
+        .load
+        .as_ref()
         .map(|file| read_load(file, group.unwrap_or_default()))
         .transpose()?;
     let selection = Selection {

@@ -1,4 +1,4 @@
-//! What is said about the runs of a simulation.
+//! The report of a simulation: a table, JSON, CSV and a figure.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,20 +12,20 @@ use crate::cli::table::Table;
 use crate::config;
 use crate::tools::plot::{Figure, Panel};
 use crate::tools::simulate::{
-    Kind, LoadCurve, Run, Setting, Summary, load_panel, run_panel, summary,
+    LoadCurve, LoadFormat, Run, Setting, Summary, load_panel, run_panel, summary,
 };
 
-/// What the columns of the table say, for `--help`.
+/// The columns of the table, for `--help`.
 pub(super) const COLUMNS: &str = "\
-PEAK           most replicas that were desired
-CHANGES        how often that number changed
+PEAK           largest desired count
+CHANGES        changes of the desired count
 REACTION       from a load a tenth above the target until more replicas are desired, the
                longest time
 ENOUGH         from there until enough of them serve
-REPLICA-HOURS  desired replicas, added up over time
+REPLICA-HOURS  desired replicas, integrated over time
 P95            response time that 95 of 100 requests do not exceed, estimated: replicas are a
-               queue with as many servers as cores, and requests come at random
-OVERLOADED     seconds in which more requests came, or waited, than could be served
+               queue with as many servers as cores, and requests arrive at random
+OVERLOADED     seconds in which more requests arrived, or waited, than could be served
 LOST           requests that would have waited for more than a minute";
 
 /// Where a report goes besides standard output, and its form there.
@@ -88,11 +88,11 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Writes the files, and returns the answer.
+    /// Writes the files, and returns the text for standard output.
     pub(super) fn finish(
         mut self,
         setting: &Setting<'_>,
-        kind: Kind,
+        format: LoadFormat,
         notes: &[String],
     ) -> Result<String, String> {
         if let Some((file, csv)) = &mut self.csv {
@@ -109,13 +109,12 @@ impl<'a> Report<'a> {
             draw(&figure, file)?;
         }
         if self.outputs.is_json {
-            let answer = answer(setting, notes, &self.runs);
-            return Ok(format!("{answer:#}\n"));
+            return Ok(format!("{:#}\n", json_report(setting, notes, &self.runs)));
         }
         let mut text = format!(
             "{}: {}\n{replica}\n",
             setting.group,
-            load_line(setting.curve, kind)
+            load_line(setting.curve, format)
         );
         for note in notes {
             let _ = writeln!(text, "note: {note}");
@@ -125,8 +124,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The answer for programs.
-fn answer(setting: &Setting<'_>, notes: &[String], runs: &[Value]) -> Value {
+/// The report as JSON.
+fn json_report(setting: &Setting<'_>, notes: &[String], runs: &[Value]) -> Value {
     json!({
         "group": setting.group,
         "load": {
@@ -146,11 +145,11 @@ fn answer(setting: &Setting<'_>, notes: &[String], runs: &[Value]) -> Value {
 }
 
 /// "a load curve of 660 s, 1234567 requests, 1871/s on average, 5000/s at the peak".
-fn load_line(curve: &LoadCurve, kind: Kind) -> String {
+fn load_line(curve: &LoadCurve, format: LoadFormat) -> String {
     let (seconds, total) = (curve.seconds(), curve.total());
     format!(
         "{} of {seconds} s, {total:.0} requests, {:.1}/s on average, {:.1}/s at the peak",
-        kind.name(),
+        format.name(),
         total / seconds as f64,
         curve.peak(),
     )
@@ -198,7 +197,7 @@ fn cells(run: &Run, summary: &Summary) -> [String; 9] {
     ]
 }
 
-/// What a panel says besides its profile.
+/// The note of a panel.
 fn brief(summary: &Summary) -> String {
     let mut text = format!(
         "{:.2} replica-hours \u{b7} p95 {}",
@@ -239,8 +238,8 @@ fn object(run: &Run, summary: &Summary) -> Value {
 fn write_csv(csv: &mut impl io::Write, run: &Run) -> io::Result<()> {
     let name = run.rules.name();
     for (second, row) in run.rows.iter().enumerate() {
-        let moment = &row.moment;
-        let cpu = moment
+        let served = &row.served;
+        let cpu = served
             .utilisation
             .map_or_else(String::new, |part| format!("{:.2}", part * 100.0));
         writeln!(
@@ -250,10 +249,10 @@ fn write_csv(csv: &mut impl io::Write, run: &Run) -> io::Result<()> {
             row.desired,
             row.running,
             row.warming,
-            moment.in_flight,
-            moment.waiting,
-            moment.response.quantile(0.95) * 1000.0,
-            moment.lost,
+            served.in_flight,
+            served.waiting,
+            served.response.quantile(0.95) * 1000.0,
+            served.lost,
         )?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `weir simulate`: what the policies of a group would make of a load.
+//! `weir simulate`: simulates the autoscaling of a group under a load.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::files::read_load;
 use super::report::{Outputs, Report};
 use crate::cli::format::FormatArguments;
-use crate::config::{self, Autoscaling, Config, Metric, Profile, TargetGroup, Timing};
+use crate::config::{self, Autoscaling, Config, Profile, TargetGroup, Timing};
 use crate::tools::simulate::{self, Rules, Service, Setting, is_simulated};
 
 #[derive(Debug, clap::Args)]
@@ -30,33 +30,33 @@ pub(crate) struct SimulateArguments {
     /// The target group; needed if several of them scale
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// By whose timings to scale; several with commas [default: all of them, `configured` only
-    /// where it is none of the others]
+    /// The rules to compare, separated by commas [default: all of them; `configured` only if it
+    /// differs from the others]
     #[arg(long, value_enum, value_delimiter = ',')]
     profile: Vec<Name>,
     #[command(flatten)]
     replica: ReplicaArguments,
-    /// How many replicas serve at the beginning [default: as configured]
+    /// Replicas that serve at the start [default: as configured]
     #[arg(long, value_name = "COUNT")]
     replicas: Option<u32>,
-    /// How long to go on without load after the end
+    /// Time without load to add at the end
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     tail: Duration,
-    /// When the load begins, for scheduled actions [default: as the file says, or 2026-01-01]
+    /// Time at which the load starts, for scheduled actions [default: that of the file, or 2026-01-01]
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
     /// Write every second of every profile as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Draw load and replicas
+    /// Draw the load and the replicas as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    // For programs it has every change and its reason.
+    // JSON has every change with its reason.
     #[command(flatten)]
     format: FormatArguments,
 }
 
-/// What one replica can do.
+/// The capacity of one replica.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("speed").required(true).args(["capacity", "service_time"]))]
 struct ReplicaArguments {
@@ -66,7 +66,7 @@ struct ReplicaArguments {
     /// CPU time of one request, such as `20ms`; a replica has `replicas.cpus` cores, or one
     #[arg(long, value_name = "TIME", value_parser = time)]
     service_time: Option<Duration>,
-    /// From the decision until a new replica serves
+    /// Time from the decision until a new replica serves
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     start: Duration,
 }
@@ -74,9 +74,9 @@ struct ReplicaArguments {
 /// The names of [`Rules`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
-    /// What the file says, its own timings included
+    /// The configuration with its own timings
     Configured,
-    /// Weir's own
+    /// Weir's default
     Fast,
     /// AWS's alarms of a minute
     #[value(name = "aws")]
@@ -100,7 +100,7 @@ impl Name {
     }
 }
 
-/// A time with its unit, below a day.
+/// Parses a time with its unit, at most a day.
 fn time(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "write it like 20ms, 2s or 10m")?;
     let time = Duration::try_from(time).map_err(|_| "it cannot be negative")?;
@@ -110,15 +110,15 @@ fn time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// Simulates and answers: exit code 0, or 2 with what is wrong on standard error.
+/// Simulates and prints the report: exit code 0, or 2 and the problem on standard error.
 #[expect(
     clippy::print_stderr,
     reason = "what was written, or what is wrong, is for the terminal"
 )]
 pub(crate) fn simulate(arguments: &SimulateArguments) -> ExitCode {
-    match answer(arguments) {
+    match report(arguments) {
         Ok(text) => {
-            // A reader that went away has seen enough.
+            // The output may be closed early.
             let _ = write!(io::stdout().lock(), "{text}");
             for file in arguments.csv.iter().chain(&arguments.svg) {
                 eprintln!("wrote {}", file.display());
@@ -132,7 +132,7 @@ pub(crate) fn simulate(arguments: &SimulateArguments) -> ExitCode {
     }
 }
 
-fn answer(arguments: &SimulateArguments) -> Result<String, String> {
+fn report(arguments: &SimulateArguments) -> Result<String, String> {
     let config = config::load(&arguments.config).map_err(|error| error.to_string())?;
     let group = choose(&config.config, arguments.group.as_deref())?;
     let Some(policy) = &group.autoscaling else {
@@ -159,10 +159,10 @@ fn answer(arguments: &SimulateArguments) -> Result<String, String> {
     for rules in rules(arguments, policy, &mut notes) {
         report.add(&setting, &simulate::run(&setting, rules))?;
     }
-    report.finish(&setting, load.kind, &notes)
+    report.finish(&setting, load.format, &notes)
 }
 
-/// 2026-01-01T00:00:00Z: when a load without times begins.
+/// The start of a load without times: 2026-01-01T00:00:00Z.
 const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// The group of that name, or the only one that scales.
@@ -207,7 +207,7 @@ fn service(arguments: &ReplicaArguments, group: &TargetGroup) -> Result<Service,
     }
 }
 
-/// How many replicas there are at the beginning: within the bounds.
+/// The replicas at the start, within the bounds.
 fn first(
     arguments: &SimulateArguments,
     group: &TargetGroup,
@@ -228,11 +228,11 @@ fn rules(
     policy: &Autoscaling,
     notes: &mut Vec<String>,
 ) -> Vec<Rules> {
-    let chosen: Vec<Rules> = arguments.profile.iter().map(|name| name.rules()).collect();
-    let mut rules = chosen;
+    let mut rules: Vec<Rules> = arguments.profile.iter().map(|name| name.rules()).collect();
     if rules.is_empty() {
-        let is_own = policy.timing != Timing::of(policy.profile);
-        rules.extend(is_own.then_some(Rules::Configured));
+        if policy.timing != Timing::of(policy.profile) {
+            rules.push(Rules::Configured);
+        }
         rules.extend(Rules::COMPARED);
     }
     rules.retain(|rules| {
@@ -252,16 +252,18 @@ fn rules(
 }
 
 fn unknown_metrics(policy: &Autoscaling) -> Vec<String> {
-    let targets = policy.target_tracking.iter().map(|p| &p.metric);
-    let all = targets.chain(policy.step_scaling.iter().map(|p| &p.metric));
-    let unknown = all.filter(|metric| !is_simulated(metric));
-    let note = |metric: &Metric| {
-        format!(
-            "{} is not simulated: its policies have no data",
-            metric.name()
-        )
-    };
-    let mut notes: Vec<String> = unknown.map(note).collect();
+    let tracked = policy.target_tracking.iter().map(|policy| &policy.metric);
+    let stepped = policy.step_scaling.iter().map(|policy| &policy.metric);
+    let mut notes: Vec<String> = tracked
+        .chain(stepped)
+        .filter(|metric| !is_simulated(metric))
+        .map(|metric| {
+            format!(
+                "{} is not simulated: its policies have no data",
+                metric.name()
+            )
+        })
+        .collect();
     notes.dedup();
     notes
 }

@@ -1,4 +1,4 @@
-//! Draws a figure. Nothing is measured in a font: a viewer brings its own.
+//! Draws a figure. Widths of texts are estimated, because the fonts of the viewer are not known.
 
 use std::iter;
 
@@ -13,24 +13,25 @@ use super::{Axis, Figure, Panel, Series, Style};
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Pixels.
+// All lengths are pixels.
 const WIDTH: u32 = 1200;
+/// Height of the title and subtitle.
 const HEAD: u32 = 64;
 const PANEL: u32 = 216;
-/// The last panel has the name of the time axis below it.
+/// Height of the name of the time axis below the last panel.
 const FOOT: u32 = 26;
-/// For the numbers and the name of an axis, and outside of it.
+/// Width of the numbers and the name of an axis.
 const AXIS: u32 = 60;
 const MARGIN: u32 = 10;
 const SIDE: u32 = AXIS + MARGIN;
-/// A panel's line with its title and legend.
+/// Height of the line with a panel's title and legend.
 const CAPTION: u32 = 30;
 
 const INK: RGBColor = RGBColor(38, 50, 56);
 const FAINT: RGBColor = RGBColor(96, 112, 120);
 const GRID: RGBColor = RGBColor(226, 231, 234);
 
-/// A picture that could not be drawn.
+/// Why a figure could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw: {0}")]
 pub struct PlotError(String);
@@ -52,8 +53,8 @@ pub fn svg(figure: &Figure) -> Result<String, PlotError> {
         for (index, panel) in (0..).zip(&figure.panels) {
             let is_last = index as usize + 1 == figure.panels.len();
             let size = PANEL + if is_last { FOOT } else { 0 };
-            let place = (0, (HEAD + PANEL * index).cast_signed());
-            let area = root.clone().shrink(place, (WIDTH, size));
+            let corner = (0, (HEAD + PANEL * index).cast_signed());
+            let area = root.clone().shrink(corner, (WIDTH, size));
             draw_panel(&area, panel, figure, is_last)?;
         }
         root.present()?;
@@ -61,26 +62,26 @@ pub fn svg(figure: &Figure) -> Result<String, PlotError> {
     Ok(text)
 }
 
-/// How a text looks.
+/// The appearance of a text.
 #[derive(Clone, Copy)]
-struct Letters {
+struct Font {
     size: u32,
     color: RGBColor,
     weight: FontStyle,
 }
 
-const TITLE: Letters = Letters {
+const TITLE: Font = Font {
     size: 25,
     color: INK,
     weight: FontStyle::Bold,
 };
-const SUBTITLE: Letters = Letters {
+const SUBTITLE: Font = Font {
     size: 17,
     color: FAINT,
     weight: FontStyle::Normal,
 };
-const HEADING: Letters = Letters { size: 18, ..TITLE };
-const NOTE: Letters = Letters {
+const HEADING: Font = Font { size: 18, ..TITLE };
+const NOTE: Font = Font {
     size: 15,
     ..SUBTITLE
 };
@@ -91,25 +92,22 @@ fn head(root: &Area<'_>, figure: &Figure) -> Result<(), PlotError> {
     write(root, &figure.subtitle, SUBTITLE, HPos::Left, (left, 42))
 }
 
-/// A line of text whose upper left, or right, corner is at a place.
+/// Writes a line of text with its upper left, or upper right, corner at a point.
 fn write(
     area: &Area<'_>,
     text: &str,
-    letters: Letters,
+    font: Font,
     corner: HPos,
-    place: (i32, i32),
+    at: (i32, i32),
 ) -> Result<(), PlotError> {
-    let font = FontDesc::new(
-        FontFamily::SansSerif,
-        f64::from(letters.size),
-        letters.weight,
-    );
-    let style = TextStyle::from(font).color(&letters.color);
-    let style = style.pos(Pos::new(corner, VPos::Top));
-    Ok(area.draw_text(&printable(text), &style, place)?)
+    let description = FontDesc::new(FontFamily::SansSerif, f64::from(font.size), font.weight);
+    let style = TextStyle::from(description)
+        .color(&font.color)
+        .pos(Pos::new(corner, VPos::Top));
+    Ok(area.draw_text(&printable(text), &style, at)?)
 }
 
-/// XML has no control characters, not even as entities.
+/// Removes control characters, which XML cannot have even as entities.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
@@ -180,43 +178,51 @@ fn draw_panel(
     Ok(())
 }
 
-/// Where an axis ends: all of one name have the same scale, so that panels can be compared.
+/// The end of an axis. All axes with one label have the same scale, so that panels can be compared.
 fn top(figure: &Figure, axis: &Axis) -> f64 {
-    let panels = figure.panels.iter();
-    let all = panels.flat_map(|panel| iter::once(&panel.left).chain(&panel.right));
-    let same = all.filter(|other| other.label == axis.label);
-    round_up(same.map(highest).fold(0.0, f64::max) * 1.05)
+    let highest = figure
+        .panels
+        .iter()
+        .flat_map(|panel| iter::once(&panel.left).chain(&panel.right))
+        .filter(|other| other.label == axis.label)
+        .map(highest)
+        .fold(0.0, f64::max);
+    round_up(highest * 1.05)
 }
 
 /// The largest value of an axis.
 fn highest(axis: &Axis) -> f64 {
-    let series = axis.series.iter();
-    let values = series.flat_map(|series| series.points.iter().map(|point| point.1));
-    values.filter(|value| value.is_finite()).fold(0.0, f64::max)
+    axis.series
+        .iter()
+        .flat_map(|series| series.points.iter().map(|point| point.1))
+        .filter(|value| value.is_finite())
+        .fold(0.0, f64::max)
 }
 
-/// What the values of a series are divided by to be values of the left axis.
+/// Divisors that convert a series to the coordinates of the left axis.
 #[derive(Clone, Copy)]
 struct Scale {
     time: f64,
     value: f64,
-    /// Seconds at which the figure ends.
+    /// The end of the figure, seconds.
     end: f64,
 }
 
 fn draw_series(chart: &mut Chart<'_, '_>, series: &Series, scale: Scale) -> Result<(), PlotError> {
-    let look = Look::of(series.style);
-    let points = match look.shape {
+    let appearance = Appearance::of(series.style);
+    let points = match appearance.shape {
         Shape::Steps => steps(&series.points, scale.end),
         Shape::Line => thin(&series.points),
     };
-    let points = points.into_iter().filter(|(_, value)| value.is_finite());
-    let scaled = points.map(|(time, value)| (time / scale.time, value / scale.value));
-    let line = look.color.stroke_width(look.width);
-    if look.fill > 0.0 {
-        let area = AreaSeries::new(scaled, 0.0, look.color.mix(look.fill));
+    let scaled = points
+        .into_iter()
+        .filter(|(_, value)| value.is_finite())
+        .map(|(time, value)| (time / scale.time, value / scale.value));
+    let line = appearance.color.stroke_width(appearance.width);
+    if appearance.fill > 0.0 {
+        let area = AreaSeries::new(scaled, 0.0, appearance.color.mix(appearance.fill));
         chart.draw_series(area.border_style(line))?;
-    } else if look.is_broken {
+    } else if appearance.is_dashed {
         chart.draw_series(DashedLineSeries::new(scaled, 6, 4, line))?;
     } else {
         chart.draw_series(LineSeries::new(scaled, line))?;
@@ -224,13 +230,13 @@ fn draw_series(chart: &mut Chart<'_, '_>, series: &Series, scale: Scale) -> Resu
     Ok(())
 }
 
-/// How a style is drawn.
-struct Look {
+/// The appearance of a series.
+struct Appearance {
     color: RGBColor,
     width: u32,
-    /// How opaque the area below the line is.
+    /// Opacity of the area below the line, 0 to 1.
     fill: f64,
-    is_broken: bool,
+    is_dashed: bool,
     shape: Shape,
 }
 
@@ -239,32 +245,32 @@ enum Shape {
     Steps,
 }
 
-impl Look {
-    /// Colours that people tell apart whatever they see of them: M. Okabe and K. Ito, Color
-    /// Universal Design, 2008.
+impl Appearance {
+    /// Colours that colour-blind viewers can distinguish: M. Okabe and K. Ito, Color Universal
+    /// Design, 2008.
     fn of(style: Style) -> Self {
-        let look = |color, width, fill, shape| Self {
+        let solid = |color, width, fill, shape| Self {
             color,
             width,
             fill,
-            is_broken: false,
+            is_dashed: false,
             shape,
         };
         match style {
-            Style::Load => look(RGBColor(0, 114, 178), 2, 0.14, Shape::Line),
-            Style::Running => look(RGBColor(0, 158, 115), 1, 0.22, Shape::Steps),
-            Style::Desired => look(RGBColor(213, 94, 0), 2, 0.0, Shape::Steps),
-            Style::Bound => look(RGBColor(160, 172, 178), 1, 0.0, Shape::Steps),
-            Style::Metric => look(RGBColor(84, 60, 150), 1, 0.0, Shape::Line),
+            Style::Load => solid(RGBColor(0, 114, 178), 2, 0.14, Shape::Line),
+            Style::Running => solid(RGBColor(0, 158, 115), 1, 0.22, Shape::Steps),
+            Style::Desired => solid(RGBColor(213, 94, 0), 2, 0.0, Shape::Steps),
+            Style::Bound => solid(RGBColor(160, 172, 178), 1, 0.0, Shape::Steps),
+            Style::Metric => solid(RGBColor(84, 60, 150), 1, 0.0, Shape::Line),
             Style::Target => Self {
-                is_broken: true,
-                ..look(RGBColor(84, 60, 150), 1, 0.0, Shape::Steps)
+                is_dashed: true,
+                ..solid(RGBColor(84, 60, 150), 1, 0.0, Shape::Steps)
             },
         }
     }
 }
 
-/// A panel's title to the left, what its lines mean to the right.
+/// Writes a panel's title to the left and its legend to the right.
 fn caption(area: &Area<'_>, panel: &Panel) -> Result<(), PlotError> {
     let left = SIDE.cast_signed();
     write(area, &panel.title, HEADING, HPos::Left, (left, 8))?;
@@ -272,7 +278,7 @@ fn caption(area: &Area<'_>, panel: &Panel) -> Result<(), PlotError> {
     write(area, &panel.note, NOTE, HPos::Left, (after, 10))?;
     let right = panel.right.iter().flat_map(|axis| &axis.series);
     let mut all: Vec<&Series> = panel.left.series.iter().chain(right).collect();
-    // Two lines of one name are told apart by where they are.
+    // Lines with one name, such as both bounds, share an entry.
     all.dedup_by_key(|series| (&series.name, series.style));
     let mut end = (WIDTH - SIDE).cast_signed();
     for series in all.into_iter().rev() {
@@ -284,23 +290,26 @@ fn caption(area: &Area<'_>, panel: &Panel) -> Result<(), PlotError> {
     Ok(())
 }
 
-/// About as wide as a text is; there is no font to ask.
+/// The estimated width of a text.
 fn width(text: &str, letter: f64) -> i32 {
     (text.chars().count() as f64 * letter) as i32
 }
 
-/// A sample of a style, 22 pixels wide.
+/// Draws a sample of a style, 22 pixels wide.
 fn swatch(area: &Area<'_>, style: Style, left: i32) -> Result<(), PlotError> {
-    let look = Look::of(style);
+    let appearance = Appearance::of(style);
     let (top, middle, bottom) = (9, 15, 21);
-    let line = look.color.stroke_width(look.width);
-    if look.fill > 0.0 {
+    let line = appearance.color.stroke_width(appearance.width);
+    if appearance.fill > 0.0 {
         let corners = [(left, top), (left + 22, bottom)];
-        area.draw(&Rectangle::new(corners, look.color.mix(look.fill).filled()))?;
+        area.draw(&Rectangle::new(
+            corners,
+            appearance.color.mix(appearance.fill).filled(),
+        ))?;
         area.draw(&PathElement::new([(left, top), (left + 22, top)], line))?;
         return Ok(());
     }
-    let dashes: &[(i32, i32)] = if look.is_broken {
+    let dashes: &[(i32, i32)] = if appearance.is_dashed {
         &[(0, 6), (8, 14), (16, 22)]
     } else {
         &[(0, 22)]
@@ -312,7 +321,7 @@ fn swatch(area: &Area<'_>, style: Style, left: i32) -> Result<(), PlotError> {
     Ok(())
 }
 
-/// A number of an axis, as short as it can be told.
+/// A number of an axis in its shortest form.
 fn number(value: f64) -> String {
     let short = |value: f64| {
         let text = format!("{value:.2}");
@@ -424,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_are_drawn_as_far_as_they_go() {
+    fn values_that_are_not_finite_are_left_out() {
         let odd = vec![
             (0.0, f64::NAN),
             (1.0, f64::INFINITY),

@@ -1,7 +1,7 @@
-//! Pictures of a load and of the replicas that followed it, as SVG.
+//! Draws a load and the replicas that follow it, as SVG.
 //!
-//! A [`Figure`] is a column of panels over the same time; each has its series on an axis to
-//! the left and perhaps on one to the right. [`svg`] draws it. What is drawn is up to others.
+//! A [`Figure`] is a column of panels over the same time; each has series on an axis to the left
+//! and perhaps on one to the right. [`svg`] draws it. The callers decide what it shows.
 
 mod draw;
 mod shape;
@@ -11,11 +11,11 @@ pub use draw::{PlotError, svg};
 /// A picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What it shows, large.
+    /// Shown in large letters.
     pub title: String,
-    /// What else there is to know, small, below.
+    /// Shown in small letters below the title.
     pub subtitle: String,
-    /// How long it is, in seconds.
+    /// The length of the time axis, seconds.
     pub seconds: f64,
     /// From top to bottom; at least one.
     pub panels: Vec<Panel>,
@@ -24,9 +24,9 @@ pub struct Figure {
 /// A diagram over the time of its figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
-    /// What it shows.
+    /// Shown at its top left.
     pub title: String,
-    /// What else there is to know, small, behind it.
+    /// Shown in small letters after the title.
     pub note: String,
     /// Drawn first.
     pub left: Axis,
@@ -37,7 +37,7 @@ pub struct Panel {
 /// Series of one unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// What is counted, and its unit. Axes of one label have one scale.
+    /// The quantity with its unit. Axes with the same label have the same scale.
     pub label: String,
     /// Drawn in this order.
     pub series: Vec<Series>,
@@ -46,27 +46,27 @@ pub struct Axis {
 /// Values over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// For the legend.
+    /// The name in the legend.
     pub name: String,
-    /// How it looks.
+    /// Its appearance.
     pub style: Style,
-    /// Seconds and value, in order of time.
+    /// Pairs of seconds and value, in the order of time.
     pub points: Vec<(f64, f64)>,
 }
 
-/// How a series looks: its colour says what it is, in every picture.
+/// What a series shows, which determines its appearance in every figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Requests: an area.
     Load,
-    /// Replicas that serve: an area of steps.
+    /// Replicas that serve: a stepped area.
     Running,
-    /// Replicas that there should be: a line of steps.
+    /// Desired replicas: a stepped line.
     Desired,
-    /// The least and the most there may be: a thin line of steps.
+    /// The bounds of the count: a thin stepped line.
     Bound,
-    /// What is measured: a line.
+    /// A metric: a line.
     Metric,
-    /// What it should be: a broken line.
+    /// The target of a metric: a dashed line.
     Target,
 }

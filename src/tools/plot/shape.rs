@@ -1,9 +1,9 @@
-//! From values to the few points that a picture needs.
+//! Reduces values to the points that a figure needs.
 
 /// Most points of a line: about one for each pixel of its width.
 const MOST_POINTS: usize = 1000;
 
-/// Averages neighbours until there are few enough points. A gap of time stays one.
+/// Averages neighbours so that at most [`MOST_POINTS`] remain.
 pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(MOST_POINTS).max(1);
     let mean = |chunk: &[(f64, f64)]| {
@@ -14,7 +14,7 @@ pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(size).map(mean).collect()
 }
 
-/// The corners of a line of steps that holds its value until the next, and its last one until
+/// The corners of a stepped line, which holds each value until the next and the last one until
 /// `end`.
 pub(super) fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
     let mut corners: Vec<(f64, f64)> = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn steps(points: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
     corners
 }
 
-/// The end of an axis that holds so large a value: a round number a little above it.
+/// The end of an axis for this largest value: the next round number.
 pub(super) fn round_up(value: f64) -> f64 {
     let value = if value.is_finite() {
         value.max(1e-3)
@@ -42,14 +42,14 @@ pub(super) fn round_up(value: f64) -> f64 {
     };
     let power = 10_f64.powf(value.log10().floor());
     let steps = [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0];
-    let above = steps.into_iter().map(|step| step * power);
-    above
+    steps
         .into_iter()
+        .map(|step| step * power)
         .find(|end| *end >= value)
         .unwrap_or(10.0 * power)
 }
 
-/// A unit of time that suits a length in seconds: its name, and how long it is.
+/// The unit of time for a length in seconds: its name, and its length in seconds.
 pub(super) fn unit_of_time(seconds: f64) -> (&'static str, f64) {
     match seconds {
         ..=300.0 => ("s", 1.0),

@@ -1,13 +1,13 @@
-//! How many requests came in each second.
+//! The requests of each second.
 
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
 
-/// Longest load that is taken in, seconds: a week, at one number a second.
+/// Longest load, seconds: a week.
 pub const MAX_SECONDS: usize = 7 * 86_400;
 
-/// Most requests per second that are believed.
+/// Highest load that is accepted, requests per second.
 pub const MAX_RATE: f64 = 1e9;
 
 /// A load over time: requests per second, for each second of 1 to [`MAX_SECONDS`].
@@ -18,14 +18,14 @@ pub struct LoadCurve {
 }
 
 impl LoadCurve {
-    /// A curve of at least a second; `None` if there is none, or more than the most.
-    /// `start` is when the first second began, if that is known.
+    /// Creates a curve; `None` if its length is not within 1 to [`MAX_SECONDS`]. `start` is the
+    /// time of the first second, if that is known.
     pub fn new(start: Option<Timestamp>, rates: Vec<f64>) -> Option<Self> {
         let is_legal = (1..=MAX_SECONDS).contains(&rates.len());
         is_legal.then_some(Self { start, rates })
     }
 
-    /// When its first second began, if that is known.
+    /// The time of the first second, if that is known.
     pub fn start(&self) -> Option<Timestamp> {
         self.start
     }
@@ -35,7 +35,7 @@ impl LoadCurve {
         &self.rates
     }
 
-    /// How long it is.
+    /// The length in seconds.
     pub fn seconds(&self) -> usize {
         self.rates.len()
     }
@@ -45,12 +45,12 @@ impl LoadCurve {
         self.rates.iter().copied().fold(0.0, f64::max)
     }
 
-    /// All requests.
+    /// The sum of all requests.
     pub fn total(&self) -> f64 {
         self.rates.iter().sum()
     }
 
-    /// The same load, and then none for so many seconds, as far as [`MAX_SECONDS`] go.
+    /// Appends seconds without load, up to [`MAX_SECONDS`] in total.
     #[must_use]
     pub fn then_silence(mut self, seconds: usize) -> Self {
         let length = self.rates.len().saturating_add(seconds).min(MAX_SECONDS);
@@ -59,7 +59,7 @@ impl LoadCurve {
     }
 }
 
-/// Counts requests that come with their times, roughly in order.
+/// Counts requests by the second of their times, which come roughly in order.
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     /// The Unix second of the front of `counts`.
@@ -68,8 +68,8 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// Takes in `count` requests at a time; says why not if that is further from the others
-    /// than a curve is long.
+    /// Adds `count` requests at a time. Fails if the time is further from the others than a curve
+    /// can be long.
     pub(super) fn add(&mut self, at: Timestamp, count: f64) -> Result<(), String> {
         let second = at.as_millisecond().div_euclid(1000);
         if self.counts.is_empty() {
@@ -98,7 +98,7 @@ impl Counter {
         Ok(())
     }
 
-    /// What was counted; `None` if nothing was.
+    /// The counted requests; `None` if there are none.
     pub(super) fn finish(self) -> Option<LoadCurve> {
         let start = Timestamp::from_second(self.first).ok();
         LoadCurve::new(start, self.counts.into())
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_the_epoch_are_times_too() {
+    fn times_before_the_epoch_are_counted() {
         let mut counter = Counter::default();
         counter.add(at(-1), 1.0).unwrap();
         counter.add(at(1), 1.0).unwrap();

@@ -1,4 +1,4 @@
-//! A simulation as a picture: the load on top, a panel for each set of rules below.
+//! Panels of a simulation: the load, and one for each set of rules.
 
 use super::metric::reading;
 use super::{LoadCurve, Run, tracked};
@@ -19,7 +19,7 @@ pub fn load_panel(curve: &LoadCurve) -> Panel {
     }
 }
 
-/// The requests themselves.
+/// The requests per second.
 pub(super) fn load_series(curve: &LoadCurve) -> Series {
     let points = (0_u32..).map(f64::from).zip(curve.rates().iter().copied());
     Series {
@@ -29,8 +29,8 @@ pub(super) fn load_series(curve: &LoadCurve) -> Series {
     }
 }
 
-/// The panel of one run: its replicas, and the metric they follow. `note` is what else there
-/// is to know.
+/// The panel of one run: its replicas and the metric that they follow. `note` stands beside the
+/// title.
 pub fn run_panel(run: &Run, policy: &Autoscaling, note: String) -> Panel {
     let series = |name: &str, style, value: &dyn Fn(usize) -> Option<f64>| Series {
         name: name.to_owned(),
@@ -40,7 +40,7 @@ pub fn run_panel(run: &Run, policy: &Autoscaling, note: String) -> Panel {
             .collect(),
     };
     let running = |index: usize| Some(f64::from(run.rows[index].running));
-    // What is decided at the end of a second is drawn there.
+    // A count is decided at the end of its second, and drawn there.
     let desired = |index: usize| {
         let row = match index.checked_sub(1) {
             Some(before) => run.rows[before].desired,
@@ -58,7 +58,7 @@ pub fn run_panel(run: &Run, policy: &Autoscaling, note: String) -> Panel {
     let right = tracked(policy).map(|(metric, target)| {
         let value = |index: usize| {
             let row = &run.rows[index];
-            match reading(metric, &row.moment, row.running, row.load) {
+            match reading(metric, &row.served, row.running, row.load) {
                 Reading::Value(value) => Some(value),
                 Reading::Missing(_) => None,
             }
@@ -81,7 +81,7 @@ pub fn run_panel(run: &Run, policy: &Autoscaling, note: String) -> Panel {
     }
 }
 
-/// The name of a metric with its unit, if it is not one of the replicas' own.
+/// The name of a metric with its unit; the unit of a custom metric is not known.
 pub(super) fn with_unit(name: &str) -> String {
     let unit = match name {
         "cpu" | "memory" => "%",

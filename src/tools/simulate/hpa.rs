@@ -1,9 +1,9 @@
 //! Kubernetes' Horizontal Pod Autoscaler, for comparison.
 //!
-//! <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/>, with the
-//! defaults of `kube-controller-manager` and of `behavior` in `autoscaling/v2`. Two things are
-//! not of that page but of metrics-server, and are assumed: a metric is the average of 15
-//! seconds, and it is 15 seconds old when it is used.
+//! Follows <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/> with the
+//! defaults of `kube-controller-manager` and of `behavior` in `autoscaling/v2`. Two assumptions
+//! come from metrics-server: a metric is the average of 15 seconds, and it is 15 seconds old when
+//! it is used.
 
 use std::collections::VecDeque;
 
@@ -13,17 +13,17 @@ use crate::config::Metric;
 /// `--horizontal-pod-autoscaler-sync-period`, seconds.
 const SYNC: u64 = 15;
 
-/// `--horizontal-pod-autoscaler-tolerance`: so near to the target nothing happens.
+/// `--horizontal-pod-autoscaler-tolerance`: a metric this close to its target changes nothing.
 const TOLERANCE: f64 = 0.1;
 
-/// `behavior.scaleDown.stabilizationWindowSeconds`: the largest recommendation of that time
-/// holds. For scaling up it is 0.
+/// `behavior.scaleDown.stabilizationWindowSeconds`: scaling down uses the largest recommendation
+/// of this time. For scaling up it is 0.
 const STABILIZATION: u64 = 300;
 
 /// metrics-server's `--metric-resolution`, seconds, over which usage is averaged.
 pub(super) const WINDOW: u64 = 15;
 
-/// How old a metric is when it is used, seconds.
+/// Age of a metric when it is used, seconds.
 pub(super) const DELAY: u64 = 15;
 
 /// The autoscaler of one Deployment.
@@ -32,22 +32,22 @@ pub(super) struct Hpa {
     min: u32,
     max: u32,
     targets: Vec<(Metric, f64)>,
-    /// Values of the targets' metrics, with the second they were measured in.
+    /// Values of the targets' metrics with the second of their measurement.
     measured: VecDeque<(u64, Vec<Option<f64>>)>,
-    /// What was recommended within the stabilization window, and when.
+    /// Recommendations within the stabilization window, with their second.
     recommended: VecDeque<(u64, u32)>,
 }
 
-/// What a sync leads to.
+/// The result of one sync.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct SyncResult {
     pub(super) desired: u32,
-    /// With numbers; empty between two syncs.
+    /// The calculation with its numbers; empty between two syncs.
     pub(super) formula: String,
 }
 
 impl Hpa {
-    /// An autoscaler keeps at least one replica.
+    /// An autoscaler; it keeps at least one replica.
     pub(super) fn new(min: u32, max: u32, targets: Vec<(Metric, f64)>) -> Self {
         Self {
             min: min.max(1),
@@ -58,25 +58,25 @@ impl Hpa {
         }
     }
 
-    /// What is to be measured.
+    /// The metrics that must be measured.
     pub(super) fn metrics(&self) -> impl Iterator<Item = &Metric> {
         self.targets.iter().map(|(metric, _)| metric)
     }
 
-    /// Takes in what was measured at a second, and decides if a sync is due. `capacity.warming`
-    /// are the pods that started or became ready too late to be in the metric.
+    /// Records the readings of a second, and decides if a sync is due. `capacity.warming` are the
+    /// pods that started or became ready too late to be in the metric.
     pub(super) fn decide(
         &mut self,
         second: u64,
         capacity: Capacity,
         readings: &[(Metric, Reading)],
-    ) -> Verdict {
+    ) -> SyncResult {
         self.measure(second, readings);
         let current = capacity.desired;
         if self.recommended.is_empty() {
             self.recommended.push_back((second, current));
         }
-        let hold = |formula: String| Verdict {
+        let hold = |formula: String| SyncResult {
             desired: current,
             formula,
         };
@@ -87,7 +87,7 @@ impl Hpa {
             return hold("no metrics".to_owned());
         };
         let stable = self.stabilize(second, current, wanted);
-        Verdict {
+        SyncResult {
             desired: stable.min(fastest(current)).clamp(self.min, self.max),
             formula,
         }
@@ -110,23 +110,28 @@ impl Hpa {
         }
     }
 
-    /// The largest of what the metrics ask for; fewer replicas only if none is missing.
+    /// The largest recommendation of all metrics. It is below the current count only if no metric
+    /// is missing.
     fn recommend(&self, second: u64, capacity: Capacity) -> Option<(u32, String)> {
-        let asked: Vec<_> = (0..self.targets.len())
-            .map(|index| self.asked(index, second, capacity))
+        let recommended: Vec<_> = (0..self.targets.len())
+            .map(|index| self.recommend_by(index, second, capacity))
             .collect();
-        let is_complete = asked.iter().all(Option::is_some);
-        let largest = asked
+        let is_complete = recommended.iter().all(Option::is_some);
+        let largest = recommended
             .into_iter()
             .flatten()
             .max_by_key(|(wanted, _)| *wanted)?;
         (is_complete || largest.0 >= capacity.desired).then_some(largest)
     }
 
-    /// What one metric asks for.
-    fn asked(&self, index: usize, second: u64, capacity: Capacity) -> Option<(u32, String)> {
-        let seen = self.measured.iter().filter(|(at, _)| at + DELAY <= second);
-        let values: Vec<f64> = seen.filter_map(|(_, values)| values[index]).collect();
+    /// The recommendation of one metric.
+    fn recommend_by(&self, index: usize, second: u64, capacity: Capacity) -> Option<(u32, String)> {
+        let values: Vec<f64> = self
+            .measured
+            .iter()
+            .filter(|(at, _)| at + DELAY <= second)
+            .filter_map(|(_, values)| values[index])
+            .collect();
         if values.is_empty() {
             return None;
         }
@@ -138,7 +143,7 @@ impl Hpa {
         (ready > 0).then_some((wanted, formula))
     }
 
-    /// Fewer replicas only if nothing in the window recommended more.
+    /// The largest recommendation of the window, if it is below the current count.
     fn stabilize(&mut self, second: u64, current: u32, wanted: u32) -> u32 {
         self.recommended.push_back((second, wanted));
         while let Some((oldest, _)) = self.recommended.front()
@@ -155,8 +160,8 @@ impl Hpa {
     }
 }
 
-/// `ceil(ready * ratio)`, or `current` within the tolerance. Pods that are not in the metric
-/// count as using nothing when the others ask for more, which must then still be more.
+/// `ceil(ready * ratio)`, or `current` within the tolerance. For scaling up, pods without a metric
+/// are assumed to use nothing, and the ratio over all pods must still be above the tolerance.
 fn wanted(current: u32, ready: u32, ratio: f64) -> u32 {
     let is_tolerated = |ratio: f64| (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio);
     let all = current.max(ready);
@@ -173,8 +178,8 @@ fn wanted(current: u32, ready: u32, ratio: f64) -> u32 {
     if is_tolerated(ratio) { current } else { needed }
 }
 
-/// Most replicas that may follow on so many within one sync: `behavior.scaleUp` allows the
-/// larger of 100 % and 4 pods more every 15 seconds. Down it allows everything.
+/// The largest count after one sync: `behavior.scaleUp` allows the larger of 100 % and 4 pods more
+/// every 15 seconds. Scaling down is not limited.
 fn fastest(current: u32) -> u32 {
     current.saturating_mul(2).max(current.saturating_add(4))
 }

@@ -1,4 +1,4 @@
-//! What a running Weir wrote to `autoscaling.record`, as a picture.
+//! Makes a figure of what a running Weir wrote to `autoscaling.record`.
 
 use std::collections::BTreeSet;
 use std::io::BufRead;
@@ -10,23 +10,23 @@ use super::read::lines::Lines;
 use super::{LoadCurve, MAX_SECONDS, ReadError};
 use crate::tools::plot::{Axis, Figure, Panel, Series, Style};
 
-/// How a line of names begins.
-const HEAD: &str = "time,";
+/// The beginning of a header line.
+const HEADER: &str = "time,";
 
-/// Most evaluations that are drawn: those of the longest load.
+/// Most evaluations of a record: those of the longest load.
 const MAX_ROWS: usize = MAX_SECONDS;
 
-/// Most metrics that are drawn.
+/// Most metrics of a figure.
 const MAX_METRICS: usize = 12;
 
-/// What to draw of a record.
+/// The part of a record to draw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection<'a> {
-    /// Of which target group; `None` if there is only one.
+    /// The target group; `None` if the record has only one.
     pub group: Option<&'a str>,
-    /// The requests of the same time, from another file.
+    /// The load of the same time, from another file.
     pub load: Option<&'a LoadCurve>,
-    /// What metrics should be, by their names.
+    /// Targets of metrics, by the names of the metrics.
     pub targets: &'a [(String, f64)],
 }
 
@@ -36,7 +36,7 @@ pub fn recorded(input: impl BufRead, selection: Selection<'_>) -> Result<Figure,
     let mut lines = Lines::new(input);
     while let Some(line) = lines.next()? {
         let result = record.line(&line.text, selection.group);
-        // Whoever writes it may be in the middle of a line.
+        // The process that writes the record may be in the middle of a line.
         if let Err(problem) = result
             && !line.cut
         {
@@ -51,12 +51,19 @@ pub fn recorded(input: impl BufRead, selection: Selection<'_>) -> Result<Figure,
 
 #[derive(Debug, Default)]
 struct Record {
-    /// As the last line of names has them.
+    /// The columns of the last header line.
     columns: Vec<String>,
     groups: BTreeSet<String>,
     rows: Vec<Row>,
-    /// Names of metrics, and their values with the number of their row.
-    metrics: Vec<(String, Vec<(usize, f64)>)>,
+    /// The metrics with their values.
+    metrics: Vec<MetricValues>,
+}
+
+#[derive(Debug)]
+struct MetricValues {
+    name: String,
+    /// Values with the index of their row.
+    values: Vec<(usize, f64)>,
 }
 
 #[derive(Debug)]
@@ -68,8 +75,8 @@ struct Row {
     max: u32,
 }
 
-/// Columns that are no metrics.
-const OWN: [&str; 11] = [
+/// The columns before those of metrics.
+const COLUMNS: [&str; 11] = [
     "time",
     "target_group",
     "before",
@@ -89,8 +96,8 @@ impl Record {
             return Ok(());
         }
         let cells = cells(line);
-        if line.starts_with(HEAD) {
-            let missing = OWN
+        if line.starts_with(HEADER) {
+            let missing = COLUMNS
                 .iter()
                 .find(|name| !cells.iter().any(|cell| cell == *name));
             if let Some(name) = missing {
@@ -118,8 +125,8 @@ impl Record {
             let index = self.columns.iter().position(|column| column == name);
             index.map_or("", |index| &cells[index])
         };
-        let of_group = cell("target_group");
-        if group.is_some_and(|group| group != of_group) {
+        let row_group = cell("target_group");
+        if group.is_some_and(|group| group != row_group) {
             return Ok(());
         }
         let count = |name: &str| {
@@ -144,7 +151,7 @@ impl Record {
         if self.rows.len() == MAX_ROWS {
             return Err(format!("more than {MAX_ROWS} evaluations"));
         }
-        self.groups.insert(of_group.to_owned());
+        self.groups.insert(row_group.to_owned());
         if self.groups.len() > 1 {
             let names: Vec<String> = self.groups.iter().map(|name| format!("`{name}`")).collect();
             return Err(format!(
@@ -159,19 +166,19 @@ impl Record {
     fn values(&mut self, cells: &[String]) -> Result<(), String> {
         let row = self.rows.len() - 1;
         for (name, cell) in self.columns.iter().zip(cells) {
-            if OWN.contains(&name.as_str()) || cell.is_empty() {
+            if COLUMNS.contains(&name.as_str()) || cell.is_empty() {
                 continue;
             }
             let value: f64 = cell
                 .parse()
                 .map_err(|_| format!("`{cell}` is no value of {name}"))?;
-            let known = self.metrics.iter().position(|(metric, _)| metric == name);
-            match known {
-                Some(index) => self.metrics[index].1.push((row, value)),
-                None if self.metrics.len() < MAX_METRICS => {
-                    self.metrics.push((name.clone(), vec![(row, value)]));
-                }
-                None => {}
+            if let Some(metric) = self.metrics.iter_mut().find(|metric| metric.name == *name) {
+                metric.values.push((row, value));
+            } else if self.metrics.len() < MAX_METRICS {
+                self.metrics.push(MetricValues {
+                    name: name.clone(),
+                    values: vec![(row, value)],
+                });
             }
         }
         Ok(())
@@ -191,11 +198,12 @@ impl Record {
             let from = load.start().map_or(0.0, second);
             panels.push(load_panel(load, from, second(last.at)));
         }
-        let mut metrics = self.metrics.iter().map(|(name, values)| {
-            let points = values
+        let mut metrics = self.metrics.iter().map(|metric| {
+            let points = metric
+                .values
                 .iter()
                 .map(|(row, value)| (second(self.rows[*row].at), *value));
-            axis(name, points.collect(), selection.targets)
+            axis(&metric.name, points.collect(), selection.targets)
         });
         panels.push(Panel {
             title: "Replicas".to_owned(),
@@ -239,7 +247,7 @@ impl Record {
     }
 }
 
-/// The part of a load that lies within the record.
+/// The part of a load within the time of the record.
 fn load_panel(load: &LoadCurve, from: f64, end: f64) -> Panel {
     let mut series = load_series(load);
     for point in &mut series.points {
@@ -277,7 +285,7 @@ fn axis(name: &str, points: Vec<(f64, f64)>, targets: &[(String, f64)]) -> Axis 
     }
 }
 
-/// The cells of a line of CSV (RFC 4180), of which none has a line break.
+/// The cells of a line of CSV (RFC 4180); none of them has a line break.
 fn cells(line: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut is_quoted = false;
@@ -364,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_come_again_and_the_last_line_may_be_cut_off() {
+    fn a_header_may_come_again_and_the_last_line_may_be_cut_off() {
         let text = record();
         let (more, second) = (
             text.replace("11:40", "11:41")

@@ -1,4 +1,4 @@
-//! By which rules a simulation scales.
+//! The rules by which a simulation scales.
 
 use std::time::Duration;
 
@@ -7,34 +7,34 @@ use super::is_simulated;
 use crate::autoscale::{Decision, Sample, Scaler};
 use crate::config::{Autoscaling, Metric, Profile, Timing};
 
-/// By which rules the number of replicas follows the load.
+/// The rules by which the count of replicas follows the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// The group's own, timings included.
+    /// The group's policies with their own timings.
     Configured,
-    /// The group's own, with the timings of a profile.
+    /// The group's policies with the timings of a profile.
     Profile(Profile),
-    /// The Horizontal Pod Autoscaler's, for the group's target tracking.
+    /// The Horizontal Pod Autoscaler with the targets of the group's target tracking.
     Kubernetes,
 }
 
-/// Who decides.
-pub(super) enum Engine {
-    Weir(Box<Scaler>, Timing),
-    Kubernetes(Hpa, u32),
+/// What decides the count.
+pub(super) enum Controller {
+    Weir { scaler: Box<Scaler>, timing: Timing },
+    Kubernetes { hpa: Hpa, max: u32 },
 }
 
-/// What was decided at a second.
-pub(super) struct Verdict {
+/// The decision of one second.
+pub(super) struct RulesDecision {
     pub(super) desired: u32,
-    /// The bound that holds.
+    /// The upper bound of this second.
     pub(super) max: u32,
-    /// From what the number came, or what kept it: for people.
+    /// The calculation of the count, for messages.
     pub(super) why: String,
 }
 
 impl Rules {
-    /// What is compared unless something else is asked for.
+    /// The rules that are compared by default.
     pub const COMPARED: [Self; 4] = [
         Self::Profile(Profile::Fast),
         Self::Profile(Profile::AwsHighResolution),
@@ -42,7 +42,7 @@ impl Rules {
         Self::Kubernetes,
     ];
 
-    /// The word on the command line and in tables.
+    /// The name on the command line and in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configured => "configured",
@@ -51,18 +51,20 @@ impl Rules {
         }
     }
 
-    /// Whether these rules have something to go by: Kubernetes knows no steps.
+    /// Whether these rules can follow the policy: Kubernetes has no step scaling.
     pub fn apply_to(self, policy: &Autoscaling) -> bool {
-        let mut targets = policy.target_tracking.iter();
         match self {
             Self::Configured | Self::Profile(_) => true,
-            Self::Kubernetes => targets.any(|target| is_simulated(&target.metric)),
+            Self::Kubernetes => policy
+                .target_tracking
+                .iter()
+                .any(|target| is_simulated(&target.metric)),
         }
     }
 
-    pub(super) fn engine(self, group: &str, policy: &Autoscaling) -> Engine {
+    pub(super) fn controller(self, group: &str, policy: &Autoscaling) -> Controller {
         let mut policy = policy.clone();
-        // A simulation leaves the files of the running Weir alone.
+        // A simulation must not write the files of a running Weir.
         policy.record = None;
         if let Some(predictive) = &mut policy.predictive {
             predictive.history = None;
@@ -75,65 +77,74 @@ impl Rules {
             }
             Self::Kubernetes => return kubernetes(&policy),
         }
-        let timing = policy.timing;
-        Engine::Weir(Box::new(Scaler::new(group, policy)), timing)
+        Controller::Weir {
+            timing: policy.timing,
+            scaler: Box::new(Scaler::new(group, policy)),
+        }
     }
 }
 
-fn kubernetes(policy: &Autoscaling) -> Engine {
-    let targets = policy.target_tracking.iter();
-    let targets = targets.map(|target| (target.metric.clone(), target.target));
-    let hpa = Hpa::new(policy.min, policy.max, targets.collect());
-    Engine::Kubernetes(hpa, policy.max)
+fn kubernetes(policy: &Autoscaling) -> Controller {
+    let targets = policy
+        .target_tracking
+        .iter()
+        .map(|target| (target.metric.clone(), target.target));
+    Controller::Kubernetes {
+        hpa: Hpa::new(policy.min, policy.max, targets.collect()),
+        max: policy.max,
+    }
 }
 
-impl Engine {
-    /// How long a new replica stays out of the metric.
+impl Controller {
+    /// Time for which a new replica is not in the metric.
     pub(super) fn warm_up(&self) -> Duration {
         match self {
-            Self::Weir(_, timing) => timing.warm_up,
-            Self::Kubernetes(..) => Duration::from_secs(hpa::DELAY + hpa::WINDOW),
+            Self::Weir { timing, .. } => timing.warm_up,
+            Self::Kubernetes { .. } => Duration::from_secs(hpa::DELAY + hpa::WINDOW),
         }
     }
 
-    /// What a sample must have.
+    /// The metrics that a sample must have.
     pub(super) fn metrics(&self) -> Vec<Metric> {
         match self {
-            Self::Weir(scaler, _) => scaler.metrics(),
-            Self::Kubernetes(hpa, _) => hpa.metrics().cloned().collect(),
+            Self::Weir { scaler, .. } => scaler.metrics(),
+            Self::Kubernetes { hpa, .. } => hpa.metrics().cloned().collect(),
         }
     }
 
-    pub(super) fn decide(&mut self, sample: Sample) -> Verdict {
+    pub(super) fn decide(&mut self, sample: Sample) -> RulesDecision {
         match self {
-            Self::Weir(scaler, _) => {
+            Self::Weir { scaler, .. } => {
                 let decision = scaler.decide(sample, true);
-                Verdict {
+                RulesDecision {
                     desired: decision.desired,
                     max: decision.max,
                     why: why(&decision),
                 }
             }
-            Self::Kubernetes(hpa, max) => {
+            Self::Kubernetes { hpa, max } => {
                 let second = sample.now.uptime.as_secs();
-                let verdict = hpa.decide(second, sample.capacity, &sample.readings);
-                Verdict {
-                    desired: verdict.desired,
+                let result = hpa.decide(second, sample.capacity, &sample.readings);
+                RulesDecision {
+                    desired: result.desired,
                     max: *max,
-                    why: verdict.formula,
+                    why: result.formula,
                 }
             }
         }
     }
 }
 
-/// The policy whose wish was followed, with its formula.
+/// The policy that the decision follows, with its formula.
 fn why(decision: &Decision) -> String {
-    let wish = |wants: Option<u32>| wants.map(|wants| wants.clamp(decision.min, decision.max));
-    let mut opinions = decision.opinions.iter();
-    let followed = opinions.find(|opinion| wish(opinion.wants) == Some(decision.desired));
+    let followed = decision.results.iter().find(|result| {
+        let bounded = result
+            .wants
+            .map(|wants| wants.clamp(decision.min, decision.max));
+        bounded == Some(decision.desired)
+    });
     match followed {
-        Some(opinion) => format!("{}: {}", opinion.policy, opinion.formula),
+        Some(result) => format!("{}: {}", result.policy, result.formula),
         None => format!("between {} and {}", decision.min, decision.max),
     }
 }

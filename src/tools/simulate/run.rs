@@ -1,85 +1,85 @@
-//! The closed loop: load, service, metrics, decision, replicas, and again.
+//! The closed loop of a simulation: load, service, metrics, decision, replicas.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::crew::Crew;
 use super::metric::{is_short, reading};
-use super::rules::Engine;
+use super::replica_set::ReplicaSet;
+use super::rules::Controller;
 use super::service::Queue;
-use super::{LoadCurve, Moment, Rules, Service};
+use super::{LoadCurve, Rules, ServedSecond, Service};
 use crate::autoscale::{Now, Sample};
 use crate::config::Autoscaling;
 
-/// What is simulated.
+/// The input of a simulation.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// The target group's name.
+    /// Name of the target group.
     pub group: &'a str,
-    /// How its replicas follow the load.
+    /// The group's policies.
     pub policy: &'a Autoscaling,
-    /// What a replica can do.
+    /// The model of a replica.
     pub service: Service,
-    /// The requests.
+    /// The load.
     pub curve: &'a LoadCurve,
-    /// How many replicas serve at the beginning.
+    /// Replicas that serve at the start.
     pub first: u32,
-    /// When the curve begins, for scheduled actions.
+    /// Time at which the curve starts, for scheduled actions.
     pub start: Timestamp,
 }
 
-/// What would have happened under some rules.
+/// The result of a simulation with certain rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// Which.
+    /// The rules.
     pub rules: Rules,
     /// One for each second.
     pub rows: Vec<Row>,
-    /// Each time another number of replicas was desired.
+    /// The changes of the desired count.
     pub changes: Vec<Change>,
 }
 
-/// A second of a simulation.
+/// One second of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row {
-    /// Requests that came.
+    /// Requests that arrived.
     pub load: f64,
-    /// How many replicas there should be at its end.
+    /// The desired count at its end.
     pub desired: u32,
-    /// How many served.
+    /// Replicas that served.
     pub running: u32,
-    /// How many were starting, or too young to be in the metric.
+    /// Replicas that were starting, or too young to be in the metric.
     pub warming: u32,
-    /// What became of the requests.
-    pub moment: Moment,
-    /// Whether more replicas had to be asked for, before that was decided: the metric of a
-    /// steady load like this would be more than a tenth above its target.
-    pub(super) is_short: bool,
-    /// Whether more replicas had to serve.
-    pub(super) is_scarce: bool,
+    /// How the requests were served.
+    pub served: ServedSecond,
+    /// Whether the desired count before the decision was too small: under a steady load like this
+    /// the metric would be more than a tenth above its target.
+    pub(super) lacks_desired: bool,
+    /// Whether too few replicas served, in the same sense.
+    pub(super) lacks_running: bool,
 }
 
-/// Another number of replicas is desired.
+/// A change of the desired count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Seconds since the beginning.
+    /// Seconds since the start.
     pub second: u64,
-    /// How many before.
+    /// The count before.
     pub from: u32,
-    /// How many now.
+    /// The count after.
     pub to: u32,
-    /// From what the number came, for people.
+    /// The calculation of the count, for messages.
     pub why: String,
 }
 
 /// Simulates a whole curve.
 pub fn run(setting: &Setting<'_>, rules: Rules) -> Run {
-    let mut engine = rules.engine(setting.group, setting.policy);
+    let mut controller = rules.controller(setting.group, setting.policy);
     let mut state = State::new(setting);
     let (mut rows, mut changes) = (Vec::with_capacity(setting.curve.seconds()), Vec::new());
     for (second, load) in (0..).zip(setting.curve.rates()) {
-        let (row, change) = state.second(setting, &mut engine, second, *load);
+        let (row, change) = state.second(setting, &mut controller, second, *load);
         rows.push(row);
         changes.extend(change);
     }
@@ -90,9 +90,9 @@ pub fn run(setting: &Setting<'_>, rules: Rules) -> Run {
     }
 }
 
-/// What one second leaves to the next.
+/// The state between two seconds.
 struct State {
-    crew: Crew,
+    replicas: ReplicaSet,
     queue: Queue,
     max: u32,
 }
@@ -100,54 +100,54 @@ struct State {
 impl State {
     fn new(setting: &Setting<'_>) -> Self {
         Self {
-            crew: Crew::new(setting.first),
+            replicas: ReplicaSet::new(setting.first),
             queue: Queue::default(),
             max: setting.policy.max,
         }
     }
 
-    /// Requests come and are served; at the second's end it is measured and decided.
+    /// Simulates a second: requests are served, then the metrics measured and the count decided.
     fn second(
         &mut self,
         setting: &Setting<'_>,
-        engine: &mut Engine,
+        controller: &mut Controller,
         second: i64,
         load: f64,
     ) -> (Row, Option<Change>) {
         let (policy, service) = (setting.policy, &setting.service);
-        let (running, from) = (self.crew.running(second), self.crew.desired());
-        let moment = self.queue.second(service, running, load);
+        let (running, from) = (self.replicas.running(second), self.replicas.desired());
+        let served = self.queue.second(service, running, load);
         let is_short = |replicas| replicas < self.max && is_short(policy, service, replicas, load);
-        let (is_short, is_scarce) = (is_short(from), is_short(running));
+        let (lacks_desired, lacks_running) = (is_short(from), is_short(running));
 
-        let capacity = self.crew.capacity(second, engine.warm_up());
-        let readings = engine.metrics().into_iter().map(|metric| {
-            let reading = reading(&metric, &moment, running, load);
+        let capacity = self.replicas.capacity(second, controller.warm_up());
+        let readings = controller.metrics().into_iter().map(|metric| {
+            let reading = reading(&metric, &served, running, load);
             (metric, reading)
         });
         let end = second + 1;
-        let verdict = engine.decide(Sample {
+        let decision = controller.decide(Sample {
             now: now(setting.start, end),
             capacity,
             readings: readings.collect(),
         });
         let start = setting.service.start.as_secs_f64().ceil() as i64;
-        self.crew.set(verdict.desired, end + start);
-        self.max = verdict.max;
+        self.replicas.set(decision.desired, end + start);
+        self.max = decision.max;
         let row = Row {
             load,
-            desired: verdict.desired,
+            desired: decision.desired,
             running,
             warming: capacity.warming,
-            moment,
-            is_short,
-            is_scarce,
+            served,
+            lacks_desired,
+            lacks_running,
         };
-        let change = (verdict.desired != from).then(|| Change {
+        let change = (decision.desired != from).then(|| Change {
             second: end.unsigned_abs(),
             from,
-            to: verdict.desired,
-            why: verdict.why,
+            to: decision.desired,
+            why: decision.why,
         });
         (row, change)
     }

@@ -1,66 +1,66 @@
-//! A model of the service: what a number of replicas makes of a number of requests.
+//! A model of the service: how a number of replicas serves a number of requests.
 //!
-//! The replicas are one queue with many servers, M/M/c: requests come at random and take a
-//! random time. That is what a load balancer comes near to that picks the replica with the
-//! fewest requests; round robin is a little slower. What comes above capacity waits and is
-//! served later, first come, first served, until whoever waits has lost patience.
+//! The replicas are one queue with many servers, M/M/c: requests arrive at random and take a
+//! random time. A load balancer that picks the replica with the fewest requests comes close to it;
+//! round robin is a little slower. Requests above capacity wait and are served in their order,
+//! until their clients give up.
 
 use std::time::Duration;
 
-/// How long a request waits before its client gives up: k6's and ALB's 60 seconds.
-const PATIENCE: f64 = 60.0;
+/// Time after which the client of a waiting request gives up, seconds: that of k6 and ALB.
+const CLIENT_TIMEOUT: f64 = 60.0;
 
-/// A second is too short for the queue that M/M/c has in the long run when it is nearly full:
-/// beyond this utilisation the backlog says how long requests wait.
+/// Highest utilisation for which the steady state of M/M/c is used. A second is too short for the
+/// long queue of a higher one; there the backlog decides how long requests wait.
 const NEARLY_FULL: f64 = 0.99;
 
-/// What one replica can do.
+/// The model of one replica.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Service {
-    /// Seconds that a request takes on one of the replica's servers; above 0.
+    /// Service time of a request, seconds; above 0.
     time: f64,
-    /// How many requests a replica works on at once: its cores.
+    /// Requests that a replica serves at once: its cores.
     servers: u32,
-    /// From the decision until a new replica serves.
+    /// Time from the decision until a new replica serves.
     pub start: Duration,
 }
 
-/// What became of the requests of one second.
+/// How the requests of one second were served.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
-    /// How much of the replicas' time was used, 0 to 1; `None` without replicas.
+pub struct ServedSecond {
+    /// Used part of the replicas' time, 0 to 1; `None` without replicas.
     pub utilisation: Option<f64>,
-    /// Requests that wait for a server, on average.
+    /// Average number of requests that wait for a server.
     pub waiting: f64,
-    /// Requests in flight, those that wait included: Little's law.
+    /// Average number of requests in flight, including those that wait: Little's law.
     pub in_flight: f64,
-    /// Whether more came than the replicas could serve, so that some were left waiting.
+    /// Whether more requests arrived, or waited, than could be served.
     pub overloaded: bool,
-    /// Requests whose clients gave up.
+    /// Requests given up by their clients.
     pub lost: f64,
-    /// How long a response took.
-    pub response: Response,
+    /// The response time.
+    pub response: ResponseTime,
 }
 
 /// The distribution of the response time of one second's requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Response {
-    /// Seconds that all of them wait for those that were left before.
+pub struct ResponseTime {
+    /// Seconds that all requests wait for the backlog of earlier seconds.
     backlog: f64,
-    /// How likely a request waits for a server besides.
+    /// Probability that a request also waits for a server.
     wait: f64,
-    /// At which rate that wait ends, per second.
+    /// Rate at which that wait ends, per second.
     wait_rate: f64,
-    /// At which rate a server finishes requests, per second.
+    /// Rate at which a server finishes requests, per second.
     rate: f64,
 }
 
-/// Requests that were left waiting.
+/// The number of requests left waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Queue(f64);
 
 impl Service {
-    /// Replicas that serve so many requests per second each, above 0.
+    /// Replicas that serve `capacity` requests per second each; `None` unless it is above 0.
     pub fn with_capacity(capacity: f64, start: Duration) -> Option<Self> {
         let time = 1.0 / capacity;
         let is_legal = capacity > 0.0 && time.is_normal();
@@ -71,10 +71,11 @@ impl Service {
         })
     }
 
-    /// Replicas with so many cores, above 0, each request using so much CPU time.
+    /// Replicas with `cpus` cores that use `time` of CPU time for each request; `None` unless both
+    /// are above 0.
     pub fn with_cpu_time(time: Duration, cpus: f64, start: Duration) -> Option<Self> {
         let servers = cpus.floor().clamp(1.0, 1024.0);
-        // What part of a core a server has.
+        // Cores per server.
         let share = cpus / servers;
         let time = time.as_secs_f64() / share;
         let is_legal = cpus > 0.0 && time.is_normal();
@@ -85,30 +86,34 @@ impl Service {
         })
     }
 
-    /// Most requests per second of one replica.
+    /// Capacity of one replica, requests per second.
     pub fn capacity(&self) -> f64 {
         f64::from(self.servers) / self.time
     }
 
-    /// What so many replicas make of requests that come at a steady rate and find nobody
-    /// waiting.
-    pub fn steady(&self, replicas: u32, rate: f64) -> Moment {
+    /// How `replicas` serve requests that arrive at a steady rate while none wait.
+    pub fn steady(&self, replicas: u32, rate: f64) -> ServedSecond {
         Queue::default().second(self, replicas, rate)
     }
 }
 
 impl Queue {
-    /// Lets a second pass in which so many requests come.
-    pub(super) fn second(&mut self, service: &Service, replicas: u32, requests: f64) -> Moment {
+    /// Serves the requests of one second.
+    pub(super) fn second(
+        &mut self,
+        service: &Service,
+        replicas: u32,
+        requests: f64,
+    ) -> ServedSecond {
         let capacity = service.capacity() * f64::from(replicas);
         let demand = self.0 + requests;
         let left = (demand - capacity).max(0.0);
-        // Without replicas the first one that starts will serve those that wait.
+        // Without replicas the first one to start will serve the waiting requests.
         let ahead = capacity.max(service.capacity());
-        self.0 = left.min(PATIENCE * ahead);
+        self.0 = left.min(CLIENT_TIMEOUT * ahead);
         let servers = service.servers.saturating_mul(replicas.max(1));
         let load = (requests / ahead).min(NEARLY_FULL);
-        let response = Response {
+        let response = ResponseTime {
             backlog: self.0 / ahead,
             wait: erlang_c(servers, load),
             wait_rate: ahead * (1.0 - load),
@@ -116,7 +121,7 @@ impl Queue {
         };
         let waiting = self.0 + response.wait * load / (1.0 - load);
         let busy = demand.min(capacity) * service.time;
-        Moment {
+        ServedSecond {
             utilisation: (replicas > 0).then(|| demand.min(capacity) / capacity),
             waiting,
             in_flight: waiting + busy,
@@ -127,10 +132,10 @@ impl Queue {
     }
 }
 
-impl Response {
-    /// How likely a response takes longer than so many seconds.
+impl ResponseTime {
+    /// Probability that a response takes longer than `seconds`.
     ///
-    /// Time in line and time of service are independent; the former is 0 with probability
+    /// Waiting time and service time are independent; the former is 0 with probability
     /// 1 - C and exponential otherwise, the latter exponential (L. Kleinrock, Queueing
     /// Systems, vol. 1, 1975, § 3.5 for M/M/c; their sum by convolution).
     pub fn exceeds(&self, seconds: f64) -> f64 {
@@ -148,13 +153,13 @@ impl Response {
         (1.0 - self.wait) * served + self.wait * both
     }
 
-    /// The time, in seconds, that a part of the responses does not exceed, such as 0.95.
+    /// The quantile of the response time, seconds; `part` is 0 to 1.
     pub fn quantile(&self, part: f64) -> f64 {
         quantile(part, |seconds| self.exceeds(seconds))
     }
 }
 
-/// The time that is exceeded with probability 1 - `part`.
+/// The value that is exceeded with probability 1 - `part`.
 pub(super) fn quantile(part: f64, exceeds: impl Fn(f64) -> f64) -> f64 {
     let (mut low, mut high) = (0.0, 1e-6);
     while exceeds(high) > 1.0 - part && high < 1e6 {
@@ -172,8 +177,8 @@ pub(super) fn quantile(part: f64, exceeds: impl Fn(f64) -> f64) -> f64 {
     high
 }
 
-/// How likely a request finds all servers busy: Erlang's C formula, by the recursion of his B
-/// formula, which neither overflows nor loses digits. `load` is per server, below 1.
+/// Probability that a request finds all servers busy: Erlang's C formula, by the recursion of the
+/// B formula, which neither overflows nor loses digits. `load` is per server, below 1.
 fn erlang_c(servers: u32, load: f64) -> f64 {
     let offered = f64::from(servers) * load;
     let mut blocked = 1.0;
@@ -199,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn erlangs_c_is_that_of_the_tables() {
+    fn erlangs_c_agrees_with_published_tables() {
         // One server is busy as often as it is loaded.
         near(erlang_c(1, 0.7), 0.7);
         // a = 2 of c = 3: 4/9. a = 8 of c = 10: 0.409.
@@ -213,31 +218,31 @@ mod tests {
     #[test]
     fn one_replica_is_the_queue_with_one_server() {
         // M/M/1: the response time is exponential with the rate that is left.
-        let moment = service().steady(1, 60.0);
-        near(moment.response.quantile(0.95), 20.0_f64.ln() / 40.0);
-        near(moment.response.quantile(0.5), 2.0_f64.ln() / 40.0);
-        near(moment.utilisation.unwrap(), 0.6);
-        near(moment.in_flight, 0.6 / 0.4);
-        near(moment.waiting, 0.36 / 0.4);
-        assert!(!moment.overloaded);
+        let served = service().steady(1, 60.0);
+        near(served.response.quantile(0.95), 20.0_f64.ln() / 40.0);
+        near(served.response.quantile(0.5), 2.0_f64.ln() / 40.0);
+        near(served.utilisation.unwrap(), 0.6);
+        near(served.in_flight, 0.6 / 0.4);
+        near(served.waiting, 0.36 / 0.4);
+        assert!(!served.overloaded);
     }
 
     #[test]
     fn littles_law_holds_for_many_replicas() {
-        let moment = service().steady(4, 300.0);
+        let served = service().steady(4, 300.0);
         // The mean of the response time is the area below the tail.
         let step = 1e-4;
         let mean: f64 = (0..20_000)
-            .map(|n| moment.response.exceeds(f64::from(n) * step) * step)
+            .map(|n| served.response.exceeds(f64::from(n) * step) * step)
             .sum();
         assert!(
-            (moment.in_flight / (300.0 * mean) - 1.0).abs() < 0.01,
+            (served.in_flight / (300.0 * mean) - 1.0).abs() < 0.01,
             "{mean}"
         );
     }
 
     #[test]
-    fn what_is_above_capacity_waits_then_is_served_or_lost() {
+    fn requests_above_capacity_wait_then_are_served_or_lost() {
         let (service, mut queue) = (service(), Queue::default());
         let first = queue.second(&service, 1, 250.0);
         assert!(first.overloaded);
@@ -251,18 +256,18 @@ mod tests {
         near(last.utilisation.unwrap(), 0.7);
         near(queue.0, 0.0);
         let burst = queue.second(&service, 1, 10_000.0);
-        near(queue.0, PATIENCE * 100.0);
-        near(burst.lost, 10_000.0 - 100.0 - PATIENCE * 100.0);
+        near(queue.0, CLIENT_TIMEOUT * 100.0);
+        near(burst.lost, 10_000.0 - 100.0 - CLIENT_TIMEOUT * 100.0);
     }
 
     #[test]
     fn without_replicas_requests_wait_for_the_first() {
         let (service, mut queue) = (service(), Queue::default());
-        let moment = queue.second(&service, 0, 40.0);
-        assert_eq!(moment.utilisation, None);
-        assert!(moment.overloaded);
-        assert!(moment.waiting >= 40.0);
-        near(moment.response.backlog, 0.4);
+        let served = queue.second(&service, 0, 40.0);
+        assert_eq!(served.utilisation, None);
+        assert!(served.overloaded);
+        assert!(served.waiting >= 40.0);
+        near(served.response.backlog, 0.4);
         near(queue.second(&service, 1, 0.0).utilisation.unwrap(), 0.4);
     }
 

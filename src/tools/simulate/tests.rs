@@ -79,14 +79,14 @@ fn a_scheduled_time_that_the_clock_skips_is_simulated_right_after() {
 }
 
 fn numbers(run: &Run) -> Vec<(u64, u32, u32)> {
-    let changes = run.changes.iter();
-    changes
+    run.changes
+        .iter()
         .map(|change| (change.second, change.from, change.to))
         .collect()
 }
 
 #[test]
-fn fast_answers_a_step_within_three_seconds() {
+fn fast_reacts_to_a_step_within_three_seconds() {
     let run = simulated(&policy(), Rules::Profile(Profile::Fast), step(60, 300));
     assert_eq!(numbers(&run), [(62, 1, 4)], "{:?}", run.changes);
     assert!(
@@ -111,7 +111,7 @@ fn fast_answers_a_step_within_three_seconds() {
 }
 
 #[test]
-fn aws_answers_within_its_known_minutes() {
+fn aws_reacts_within_its_known_minutes() {
     for (profile, period) in [(Profile::Aws, 60), (Profile::AwsHighResolution, 20)] {
         let run = simulated(&policy(), Rules::Profile(profile), step(600, 2400));
         let reaction = summary(&run).reaction.unwrap();
@@ -142,7 +142,7 @@ fn aws_takes_fifteen_minutes_to_go_back() {
 }
 
 #[test]
-fn kubernetes_answers_at_a_sync_after_its_metrics_came() {
+fn kubernetes_reacts_at_a_sync_after_its_metrics_came() {
     let run = simulated(&policy(), Rules::Kubernetes, step(60, 900));
     let changes = numbers(&run);
     assert_eq!(changes.len(), 1, "{:?}", run.changes);
@@ -151,7 +151,7 @@ fn kubernetes_answers_at_a_sync_after_its_metrics_came() {
 }
 
 #[test]
-fn a_constant_load_settles() {
+fn a_constant_load_becomes_stable() {
     for rules in Rules::COMPARED {
         for load in [0.0, 30.0, 95.0, 100.0, 150.0, 250.0, 399.0, 900.0, 5000.0] {
             let run = simulated(&policy(), rules, vec![load; 7200]);
@@ -190,7 +190,7 @@ fn overload_is_seen_and_counted() {
 }
 
 #[test]
-fn a_group_at_zero_starts_when_somebody_asks() {
+fn a_group_at_zero_starts_when_requests_come() {
     let policy = Autoscaling { min: 0, ..policy() };
     let mut rates = vec![0.0; 30];
     rates.extend([50.0; 60]);
@@ -228,7 +228,7 @@ fn without_load_nothing_is_estimated() {
 }
 
 #[test]
-fn kubernetes_has_nothing_to_say_about_steps() {
+fn kubernetes_does_not_apply_to_steps() {
     let steps = Autoscaling {
         target_tracking: Vec::new(),
         ..policy()

@@ -1,7 +1,7 @@
-//! Weir's own log with `access_log = "all"`: a line for each request, other lines between them.
+//! Reads Weir's own log with `access_log = "all"`: a line for each request among other lines.
 //!
-//! A line is written when its request ends and says how long it took, so that the time it came
-//! in is known. See `observe::access_log` for the fields.
+//! A line is written when its request ends and has its duration, so that the time of its arrival
+//! is known. See `observe::access_log` for the fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,12 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::super::curve::Counter;
-use super::{Format, LoadCurve, is_blank};
+use super::reader::{FormatReader, is_blank};
+use crate::tools::simulate::LoadCurve;
 
-/// Most names of other groups that are kept for a message.
+/// Most names of other groups in a message.
 const MAX_NAMES: usize = 8;
 
-/// Longest time a request may have taken, milliseconds: a day.
+/// Longest duration of a request, milliseconds: a day.
 const MAX_MILLIS: f64 = 86_400_000.0;
 
 /// `--log-format json`: one object a line.
@@ -31,18 +32,18 @@ pub(super) struct Pretty(Requests);
 struct Requests {
     group: String,
     counter: Counter,
-    /// Groups that were seen instead, a few of them.
+    /// Some names of other groups in the log.
     others: BTreeSet<String>,
 }
 
-/// Of a line what counts. A line of a request has `client` and `ms`, no other line has both.
+/// The used keys of a line. Only lines of requests have both `client` and `ms`.
 #[derive(Deserialize)]
 struct Object<'a> {
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
     client: Option<serde::de::IgnoredAny>,
     ms: Option<f64>,
-    // Another line may have something else under this name.
+    // In other lines this key may have a value of another type.
     group: Option<serde_json::Value>,
 }
 
@@ -58,7 +59,7 @@ impl Pretty {
     }
 }
 
-impl Format for Json {
+impl FormatReader for Json {
     fn line(&mut self, line: &str) -> Result<(), String> {
         if is_blank(line) {
             return Ok(());
@@ -77,7 +78,7 @@ impl Format for Json {
     }
 }
 
-impl Format for Pretty {
+impl FormatReader for Pretty {
     fn line(&mut self, line: &str) -> Result<(), String> {
         let Some((time, rest)) = line.trim_start().split_once(' ') else {
             return Ok(());
@@ -102,7 +103,7 @@ impl Format for Pretty {
     }
 }
 
-/// Whether a first line is one of a log for people: it begins with a time.
+/// Whether a file with this first line is a log in the pretty format: it begins with a time.
 pub(super) fn is_pretty(line: &str) -> bool {
     let time = line.split(' ').next().unwrap_or_default();
     time.contains('T') && time.parse::<Timestamp>().is_ok()
@@ -129,9 +130,11 @@ impl Requests {
         if !(0.0..=MAX_MILLIS).contains(&millis) {
             return Err(format!("a request cannot take {millis} ms"));
         }
-        let took = SignedDuration::from_micros((millis * 1000.0) as i64);
-        let came = ended.checked_sub(took).map_err(|error| error.to_string())?;
-        self.counter.add(came, 1.0)
+        let duration = SignedDuration::from_micros((millis * 1000.0) as i64);
+        let arrived = ended
+            .checked_sub(duration)
+            .map_err(|error| error.to_string())?;
+        self.counter.add(arrived, 1.0)
     }
 
     fn finish(self) -> Result<LoadCurve, String> {
@@ -193,7 +196,7 @@ fn value_end(value: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, read};
+    use super::super::{LoadFormat, read};
     use super::*;
 
     /// As Weir writes it.
@@ -215,13 +218,16 @@ mod tests {
 "#;
 
     #[test]
-    fn requests_of_the_group_count_when_they_came() {
-        for (text, kind) in [(JSON, Kind::AccessLogJson), (PRETTY, Kind::AccessLogPretty)] {
+    fn requests_of_the_group_count_when_they_arrived() {
+        for (text, format) in [
+            (JSON, LoadFormat::AccessLogJson),
+            (PRETTY, LoadFormat::AccessLogPretty),
+        ] {
             let load = read(text.as_bytes(), "todo").unwrap();
-            assert_eq!(load.kind, kind);
-            assert_eq!(load.curve.rates(), [1.0, 0.0, 1.0], "{kind:?}");
+            assert_eq!(load.format, format);
+            assert_eq!(load.curve.rates(), [1.0, 0.0, 1.0], "{format:?}");
             let start = load.curve.start().unwrap().to_string();
-            assert_eq!(start, "2026-11-22T11:40:01Z", "{kind:?}");
+            assert_eq!(start, "2026-11-22T11:40:01Z", "{format:?}");
         }
     }
 

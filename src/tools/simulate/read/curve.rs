@@ -1,30 +1,31 @@
-//! A load curve: lines of `seconds,requests_per_second`.
+//! Reads a load curve: lines of `seconds,requests_per_second`.
 //!
-//! Between two lines the load changes in a straight line; two lines of the same second are a
-//! jump at its beginning. Seconds may be counted from the beginning or, as `date +%s` does,
-//! from 1970. Empty lines and those that begin with `#` do not count.
+//! Between two lines the load changes linearly; two lines of the same second are a jump at its
+//! start. Seconds count from the start of the curve or, as with `date +%s`, from 1970. Empty lines
+//! and lines that begin with `#` are ignored.
 
 use jiff::Timestamp;
 
 use super::super::curve::{MAX_RATE, MAX_SECONDS};
-use super::{Format, LoadCurve, is_blank};
+use super::reader::{FormatReader, is_blank};
+use crate::tools::simulate::LoadCurve;
 
-/// Seconds from here on are counted from 1970: this is in 2001.
+/// Seconds from this value on count from 1970: it is a time in 2001.
 const UNIX: f64 = 1e9;
 
-/// The head of the table, which may be left out.
+/// The header line, which may be missing.
 const HEAD: &str = "seconds,requests_per_second";
 
 #[derive(Debug, Default)]
 pub(super) struct Curve {
-    /// The second of the first point, where the curve begins.
-    begin: f64,
-    /// The point before, if there was one.
+    /// The second of the first point.
+    start: f64,
+    /// The last point.
     last: Option<(f64, f64)>,
     rates: Vec<f64>,
 }
 
-/// Whether a first line begins a load curve.
+/// Whether a file with this first line is a load curve.
 pub(super) fn is_curve(line: &str) -> bool {
     is_head(line) || (line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(','))
 }
@@ -33,7 +34,7 @@ fn is_head(line: &str) -> bool {
     line.replace(' ', "").eq_ignore_ascii_case(HEAD)
 }
 
-impl Format for Curve {
+impl FormatReader for Curve {
     fn line(&mut self, line: &str) -> Result<(), String> {
         if is_blank(line) || (self.last.is_none() && is_head(line)) {
             return Ok(());
@@ -44,26 +45,26 @@ impl Format for Curve {
         {
             return Err(format!("second {} comes after second {before}", point.0));
         }
-        self.reach(point)
+        self.fill_to(point)
     }
 
     fn finish(self: Box<Self>) -> Result<LoadCurve, String> {
         let none = || format!("no line of `{HEAD}` is in it");
-        let is_unix = self.begin >= UNIX;
-        let start = is_unix.then(|| Timestamp::from_second(self.begin as i64).ok());
+        let is_unix = self.start >= UNIX;
+        let start = is_unix.then(|| Timestamp::from_second(self.start as i64).ok());
         LoadCurve::new(start.flatten(), self.rates).ok_or_else(none)
     }
 }
 
 impl Curve {
-    /// Fills the seconds up to a point, that of the point included.
-    fn reach(&mut self, point: (f64, f64)) -> Result<(), String> {
+    /// Fills the seconds up to and including that of a point.
+    fn fill_to(&mut self, point: (f64, f64)) -> Result<(), String> {
         let (second, rate) = point;
         if self.last.is_none() {
-            self.begin = second.floor();
+            self.start = second.floor();
         }
         let (from, from_rate) = self.last.unwrap_or(point);
-        let length = (second.floor() - self.begin) as usize + 1;
+        let length = (second.floor() - self.start) as usize + 1;
         if length > MAX_SECONDS {
             return Err(format!(
                 "the curve is longer than {} days",
@@ -71,11 +72,11 @@ impl Curve {
             ));
         }
         for index in self.rates.len()..length {
-            let part = (self.begin + index as f64 - from) / (second - from).max(f64::MIN_POSITIVE);
+            let part = (self.start + index as f64 - from) / (second - from).max(f64::MIN_POSITIVE);
             let between = from_rate + (rate - from_rate) * part.clamp(0.0, 1.0);
             self.rates.push(between);
         }
-        // A second begins with what its own last line says.
+        // The last line of a second sets the load at its start.
         self.rates[length - 1] = rate;
         self.last = Some(point);
         Ok(())
@@ -87,7 +88,7 @@ fn point(line: &str) -> Result<(f64, f64), String> {
     let (second, rate) = line.split_once(',').ok_or_else(wanted)?;
     let number = |text: &str| text.trim().parse::<f64>().map_err(|_| wanted());
     let (second, rate) = (number(second)?, number(rate)?);
-    // Not a number is in no range.
+    // NaN is in no range.
     if !(0.0..=f64::from(u32::MAX)).contains(&second) {
         return Err(format!("{second} is no number of seconds"));
     }
@@ -99,7 +100,7 @@ fn point(line: &str) -> Result<(f64, f64), String> {
     Ok((second, rate))
 }
 
-/// The beginning of a line, for a message.
+/// The start of a line, for messages.
 fn shown(line: &str) -> String {
     line.chars().take(60).collect()
 }

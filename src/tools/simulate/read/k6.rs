@@ -1,7 +1,7 @@
-//! What k6 writes: a line for each sample of each metric. Only those of `http_reqs` count.
+//! Reads what k6 writes: a line for each sample of each metric, of which `http_reqs` count.
 //!
-//! <https://grafana.com/docs/k6/latest/results-output/real-time/json/> and `…/csv/`. A sample
-//! bears the time when its request ended.
+//! <https://grafana.com/docs/k6/latest/results-output/real-time/json/> and `…/csv/`. A sample has
+//! the time when its request ended.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,24 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::curve::{Counter, MAX_RATE};
-use super::{Format, LoadCurve, is_blank};
+use super::reader::{FormatReader, is_blank};
+use crate::tools::simulate::LoadCurve;
 
 /// The metric that counts requests.
 const REQUESTS: &str = "http_reqs";
 
-/// How the first line of a CSV begins.
+/// The beginning of the first line of a CSV file.
 pub(super) const CSV_HEAD: &str = "metric_name,timestamp,metric_value";
 
 /// `--out json`: one object a line.
 #[derive(Debug, Default)]
 pub(super) struct Json(Counter);
 
-/// `--out csv`: a head, then a row for each sample.
+/// `--out csv`: a header, then a row for each sample.
 #[derive(Debug, Default)]
 pub(super) struct Csv(Counter);
 
-/// Of a line what counts; `type` is `Metric` where a metric is declared.
+/// The used keys of a line; `type` is `Metric` where a metric is declared.
 #[derive(Deserialize)]
 struct Object<'a> {
     #[serde(borrow)]
@@ -43,7 +44,7 @@ struct Data<'a> {
     value: Option<f64>,
 }
 
-impl Format for Json {
+impl FormatReader for Json {
     fn line(&mut self, line: &str) -> Result<(), String> {
         if is_blank(line) {
             return Ok(());
@@ -64,12 +65,12 @@ impl Format for Json {
     }
 }
 
-impl Format for Csv {
+impl FormatReader for Csv {
     fn line(&mut self, line: &str) -> Result<(), String> {
         if is_blank(line) || line.starts_with(CSV_HEAD) {
             return Ok(());
         }
-        // Names of metrics and numbers are never quoted; what stands behind them may be.
+        // Names of metrics and numbers are never quoted; later cells may be.
         let mut cells = line.splitn(4, ',');
         let (metric, time, value) = (cells.next(), cells.next(), cells.next());
         let (Some(metric), Some(time), Some(value)) = (metric, time, value) else {
@@ -93,7 +94,7 @@ fn no_requests() -> String {
 }
 
 fn count(value: f64) -> Result<f64, String> {
-    // Not a number is in no range.
+    // NaN is in no range.
     let is_legal = (0.0..=MAX_RATE).contains(&value);
     is_legal
         .then_some(value)
@@ -105,7 +106,7 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(not)
 }
 
-/// `K6_CSV_TIME_FORMAT` is `unix` unless changed; the others differ by their size and shape.
+/// Parses a time of any `K6_CSV_TIME_FORMAT`: the formats differ by magnitude and shape.
 fn csv_time(text: &str) -> Result<Timestamp, String> {
     if text.contains('T') {
         return timestamp(text);
@@ -123,7 +124,7 @@ fn csv_time(text: &str) -> Result<Timestamp, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, read};
+    use super::super::{LoadFormat, read};
 
     /// As k6 1.3 writes it.
     const JSON: &str = r#"{"type":"Metric","data":{"name":"http_reqs","type":"counter","contains":"default","thresholds":[],"submetrics":null},"metric":"http_reqs"}
@@ -141,9 +142,9 @@ mod tests {
 
     #[test]
     fn points_of_http_reqs_are_the_requests() {
-        for (text, kind) in [(JSON, Kind::K6Json), (CSV, Kind::K6Csv)] {
+        for (text, format) in [(JSON, LoadFormat::K6Json), (CSV, LoadFormat::K6Csv)] {
             let load = read(text.as_bytes(), "todo").unwrap();
-            assert_eq!(load.kind, kind);
+            assert_eq!(load.format, format);
             assert_eq!(load.curve.rates(), [2.0, 0.0, 1.0]);
         }
         let load = read(JSON.as_bytes(), "todo").unwrap();

@@ -1,10 +1,10 @@
-//! Lines of a file, of bounded length.
+//! Reads the lines of a file with a bounded length.
 
 use std::io::{BufRead, Read};
 
-use super::ReadError;
+use super::error::ReadError;
 
-/// Longest line that is taken in, bytes: far more than a request with the longest head makes.
+/// Longest line, bytes: far more than a request with the longest head makes.
 const MAX_LINE: u64 = 1024 * 1024;
 
 /// A file, line by line.
@@ -20,7 +20,7 @@ pub(in super::super) struct Line {
     pub(in super::super) text: String,
     /// Counted from 1.
     pub(in super::super) number: u64,
-    /// Whether the file ends before the line does.
+    /// Whether the file ends without a line break after it.
     pub(in super::super) cut: bool,
 }
 
@@ -29,7 +29,7 @@ impl<R: BufRead> Lines<R> {
         Self { input, number: 0 }
     }
 
-    /// The next line, `None` at the end.
+    /// The next line; `None` at the end.
     pub(in super::super) fn next(&mut self) -> Result<Option<Line>, ReadError> {
         let mut bytes = Vec::new();
         let mut limited = (&mut self.input).take(MAX_LINE + 1);

@@ -1,33 +1,37 @@
-//! From a file to a [`LoadCurve`].
+//! Reads a [`LoadCurve`] from a file.
 //!
-//! The first line tells what kind of file it is. A file is read line by line and only its
-//! counts are kept, so that its size does not matter; what is wrong with it is said with the
-//! number of the line.
+//! The first line determines the format. A file is read line by line and only counts are kept, so
+//! that its size does not matter. Errors name the line.
 
 mod access_log;
 mod curve;
+mod error;
 mod k6;
 pub(super) mod lines;
+mod reader;
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use super::LoadCurve;
 use lines::{Line, Lines};
+use reader::{FormatReader, is_blank};
+
+pub use error::ReadError;
 
 /// A load that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// The load itself.
     pub curve: LoadCurve,
-    /// What it was read from.
-    pub kind: Kind,
-    /// What is odd about the file, for people.
+    /// The format of the file.
+    pub format: LoadFormat,
+    /// Oddities of the file, as messages.
     pub notes: Vec<String>,
 }
 
-/// What a file of load is.
+/// The format of a file of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LoadFormat {
     /// `k6 run --out json=FILE`.
     K6Json,
     /// `k6 run --out csv=FILE`.
@@ -40,52 +44,24 @@ pub enum Kind {
     Curve,
 }
 
-/// Why a file is no load.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// What the system says.
-    #[error("cannot read it: {0}")]
-    Io(#[from] io::Error),
-    /// A line that is not what it should be.
-    #[error("line {line}: {problem}")]
-    Line {
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Nothing is wrong with the lines, and still there is no load in them.
-    #[error("{0}")]
-    Empty(String),
-}
-
-/// One kind of file, as it is being read.
-trait Format {
-    /// Takes in a line without its end; says what is wrong with it.
-    fn line(&mut self, line: &str) -> Result<(), String>;
-
-    /// The load of all lines; says why there is none.
-    fn finish(self: Box<Self>) -> Result<LoadCurve, String>;
-}
-
-/// Reads a file of any kind. Of an access log only the requests to `group` count.
+/// Reads a file of any format. Of an access log only the requests to `group` count.
 pub fn read(input: impl BufRead, group: &str) -> Result<Load, ReadError> {
     let mut lines = Lines::new(input);
     let mut notes = Vec::new();
     let Some(first) = first_line(&mut lines)? else {
         return Err(ReadError::Empty("the file is empty".to_owned()));
     };
-    let kind = kind_of(&first.text).ok_or_else(|| ReadError::Line {
+    let format = format_of(&first.text).ok_or_else(|| ReadError::Line {
         line: first.number,
         problem: UNKNOWN.to_owned(),
     })?;
-    let mut format = kind.format(group);
+    let mut reader = format.reader(group);
     let mut next = Some(first);
     while let Some(Line { text, number, cut }) = next {
-        match format.line(&text) {
+        match reader.line(&text) {
             Ok(()) => {}
-            // Whoever writes a log may be in the middle of a line, or was killed there.
-            Err(_) if cut && kind.is_log() => {
+            // The program that writes a log may be in the middle of a line, or was killed there.
+            Err(_) if cut && format.is_log() => {
                 notes.push(format!("line {number} is cut off and left out"));
             }
             Err(problem) => {
@@ -97,15 +73,19 @@ pub fn read(input: impl BufRead, group: &str) -> Result<Load, ReadError> {
         }
         next = lines.next()?;
     }
-    let curve = format.finish().map_err(ReadError::Empty)?;
-    Ok(Load { curve, kind, notes })
+    let curve = reader.finish().map_err(ReadError::Empty)?;
+    Ok(Load {
+        curve,
+        format,
+        notes,
+    })
 }
 
-/// Said of a file whose first line belongs to no kind.
+/// The error for a first line that belongs to no format.
 const UNKNOWN: &str = "neither k6's JSON (`k6 run --out json=FILE`) or CSV (`--out csv=FILE`), nor a log of Weir \
     with `access_log = \"all\"`, nor a load curve (`seconds,requests_per_second`)";
 
-/// The first line with something in it.
+/// The first line that is not blank.
 fn first_line(lines: &mut Lines<impl BufRead>) -> Result<Option<Line>, ReadError> {
     loop {
         match lines.next()? {
@@ -115,33 +95,27 @@ fn first_line(lines: &mut Lines<impl BufRead>) -> Result<Option<Line>, ReadError
     }
 }
 
-/// Whether a line has nothing in it, or is a comment of a load curve.
-fn is_blank(line: &str) -> bool {
-    let line = line.trim();
-    line.is_empty() || line.starts_with('#')
-}
-
-fn kind_of(line: &str) -> Option<Kind> {
+fn format_of(line: &str) -> Option<LoadFormat> {
     let line = line.trim();
     if line.starts_with('{') {
         let names = |name: &str| line.contains(name);
         return if names("\"metric\"") && names("\"type\"") {
-            Some(Kind::K6Json)
+            Some(LoadFormat::K6Json)
         } else {
-            names("\"timestamp\"").then_some(Kind::AccessLogJson)
+            names("\"timestamp\"").then_some(LoadFormat::AccessLogJson)
         };
     }
     if line.starts_with(k6::CSV_HEAD) {
-        Some(Kind::K6Csv)
+        Some(LoadFormat::K6Csv)
     } else if access_log::is_pretty(line) {
-        Some(Kind::AccessLogPretty)
+        Some(LoadFormat::AccessLogPretty)
     } else {
-        curve::is_curve(line).then_some(Kind::Curve)
+        curve::is_curve(line).then_some(LoadFormat::Curve)
     }
 }
 
-impl Kind {
-    fn format(self, group: &str) -> Box<dyn Format> {
+impl LoadFormat {
+    fn reader(self, group: &str) -> Box<dyn FormatReader> {
         match self {
             Self::K6Json => Box::new(k6::Json::default()),
             Self::K6Csv => Box::new(k6::Csv::default()),
@@ -151,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// Whether a program writes it line by line, and may not be done with it.
+    /// Whether a program writes it line by line and may still be writing.
     const fn is_log(self) -> bool {
         match self {
             Self::K6Json | Self::K6Csv | Self::AccessLogJson | Self::AccessLogPretty => true,
@@ -159,7 +133,7 @@ impl Kind {
         }
     }
 
-    /// For people.
+    /// The name for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::K6Json => "a k6 trace (JSON)",
@@ -172,6 +146,8 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn problem(text: &str) -> String {
@@ -179,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_no_known_kind_is_told_what_there_is() {
+    fn a_file_of_no_known_format_is_refused_with_the_known_ones() {
         for text in ["hello\n", "{\"a\": 1}\n", "a,b\n1,2\n", "<html>", "-1,5\n"] {
             let problem = problem(text);
             assert!(

@@ -1,8 +1,7 @@
-//! Which targets of a group are in service, for how long, and what they were asked.
+//! Observes which targets of a group are in service, for how long, and how many requests they get.
 //!
-//! A target is warm when it has been in service for the warm-up time: one that has begun a
-//! moment ago carries less than its share, and has told nothing about the load yet. It counts
-//! as capacity and stays out of the metrics.
+//! A target is warm after it has been in service for the warm-up time. Before that it carries
+//! less than its share, so it counts as capacity and not in the metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,54 +13,58 @@ use super::{Capacity, Now};
 use crate::model::{Health, Target};
 use crate::replicas::{GroupReplicas, Replica, ReplicaId, ReplicaState};
 
-/// For so long a new replica counts as about to serve. One that takes longer, or that has
-/// died before, must not keep the others from being taken away.
-const STARTING: Duration = Duration::from_secs(300);
+/// Longest time that a new replica counts as starting. One that takes longer, or has exited
+/// before, must not prevent scale-in.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The targets of one group, as they were at the last look.
+/// The targets of one group, as they were at the last observation.
 #[derive(Debug, Default)]
-pub(super) struct Service {
-    seen: FxHashMap<SocketAddr, Seen>,
+pub(super) struct TargetObserver {
+    targets: FxHashMap<SocketAddr, ObservedTarget>,
     ages: FxHashMap<ReplicaId, Age>,
-    /// When that was, and the how-manieth.
+    /// Uptime of the last observation.
     last: Option<Duration>,
+    /// Number of observations.
     round: u64,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct ObservedTarget {
     target: Arc<Target>,
+    /// Leases since its start, at the last observation.
     leases: u64,
+    /// The last observation that had it.
     round: u64,
     /// `None` while it is not in service.
     service: Option<InService>,
 }
 
-/// For how long something has been in service.
+/// Since when a target has been in service.
 #[derive(Clone, Copy, Debug)]
 struct InService {
     since: Duration,
-    /// What it had behind it then.
+    /// Time in service before `since`.
     before: Duration,
 }
 
-/// How long a replica has been in its state. The wall clock is asked only when that is first
-/// seen, because it may be set.
+/// How long a replica has been in its state. The wall clock is read only when the state is
+/// first observed, because it may be set later.
 #[derive(Clone, Copy, Debug)]
 struct Age {
     since: SystemTime,
-    seen: Duration,
-    /// What it had behind it then.
+    /// Uptime of the first observation of the state.
+    observed: Duration,
+    /// Age of the state at that time.
     before: Duration,
 }
 
-/// What a look at a group has found.
+/// The targets and replicas of a group at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Look {
+pub(super) struct Observation {
     pub(super) capacity: Capacity,
     /// Targets in service, warm or not.
     pub(super) in_service: u32,
-    /// Those of them that are warm.
+    /// The warm targets.
     pub(super) warm: Vec<SocketAddr>,
     /// All other targets.
     pub(super) apart: Vec<SocketAddr>,
@@ -69,89 +72,88 @@ pub(super) struct Look {
     pub(super) replicas: Vec<ReplicaId>,
     /// Requests in flight on the warm targets.
     pub(super) in_flight: u64,
-    /// Requests sent to the warm targets since the last look.
+    /// Requests sent to the warm targets since the last observation.
     pub(super) requests: u64,
-    /// Since the last look; `None` at the first.
+    /// Time since the last observation; `None` at the first.
     pub(super) elapsed: Option<Duration>,
 }
 
-impl Service {
-    /// Looks at the targets of a group that are registered and do not drain. `is_checked` is
-    /// whether their health counts.
-    pub(super) fn look<'a>(
+impl TargetObserver {
+    /// Observes the active targets of a group. `is_checked` is whether the group has health
+    /// checks.
+    pub(super) fn observe<'a>(
         &mut self,
         now: Now,
         targets: impl Iterator<Item = &'a Arc<Target>>,
         is_checked: bool,
         replicas: &GroupReplicas,
         warm_up: Duration,
-    ) -> Look {
+    ) -> Observation {
         let elapsed = self.last.replace(now.uptime);
-        let mut look = Look {
+        let mut observed = Observation {
             elapsed: elapsed.map(|last| now.uptime.saturating_sub(last)),
-            ..Look::default()
+            ..Observation::default()
         };
         self.round += 1;
         let is_first = elapsed.is_none();
         for target in targets {
-            self.look_at(target, now.uptime, is_checked, is_first);
+            self.observe_target(target, now.uptime, is_checked, is_first);
         }
-        self.seen.retain(|_, seen| seen.round == self.round);
-        self.note_ages(replicas, now);
+        self.targets.retain(|_, target| target.round == self.round);
+        self.update_ages(replicas, now);
         if is_first {
-            self.credit(replicas, now.uptime);
+            self.credit_ages(replicas, now.uptime);
         }
-        look.capacity = self.capacity(replicas, now, warm_up);
+        observed.capacity = self.capacity(replicas, now, warm_up);
         for replica in &replicas.replicas {
             if self.is_warm(replica, now.uptime, warm_up) {
-                look.replicas.push(replica.id);
+                observed.replicas.push(replica.id);
             }
         }
-        self.sum(&mut look, now.uptime, warm_up);
-        look
+        self.count_requests(&mut observed, now.uptime, warm_up);
+        observed
     }
 
-    fn look_at(&mut self, target: &Arc<Target>, now: Duration, checked: bool, first: bool) {
-        let seen = self.seen.entry(target.id.addr).or_insert_with(|| Seen {
+    fn observe_target(&mut self, target: &Arc<Target>, now: Duration, checked: bool, first: bool) {
+        let new = |leases| ObservedTarget {
             target: Arc::clone(target),
-            // What it did before anybody looked is not of this second. A target that comes
-            // later has done all of it since.
-            leases: if first { target.leases() } else { 0 },
+            leases,
             round: 0,
             service: None,
-        });
-        if !Arc::ptr_eq(&seen.target, target) {
-            // The address left the group and came back.
-            *seen = Seen {
-                target: Arc::clone(target),
-                leases: 0,
-                round: 0,
-                service: None,
-            };
-        }
-        seen.round = self.round;
-        let entered = InService {
-            since: now,
-            before: Duration::ZERO,
         };
-        seen.service = if checked && !target.is_healthy() {
+        // Requests before the first observation belong to no period. A target that comes later
+        // got all of its requests since the last one.
+        let observed = self
+            .targets
+            .entry(target.id.addr)
+            .or_insert_with(|| new(if first { target.leases() } else { 0 }));
+        if !Arc::ptr_eq(&observed.target, target) {
+            // The address left the group and came back.
+            *observed = new(0);
+        }
+        observed.round = self.round;
+        observed.service = if checked && !target.is_healthy() {
             None
         } else {
-            Some(seen.service.unwrap_or(entered))
+            observed.service.or(Some(InService {
+                since: now,
+                before: Duration::ZERO,
+            }))
         };
     }
 
-    fn note_ages(&mut self, replicas: &GroupReplicas, now: Now) {
+    fn update_ages(&mut self, replicas: &GroupReplicas, now: Now) {
         let before = std::mem::take(&mut self.ages);
         let wall = SystemTime::from(now.wall);
         for replica in &replicas.replicas {
-            let known = before.get(&replica.id);
-            let known = known.filter(|age| age.since == replica.since);
-            let age = known.copied().unwrap_or_else(|| Age {
-                since: replica.since,
-                seen: now.uptime,
-                before: wall.duration_since(replica.since).unwrap_or_default(),
-            });
+            let age = match before.get(&replica.id) {
+                Some(age) if age.since == replica.since => *age,
+                _ => Age {
+                    since: replica.since,
+                    observed: now.uptime,
+                    before: wall.duration_since(replica.since).unwrap_or_default(),
+                },
+            };
             self.ages.insert(replica.id, age);
         }
     }
@@ -159,16 +161,16 @@ impl Service {
     fn age(&self, replica: &Replica, now: Duration) -> Duration {
         let age = self.ages.get(&replica.id);
         age.map_or(Duration::ZERO, |age| {
-            now.saturating_sub(age.seen) + age.before
+            now.saturating_sub(age.observed) + age.before
         })
     }
 
-    /// What ran before this Weir did is not new.
-    fn credit(&mut self, replicas: &GroupReplicas, now: Duration) {
+    /// Credits replicas that ran before this process with the age of their state.
+    fn credit_ages(&mut self, replicas: &GroupReplicas, now: Duration) {
         for replica in &replicas.replicas {
             let age = self.age(replica, now);
-            let seen = replica.address.and_then(|addr| self.seen.get_mut(&addr));
-            if let Some(service) = seen.and_then(|seen| seen.service.as_mut()) {
+            let target = replica.address.and_then(|addr| self.targets.get_mut(&addr));
+            if let Some(service) = target.and_then(|target| target.service.as_mut()) {
                 service.before = age;
             }
         }
@@ -196,7 +198,7 @@ impl Service {
         if replica.state != ReplicaState::Running {
             return None;
         }
-        self.seen.get(&replica.address?)?.service
+        self.targets.get(&replica.address?)?.service
     }
 
     fn is_warm(&self, replica: &Replica, now: Duration, warm_up: Duration) -> bool {
@@ -204,33 +206,35 @@ impl Service {
         service.is_some_and(|service| service.is_warm(now, warm_up))
     }
 
-    /// Whether a replica is on its way into service for the first time.
+    /// Whether a replica has not been in service yet and may still come.
     fn is_starting(&self, replica: &Replica, now: Duration) -> bool {
         let is_new = match replica.state {
             ReplicaState::Starting => true,
             ReplicaState::Running => {
-                let seen = replica.address.and_then(|addr| self.seen.get(&addr));
-                // Not a target yet, or not checked yet.
-                seen.is_none_or(|seen| seen.target.health_now() == Health::Initial)
+                let target = replica.address.and_then(|addr| self.targets.get(&addr));
+                // Not registered yet, or not checked yet.
+                target.is_none_or(|observed| observed.target.health_now() == Health::Initial)
             }
             ReplicaState::Draining | ReplicaState::Stopping => false,
         };
-        is_new && replica.restarts == 0 && self.age(replica, now) < STARTING
+        is_new && replica.restarts == 0 && self.age(replica, now) < START_TIMEOUT
     }
 
-    fn sum(&mut self, look: &mut Look, now: Duration, warm_up: Duration) {
-        for (addr, seen) in &mut self.seen {
-            let leases = seen.target.leases();
-            let requests = leases.saturating_sub(seen.leases);
-            seen.leases = leases;
-            look.in_service += u32::from(seen.service.is_some());
-            let service = seen.service;
-            if service.is_some_and(|service| service.is_warm(now, warm_up)) {
-                look.warm.push(*addr);
-                look.in_flight += u64::from(seen.target.in_flight());
-                look.requests += requests;
+    fn count_requests(&mut self, total: &mut Observation, now: Duration, warm_up: Duration) {
+        for (addr, observed) in &mut self.targets {
+            let leases = observed.target.leases();
+            let requests = leases.saturating_sub(observed.leases);
+            observed.leases = leases;
+            total.in_service += u32::from(observed.service.is_some());
+            if observed
+                .service
+                .is_some_and(|service| service.is_warm(now, warm_up))
+            {
+                total.warm.push(*addr);
+                total.in_flight += u64::from(observed.target.in_flight());
+                total.requests += requests;
             } else {
-                look.apart.push(*addr);
+                total.apart.push(*addr);
             }
         }
     }
@@ -253,7 +257,7 @@ mod tests {
 
     /// Targets at the ports 1, 2, ... and a replica behind each of them.
     struct Rig {
-        service: Service,
+        observer: TargetObserver,
         targets: Vec<Arc<Target>>,
         replicas: GroupReplicas,
         now: Now,
@@ -262,7 +266,7 @@ mod tests {
     impl Rig {
         fn new(count: u16) -> Self {
             let mut rig = Self {
-                service: Service::default(),
+                observer: TargetObserver::default(),
                 targets: Vec::new(),
                 replicas: GroupReplicas::default(),
                 now: Now {
@@ -276,7 +280,7 @@ mod tests {
             rig
         }
 
-        /// One that has run for so long.
+        /// Adds one that has run for `age`.
         fn add(&mut self, age: Duration) {
             let number = self.targets.len() as u16 + 1;
             let addr = SocketAddr::from(([127, 0, 0, 1], number));
@@ -293,19 +297,19 @@ mod tests {
             });
         }
 
-        fn pass(&mut self, time: Duration) -> Look {
+        fn pass(&mut self, time: Duration) -> Observation {
             self.now.uptime += time;
             self.now.wall += time;
-            self.look(false)
+            self.observe(false)
         }
 
-        fn look(&mut self, is_checked: bool) -> Look {
+        fn observe(&mut self, is_checked: bool) -> Observation {
             let targets = self.targets.iter();
-            let mut look =
-                self.service
-                    .look(self.now, targets, is_checked, &self.replicas, WARM_UP);
-            look.warm.sort_unstable();
-            look
+            let mut observed =
+                self.observer
+                    .observe(self.now, targets, is_checked, &self.replicas, WARM_UP);
+            observed.warm.sort_unstable();
+            observed
         }
 
         fn ask(&self, target: usize, times: usize) {
@@ -331,28 +335,28 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn requests_are_those_since_the_last_look() {
+    fn requests_are_those_since_the_last_observation() {
         let mut rig = Rig::new(2);
         rig.ask(0, 1000);
-        let first = rig.look(false);
+        let first = rig.observe(false);
         assert_eq!((first.elapsed, first.requests), (None, 0));
         rig.ask(0, 30);
         rig.ask(1, 50);
         let _lease = rig.targets[1].lease();
-        let look = rig.pass(2 * SECOND);
-        assert_eq!(look.elapsed, Some(2 * SECOND));
-        assert_eq!((look.requests, look.in_flight), (81, 1));
-        assert_eq!(look.warm.len(), 2);
+        let observed = rig.pass(2 * SECOND);
+        assert_eq!(observed.elapsed, Some(2 * SECOND));
+        assert_eq!((observed.requests, observed.in_flight), (81, 1));
+        assert_eq!(observed.warm.len(), 2);
         assert_eq!(rig.pass(SECOND).requests, 0);
     }
 
     #[test]
     fn targets_that_come_and_go_do_no_harm() {
         let mut rig = Rig::new(2);
-        rig.look(false);
+        rig.observe(false);
         rig.ask(0, 10);
         rig.ask(1, 20);
-        // The second one leaves with what it counted, and its address comes back.
+        // The second one leaves with its count, and its address comes back.
         let addr = rig.targets.remove(1).id.addr;
         assert_eq!(rig.pass(SECOND).requests, 10);
         rig.targets.push(target(addr));
@@ -360,25 +364,29 @@ mod tests {
         rig.pass(SECOND);
         rig.ask(1, 5);
         assert_eq!(rig.pass(WARM_UP).requests, 5);
-        // Replaced between two looks.
+        // Replaced between two observations.
         rig.ask(1, 100);
         rig.targets[1] = target(addr);
         rig.ask(1, 3);
-        assert_eq!(rig.pass(SECOND).apart, [addr], "it is a new one");
+        assert_eq!(rig.pass(SECOND).apart, [addr], "it is a new target");
         assert_eq!(rig.pass(WARM_UP).requests, 0);
     }
 
     #[test]
     fn a_new_replica_is_capacity_and_not_in_the_metric() {
         let mut rig = Rig::new(1);
-        assert_eq!(rig.look(false).capacity, capacity(1, 1, 0), "it ran before");
+        assert_eq!(
+            rig.observe(false).capacity,
+            capacity(1, 1, 0),
+            "it ran before"
+        );
         rig.add(Duration::ZERO);
         rig.ask(0, 10);
         rig.ask(1, 90);
-        let look = rig.pass(SECOND);
-        assert_eq!(look.capacity, capacity(2, 2, 1));
-        assert_eq!((look.requests, look.warm.len()), (10, 1));
-        assert_eq!(look.replicas, [ReplicaId(1)]);
+        let observed = rig.pass(SECOND);
+        assert_eq!(observed.capacity, capacity(2, 2, 1));
+        assert_eq!((observed.requests, observed.warm.len()), (10, 1));
+        assert_eq!(observed.replicas, [ReplicaId(1)]);
         assert_eq!(rig.pass(WARM_UP).capacity, capacity(2, 2, 0));
     }
 
@@ -397,27 +405,39 @@ mod tests {
             *target.health() = record;
         };
         healthy(&rig.targets[0]);
-        let look = rig.look(true);
-        assert_eq!(look.capacity, capacity(2, 1, 1), "the other one may come");
-        assert_eq!((look.warm.len(), look.apart.len()), (1, 1));
-        // Whatever the wall clock is set to meanwhile.
-        rig.now.wall += 10 * STARTING;
-        assert_eq!(rig.look(true).capacity, capacity(2, 1, 1), "it still may");
-        rig.now.wall -= 20 * STARTING;
-        rig.now.uptime += STARTING;
-        assert_eq!(rig.look(true).capacity, capacity(2, 1, 0), "or not");
+        let observed = rig.observe(true);
+        assert_eq!(
+            observed.capacity,
+            capacity(2, 1, 1),
+            "the other may still come"
+        );
+        assert_eq!((observed.warm.len(), observed.apart.len()), (1, 1));
+        // The wall clock may be set in between.
+        rig.now.wall += 10 * START_TIMEOUT;
+        assert_eq!(
+            rig.observe(true).capacity,
+            capacity(2, 1, 1),
+            "it may still come"
+        );
+        rig.now.wall -= 20 * START_TIMEOUT;
+        rig.now.uptime += START_TIMEOUT;
+        assert_eq!(
+            rig.observe(true).capacity,
+            capacity(2, 1, 0),
+            "it took too long"
+        );
         healthy(&rig.targets[1]);
-        assert_eq!(rig.look(true).capacity, capacity(2, 2, 1));
+        assert_eq!(rig.observe(true).capacity, capacity(2, 2, 1));
     }
 
     #[test]
-    fn a_replica_that_died_before_is_not_waited_for() {
+    fn a_replica_that_exited_before_is_not_waited_for() {
         let mut rig = Rig::new(2);
         rig.targets.pop();
         rig.replicas.replicas[1].state = ReplicaState::Starting;
         rig.replicas.replicas[1].since = rig.now.wall.into();
-        assert_eq!(rig.look(false).capacity, capacity(2, 1, 1));
+        assert_eq!(rig.observe(false).capacity, capacity(2, 1, 1));
         rig.replicas.replicas[1].restarts = 1;
-        assert_eq!(rig.look(false).capacity, capacity(2, 1, 0));
+        assert_eq!(rig.observe(false).capacity, capacity(2, 1, 0));
     }
 }

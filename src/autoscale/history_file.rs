@@ -1,8 +1,8 @@
-//! What a forecast has learned, in a file, so that it outlives a restart.
+//! Stores the history of a forecast in a file over restarts.
 //!
-//! Read once at the start; written when it has changed, which is once an hour, and at the end:
-//! to a new file that then takes the place of the old, so that a crash leaves one of both. A
-//! file that is not such a history is left as it is, and nothing is kept.
+//! The file is read once at the start. It is written after a change, which is once an hour, and
+//! at the end: to a new file that then replaces the old one, so that a crash leaves either of
+//! them. A file that is not a history is left alone, and nothing is stored.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,49 +14,50 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{HistoryError, Scaler};
+use super::predictive::HistoryError;
+use super::scaler::Scaler;
 
-/// Most bytes of a file that is read: 14 days of hours take a hundredth of it.
+/// Longest file that is read, bytes: 14 days of hours take a hundredth of it.
 const LIMIT: u64 = 1024 * 1024;
 
-/// Between two looks at whether there is something new to keep.
-const LOOK: Duration = Duration::from_secs(60);
+/// Time between two checks whether the history has changed.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The file of one group.
+/// The history file of one group.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(super) struct HistoryFile {
     path: PathBuf,
-    stage: Stage,
-    /// Held by the one that writes: a disk that hangs takes one thread and not one an hour.
+    content: Content,
+    /// Held while the file is written: a disk that hangs blocks one thread, not one an hour.
     writing: Arc<Semaphore>,
-    /// When it was looked at last.
-    looked: Option<Duration>,
+    /// Uptime of the last check for a change.
+    checked: Option<Duration>,
 }
 
 #[derive(Debug)]
-enum Stage {
-    /// What is in the file is on its way.
+enum Content {
+    /// The file is being read.
     Reading(oneshot::Receiver<io::Result<String>>),
-    /// This is in the file; `None` while there is none.
-    Kept(Option<String>),
-    /// What is in the file is somebody else's.
+    /// The file has this history; `None` if there is no file.
+    Stored(Option<String>),
+    /// The file is not a history.
     Foreign,
 }
 
-impl Archive {
-    /// Begins to read the file.
+impl HistoryFile {
+    /// Begins to read the file in the background.
     pub(super) fn open(path: PathBuf) -> Self {
         let (sender, receiver) = oneshot::channel();
         let from = path.clone();
         spawn_blocking(move || {
-            // Nobody may want to know any more.
+            // The receiver is gone if the configuration has changed.
             let _ = sender.send(read(&from));
         });
         Self {
             path,
-            stage: Stage::Reading(receiver),
+            content: Content::Reading(receiver),
             writing: Arc::new(Semaphore::new(1)),
-            looked: None,
+            checked: None,
         }
     }
 
@@ -64,88 +65,88 @@ impl Archive {
         &self.path
     }
 
-    /// Gives the scaler what was read, once it is there.
+    /// Loads the history into the scaler if it has been read.
     pub(super) fn load(&mut self, scaler: &mut Scaler) {
-        let Stage::Reading(receiver) = &mut self.stage else {
+        let Content::Reading(receiver) = &mut self.content else {
             return;
         };
         match receiver.try_recv() {
-            Ok(read) => self.take_in(read, scaler),
+            Ok(read) => self.import(read, scaler),
             Err(oneshot::error::TryRecvError::Empty) => {}
-            Err(oneshot::error::TryRecvError::Closed) => self.take_in(unread(), scaler),
+            Err(oneshot::error::TryRecvError::Closed) => self.import(unread(), scaler),
         }
     }
 
-    /// The same, and waits for it.
-    pub(super) async fn loaded(&mut self, scaler: &mut Scaler) {
-        if let Stage::Reading(receiver) = &mut self.stage {
+    /// Waits until the history has been read, and loads it into the scaler.
+    pub(super) async fn wait_and_load(&mut self, scaler: &mut Scaler) {
+        if let Content::Reading(receiver) = &mut self.content {
             let read = receiver.await.unwrap_or_else(|_| unread());
-            self.take_in(read, scaler);
+            self.import(read, scaler);
         }
     }
 
-    fn take_in(&mut self, read: io::Result<String>, scaler: &mut Scaler) {
+    fn import(&mut self, read: io::Result<String>, scaler: &mut Scaler) {
         let path = self.path.display();
-        self.stage = match read.map(|text| (scaler.import_history(&text), text)) {
+        self.content = match read.map(|text| (scaler.import_history(&text), text)) {
             Ok((Ok(()), text)) => {
-                info!(%path, "history of the forecast loaded");
-                Stage::Kept(Some(text))
+                info!(%path, "forecast history loaded");
+                Content::Stored(Some(text))
             }
             Ok((Err(error @ HistoryError::Metric { .. }), _)) => {
-                warn!(%path, %error, "history of the forecast begins anew");
-                Stage::Kept(None)
+                warn!(%path, %error, "forecast history is of another metric; it will be replaced");
+                Content::Stored(None)
             }
             Ok((Err(error), _)) => {
-                warn!(%path, %error, "no history of the forecast is kept: the file is not one");
-                Stage::Foreign
+                warn!(%path, %error, "file is not a forecast history; it is left alone and nothing is stored");
+                Content::Foreign
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Stage::Kept(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Stored(None),
             Err(error) => {
-                warn!(%path, %error, "no history of the forecast is kept: cannot read the file");
-                Stage::Foreign
+                warn!(%path, %error, "cannot read the forecast history; nothing is stored");
+                Content::Foreign
             }
         };
     }
 
-    /// Whether a minute is over since this was so last.
+    /// Whether [`SAVE_INTERVAL`] has passed since this was true last.
     pub(super) fn is_due(&mut self, now: Duration) -> bool {
         let is_due = self
-            .looked
-            .is_none_or(|looked| now.saturating_sub(looked) >= LOOK);
+            .checked
+            .is_none_or(|checked| now.saturating_sub(checked) >= SAVE_INTERVAL);
         if is_due {
-            self.looked = Some(now);
+            self.checked = Some(now);
         }
         is_due
     }
 
-    /// What is to be done to keep what the scaler has learned; `None` if nothing is new, or
-    /// what was new before is still being written.
-    pub(super) fn keep(&mut self, scaler: &Scaler) -> Option<impl Future<Output = ()> + use<>> {
-        let Stage::Kept(kept) = &mut self.stage else {
+    /// Returns the task that stores the scaler's history; `None` if it has not changed, or is still
+    /// being written.
+    pub(super) fn save(&mut self, scaler: &Scaler) -> Option<impl Future<Output = ()> + use<>> {
+        let Content::Stored(stored) = &mut self.content else {
             return None;
         };
-        let turn = Arc::clone(&self.writing).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.writing).try_acquire_owned().ok()?;
         let text = scaler.export_history()?;
-        if kept.as_ref() == Some(&text) {
+        if stored.as_ref() == Some(&text) {
             return None;
         }
-        *kept = Some(text.clone());
+        *stored = Some(text.clone());
         let path = self.path.clone();
         Some(async move {
             let shown = path.display().to_string();
             let written = spawn_blocking(move || {
-                let _turn = turn;
+                let _permit = permit;
                 replace(&path, &text)
             });
             let written = written.await;
             if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                warn!(path = %shown, %error, "cannot keep the history of the forecast");
+                warn!(path = %shown, %error, "cannot store the forecast history");
             }
         })
     }
 }
 
-/// The thread that should have read has panicked.
+/// The error after a panic of the thread that reads.
 fn unread() -> io::Result<String> {
     Err(io::Error::other("not read"))
 }
@@ -156,7 +157,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Puts a file in the place of another, whole or not at all.
+/// Replaces a file atomically.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -173,11 +174,11 @@ mod tests {
     use tempfile::TempDir;
     use tokio::time::timeout;
 
-    use super::super::{Capacity, Now, Reading, Sample};
+    use super::super::sample::{Capacity, Now, Reading, Sample};
     use super::*;
     use crate::config::{Autoscaling, Metric, Predictive, Profile, Timing};
 
-    /// For whatever is waited for: only a broken test takes this long.
+    /// Deadline of every wait: only a broken test takes this long.
     const LONG: Duration = Duration::from_secs(20);
 
     fn scaler(metric: Metric) -> Scaler {
@@ -202,7 +203,7 @@ mod tests {
         Scaler::new("todo", policy)
     }
 
-    /// One that has seen an hour and a bit.
+    /// A scaler with two hours of data.
     fn learned() -> Scaler {
         let mut scaler = scaler(Metric::Cpu);
         let capacity = Capacity {
@@ -227,37 +228,37 @@ mod tests {
         scaler
     }
 
-    async fn opened(path: &Path, scaler: &mut Scaler) -> Archive {
-        let mut archive = Archive::open(path.to_owned());
-        timeout(LONG, archive.loaded(scaler)).await.unwrap();
-        archive
+    async fn opened(path: &Path, scaler: &mut Scaler) -> HistoryFile {
+        let mut file = HistoryFile::open(path.to_owned());
+        timeout(LONG, file.wait_and_load(scaler)).await.unwrap();
+        file
     }
 
     #[tokio::test]
-    async fn what_was_learned_outlives_a_restart() {
+    async fn a_history_outlives_a_restart() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("history.json");
         let mut before = learned();
-        let mut archive = opened(&path, &mut before).await;
+        let mut file = opened(&path, &mut before).await;
         assert!(!path.exists());
-        archive.keep(&before).expect("something new").await;
-        assert!(archive.keep(&before).is_none(), "nothing new");
+        file.save(&before).expect("something new").await;
+        assert!(file.save(&before).is_none(), "nothing new");
         let mut after = scaler(Metric::Cpu);
         assert_ne!(after.export_history(), before.export_history());
-        let mut archive = opened(&path, &mut after).await;
+        let mut file = opened(&path, &mut after).await;
         assert_eq!(after.export_history(), before.export_history());
-        assert!(archive.keep(&after).is_none());
+        assert!(file.save(&after).is_none());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[tokio::test]
-    async fn a_file_of_somebody_else_is_left_alone() {
+    async fn a_file_that_is_no_history_is_left_alone() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("history.json");
         std::fs::write(&path, "dear diary").unwrap();
         let mut scaler = learned();
-        let mut archive = opened(&path, &mut scaler).await;
-        assert!(archive.keep(&scaler).is_none());
+        let mut file = opened(&path, &mut scaler).await;
+        assert!(file.save(&scaler).is_none());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear diary");
     }
 
@@ -266,24 +267,24 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("history.json");
         let mut before = learned();
-        let mut archive = opened(&path, &mut before).await;
-        archive.keep(&before).unwrap().await;
+        let mut file = opened(&path, &mut before).await;
+        file.save(&before).unwrap().await;
         let mut other = scaler(Metric::Memory);
-        let mut archive = opened(&path, &mut other).await;
-        archive.keep(&other).expect("another one").await;
+        let mut file = opened(&path, &mut other).await;
+        file.save(&other).expect("another one").await;
         let kept = std::fs::read_to_string(&path).unwrap();
         assert_eq!(Some(kept), other.export_history());
     }
 
     #[tokio::test]
-    async fn it_is_looked_at_once_a_minute() {
+    async fn it_is_checked_once_a_minute() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("history.json");
-        let mut archive = opened(&path, &mut learned()).await;
-        let due = |archive: &mut Archive, second| archive.is_due(Duration::from_secs(second));
-        assert!(due(&mut archive, 0));
-        assert!(!due(&mut archive, 59));
-        assert!(due(&mut archive, 60));
-        assert!(!due(&mut archive, 61));
+        let mut file = opened(&path, &mut learned()).await;
+        let due = |file: &mut HistoryFile, second| file.is_due(Duration::from_secs(second));
+        assert!(due(&mut file, 0));
+        assert!(!due(&mut file, 59));
+        assert!(due(&mut file, 60));
+        assert!(!due(&mut file, 61));
     }
 }

@@ -1,57 +1,59 @@
-//! Readings become datapoints: one for each period, the last ones kept.
+//! Turns readings into datapoints: one for each period, of which the last ones are kept.
 //!
-//! A reading holds for the time since the sample before it, so that samples which come a
-//! little early or late leave no period empty, however short it is. A period in which a
-//! reading was missing, or that no reading covers, has no datapoint.
+//! A reading covers the time since the previous sample, so that samples which come a little
+//! early or late leave no period empty, however short it is. A period in which a reading was
+//! missing, or which no reading covers, has no datapoint.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A reading is not taken to hold for longer than this, however long ago the sample before
-/// it was, unless two periods are longer: Weir was stopped, or the machine asleep.
+/// Longest time that one reading covers, unless two periods are longer. After a longer gap the
+/// process was stopped or the machine suspended, and the load in between is unknown.
 const MAX_COVER: Duration = Duration::from_secs(2);
 
-/// A bounded row of datapoints.
+/// The last datapoints of one metric.
 #[derive(Debug)]
-pub(super) struct History {
+pub(super) struct Datapoints {
     period: Duration,
     keep: usize,
     points: VecDeque<Option<Datapoint>>,
-    /// How many periods ended so far, with a datapoint or without.
+    /// Periods that have ended, with a datapoint or without.
     ended: u64,
-    /// Uptime of the first sample, at which the first period begins, and of the last.
-    times: Option<(Duration, Duration)>,
-    open: Open,
+    /// Uptime of the first sample, at which the first period begins.
+    first_sample: Option<Duration>,
+    /// Uptime of the last sample.
+    last_sample: Duration,
+    open: OpenPeriod,
 }
 
 /// A metric over one period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Datapoint {
-    /// Mean.
+    /// Mean of the metric.
     pub(super) value: f64,
-    /// Mean of the value times the replicas that it was measured on.
+    /// Mean of the metric times the replicas that it was measured on.
     pub(super) measured: f64,
-    /// Mean of the value times all replicas in service. It is more than `measured` while new
-    /// ones warm up, which carry load already.
+    /// Mean of the metric times all replicas in service: more than `measured` while new ones,
+    /// which carry load already, warm up.
     pub(super) carried: f64,
     /// Mean of the replicas in service.
     pub(super) running: f64,
 }
 
-/// One reading with the replicas there were.
+/// One reading with the replicas of that time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measure {
-    /// `None` is missing.
+pub(super) struct Measurement {
+    /// `None` if the metric is missing.
     pub(super) value: Option<f64>,
-    /// How many replicas it is an average over.
+    /// Replicas that it is an average over.
     pub(super) measured: u32,
-    /// How many are in service.
+    /// Replicas in service.
     pub(super) running: u32,
 }
 
-/// The period that has not ended yet: sums over time.
+/// Sums over the covered time of the period that has not ended.
 #[derive(Clone, Copy, Debug, Default)]
-struct Open {
+struct OpenPeriod {
     covered: f64,
     value: f64,
     measured: f64,
@@ -60,57 +62,58 @@ struct Open {
     is_missing: bool,
 }
 
-impl History {
-    /// Of datapoints over `period`, of which the last `keep` are kept.
+impl Datapoints {
+    /// Datapoints over `period`, of which the last `keep` are kept.
     pub(super) fn new(period: Duration, keep: u32) -> Self {
         Self {
             period: period.max(Duration::from_millis(1)),
             keep: keep.max(1) as usize,
             points: VecDeque::new(),
             ended: 0,
-            times: None,
-            open: Open::default(),
+            first_sample: None,
+            last_sample: Duration::ZERO,
+            open: OpenPeriod::default(),
         }
     }
 
-    /// How long a datapoint takes.
+    /// The length of a period.
     pub(super) fn period(&self) -> Duration {
         self.period
     }
 
-    /// Keeps another number of datapoints from now on.
+    /// Changes how many datapoints are kept.
     pub(super) fn resize(&mut self, keep: u32) {
         self.keep = keep.max(1) as usize;
         self.trim();
     }
 
-    /// How many periods have ended since the first sample.
+    /// Periods that have ended since the first sample.
     pub(super) fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// Takes in the reading of a sample. The first one only starts the first period, since
-    /// nobody knows for how long it holds.
-    pub(super) fn take(&mut self, now: Duration, measure: Measure) {
-        let Some((first, last)) = self.times else {
-            self.times = Some((now, now));
+    /// Records the reading of a sample. The first one only begins the first period, because the
+    /// time that it covers is unknown.
+    pub(super) fn record(&mut self, now: Duration, measurement: Measurement) {
+        let Some(first) = self.first_sample else {
+            (self.first_sample, self.last_sample) = (Some(now), now);
             return;
         };
-        if now <= last {
+        if now <= self.last_sample {
             return;
         }
         let covers = MAX_COVER.max(self.period.saturating_mul(2));
-        let from = last.max(now.saturating_sub(covers));
-        self.times = Some((first, now));
+        let from = self.last_sample.max(now.saturating_sub(covers));
+        self.last_sample = now;
         self.skip_to(self.period_at(from.saturating_sub(first)));
         let mut start = from.saturating_sub(first);
         let end = now.saturating_sub(first);
-        while let Some(border) = self.border().filter(|border| *border <= end) {
-            self.open.add(border.saturating_sub(start), measure);
+        while let Some(period_end) = self.period_end().filter(|period_end| *period_end <= end) {
+            self.open.add(period_end.saturating_sub(start), measurement);
             self.close();
-            start = border;
+            start = period_end;
         }
-        self.open.add(end.saturating_sub(start), measure);
+        self.open.add(end.saturating_sub(start), measurement);
     }
 
     /// The last `count` datapoints, oldest first; `None` if there are fewer or one is missing.
@@ -125,24 +128,23 @@ impl History {
             .then(|| last.filter_map(Option::as_ref))
     }
 
-    /// When the open period ends, since the first sample.
-    fn border(&self) -> Option<Duration> {
+    /// The end of the open period, since the first sample.
+    fn period_end(&self) -> Option<Duration> {
         let nanos = self.period.as_nanos() * (u128::from(self.ended) + 1);
         u64::try_from(nanos).ok().map(Duration::from_nanos)
     }
 
-    /// In which period a moment since the first sample lies.
-    fn period_at(&self, moment: Duration) -> u64 {
-        (moment.as_nanos() / self.period.as_nanos()) as u64
+    /// The period of a time since the first sample.
+    fn period_at(&self, time: Duration) -> u64 {
+        (time.as_nanos() / self.period.as_nanos()) as u64
     }
 
-    /// Ends the periods up to one that no reading covers; only as many as are kept are
-    /// written down.
+    /// Ends the periods before `period`. Those further back than the kept ones are only counted.
     fn skip_to(&mut self, period: u64) {
         let far = period.saturating_sub(self.keep as u64 + 1);
         if self.ended < far {
             self.ended = far;
-            self.open = Open::default();
+            self.open = OpenPeriod::default();
         }
         while self.ended < period {
             self.close();
@@ -162,24 +164,24 @@ impl History {
     }
 }
 
-impl Open {
-    fn add(&mut self, time: Duration, measure: Measure) {
+impl OpenPeriod {
+    fn add(&mut self, time: Duration, measurement: Measurement) {
         let seconds = time.as_secs_f64();
         if seconds <= 0.0 {
             return;
         }
-        let Some(value) = measure.value else {
+        let Some(value) = measurement.value else {
             self.is_missing = true;
             return;
         };
         self.covered += seconds;
         self.value += seconds * value;
-        self.measured += seconds * value * f64::from(measure.measured);
-        self.carried += seconds * value * f64::from(measure.running);
-        self.running += seconds * f64::from(measure.running);
+        self.measured += seconds * value * f64::from(measurement.measured);
+        self.carried += seconds * value * f64::from(measurement.running);
+        self.running += seconds * f64::from(measurement.running);
     }
 
-    /// A period of which less than a half is covered has none.
+    /// The datapoint; `None` if less than half of the period is covered.
     fn datapoint(self, period: Duration) -> Option<Datapoint> {
         let is_known = !self.is_missing && self.covered >= period.as_secs_f64() / 2.0;
         is_known.then(|| Datapoint {
@@ -197,24 +199,23 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn feed(history: &mut History, millis: u64, value: Option<f64>) {
-        let (measured, running) = (2, 3);
-        let measure = Measure {
+    fn feed(history: &mut Datapoints, millis: u64, value: Option<f64>) {
+        let measurement = Measurement {
             value,
-            measured,
-            running,
+            measured: 2,
+            running: 3,
         };
-        history.take(Duration::from_millis(millis), measure);
+        history.record(Duration::from_millis(millis), measurement);
     }
 
-    fn values(history: &History) -> Vec<Option<f64>> {
+    fn values(history: &Datapoints) -> Vec<Option<f64>> {
         let value = |point: &Option<Datapoint>| point.map(|point| point.value);
         history.points.iter().map(value).collect()
     }
 
     #[test]
     fn a_datapoint_is_the_mean_of_a_period_that_begins_with_the_first_sample() {
-        let mut history = History::new(4 * SECOND, 3);
+        let mut history = Datapoints::new(4 * SECOND, 3);
         feed(&mut history, 10_000, Some(99.0));
         for (second, value) in (11..).zip([1.0, 2.0, 3.0, 6.0, 8.0, 8.0, 8.0]) {
             feed(&mut history, second * 1000, Some(value));
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn samples_that_come_early_or_late_leave_no_period_empty() {
-        let mut history = History::new(SECOND, 60);
+        let mut history = Datapoints::new(SECOND, 60);
         let mut dice = fastrand::Rng::with_seed(1);
         for second in 5..200_u64 {
             // A tick is late by up to 0.9 s, and the next one is not.
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_missing_reading_leaves_its_own_period_empty_alone() {
-        let mut history = History::new(2 * SECOND, 10);
+        let mut history = Datapoints::new(2 * SECOND, 10);
         for second in 0..=8 {
             feed(&mut history, second * 1000, (second != 4).then_some(5.0));
         }
@@ -255,7 +256,7 @@ mod tests {
     #[test]
     fn a_pause_leaves_its_periods_empty_however_long_it_is() {
         for pause in [10_000, 3_600_000, u64::from(u32::MAX) * 1000] {
-            let mut history = History::new(SECOND, 5);
+            let mut history = Datapoints::new(SECOND, 5);
             for second in 0..=5 {
                 feed(&mut history, second * 1000, Some(5.0));
             }
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_stands_still_or_goes_back_adds_nothing() {
-        let mut history = History::new(SECOND, 5);
+        let mut history = Datapoints::new(SECOND, 5);
         for millis in [1000, 1500, 1500, 200, 2000] {
             feed(&mut history, millis, Some(4.0));
         }
@@ -278,7 +279,7 @@ mod tests {
 
     #[test]
     fn samples_as_far_apart_as_periods_make_one_datapoint_each() {
-        let mut history = History::new(60 * SECOND, 4);
+        let mut history = Datapoints::new(60 * SECOND, 4);
         for minute in 0..=4 {
             feed(&mut history, minute * 60_000, Some(minute as f64));
         }

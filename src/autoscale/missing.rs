@@ -1,39 +1,44 @@
-//! Says once when a metric goes missing, and once when it is back.
+//! Logs once when a metric is missing, and once when it has data again.
 
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::record::label;
-use super::{Reading, Sample};
+use super::sample::{Reading, Sample};
 use crate::config::Metric;
 
-/// How long a metric may be missing before it is said: one that has just begun has to be
-/// measured twice, and a page read.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time that a metric may be missing before it is logged. A new one must be measured twice, and
+/// its page be read.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The metrics of one group that are missing.
+/// The missing metrics of one group.
 #[derive(Debug, Default)]
-pub(super) struct Gaps(Vec<Gap>);
+pub(super) struct MissingMetrics(Vec<Gap>);
 
 #[derive(Debug)]
 struct Gap {
     metric: Metric,
     since: Duration,
-    was_said: bool,
+    is_logged: bool,
 }
 
-impl Gaps {
-    /// Takes in a sample.
-    pub(super) fn look(&mut self, group: &str, sample: &Sample) {
+impl MissingMetrics {
+    /// Records a sample, and logs what has changed.
+    pub(super) fn record(&mut self, group: &str, sample: &Sample) {
         let now = sample.now.uptime;
-        self.0.retain(|gap| wanted(sample, &gap.metric));
+        self.0.retain(|gap| {
+            sample
+                .readings
+                .iter()
+                .any(|(metric, _)| *metric == gap.metric)
+        });
         for (metric, reading) in &sample.readings {
             let gap = self.0.iter().position(|gap| gap.metric == *metric);
             match (reading, gap) {
                 (Reading::Value(_), Some(index)) => {
-                    if self.0.swap_remove(index).was_said {
-                        info!(%group, metric = %label(metric), "data are back");
+                    if self.0.swap_remove(index).is_logged {
+                        info!(%group, metric = %label(metric), "metric has data again");
                     }
                 }
                 (Reading::Value(_), None) => {}
@@ -41,33 +46,29 @@ impl Gaps {
                 (Reading::Missing(_), None) => self.0.push(Gap {
                     metric: metric.clone(),
                     since: now,
-                    was_said: false,
+                    is_logged: false,
                 }),
                 (Reading::Missing(why), Some(index)) => {
                     let gap = &mut self.0[index];
-                    if !gap.was_said && now.saturating_sub(gap.since) >= PATIENCE {
-                        gap.was_said = true;
+                    if !gap.is_logged && now.saturating_sub(gap.since) >= REPORT_TIMEOUT {
+                        gap.is_logged = true;
                         let metric = label(metric);
-                        warn!(%group, %metric, why, "no data: this metric scales nothing");
+                        warn!(%group, %metric, why, "metric has no data; its policies do not scale");
                     }
                 }
             }
         }
     }
 
-    /// Whether it was said that a metric is missing.
+    /// Whether a missing metric was logged.
     #[cfg(test)]
-    pub(super) fn is_said(&self) -> bool {
-        self.0.iter().any(|gap| gap.was_said)
+    fn is_logged(&self) -> bool {
+        self.0.iter().any(|gap| gap.is_logged)
     }
 }
 
-fn wanted(sample: &Sample, metric: &Metric) -> bool {
-    sample.readings.iter().any(|(wanted, _)| wanted == metric)
-}
-
-/// Silence is no fault: without replicas that are in service and warm there is nothing to
-/// measure, and without requests they take no time.
+/// Whether a metric is missing without a fault: without warm replicas there is nothing to
+/// measure, and without requests there is no response time.
 fn is_expected(metric: &Metric, sample: &Sample) -> bool {
     let capacity = sample.capacity;
     let starting = capacity.desired.saturating_sub(capacity.running);
@@ -85,7 +86,7 @@ fn is_expected(metric: &Metric, sample: &Sample) -> bool {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::{Capacity, Now};
+    use super::super::sample::{Capacity, Now};
     use super::*;
 
     fn sample(second: u64, running: u32, reading: Reading) -> Sample {
@@ -108,22 +109,22 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_said_when_it_lasts_and_ends_with_a_value() {
-        let mut gaps = Gaps::default();
-        gaps.look("todo", &sample(0, 1, missing()));
-        gaps.look("todo", &sample(4, 1, missing()));
-        assert!(!gaps.is_said());
-        gaps.look("todo", &sample(5, 1, missing()));
-        assert!(gaps.is_said());
-        gaps.look("todo", &sample(6, 1, Reading::Value(1.0)));
+    fn a_gap_is_logged_when_it_lasts_and_ends_with_a_value() {
+        let mut gaps = MissingMetrics::default();
+        gaps.record("todo", &sample(0, 1, missing()));
+        gaps.record("todo", &sample(4, 1, missing()));
+        assert!(!gaps.is_logged());
+        gaps.record("todo", &sample(5, 1, missing()));
+        assert!(gaps.is_logged());
+        gaps.record("todo", &sample(6, 1, Reading::Value(1.0)));
         assert!(gaps.0.is_empty());
     }
 
     #[test]
     fn without_replicas_nothing_is_missed() {
-        let mut gaps = Gaps::default();
+        let mut gaps = MissingMetrics::default();
         for second in 0..10 {
-            gaps.look("todo", &sample(second, 0, missing()));
+            gaps.record("todo", &sample(second, 0, missing()));
         }
         assert!(gaps.0.is_empty());
     }
