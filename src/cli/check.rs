@@ -1,4 +1,4 @@
-//! `weir check`: says what is wrong with configuration files.
+//! `weir check`: finds the problems of configuration files.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::format::{FormatArguments, is_coloured};
 use crate::config::{self, Config, LoadError, Parsed, Severity};
 use crate::model::{Escaped, escape_json, escape_lines};
 
-/// What standard input is called on the command line.
+/// Standard input on the command line.
 const STDIN: &str = "-";
 
 #[derive(Debug, clap::Args)]
@@ -25,14 +25,14 @@ pub(super) struct CheckArguments {
     strict: bool,
 }
 
-/// A file and what there is to say about it.
+/// A file with the result of reading it.
 struct Checked<'a> {
     file: &'a Path,
     result: Result<Parsed, LoadError>,
 }
 
-/// Checks files and prints the answer: exit code 0 if all of them can be used (there may be
-/// warnings unless they count), 1 if not, 2 if one cannot be read.
+/// Checks files and prints the results: exit code 0 if all of them can be used, 1 if one has errors
+/// (or, with `--strict`, warnings), 2 if one cannot be read.
 pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
     let load = |file: &'_ PathBuf| {
         if file == Path::new(STDIN) {
@@ -41,8 +41,9 @@ pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
             config::load(file)
         }
     };
-    let files = arguments.files.iter();
-    let checked: Vec<_> = files
+    let checked: Vec<_> = arguments
+        .files
+        .iter()
         .map(|file| Checked {
             file,
             result: load(file),
@@ -55,7 +56,7 @@ pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
     } else {
         text(&checked, is_coloured(&out), arguments.strict)
     };
-    // A reader that went away has seen enough; the exit code still tells.
+    // If the output is closed, the exit code is enough.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     let codes = checked.iter().map(|file| file.exit_code(arguments.strict));
     ExitCode::from(codes.max().unwrap_or_default())

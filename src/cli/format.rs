@@ -1,19 +1,19 @@
-//! How a command answers: its format, its colours, its exit code.
+//! What all commands share: exit codes, the format of the output, and its colours.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 
-/// The same for every command, for its help.
-pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  it is good, or done\n  \
-     1  what was asked about is not: the file has errors, Weir is not well or refused, requests were dropped\n  \
-     2  it could not be done: wrong arguments, a file that cannot be read, nothing that answers";
+/// The exit codes of all commands, for their help.
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  success\n  \
+     1  a negative result: the file has errors, Weir is unhealthy or refused, requests were dropped\n  \
+     2  not done: wrong arguments, an unreadable file, no response";
 
-/// `--format json`, of every command that has an answer for programs.
+/// `--format json`, of every command with output for programs.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct FormatArguments {
-    /// How the answer is written
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// The same as `--format json`
@@ -37,8 +37,8 @@ impl FormatArguments {
     }
 }
 
-/// Whether what goes to a stream is coloured: what <https://no-color.org> and
-/// <https://bixense.com/clicolors> say, and else if it is a terminal.
+/// Whether output to a stream is coloured: by the variables of <https://no-color.org> and
+/// <https://bixense.com/clicolors>, or else if the stream is a terminal.
 pub(super) fn is_coloured(stream: &impl IsTerminal) -> bool {
     colours(stream.is_terminal(), |name| std::env::var_os(name))
 }

@@ -10,21 +10,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::replicas::guard;
 
-/// Starts the program that runs, whatever has become of its file.
+/// The running program, even if its file was replaced or removed.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// Under another name than `weir`: what kills every process of that name must leave the guardian
-/// the time to do its work.
+/// The process name. It is not `weir`, because a signal to all processes of that name must leave
+/// the guardian time for its work.
 const NAME: &str = "replica-guardian";
 
-/// Starts a guardian.
+/// The command that starts a guardian.
 pub(super) fn command() -> Command {
     let mut command = Command::new(PROGRAM);
     command.arg0(NAME).arg("guardian");
     command
 }
 
-/// Exit code 0 once Weir has ended and nothing is left of its replicas.
+/// Runs the guardian: exit code 0 after Weir has ended and all of its replicas are gone.
 pub(super) fn guardian() -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build();
     let guarded = runtime.and_then(|runtime| {
@@ -39,7 +39,8 @@ pub(super) fn guardian() -> ExitCode {
     }
 }
 
-/// Signals to a whole service or terminal are Weir's to obey: the guardian ends after it.
+/// Ignores signals to a whole service or terminal: Weir handles them, and the guardian ends after
+/// it.
 fn ignored_signals() -> io::Result<Vec<Signal>> {
     let kinds = [
         SignalKind::hangup(),

@@ -1,11 +1,12 @@
-//! `weir health`: asks a running Weir whether it is well, for the `HEALTHCHECK` of a
-//! container that has no curl.
+//! `weir health`: checks that a running Weir is alive or ready, for the `HEALTHCHECK` of a container
+//! without curl.
 
 use std::process::ExitCode;
 
 use http::StatusCode;
 
-use super::{AdminArguments, fetch};
+use super::admin::AdminArguments;
+use super::fetch;
 use crate::admin::paths;
 use crate::net::fetch::Url;
 
@@ -14,15 +15,15 @@ use crate::net::fetch::Url;
 pub(super) struct HealthArguments {
     #[command(flatten)]
     admin: AdminArguments,
-    /// Ask whether requests are wanted, not only whether the process runs
+    /// Check that requests are accepted, not only that the process runs
     #[arg(long)]
     ready: bool,
-    /// Ask this address instead, through a listener for example
+    /// Request this URL instead, through a listener for example
     #[arg(long, value_name = "http://HOST:PORT/PATH", conflicts_with = "ready")]
     url: Option<Url>,
 }
 
-/// Exit code 0 when the answer is 200, 1 otherwise, with one line that says why.
+/// Exit code 0 if the response has status 200; else 1, and the reason in one line.
 pub(super) fn health(arguments: &HealthArguments) -> ExitCode {
     let admin = &arguments.admin.admin;
     let result = match &arguments.url {
@@ -33,7 +34,7 @@ pub(super) fn health(arguments: &HealthArguments) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            complain(&problem);
+            print_problem(&problem);
             ExitCode::FAILURE
         }
     }
@@ -51,7 +52,7 @@ fn ask(address: &str, path: &str) -> Result<(), String> {
 }
 
 #[expect(clippy::print_stderr, reason = "a command talks to its terminal")]
-fn complain(problem: &str) {
+fn print_problem(problem: &str) {
     eprintln!("weir health: {problem}");
 }
 
@@ -61,7 +62,7 @@ mod tests {
     use crate::cli::fetch::tests::server;
 
     #[test]
-    fn only_200_is_well() {
+    fn only_200_is_healthy() {
         let ok = server(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         assert_eq!(ask(&ok, "/livez"), Ok(()));
         let draining =

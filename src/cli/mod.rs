@@ -1,5 +1,6 @@
 //! The command line: arguments, commands and what they print. Decisions are made elsewhere.
 
+mod admin;
 mod check;
 mod fetch;
 mod format;
@@ -12,11 +13,10 @@ mod target;
 #[cfg(feature = "tools")]
 mod tools;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use format::EXIT_CODES;
 
@@ -32,11 +32,11 @@ struct Arguments {
 enum Command {
     /// Run the load balancer until a signal ends it
     #[command(after_help = EXIT_CODES)]
-    Run(RunArguments),
-    /// Say what is wrong with configuration files
+    Run(run::RunArguments),
+    /// Find the problems of configuration files
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArguments),
-    /// Show what a running Weir knows about its targets
+    /// Show the targets and replicas of a running Weir
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArguments),
     /// Register, deregister, drain or weigh a target of a running Weir
@@ -48,62 +48,13 @@ enum Command {
     /// Exit 0 if a running Weir is alive; for container health checks
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArguments),
-    /// Started by a running Weir: ends what its replicas have started when it ends
+    /// Started by a running Weir: ends the processes of its replicas after it
     #[command(hide = true)]
     Guardian,
 }
 
-#[derive(Debug, clap::Args)]
-struct RunArguments {
-    /// The configuration file
-    #[arg(
-        long,
-        short,
-        env = "WEIR_CONFIG",
-        default_value = "/etc/weir/weir.toml"
-    )]
-    config: PathBuf,
-    /// How log lines look
-    #[arg(long, value_enum, default_value_t = LogFormat::Pretty)]
-    log_format: LogFormat,
-    /// Take the place of the Weir that listens at the configuration's `upgrade_socket`
-    #[arg(long)]
-    upgrade: bool,
-}
-
-/// For commands that speak with a running Weir.
-#[derive(Debug, clap::Args)]
-struct AdminArguments {
-    /// Where the admin listener answers
-    #[arg(
-        long,
-        global = true,
-        env = "WEIR_ADMIN",
-        default_value = "127.0.0.1:9090",
-        value_name = "HOST:PORT"
-    )]
-    admin: String,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Pretty,
-    /// One JSON object a line
-    Json,
-}
-
-impl From<LogFormat> for crate::observe::LogFormat {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Pretty => Self::Pretty,
-            LogFormat::Json => Self::Json,
-        }
-    }
-}
-
-/// Carries out the command line. `housekeeping` is called by every thread of a running Weir
-/// about once a second.
+/// Runs the command of the command line. Every thread of a running Weir calls `housekeeping` about
+/// once a second.
 pub fn main(housekeeping: fn()) -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| explain(error).exit());
     match arguments.command {

@@ -1,31 +1,68 @@
-//! `weir run`.
+//! `weir run`: runs the load balancer.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{RunArguments, guardian};
+use super::guardian;
 use crate::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
 use crate::net::descriptors;
 use crate::observe::{Log, LogFormat};
 use crate::server::{self, Exit, Program};
 
-/// What is logged unless `RUST_LOG` says otherwise. The Kubernetes client logs each call that
-/// fails as an error, although Weir tells once what has become of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArguments {
+    /// The configuration file
+    #[arg(
+        long,
+        short,
+        env = "WEIR_CONFIG",
+        default_value = "/etc/weir/weir.toml"
+    )]
+    config: PathBuf,
+    /// Format of the log
+    #[arg(long, value_enum, default_value_t = LogFormatArgument::Pretty)]
+    log_format: LogFormatArgument,
+    /// Replace the Weir that listens at the configuration's `upgrade_socket`
+    #[arg(long)]
+    upgrade: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormatArgument {
+    /// For people
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormatArgument> for LogFormat {
+    fn from(format: LogFormatArgument) -> Self {
+        match format {
+            LogFormatArgument::Pretty => Self::Pretty,
+            LogFormatArgument::Json => Self::Json,
+        }
+    }
+}
+
+/// The log levels unless `RUST_LOG` sets others. The Kubernetes client logs each failed call as an
+/// error; Weir logs a failure once.
 const LEVELS: &str = "info,kube_client=off";
 
-/// Runs until a signal: exit code 0 when every request was finished, 1 when some were
-/// dropped, 2 when Weir could not start.
+/// Runs until a signal: exit code 0 if every request was finished, 1 if some were dropped, 2 if
+/// Weir could not start.
 pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
-    // Closed last, so that it holds why Weir has ended.
+    // Closed last, so that it contains the reason why Weir has ended.
     let log = match Log::start(arguments.log_format.into(), filter) {
         Ok(log) => log,
         Err(error) => return cannot_log(&error),
@@ -34,7 +71,7 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
         warn!(%error, "cannot raise the limit of open files");
     }
     let first = config::load_watched(&arguments.config);
-    let Some(config) = take(first.result, &log) else {
+    let Some(config) = accept(first.result, &log) else {
         return ExitCode::from(2);
     };
     let runtime = match runtime() {
@@ -47,7 +84,7 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
     let program = Program {
         file: arguments.config.clone(),
         files: first.files,
-        take: |read| take(read, &log),
+        take: |read| accept(read, &log),
         housekeeping,
         upgrade: arguments.upgrade,
         successor,
@@ -57,7 +94,7 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
         let _ignored = ignore_file_size_limit();
         server::run(config, program).await
     });
-    // Not dropped, which would wait for a disk that hangs.
+    // Dropping it would wait for a disk that hangs.
     runtime.shutdown_background();
     match ended {
         Ok(Exit::Graceful) => ExitCode::SUCCESS,
@@ -69,25 +106,25 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
     }
 }
 
-/// How long a blocking thread waits for work: practically for ever.
+/// Time that a blocking thread waits for work: practically without end.
 const THREAD_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The runtime of the control thread, with a blocking thread that stays. Where the system gives
-/// no more threads, tokio makes do with those it has, and panics if there is none.
+/// The runtime of the control thread, with one blocking thread that stays. If the system refuses
+/// further threads, tokio uses those it has, and panics only without any.
 fn runtime() -> io::Result<Runtime> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(THREAD_LIFETIME)
         .build()?;
     let spare = thread::Builder::new().spawn(|| ())?;
-    // It does nothing that could fail.
+    // The thread cannot panic.
     let _ = spare.join();
     runtime.spawn_blocking(|| ());
     Ok(runtime)
 }
 
-/// This program with the same arguments, to take its own place. The file may be another one
-/// by now: that is what an upgrade is for.
+/// The command of the successor: this program with the same arguments. After an upgrade its file
+/// is another one.
 fn successor() -> Command {
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| "weir".into());
@@ -106,24 +143,24 @@ fn cannot_log(error: &io::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// A file that may not grow is an error of the write, as a full disk is, and not the end of
-/// the process. Holds from the first call on.
+/// Ignores `SIGXFSZ`, so that a file at its size limit fails a write, as a full disk does, and does
+/// not end the process. Holds from the first call on.
 fn ignore_file_size_limit() -> io::Result<tokio::signal::unix::Signal> {
     signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
 }
 
-/// The configuration that was read, or `None` after its problems were logged.
-fn take(read: Result<Parsed, LoadError>, log: &Log) -> Option<Config> {
+/// The configuration; `None` after its problems were logged.
+fn accept(read: Result<Parsed, LoadError>, log: &Log) -> Option<Config> {
     match read {
         Ok(parsed) => {
             if !parsed.warnings.is_empty() {
-                tell(&parsed.warnings, log);
+                log_problems(&parsed.warnings, log);
                 warn!("the configuration has warnings");
             }
             Some(parsed.config)
         }
         Err(LoadError::Invalid(problems)) => {
-            tell(&problems, log);
+            log_problems(&problems, log);
             None
         }
         Err(error) => {
@@ -133,19 +170,19 @@ fn take(read: Result<Parsed, LoadError>, log: &Log) -> Option<Config> {
     }
 }
 
-/// Draws the problems for people; for programs each is an event.
-fn tell(problems: &Problems, log: &Log) {
+/// Logs problems: as text with their source, or in JSON as one event each.
+fn log_problems(problems: &Problems, log: &Log) {
     match log.format() {
         LogFormat::Pretty => log.print_error(&problems.to_string()),
         LogFormat::Json => {
             for report in problems.reports() {
-                tell_one(&report);
+                log_problem(&report);
             }
         }
     }
 }
 
-fn tell_one(report: &Report<'_>) {
+fn log_problem(report: &Report<'_>) {
     // The level of an event is a constant.
     macro_rules! log {
         ($level:ident) => {

@@ -2,33 +2,37 @@
 
 use crate::model::Escaped;
 
-/// A table that is being filled. Every row has as many cells as the head.
+/// A table with a header. Every row has as many cells as the header.
 #[derive(Debug)]
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    pub(super) fn new(head: [&str; COLUMNS]) -> Self {
-        let rows = vec![head.map(str::to_owned)];
-        Self { rows }
+    pub(super) fn new(header: [&str; COLUMNS]) -> Self {
+        Self {
+            rows: vec![header.map(str::to_owned)],
+        }
     }
 
     pub(super) fn row(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells.map(|cell| printable(&cell)));
     }
 
-    /// Each line behind `indent`, two spaces between columns, none at the end.
+    /// Renders the lines, each after `indent`, with two spaces between columns.
     pub(super) fn render(&self, indent: &str) -> String {
-        let width = |column: usize| {
-            let cells = self.rows.iter().map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0)
-        };
-        let widths: [usize; COLUMNS] = std::array::from_fn(width);
+        let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        });
         let mut text = String::new();
         for row in &self.rows {
-            let cells = row.iter().zip(widths);
-            let cells: Vec<String> = cells
+            let cells: Vec<String> = row
+                .iter()
+                .zip(widths)
                 .map(|(cell, width)| format!("{cell:<width$}"))
                 .collect();
             text.push_str(indent);
@@ -39,7 +43,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
-/// Names come from another process: none may move the cursor.
+/// Escapes control characters of text from another process, which may not move the cursor.
 pub(super) fn printable(text: &str) -> String {
     Escaped(text).to_string()
 }

@@ -11,13 +11,13 @@ use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
-use super::AdminArguments;
+use super::admin::AdminArguments;
 use super::fetch;
 use super::table::printable;
 use crate::admin::{TargetChanged, paths};
 use crate::files::read_from;
 
-/// Where the token may be, so that it need not stand in a file.
+/// The variable that may hold the token instead of a file.
 const TOKEN: &str = "WEIR_ADMIN_TOKEN";
 
 /// `weir target`.
@@ -28,7 +28,7 @@ pub(super) struct TargetArguments {
     #[command(flatten)]
     admin: AdminArguments,
     /// A file that holds the admin listener's token; default: what `WEIR_ADMIN_TOKEN` holds
-    // No option takes the token itself: every user of the machine would see it.
+    // No option takes the token itself: every user of the machine could read it.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -39,25 +39,25 @@ enum Change {
     Register {
         #[command(flatten)]
         target: Target,
-        /// How much it gets, 0 to 999; default: what the configuration says, or 1
+        /// Its share of the requests, 0 to 999; default: what the configuration says, or 1
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=999))]
         weight: Option<u16>,
     },
-    /// Take a target out of its group once it has finished what it has
+    /// Drain a target and remove it from its group
     Deregister {
         #[command(flatten)]
         target: Target,
     },
-    /// Give a target nothing new until it is registered again
+    /// Send a target no new requests until it is registered again
     Drain {
         #[command(flatten)]
         target: Target,
     },
-    /// Change how much a target gets
+    /// Change a target's share of the requests
     Weight {
         #[command(flatten)]
         target: Target,
-        /// 0 to 999; 0 gets nothing new
+        /// 0 to 999; 0 gets no new requests
         #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(0..=999))]
         weight: u16,
     },
@@ -67,46 +67,46 @@ enum Change {
 struct Target {
     /// The name of the target group
     group: String,
-    /// Where the target answers: 10.0.0.1:6400, or without the group's own port
+    /// The target's address: 10.0.0.1:6400, or without the group's own port
     address: String,
 }
 
-/// Why nothing was changed.
+/// Why no target was changed.
 #[derive(Debug, PartialEq, Eq)]
 enum Problem {
-    /// There is no token to ask with, or nothing to ask: exit code 2.
-    NotAsked(String),
-    /// Weir did not agree: exit code 1.
+    /// There is no token, or no response: exit code 2.
+    NotSent(String),
+    /// Weir refused the change: exit code 1.
     Refused(String),
 }
 
-/// Prints what happened in one line: exit code 0 when it did, 1 when Weir refused, 2 when it
-/// cannot be reached or there is no token to ask with.
+/// Changes a target and prints the result in one line: exit code 0 on success, 1 if Weir refuses, 2
+/// if it does not respond or there is no token.
 pub(super) fn target(arguments: &TargetArguments) -> ExitCode {
     let (code, problem) = match change(arguments) {
         Ok(line) => {
-            // A reader that went away does not undo it.
+            // A closed output does not undo the change.
             let _ = writeln!(io::stdout(), "{line}");
             return ExitCode::SUCCESS;
         }
         Err(Problem::Refused(problem)) => (1, problem),
-        Err(Problem::NotAsked(problem)) => (2, problem),
+        Err(Problem::NotSent(problem)) => (2, problem),
     };
-    complain(&problem);
+    print_problem(&problem);
     ExitCode::from(code)
 }
 
 #[expect(clippy::print_stderr, reason = "a command talks to its terminal")]
-fn complain(problem: &str) {
+fn print_problem(problem: &str) {
     eprintln!("weir target: {problem}");
 }
 
 fn change(arguments: &TargetArguments) -> Result<String, Problem> {
-    let token = token(arguments.token_file.as_deref()).map_err(Problem::NotAsked)?;
+    let token = token(arguments.token_file.as_deref()).map_err(Problem::NotSent)?;
     let request = arguments.change.request(&token)?;
     let admin = &arguments.admin.admin;
     let answer = fetch::send(admin, request);
-    let answer = answer.map_err(|error| Problem::NotAsked(error.explained()))?;
+    let answer = answer.map_err(|error| Problem::NotSent(error.explained()))?;
     if answer.status == StatusCode::OK {
         let changed = serde_json::from_slice::<TargetChanged>(&answer.body);
         if let Ok(changed) = changed {
@@ -125,7 +125,7 @@ const MAX_TOKEN_FILE: u64 = 4 * 1024;
 
 fn token(file: Option<&Path>) -> Result<String, String> {
     let text = match file {
-        // Also of a pipe: what a shell's `<(...)` gives.
+        // The file may be a pipe: that of a shell's `<(...)`.
         Some(file) => File::open(file)
             .and_then(|file| read_from(file, MAX_TOKEN_FILE))
             .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
@@ -139,12 +139,14 @@ fn token(file: Option<&Path>) -> Result<String, String> {
 
 impl Change {
     fn request(&self, token: &str) -> Result<Request<Bytes>, Problem> {
-        let weighted = |weight: Option<u16>| serde_json::json!({ "weight": weight }).to_string();
+        let weight_body = |weight: Option<u16>| serde_json::json!({ "weight": weight }).to_string();
         let (method, target, end, body) = match self {
-            Self::Register { target, weight } => (Method::PUT, target, "", weighted(*weight)),
+            Self::Register { target, weight } => (Method::PUT, target, "", weight_body(*weight)),
             Self::Deregister { target } => (Method::DELETE, target, "", String::new()),
             Self::Drain { target } => (Method::POST, target, "/drain", String::new()),
-            Self::Weight { target, weight } => (Method::PATCH, target, "", weighted(Some(*weight))),
+            Self::Weight { target, weight } => {
+                (Method::PATCH, target, "", weight_body(Some(*weight)))
+            }
         };
         let path = paths::target(&target.group, &target.address);
         Request::builder()
@@ -152,6 +154,6 @@ impl Change {
             .uri(format!("{path}{end}"))
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .body(Bytes::from(body))
-            .map_err(|_| Problem::NotAsked("the token cannot be sent in a header".to_owned()))
+            .map_err(|_| Problem::NotSent("the token cannot be sent in a header".to_owned()))
     }
 }
