@@ -1,6 +1,6 @@
-//! `weir import terraform`: golden files, and files that are broken or strange.
+//! `weir import terraform`: golden files, and broken or unusual files.
 //!
-//! `UPDATE_GOLDEN=1` writes what is there now; read the difference before it is committed.
+//! `UPDATE_GOLDEN=1` writes the current results; read the difference before committing it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -18,15 +18,15 @@ fn file(name: &str, text: &str) -> SourceFile {
     }
 }
 
-/// Translates files that refer to nothing beside them.
+/// Translates files that refer to no others.
 fn import(files: &[SourceFile], options: &Options) -> Imported {
-    terraform::import(files, &Beside("/nowhere".into()), options)
+    terraform::import(files, &FolderDisk("/nowhere".into()), options)
 }
 
-/// Modules and templates below a folder, named without it.
-struct Beside(PathBuf);
+/// Reads modules and templates below a folder, named relative to it.
+struct FolderDisk(PathBuf);
 
-impl Disk for Beside {
+impl Disk for FolderDisk {
     fn folder(&self, path: &Path) -> io::Result<Vec<SourceFile>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(self.0.join(path))? {
@@ -48,24 +48,24 @@ impl Disk for Beside {
     }
 }
 
-/// A text as the only file.
+/// Translates a text as the only file.
 fn of(text: &str) -> Imported {
     import(&[file("main.tf", text)], &Options::default())
 }
 
-fn beside(name: &str) -> Beside {
+fn beside(name: &str) -> FolderDisk {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/terraform");
-    Beside(folder.join(name))
+    FolderDisk(folder.join(name))
 }
 
-/// The files of a folder, named without it.
+/// The files of a folder, named relative to it.
 fn folder(name: &str) -> Vec<SourceFile> {
     let files = beside(name).folder(Path::new("")).expect("the folder");
     assert!(!files.is_empty(), "{name} has files");
     files
 }
 
-/// What Weir makes of it; a program that is not installed here is none of its mistakes.
+/// Parses the configuration; missing programs are only warnings.
 fn checked(imported: &Imported) -> Parsed {
     let parsed = config::parse("weir.toml", &imported.toml, &|_| None);
     parsed.unwrap_or_else(|problems| panic!("{problems}\n{}", imported.toml))
@@ -89,8 +89,9 @@ fn golden(folder_name: &str, options: &Options) -> Imported {
 }
 
 fn not_mapped(imported: &Imported) -> Vec<&Note> {
-    let notes = imported.notes.iter();
-    notes
+    imported
+        .notes
+        .iter()
         .filter(|note| note.kind == NoteKind::NotMapped)
         .collect()
 }
@@ -99,7 +100,7 @@ fn of_named(name: &str, text: &str) -> Imported {
     import(&[file(name, text)], &Options::default())
 }
 
-/// Asserts that something is listed, in stderr's notes and in the file.
+/// Asserts that there is a note with these parts, and a comment with it in the file.
 #[track_caller]
 fn listed(imported: &Imported, parts: &[&str]) {
     let found = imported.notes.iter().find(|note| {
@@ -118,7 +119,7 @@ fn listed(imported: &Imported, parts: &[&str]) {
 }
 
 #[test]
-fn the_service_of_the_textbook_becomes_the_same_here() {
+fn the_service_of_the_textbook_is_translated() {
     use config::{Metric, Probe, Profile, Runner as By};
     let imported = golden("taskoverflow", &Options::default());
     let config = checked(&imported).config;
@@ -244,7 +245,7 @@ fn every_kind_of_resource_is_taken_over_or_listed() {
     }
 }
 
-/// A balancer that everybody may reach, and its group.
+/// A balancer that is open to all clients, and its group.
 const SHELL: &str = r#"
 resource "aws_lb" "a" { security_groups = [aws_security_group.a.id] }
 resource "aws_security_group" "a" {
@@ -288,8 +289,8 @@ fn a_listener_is_as_open_as_its_security_groups() {
         let imported = of(text);
         (checked(&imported).config.listeners[0].clone(), imported)
     };
-    let (everybody, _) = bind(&open);
-    assert_eq!(everybody.bind, "0.0.0.0:81".parse().unwrap());
+    let (all, _) = bind(&open);
+    assert_eq!(all.bind, "0.0.0.0:81".parse().unwrap());
     let (v6, _) = bind(&open.replace(
         "cidr_blocks = [\"0.0.0.0/0\"]",
         "ipv6_cidr_blocks = [\"::/0\"]",
@@ -303,7 +304,7 @@ fn a_listener_is_as_open_as_its_security_groups() {
     assert!(
         matches!(&some.default, weir::model::Action::FixedResponse(answer) if answer.status == 403)
     );
-    // Nobody, a port that is not let in, a group that is not here: closed, and said so.
+    // No client, a port without a rule, a group of other files: closed, with a note.
     for closed in [
         open.replace("0.0.0.0/0\"", "0.0.0.0/33\""),
         open.replace("to_port = 90", "to_port = 80"),
@@ -314,12 +315,12 @@ fn a_listener_is_as_open_as_its_security_groups() {
     ] {
         let (listener, imported) = bind(&closed);
         assert_eq!(listener.bind, "127.0.0.1:81".parse().unwrap());
-        listed(&imported, &["aws_lb_listener.a", "who may reach port 81"]);
+        listed(&imported, &["aws_lb_listener.a", "no clients of port 81"]);
     }
 }
 
 #[test]
-fn an_action_that_is_not_understood_serves_nobody() {
+fn an_action_without_a_counterpart_serves_no_requests() {
     for action in ["type = \"authenticate-oidc\"", "type = \"redirect\"", ""] {
         let imported = of(&listener(action));
         let config = checked(&imported).config;
@@ -406,7 +407,7 @@ fn large_values_that_many_resources_have_do_not_fill_the_memory() {
 }
 
 #[test]
-fn nothing_of_the_source_becomes_a_variable_or_another_line_of_the_result() {
+fn no_text_of_the_source_becomes_a_variable_or_another_line_of_the_result() {
     let body = "type = \"fixed-response\"\n fixed_response {\n status_code = 200\n content_type = \"text/plain\"\n message_body = \"a\\n$${HOME} \\\"b\\\" \\\\ \\u0001\"\n}";
     let imported = of(&listener(body));
     let config = checked(&imported).config;
@@ -414,7 +415,7 @@ fn nothing_of_the_source_becomes_a_variable_or_another_line_of_the_result() {
         panic!("{:?}", config.listeners[0].default);
     };
     assert_eq!(answer.body, "a\n${HOME} \"b\" \\ \u{1}".as_bytes());
-    // A note quotes what is written there.
+    // A note quotes the source.
     let imported =
         of("resource \"aws_lb_target_group\" \"a\" {\n port = <<EOF\n1\n[[evil]]\nEOF\n}");
     assert!(!imported.toml.contains("\n[[evil]]"), "{}", imported.toml);
@@ -475,7 +476,7 @@ fn rules_that_for_each_makes_are_taken_over_one_by_one() {
     );
     assert_eq!(found(&set), [31, 32]);
     assert!(found(&rules("{}", "1", "[\"/\"]")).is_empty());
-    // What is not known of one of them costs that one alone.
+    // An unknown value of one of them only affects that one.
     let partly = rules(
         "{ a = \"/a\", b = var.path }",
         "each.key == \"a\" ? 1 : 2",
@@ -490,7 +491,7 @@ fn rules_that_for_each_makes_are_taken_over_one_by_one() {
     }
 }
 
-/// A service of the group of [`SHELL`] whose container has these settings.
+/// A service of the group of [`SHELL`] with a container of these settings.
 fn service(container: &str) -> String {
     format!(
         "{SHELL}resource \"aws_ecs_task_definition\" \"a\" {{\n container_definitions = \
@@ -502,7 +503,7 @@ fn service(container: &str) -> String {
 }
 
 #[test]
-fn one_stands_for_those_of_which_it_is_not_known_how_many_there_are() {
+fn one_instance_stands_for_an_unknown_number() {
     for (made, arn) in [
         ("count = var.count", "aws_lb_target_group.a[0].arn"),
         ("count = var.count", "one(aws_lb_target_group.a[*].arn)"),
@@ -526,7 +527,7 @@ fn one_stands_for_those_of_which_it_is_not_known_how_many_there_are() {
 }
 
 #[test]
-fn what_is_not_known_of_a_container_is_listed() {
+fn unknown_values_of_a_container_are_listed() {
     for (setting, word) in [
         (
             "environment = [for k, v in var.all : { name = k, value = v }]",
@@ -615,7 +616,7 @@ fn modules_are_read_with_their_variables_and_outputs() {
 
 #[test]
 #[allow(clippy::too_many_lines)] // a table
-fn what_people_write_becomes_a_configuration_that_is_accepted() {
+fn common_files_become_a_configuration_that_is_accepted() {
     let imported = golden("common", &Options::default());
     let config = checked(&imported).config;
     let ports: Vec<_> = config
@@ -630,7 +631,7 @@ fn what_people_write_becomes_a_configuration_that_is_accepted() {
     }
     let encrypted = &config.listeners[1];
     let priorities: Vec<_> = encrypted.rules.iter().map(|rule| rule.priority.0).collect();
-    // Who has to log in is not let in without.
+    // Requests that need a login are not forwarded without it.
     assert_eq!(priorities, [7, 20, 21, 22]);
     let private = &encrypted.rules[0].action;
     assert!(
@@ -649,7 +650,7 @@ fn what_people_write_becomes_a_configuration_that_is_accepted() {
     let schedule: Vec<_> = scaling.schedule.iter().map(|at| (at.min, at.max)).collect();
     assert_eq!(schedule, [(Some(0), Some(1)), (Some(6), Some(6))]);
     assert_eq!(scaling.step_scaling.len(), 1);
-    // AWS moves what is beyond the bounds to within them.
+    // AWS moves a count outside of the bounds to the next bound.
     assert_eq!(group("site").replicas.as_ref().unwrap().count, Some(4));
     for (subject, word) in [
         ("aws_lb_listener.encrypted", "no TLS yet"),
@@ -773,7 +774,7 @@ fn plans_and_states_need_no_evaluation() {
             "{path}"
         );
         assert!(imported.toml.contains("cluster = \"farm\""), "{path}");
-        // The pigs have no targets, and that is all that is said.
+        // The only note is that the group `pigs` has no targets.
         let notes = not_mapped(&imported);
         assert_eq!(notes.len(), 1, "{path}: {notes:#?}");
         listed(
@@ -787,7 +788,7 @@ fn plans_and_states_need_no_evaluation() {
 }
 
 #[test]
-fn a_state_of_nothing_says_so() {
+fn an_empty_state_is_reported() {
     let text = r#"{"format_version":"1.0","terraform_version":"1.9.8"}"#;
     let imported = of_named("standard input", text);
     listed(&imported, &["standard input:1: the files: no listener"]);
@@ -810,7 +811,7 @@ fn json_syntax_and_override_files_are_terraform_too() {
 }
 
 #[test]
-fn what_other_files_describe_becomes_a_named_placeholder() {
+fn a_reference_to_other_files_becomes_a_named_placeholder() {
     for (arn, name) in [
         ("aws_lb_target_group.other.arn", "other"),
         ("var.group_arn", "group_arn"),
@@ -844,13 +845,13 @@ fn what_other_files_describe_becomes_a_named_placeholder() {
 }
 
 #[test]
-fn of_a_key_that_is_there_twice_the_later_value_holds() {
+fn the_last_value_of_a_repeated_key_counts() {
     let imported = of(
         "locals {\n ports = {\n  a = 1\n  \"a\" = 2\n  a = 3\n  b = 4, b = 5\n }\n}\n\
          resource \"aws_lb_target_group\" \"a\" {\n port = local.ports.a * 1000 + local.ports[\"b\"]\n}\n",
     );
     assert!(imported.toml.contains("port = 3005\n"), "{}", imported.toml);
-    // Text that is broken otherwise is still refused, with its own line.
+    // Other syntax errors are still reported with their line.
     let imported = of("locals {\n a = { x = 1, x = 2 }\n b = {\n}\n");
     listed(&imported, &["main.tf:", "the whole file: not HCL"]);
 }
@@ -999,8 +1000,8 @@ fn modules_that_call_themselves_end() {
     assert!(imported.toml.len() < 1_000_000);
 }
 
-/// Words that Terraform files are made of, put together at random.
-fn soup() -> impl Strategy<Value = String> {
+/// Tokens of Terraform files in a random order.
+fn random_tokens() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "resource",
         "\"aws_lb\"",
@@ -1044,9 +1045,9 @@ fn soup() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_text_is_translated_or_listed(text in prop_oneof![soup(), ".*"]) {
+    fn any_text_is_translated_or_listed(text in prop_oneof![random_tokens(), ".*"]) {
         let imported = of(&text);
-        // Whatever it says, the result is TOML.
+        // The result is always TOML.
         prop_assert!(toml::from_str::<toml::Table>(&imported.toml).is_ok(), "{}", imported.toml);
     }
 

@@ -1,7 +1,7 @@
-//! Configurations of other systems, translated.
+//! Translates the configuration of other systems.
 //!
-//! Pure: text goes in, the text of a `weir.toml` and notes come out. What has no counterpart
-//! here is a note with its file and line, and never left out in silence.
+//! Text goes in, the text of a `weir.toml` and notes come out. What has no counterpart in Weir
+//! becomes a note with its file and line; nothing is dropped silently.
 
 mod note;
 pub mod terraform;

@@ -1,30 +1,30 @@
-//! What a translation could not take over, and where it stands.
+//! Notes about what a translation could not take over, with locations.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-/// One thing that is not in the translated configuration.
+/// A note about one thing that is not in the translated configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it means for the configuration.
+    /// Its meaning for the configuration.
     pub kind: NoteKind,
-    /// The file it is in.
+    /// The file.
     pub file: Arc<str>,
-    /// From 1.
+    /// The line, from 1.
     pub line: usize,
-    /// The block: `aws_lb_listener.https`, perhaps with the block in it.
+    /// The block: `aws_lb_listener.https`, perhaps with an inner block.
     pub subject: String,
-    /// One sentence without its full stop.
+    /// One sentence without a full stop.
     pub message: String,
 }
 
-/// What a note means.
+/// The meaning of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoteKind {
-    /// The source says something that the configuration does not do.
+    /// The configuration lacks a behaviour of the source.
     NotMapped,
-    /// Weir has no use for it.
+    /// Weir does not need it.
     NotNeeded,
 }
 
@@ -38,13 +38,13 @@ impl fmt::Display for Note {
     }
 }
 
-/// Where notes are collected.
+/// Collects notes.
 #[derive(Debug, Default)]
 pub(super) struct Notes(RefCell<Vec<Note>>);
 
-/// A place in a file.
+/// A line of a file.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) file: Arc<str>,
     pub(super) line: usize,
 }
@@ -53,14 +53,14 @@ impl Notes {
     pub(super) fn add(
         &self,
         kind: NoteKind,
-        place: &Place,
+        location: &Location,
         subject: impl Into<String>,
         message: impl Into<String>,
     ) {
         let note = Note {
             kind,
-            file: Arc::clone(&place.file),
-            line: place.line,
+            file: Arc::clone(&location.file),
+            line: location.line,
             subject: one_line(&subject.into()),
             message: one_line(&message.into()),
         };
@@ -70,7 +70,7 @@ impl Notes {
         }
     }
 
-    /// All of them: first what is missing, then what is of no use, each by its place.
+    /// All notes: by kind, then by location.
     pub(super) fn into_sorted(self) -> Vec<Note> {
         let mut notes = self.0.into_inner();
         notes.sort_by(|a, b| (a.kind, &a.file, a.line).cmp(&(b.kind, &b.file, b.line)));
@@ -78,8 +78,7 @@ impl Notes {
     }
 }
 
-/// Text as one line of bounded length: expressions are quoted in notes, and some have many
-/// lines.
+/// Text as one line of bounded length: notes quote expressions, of which some have many lines.
 pub(super) fn one_line(text: &str) -> String {
     const MAX_CHARS: usize = 240;
     let words: Vec<_> = text.split_whitespace().collect();

@@ -9,7 +9,7 @@ variable "fleets" {
 resource "aws_security_group" "world" {
   ingress = [
     {
-      description      = "everybody"
+      description      = "all clients"
       from_port        = 80
       to_port          = 80
       protocol         = "tcp"
@@ -20,7 +20,7 @@ resource "aws_security_group" "world" {
       self             = false
     },
     {
-      description      = "everybody"
+      description      = "all clients"
       from_port        = 443
       to_port          = 443
       protocol         = "tcp"

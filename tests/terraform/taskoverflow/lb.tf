@@ -8,7 +8,7 @@ resource "aws_lb" "service" {
 
 resource "aws_security_group" "lb" {
   name        = "${local.name}-lb"
-  description = "who may reach the load balancer"
+  description = "clients of the load balancer"
 
   ingress {
     from_port   = 80

@@ -1,18 +1,18 @@
-//! `default_action` of a listener and `action` of a rule.
+//! Reads the `default_action` of a listener and the `action` of a rule.
 
 use super::group;
 use super::plan::{Action, Group};
 use super::section::Section;
 use super::value::plain;
 
-/// Weir's greatest weight, ALB's.
+/// Largest weight of Weir and of ALB.
 const MAX_WEIGHT: u32 = 999;
 
-/// The one action of a block; `None` if it is not understood, which is listed.
+/// The action of a block; `None`, with a note, if it has no counterpart.
 pub(super) fn read(section: &Section<'_>, key: &str, groups: &mut Vec<Group>) -> Option<Action> {
     let mut blocks = section.blocks(key);
     if blocks.len() > 1 {
-        // ALB's others come before it: they let users log in.
+        // Further actions of ALB authenticate users before the last one.
         section.not_mapped(key, "several actions, of which users must pass all");
         return None;
     }
@@ -47,13 +47,13 @@ fn forward(block: &Section<'_>, groups: &mut Vec<Group>) -> Option<Action> {
             listed.extend(name.map(|name| (name, weight)));
             target.finish(&[]);
         }
-        if let Some(stay) = inner.block("stickiness") {
-            let enabled = stay.boolean("enabled").unwrap_or(false);
-            sticky = stay.count("duration").filter(|_| enabled);
-            stay.finish(&[]);
+        if let Some(stickiness) = inner.block("stickiness") {
+            let enabled = stickiness.boolean("enabled").unwrap_or(false);
+            sticky = stickiness.count("duration").filter(|_| enabled);
+            stickiness.finish(&[]);
         }
         inner.finish(&[]);
-        // Beside it the same group is there once more, for older providers.
+        // For older providers the group is named a second time beside `forward`.
         block.value("target_group_arn");
     } else {
         let name = group_name(block, "target_group_arn", groups);
@@ -66,7 +66,7 @@ fn forward(block: &Section<'_>, groups: &mut Vec<Group>) -> Option<Action> {
     if listed.is_empty() {
         return None;
     }
-    // One group needs no cookie to stay with.
+    // A single group needs no cookie.
     let sticky = sticky.filter(|_| listed.len() > 1);
     Some(Action::Forward {
         groups: listed,
@@ -74,7 +74,7 @@ fn forward(block: &Section<'_>, groups: &mut Vec<Group>) -> Option<Action> {
     })
 }
 
-/// The name of the group that a key names; one of other files becomes a placeholder.
+/// The name of the group that a key names; for a group of other files a placeholder is made.
 fn group_name(section: &Section<'_>, key: &str, groups: &mut Vec<Group>) -> Option<String> {
     let value = section
         .value(key)
@@ -113,8 +113,8 @@ fn redirect(block: Section<'_>) -> Option<Action> {
         }
         parts.extend(value.map(|value| (key, value)));
     }
-    let status = block.text("status_code").unwrap_or_default();
-    let status = status.trim_start_matches("HTTP_").to_owned();
+    let code = block.text("status_code").unwrap_or_default();
+    let status = code.trim_start_matches("HTTP_").to_owned();
     if status != "301" && status != "302" {
         block.not_mapped("status_code", format!("a redirect with status `{status}`"));
         return None;

@@ -1,12 +1,11 @@
-//! `aws_cloudwatch_metric_alarm`: what step policies wait for.
+//! Reads `aws_cloudwatch_metric_alarm`, the alarms of step policies.
 
 use super::files::Resource;
-use super::plan::{Group, Steps};
-use super::scaling::{COOLDOWN, DAY};
+use super::plan::{DAY, DEFAULT_COOLDOWN, Group, Step, Steps};
 use super::section::Section;
 use super::steps;
 
-/// A step policy waits for its alarm.
+/// A step policy that was read without its alarm.
 pub(super) struct Waiting<'a> {
     pub(super) origin: String,
     pub(super) service: String,
@@ -14,7 +13,7 @@ pub(super) struct Waiting<'a> {
     pub(super) section: Section<'a>,
 }
 
-/// An alarm that starts a step policy makes it complete.
+/// Reads an alarm and adds the step policy that it starts.
 pub(super) fn alarm(found: Resource<'_>, waiting: &mut Vec<Waiting<'_>>, groups: &mut [Group]) {
     let section = found.section;
     let (actions, others) = (section.items("alarm_actions"), section.items("ok_actions"));
@@ -106,7 +105,9 @@ fn steps(alarm: &Section<'_>, policy: &Waiting<'_>) -> Option<Steps> {
         min_magnitude: block
             .count("min_adjustment_magnitude")
             .filter(|least| *least > 0),
-        cooldown: block.bounded("cooldown", 0, DAY).unwrap_or(COOLDOWN),
+        cooldown: block
+            .bounded("cooldown", 0, DAY)
+            .unwrap_or(DEFAULT_COOLDOWN),
     };
     block.finish(&[]);
     Some(read)
@@ -127,7 +128,7 @@ fn comparison(alarm: &Section<'_>) -> Option<&'static str> {
 }
 
 /// The steps of a policy, with bounds in Weir's unit.
-fn adjustments(block: &Section<'_>, unit: f64, comparison: &str) -> Option<Vec<steps::Step>> {
+fn adjustments(block: &Section<'_>, unit: f64, comparison: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     for step in block.blocks("step_adjustment") {
         let bound = |key| step.number(key).map(|bound| bound * unit);
@@ -135,8 +136,8 @@ fn adjustments(block: &Section<'_>, unit: f64, comparison: &str) -> Option<Vec<s
             bound("metric_interval_lower_bound"),
             bound("metric_interval_upper_bound"),
         );
-        let by = step.number("scaling_adjustment")?;
-        steps.push((lower, upper, by as i64));
+        let by = step.number("scaling_adjustment")? as i64;
+        steps.push(Step { lower, upper, by });
         step.finish(&[]);
     }
     let reachable = steps::reachable(steps, comparison);
@@ -146,13 +147,13 @@ fn adjustments(block: &Section<'_>, unit: f64, comparison: &str) -> Option<Vec<s
     reachable.ok()
 }
 
-/// A metric of AWS's in Weir's words, and what to multiply its numbers with.
+/// The name of a metric in Weir, and the factor that converts its values.
 fn metric(alarm: &Section<'_>, period: u32) -> Option<(&'static str, f64)> {
     let (namespace, name) = (alarm.text("namespace")?, alarm.text("metric_name")?);
     let statistic = alarm
         .text("statistic")
-        .or_else(|| alarm.text("extended_statistic"));
-    let statistic = statistic.unwrap_or_default();
+        .or_else(|| alarm.text("extended_statistic"))
+        .unwrap_or_default();
     if let ("AWS/ECS", "Maximum" | "Minimum") = (namespace.as_str(), statistic.as_str()) {
         let message = format!("{statistic} of the tasks, their average instead");
         alarm.not_mapped("statistic", message);
@@ -162,11 +163,11 @@ fn metric(alarm: &Section<'_>, period: u32) -> Option<(&'static str, f64)> {
         ("AWS/ECS", "MemoryUtilization", "Average" | "Maximum" | "Minimum") => {
             Some(("memory", 1.0))
         }
-        // CloudWatch counts them over the alarm's period, Weir per second.
+        // CloudWatch counts over the alarm's period, Weir per second.
         ("AWS/ApplicationELB", "RequestCountPerTarget", "Sum") => {
             Some(("requests_per_target", 1.0 / f64::from(period.max(1))))
         }
-        // Seconds there, milliseconds here.
+        // From seconds to milliseconds.
         ("AWS/ApplicationELB", "TargetResponseTime", "p95") => Some(("latency_p95", 1000.0)),
         _ => None,
     };

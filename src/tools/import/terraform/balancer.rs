@@ -1,4 +1,4 @@
-//! `aws_lb`, its listeners and their rules.
+//! Reads `aws_lb`, its listeners and their rules.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,20 @@ use super::plan::{Access, Action, Conditions, Group, Listener, Rule};
 use super::section::Section;
 use super::value::plain;
 
-/// The last of all priorities, ALB's as Weir's.
+/// The largest priority of ALB and Weir.
 const LAST_PRIORITY: u32 = 50_000;
 
-/// What a listener has from its load balancer.
+/// The settings of a load balancer that its listeners need.
 #[derive(Default)]
 struct Balancer {
     security_groups: Vec<String>,
     /// Seconds.
     idle_timeout: Option<u32>,
-    /// Whether it speaks anything but HTTP.
+    /// Whether it is not for HTTP.
     other: bool,
 }
 
-/// All listeners with their rules. Groups learn the timeouts of what stands before them.
+/// All listeners with their rules. Groups get the idle timeouts of their listeners.
 pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) -> Vec<Listener> {
     let balancers = balancers(files);
     let security_groups = balancers
@@ -109,8 +109,9 @@ fn listener(
         .text("protocol")
         .unwrap_or_else(|| "HTTP".to_owned());
     let is_https = protocol == "HTTPS";
-    let balancer = section.reference("load_balancer_arn", "aws_lb");
-    let balancer = balancer.and_then(|name| balancers.get(&name));
+    let balancer = section
+        .reference("load_balancer_arn", "aws_lb")
+        .and_then(|name| balancers.get(&name));
     if !matches!(protocol.as_str(), "HTTP" | "HTTPS") || balancer.is_some_and(|b| b.other) {
         section.drop_whole(format!("{protocol}: Weir forwards HTTP alone"));
         return None;
@@ -158,11 +159,11 @@ fn listener(
     })
 }
 
-/// Lists clients that a listener does not serve.
+/// Adds notes about clients that a listener does not serve.
 fn list_unreached(section: &Section<'_>, port: u16, access: &Access, v6: bool) {
     if *access == Access::Unknown {
         let message =
-            format!("these files do not say who may reach port {port}: it listens on 127.0.0.1");
+            format!("these files allow no clients of port {port}: it listens on 127.0.0.1");
         section.not_mapped("port", message);
     }
     if v6 && !access.is_v6() {
@@ -171,8 +172,8 @@ fn list_unreached(section: &Section<'_>, port: u16, access: &Access, v6: bool) {
     }
 }
 
-/// Gives a rule to its listener; one without a number of its own is given back, with the
-/// listener's address.
+/// Adds a rule to its listener. A rule without a free priority is returned with the listener's
+/// address.
 fn rule(
     found: Resource<'_>,
     listeners: &mut Vec<Listener>,
@@ -191,11 +192,11 @@ fn rule(
         action::read(&section, "action", groups),
     );
     let Some(when) = when else {
-        // Half of its conditions would take requests that are not its own.
+        // With only some of its conditions the rule would match other requests.
         section.drop_whole("a rule that is only partly understood is left out");
         return None;
     };
-    // Without it others would take its requests, perhaps without the login that it asks for.
+    // Without this rule others would match its requests, perhaps without the login that it requires.
     let action = action.unwrap_or_else(|| {
         let message = "its action is not taken over: its requests are answered with 503";
         section.not_mapped("action", message);
@@ -227,7 +228,7 @@ fn rule(
     None
 }
 
-/// The address of a rule's listener; one of other files becomes a closed one.
+/// The address of a rule's listener; for a listener of other files a closed one is made.
 fn listener_of(section: &Section<'_>, listeners: &mut Vec<Listener>) -> Option<String> {
     let value = section.value("listener_arn")?;
     let address = section.address_of(&value, "aws_lb_listener");
@@ -253,7 +254,7 @@ fn listener_of(section: &Section<'_>, listeners: &mut Vec<Listener>) -> Option<S
     Some(written)
 }
 
-/// As AWS does: after all that are there.
+/// Adds a rule after all others, as AWS does.
 fn number(address: &str, mut rule: Rule, listeners: &mut [Listener]) {
     let Some(listener) = listeners
         .iter_mut()
@@ -286,7 +287,7 @@ fn conditions(section: &Section<'_>) -> Option<Conditions> {
     (complete && condition::can_match(section, &when)).then_some(when)
 }
 
-/// ALB's idle timeout holds on both sides.
+/// Applies the idle timeout to the groups as well: that of ALB holds on both sides.
 fn hand_down_timeouts(listener: &Listener, groups: &mut [Group]) {
     let rules = listener.rules.iter().map(|rule| &rule.action);
     for action in rules.chain([&listener.default]) {
@@ -301,8 +302,8 @@ fn hand_down_timeouts(listener: &Listener, groups: &mut [Group]) {
     }
 }
 
-/// Weir has no list of clients that may connect: the others are answered with 403, by rules
-/// that hold for the allowed networks and a default that holds for the rest.
+/// Restricts the rules to the allowed networks, and answers 403 to all other clients by default: Weir
+/// has no list of clients that may connect.
 fn restrict(listener: &mut Listener) {
     let Access::Only(networks) = &listener.access else {
         return;
@@ -312,7 +313,7 @@ fn restrict(listener: &mut Listener) {
             [] => networks.clone(),
             own => condition::common(own, networks),
         };
-        // A rule for clients that cannot connect.
+        // A rule without networks is for clients that cannot connect.
         !rule.when.source_ip.is_empty()
     });
     let taken = |number: &u32| listener.rules.iter().any(|rule| rule.priority == *number);

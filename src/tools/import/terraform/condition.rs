@@ -1,11 +1,11 @@
-//! `condition` of a rule.
+//! Reads the `condition` blocks of a rule.
 
 use ipnet::IpNet;
 
 use super::plan::{Conditions, Query};
 use super::section::Section;
 
-/// Adds what one block asks for, and says whether all of it was understood.
+/// Adds the conditions of one block. Returns whether all of them have a counterpart.
 pub(super) fn read(block: &Section<'_>, when: &mut Conditions) -> bool {
     let mut complete = old_form(block, when);
     for (kind, list) in [
@@ -49,7 +49,7 @@ pub(super) fn read(block: &Section<'_>, when: &mut Conditions) -> bool {
     complete
 }
 
-/// `field` and `values`, as the provider had it before its second version.
+/// Reads `field` and `values`, the form of the provider before version 2.
 fn old_form(block: &Section<'_>, when: &mut Conditions) -> bool {
     let Some(field) = block.text("field") else {
         return true;
@@ -68,7 +68,7 @@ fn old_form(block: &Section<'_>, when: &mut Conditions) -> bool {
     is_first && !list.is_empty()
 }
 
-/// Whether each value could be one of a request; AWS takes others, and they match nothing.
+/// Whether requests can match each value. AWS accepts values that match no request.
 pub(super) fn can_match(section: &Section<'_>, when: &Conditions) -> bool {
     let is_path = |path: &&String| {
         path.starts_with(['/', '*', '?']) && !path.contains(|c: char| c == '#' || c.is_whitespace())
@@ -94,7 +94,7 @@ fn patterns(section: &Section<'_>) -> Vec<String> {
     values
 }
 
-/// The pairs of one condition are alternatives; of several conditions all must hold.
+/// Adds pairs of a query: those of one condition are alternatives, several conditions must all hold.
 fn query(block: &Section<'_>, pairs: Vec<Section<'_>>, when: &mut Conditions) -> bool {
     let mut complete = true;
     let mut read: Vec<(Option<String>, String)> = Vec::new();
@@ -134,12 +134,12 @@ fn query(block: &Section<'_>, pairs: Vec<Section<'_>>, when: &mut Conditions) ->
     }
     block.not_mapped(
         "query_string",
-        "conditions whose alternatives have different names",
+        "conditions with alternatives of different names",
     );
     false
 }
 
-/// Alternatives for one name as that name and its values.
+/// Converts alternatives for one name to that name and its values; `None` for several names.
 fn one_name(pairs: Vec<(Option<String>, String)>) -> Option<(String, Vec<String>)> {
     let name = pairs.first()?.0.clone()?;
     let same = pairs.iter().all(|(key, _)| key.as_ref() == Some(&name));
@@ -147,7 +147,7 @@ fn one_name(pairs: Vec<(Option<String>, String)>) -> Option<(String, Vec<String>
     same.then_some((name, values))
 }
 
-/// The networks that are in both lists: of two that meet one is in the other.
+/// The networks that both lists contain: if two networks overlap, one contains the other.
 pub(super) fn common(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
     let inner = |a: &IpNet, b: &IpNet| {
         if a.contains(b) {

@@ -1,4 +1,4 @@
-//! `aws_ecs_task_definition`: the container that a service runs.
+//! Reads `aws_ecs_task_definition`, the containers of a service.
 
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ pub(super) fn task(section: Section<'_>) -> Task<'_> {
     }
 }
 
-/// JSON, in which parts may be marked; a mark alone is none.
+/// Parses JSON that may contain marks; a mark alone is not JSON.
 fn parsed(written: &Value) -> Option<Value> {
     if whole_reference(written).is_some() {
         return None;
@@ -52,7 +52,7 @@ fn parsed(written: &Value) -> Option<Value> {
     let whole: Option<Value> = serde_json::from_str(text).ok();
     let whole = whole.or_else(|| serde_json::from_str(&value::json_with_marks(text)).ok());
     match whole? {
-        // Encoded twice, as modules do that take a text.
+        // Modules that take a text encode it twice.
         Value::String(inner) => serde_json::from_str(&inner).ok(),
         whole => Some(whole),
     }
@@ -67,7 +67,7 @@ pub(super) fn container(task: &Task<'_>, name: Option<&Value>) -> Container {
     let key = "container_definitions";
     let is_named = |container: &&Value| name.is_none_or(|name| container["name"] == *name);
     let found = task.containers.iter().find(is_named);
-    // A name that is not known is that of the only container.
+    // An unknown name is assumed to be that of the only container.
     let only = task
         .containers
         .first()
@@ -102,7 +102,7 @@ pub(super) fn container(task: &Task<'_>, name: Option<&Value>) -> Container {
     .listing_others(task, found)
 }
 
-/// A name of which everything is known.
+/// A name; empty if it is unknown.
 pub(super) fn named(value: &Value) -> String {
     if reference_in(value).is_some() {
         return String::new();
@@ -111,7 +111,7 @@ pub(super) fn named(value: &Value) -> String {
 }
 
 impl Container {
-    /// Lists the keys that nothing here looks at.
+    /// Adds notes about the keys that are not read.
     fn listing_others(self, task: &Task<'_>, found: &Value) -> Self {
         const READ: &[&str] = &["command", "cpu", "environment", "image", "memory", "name"];
         const USELESS: &[&str] = &[
@@ -153,7 +153,7 @@ impl Container {
     }
 }
 
-/// A text of a container, unless something in it is not known.
+/// A text of a container; `None`, with a note, if it is unknown.
 fn known(task: &Task<'_>, container: &Value, key: &str) -> Option<String> {
     let value = container.get(key)?;
     if let Some(reference) = reference_in(value) {
@@ -164,7 +164,7 @@ fn known(task: &Task<'_>, container: &Value, key: &str) -> Option<String> {
     Some(plain(value))
 }
 
-/// The items of a list of a container; one that is not known here is listed.
+/// The items of a list of a container; an unknown list becomes a note.
 fn items<'v>(task: &Task<'_>, container: &'v Value, key: &str) -> &'v [Value] {
     match container.get(key) {
         None | Some(Value::Null) => &[],
@@ -200,7 +200,7 @@ fn env(task: &Task<'_>, container: &Value) -> Vec<(String, String)> {
     env
 }
 
-/// `256`, or `.25 vCPU`.
+/// Parses `256` or `.25 vCPU`.
 fn cores(text: &str) -> Option<f64> {
     let lower = text.to_ascii_lowercase();
     let (number, unit) = match lower.strip_suffix("vcpu") {
@@ -211,7 +211,7 @@ fn cores(text: &str) -> Option<f64> {
     Some(number / unit).filter(|cores| *cores > 0.0 && cores.is_finite())
 }
 
-/// `512`, or `0.5 GB`.
+/// Parses `512` or `0.5 GB`.
 fn mebibytes(text: &str) -> Option<u32> {
     let lower = text.to_ascii_lowercase();
     let (number, unit) = match lower.strip_suffix("gb") {

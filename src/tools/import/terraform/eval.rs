@@ -1,4 +1,4 @@
-//! Expressions and their values, as far as they can be known without AWS.
+//! Evaluates expressions as far as their values are known without AWS.
 
 use std::rc::Rc;
 
@@ -10,65 +10,21 @@ use hcl::edit::expr::{
 use serde_json::{Map, Number, Value};
 
 use super::functions;
-use super::module::Module;
 use super::operators::{binary, unary};
-use super::value::{MAX_SIZE, boolean, reference_in, size, text, unresolved, whole_reference};
+use super::translation::Scope;
+use super::value::{
+    Evaluated, MAX_SIZE, Mistake, boolean, reference_in, size, text, unresolved, whole_reference,
+};
 
-/// Terraform itself would refuse the expression: an attribute that is not there, an index
-/// beyond the end. What is only not known here is no mistake but a marked value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Mistake;
-
-pub(super) type Evaluated<T = Value> = Result<T, Mistake>;
-
-/// What expressions may refer to.
-#[derive(Clone)]
-pub(super) struct Scope<'a> {
-    pub(super) module: Rc<Module<'a>>,
-    names: Names,
-}
-
-/// `each`, `count`, and what a `for` or a dynamic block names.
-#[derive(Clone, Default)]
-struct Names(Option<Rc<(String, Value, Names)>>);
-
-impl Names {
-    fn get(&self, name: &str) -> Option<&Value> {
-        let mut names = self;
-        while let Some(entry) = &names.0 {
-            if entry.0 == name {
-                return Some(&entry.1);
-            }
-            names = &entry.2;
-        }
-        None
-    }
-}
-
-impl<'a> Scope<'a> {
-    pub(super) fn new(module: Rc<Module<'a>>) -> Self {
-        Self {
-            module,
-            names: Names::default(),
-        }
-    }
-
-    /// The same with one more name.
-    pub(super) fn with(&self, name: &str, value: Value) -> Self {
-        Self {
-            module: Rc::clone(&self.module),
-            names: Names(Some(Rc::new((name.to_owned(), value, self.names.clone())))),
-        }
-    }
-
-    /// The value of an expression; marked if there is a mistake in it.
+impl Scope<'_> {
+    /// The value of an expression; a marked text if it has an error.
     pub(super) fn value(&self, expression: &Expression) -> Value {
         let value = self.eval(expression);
         value.unwrap_or_else(|Mistake| written(expression))
     }
 
     pub(super) fn eval(&self, expression: &Expression) -> Evaluated {
-        let Some(_guard) = self.module.world.enter() else {
+        let Some(_guard) = self.module.translation.enter() else {
             return Ok(unresolved("more than can be computed here"));
         };
         match expression {
@@ -116,10 +72,10 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A part of a list or object: a mistake in it costs that part alone, unless `try` asks.
+    /// A part of a list or object: an error in it only affects that part, except within `try`.
     fn part(&self, expression: &Expression) -> Evaluated {
         match self.eval(expression) {
-            Err(Mistake) if !self.module.world.is_trying() => Ok(written(expression)),
+            Err(Mistake) if !self.module.translation.is_trying() => Ok(written(expression)),
             evaluated => evaluated,
         }
     }
@@ -138,7 +94,7 @@ impl<'a> Scope<'a> {
         Ok(Value::Array(list))
     }
 
-    /// Of a key that is there twice the later value holds.
+    /// An object; of a repeated key the last value counts.
     fn object<'e>(
         &self,
         entries: impl Iterator<Item = (&'e ObjectKey, &'e ObjectValue)>,
@@ -237,12 +193,12 @@ impl<'a> Scope<'a> {
         let name = call.name.name.as_str();
         match name {
             "try" => {
-                let _trying = self.module.world.trying();
+                let _trying = self.module.translation.trying();
                 let mut tried = call.args.iter().map(|argument| self.eval(argument));
                 return tried.find(Result::is_ok).unwrap_or(Err(Mistake));
             }
             "can" => {
-                let _trying = self.module.world.trying();
+                let _trying = self.module.translation.trying();
                 let is_right = call.args.iter().all(|argument| self.eval(argument).is_ok());
                 return Ok(Value::Bool(is_right));
             }
@@ -286,7 +242,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// A template's text with these names.
+    /// Renders a template with these names.
     pub(super) fn render(&self, template: &str, names: &Map<String, Value>) -> Evaluated {
         let Ok(template) = hcl::edit::parser::parse_template(template) else {
             return Ok(unresolved("a template that is not HCL"));
@@ -342,7 +298,7 @@ impl<'a> Scope<'a> {
                 TraversalOperator::GetAttr(name) => {
                     self.step(&value, &Value::from(name.as_str()))?
                 }
-                // One stands for all that `count` or `for_each` would make.
+                // One instance stands for all of them if their number is unknown.
                 TraversalOperator::Index(_) | TraversalOperator::LegacyIndex(_)
                     if self.is_only_one(&value) =>
                 {
@@ -388,28 +344,29 @@ impl<'a> Scope<'a> {
             value if self.is_unknown(&value) => return Ok(written(whole)),
             value => vec![value],
         };
-        let each = items
+        items
             .into_iter()
-            .map(|item| self.steps(item, operators, whole));
-        each.collect::<Evaluated<Vec<_>>>().map(Value::Array)
+            .map(|item| self.steps(item, operators, whole))
+            .collect::<Evaluated<Vec<_>>>()
+            .map(Value::Array)
     }
 
-    /// Whether it is a resource or module of which there is one.
+    /// Whether it is the only instance of a resource or module.
     fn is_only_one(&self, value: &Value) -> bool {
         let reference = whole_reference(value).filter(|reference| !reference.ends_with(']'));
-        reference.is_some_and(|reference| self.module.world.knows(reference))
+        reference.is_some_and(|reference| self.module.translation.knows(reference))
     }
 
-    /// Whether it is marked, and no resource or module.
+    /// Whether it is a reference to something else than a resource or module.
     fn is_unknown(&self, value: &Value) -> bool {
-        whole_reference(value).is_some_and(|reference| !self.module.world.knows(reference))
+        whole_reference(value).is_some_and(|reference| !self.module.translation.knows(reference))
     }
 
     fn step(&self, value: &Value, key: &Value) -> Evaluated {
         if let Some(reference) = whole_reference(value) {
             let known = key
                 .as_str()
-                .and_then(|name| self.module.world.attribute(reference, name));
+                .and_then(|name| self.module.translation.attribute(reference, name));
             return known.unwrap_or_else(|| {
                 Ok(unresolved(&match key {
                     Value::String(name) if is_name(name) => format!("{reference}.{name}"),
@@ -421,7 +378,7 @@ impl<'a> Scope<'a> {
             Value::Object(map) => map.get(&text(key)).cloned().ok_or(Mistake),
             Value::Array(items) => match (super::value::index(key), items.as_slice()) {
                 (Some(at), items) => items.get(at).cloned().ok_or(Mistake),
-                // As Terraform before 0.12 took the one that `count` makes.
+                // Terraform before 0.12 accepted this for the only instance of `count`.
                 (None, [only]) if whole_reference(only).is_some() => self.step(only, key),
                 (None, _) => Err(Mistake),
             },
@@ -443,7 +400,7 @@ impl<'a> Scope<'a> {
                 Some(Value::Bool(true))
             }
             (_, (false, false)) => binary(left, operator, right),
-            // What names a resource is neither empty nor null.
+            // A reference to a resource is neither empty nor null.
             (Op::Eq | Op::NotEq, (true, false)) if self.is_other(left, right) => {
                 Some(Value::Bool(operator == Op::NotEq))
             }
@@ -458,14 +415,14 @@ impl<'a> Scope<'a> {
         let is_nothing = plain.is_null() || plain.as_str() == Some("");
         let is_list = marked.is_array() || marked.is_object();
         let names_resource = whole_reference(marked).is_some_and(|reference| {
-            let world = &self.module.world;
-            world.names_resource(reference) || world.knows(reference)
+            let translation = &self.module.translation;
+            translation.names_resource(reference) || translation.knows(reference)
         });
         is_nothing && (is_list || names_resource)
     }
 }
 
-/// Keys and values of what can be iterated; the keys of lists are numbers.
+/// Keys and values of a collection; the keys of lists are indexes.
 pub(super) fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
     match collection {
         Value::Array(items) => {

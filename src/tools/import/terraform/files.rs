@@ -1,17 +1,16 @@
-//! The resources of all modules, by type, and what else stands in them.
+//! Lists the resources of all modules, by type, and the other blocks.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::eval::Scope;
-use super::module::Module;
 use super::node::Node;
 use super::section::{Named, Section, canonical};
 use super::source::Block;
-use crate::tools::import::note::{NoteKind, Notes, Place, one_line};
+use super::translation::{Module, ModuleCall, Scope};
+use crate::tools::import::note::{Location, NoteKind, Notes, one_line};
 
-/// Types that others are read for, or that only AWS needs.
+/// Prefixes of types that only AWS needs, or that other types represent.
 const USELESS: &[&str] = &[
     "archive_",
     "aws_acm_",
@@ -58,41 +57,41 @@ pub(super) struct Found<'a> {
     pub(super) kind: String,
     pub(super) address: String,
     pub(super) label: String,
-    /// The names of the modules it is in, and their keys.
-    pub(super) calls: Vec<(String, Option<String>)>,
+    /// The calls that lead to its module.
+    pub(super) calls: Vec<ModuleCall>,
     pub(super) key: Option<String>,
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) body: Body<'a>,
     pub(super) ids: Vec<String>,
-    /// Why it is not known how many of it there are.
+    /// Why the number of instances is unknown; then one is assumed.
     pub(super) assumed: Option<String>,
 }
 
-/// Where the values of a resource are.
+/// The source of a resource's values.
 pub(super) enum Body<'a> {
     Block(Rc<Block>, Scope<'a>),
     Values(Rc<Node>),
 }
 
-/// A block that is no resource.
+/// A block that is not a resource.
 pub(super) struct Other {
     pub(super) kind: String,
     pub(super) subject: String,
-    pub(super) place: Place,
-    /// Of a module: whether it is read.
+    pub(super) location: Location,
+    /// For a module: whether its source is available.
     pub(super) is_read: bool,
 }
 
-/// All that was found.
+/// All resources and other blocks.
 pub(super) struct Files<'a> {
     found: Vec<Found<'a>>,
     others: Vec<Other>,
     named: Rc<Vec<Named>>,
     notes: &'a Notes,
-    /// Of what is said about the files as a whole.
-    start: Place,
-    /// Types that have been asked for.
-    asked: RefCell<BTreeSet<&'static str>>,
+    /// The location of notes about the files as a whole.
+    start: Location,
+    /// Types that were read.
+    read: RefCell<BTreeSet<&'static str>>,
     names: RefCell<BTreeSet<(&'static str, String)>>,
 }
 
@@ -100,16 +99,19 @@ pub(super) struct Files<'a> {
 #[derive(Debug)]
 pub(super) struct Resource<'a> {
     pub(super) address: String,
-    /// A name that no other resource of this type has, for people.
+    /// A name that is unique among the resources of this type.
     pub(super) name: String,
     pub(super) section: Section<'a>,
 }
 
 impl Resource<'_> {
-    /// Where it comes from, for a comment.
+    /// Its location and address, for comments.
     pub(super) fn origin(&self) -> String {
-        let place = self.section.place();
-        one_line(&format!("{}:{} {}", place.file, place.line, self.address))
+        let location = self.section.location();
+        one_line(&format!(
+            "{}:{} {}",
+            location.file, location.line, self.address
+        ))
     }
 }
 
@@ -118,7 +120,7 @@ impl<'a> Files<'a> {
         found: Vec<Found<'a>>,
         others: Vec<Other>,
         notes: &'a Notes,
-        start: Place,
+        start: Location,
     ) -> Self {
         let named = found.iter().map(|found| Named {
             kind: found.kind.clone(),
@@ -131,13 +133,13 @@ impl<'a> Files<'a> {
             others,
             notes,
             start,
-            asked: RefCell::default(),
+            read: RefCell::default(),
             names: RefCell::default(),
         }
     }
 
-    /// What a module and all that it calls make.
-    pub(super) fn of_module(root: &Rc<Module<'a>>, notes: &'a Notes, start: Place) -> Self {
+    /// The resources of a module and of all modules that it calls.
+    pub(super) fn of_module(root: &Rc<Module<'a>>, notes: &'a Notes, start: Location) -> Self {
         let (mut found, mut others) = (Vec::new(), Vec::new());
         collect(root, &mut found, &mut others);
         Self::new(found, others, notes, start)
@@ -145,8 +147,8 @@ impl<'a> Files<'a> {
 
     /// The resources of a type, in the order of the files.
     pub(super) fn all(&self, kind: &'static str) -> Vec<Resource<'a>> {
-        let first = self.asked.borrow_mut().insert(kind);
-        debug_assert!(first, "{kind} is read once, or its notes are there twice");
+        let first = self.read.borrow_mut().insert(kind);
+        debug_assert!(first, "{kind} is read once, or its notes would be repeated");
         let mut all: Vec<Resource<'a>> = Vec::new();
         for found in self.found.iter().filter(|found| found.kind == kind) {
             let section = self.section(found);
@@ -181,16 +183,16 @@ impl<'a> Files<'a> {
         Section::new(node, self.notes, Rc::clone(&self.named), subject)
     }
 
-    /// The label, with the names of modules and the key where there are some; a label that
-    /// says nothing beside them is left out.
+    /// The label with the names of modules and the key, if there are some. A meaningless label is left
+    /// out beside them.
     fn name(&self, kind: &'static str, found: &Found<'_>) -> String {
-        const NOTHING: [&str; 8] = ["this", "main", "default", "lb", "alb", "tg", "app", "ecs"];
+        const MEANINGLESS: [&str; 8] = ["this", "main", "default", "lb", "alb", "tg", "app", "ecs"];
         let mut parts: Vec<&str> = Vec::new();
-        for (name, key) in &found.calls {
-            parts.push(name);
-            parts.extend(key.as_deref());
+        for call in &found.calls {
+            parts.push(&call.name);
+            parts.extend(call.key.as_deref());
         }
-        // The only one that `count` makes has no number.
+        // The only instance of a `count` has no number.
         let several = |other: &&Found<'_>| {
             other.kind == found.kind && other.calls == found.calls && other.label == found.label
         };
@@ -199,7 +201,7 @@ impl<'a> Files<'a> {
             .key
             .as_deref()
             .filter(|key| is_several || key.parse::<u32>().is_err());
-        if !NOTHING.contains(&&*found.label) || (parts.is_empty() && key.is_none()) {
+        if !MEANINGLESS.contains(&&*found.label) || (parts.is_empty() && key.is_none()) {
             parts.push(&found.label);
         }
         parts.extend(key);
@@ -225,25 +227,30 @@ impl<'a> Files<'a> {
         name
     }
 
-    /// Lists every block that nothing asked for.
+    /// Adds notes about every block that was not read.
     pub(super) fn list_others(&self) {
-        let note = |kind, place: &Place, subject: &str, message: &str| {
-            self.notes.add(kind, place, subject, message);
+        let note = |kind, location: &Location, subject: &str, message: &str| {
+            self.notes.add(kind, location, subject, message);
         };
         let (missing, useless) = (NoteKind::NotMapped, NoteKind::NotNeeded);
-        let asked = self.asked.borrow();
+        let read = self.read.borrow();
         for found in self
             .found
             .iter()
-            .filter(|found| !asked.contains(&*found.kind))
+            .filter(|found| !read.contains(&*found.kind))
         {
             if USELESS.iter().any(|prefix| found.kind.starts_with(prefix)) {
-                note(useless, &found.place, &found.address, "only AWS needs it");
+                note(
+                    useless,
+                    &found.location,
+                    &found.address,
+                    "only AWS needs it",
+                );
             } else if found.kind == "aws_elb" {
                 let message = "a classic load balancer: its listeners are not taken over";
-                note(missing, &found.place, &found.address, message);
+                note(missing, &found.location, &found.address, message);
             } else {
-                note(missing, &found.place, &found.address, "no counterpart");
+                note(missing, &found.location, &found.address, "no counterpart");
             }
         }
         for other in &self.others {
@@ -259,16 +266,17 @@ impl<'a> Files<'a> {
                 }
                 _ => (missing, "an unknown block"),
             };
-            note(kind, &other.place, &other.subject, message);
+            note(kind, &other.location, &other.subject, message);
         }
     }
 
-    /// Lists something about a resource that has been read, or about the files as a whole.
+    /// Adds a note about a resource that was read, or about the files as a whole.
     pub(super) fn remark(&self, subject: &str, message: &str) {
         let is_it = |found: &&Found<'_>| found.address == subject;
         let resource = self.found.iter().find(is_it);
-        let place = resource.map_or(&self.start, |found| &found.place);
-        self.notes.add(NoteKind::NotMapped, place, subject, message);
+        let location = resource.map_or(&self.start, |found| &found.location);
+        self.notes
+            .add(NoteKind::NotMapped, location, subject, message);
     }
 }
 
@@ -286,7 +294,7 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
                         label: label.clone(),
                         calls: module.calls.clone(),
                         key: instance.key_text(),
-                        place: block.place.clone(),
+                        location: block.location.clone(),
                         body: Body::Block(Rc::clone(block), instance.scope.clone()),
                         ids: Vec::new(),
                         assumed: instance.assumed.clone(),
@@ -306,7 +314,7 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
                 others.push(Other {
                     kind: kind.to_owned(),
                     subject,
-                    place: block.place.clone(),
+                    location: block.location.clone(),
                     is_read,
                 });
             }
@@ -317,17 +325,17 @@ fn collect<'a>(module: &Rc<Module<'a>>, found: &mut Vec<Found<'a>>, others: &mut
     }
 }
 
-/// Lists a block that makes nothing.
+/// Adds a note about a block without instances.
 fn list_none<T>(module: &Module<'_>, block: &Block, path: &str, instances: Option<&Vec<T>>) {
     if instances.is_some_and(Vec::is_empty) {
         let subject = format!("{}{path}", module.prefix);
-        let notes = module.world.notes;
+        let notes = module.translation.notes;
         let message = "its `count` or `for_each` makes none of it";
-        notes.add(NoteKind::NotNeeded, &block.place, subject, message);
+        notes.add(NoteKind::NotNeeded, &block.location, subject, message);
     }
 }
 
-/// Lists that it is not known how many modules a block makes.
+/// Adds a note if the number of instances of a module is unknown.
 fn list_assumed(module: &Rc<Module<'_>>, block: &Rc<Block>, subject: &str) {
     let path = format!("module.{}", block.labels.join("."));
     let instances = module.instances(&path, block);
@@ -336,8 +344,8 @@ fn list_assumed(module: &Rc<Module<'_>>, block: &Rc<Block>, subject: &str) {
         .flat_map(|all| all.iter())
         .find_map(|one| one.assumed.clone());
     if let Some(assumed) = assumed {
-        let notes = module.world.notes;
-        notes.add(NoteKind::NotMapped, &block.place, subject, assumed);
+        let notes = module.translation.notes;
+        notes.add(NoteKind::NotMapped, &block.location, subject, assumed);
     }
 }
 

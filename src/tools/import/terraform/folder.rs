@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::SourceFile;
+use super::input::SourceFile;
 use super::source::{self, Attribute, Block};
 use crate::tools::import::note::Notes;
 
-/// What stands in the files of a folder.
+/// The blocks of the files of a folder.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) folder: PathBuf,
     blocks: Vec<Rc<Block>>,
     locals: Vec<Attribute>,
-    /// Values of variables, of `.tfvars` files.
+    /// Values of variables in `.tfvars` files.
     pub(super) assigned: Vec<Attribute>,
 }
 
@@ -41,10 +41,13 @@ impl Source {
     }
 
     pub(super) fn new(folder: &Path, blocks: Vec<Block>, assigned: Vec<Attribute>) -> Self {
-        let locals = blocks.iter().filter(|block| block.kind == "locals");
         Self {
             folder: folder.to_owned(),
-            locals: locals.flat_map(|block| block.attributes.clone()).collect(),
+            locals: blocks
+                .iter()
+                .filter(|block| block.kind == "locals")
+                .flat_map(|block| block.attributes.clone())
+                .collect(),
             blocks: blocks.into_iter().map(Rc::new).collect(),
             assigned,
         }
@@ -59,11 +62,10 @@ impl Source {
     }
 
     pub(super) fn find(&self, kind: &str, labels: &[&str]) -> Option<Rc<Block>> {
-        let found = self
-            .blocks
+        self.blocks
             .iter()
-            .find(|b| b.kind == kind && b.labels == labels);
-        found.cloned()
+            .find(|block| block.kind == kind && block.labels == labels)
+            .cloned()
     }
 
     pub(super) fn local(&self, name: &str) -> Option<&Attribute> {
@@ -71,16 +73,19 @@ impl Source {
     }
 }
 
-/// Terraform's override files: `override.tf`, and what ends in `_override.tf`.
+/// Whether a file is an override file of Terraform: `override.tf` or `…_override.tf`.
 fn overrides(file: &SourceFile) -> bool {
     let name = file.name.rsplit('/').next().unwrap_or_default();
-    let stem = name.strip_suffix(".json").unwrap_or(name);
-    let stem = stem.strip_suffix(".tf").unwrap_or_default();
+    let stem = name
+        .strip_suffix(".json")
+        .unwrap_or(name)
+        .strip_suffix(".tf")
+        .unwrap_or_default();
     stem == "override" || stem.ends_with("_override")
 }
 
-/// What an overriding block says holds instead of the same block's; blocks in it replace all
-/// of their kind.
+/// Applies an overriding block: its attributes replace those of the same block, and its inner blocks
+/// all of their kind.
 fn apply(blocks: &mut Vec<Block>, over: Block) {
     let same = |block: &&mut Block| {
         block.kind == over.kind && block.labels == over.labels && block.kind != "locals"

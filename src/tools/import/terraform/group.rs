@@ -1,4 +1,4 @@
-//! `aws_lb_target_group` and what is attached to it.
+//! Reads `aws_lb_target_group` and its attachments.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,30 +9,30 @@ use super::plan::{Group, Health, Sticky};
 use super::section::Section;
 use super::value::{self, plain, reference_in};
 
-/// Of a group whose health check the files leave to AWS (elbv2 `CreateTargetGroup`).
+/// Defaults without a `health_check` block: those of AWS (elbv2 `CreateTargetGroup`).
 const AWS_HEALTH: Defaults = Defaults {
     healthy: 5,
     unhealthy: 2,
     timeout: 5,
 };
 
-/// Of a `health_check` block that leaves something out (the provider's `aws_lb_target_group`).
+/// Defaults of a `health_check` block: those of the provider's `aws_lb_target_group`.
 const PROVIDER_HEALTH: Defaults = Defaults {
     healthy: 3,
     unhealthy: 3,
     timeout: 6,
 };
 
-/// Seconds between checks, of both.
+/// Default time between checks, seconds.
 const INTERVAL: u32 = 30;
 
-/// The port of targets of which none is known.
+/// Port of targets if none is known.
 pub(super) const PORT: u16 = 80;
 
-/// Seconds, elbv2 `deregistration_delay.timeout_seconds`.
+/// Default of elbv2 `deregistration_delay.timeout_seconds`, seconds.
 const DEREGISTRATION_DELAY: u32 = 300;
 
-/// Seconds, the provider's `cookie_duration`.
+/// Default of the provider's `cookie_duration`, seconds.
 const COOKIE_DURATION: u32 = 86_400;
 
 struct Defaults {
@@ -41,7 +41,7 @@ struct Defaults {
     timeout: u32,
 }
 
-/// All target groups that HTTP requests can be sent to.
+/// All target groups for HTTP.
 pub(super) fn read(files: &Files<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for found in files.all("aws_lb_target_group") {
@@ -69,7 +69,7 @@ pub(super) fn read(files: &Files<'_>) -> Vec<Group> {
     groups
 }
 
-/// A group that other files describe: what is known is what refers to it.
+/// The group of a reference to other files; it has defaults.
 pub(super) fn unknown<'g>(
     groups: &'g mut Vec<Group>,
     value: &Value,
@@ -109,13 +109,17 @@ pub(super) fn unknown<'g>(
     &mut groups[at]
 }
 
-/// The last part of a reference that says something: `web` of `data.aws_lb_listener.web.arn`.
+/// The last meaningful part of a reference: `web` of `data.aws_lb_listener.web.arn`.
 pub(super) fn short_name(written: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let parts = written.split(|c| !legal(c)).filter(|part| !part.is_empty());
-    let is_plain = |part: &&str| !matches!(*part, "arn" | "id" | "name" | "this" | "main" | "0");
-    let mut said = parts.clone().filter(is_plain);
-    let last = said.next_back().or_else(|| parts.clone().next_back());
+    let is_meaningful =
+        |part: &&str| !matches!(*part, "arn" | "id" | "name" | "this" | "main" | "0");
+    let last = parts
+        .clone()
+        .filter(is_meaningful)
+        .next_back()
+        .or_else(|| parts.clone().next_back());
     last.unwrap_or("other").chars().take(56).collect()
 }
 
@@ -193,7 +197,7 @@ fn algorithm(section: &Section<'_>) -> &'static str {
     }
 }
 
-/// `port` is the group's.
+/// The health check; `port` is that of the group.
 fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
     let block = section.block("health_check");
     let default = if block.is_some() {
@@ -215,11 +219,11 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
         .text("port")
         .is_some_and(|port| port != "traffic-port")
     {
-        // The group's own port is the targets' own, wherever they listen here.
+        // The group's port stands for that of each target, which may differ here.
         health.port = block.port("port").filter(|own| Some(*own) != port);
     }
     if let Some(path) = block.text("path") {
-        // AWS asks for the slash too, and says so only when the files are applied.
+        // AWS requires the slash too, but reports it only when the files are applied.
         let slash = if path.starts_with('/') { "" } else { "/" };
         health.path = format!("{slash}{path}");
     }
@@ -260,7 +264,7 @@ impl Health {
     }
 }
 
-/// Statuses as `200`, `200-299` or `200,204`; what gRPC has are no statuses.
+/// HTTP statuses as `200`, `200-299` or `200,204`; those of gRPC have no counterpart.
 fn matcher(block: &Section<'_>) -> Option<String> {
     let text = block.text("matcher")?;
     let is_status = |text: &str| {
@@ -288,8 +292,8 @@ fn sticky(section: &Section<'_>) -> Option<Sticky> {
     let name = block.text("cookie_name");
     let duration = block
         .count("cookie_duration")
-        .filter(|seconds| *seconds > 0);
-    let duration = duration.unwrap_or(COOKIE_DURATION);
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or(COOKIE_DURATION);
     let cookie = match kind.as_deref() {
         Some("lb_cookie") => Some(None),
         Some("app_cookie") if name.is_some() => Some(name),
@@ -313,8 +317,8 @@ fn min_healthy(section: &Section<'_>) -> Option<String> {
         let count = routing.text("minimum_healthy_targets_count");
         let percent = routing.text("minimum_healthy_targets_percentage");
         routing.finish(&[]);
-        let percent = percent.filter(|percent| percent != "off");
-        match (count.filter(|count| count != "off"), percent) {
+        let is_on = |text: &String| text != "off";
+        match (count.filter(is_on), percent.filter(is_on)) {
             (_, Some(percent)) => Some(format!("{percent}%")),
             (count, None) => count,
         }
@@ -345,7 +349,7 @@ fn attachment(section: &Section<'_>, groups: &mut [Group]) {
     }
 }
 
-/// What registers the instances that it starts.
+/// Adds placeholders for the instances of an Auto Scaling group.
 fn instances(section: &Section<'_>, owner: &str, key: &str, groups: &mut [Group]) {
     for item in section.items(key) {
         let address = section.address_of(&item, "aws_lb_target_group");

@@ -1,4 +1,4 @@
-//! Who may reach a port: the ingress rules of security groups.
+//! Reads the ingress rules of security groups: the clients of a port.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ struct Allowed {
 }
 
 impl Ingress {
-    /// Reads the groups with these addresses; others stand before something else.
+    /// Reads the groups with these addresses; others do not belong to a load balancer.
     pub(super) fn read(files: &Files<'_>, wanted: &BTreeSet<&str>) -> Self {
         const OTHER: &str = "no load balancer has this security group";
         const EGRESS: &str = "Weir does not restrict what its machine may reach";
@@ -64,14 +64,14 @@ impl Ingress {
         ingress
     }
 
-    /// `ingress { … }` and `aws_security_group_rule`.
+    /// Adds `ingress { … }` or `aws_security_group_rule`.
     fn inline(&mut self, group: &str, section: &Section<'_>) {
         let protocol = section.text("protocol");
         let mut networks = networks(section, "cidr_blocks");
         networks.extend(self::networks(section, "ipv6_cidr_blocks"));
         let ports = ports(section, protocol.as_deref());
         self.allow(group, ports, networks);
-        // Other groups are what stands within AWS: tasks that their load balancer may reach.
+        // Other groups are clients within AWS, such as the load balancer of tasks.
         for key in [
             "security_groups",
             "source_security_group_id",
@@ -87,7 +87,7 @@ impl Ingress {
         }
     }
 
-    /// `aws_vpc_security_group_ingress_rule`.
+    /// Adds `aws_vpc_security_group_ingress_rule`.
     fn single(&mut self, group: &str, section: &Section<'_>) {
         let protocol = section.text("ip_protocol");
         let mut networks = networks(section, "cidr_ipv4");
@@ -108,7 +108,7 @@ impl Ingress {
         }
     }
 
-    /// Who may reach a port of what has these groups, and whether some of them speak IPv6.
+    /// The clients of a port behind these groups, and whether some of them use IPv6.
     pub(super) fn access(&self, groups: &[String], port: u16) -> (Access, bool) {
         let rules = groups.iter().filter_map(|name| self.0.get(name)).flatten();
         let open = rules.filter(|rule| (rule.ports.0..=rule.ports.1).contains(&u32::from(port)));
@@ -119,9 +119,9 @@ impl Ingress {
             all.any(|network| v6(network) == wanted)
         };
         let access = if all_of(false) {
-            Access::Everybody
+            Access::All
         } else if all_of(true) && networks.iter().all(v6) {
-            Access::EverybodyV6
+            Access::AllIpv6
         } else if networks.is_empty() {
             Access::Unknown
         } else {
@@ -137,7 +137,7 @@ fn owner(rule: &Section<'_>) -> Option<String> {
     rule.address_of(&value, "aws_security_group")
 }
 
-/// TCP ports; `None` for protocols that carry no HTTP.
+/// The range of TCP ports; `None` for protocols without HTTP.
 fn ports(section: &Section<'_>, protocol: Option<&str>) -> Option<(u32, u32)> {
     let bounds = (section.value("from_port"), section.value("to_port"));
     match protocol {

@@ -1,16 +1,16 @@
-//! Modules of the registry that are so common that they are read without their source.
+//! Stand-ins for common modules of the registry, which are read without their source.
 //!
-//! Each is a short Terraform module of Weir's own with the same inputs and outputs, as far as
-//! a load balancer is concerned.
+//! Each is a short Terraform module of Weir's own with those inputs and outputs that matter to a
+//! load balancer.
 
 use std::path::Path;
 use std::rc::Rc;
 
 use super::folder::Source;
 use super::source::{self, Block};
-use crate::tools::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{Location, NoteKind, Notes};
 
-/// Names as in the registry, and what stands in for them.
+/// Names in the registry, and their stand-ins.
 const KNOWN: [(&str, &str); 9] = [
     (
         "terraform-aws-modules/alb/aws",
@@ -50,7 +50,7 @@ const KNOWN: [(&str, &str); 9] = [
     ),
 ];
 
-/// What every call of a module may have.
+/// Keys of every `module` block.
 const META: [&str; 6] = [
     "source",
     "version",
@@ -60,13 +60,13 @@ const META: [&str; 6] = [
     "depends_on",
 ];
 
-/// The stand-in of a module; inputs that it does not read are listed.
+/// The stand-in of a module; inputs that it does not read become a note.
 pub(super) fn source(name: &str, call: &Block, notes: &Notes) -> Option<Rc<Source>> {
     let name = registry_name(name);
     let (name, text) = KNOWN.iter().find(|(known, _)| *known == name)?;
     let mut blocks = source::read(name, text, notes)?.blocks;
     for block in &mut blocks {
-        move_to(block, &call.place);
+        move_to(block, &call.location);
     }
     let source = Source::new(Path::new(name), blocks, Vec::new());
     let is_read = |key: &str| META.contains(&key) || source.find("variable", &[key]).is_some();
@@ -78,17 +78,15 @@ pub(super) fn source(name: &str, call: &Block, notes: &Notes) -> Option<Rc<Sourc
     if !others.is_empty() {
         let subject = format!("module.{}", call.labels.join("."));
         let message = format!("no use for `{}` of {name}", others.join("`, `"));
-        notes.add(NoteKind::NotNeeded, &call.place, subject, message);
+        notes.add(NoteKind::NotNeeded, &call.location, subject, message);
     }
     Some(Rc::new(source))
 }
 
 /// `git::https://github.com/OWNER/terraform-aws-NAME.git//PATH?ref=…` is `OWNER/NAME/aws//PATH`.
 fn registry_name(source: &str) -> String {
-    let source = source.split('?').next().unwrap_or_default();
-    let source = source
-        .strip_prefix("registry.terraform.io/")
-        .unwrap_or(source);
+    let path = source.split('?').next().unwrap_or_default();
+    let source = path.strip_prefix("registry.terraform.io/").unwrap_or(path);
     let repository = source
         .split_once("github.com")
         .map(|(_, rest)| &rest[1.min(rest.len())..]);
@@ -108,14 +106,14 @@ fn registry_name(source: &str) -> String {
     named.unwrap_or_else(|| source.to_owned())
 }
 
-/// What a stand-in makes is found where it is asked for.
-fn move_to(block: &mut Block, place: &Place) {
-    block.place = place.clone();
+/// Moves the blocks of a stand-in to the location of the call.
+fn move_to(block: &mut Block, location: &Location) {
+    block.location = location.clone();
     for attribute in &mut block.attributes {
-        attribute.place = place.clone();
+        attribute.location = location.clone();
     }
     for inner in &mut block.blocks {
-        move_to(inner, place);
+        move_to(inner, location);
     }
 }
 

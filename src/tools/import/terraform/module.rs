@@ -1,4 +1,4 @@
-//! Modules, and what expressions refer to in them.
+//! Resolves references within a module: variables, locals, modules, resources and files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,27 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::eval::Scope;
 use super::folder::Source;
 use super::known;
-use super::repeat::{self, Instance};
+use super::repeat;
 use super::source::{Attribute, Block};
+use super::translation::{Addressed, Inputs, Instance, Module, ModuleCall, Scope, Translation};
 use super::types;
-use super::value::{text, unresolved};
-use super::world::{Entry, World};
+use super::value::{Evaluated, Mistake, reference_in, text, unresolved};
 
-/// How deep modules may nest, and how many there may be.
+/// Deepest nesting of modules.
 const MAX_NESTED: usize = 16;
+/// Most modules of a translation.
 const MAX_MODULES: usize = 500;
-
-/// One of those that a `module` block makes, or the root.
-pub(super) struct Module<'a> {
-    pub(super) world: Rc<World<'a>>,
-    /// `module.web["a"].`, or nothing of the root.
-    pub(super) prefix: String,
-    /// The names of the calls that lead to it, each with its key.
-    pub(super) calls: Vec<(String, Option<String>)>,
-    pub(super) source: Rc<Source>,
-    inputs: Inputs<'a>,
-}
-
-enum Inputs<'a> {
-    Root(HashMap<String, Value>),
-    Call(Rc<Block>, Scope<'a>),
-}
 
 impl<'a> Module<'a> {
     pub(super) fn root(
-        world: Rc<World<'a>>,
+        translation: Rc<Translation<'a>>,
         source: Rc<Source>,
         values: HashMap<String, Value>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            world,
+            translation,
             prefix: String::new(),
             calls: Vec::new(),
             source,
@@ -53,7 +37,7 @@ impl<'a> Module<'a> {
     /// The value of an input variable.
     pub(super) fn variable(self: &Rc<Self>, name: &str) -> Option<Value> {
         let key = format!("{}var.{name}", self.prefix);
-        let found = self.world.once(&key, || {
+        let found = self.translation.once(&key, || {
             let declared = self.source.find("variable", &[name]);
             let given = match &self.inputs {
                 Inputs::Root(values) => values.get(name).cloned(),
@@ -86,7 +70,7 @@ impl<'a> Module<'a> {
         let key = format!("{}local.{name}", self.prefix);
         let scope = Scope::new(Rc::clone(self));
         let value = self
-            .world
+            .translation
             .once(&key, || Ok(Some(scope.value(&attribute.expression))));
         value.ok().flatten()
     }
@@ -100,20 +84,20 @@ impl<'a> Module<'a> {
     }
 
     pub(super) fn read_file(&self, path: &str) -> Option<String> {
-        // Relative to where Terraform runs, which is the root's folder; `path.module` is
-        // relative to where Weir runs.
-        let disk = self.world.disk;
-        let read = disk.file(&self.world.root.join(path));
+        // A path is relative to the root's folder, where Terraform runs, or, with `path.module`,
+        // to the folder where Weir runs.
+        let disk = self.translation.disk;
+        let read = disk.file(&self.translation.root.join(path));
         read.or_else(|_| disk.file(Path::new(path))).ok()
     }
 
-    /// `module.NAME`.
+    /// The value of `module.NAME`.
     pub(super) fn call(self: &Rc<Self>, name: &str) -> Option<Value> {
         let block = self.source.find("module", &[name])?;
         self.all_of(&format!("module.{name}"), &block)
     }
 
-    /// `TYPE.NAME` or `data.TYPE.NAME`.
+    /// The value of `TYPE.NAME` or `data.TYPE.NAME`.
     pub(super) fn resource(self: &Rc<Self>, path: &str) -> Option<Value> {
         let (kind, rest) = match path.strip_prefix("data.") {
             Some(rest) => ("data", rest),
@@ -124,7 +108,7 @@ impl<'a> Module<'a> {
         self.all_of(path, &block)
     }
 
-    /// A mark for what a block makes, or a list or map of marks if it makes several.
+    /// A mark for the instance of a block, or a list or map of marks for several.
     fn all_of(self: &Rc<Self>, path: &str, block: &Rc<Block>) -> Option<Value> {
         let instances = self.instances(path, block)?;
         let mark = |instance: &Instance<'_>| unresolved(&instance.address);
@@ -140,36 +124,42 @@ impl<'a> Module<'a> {
         })
     }
 
-    /// What a block makes; `None` while that is being found out.
+    /// The instances of a block; `None` while they are being computed.
     pub(super) fn instances(
         self: &Rc<Self>,
         path: &str,
         block: &Rc<Block>,
     ) -> Option<Rc<Vec<Instance<'a>>>> {
         let base = format!("{}{path}", self.prefix);
-        if let Some(found) = self.world.instances.borrow().get(&base) {
+        if let Some(found) = self.translation.instances.borrow().get(&base) {
             return found.clone();
         }
-        self.world.instances.borrow_mut().insert(base.clone(), None);
+        self.translation
+            .instances
+            .borrow_mut()
+            .insert(base.clone(), None);
         let instances = repeat::instances(&Scope::new(Rc::clone(self)), &base, block);
         for instance in &instances {
             let entry = if block.kind == "module" {
-                self.child(instance, block).map(Entry::Module)
+                self.child(instance, block).map(Addressed::Module)
             } else {
-                Some(Entry::Resource(Rc::clone(block), instance.scope.clone()))
+                Some(Addressed::Resource(
+                    Rc::clone(block),
+                    instance.scope.clone(),
+                ))
             };
-            let mut entries = self.world.entries.borrow_mut();
+            let mut entries = self.translation.entries.borrow_mut();
             entries.extend(entry.map(|entry| (instance.address.clone(), entry)));
         }
         let instances = Some(Rc::new(instances));
-        self.world
+        self.translation
             .instances
             .borrow_mut()
             .insert(base, instances.clone());
         instances
     }
 
-    /// The modules that this one calls, each once for each of its instances.
+    /// The instances of all modules that this one calls.
     pub(super) fn children(self: &Rc<Self>) -> Vec<Rc<Module<'a>>> {
         let mut children = Vec::new();
         for block in self.source.blocks("module") {
@@ -178,8 +168,8 @@ impl<'a> Module<'a> {
             };
             let instances = self.instances(&format!("module.{name}"), block);
             for instance in instances.iter().flat_map(|all| all.iter()) {
-                if let Some(Entry::Module(module)) =
-                    self.world.entries.borrow().get(&instance.address)
+                if let Some(Addressed::Module(module)) =
+                    self.translation.entries.borrow().get(&instance.address)
                 {
                     children.push(Rc::clone(module));
                 }
@@ -188,25 +178,28 @@ impl<'a> Module<'a> {
         children
     }
 
-    /// Whether the source of a module that this one calls is there.
+    /// Whether the source of a called module is available.
     pub(super) fn reads(self: &Rc<Self>, block: &Rc<Block>) -> bool {
         let name = block.labels.first().map_or("", String::as_str);
         let instances = self.instances(&format!("module.{name}"), block);
         let mut all = instances.iter().flat_map(|all| all.iter());
-        all.all(|instance| self.world.knows(&instance.address))
+        all.all(|instance| self.translation.knows(&instance.address))
     }
 
     fn child(self: &Rc<Self>, instance: &Instance<'a>, block: &Rc<Block>) -> Option<Rc<Self>> {
-        let count = self.world.modules.get() + 1;
-        self.world.modules.set(count);
+        let count = self.translation.modules.get() + 1;
+        self.translation.modules.set(count);
         if count > MAX_MODULES || self.calls.len() >= MAX_NESTED {
             return None;
         }
         let name = block.labels.first()?;
         let source = self.child_source(name, block)?;
-        let call = (name.clone(), instance.key_text());
+        let call = ModuleCall {
+            name: name.clone(),
+            key: instance.key_text(),
+        };
         Some(Rc::new(Self {
-            world: Rc::clone(&self.world),
+            translation: Rc::clone(&self.translation),
             prefix: format!("{}.", instance.address),
             calls: [self.calls.as_slice(), &[call]].concat(),
             source,
@@ -219,21 +212,80 @@ impl<'a> Module<'a> {
         let source = text(&Scope::new(Rc::clone(self)).value(&source.expression));
         if source.starts_with("./") || source.starts_with("../") || source == "." || source == ".."
         {
-            return self.world.folder(&normal(&self.source.folder.join(source)));
+            return self
+                .translation
+                .folder(&normal(&self.source.folder.join(source)));
         }
-        let calls = self.calls.iter().map(|(name, _)| name.as_str());
+        let calls = self.calls.iter().map(|call| call.name.as_str());
         let names: Vec<_> = calls.chain([name]).collect();
-        if let Some(folder) = self.world.installed.get(&names.join(".")) {
-            let found = self.world.folder(&normal(folder));
+        if let Some(folder) = self.translation.installed.get(&names.join(".")) {
+            let found = self.translation.folder(&normal(folder));
             if found.is_some() {
                 return found;
             }
         }
-        known::source(&source, block, self.world.notes)
+        known::source(&source, block, self.translation.notes)
     }
 }
 
-/// A path without its `.` and with `a/..` taken out, as notes name it.
+impl<'a> Translation<'a> {
+    /// The value of an attribute or output; `None` if only AWS knows it.
+    pub(super) fn attribute(&self, address: &str, name: &str) -> Option<Evaluated> {
+        let entry = self.entries.borrow().get(address).cloned()?;
+        let key = format!("{address}.{name}");
+        let value = self.once(&key, || match &entry {
+            Addressed::Module(module) => match module.source.find("output", &[name]) {
+                Some(output) => {
+                    let value = output.attribute("value").ok_or(Mistake)?;
+                    Scope::new(Rc::clone(module))
+                        .eval(&value.expression)
+                        .map(Some)
+                }
+                None => Err(Mistake),
+            },
+            Addressed::Resource(block, scope) => match block.attribute(name) {
+                Some(attribute) => scope.eval(&attribute.expression).map(Some),
+                None => Ok(computed(block, scope, name)),
+            },
+        });
+        value.transpose()
+    }
+}
+
+/// The value of an attribute that is not written but follows from others.
+fn computed(block: &Block, scope: &Scope<'_>, name: &str) -> Option<Value> {
+    let value = |key: &str| {
+        block
+            .attribute(key)
+            .map(|found| scope.value(&found.expression))
+    };
+    match (block.labels.first()?.as_str(), name) {
+        // Weir needs the name of an image only.
+        ("aws_ecr_repository" | "aws_ecrpublic_repository", "repository_url") => value("name"),
+        ("template_file", "rendered") => {
+            let names = value("vars").unwrap_or_else(|| Value::Object(Map::new()));
+            let template = value("template")?;
+            if reference_in(&template).is_some() {
+                return None;
+            }
+            scope.render(&text(&template), names.as_object()?).ok()
+        }
+        ("terraform_data", "output") => value("input"),
+        ("null_data_source", "outputs") => value("inputs"),
+        ("local_file", "content") => value("content"),
+        // A data source may refer to a resource of these files.
+        ("aws_ecs_task_definition", "arn" | "family" | "arn_without_revision")
+            if block.kind == "data" =>
+        {
+            value("task_definition")
+        }
+        ("aws_ecs_cluster", "arn" | "id") if block.kind == "data" => value("cluster_name"),
+        ("aws_ecs_service", "arn" | "id") if block.kind == "data" => value("service_name"),
+        _ => None,
+    }
+}
+
+/// Normalizes a path, as notes name it: without `.` and `a/..`.
 fn normal(path: &Path) -> PathBuf {
     use std::path::Component;
     let mut parts: Vec<Component<'_>> = Vec::new();

@@ -1,22 +1,31 @@
-//! A block with its values, whatever it was written in.
+//! A block with its values, from HCL or JSON.
 
 use std::rc::Rc;
 
 use hcl::edit::expr::Expression;
 use serde_json::{Value, json};
 
-use super::eval::{Scope, pairs};
+use super::eval::pairs;
 use super::source::Block;
+use super::translation::Scope;
 use super::value::{reference_in, unresolved};
-use crate::tools::import::note::Place;
+use crate::tools::import::note::Location;
 
-/// The key of a block that stands for a dynamic one of which it is not known what it makes.
+/// The key of a block in place of a dynamic block with unknown content.
 pub(super) const DYNAMIC: &str = "dynamic";
+
+/// A key with its value.
+#[derive(Debug)]
+pub(super) struct NodeAttribute {
+    pub(super) key: String,
+    pub(super) location: Location,
+    pub(super) value: Value,
+}
 
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) attributes: Vec<(String, Place, Value)>,
+    pub(super) location: Location,
+    pub(super) attributes: Vec<NodeAttribute>,
     pub(super) blocks: Vec<(String, Rc<Node>)>,
 }
 
@@ -24,8 +33,12 @@ impl Node {
     pub(super) fn of_block(block: &Block, scope: &Scope<'_>) -> Self {
         let attributes = block.attributes.iter().map(|attribute| {
             let value = scope.value(&attribute.expression);
-            scope.module.world.keep(&value);
-            (attribute.key.clone(), attribute.place.clone(), value)
+            scope.module.translation.keep(&value);
+            NodeAttribute {
+                key: attribute.key.clone(),
+                location: attribute.location.clone(),
+                value,
+            }
         });
         let mut blocks = Vec::new();
         for inner in &block.blocks {
@@ -36,40 +49,52 @@ impl Node {
             }
         }
         Self {
-            place: block.place.clone(),
+            location: block.location.clone(),
             attributes: attributes.collect(),
             blocks,
         }
     }
 
-    pub(super) fn of_json(value: &Value, place: &Place) -> Self {
-        let entries = value.as_object().into_iter().flatten();
-        let attribute =
-            |(key, value): (&String, &Value)| (key.clone(), place.clone(), value.clone());
+    pub(super) fn of_json(value: &Value, location: &Location) -> Self {
+        let attributes =
+            value
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| NodeAttribute {
+                    key: key.clone(),
+                    location: location.clone(),
+                    value: value.clone(),
+                });
         Self {
-            place: place.clone(),
-            attributes: entries.map(attribute).collect(),
+            location: location.clone(),
+            attributes: attributes.collect(),
             blocks: Vec::new(),
         }
     }
 
     pub(super) fn attribute(&self, key: &str) -> Option<&Value> {
-        let found = self.attributes.iter().find(|(name, _, _)| name == key);
-        found.map(|(_, _, value)| value)
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.key == key)
+            .map(|attribute| &attribute.value)
     }
 
-    /// The blocks of a kind. Objects count as such: JSON writes blocks so.
+    /// The inner blocks of a kind, including objects, which are blocks in JSON.
     pub(super) fn blocks(&self, kind: &str) -> Vec<Rc<Node>> {
-        let blocks = self.blocks.iter().filter(|(name, _)| name == kind);
-        let mut found: Vec<Rc<Node>> = blocks.map(|(_, block)| Rc::clone(block)).collect();
-        let attribute = self.attributes.iter().find(|(name, _, _)| name == kind);
-        let objects = match attribute.map(|(_, _, value)| value) {
+        let mut found: Vec<Rc<Node>> = self
+            .blocks
+            .iter()
+            .filter(|(name, _)| name == kind)
+            .map(|(_, block)| Rc::clone(block))
+            .collect();
+        let objects = match self.attribute(kind) {
             Some(Value::Array(objects)) => objects.as_slice(),
             Some(object @ Value::Object(_)) => std::slice::from_ref(object),
             _ => &[],
         };
         for object in objects.iter().filter(|object| object.is_object()) {
-            found.push(Rc::new(Self::of_json(object, &self.place)));
+            found.push(Rc::new(Self::of_json(object, &self.location)));
         }
         found
     }
@@ -94,13 +119,13 @@ fn unroll(dynamic: &Block, scope: &Scope<'_>, blocks: &mut Vec<(String, Rc<Node>
             return;
         }
         let reference = reference_in(&collection).unwrap_or("something else than a list");
-        let unknown = (
-            DYNAMIC.to_owned(),
-            dynamic.place.clone(),
-            unresolved(reference),
-        );
+        let unknown = NodeAttribute {
+            key: DYNAMIC.to_owned(),
+            location: dynamic.location.clone(),
+            value: unresolved(reference),
+        };
         let node = Node {
-            place: dynamic.place.clone(),
+            location: dynamic.location.clone(),
             attributes: vec![unknown],
             blocks: Vec::new(),
         };

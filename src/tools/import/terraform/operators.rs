@@ -1,4 +1,4 @@
-//! Operators of values of which everything is known.
+//! Operators on known values.
 
 use hcl::edit::expr::{BinaryOperator, UnaryOperator};
 use serde_json::Value;
@@ -40,7 +40,7 @@ pub(super) fn binary(left: &Value, operator: BinaryOperator, right: &Value) -> O
     }
 }
 
-/// `80` and `80.0` are one number.
+/// Compares values; `80` and `80.0` are equal.
 fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),

@@ -1,8 +1,14 @@
-//! What the files deploy, in Weir's words: between Terraform and the text of a `weir.toml`.
+//! The deployment in Weir's terms: between Terraform and the text of a `weir.toml`.
 
 use ipnet::IpNet;
 
-/// All of it.
+/// Application Auto Scaling's cooldown of ECS services if a policy sets none, seconds.
+pub(super) const DEFAULT_COOLDOWN: u32 = 300;
+
+/// Longest period or cooldown, seconds.
+pub(super) const DAY: u32 = 86_400;
+
+/// All listeners and groups.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) listeners: Vec<Listener>,
@@ -15,35 +21,35 @@ pub(super) struct Listener {
     pub(super) address: String,
     pub(super) name: String,
     pub(super) port: u16,
-    /// Where it listens instead, because another one has its port.
+    /// Its port in Weir if another listener has `port` already.
     pub(super) other_port: Option<u16>,
     pub(super) access: Access,
-    /// Seconds without a byte.
+    /// Idle timeout, seconds.
     pub(super) idle_timeout: Option<u32>,
     pub(super) default: Action,
     pub(super) rules: Vec<Rule>,
 }
 
-/// Who reaches a port, by the security groups.
+/// The clients that may reach a port, by the security groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Every IPv4 address.
-    Everybody,
+    All,
     /// Every IPv6 address, and no IPv4 address.
-    EverybodyV6,
+    AllIpv6,
     /// Clients of these networks; not empty.
     Only(Vec<IpNet>),
-    /// The files do not tell, or nobody.
+    /// No client, or the files do not tell.
     Unknown,
 }
 
 impl Access {
-    /// Whether it needs a socket for IPv6; a socket of Weir's is for one of both.
+    /// Whether it needs a socket for IPv6; a socket of Weir is for IPv4 or IPv6.
     pub(super) fn is_v6(&self) -> bool {
         match self {
-            Self::EverybodyV6 => true,
+            Self::AllIpv6 => true,
             Self::Only(networks) => networks.iter().all(|network| network.addr().is_ipv6()),
-            Self::Everybody | Self::Unknown => false,
+            Self::All | Self::Unknown => false,
         }
     }
 }
@@ -56,7 +62,7 @@ pub(super) struct Rule {
     pub(super) action: Action,
 }
 
-/// All that are there must hold, each with one of its values.
+/// All conditions must hold, each with one of its values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
     pub(super) host: Vec<String>,
@@ -95,12 +101,12 @@ pub(super) enum Action {
 }
 
 impl Listener {
-    /// Where it listens unless its variable says otherwise.
+    /// The port of its default address.
     pub(super) fn own_port(&self) -> u16 {
         self.other_port.unwrap_or(self.port)
     }
 
-    /// One that answers with 503 what no rule takes, where only this machine reaches it.
+    /// A listener for this machine alone that answers 503 unless a rule matches.
     pub(super) fn closed(address: &str, name: String, port: u16) -> Self {
         Self {
             origin: format!("{address}, which is not in these files"),
@@ -141,11 +147,11 @@ pub(super) struct Group {
     /// A count, or a share with its percent sign.
     pub(super) min_healthy: Option<String>,
     pub(super) sticky: Option<Sticky>,
-    /// Addresses that are attached by hand.
+    /// Addresses of attached targets.
     pub(super) targets: Vec<String>,
-    /// Names of what has addresses that are not known here.
+    /// Names of targets with unknown addresses.
     pub(super) placeholders: Vec<String>,
-    /// Seconds without a byte, of the load balancer before it.
+    /// Idle timeout of its load balancer, seconds.
     pub(super) idle_timeout: Option<u32>,
     pub(super) service: Option<Service>,
 }
@@ -171,7 +177,7 @@ pub(super) struct Sticky {
     pub(super) duration: u32,
 }
 
-/// What runs behind a group.
+/// The ECS service of a group.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) origin: String,
@@ -180,7 +186,7 @@ pub(super) struct Service {
     pub(super) label: String,
     /// The service's name in ECS.
     pub(super) name: String,
-    /// The same with what is not known of it.
+    /// The same, with marks for unknown parts.
     pub(super) written: String,
     pub(super) cluster: Option<String>,
     pub(super) count: Option<u32>,
@@ -206,7 +212,7 @@ pub(super) struct Scaling {
     pub(super) origin: String,
     pub(super) min: u32,
     pub(super) max: u32,
-    /// Whether a policy asks for datapoints of 20 s.
+    /// Whether a policy uses datapoints of 20 s.
     pub(super) high_resolution: bool,
     pub(super) tracking: Vec<Tracking>,
     pub(super) steps: Vec<Steps>,
@@ -217,7 +223,7 @@ pub(super) struct Scaling {
 }
 
 impl Scaling {
-    /// The most that there can be at any time.
+    /// The largest upper bound at any time.
     pub(super) fn most(&self) -> u32 {
         let scheduled = self.schedule.iter().filter_map(|action| action.max);
         scheduled.fold(self.max, u32::max)
@@ -242,11 +248,18 @@ pub(super) struct Steps {
     /// Seconds.
     pub(super) period: u32,
     pub(super) adjustment: &'static str,
-    /// Bounds relative to the threshold, and what to do.
-    pub(super) list: Vec<(Option<f64>, Option<f64>, i64)>,
+    pub(super) list: Vec<Step>,
     pub(super) min_magnitude: Option<u32>,
     /// Seconds.
     pub(super) cooldown: u32,
+}
+
+/// A step of a policy, with bounds relative to the threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Step {
+    pub(super) lower: Option<f64>,
+    pub(super) upper: Option<f64>,
+    pub(super) by: i64,
 }
 
 #[derive(Debug)]

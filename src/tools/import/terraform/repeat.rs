@@ -1,29 +1,13 @@
-//! `count` and `for_each`: how many a block makes.
+//! `count` and `for_each`: the instances of a block.
 
 use serde_json::{Value, json};
 
-use super::eval::Scope;
 use super::source::Block;
-use super::value::{index, plain, reference_in, text};
+use super::translation::{Instance, Scope};
+use super::value::{index, plain, reference_in};
 
-/// Most that a block makes: rules of a load balancer of AWS's.
+/// Most instances of a block: those of rules of a load balancer on AWS.
 const MOST: usize = 200;
-
-/// One of those that a block makes.
-pub(super) struct Instance<'a> {
-    pub(super) address: String,
-    /// A text of `for_each`, a number of `count`.
-    pub(super) key: Option<Value>,
-    pub(super) scope: Scope<'a>,
-    /// Why it is not known how many there are; then there is one.
-    pub(super) assumed: Option<String>,
-}
-
-impl Instance<'_> {
-    pub(super) fn key_text(&self) -> Option<String> {
-        self.key.as_ref().map(text)
-    }
-}
 
 enum Repeat {
     Once,
@@ -32,7 +16,7 @@ enum Repeat {
     Unknown(String),
 }
 
-/// All that a block makes, in the order of their keys.
+/// All instances of a block, in the order of their keys.
 pub(super) fn instances<'a>(scope: &Scope<'a>, base: &str, block: &Block) -> Vec<Instance<'a>> {
     let keyed = |key: Value, scope: Scope<'a>| Instance {
         address: format!("{base}[{key}]"),
@@ -77,7 +61,7 @@ fn repeat(scope: &Scope<'_>, block: &Block) -> Repeat {
     count.map_or_else(|| unknown("count", &value), Repeat::Count)
 }
 
-/// Keys and values of a map or a set of texts; keys that are not known make none of it so.
+/// Keys and values of a map or a set of texts; `None` if a key is unknown.
 fn each_of(value: &Value) -> Option<Vec<(String, Value)>> {
     let pairs: Vec<(String, Value)> = match value {
         Value::Object(map) => map.clone().into_iter().collect(),

@@ -1,10 +1,10 @@
-//! `replicas` and `autoscaling` of a group: who runs an ECS service here, and how many.
+//! Writes `replicas` and `autoscaling` of a group.
 
-use super::plan::{Group, Scaling, Scheduled, Service, Steps, When};
-use super::write::{Text, key, list, quote, variable};
-use super::{Options, Runner};
+use super::input::{Options, Runner};
+use super::plan::{Group, Scaling, Scheduled, Service, Step, Steps, When};
+use super::toml::{Text, key, list, quote, variable};
 
-/// Cores: the kernel counts CPU time in hundredths of a second.
+/// Smallest limit of cores: the kernel counts CPU time in hundredths of a second.
 const MIN_CPUS: f64 = 0.01;
 
 /// Whether Weir or an engine runs the replicas of this group.
@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut Text, service: &Service, heading: &str, options: &
     if !run {
         out.comment("The targets are there already; to have them run and scaled instead:");
     }
-    // What others could run is a comment below what does.
+    // The lines for other runners are comments.
     let mut lines = Text::default();
     write_replicas(&mut lines, service, heading, options.runner, options);
     if let Some(scaling) = &service.scaling {
@@ -39,7 +39,7 @@ pub(super) fn write(out: &mut Text, service: &Service, heading: &str, options: &
     }
 }
 
-/// Most replicas of a group that one machine runs, or an engine places.
+/// Most replicas of a group that a runner supports.
 fn most(runner: Runner) -> u32 {
     match runner {
         Runner::Process | Runner::Docker => 256,
@@ -82,7 +82,7 @@ fn write_replicas(
     }
 }
 
-/// The program's name is all that an image tells of it.
+/// The command of a process; only the program's name is known of an image.
 fn command(service: &Service, options: &Options) -> String {
     if !options.command.is_empty() {
         return list(&options.command);
@@ -178,7 +178,7 @@ fn write_scaling(out: &mut Text, scaling: &Scaling, heading: &str, most: u32) {
     array(out, "schedule", schedule.collect());
 }
 
-/// A list with a line for each entry, after where it comes from.
+/// Writes a list with a line and the origin of each entry.
 fn array(out: &mut Text, name: &str, entries: Vec<(&str, String)>) {
     if entries.is_empty() {
         return;
@@ -195,7 +195,7 @@ fn step_policy(policy: &Steps) -> String {
         "latency_p95" => format!("\"{}ms\"", number.round()),
         _ => float(number),
     };
-    let step = |(lower, upper, by): &(Option<f64>, Option<f64>, i64)| {
+    let step = |Step { lower, upper, by }: &Step| {
         let mut parts = Vec::new();
         parts.extend(lower.map(|bound| format!("lower = {}", value(bound))));
         parts.extend(upper.map(|bound| format!("upper = {}", value(bound))));
@@ -235,7 +235,7 @@ fn scheduled(action: &Scheduled, most: u32) -> String {
     format!("{{ {} }}", parts.join(", "))
 }
 
-/// With a point, and no more digits than mean something.
+/// A float of TOML with at most four decimals.
 fn float(number: f64) -> String {
     let rounded = (number * 10_000.0).round() / 10_000.0;
     format!("{rounded:?}")

@@ -1,22 +1,16 @@
-//! `aws_appautoscaling_…` of ECS services.
+//! Reads `aws_appautoscaling_…` of ECS services.
 
 use super::alarm::{Waiting, alarm};
 use super::files::{Files, Resource};
-use super::plan::{Group, Scaling, Scheduled, Service, Tracking};
+use super::plan::{DAY, DEFAULT_COOLDOWN, Group, Scaling, Scheduled, Service, Tracking};
 use super::schedule;
 use super::section::Section;
 use super::value::{self, reference_in};
 
-/// Application Auto Scaling's cooldown of ECS services where a policy names none, seconds.
-pub(super) const COOLDOWN: u32 = 300;
-
-/// Most replicas of a group that an engine places; one machine has room for fewer.
+/// Most replicas of a group that an engine runs; one machine runs fewer.
 const MAX_REPLICAS: u32 = 10_000;
 
-/// Seconds.
-pub(super) const DAY: u32 = 86_400;
-
-/// Gives the services of the groups what scales them.
+/// Adds the scaling of the groups' services.
 pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
     for found in files.all("aws_appautoscaling_target") {
         target(found, groups);
@@ -37,12 +31,13 @@ pub(super) fn read(files: &Files<'_>, groups: &mut [Group]) {
         scheduled(found, groups);
     }
     for service in groups.iter_mut().filter_map(|group| group.service.as_mut()) {
-        settle(service, files);
+        drop_useless(service, files);
     }
 }
 
-/// What does not change anything would be refused: its lower bound is the count then.
-fn settle(service: &mut Service, files: &Files<'_>) {
+/// Drops scaling without a policy, which the configuration would not accept: the count becomes its
+/// lower bound.
+fn drop_useless(service: &mut Service, files: &Files<'_>) {
     let Some(scaling) = &service.scaling else {
         return;
     };
@@ -61,12 +56,12 @@ fn settle(service: &mut Service, files: &Files<'_>) {
     } else if let Some(count) = service.count
         && !(scaling.min..=scaling.max).contains(&count)
     {
-        // AWS moves it to within the bounds at once.
+        // AWS moves the count between the bounds at once.
         service.count = Some(count.clamp(scaling.min, scaling.max));
     }
 }
 
-/// The service that `service/CLUSTER/NAME` is about.
+/// The service that `service/CLUSTER/NAME` names.
 fn service<'g>(
     section: &Section<'_>,
     address: &str,
@@ -87,7 +82,7 @@ fn service<'g>(
         .iter()
         .position(|service| is_named(service) && is_beside(service))
         .or_else(|| services.iter().position(|service| is_named(service)));
-    // A name that is not known is that of the only service.
+    // An unknown name is assumed to be that of the only service.
     let is_unknown = reference_in(&value).is_some();
     let at = at.or((is_unknown && services.len() == 1).then_some(0))?;
     Some(services.swap_remove(at))
@@ -128,7 +123,7 @@ fn target(found: Resource<'_>, groups: &mut [Group]) {
     section.finish(&["role_arn", "suspended_state"]);
 }
 
-/// Bounds that Weir takes: it has one replica at least at most, and an engine's most.
+/// Bounds that Weir accepts: the upper one is at least 1 and at most that of an engine.
 fn within(section: &Section<'_>, min: u32, max: u32) -> (u32, u32) {
     let bounded = (
         min.clamp(0, MAX_REPLICAS),
@@ -154,7 +149,7 @@ fn scaling<'g>(
     Some((service.scaling.as_mut()?, name))
 }
 
-/// Takes a target tracking policy over, and gives a step policy back.
+/// Adds a target tracking policy, or returns a step policy, which needs its alarm.
 fn policy<'a>(found: Resource<'a>, groups: &mut [Group]) -> Option<Waiting<'a>> {
     let origin = found.origin();
     let section = found.section;
@@ -195,7 +190,7 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
         match kind.strip_suffix(suffix).unwrap_or(kind) {
             "ECSServiceAverageCPUUtilization" => Some(("cpu", 1.0)),
             "ECSServiceAverageMemoryUtilization" => Some(("memory", 1.0)),
-            // AWS counts them per minute, Weir per second.
+            // AWS counts per minute, Weir per second.
             "ALBRequestCountPerTarget" => Some(("requests_per_target", 60.0)),
             _ => None,
         }
@@ -228,7 +223,7 @@ fn tracking(origin: String, block: Section<'_>, scaling: &mut Scaling) {
         ("scale_out_cooldown", &mut scaling.out_cooldown),
         ("scale_in_cooldown", &mut scaling.in_cooldown),
     ] {
-        let cooldown = block.bounded(key, 0, DAY).unwrap_or(COOLDOWN);
+        let cooldown = block.bounded(key, 0, DAY).unwrap_or(DEFAULT_COOLDOWN);
         if longest.is_some_and(|other| other != cooldown) {
             block.not_mapped(key, "one cooldown for all policies: the longest");
         }
@@ -271,7 +266,7 @@ fn scheduled(found: Resource<'_>, groups: &mut [Group]) {
     let (min, max) = match (min, max) {
         (None, None) => (None, None),
         (Some(min), Some(max)) => both(within(&action, min, max)),
-        // The bound that is not named stays, unless the other one passes it.
+        // A missing bound stays, unless the other one passes it.
         (Some(min), None) if min > scaling.max => both(within(&action, min, min)),
         (Some(min), None) => (Some(min), None),
         (None, Some(max)) if max < scaling.min => both(within(&action, max, max)),

@@ -1,14 +1,14 @@
-//! AWS's schedule expressions: `cron(…)`, `rate(…)` and `at(…)`.
+//! Reads AWS's schedule expressions: `cron(…)`, `rate(…)` and `at(…)`.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::plan::When;
 
-/// The lowest and highest number of minute, hour, day of month, month and day of week.
+/// The ranges of minute, hour, day of month, month and day of week.
 const RANGES: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (1, 7)];
 
-/// Reads an expression; the error says what about it cannot be kept.
+/// Reads an expression. Fails with the part that has no counterpart.
 pub(super) fn read(text: &str, timezone: &str) -> Result<When, String> {
     let inner = |name: &str| {
         let rest = text.trim().strip_prefix(name)?.trim_start();
@@ -28,8 +28,8 @@ pub(super) fn read(text: &str, timezone: &str) -> Result<When, String> {
     Err("neither cron, rate nor at".to_owned())
 }
 
-/// AWS's six fields as `crontab(5)`'s five. In AWS's a `?` stands for one of the two days
-/// that are not looked at, `a/b` begins at `a`, and Sunday is 1.
+/// Converts AWS's six fields to the five of `crontab(5)`. In AWS's fields `?` is one of the days
+/// without a condition, `a/b` starts at `a`, and Sunday is 1.
 fn cron(text: &str) -> Result<String, String> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [fields @ .., year] = fields.as_slice() else {
@@ -84,7 +84,7 @@ fn cron_item(item: &str, range: (u32, u32), is_weekday: bool) -> Result<String, 
     }
 }
 
-/// `5 minutes`, `1 hour`, `2 days`.
+/// Parses `5 minutes`, `1 hour` or `2 days`.
 fn minutes(text: &str) -> Option<u32> {
     let (count, unit) = text.trim().split_once(' ')?;
     let unit = match unit.trim() {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_crontab_cannot_say_is_refused() {
+    fn expressions_without_a_counterpart_in_crontab_are_refused() {
         for text in [
             "cron(0 0 L * ? *)",
             "cron(0 0 ? * 6#3 *)",

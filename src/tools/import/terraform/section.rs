@@ -1,4 +1,4 @@
-//! Reading one block: every key of it is read, known to be of no use, or listed.
+//! Reads one block: every key of it is read, known to be useless, or becomes a note.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::node::{DYNAMIC, Node};
 use super::value::{self, boolean, plain, reference_in, whole_reference};
-use crate::tools::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{Location, NoteKind, Notes};
 
-/// What any block of Terraform may have and no load balancer cares about.
+/// Keys of any block that mean nothing to a load balancer.
 const META: &[&str] = &[
     "account_id",
     "arn",
@@ -33,12 +33,12 @@ const META: &[&str] = &[
     "zone_id",
 ];
 
-/// The address of a resource, its type and what else names it.
+/// The type, address and other names of a resource.
 #[derive(Debug)]
 pub(super) struct Named {
     pub(super) kind: String,
     pub(super) address: String,
-    /// Its ARN and the like, which a state knows.
+    /// Its ARN and id, if a state has them.
     pub(super) ids: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Section<'a> {
     node: Rc<Node>,
     notes: &'a Notes,
     named: Rc<Vec<Named>>,
-    /// How people find it: `aws_lb_listener.http`, ` default_action`.
+    /// Its name in notes: `aws_lb_listener.http default_action`.
     subject: String,
     read: RefCell<BTreeSet<String>>,
 }
@@ -69,18 +69,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn place(&self) -> &Place {
-        &self.node.place
+    pub(super) fn location(&self) -> &Location {
+        &self.node.location
     }
 
-    /// The value of a key; `None` if it is not there or `null`.
+    /// The value of a key; `None` if it is missing or `null`.
     pub(super) fn value(&self, key: &str) -> Option<Value> {
         self.read.borrow_mut().insert(key.to_owned());
         let value = self.node.attribute(key)?;
         Some(value.clone()).filter(|value| !value.is_null())
     }
 
-    /// The same without references that cannot be resolved, which are listed.
+    /// The value of a key; an unresolved reference becomes a note.
     fn known(&self, key: &str) -> Option<Value> {
         let value = self.value(key)?;
         if let Some(reference) = reference_in(&value) {
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
         Some(value)
     }
 
-    /// A text; `None` too if it is empty, as JSON has it for what is not there.
+    /// A text; `None` if it is missing or empty, as JSON writes missing texts.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         let value = self.known(key)?;
         if value.is_array() || value.is_object() {
@@ -120,7 +120,7 @@ impl<'a> Section<'a> {
         self.wrong(key, "a whole number")
     }
 
-    /// A whole number that is moved to within bounds, which is listed.
+    /// A whole number; one outside of the bounds is moved to the next bound with a note.
     pub(super) fn bounded(&self, key: &str, least: u32, most: u32) -> Option<u32> {
         let count = self.count(key)?;
         let bounded = count.clamp(least, most);
@@ -142,7 +142,7 @@ impl<'a> Section<'a> {
         boolean(&value).or_else(|| self.wrong(key, "true or false"))
     }
 
-    /// The texts of a list; those that cannot be resolved are listed.
+    /// The texts of a list; unresolved ones become notes.
     pub(super) fn texts(&self, key: &str) -> Vec<String> {
         let mut texts = Vec::new();
         for item in self.items(key) {
@@ -157,7 +157,7 @@ impl<'a> Section<'a> {
         texts
     }
 
-    /// The addresses of the resources of a type that a key names; others are listed.
+    /// The addresses of the resources of a type that a key names; other items become notes.
     pub(super) fn references(&self, key: &str, kind: &str) -> Vec<String> {
         let mut names = Vec::new();
         for item in self.items(key) {
@@ -181,19 +181,21 @@ impl<'a> Section<'a> {
         let of_kind = || self.named.iter().filter(|named| named.kind == kind);
         let found = if let Some(reference) = whole_reference(value) {
             let written = canonical(reference);
-            let is_it = |named: &&Named| {
+            let is_exact = |named: &&Named| {
                 let rest = written.strip_prefix(&*canonical(&named.address));
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            // Where the files make several, a reference without a key is one to all of them.
-            let is_one = |named: &&Named| {
+            // If a block makes several resources, a reference without a key names all of them.
+            let is_instance = |named: &&Named| {
                 let address = canonical(&named.address);
                 let base = address.rsplit_once('[').map_or(&*address, |(base, _)| base);
                 written
                     .strip_prefix(base)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            of_kind().find(is_it).or_else(|| of_kind().find(is_one))
+            of_kind()
+                .find(is_exact)
+                .or_else(|| of_kind().find(is_instance))
         } else {
             let text = value.as_str()?;
             of_kind().find(|named| named.ids.iter().any(|id| id == text))
@@ -207,18 +209,17 @@ impl<'a> Section<'a> {
         items
     }
 
-    /// The blocks of a kind in this one.
+    /// The inner blocks of a kind.
     pub(super) fn blocks(&self, kind: &str) -> Vec<Section<'a>> {
         self.read.borrow_mut().insert(kind.to_owned());
-        let blocks = self.node.blocks(kind).into_iter();
         let section = |node| {
             let subject = format!("{} {kind}", self.subject);
             Section::new(node, self.notes, Rc::clone(&self.named), subject)
         };
-        blocks.map(section).collect()
+        self.node.blocks(kind).into_iter().map(section).collect()
     }
 
-    /// The only block of a kind; further ones are listed.
+    /// The first inner block of a kind; further ones become notes.
     pub(super) fn block(&self, kind: &str) -> Option<Section<'a>> {
         let mut blocks = self.blocks(kind).into_iter();
         let first = blocks.next();
@@ -228,52 +229,58 @@ impl<'a> Section<'a> {
         first
     }
 
-    /// Lists that a key cannot be taken over.
+    /// Adds a note that a key is not taken over.
     pub(super) fn not_mapped(&self, key: &str, message: impl Into<String>) {
-        let place = self.place_of(key);
+        let location = self.location_of(key);
         self.notes
-            .add(NoteKind::NotMapped, place, &self.subject, message);
+            .add(NoteKind::NotMapped, location, &self.subject, message);
     }
 
-    /// Lists the whole block, with no word about its keys.
+    /// Adds a note that the whole block is not taken over, and none about its keys.
     pub(super) fn drop_whole(self, message: impl Into<String>) {
         self.notes.add(
             NoteKind::NotMapped,
-            &self.node.place,
+            &self.node.location,
             &self.subject,
             message,
         );
     }
 
-    /// Lists the whole block as of no use.
+    /// Adds a note that the whole block is not needed.
     pub(super) fn not_needed(self, message: impl Into<String>) {
         self.notes.add(
             NoteKind::NotNeeded,
-            &self.node.place,
+            &self.node.location,
             &self.subject,
             message,
         );
     }
 
-    /// Lists a key that Weir has no use for.
+    /// Adds a note that Weir does not need a key.
     pub(super) fn useless(&self, key: &str, message: impl Into<String>) {
-        let place = self.place_of(key);
+        let location = self.location_of(key);
         self.notes
-            .add(NoteKind::NotNeeded, place, &self.subject, message);
+            .add(NoteKind::NotNeeded, location, &self.subject, message);
     }
 
-    /// Lists every key that has not been read, those of `useless` as that, and says whether
-    /// there was none but those.
+    /// Adds notes about every key that was not read; those in `useless` are not needed. Returns
+    /// whether there were no others.
     pub(super) fn finish(self, useless: &[&str]) -> bool {
         let read = self.read.borrow();
-        let attributes = self.node.attributes.iter();
-        let attributes = attributes.filter(|(_, _, value)| !is_nothing(value));
-        let keys = attributes.map(|(key, place, value)| (key, place, Some(value)));
-        let blocks = self.node.blocks.iter();
-        let kinds = blocks.map(|(kind, block)| (kind, &block.place, None));
+        let attributes = self
+            .node
+            .attributes
+            .iter()
+            .filter(|attribute| !is_nothing(&attribute.value))
+            .map(|attribute| (&attribute.key, &attribute.location, Some(&attribute.value)));
+        let blocks = self
+            .node
+            .blocks
+            .iter()
+            .map(|(kind, block)| (kind, &block.location, None));
         let mut skipped: Vec<&str> = Vec::new();
         let mut complete = true;
-        for (key, place, value) in keys.chain(kinds) {
+        for (key, location, value) in attributes.chain(blocks) {
             let is_known = read.contains(key) || META.contains(&key.as_str());
             if is_known || skipped.contains(&key.as_str()) {
                 continue;
@@ -289,14 +296,14 @@ impl<'a> Section<'a> {
                 (key, _) => format!("`{key}` has no counterpart"),
             };
             self.notes
-                .add(NoteKind::NotMapped, place, &self.subject, message);
+                .add(NoteKind::NotMapped, location, &self.subject, message);
             complete = false;
         }
         if !skipped.is_empty() {
             let message = format!("no use for `{}`", skipped.join("`, `"));
             self.notes.add(
                 NoteKind::NotNeeded,
-                &self.node.place,
+                &self.node.location,
                 &self.subject,
                 message,
             );
@@ -310,17 +317,17 @@ impl<'a> Section<'a> {
         None
     }
 
-    fn place_of(&self, key: &str) -> &Place {
-        let attribute = self.node.attributes.iter().find(|(name, _, _)| name == key);
-        let block = self.node.blocks.iter().find(|(name, _)| name == key);
-        let place = attribute.map(|(_, place, _)| place);
-        place
-            .or(block.map(|(_, block)| &block.place))
-            .unwrap_or(&self.node.place)
+    fn location_of(&self, key: &str) -> &Location {
+        let attribute = self.node.attributes.iter().find(|own| own.key == key);
+        let block = self.node.blocks.iter().find(|(kind, _)| kind == key);
+        attribute
+            .map(|attribute| &attribute.location)
+            .or(block.map(|(_, block)| &block.location))
+            .unwrap_or(&self.node.location)
     }
 }
 
-/// What JSON has for a key that is not there.
+/// Whether JSON writes a missing key so.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -339,7 +346,7 @@ fn flatten(value: Value, items: &mut Vec<Value>) {
     }
 }
 
-/// `aws_alb…` is an older name of `aws_lb…`.
+/// Replaces `aws_alb…`, an older name of `aws_lb…`.
 pub(super) fn canonical(written: &str) -> String {
     match written.rsplit_once("aws_alb") {
         Some((before, rest))

@@ -1,4 +1,4 @@
-//! `aws_ecs_service`: what runs behind a target group.
+//! Reads `aws_ecs_service`, the services behind target groups.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::plan::{Group, Service};
 use super::section::Section;
 use super::value::{self, plain, reference_in};
 
-/// Where tasks run and how they are replaced, which Weir does in its own way.
+/// Keys about the placement and replacement of tasks, which Weir does in its own way.
 const USELESS: &[&str] = &[
     "availability_zone_rebalancing",
     "alarms",
@@ -42,18 +42,19 @@ const USELESS: &[&str] = &[
     "wait_for_steady_state",
 ];
 
-/// What services refer to, by addresses.
-struct Around<'a> {
+/// The resources that services refer to, by address.
+struct Referenced<'a> {
     tasks: BTreeMap<String, Task<'a>>,
     /// Names.
     clusters: BTreeMap<String, String>,
 }
 
-/// Finds the services of the groups.
+/// Adds the services of the groups.
 pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) {
-    let tasks = files.all("aws_ecs_task_definition").into_iter();
-    let around = Around {
-        tasks: tasks
+    let referenced = Referenced {
+        tasks: files
+            .all("aws_ecs_task_definition")
+            .into_iter()
             .map(|found| (found.address, task(found.section)))
             .collect(),
         clusters: clusters(files),
@@ -66,11 +67,11 @@ pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) {
             more.drop_whole("a service has one target group: its first");
         }
         match first {
-            Some(balancer) => service(found, balancer, groups, &around),
+            Some(balancer) => service(found, balancer, groups, &referenced),
             None => unbalanced.push(found),
         }
     }
-    // Where others have a load balancer, these are what only those reach.
+    // Beside services with a load balancer, these are internal ones.
     let has_groups = !groups.is_empty();
     for found in unbalanced {
         if has_groups {
@@ -78,11 +79,10 @@ pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) {
                 .section
                 .drop_whole("a service without a load balancer");
         } else {
-            alone(found, groups, &around);
+            alone(found, groups, &referenced);
         }
     }
-    let tasks = around.tasks;
-    for task in tasks.into_values() {
+    for task in referenced.tasks.into_values() {
         task.section.finish(&[
             "arn_without_revision",
             "enable_fault_injection",
@@ -100,12 +100,12 @@ pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) {
     }
 }
 
-/// Gives a service to the group of its load balancer.
+/// Adds a service to the group of its load balancer.
 fn service(
     found: Resource<'_>,
     balancer: Section<'_>,
     groups: &mut Vec<Group>,
-    around: &Around<'_>,
+    referenced: &Referenced<'_>,
 ) {
     let port = balancer.port("container_port");
     let container = balancer.value("container_name");
@@ -119,17 +119,19 @@ fn service(
             let message = format!("a second service of the target group `{}`", group.name);
             found.section.drop_whole(message);
         }
-        Some(group) => attach(found, group, container.as_ref(), port, around),
+        Some(group) => attach(found, group, container.as_ref(), port, referenced),
     }
 }
 
-/// A service that nothing balances: one that clients reach at its tasks' own port.
-fn alone(found: Resource<'_>, groups: &mut Vec<Group>, around: &Around<'_>) {
-    let task = around.task_of(&found.section, &found.address);
+/// Adds a group for a service without a load balancer, which clients reach at the port of its tasks.
+fn alone(found: Resource<'_>, groups: &mut Vec<Group>, referenced: &Referenced<'_>) {
+    let task = referenced.task_of(&found.section, &found.address);
     let container = task.and_then(|task| task.containers.first());
-    let port = container.map(|container| &container["portMappings"][0]["containerPort"]);
-    let port = port.map(|port| value::number(port).filter(|port| (1.0..65536.0).contains(port)));
-    let port = match port {
+    let mapped = container.map(|container| {
+        let port = &container["portMappings"][0]["containerPort"];
+        value::number(port).filter(|port| (1.0..65536.0).contains(port))
+    });
+    let port = match mapped {
         Some(Some(port)) => Some(port as u16),
         Some(None) => {
             found
@@ -137,7 +139,7 @@ fn alone(found: Resource<'_>, groups: &mut Vec<Group>, around: &Around<'_>) {
                 .drop_whole("a service without a load balancer and without a port");
             return;
         }
-        // What runs in it is not known.
+        // The container is unknown.
         None => Some(group::PORT),
     };
     let group = group::unknown(groups, &Value::from(found.name.as_str()), port);
@@ -147,7 +149,7 @@ fn alone(found: Resource<'_>, groups: &mut Vec<Group>, around: &Around<'_>) {
         group.name
     );
     found.section.not_mapped("name", message);
-    attach(found, group, None, port, around);
+    attach(found, group, None, port, referenced);
 }
 
 fn attach(
@@ -155,13 +157,14 @@ fn attach(
     group: &mut Group,
     container_name: Option<&Value>,
     port: Option<u16>,
-    around: &Around<'_>,
+    referenced: &Referenced<'_>,
 ) {
     let (origin, address, label, section) =
         (found.origin(), found.address, found.name, found.section);
-    let task = around.task_of(&section, &address);
-    let container = task.map(|task| container(task, container_name));
-    let mut container = container.unwrap_or_default();
+    let task = referenced.task_of(&section, &address);
+    let mut container = task
+        .map(|task| container(task, container_name))
+        .unwrap_or_default();
     if container.name.is_empty() {
         container.name = container_name.map(named).unwrap_or_default();
     }
@@ -172,18 +175,18 @@ fn attach(
         name: section.text("name").unwrap_or_else(|| label.clone()),
         written: written.unwrap_or_else(|| label.clone()),
         label,
-        cluster: cluster(&section, &around.clusters),
+        cluster: cluster(&section, &referenced.clusters),
         count: section.count("desired_count"),
         port: port.or(group.port).or(Some(group::PORT)),
         container,
         scaling: None,
     });
-    // A new target is healthy with its first passed check here, however long that takes.
+    // In Weir a new target may start for any time before its first passed check.
     section.value("health_check_grace_period_seconds");
     section.finish(USELESS);
 }
 
-/// The group of a service; one of other files becomes a placeholder.
+/// The group of a service; for a group of other files a placeholder is made.
 fn group_of<'g>(
     balancer: &Section<'_>,
     groups: &'g mut Vec<Group>,
@@ -218,22 +221,22 @@ fn cluster(section: &Section<'_>, clusters: &BTreeMap<String, String>) -> Option
     None
 }
 
-impl<'a> Around<'a> {
+impl<'a> Referenced<'a> {
     fn task_of(&self, section: &Section<'_>, address: &str) -> Option<&Task<'a>> {
         let definition = section.value("task_definition")?;
         if let Some(address) = section.address_of(&definition, "aws_ecs_task_definition") {
             return self.tasks.get(&address);
         }
-        // A family may be followed by its revision.
+        // A revision may follow the family.
         let text = value::text(&definition);
-        let is_it = |task: &&Task<'_>| {
+        let is_named = |task: &&Task<'_>| {
             let rest = task
                 .family
                 .as_deref()
                 .and_then(|family| text.strip_prefix(family));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
         };
-        if let Some(task) = self.tasks.values().find(is_it) {
+        if let Some(task) = self.tasks.values().find(is_named) {
             return Some(task);
         }
         let module = |address: &str| {
@@ -265,7 +268,7 @@ impl<'a> Around<'a> {
     }
 }
 
-/// Names by addresses.
+/// The names of the clusters by address.
 fn clusters(files: &Files<'_>) -> BTreeMap<String, String> {
     let mut clusters = BTreeMap::new();
     for found in files.all("aws_ecs_cluster") {

@@ -1,4 +1,4 @@
-//! The text of Terraform files as blocks with their places.
+//! Parses Terraform files into blocks with locations.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use hcl::edit::Span;
 use hcl::edit::expr::{Expression, Object, ObjectKey, ObjectValue};
-use hcl::edit::parser::{Error, parse_body};
+use hcl::edit::parser::{Error, parse_body, parse_template};
 use hcl::edit::structure::{Body, Structure};
+use hcl::edit::template::StringTemplate;
 use serde_json::Value;
 
-use super::template::expression_of;
-use crate::tools::import::note::{NoteKind, Notes, Place};
+use crate::tools::import::note::{Location, NoteKind, Notes};
 
-/// Bytes of one file: what a person writes is a thousandth of it.
+/// Largest file of HCL, bytes: files written by hand are a thousandth of it.
 const MAX_FILE: usize = 1024 * 1024;
 
-/// Bytes of a file of JSON: a state of a thousand resources has a few MiB.
+/// Largest file of JSON, bytes: a state of a thousand resources has a few MiB.
 const MAX_JSON: usize = 64 * 1024 * 1024;
 
-/// Keys of one file that are there twice.
+/// Most repeated keys of one file.
 const MAX_REPEATED: usize = 200;
 
 /// `kind "label" "label" { … }`.
@@ -27,7 +27,7 @@ const MAX_REPEATED: usize = 200;
 pub(super) struct Block {
     pub(super) kind: String,
     pub(super) labels: Vec<String>,
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) attributes: Vec<Attribute>,
     pub(super) blocks: Vec<Block>,
 }
@@ -36,16 +36,16 @@ pub(super) struct Block {
 #[derive(Clone, Debug)]
 pub(super) struct Attribute {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) expression: Rc<Expression>,
 }
 
 impl Block {
-    fn new(kind: &str, labels: Vec<String>, place: Place) -> Self {
+    fn new(kind: &str, labels: Vec<String>, location: Location) -> Self {
         Self {
             kind: kind.to_owned(),
             labels,
-            place,
+            location,
             attributes: Vec::new(),
             blocks: Vec::new(),
         }
@@ -58,10 +58,10 @@ impl Block {
     }
 }
 
-/// Reads one file; what is between its top-level blocks are the attributes of the result.
+/// Parses one file; attributes outside of its blocks are those of the result.
 pub(super) fn read(name: &str, text: &str, notes: &Notes) -> Option<Block> {
     let file: Arc<str> = Arc::from(name);
-    let at = |line| Place {
+    let at = |line| Location {
         file: Arc::clone(&file),
         line,
     };
@@ -80,7 +80,7 @@ pub(super) fn read(name: &str, text: &str, notes: &Notes) -> Option<Block> {
             Err(error) => refuse(error.line(), format!("not JSON: {error}")),
         };
     }
-    // A byte order mark is none of HCL's.
+    // HCL has no byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     match parse(text) {
         Ok((body, text)) => {
@@ -96,14 +96,14 @@ pub(super) fn read(name: &str, text: &str, notes: &Notes) -> Option<Block> {
     }
 }
 
-/// Whether a file is JSON, by its name or its beginning: no HCL begins with a brace.
+/// Whether a file is JSON, by its name or its start: HCL does not start with a brace.
 pub(super) fn is_json(name: &str, text: &str) -> bool {
     Path::new(name).extension().is_some_and(|end| end == "json")
         || text.trim_start().starts_with('{')
 }
 
-/// Terraform takes a key that is there twice in an object, the parser does not: such a key
-/// is written in another way that means the same.
+/// Parses HCL. Terraform accepts a repeated key in an object and the parser does not, so such a key
+/// is rewritten in a form with the same meaning.
 fn parse(text: &str) -> Result<(Body, String), Error> {
     let mut text = text.to_owned();
     for _ in 0..MAX_REPEATED {
@@ -112,7 +112,7 @@ fn parse(text: &str) -> Result<(Body, String), Error> {
             Err(error) => error,
         };
         let is_repeated = error.message().contains("redefined object key");
-        match disguised(&text, error.location().line(), error.location().column()) {
+        match rewritten(&text, error.location().line(), error.location().column()) {
             Some(changed) if is_repeated => text = changed,
             _ => return Err(error),
         }
@@ -120,8 +120,8 @@ fn parse(text: &str) -> Result<(Body, String), Error> {
     parse_body(&text).map(|body| (body, text))
 }
 
-/// The text with the key at this place in quotes, or else in parentheses.
-fn disguised(text: &str, line: usize, column: usize) -> Option<String> {
+/// The text with the key at this position in quotes or, if it has some, in parentheses.
+fn rewritten(text: &str, line: usize, column: usize) -> Option<String> {
     let start: usize = text
         .split_inclusive('\n')
         .take(line.checked_sub(1)?)
@@ -146,19 +146,19 @@ fn disguised(text: &str, line: usize, column: usize) -> Option<String> {
     ))
 }
 
-// As deep as the parser lets blocks nest: 64.
+// The parser limits the depth to 64.
 fn fill(block: &mut Block, body: &Body, lines: &Lines) {
     for structure in body {
-        let place = lines.place(structure.span().map(|span| span.start));
+        let location = lines.location(structure.span().map(|span| span.start));
         match structure {
             Structure::Attribute(attribute) => block.attributes.push(Attribute {
                 key: attribute.key.to_string(),
-                place,
+                location,
                 expression: Rc::new(attribute.value.clone()),
             }),
             Structure::Block(inner) => {
                 let labels = inner.labels.iter().map(|label| label.as_str().to_owned());
-                let mut read = Block::new(&inner.ident, labels.collect(), place);
+                let mut read = Block::new(&inner.ident, labels.collect(), location);
                 fill(&mut read, &inner.body, lines);
                 block.blocks.push(read);
             }
@@ -166,11 +166,11 @@ fn fill(block: &mut Block, body: &Body, lines: &Lines) {
     }
 }
 
-/// Terraform's JSON syntax: a property by kind, then one by each label.
-fn json(value: &Value, is_values: bool, place: &Place) -> Block {
-    let mut top = Block::new("", Vec::new(), place.clone());
+/// Reads Terraform's JSON syntax: a property for the kind, then one for each label.
+fn json(value: &Value, is_values: bool, location: &Location) -> Block {
+    let mut top = Block::new("", Vec::new(), location.clone());
     if is_values {
-        fill_json(&mut top, value, place);
+        fill_json(&mut top, value, location);
         return top;
     }
     for (kind, value) in entries(value).into_iter().filter(|(key, _)| *key != "//") {
@@ -179,7 +179,7 @@ fn json(value: &Value, is_values: bool, place: &Place) -> Block {
             "variable" | "module" | "output" | "provider" => 1,
             _ => 0,
         };
-        labelled(&mut top.blocks, kind, &[], labels, value, place);
+        labelled(&mut top.blocks, kind, &[], labels, value, location);
     }
     top
 }
@@ -190,12 +190,12 @@ fn labelled(
     labels: &[String],
     missing: usize,
     value: &Value,
-    place: &Place,
+    location: &Location,
 ) {
     if missing > 0 {
         for (label, value) in entries(value) {
             let labels = [labels, &[label.to_owned()]].concat();
-            labelled(blocks, kind, &labels, missing - 1, value, place);
+            labelled(blocks, kind, &labels, missing - 1, value, location);
         }
         return;
     }
@@ -204,20 +204,20 @@ fn labelled(
         body => std::slice::from_ref(body),
     };
     for body in bodies {
-        let mut block = Block::new(kind, labels.to_vec(), place.clone());
-        fill_json(&mut block, body, place);
+        let mut block = Block::new(kind, labels.to_vec(), location.clone());
+        fill_json(&mut block, body, location);
         if kind == "dynamic" {
             block
                 .attributes
                 .retain(|attribute| attribute.key != "content");
             let inner = body.get("content").unwrap_or(&Value::Null);
-            labelled(&mut block.blocks, "content", &[], 0, inner, place);
+            labelled(&mut block.blocks, "content", &[], 0, inner, location);
         }
         blocks.push(block);
     }
 }
 
-/// The properties of an object, or of all objects of a list.
+/// The properties of an object, or of all objects in a list.
 fn entries(value: &Value) -> Vec<(&str, &Value)> {
     let objects = match value {
         Value::Array(objects) => objects.as_slice(),
@@ -227,24 +227,24 @@ fn entries(value: &Value) -> Vec<(&str, &Value)> {
     maps.map(|(key, value)| (key.as_str(), value)).collect()
 }
 
-fn fill_json(block: &mut Block, body: &Value, place: &Place) {
+fn fill_json(block: &mut Block, body: &Value, location: &Location) {
     for (key, value) in body.as_object().into_iter().flatten() {
         if key == "//" {
             continue;
         }
         if key == "dynamic" {
-            labelled(&mut block.blocks, key, &[], 1, value, place);
+            labelled(&mut block.blocks, key, &[], 1, value, location);
             continue;
         }
         block.attributes.push(Attribute {
             key: key.clone(),
-            place: place.clone(),
+            location: location.clone(),
             expression: Rc::new(expression(value)),
         });
     }
 }
 
-// As deep as serde_json lets values nest: 128.
+// serde_json limits the depth to 128.
 fn expression(value: &Value) -> Expression {
     match value {
         Value::Null => Expression::null(),
@@ -269,7 +269,17 @@ fn expression(value: &Value) -> Expression {
     }
 }
 
-/// Where the lines of a file begin.
+/// A text of the JSON syntax, which may be a template.
+fn expression_of(text: &str) -> Expression {
+    match parse_template(text) {
+        Ok(template) if text.contains("${") || text.contains("%{") => {
+            Expression::from(StringTemplate::from(template))
+        }
+        _ => Expression::from(text),
+    }
+}
+
+/// The offsets at which the lines of a file start.
 struct Lines {
     file: Arc<str>,
     starts: Vec<usize>,
@@ -282,9 +292,9 @@ impl Lines {
         Self { file, starts }
     }
 
-    fn place(&self, at: Option<usize>) -> Place {
+    fn location(&self, at: Option<usize>) -> Location {
         let at = at.unwrap_or_default();
-        Place {
+        Location {
             file: Arc::clone(&self.file),
             line: self.starts.partition_point(|start| *start <= at),
         }
@@ -296,7 +306,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeated_key_is_written_in_another_way() {
+    fn a_repeated_key_is_rewritten() {
         let (body, text) = parse("a = {\n  x = 1\n  x = 2\n  \"x\" = 3\n  x = 4\n}\n").unwrap();
         assert_eq!(body.len(), 1);
         assert_eq!(text.lines().count(), 6);

@@ -1,17 +1,17 @@
-//! What the files leave open and a configuration needs: ports of its own for each listener,
-//! targets of every group, and a listener.
+//! Completes what the files lack and a configuration needs: a port for each listener, targets for
+//! every group, and at least one listener.
 
 use super::files::Files;
 use super::group;
 use super::plan::{Action, Group, Listener};
 
-/// Listeners that are made for groups without one.
+/// Most listeners that are made for groups without one.
 const MOST: usize = 20;
 
-/// The first port of those.
+/// The first port of such listeners.
 const FIRST_PORT: u16 = 8080;
 
-/// Completes the listeners and groups; each thing that is made up is listed.
+/// Completes the listeners and groups, with a note about each addition.
 pub(super) fn complete(files: &Files<'_>, listeners: &mut Vec<Listener>, groups: &mut [Group]) {
     for group in groups.iter_mut() {
         let is_served = group.service.is_some() || !group.targets.is_empty();
@@ -45,14 +45,15 @@ pub(super) fn complete(files: &Files<'_>, listeners: &mut Vec<Listener>, groups:
         listeners.push(Listener::closed("a listener", name, FIRST_PORT));
     }
     if listeners.is_empty() {
-        let message = "no listener that Weir could be: the result does not serve anybody yet";
+        let message = "no listener that Weir could be: the result serves no requests yet";
         files.remark("the files", message);
     }
-    part(files, listeners);
+    assign_ports(files, listeners);
 }
 
-/// On AWS each load balancer has its own addresses, here they share those of one machine.
-fn part(files: &Files<'_>, listeners: &mut [Listener]) {
+/// Gives listeners with the same port different ones: on AWS each load balancer has its own
+/// addresses, here they share those of one machine.
+fn assign_ports(files: &Files<'_>, listeners: &mut [Listener]) {
     for n in 1..listeners.len() {
         let (before, rest) = listeners.split_at_mut(n);
         let [listener, after @ ..] = rest else {
@@ -65,8 +66,9 @@ fn part(files: &Files<'_>, listeners: &mut [Listener]) {
         let Some(other) = taken(listener.port) else {
             continue;
         };
-        let ports = (1..=9).map(|n| listener.port.wrapping_add(8000 + 100 * (n - 1)));
-        let mut ports = ports.chain(FIRST_PORT..=u16::MAX);
+        let mut ports = (1..=9)
+            .map(|n| listener.port.wrapping_add(8000 + 100 * (n - 1)))
+            .chain(FIRST_PORT..=u16::MAX);
         let is_free = |port: &u16| {
             *port >= 1024 && taken(*port).is_none() && after.iter().all(|a| a.port != *port)
         };

@@ -1,7 +1,7 @@
-//! Plans and states: what `terraform show -json` and `terraform state pull` write.
+//! Reads plans and states: the output of `terraform show -json` and `terraform state pull`.
 //!
-//! Everything is evaluated there. Of a plan, what AWS has yet to say is missing; the
-//! configuration in it says which resource an attribute names.
+//! Their values are evaluated. A plan lacks those that AWS has not returned yet; the configuration
+//! in it has the references of the attributes.
 
 use std::rc::Rc;
 
@@ -10,19 +10,21 @@ use serde_json::Value;
 use super::files::{Body, Found};
 use super::node::Node;
 use super::section::canonical;
+use super::translation::ModuleCall;
 use super::value::unresolved;
-use crate::tools::import::note::Place;
+use crate::tools::import::note::Location;
 
-/// How deep references lead through modules.
+/// Most modules through which a reference is followed.
 const MAX_HOPS: u32 = 20;
 
 /// The resources of a plan or state; `None` if the value is neither.
-pub(super) fn read<'a>(value: &Value, place: &Place) -> Option<Vec<Found<'a>>> {
+pub(super) fn read<'a>(value: &Value, location: &Location) -> Option<Vec<Found<'a>>> {
     if value.get("format_version").is_some() {
-        // What has not been applied yet has none.
-        let keys = ["planned_values", "values"];
-        let root = keys.iter().find_map(|key| value.get(key));
-        let root = root.unwrap_or(&Value::Null);
+        // A configuration that was not applied yet has no values.
+        let root = ["planned_values", "values"]
+            .iter()
+            .find_map(|key| value.get(key))
+            .unwrap_or(&Value::Null);
         let mut listed = Vec::new();
         modules(&root["root_module"], "", &mut listed);
         if let Some(configuration) = value.get("configuration") {
@@ -32,16 +34,16 @@ pub(super) fn read<'a>(value: &Value, place: &Place) -> Option<Vec<Found<'a>>> {
                 one.values = values;
             }
         }
-        return Some(listed.into_iter().map(|one| one.found(place)).collect());
+        return Some(listed.into_iter().map(|one| one.found(location)).collect());
     }
     let resources = value.get("resources")?.as_array()?;
     value.get("version")?;
-    Some(pulled(resources, place))
+    Some(pulled(resources, location))
 }
 
-/// One resource as it is listed.
+/// One resource of a plan or state.
 struct Listed {
-    /// `module.web.`, or nothing.
+    /// `module.web.`; empty for the root.
     prefix: String,
     kind: String,
     label: String,
@@ -61,7 +63,7 @@ impl Listed {
         }
     }
 
-    fn found<'a>(self, place: &Place) -> Found<'a> {
+    fn found<'a>(self, location: &Location) -> Found<'a> {
         let id = |key: &str| self.values.get(key)?.as_str().map(str::to_owned);
         let ids = ["arn", "id"].into_iter().filter_map(id);
         Found {
@@ -69,16 +71,16 @@ impl Listed {
             address: self.address(),
             calls: calls(&self.prefix),
             key: self.index.as_ref().map(super::value::text),
-            place: place.clone(),
+            location: location.clone(),
             ids: ids.filter(|id| !id.is_empty()).collect(),
-            body: Body::Values(Rc::new(Node::of_json(&self.values, place))),
+            body: Body::Values(Rc::new(Node::of_json(&self.values, location))),
             label: self.label,
             assumed: None,
         }
     }
 }
 
-// As deep as serde_json lets values nest: 128.
+// serde_json limits the depth to 128.
 fn modules(module: &Value, prefix: &str, listed: &mut Vec<Listed>) {
     for resource in module["resources"].as_array().into_iter().flatten() {
         if resource["mode"].as_str() != Some("data") {
@@ -99,8 +101,8 @@ fn modules(module: &Value, prefix: &str, listed: &mut Vec<Listed>) {
     }
 }
 
-/// The fourth format of state files.
-fn pulled<'a>(resources: &[Value], place: &Place) -> Vec<Found<'a>> {
+/// Reads a state file of version 4.
+fn pulled<'a>(resources: &[Value], location: &Location) -> Vec<Found<'a>> {
     let mut found = Vec::new();
     for resource in resources
         .iter()
@@ -118,7 +120,7 @@ fn pulled<'a>(resources: &[Value], place: &Place) -> Vec<Found<'a>> {
                     .cloned(),
                 values: instance["attributes"].clone(),
             };
-            found.push(listed.found(place));
+            found.push(listed.found(location));
         }
     }
     found
@@ -129,7 +131,7 @@ fn string(value: &Value) -> String {
 }
 
 /// The calls in the address of a module: `module.a["x"].module.b.`.
-fn calls(prefix: &str) -> Vec<(String, Option<String>)> {
+fn calls(prefix: &str) -> Vec<ModuleCall> {
     let mut calls = Vec::new();
     let mut rest = prefix;
     while let Some(after) = rest.strip_prefix("module.") {
@@ -147,13 +149,16 @@ fn calls(prefix: &str) -> Vec<(String, Option<String>)> {
             }
             None => (None, tail),
         };
-        calls.push((name.to_owned(), key));
+        calls.push(ModuleCall {
+            name: name.to_owned(),
+            key,
+        });
         rest = tail.strip_prefix('.').unwrap_or(tail);
     }
     calls
 }
 
-/// What a plan says beside its values.
+/// The configuration and changes of a plan.
 struct Plan<'p> {
     root: &'p Value,
     changes: &'p Value,
@@ -170,14 +175,13 @@ impl<'p> Plan<'p> {
     }
 
     /// The configuration of a module, by its calls.
-    fn module(&self, calls: &[(String, Option<String>)]) -> &'p Value {
-        let inner = |module: &'p Value, (name, _): &(String, Option<String>)| {
-            &module["module_calls"][name]["module"]
-        };
-        calls.iter().fold(self.root, inner)
+    fn module(&self, calls: &[ModuleCall]) -> &'p Value {
+        calls.iter().fold(self.root, |module, call| {
+            &module["module_calls"][&call.name]["module"]
+        })
     }
 
-    /// The values with marks for what AWS has yet to say.
+    /// The values, with marks for those that AWS has not returned yet.
     fn completed(&self, one: &Listed) -> Value {
         let mut values = one.values.clone();
         let module = self.module(&calls(&one.prefix));
@@ -212,8 +216,11 @@ impl<'p> Plan<'p> {
                     if values.get(key).is_some_and(|value| !value.is_null()) {
                         continue;
                     }
-                    let names = references.as_array().into_iter().flatten();
-                    let mut names = names.filter_map(Value::as_str);
+                    let mut names = references
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_str);
                     let first = names.clone().next().unwrap_or_default();
                     let resource = names.find_map(|name| self.named(name, one, &one.prefix, 0));
                     let is_unknown = unknown[key].as_bool() == Some(true);
@@ -230,7 +237,7 @@ impl<'p> Plan<'p> {
         }
     }
 
-    /// The address of the resource that a reference in a module leads to, with its attribute.
+    /// The address of the resource that a reference in a module names, with its attribute.
     fn named(&self, reference: &str, one: &Listed, prefix: &str, hops: u32) -> Option<String> {
         if hops > MAX_HOPS {
             return None;
@@ -242,9 +249,9 @@ impl<'p> Plan<'p> {
             names.find_map(|name| self.named(name, one, prefix, hops + 1))
         };
         if let Some(name) = reference.strip_prefix("var.") {
-            let ((call, _), parents) = calls.split_last()?;
+            let (call, parents) = calls.split_last()?;
             let name = name.split(['.', '[']).next()?;
-            let expression = &self.module(parents)["module_calls"][call]["expressions"][name];
+            let expression = &self.module(parents)["module_calls"][&call.name]["expressions"][name];
             return follow(expression, &address_of(parents));
         }
         if let Some(rest) = reference.strip_prefix("module.") {
@@ -284,8 +291,8 @@ impl<'p> Plan<'p> {
     }
 }
 
-fn address_of(calls: &[(String, Option<String>)]) -> String {
-    let part = |(name, key): &(String, Option<String>)| match key {
+fn address_of(calls: &[ModuleCall]) -> String {
+    let part = |ModuleCall { name, key }: &ModuleCall| match key {
         Some(key) if key.parse::<u32>().is_ok() => format!("module.{name}[{key}]."),
         Some(key) => format!("module.{name}[\"{key}\"]."),
         None => format!("module.{name}."),
@@ -300,13 +307,16 @@ mod tests {
     #[test]
     fn addresses_of_modules_are_their_calls() {
         let read = calls("module.a[\"x.y\"].module.b[0].module.c.");
-        let key = |key: &str| Some(key.to_owned());
+        let call = |name: &str, key: Option<&str>| ModuleCall {
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+        };
         assert_eq!(
             read,
             [
-                ("a".to_owned(), key("x.y")),
-                ("b".to_owned(), key("0")),
-                ("c".to_owned(), None)
+                call("a", Some("x.y")),
+                call("b", Some("0")),
+                call("c", None)
             ]
         );
         assert_eq!(address_of(&read), "module.a[\"x.y\"].module.b[0].module.c.");

@@ -1,16 +1,16 @@
-//! Texts with `${…}` and `%{…}` in them.
+//! Evaluates texts with `${…}` and `%{…}`.
 
-use hcl::edit::expr::Expression;
 use hcl::edit::template::{
     Directive, Element, ForDirective, IfDirective, StringTemplate, Strip, Template,
 };
 use serde_json::Value;
 
-use super::eval::{Evaluated, Mistake, Scope, pairs};
-use super::value::{MAX_SIZE, boolean, reference_in, text, unresolved};
+use super::eval::pairs;
+use super::translation::Scope;
+use super::value::{Evaluated, MAX_SIZE, Mistake, boolean, reference_in, text, unresolved};
 
 impl Scope<'_> {
-    /// A quoted text; one that is a single `${…}` is what that is, whatever its type.
+    /// A quoted text; one that is a single `${…}` has the type of its value.
     pub(super) fn string(&self, template: &StringTemplate) -> Evaluated {
         if let Some(Element::Interpolation(only)) = template.as_single_element() {
             return self.eval(&only.expr);
@@ -24,7 +24,7 @@ impl Scope<'_> {
         self.elements(&elements, (false, false))
     }
 
-    /// `strip`: whether what stands before and after takes the white space at the ends.
+    /// `strip` is whether the directives before and after remove the white space at the ends.
     fn elements(&self, elements: &[&Element], strip: (bool, bool)) -> Evaluated {
         let mut all = String::new();
         for (n, element) in elements.iter().enumerate() {
@@ -101,7 +101,7 @@ fn unknown(value: &Value) -> Evaluated {
     reference_in(value).map(unresolved).ok_or(Mistake)
 }
 
-/// Whether an element takes the white space before it and after it.
+/// Whether an element removes the white space before and after it.
 fn ends(element: &Element) -> (bool, bool) {
     let (first, last) = match element {
         Element::Literal(_) => return (false, false),
@@ -120,14 +120,4 @@ fn strips_start(strip: Strip) -> bool {
 
 fn strips_end(strip: Strip) -> bool {
     matches!(strip, Strip::End | Strip::Both)
-}
-
-/// A text of JSON syntax as the template that it is.
-pub(super) fn expression_of(text: &str) -> Expression {
-    match hcl::edit::parser::parse_template(text) {
-        Ok(template) if text.contains("${") || text.contains("%{") => {
-            Expression::from(StringTemplate::from(template))
-        }
-        _ => Expression::from(text),
-    }
 }

@@ -1,25 +1,23 @@
-//! What the type of a variable makes of its value: defaults of optional attributes, texts as
-//! numbers.
+//! Converts values to the types of variables: defaults of optional attributes, texts to numbers.
 
 use hcl::edit::expr::{Expression, FuncCall, Object, ObjectKey};
 use serde_json::{Map, Value};
 
-use super::eval::Scope;
+use super::translation::Scope;
 use super::value::{boolean, from_float, number, reference_in, set, text};
 
-/// The value as a type has it. What does not fit is left as it is: a mistake of the files
-/// shows where it is used.
+/// Converts a value to a type. A value that does not fit stays, and the error shows where it is used.
 pub(super) fn convert(value: Value, kind: &Expression, scope: &Scope<'_>) -> Value {
     match kind {
         Expression::Variable(name) => primitive(value, name.as_str()),
-        // As Terraform before 0.12 wrote it.
+        // The syntax of Terraform before 0.12.
         Expression::String(name) if name.as_str() == "string" => primitive(value, "string"),
         Expression::FuncCall(call) => constructed(parsed(value, scope), call, scope),
         _ => value,
     }
 }
 
-/// Values of the command line and of the environment are texts, and lists are written so.
+/// Parses a list or object that is a text, as on the command line and in the environment.
 fn parsed(value: Value, scope: &Scope<'_>) -> Value {
     let written = value
         .as_str()
@@ -85,7 +83,7 @@ fn object(mut map: Map<String, Value>, kinds: &Object, scope: &Scope<'_>) -> Map
     map
 }
 
-/// Of `optional(type, default)`.
+/// The default of `optional(type, default)`.
 fn default(kind: &Expression, scope: &Scope<'_>) -> Value {
     match kind {
         Expression::FuncCall(call) if call.name.name.as_str() == "optional" => {

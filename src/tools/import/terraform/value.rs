@@ -1,19 +1,26 @@
-//! Values as Terraform has them, and marks for those that only AWS knows.
+//! Terraform's values, with marks for those that only AWS knows.
 //!
-//! What cannot be resolved is a marked text with the reference in it. All that is asked of
-//! most of those is which resource they name: the mark of `aws_lb.main.arn` tells.
+//! A value that cannot be resolved is a marked text with the reference in it. Of most of them only
+//! the resource that they name matters, which the mark has: `aws_lb.main.arn`.
 
 use serde_json::{Number, Value};
 
-/// Around a reference that is not resolved; both are for private use in Unicode.
+/// Marks around an unresolved reference; both are private use characters of Unicode.
 const OPEN: char = '\u{e000}';
 const CLOSE: char = '\u{e001}';
 
-/// Bytes of a value. Without a bound a few lines that double each other's values would fill
-/// the memory; the largest maps of rules that people write are a tenth of it.
+/// Largest value, bytes. Without a bound a few lines that double each other's values would fill the
+/// memory; the largest maps of rules in practice are a tenth of it.
 pub(super) const MAX_SIZE: usize = 256 * 1024;
 
-/// A text for what cannot be resolved.
+/// An error that Terraform would also report: a missing attribute, an index beyond the end. A value
+/// that is only unknown here is no error but a marked value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mistake;
+
+pub(super) type Evaluated<T = Value> = Result<T, Mistake>;
+
+/// A marked text for a reference that cannot be resolved.
 pub(super) fn unresolved(reference: &str) -> Value {
     let clean = reference.replace([OPEN, CLOSE], "");
     Value::String(format!("{OPEN}{}{CLOSE}", clean.trim()))
@@ -32,18 +39,18 @@ pub(super) fn reference_in(value: &Value) -> Option<&str> {
     }
 }
 
-/// The reference that is all of a value.
+/// The reference if the value is nothing else.
 pub(super) fn whole_reference(value: &Value) -> Option<&str> {
     let inner = value.as_str()?.strip_prefix(OPEN)?.strip_suffix(CLOSE)?;
     (!inner.contains(OPEN)).then_some(inner)
 }
 
-/// A text for people: references without their marks.
+/// The value as a text for messages: references without their marks.
 pub(super) fn plain(value: &Value) -> String {
     text(value).replace([OPEN, CLOSE], "")
 }
 
-/// JSON in which marks stand where a value belongs, with these as strings.
+/// Makes JSON valid in which marks stand in the place of values: they become strings.
 pub(super) fn json_with_marks(text: &str) -> String {
     let mut json = String::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
@@ -68,7 +75,7 @@ pub(super) fn json_with_marks(text: &str) -> String {
     json
 }
 
-/// A value within a text.
+/// The value as Terraform inserts it into a text.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -81,7 +88,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// A number, or a text that holds one: Terraform takes both for each other.
+/// A number, or a text that is one: Terraform converts them.
 pub(super) fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -93,7 +100,7 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// True or false, or a text that says so.
+/// A boolean, or a text that is one.
 pub(super) fn boolean(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(value) => Some(*value),
@@ -121,7 +128,7 @@ pub(super) fn from_float(float: f64) -> Option<Value> {
     Number::from_f64(float).map(Value::Number)
 }
 
-/// About how many bytes it takes.
+/// The approximate size in bytes.
 pub(super) fn size(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
@@ -134,7 +141,7 @@ pub(super) fn size(value: &Value) -> usize {
     }
 }
 
-/// A list without its repetitions, texts in order, as Terraform's sets are.
+/// A list as Terraform's sets are: without repetitions, texts sorted.
 pub(super) fn set(items: Vec<Value>) -> Value {
     let mut kept: Vec<Value> = Vec::new();
     for item in items {

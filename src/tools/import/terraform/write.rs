@@ -1,19 +1,18 @@
-//! A plan as the text of a `weir.toml`.
-
-use std::fmt::Write;
+//! Writes a plan as the text of a `weir.toml`.
 
 use ipnet::IpNet;
 
 use super::group::PORT;
+use super::input::{Options, SourceFile};
 use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query};
 use super::replicas;
-use super::{Options, SourceFile};
+use super::toml::{Text, key, list, quote, variable};
 use crate::tools::import::note::{Note, NoteKind};
 
-/// Ports below need a capability to listen on.
+/// Ports below this one need a capability.
 const FIRST_FREE_PORT: u16 = 1024;
 
-/// Seconds of ALB's idle timeout and of Weir's own deadlines where none is configured.
+/// Default of ALB's idle timeout and of Weir's timeouts, seconds.
 const IDLE_TIMEOUT: u32 = 60;
 
 /// The whole file.
@@ -54,7 +53,7 @@ pub(super) fn write(
             out.comment(&format!("  {note}"));
         }
     }
-    out.0
+    out.into_string()
 }
 
 fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
@@ -65,7 +64,7 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     let host = match listener.access {
         Access::Unknown => "127.0.0.1",
         ref access if access.is_v6() => "[::]",
-        Access::Everybody | Access::EverybodyV6 | Access::Only(_) => "0.0.0.0",
+        Access::All | Access::AllIpv6 | Access::Only(_) => "0.0.0.0",
     };
     let port = listener.own_port();
     if port < FIRST_FREE_PORT {
@@ -82,8 +81,8 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     }
     if let Access::Only(_) = listener.access {
         out.blank();
-        out.comment("Its security groups let in some networks: the rules below hold for them,");
-        out.comment("and everybody else is answered with 403.");
+        out.comment("Its security groups allow some networks: the rules below hold for them,");
+        out.comment("and all other clients get 403.");
     }
     for rule in &listener.rules {
         out.blank();
@@ -97,7 +96,7 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     }
 }
 
-/// A variable for each listener: by its port, or by its name where others have that port.
+/// The variable of a listener's address: by its port, or by its name if others have that port.
 fn bind_variable(listener: &Listener, all: &[Listener]) -> String {
     let same = all.iter().filter(|other| other.port == listener.port);
     match (all.len(), same.count()) {
@@ -105,25 +104,6 @@ fn bind_variable(listener: &Listener, all: &[Listener]) -> String {
         (_, 1) => format!("WEIR_BIND_{}", listener.port),
         _ => format!("WEIR_BIND_{}", variable(&listener.name)),
     }
-}
-
-/// A name as that of an environment variable.
-pub(super) fn variable(name: &str) -> String {
-    let legal = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    let name: String = name.chars().map(legal).collect();
-    // No variable begins with a digit.
-    let prefix = if name.starts_with(|c: char| c.is_ascii_digit()) {
-        "_"
-    } else {
-        ""
-    };
-    format!("{prefix}{name}")
 }
 
 fn write_conditions(out: &mut Text, when: &Conditions) {
@@ -254,7 +234,7 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
     }
 }
 
-/// A target that does not exist (RFC 6761), unless a variable says which do.
+/// A target that does not exist (RFC 6761), unless a variable names others.
 fn placeholder(name: &str, port: Option<u16>) -> String {
     let legal = |c: char| {
         if c.is_ascii_alphanumeric() {
@@ -264,8 +244,10 @@ fn placeholder(name: &str, port: Option<u16>) -> String {
         }
     };
     let host: String = name.chars().map(legal).collect();
-    let host = host.trim_matches('-');
-    let host = if host.is_empty() { "targets" } else { host };
+    let host = match host.trim_matches('-') {
+        "" => "targets",
+        host => host,
+    };
     let port = port.unwrap_or(PORT);
     format!("\"${{{}_TARGETS:-{host}.invalid:{port}}}\"", variable(name))
 }
@@ -307,73 +289,8 @@ fn write_health(out: &mut Text, group: &Group, heading: &str) {
     }
 }
 
-/// Lines of TOML.
-#[derive(Debug, Default)]
-pub(super) struct Text(String);
-
-impl Text {
-    pub(super) fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.0.lines()
-    }
-
-    pub(super) fn blank(&mut self) {
-        self.0.push('\n');
-    }
-
-    /// One line, whatever the text contains.
-    pub(super) fn comment(&mut self, text: &str) {
-        let clean: String = text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        self.line(format!("# {clean}").trim_end());
-    }
-
-    pub(super) fn entry(&mut self, key: &str, value: &str) {
-        self.line(&format!("{key} = {value}"));
-    }
-}
-
-/// A string that means exactly this text, with nothing of it taken for a variable.
-pub(super) fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.replace("${", "$${").chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-pub(super) fn list(values: &[String]) -> String {
-    let quoted: Vec<_> = values.iter().map(|value| quote(value)).collect();
-    format!("[{}]", quoted.join(", "))
-}
-
 fn table(pairs: &[(String, Vec<String>)]) -> String {
     let pair = |(name, values): &(String, Vec<String>)| format!("{} = {}", key(name), list(values));
     let pairs: Vec<_> = pairs.iter().map(pair).collect();
     format!("{{ {} }}", pairs.join(", "))
-}
-
-/// A key, in quotes if it needs them.
-pub(super) fn key(name: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if !name.is_empty() && name.chars().all(bare) {
-        return name.to_owned();
-    }
-    // A key knows no variables.
-    quote(name).replace("$${", "${")
 }

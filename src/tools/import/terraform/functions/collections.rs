@@ -1,23 +1,22 @@
-//! Functions of lists and maps.
+//! Functions on lists and maps.
 
 use serde_json::{Map, Value};
 
-use crate::tools::import::terraform::eval::{Evaluated, Mistake};
 use crate::tools::import::terraform::value::{
-    boolean, from_float, index, number, reference_in, set, text,
+    Evaluated, Mistake, boolean, from_float, index, number, reference_in, set, text,
 };
 
-/// Entries that a function makes of nothing.
+/// Most entries that a function creates from small arguments.
 const MOST: usize = 1024;
 
-type Answer = Evaluated<Option<Value>>;
+type CallResult = Evaluated<Option<Value>>;
 
-/// `None`: no function of lists and maps.
-pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Answer> {
+/// Calls a function on lists and maps; `None` if there is no such function.
+pub(super) fn call(name: &str, arguments: &[Value]) -> Option<CallResult> {
     if let Some(known) = shaped(name, arguments) {
         return Some(known);
     }
-    let answer = match (name, arguments) {
+    let result = match (name, arguments) {
         ("contains", [Value::Array(items), value]) => Value::Bool(has(items, value)),
         ("index", [Value::Array(items), value]) => {
             let at = items.iter().position(|item| item == value);
@@ -50,12 +49,12 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Answer> {
         },
         _ => return None,
     };
-    Some(Ok(Some(answer)))
+    Some(Ok(Some(result)))
 }
 
-/// Functions that only look at the shape of their arguments, whose parts may be unknown.
-fn shaped(name: &str, arguments: &[Value]) -> Option<Answer> {
-    let answer = match (name, arguments) {
+/// Functions that only depend on the shape of their arguments; parts of those may be unknown.
+fn shaped(name: &str, arguments: &[Value]) -> Option<CallResult> {
+    let result = match (name, arguments) {
         ("tolist", [Value::Array(items)]) => Value::Array(items.clone()),
         ("list", items) => Value::Array(items.to_vec()),
         ("toset", [Value::Array(items)]) => set(items.clone()),
@@ -107,13 +106,13 @@ fn shaped(name: &str, arguments: &[Value]) -> Option<Answer> {
         }
         _ => return None,
     };
-    Some(Ok(Some(answer)))
+    Some(Ok(Some(result)))
 }
 
-/// What can be said although something of the arguments is not known.
-pub(super) fn partly_known(name: &str, arguments: &[Value]) -> Answer {
-    if let Some(answer) = shaped(name, arguments) {
-        return answer;
+/// Calls a function with arguments that are partly unknown.
+pub(super) fn partly_known(name: &str, arguments: &[Value]) -> CallResult {
+    if let Some(result) = shaped(name, arguments) {
+        return result;
     }
     Ok(match (name, arguments) {
         ("contains", [Value::Array(items), value]) if reference_in(value).is_none() => {
@@ -121,14 +120,14 @@ pub(super) fn partly_known(name: &str, arguments: &[Value]) -> Answer {
         }
         ("one", [Value::Array(items)]) if items.len() == 1 => items.first().cloned(),
         ("coalesce", values) => {
-            let is_something = |value: &&Value| !value.is_null() && value.as_str() != Some("");
-            // A list or map is something, whatever of it is not known.
+            let is_set = |value: &&Value| !value.is_null() && value.as_str() != Some("");
+            // A list or map is set, even if parts of it are unknown.
             let is_known = |value: &&Value| {
                 value.is_array() || value.is_object() || reference_in(value).is_none()
             };
-            values.iter().find(is_something).filter(is_known).cloned()
+            values.iter().find(is_set).filter(is_known).cloned()
         }
-        // Texts around what is not known are kept for the note about it.
+        // The texts around an unknown value are kept for the note about it.
         ("join", [separator, Value::Array(items)]) if reference_in(separator).is_none() => {
             let items: Vec<_> = items.iter().map(text).collect();
             Some(Value::String(items.join(&text(separator))))
@@ -156,7 +155,7 @@ fn distinct(items: &[Value]) -> Value {
     Value::Array(kept)
 }
 
-/// Null counts as nothing, as in Terraform.
+/// Merges maps; null is ignored, as in Terraform.
 fn merge(maps: &[Value]) -> Option<Value> {
     let mut merged = Map::new();
     for map in maps.iter().filter(|map| !map.is_null()) {
@@ -170,7 +169,7 @@ fn concat(lists: &[Value]) -> Option<Vec<Value>> {
     Some(lists?.into_iter().flatten().cloned().collect())
 }
 
-// As deep as values are: expressions nest no deeper than the parser allows.
+// The recursion is as deep as the value, which the parser limits.
 fn flatten(items: &[Value], flat: &mut Vec<Value>) {
     for item in items {
         match item {
@@ -180,7 +179,7 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>) {
     }
 }
 
-/// The items of the first list that are in all others, or in none of them.
+/// The items of the first list that are in all others (`wanted`), or in none of them.
 fn kept(first: &[Value], others: &[Value], wanted: bool) -> Vec<Value> {
     let is_in = |item: &Value, other: &Value| other.as_array().is_some_and(|o| o.contains(item));
     let keep = |item: &&Value| others.iter().all(|other| is_in(item, other) == wanted);

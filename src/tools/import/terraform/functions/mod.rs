@@ -1,16 +1,16 @@
-//! Terraform's functions, as far as settings of a load balancer are written with them.
+//! Terraform's functions, as far as configurations of load balancers use them.
 //!
-//! `Ok(None)`: not known here, or of something that is not. A [`Mistake`] is what Terraform
-//! would refuse too, which `try` takes as a reason to go on.
+//! `Ok(None)` is an unknown function or result. A [`Mistake`] is an error in Terraform too, after
+//! which `try` continues.
 
 mod collections;
 mod texts;
 
 use serde_json::Value;
 
-use super::eval::{Evaluated, Mistake};
 use super::value::{
-    boolean, from_float, json_with_marks, number, reference_in, text, whole_reference,
+    Evaluated, Mistake, boolean, from_float, json_with_marks, number, reference_in, text,
+    whole_reference,
 };
 
 /// The result of a function.
@@ -44,7 +44,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Evaluated<Option<Value>> 
     })
 }
 
-/// Functions of which parts may be unknown, or that hand one argument on.
+/// Functions that accept unknown arguments, or return one argument.
 fn lenient(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<Value>>> {
     Some(Ok(match (name, arguments) {
         ("jsonencode", [value]) => Some(Value::String(value.to_string())),
@@ -60,7 +60,7 @@ fn lenient(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<Value>>> 
         ("tomap" | "nonsensitive" | "sensitive" | "ephemeralasnull", [value]) => {
             Some(value.clone())
         }
-        // How modules name a resource that `count` makes one of or none.
+        // Modules name a resource with a `count` of 0 or 1 so.
         ("one" | "element", [value, ..]) | ("join" | "coalesce", [_, value])
             if is_resource(value) =>
         {

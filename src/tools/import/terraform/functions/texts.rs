@@ -1,17 +1,16 @@
-//! Functions of texts.
+//! Functions on texts.
 
 use std::fmt::Write;
 
 use regex::Regex;
 use serde_json::Value;
 
-use crate::tools::import::terraform::eval::Evaluated;
-use crate::tools::import::terraform::value::{MAX_SIZE, index, number, text};
+use crate::tools::import::terraform::value::{Evaluated, MAX_SIZE, index, number, text};
 
-/// `None`: no function of texts.
+/// Calls a function on texts; `None` if there is no such function.
 pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<Value>>> {
-    if let Some(answer) = about(name, arguments) {
-        return Some(Ok(Some(answer)));
+    if let Some(result) = inspect(name, arguments) {
+        return Some(Ok(Some(result)));
     }
     let changed = match (name, arguments) {
         ("lower", [value]) => text(value).to_lowercase(),
@@ -64,8 +63,8 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<V
     Some(Ok(Some(Value::String(changed))))
 }
 
-/// What is said about texts, and their parts.
-fn about(name: &str, arguments: &[Value]) -> Option<Value> {
+/// Functions that return something else than a text.
+fn inspect(name: &str, arguments: &[Value]) -> Option<Value> {
     Some(match (name, arguments) {
         ("split", [separator, whole]) => {
             let (separator, whole) = (text(separator), text(whole));
@@ -97,7 +96,7 @@ fn substr(text: &str, from: &Value, length: &Value) -> Option<String> {
     })
 }
 
-/// A text between slashes is a regular expression.
+/// Replaces a text, or the matches of a regular expression between slashes.
 fn replace(value: &Value, what: &Value, with: &Value) -> Option<Value> {
     let (value, what, with) = (text(value), text(what), text(with));
     let inner = what
@@ -114,7 +113,7 @@ fn replace(value: &Value, what: &Value, with: &Value) -> Option<Value> {
     Some(Value::String(changed))
 }
 
-/// The verbs of Go's that are used: `%s`, `%d`, `%v`, `%q` and widths of `%d`.
+/// Formats with the verbs of Go that are common: `%s`, `%d`, `%v`, `%q` and widths of `%d`.
 pub(super) fn format(format: &str, arguments: &[Value]) -> Option<String> {
     let mut arguments = arguments.iter();
     let mut out = String::new();

@@ -1,4 +1,4 @@
-# Stands for cloudposse/alb-ingress/aws, but for what lets users log in.
+# Stands for cloudposse/alb-ingress/aws, without its authentication of users.
 
 variable "default_target_group_enabled" { default = true }
 variable "target_group_arn" { default = "" }

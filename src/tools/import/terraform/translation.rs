@@ -1,38 +1,37 @@
-//! What all modules of a translation share: limits, files, addresses and values.
+//! The modules of a translation, the scopes of their expressions, and what all of them share:
+//! limits, files, addresses and values.
 //!
-//! A value is computed when something asks for it, once: locals, modules and resources may
-//! refer to each other in any order, and what refers to itself is not known.
+//! A value is computed once, when it is needed first: locals, modules and resources may refer to
+//! each other in any order. A value that refers to itself is unknown. `module` and `eval` have the
+//! methods that resolve references and expressions.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::Disk;
-use super::eval::{Evaluated, Mistake, Scope};
 use super::folder::Source;
-use super::module::Module;
-use super::repeat::Instance;
+use super::input::Disk;
 use super::source::Block;
-use super::value::{reference_in, size, text, unresolved};
+use super::value::{Evaluated, size, text, unresolved};
 use crate::tools::import::note::Notes;
 
-/// Expressions that are computed for one translation: large ones need some ten thousand.
+/// Most expressions that one translation evaluates: large ones need some ten thousand.
 const MAX_STEPS: u64 = 2_000_000;
 
-/// Bytes that are copied in the time of such a step.
+/// Bytes that are copied in the time of one expression.
 const BYTES_PER_STEP: usize = 1024;
 
-/// Bytes of all values that are kept: those of large deployments have a few hundred KiB.
+/// Most bytes of all kept values: those of large deployments have a few hundred KiB.
 const MAX_KEPT: usize = 64 * 1024 * 1024;
 
-/// How deep expressions and what they refer to may nest; each level takes a few KiB of stack.
+/// Deepest nesting of expressions and references; each level takes a few KiB of stack.
 const MAX_DEPTH: u32 = 400;
 
-/// What all modules of a translation share.
-pub(super) struct World<'a> {
+/// The state that all modules of a translation share.
+pub(super) struct Translation<'a> {
     pub(super) disk: &'a dyn Disk,
     pub(super) root: PathBuf,
     pub(super) notes: &'a Notes,
@@ -42,30 +41,112 @@ pub(super) struct World<'a> {
     trying: Cell<u32>,
     pub(super) modules: Cell<usize>,
     folders: RefCell<HashMap<PathBuf, Option<Rc<Source>>>>,
-    pub(super) entries: RefCell<HashMap<String, Entry<'a>>>,
+    pub(super) entries: RefCell<HashMap<String, Addressed<'a>>>,
     pub(super) instances: RefCell<HashMap<String, Option<Rc<Vec<Instance<'a>>>>>>,
     values: RefCell<HashMap<String, Option<Evaluated<Option<Value>>>>>,
     /// Folders of modules by their names, from `.terraform/modules/modules.json`.
     pub(super) installed: HashMap<String, PathBuf>,
 }
 
-/// What has an address.
+/// A resource or module with an address.
 #[derive(Clone)]
-pub(super) enum Entry<'a> {
+pub(super) enum Addressed<'a> {
     Resource(Rc<Block>, Scope<'a>),
     Module(Rc<Module<'a>>),
 }
 
-/// Counts how deep something nests.
-pub(super) struct Depth<'w>(&'w Cell<u32>);
+/// The root module, or one instance of a `module` block.
+pub(super) struct Module<'a> {
+    pub(super) translation: Rc<Translation<'a>>,
+    /// `module.web["a"].`; empty for the root.
+    pub(super) prefix: String,
+    /// The calls that lead to it from the root.
+    pub(super) calls: Vec<ModuleCall>,
+    pub(super) source: Rc<Source>,
+    pub(super) inputs: Inputs<'a>,
+}
 
-impl Drop for Depth<'_> {
+/// One instance of a `module` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ModuleCall {
+    pub(super) name: String,
+    /// The key of `for_each` or the index of `count`.
+    pub(super) key: Option<String>,
+}
+
+/// The values of a module's variables.
+pub(super) enum Inputs<'a> {
+    Root(HashMap<String, Value>),
+    Call(Rc<Block>, Scope<'a>),
+}
+
+/// The names that an expression may refer to.
+#[derive(Clone)]
+pub(super) struct Scope<'a> {
+    pub(super) module: Rc<Module<'a>>,
+    pub(super) names: Names,
+}
+
+/// `each`, `count`, and the names of `for` expressions and dynamic blocks.
+#[derive(Clone, Default)]
+pub(super) struct Names(Option<Rc<(String, Value, Names)>>);
+
+impl Names {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        let mut names = self;
+        while let Some(entry) = &names.0 {
+            if entry.0 == name {
+                return Some(&entry.1);
+            }
+            names = &entry.2;
+        }
+        None
+    }
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn new(module: Rc<Module<'a>>) -> Self {
+        Self {
+            module,
+            names: Names::default(),
+        }
+    }
+
+    /// This scope with one more name.
+    pub(super) fn with(&self, name: &str, value: Value) -> Self {
+        Self {
+            module: Rc::clone(&self.module),
+            names: Names(Some(Rc::new((name.to_owned(), value, self.names.clone())))),
+        }
+    }
+}
+
+/// One instance of a block with `count` or `for_each`.
+pub(super) struct Instance<'a> {
+    pub(super) address: String,
+    /// The key of `for_each` or the index of `count`.
+    pub(super) key: Option<Value>,
+    pub(super) scope: Scope<'a>,
+    /// Why the number of instances is unknown; then one is assumed.
+    pub(super) assumed: Option<String>,
+}
+
+impl Instance<'_> {
+    pub(super) fn key_text(&self) -> Option<String> {
+        self.key.as_ref().map(text)
+    }
+}
+
+/// Decrements a depth when it is dropped.
+pub(super) struct DepthGuard<'w>(&'w Cell<u32>);
+
+impl Drop for DepthGuard<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
-impl<'a> World<'a> {
+impl<'a> Translation<'a> {
     pub(super) fn new(disk: &'a dyn Disk, notes: &'a Notes, root: &Path) -> Rc<Self> {
         Rc::new(Self {
             disk,
@@ -84,21 +165,21 @@ impl<'a> World<'a> {
         })
     }
 
-    /// Modules know the world and the world knows them: this lets go of all.
+    /// Drops all modules, which own the translation that owns them.
     pub(super) fn clear(&self) {
         self.entries.borrow_mut().clear();
         self.instances.borrow_mut().clear();
     }
 
-    /// One expression more, one level deeper; `None` if that is too many.
-    pub(super) fn enter(&self) -> Option<Depth<'_>> {
+    /// Counts an expression one level deeper; `None` if a limit is reached.
+    pub(super) fn enter(&self) -> Option<DepthGuard<'_>> {
         self.steps.set(self.steps.get() + 1);
         let is_spent = self.steps.get() > MAX_STEPS || self.kept.get() > MAX_KEPT;
         if is_spent || self.depth.get() >= MAX_DEPTH {
             return None;
         }
         self.depth.set(self.depth.get() + 1);
-        Some(Depth(&self.depth))
+        Some(DepthGuard(&self.depth))
     }
 
     /// Counts a value that is kept.
@@ -106,10 +187,10 @@ impl<'a> World<'a> {
         self.kept.set(self.kept.get() + size(value));
     }
 
-    /// Counts a `try` for as long as what it returns is kept.
-    pub(super) fn trying(&self) -> Depth<'_> {
+    /// Marks the evaluation as within a `try` until the guard is dropped.
+    pub(super) fn trying(&self) -> DepthGuard<'_> {
         self.trying.set(self.trying.get() + 1);
-        Depth(&self.trying)
+        DepthGuard(&self.trying)
     }
 
     /// Whether an expression is evaluated within a `try`.
@@ -117,43 +198,21 @@ impl<'a> World<'a> {
         self.trying.get() > 0
     }
 
-    /// Whether it is the address of a resource or of a module that is read.
+    /// Whether it is the address of a resource or module.
     pub(super) fn knows(&self, reference: &str) -> bool {
         self.entries.borrow().contains_key(reference)
     }
 
-    /// Whether it is a resource or an attribute of one.
+    /// Whether it is the address of a resource or an attribute of one.
     pub(super) fn names_resource(&self, reference: &str) -> bool {
         let owner = reference.rsplit_once('.').map_or("", |(owner, _)| owner);
         let entries = self.entries.borrow();
         [reference, owner].iter().any(|address| {
-            matches!(entries.get(*address), Some(Entry::Resource(block, _)) if block.kind == "resource")
+            matches!(entries.get(*address), Some(Addressed::Resource(block, _)) if block.kind == "resource")
         })
     }
 
-    /// The value of an attribute or output; `None` if only AWS knows it.
-    pub(super) fn attribute(&self, address: &str, name: &str) -> Option<Evaluated> {
-        let entry = self.entries.borrow().get(address).cloned()?;
-        let key = format!("{address}.{name}");
-        let value = self.once(&key, || match &entry {
-            Entry::Module(module) => match module.source.find("output", &[name]) {
-                Some(output) => {
-                    let value = output.attribute("value").ok_or(Mistake)?;
-                    Scope::new(Rc::clone(module))
-                        .eval(&value.expression)
-                        .map(Some)
-                }
-                None => Err(Mistake),
-            },
-            Entry::Resource(block, scope) => match block.attribute(name) {
-                Some(attribute) => scope.eval(&attribute.expression).map(Some),
-                None => Ok(computed(block, scope, name)),
-            },
-        });
-        value.transpose()
-    }
-
-    /// A value that is computed once; what needs itself is not known.
+    /// Returns a value that is computed once; one that needs itself is unknown.
     pub(super) fn once(
         &self,
         key: &str,
@@ -162,7 +221,7 @@ impl<'a> World<'a> {
         if let Some(found) = self.values.borrow().get(key) {
             return match found {
                 Some(value) => {
-                    // What is copied often takes time as computing it would.
+                    // Copying a large value often takes as long as computing it.
                     if let Ok(Some(value)) = value {
                         let copied = size(value) / BYTES_PER_STEP;
                         self.steps.set(self.steps.get() + copied as u64);
@@ -173,7 +232,7 @@ impl<'a> World<'a> {
             };
         }
         self.values.borrow_mut().insert(key.to_owned(), None);
-        // A value is the same whether `try` asked for it first or not.
+        // The value must not depend on whether `try` needs it first.
         let trying = self.trying.replace(0);
         let value = compute();
         self.trying.set(trying);
@@ -190,9 +249,12 @@ impl<'a> World<'a> {
         if let Some(found) = self.folders.borrow().get(path) {
             return found.clone();
         }
-        let files = self.disk.folder(path);
-        let source = files.ok().filter(|files| !files.is_empty());
-        let source = source.map(|files| Rc::new(Source::read(path, &files, self.notes)));
+        let source = self
+            .disk
+            .folder(path)
+            .ok()
+            .filter(|files| !files.is_empty())
+            .map(|files| Rc::new(Source::read(path, &files, self.notes)));
         self.folders
             .borrow_mut()
             .insert(path.to_owned(), source.clone());
@@ -200,40 +262,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// Attributes that are not written and known all the same.
-fn computed(block: &Block, scope: &Scope<'_>, name: &str) -> Option<Value> {
-    let value = |key: &str| {
-        block
-            .attribute(key)
-            .map(|found| scope.value(&found.expression))
-    };
-    match (block.labels.first()?.as_str(), name) {
-        // Images are found by their repository's name here.
-        ("aws_ecr_repository" | "aws_ecrpublic_repository", "repository_url") => value("name"),
-        ("template_file", "rendered") => {
-            let names = value("vars").unwrap_or_else(|| Value::Object(Map::new()));
-            let template = value("template")?;
-            if reference_in(&template).is_some() {
-                return None;
-            }
-            scope.render(&text(&template), names.as_object()?).ok()
-        }
-        ("terraform_data", "output") => value("input"),
-        ("null_data_source", "outputs") => value("inputs"),
-        ("local_file", "content") => value("content"),
-        // A data source that looks for what these files make.
-        ("aws_ecs_task_definition", "arn" | "family" | "arn_without_revision")
-            if block.kind == "data" =>
-        {
-            value("task_definition")
-        }
-        ("aws_ecs_cluster", "arn" | "id") if block.kind == "data" => value("cluster_name"),
-        ("aws_ecs_service", "arn" | "id") if block.kind == "data" => value("service_name"),
-        _ => None,
-    }
-}
-
-/// Where `terraform init` has put modules; nothing if it has not run.
+/// The folders in which `terraform init` has stored modules.
 fn installed(disk: &dyn Disk, root: &Path) -> HashMap<String, PathBuf> {
     let list = disk.file(&root.join(".terraform/modules/modules.json"));
     let list: Value = list
