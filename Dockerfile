@@ -13,7 +13,7 @@
 #   cargo vendor --locked >> .cargo/config.toml
 #
 # FEATURES are features of the crate: `engines` by default, so that the image scales on Docker, Swarm,
-# Kubernetes and ECS. An empty value leaves them out:
+# Kubernetes and ECS, and without the offline commands (`tools`). An empty value leaves the engines out as well:
 #
 #   docker build --build-arg FEATURES= -t weir .
 #
@@ -33,7 +33,7 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # With --target the flag does not apply to build scripts and procedural macros, which cannot be static.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
  && RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --locked --release --package weir --bin weir --features "$FEATURES" --target "$target" \
+    cargo build --locked --release --package weir --bin weir --no-default-features --features "$FEATURES" --target "$target" \
  && install -D "target/$target/release/weir" /rootfs/usr/local/bin/weir \
  && install -d /rootfs/etc/weir
 # Certificate authorities, to verify AWS and API servers. A base without the file builds an image without it.
