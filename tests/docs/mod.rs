@@ -2,6 +2,8 @@
 //! accepted, its commands run, and its tables name what the code has.
 
 mod blocks;
+// Some commands are those of the feature.
+#[cfg(feature = "tools")]
 mod commands;
 mod links;
 mod page;

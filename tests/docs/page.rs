@@ -170,8 +170,8 @@ fn a_page_has_blocks_prose_anchors_and_tables() {
     assert_eq!(page.blocks(), [block]);
     assert_eq!(page.prose().last(), Some(&(10, "end")));
     assert_eq!(page.prose().len(), 7);
-    assert_eq!(Vec::from_iter(page.anchors()), ["a-b--c"]);
+    assert!(page.anchors().into_iter().eq(["a-b--c"]));
     assert_eq!(page.table("k"), [["1", "2"]]);
     assert_eq!(page.table("none").len(), 0);
-    assert_eq!(Vec::from_iter(code_spans("`a` b `c`")), ["a", "c"]);
+    assert!(code_spans("`a` b `c`").eq(["a", "c"]));
 }
