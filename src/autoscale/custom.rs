@@ -228,7 +228,7 @@ fn value(page: &str, metric: &CustomMetric) -> Result<f64, String> {
 mod tests {
     use tokio::time::timeout;
 
-    use super::super::scrape::tests::{ok, replica};
+    use super::super::fixture::{ok, replica};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

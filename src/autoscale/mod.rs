@@ -69,4 +69,6 @@ pub async fn run(
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod tests;

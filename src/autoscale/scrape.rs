@@ -51,37 +51,11 @@ async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, PageError> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+mod tests {
     use tokio::net::TcpListener;
 
+    use super::super::fixture::{ok, replica};
     use super::*;
-
-    /// A replica that reads each request's head and answers with these bytes, then closes if
-    /// `closes`, or else stays silent. Ends with the test's runtime.
-    pub(in crate::autoscale) async fn replica(answer: Vec<u8>, closes: bool) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let mut open = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.unwrap());
-                }
-                // The client may close the connection before it has taken all of it.
-                let _ = stream.write_all(&answer).await;
-                if !closes {
-                    open.push(stream);
-                }
-            }
-        });
-        addr
-    }
-
-    pub(in crate::autoscale) fn ok(body: &str) -> Vec<u8> {
-        format!("HTTP/1.1 200 OK\r\n\r\n{body}").into_bytes()
-    }
 
     async fn ask(answer: Vec<u8>, closes: bool) -> Result<Bytes, String> {
         page(replica(answer, closes).await, "/metrics").await

@@ -104,24 +104,11 @@ async fn exchange(address: &str, request: Request<Bytes>) -> Result<AdminRespons
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::io::{Read, Write};
+mod tests {
     use std::net::TcpListener;
-    use std::thread;
 
+    use super::super::fixture::server;
     use super::*;
-
-    /// A server for one connection that says `answer` and closes.
-    pub(in crate::cli) fn server(answer: &'static [u8]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 1024]).unwrap();
-            stream.write_all(answer).unwrap();
-        });
-        address
-    }
 
     #[test]
     fn an_answer_is_read_to_its_end() {

@@ -1,5 +1,5 @@
-//! `weir health`: checks that a running Weir is alive or ready, for the `HEALTHCHECK` of a container
-//! without curl.
+//! `weir health`: checks that a running Weir is alive or ready, for the `HEALTHCHECK` of a
+//! container without curl.
 
 use std::process::ExitCode;
 
@@ -59,7 +59,7 @@ fn print_problem(problem: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::fetch::tests::server;
+    use crate::cli::fixture::server;
 
     #[test]
     fn only_200_is_healthy() {

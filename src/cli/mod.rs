@@ -3,6 +3,8 @@
 mod admin;
 mod check;
 mod fetch;
+#[cfg(test)]
+mod fixture;
 mod format;
 mod guardian;
 mod health;

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
+use super::super::fixture::server;
 use super::*;
 use crate::admin::{self, Context};
 use crate::state::Publisher;
@@ -53,13 +54,12 @@ fn a_running_weir_is_shown() {
 
 #[test]
 fn a_server_that_is_not_weir_is_reported() {
-    let other = fetch::tests::server;
     let answers = [
         &b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
     ];
     for answer in answers {
-        let problem = report(&other(answer), true).unwrap_err();
+        let problem = report(&server(answer), true).unwrap_err();
         assert!(
             problem.contains("is not this Weir's admin listener"),
             "{problem}"

@@ -21,7 +21,8 @@ pub(crate) enum ImportCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct TerraformArguments {
-    /// A folder of `.tf` files, such files, or output of `terraform show -json`; - reads standard input
+    /// A folder of `.tf` files, such files, or output of `terraform show -json`; - reads standard
+    /// input
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The configuration file to write; default: standard output
@@ -63,8 +64,9 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Writes the configuration, and on standard error the notes. The exit code is 0 if Weir can use the
-/// configuration, 1 if `weir check` finds errors in it, 2 if a file cannot be read or written.
+/// Writes the configuration, and on standard error the notes. The exit code is 0 if Weir can use
+/// the configuration, 1 if `weir check` finds errors in it, 2 if a file cannot be read or
+/// written.
 pub(crate) fn import(command: &ImportCommand) -> ExitCode {
     let ImportCommand::Terraform(arguments) = command;
     let imported = match read(arguments) {

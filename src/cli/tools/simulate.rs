@@ -16,8 +16,9 @@ use crate::tools::simulate::{self, Rules, Service, Setting, is_simulated};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SimulateArguments {
-    /// The load: what k6 wrote (`--out json=FILE` or `csv=FILE`), a log of Weir with all requests,
-    /// or lines of `seconds,requests_per_second`; all of them also as gzip; `-` reads standard input
+    /// The load: what k6 wrote (`--out json=FILE` or `csv=FILE`), a log of Weir with all
+    /// requests, or lines of `seconds,requests_per_second`; all of them also as gzip; `-` reads
+    /// standard input
     load: PathBuf,
     /// The configuration file
     #[arg(
@@ -42,7 +43,8 @@ pub(crate) struct SimulateArguments {
     /// Time without load to add at the end
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     tail: Duration,
-    /// Time at which the load starts, for scheduled actions [default: that of the file, or 2026-01-01]
+    /// Time at which the load starts, for scheduled actions [default: that of the file, or
+    /// 2026-01-01]
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
     /// Write every second of every profile as CSV

@@ -196,7 +196,8 @@ fn rule(
         section.drop_whole("a rule that is only partly understood is left out");
         return None;
     };
-    // Without this rule others would match its requests, perhaps without the login that it requires.
+    // Without this rule others would match its requests, perhaps without the login that it
+    // requires.
     let action = action.unwrap_or_else(|| {
         let message = "its action is not taken over: its requests are answered with 503";
         section.not_mapped("action", message);
@@ -302,8 +303,8 @@ fn hand_down_timeouts(listener: &Listener, groups: &mut [Group]) {
     }
 }
 
-/// Restricts the rules to the allowed networks, and answers 403 to all other clients by default: Weir
-/// has no list of clients that may connect.
+/// Restricts the rules to the allowed networks, and answers 403 to all other clients by default:
+/// Weir has no list of clients that may connect.
 fn restrict(listener: &mut Listener) {
     let Access::Only(networks) = &listener.access else {
         return;

@@ -94,7 +94,8 @@ fn patterns(section: &Section<'_>) -> Vec<String> {
     values
 }
 
-/// Adds pairs of a query: those of one condition are alternatives, several conditions must all hold.
+/// Adds pairs of a query: those of one condition are alternatives, several conditions must all
+/// hold.
 fn query(block: &Section<'_>, pairs: Vec<Section<'_>>, when: &mut Conditions) -> bool {
     let mut complete = true;
     let mut read: Vec<(Option<String>, String)> = Vec::new();

@@ -183,8 +183,8 @@ impl<'a> Files<'a> {
         Section::new(node, self.notes, Rc::clone(&self.named), subject)
     }
 
-    /// The label with the names of modules and the key, if there are some. A meaningless label is left
-    /// out beside them.
+    /// The label with the names of modules and the key, if there are some. A meaningless label is
+    /// left out beside them.
     fn name(&self, kind: &'static str, found: &Found<'_>) -> String {
         const MEANINGLESS: [&str; 8] = ["this", "main", "default", "lb", "alb", "tg", "app", "ecs"];
         let mut parts: Vec<&str> = Vec::new();

@@ -84,8 +84,8 @@ fn overrides(file: &SourceFile) -> bool {
     stem == "override" || stem.ends_with("_override")
 }
 
-/// Applies an overriding block: its attributes replace those of the same block, and its inner blocks
-/// all of their kind.
+/// Applies an overriding block: its attributes replace those of the same block, and its inner
+/// blocks all of their kind.
 fn apply(blocks: &mut Vec<Block>, over: Block) {
     let same = |block: &&mut Block| {
         block.kind == over.kind && block.labels == over.labels && block.kind != "locals"

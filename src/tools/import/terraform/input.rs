@@ -34,8 +34,8 @@ pub trait Disk: Sync {
 pub struct Options {
     /// What runs the replicas of an ECS service.
     pub runner: Runner,
-    /// The program and its arguments for [`Runner::Process`]. If empty, a guess is written, which an
-    /// environment variable can replace.
+    /// The program and its arguments for [`Runner::Process`]. If empty, a guess is written, which
+    /// an environment variable can replace.
     pub command: Vec<String>,
     /// Targets that run already; if there are some, no replicas are run or scaled.
     pub targets: Vec<String>,

@@ -3,8 +3,8 @@
 //! Each stage has a file: `source` and `folder` parse, `module` and `eval` resolve variables,
 //! modules and references, `state` reads plans and states, which Terraform has evaluated itself,
 //! `files` lists the resources of either, `group`, `balancer`, `service` and `scaling` read them
-//! into a `plan`, and `write` writes it. `section` ensures that each key of a resource is taken over
-//! or becomes a note.
+//! into a `plan`, and `write` writes it. `section` ensures that each key of a resource is taken
+//! over or becomes a note.
 //!
 //! No program is run and AWS is not asked: values that only AWS knows stay unknown.
 

@@ -123,7 +123,8 @@ fn service(
     }
 }
 
-/// Adds a group for a service without a load balancer, which clients reach at the port of its tasks.
+/// Adds a group for a service without a load balancer, which clients reach at the port of its
+/// tasks.
 fn alone(found: Resource<'_>, groups: &mut Vec<Group>, referenced: &Referenced<'_>) {
     let task = referenced.task_of(&found.section, &found.address);
     let container = task.and_then(|task| task.containers.first());

@@ -2,7 +2,8 @@
 
 use super::plan::Step;
 
-/// The steps in order, without those that the alarm cannot reach. Fails if they have gaps or overlap.
+/// The steps in order, without those that the alarm cannot reach. Fails if they have gaps or
+/// overlap.
 pub(super) fn reachable(mut steps: Vec<Step>, comparison: &str) -> Result<Vec<Step>, &'static str> {
     let above = comparison.starts_with('>');
     steps.retain(|step| {

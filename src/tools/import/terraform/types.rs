@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::translation::Scope;
 use super::value::{boolean, from_float, number, reference_in, set, text};
 
-/// Converts a value to a type. A value that does not fit stays, and the error shows where it is used.
+/// Converts a value to a type. A value that does not fit stays, and the error shows where it is
+/// used.
 pub(super) fn convert(value: Value, kind: &Expression, scope: &Scope<'_>) -> Value {
     match kind {
         Expression::Variable(name) => primitive(value, name.as_str()),
