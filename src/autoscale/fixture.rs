@@ -1,9 +1,35 @@
-//! Replicas with a page of metrics, for tests.
+//! Policies, and replicas with a page of metrics, for tests.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use crate::config::{Autoscaling, Metric, Profile, TargetTracking, Timing};
+
+/// An autoscaling of the profile `fast` without policies.
+pub(crate) fn no_policies(min: u32, max: u32) -> Autoscaling {
+    Autoscaling {
+        min,
+        max,
+        profile: Profile::Fast,
+        timing: Timing::of(Profile::Fast),
+        scale_in: true,
+        target_tracking: Vec::new(),
+        step_scaling: Vec::new(),
+        schedule: Vec::new(),
+        predictive: None,
+        record: None,
+    }
+}
+
+pub(crate) fn tracking(metric: Metric, target: f64) -> TargetTracking {
+    TargetTracking {
+        metric,
+        target,
+        scale_in: true,
+    }
+}
 
 /// A replica that reads each request's head and answers with these bytes, then closes if
 /// `closes`, or else stays silent. Ends with the test's runtime.

@@ -174,23 +174,16 @@ mod tests {
     use tempfile::TempDir;
     use tokio::time::timeout;
 
+    use super::super::fixture::no_policies;
     use super::super::sample::{Capacity, Now, Reading, Sample};
     use super::*;
-    use crate::config::{Autoscaling, Metric, Predictive, Profile, Timing};
+    use crate::config::{Autoscaling, Metric, Predictive};
 
     /// Deadline of every wait: only a broken test takes this long.
     const LONG: Duration = Duration::from_secs(20);
 
     fn scaler(metric: Metric) -> Scaler {
         let policy = Autoscaling {
-            min: 1,
-            max: 4,
-            profile: Profile::Fast,
-            timing: Timing::of(Profile::Fast),
-            scale_in: true,
-            target_tracking: Vec::new(),
-            step_scaling: Vec::new(),
-            schedule: Vec::new(),
             predictive: Some(Predictive {
                 metric,
                 target: 20.0,
@@ -198,7 +191,7 @@ mod tests {
                 buffer: Duration::ZERO,
                 history: None,
             }),
-            record: None,
+            ..no_policies(1, 4)
         };
         Scaler::new("todo", policy)
     }

@@ -10,10 +10,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::fixture::{no_policies, tracking};
 use super::{AlarmState, GroupJournal, Journal, PolicyKind, Reason, ScalingOutcome, run};
 use crate::config::{
-    Allowance, Autoscaling, Metric, Predictive, ProcessRunner, Profile, Replicas, Runner, Scaler,
-    TargetGroup, TargetTracking, Timing,
+    Allowance, Autoscaling, Metric, Predictive, ProcessRunner, Replicas, Runner, Scaler,
+    TargetGroup,
 };
 use crate::model::{Target, TargetId, Wants};
 use crate::observe::Metrics;
@@ -30,20 +31,8 @@ const MOMENT: Duration = Duration::from_millis(5);
 
 fn policy(metric: Metric, target: f64) -> Autoscaling {
     Autoscaling {
-        min: 1,
-        max: 8,
-        profile: Profile::Fast,
-        timing: Timing::of(Profile::Fast),
-        scale_in: true,
-        target_tracking: vec![TargetTracking {
-            metric,
-            target,
-            scale_in: true,
-        }],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
+        target_tracking: vec![tracking(metric, target)],
+        ..no_policies(1, 8)
     }
 }
 

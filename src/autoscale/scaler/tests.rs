@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::autoscale::Reading;
+use crate::autoscale::fixture::{no_policies, tracking};
 use crate::config::{
-    Adjustment, Comparison, Predictive, Profile, Scheduled, Step, StepScaling, TargetTracking,
-    Timing, When,
+    Adjustment, Comparison, Predictive, Profile, Scheduled, Step, StepScaling, Timing, When,
 };
 
 const CPU: Metric = Metric::Cpu;
@@ -12,24 +12,10 @@ const RPS: Metric = Metric::RequestsPerTarget;
 
 fn policy(profile: Profile, min: u32, max: u32) -> Autoscaling {
     Autoscaling {
-        min,
-        max,
         profile,
         timing: Timing::of(profile),
-        scale_in: true,
         target_tracking: vec![tracking(CPU, 20.0)],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
-    }
-}
-
-fn tracking(metric: Metric, target: f64) -> TargetTracking {
-    TargetTracking {
-        metric,
-        target,
-        scale_in: true,
+        ..no_policies(min, max)
     }
 }
 

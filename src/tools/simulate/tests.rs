@@ -5,25 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::config::{Autoscaling, Metric, Profile, Scheduled, TargetTracking, Timing, When};
+use crate::autoscale::fixture::{no_policies, tracking};
+use crate::config::{Autoscaling, Metric, Profile, Scheduled, When};
 
 /// One to four replicas at 20 % CPU.
 fn policy() -> Autoscaling {
     Autoscaling {
-        min: 1,
-        max: 4,
-        profile: Profile::Fast,
-        timing: Timing::of(Profile::Fast),
-        scale_in: true,
-        target_tracking: vec![TargetTracking {
-            metric: Metric::Cpu,
-            target: 20.0,
-            scale_in: true,
-        }],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
+        target_tracking: vec![tracking(Metric::Cpu, 20.0)],
+        ..no_policies(1, 4)
     }
 }
 
