@@ -153,12 +153,11 @@ impl FileWatcher {
         self.request_stamps();
         let mut awaited = self.requested();
         while awaited > 0 {
-            match timeout(STAMP_TIMEOUT, self.replies.recv()).await {
-                Ok(Some(reply)) => awaited -= usize::from(self.receive(reply)),
-                Ok(None) | Err(_) => {
-                    self.skip_hanging();
-                    awaited = self.requested();
-                }
+            if let Ok(Some(reply)) = timeout(STAMP_TIMEOUT, self.replies.recv()).await {
+                awaited -= usize::from(self.receive(reply));
+            } else {
+                self.skip_hanging();
+                awaited = self.requested();
             }
         }
         self.checked = Instant::now();

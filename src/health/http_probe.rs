@@ -39,7 +39,7 @@ pub(super) async fn probe(
     }
     match (
         &probe.body,
-        contains_text.map_err(|error| explain(addr, error))?,
+        contains_text.map_err(|error| explain(addr, &error))?,
     ) {
         (Some(text), false) => Err(failure(
             HealthReason::ResponseBodyMismatch,
@@ -124,8 +124,8 @@ async fn read_body(
     Ok(is_found)
 }
 
-fn explain(addr: SocketAddr, error: FetchError) -> CheckFailure {
-    let reason = match &error {
+fn explain(addr: SocketAddr, error: &FetchError) -> CheckFailure {
+    let reason = match error {
         FetchError::Connect { source, .. } => return cannot_connect(addr, source),
         FetchError::NotHttp(_) | FetchError::TooManyBytes(_) | FetchError::BodyTooLong(_) => {
             HealthReason::MalformedResponse

@@ -219,13 +219,9 @@ impl History {
             self.peers_at_run_start = None;
             return None;
         }
-        match self.peers_at_run_start {
-            Some(start) => Some(peers.ever.since(start)),
-            None => {
-                self.peers_at_run_start = Some(peers.ever);
-                None
-            }
-        }
+        let start = self.peers_at_run_start;
+        self.peers_at_run_start = start.or(Some(peers.ever));
+        start.map(|start| peers.ever.since(start))
     }
 
     /// Ejects the target. Returns for how long, and how many ejections count with this one.

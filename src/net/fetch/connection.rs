@@ -280,7 +280,7 @@ mod tests {
                 let connection = Connection::open(&endpoint, 1000).await?;
                 connection.send(get("/")).await?.bytes(1000).await
             };
-            let (_, result) = tokio::join!(closing, asking);
+            let ((), result) = tokio::join!(closing, asking);
             match result.unwrap_err() {
                 FetchError::Closed(_) => assert!(!is_head_whole, "{answer}"),
                 FetchError::Broken(_) => assert!(is_head_whole, "{answer}"),
