@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::model::{ClientLimits, Failure, ListenerId, ListenerSlot, SocketId};
-use crate::net::{ClientIo, Deadlines, Watch};
+use crate::net::{ClientIo, ClientState, Deadlines};
 use crate::proxy::{Client, Proxy};
 
 pub use drain::{Backlog, ConnectionGuard, DrainSignal};
@@ -66,13 +66,13 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
     };
     let (peer, allowance) = (accepted.peer, requests_allowed(&limits));
     let io = ClientIo::new(accepted.stream, deadlines(&limits));
-    let watch = Rc::clone(io.watch());
+    let client_state = Rc::clone(io.state());
     let client = Rc::new(Client {
         socket: accepted.socket,
         listener: accepted.listener,
         peer,
         local,
-        watch: Rc::clone(&watch),
+        state: Rc::clone(&client_state),
         closing: Rc::clone(drain.closing()),
         allowance: Cell::new(allowance),
         forwarded: Client::forwarded_fields(peer, local),
@@ -96,7 +96,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
             }
             match timeout(FIRST_REQUEST_TIMEOUT, &mut connection).await {
                 Ok(ended) => ended,
-                Err(_) if watch.is_idle() => return,
+                Err(_) if client_state.is_idle() => return,
                 Err(_) => (&mut connection).await,
             }
         }
@@ -112,23 +112,27 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
         // Boxed, because the future of every connection would be as large otherwise.
         return Box::pin(tunnel.run(stream, parts.read_buf, drain.closed())).await;
     }
-    let failure = failure(&ended, &watch, &parts.read_buf);
+    let failure = failure(&ended, &client_state, &parts.read_buf);
     if failure.is_some() && parts.read_buf.starts_with(&TLS_HANDSHAKE) {
         log_tls(&client);
     }
     let answer = failure.map(|failure| proxy.refuse(&client, failure));
     let stream = parts.io.into_inner().into_stream();
-    if let Err(error) = finish(stream, answer, watch.lingers()).await {
+    if let Err(error) = finish(stream, answer, client_state.lingers()).await {
         debug!(peer = %client.peer, %error, "last response may be lost");
     }
 }
 
 /// Why hyper could not read a head; `None` if there is nothing to answer.
-fn failure(ended: &hyper::Result<()>, watch: &Watch, unread: &[u8]) -> Option<Failure> {
+fn failure(
+    ended: &hyper::Result<()>,
+    client_state: &ClientState,
+    unread: &[u8],
+) -> Option<Failure> {
     let is_partial = !unread.trim_ascii().is_empty();
-    match watch.refusal() {
+    match client_state.refusal() {
         Some(status) => Some(crate::proxy::refusal(status)),
-        None if watch.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
+        None if client_state.head_timed_out(is_partial) => Some(Failure::RequestHeadTimeout),
         // The preface of HTTP/2, to which hyper says nothing.
         None if ended.as_ref().is_err_and(hyper::Error::is_parse) => {
             Some(Failure::MalformedRequest)

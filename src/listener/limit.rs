@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::net::descriptors::{Share, Taken};
+use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 
 /// How many connections one listener may have, and how many it has. The limit may change while
 /// connections are open: those beyond a smaller limit stay, and none is added until their
@@ -13,7 +13,7 @@ use crate::net::descriptors::{Share, Taken};
 #[derive(Debug)]
 pub struct ConnectionLimit {
     /// Shared by all listeners.
-    descriptors: Share,
+    descriptors: DescriptorPool,
     max: AtomicUsize,
     open: AtomicUsize,
     /// Notified when a connection may have become possible.
@@ -24,12 +24,12 @@ pub struct ConnectionLimit {
 #[derive(Debug)]
 pub struct Permit {
     limit: Arc<ConnectionLimit>,
-    _descriptor: Taken,
+    _descriptor: DescriptorPermit,
 }
 
 impl ConnectionLimit {
     /// Allows `max` connections. Each takes one of `descriptors` as well.
-    pub fn new(max: usize, descriptors: Share) -> Self {
+    pub fn new(max: usize, descriptors: DescriptorPool) -> Self {
         Self {
             descriptors,
             max: AtomicUsize::new(max),
@@ -89,7 +89,7 @@ mod tests {
     use futures_util::FutureExt;
 
     fn limit(max: usize) -> Arc<ConnectionLimit> {
-        Arc::new(ConnectionLimit::new(max, Share::new(100)))
+        Arc::new(ConnectionLimit::new(max, DescriptorPool::new(100)))
     }
 
     #[tokio::test]
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn listeners_share_the_descriptors_of_clients() {
-        let share = Share::new(1);
+        let share = DescriptorPool::new(1);
         let [one, other] = [(); 2].map(|()| Arc::new(ConnectionLimit::new(10, share.clone())));
         let first = one.acquire().await;
         let mut second = Box::pin(other.acquire());

@@ -31,7 +31,7 @@ pub struct Deadlines {
 /// The phase of a connection. Shared by the stream, which sees bytes, and the service, which sees
 /// requests.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct ClientState {
     phase: Cell<Phase>,
     answered: Cell<bool>,
     timed_out: Cell<bool>,
@@ -50,7 +50,7 @@ enum Phase {
     Busy,
 }
 
-impl Watch {
+impl ClientState {
     /// A request's head is complete, and its response is being made.
     pub fn request(&self) {
         self.phase.set(Phase::Busy);
@@ -99,7 +99,7 @@ impl Watch {
 #[derive(Debug)]
 pub struct ClientIo {
     stream: TcpStream,
-    watch: Rc<Watch>,
+    state: Rc<ClientState>,
     deadlines: Deadlines,
     read_deadline: Instant,
     write_deadline: Option<Instant>,
@@ -111,7 +111,7 @@ impl ClientIo {
     pub fn new(stream: TcpStream, deadlines: Deadlines) -> Self {
         Self {
             stream,
-            watch: Rc::default(),
+            state: Rc::default(),
             deadlines,
             read_deadline: Instant::now() + deadlines.idle,
             write_deadline: None,
@@ -120,8 +120,8 @@ impl ClientIo {
     }
 
     /// The state it shares with the service.
-    pub fn watch(&self) -> &Rc<Watch> {
-        &self.watch
+    pub fn state(&self) -> &Rc<ClientState> {
+        &self.state
     }
 
     /// The bare stream, for a response without hyper.
@@ -142,7 +142,7 @@ impl ClientIo {
         loop {
             ready!(timer.as_mut().poll(cx));
             if Instant::now() >= deadline {
-                self.watch.timed_out.set(true);
+                self.state.timed_out.set(true);
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
             timer.as_mut().reset(deadline);
@@ -154,7 +154,7 @@ impl ClientIo {
     /// hyper may wait on a read that began in the last request, when reading had no deadline: the
     /// timer must be set without another call of `poll_read`.
     fn go_idle(&mut self, cx: &mut Context<'_>) {
-        self.watch.phase.set(Phase::Idle);
+        self.state.phase.set(Phase::Idle);
         let deadline = Instant::now() + self.deadlines.idle;
         self.read_deadline = deadline;
         let is_set = self
@@ -186,13 +186,13 @@ impl ClientIo {
     /// Discards bytes that hyper writes outside of a request: its own response to an invalid head.
     /// The connection responds instead. Returns whether they are discarded.
     fn discards(&self, start: &[u8]) -> bool {
-        if self.watch.phase.get() == Phase::Busy {
+        if self.state.phase.get() == Phase::Busy {
             return false;
         }
         let status = start
             .get(9..12)
             .and_then(|s| StatusCode::from_bytes(s).ok());
-        self.watch.refusal.set(status);
+        self.state.refusal.set(status);
         true
     }
 }
@@ -205,7 +205,7 @@ impl AsyncRead for ClientIo {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let phase = self.watch.phase.get();
+        let phase = self.state.phase.get();
         if result.is_pending() && phase != Phase::Busy {
             let deadline = self.read_deadline;
             return self.poll_deadline(cx, deadline).map(Err);
@@ -213,7 +213,7 @@ impl AsyncRead for ClientIo {
         // Empty lines before a request are no part of it (RFC 9112 section 2.2).
         let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
         if phase == Phase::Idle && !buf.filled()[before..].iter().all(is_blank) {
-            self.watch.phase.set(Phase::Head);
+            self.state.phase.set(Phase::Head);
             self.read_deadline = Instant::now() + self.deadlines.head;
         }
         result
@@ -253,14 +253,14 @@ impl AsyncWrite for ClientIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = ready!(Pin::new(&mut self.stream).poll_flush(cx));
         // hyper flushes after it has written everything it had: the response is sent.
-        if self.watch.answered.replace(false) {
+        if self.state.answered.replace(false) {
             self.go_idle(cx);
         }
         Poll::Ready(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.watch.refusal.get().is_some() {
+        if self.state.refusal.get().is_some() {
             // The connection still sends its own response.
             return Poll::Ready(Ok(()));
         }

@@ -125,32 +125,35 @@ impl Needs {
 
 /// The descriptors of one kind, over all workers. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Share(Arc<Semaphore>);
+pub struct DescriptorPool(Arc<Semaphore>);
 
-/// One descriptor of a share. Dropping it gives it back.
+/// One descriptor of a pool. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Taken(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct DescriptorPermit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-impl Share {
-    /// A share of so many descriptors.
+impl DescriptorPool {
+    /// A pool of `count` descriptors.
     pub fn new(count: usize) -> Self {
         Self(Arc::new(Semaphore::new(count)))
     }
 
-    /// A share without a limit.
+    /// A pool without a limit.
     pub fn unlimited() -> Self {
         Self::new(Semaphore::MAX_PERMITS)
     }
 
     /// Takes one; `None` if none is left.
-    pub fn try_take(&self) -> Option<Taken> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(Taken)
+    pub fn try_take(&self) -> Option<DescriptorPermit> {
+        Arc::clone(&self.0)
+            .try_acquire_owned()
+            .ok()
+            .map(DescriptorPermit)
     }
 
     /// Waits for one. Cancel-safe.
-    pub async fn take(&self) -> Taken {
+    pub async fn take(&self) -> DescriptorPermit {
         match Arc::clone(&self.0).acquire_owned().await {
-            Ok(permit) => Taken(permit),
+            Ok(permit) => DescriptorPermit(permit),
             // Does not happen: the semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
@@ -161,7 +164,7 @@ impl Share {
         self.0.available_permits() == 0
     }
 
-    /// Adds to the share. What was given out is never taken back.
+    /// Adds to the pool. What was given out is never taken back.
     pub fn grow(&self, count: usize) {
         let room = Semaphore::MAX_PERMITS - self.0.available_permits();
         self.0.add_permits(count.min(room));
@@ -204,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_goes_back_to_its_share() {
-        let share = Share::new(1);
-        let taken = share.try_take();
-        assert!(taken.is_some() && share.is_used_up() && share.try_take().is_none());
+    fn a_descriptor_goes_back_to_its_pool() {
+        let pool = DescriptorPool::new(1);
+        let taken = pool.try_take();
+        assert!(taken.is_some() && pool.is_used_up() && pool.try_take().is_none());
         drop(taken);
-        assert!(share.try_take().is_some());
+        assert!(pool.try_take().is_some());
     }
 
     #[test]

@@ -10,6 +10,6 @@ pub mod handover;
 mod timer;
 
 pub use bind::{BindError, listen, reserve, reserve_beside};
-pub use client_io::{ClientIo, Deadlines, Watch};
+pub use client_io::{ClientIo, ClientState, Deadlines};
 pub use dial::{DialError, dial, is_own_shortage};
 pub use timer::Timer;

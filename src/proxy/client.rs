@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::{Forwarded, ListenerId, ListenerSlot, SocketId};
-use crate::net::Watch;
+use crate::net::ClientState;
 use crate::relay::{ForwardedFields, Tunnel, forwarded_for};
 
 /// A client's connection, shared by its requests.
@@ -22,7 +22,7 @@ pub struct Client {
     /// The address that the client connected to.
     pub local: SocketAddr,
     /// Whether the stream is idle, in a head or in a request, and how it is to be closed.
-    pub watch: Rc<Watch>,
+    pub state: Rc<ClientState>,
     /// Set when the connection has to end with its next response.
     pub closing: Rc<Cell<bool>>,
     /// Requests it may still send; `u32::MAX` at the start if there is no limit.
@@ -124,7 +124,7 @@ mod tests {
             listener: (ListenerSlot(0), "web".into()),
             peer,
             local,
-            watch: Rc::default(),
+            state: Rc::default(),
             closing: Rc::default(),
             allowance: Cell::new(u32::MAX),
             forwarded: Client::forwarded_fields(peer, local),

@@ -98,7 +98,7 @@ impl Proxy {
         client: &Client,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
-        client.watch.request();
+        client.state.request();
         client.count_request();
         let has_body = !request.body().is_end_stream();
         let waits = has_body && request.headers().contains_key(EXPECT);
@@ -109,21 +109,21 @@ impl Proxy {
         };
         let is_unread = has_body && !matches!(source, Ok(ResponseSource::Upstream(_)));
         if is_unread {
-            client.watch.linger();
+            client.state.linger();
         }
         let mut response = match source {
             Ok(ResponseSource::Upstream(response)) if response.switches() => {
                 return switched(response, record, client).await;
             }
             Ok(ResponseSource::Upstream(response)) => {
-                response.into_response(record, Rc::clone(&client.watch))
+                response.into_response(record, Rc::clone(&client.state))
             }
             Ok(ResponseSource::Own(response)) => response.into_response(record, client),
             Err(failure) => respond::failure(failure, record, client),
         };
         if client.has_sent_enough() {
             // Further requests that it has sent already stay unread.
-            client.watch.linger();
+            client.state.linger();
         }
         // A client without a 100 may send its body all the same or leave it out, so no request
         // can follow on the connection (RFC 9110 section 10.1.1).
@@ -303,7 +303,7 @@ async fn switched(
     record: Record,
     client: &Client,
 ) -> Response<ResponseBody> {
-    match Tunnel::open(response, record, Rc::clone(&client.watch)).await {
+    match Tunnel::open(response, record, Rc::clone(&client.state)).await {
         Ok((response, tunnel)) => {
             client.tunnel.replace(Some(Box::new(tunnel)));
             response

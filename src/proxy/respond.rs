@@ -93,7 +93,7 @@ pub(super) fn failure(
     let mut response = respond(status, headers, body.into(), record, client);
     if failure.ends_connection() {
         close(&mut response);
-        client.watch.linger();
+        client.state.linger();
     }
     response
 }
@@ -164,7 +164,7 @@ fn respond(
         }
         body = Bytes::new();
     }
-    let body = ResponseBody::own(body, record, Rc::clone(&client.watch));
+    let body = ResponseBody::own(body, record, Rc::clone(&client.state));
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -17,7 +17,7 @@ use super::request_body::{ReplayBody, RequestBody};
 use super::response_body::{Relayed, ResponseBody};
 use super::upgrade::Upgrade;
 use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
-use crate::net::{Timer, Watch};
+use crate::net::{ClientState, Timer};
 use crate::observe::Record;
 use crate::upstream::{Checkout, SendError};
 
@@ -101,7 +101,11 @@ impl UpstreamResponse {
     }
 
     /// Turns it into the response for the client; the record and the lease end with its body.
-    pub fn into_response(self, mut record: Record, watch: Rc<Watch>) -> Response<ResponseBody> {
+    pub fn into_response(
+        self,
+        mut record: Record,
+        client_state: Rc<ClientState>,
+    ) -> Response<ResponseBody> {
         if let Some(body) = &self.body {
             body.forget_sent();
         }
@@ -120,7 +124,7 @@ impl UpstreamResponse {
             timer: Timer::default(),
             deadline: None,
         };
-        Response::from_parts(parts, ResponseBody::relayed(relayed, record, watch))
+        Response::from_parts(parts, ResponseBody::relayed(relayed, record, client_state))
     }
 }
 

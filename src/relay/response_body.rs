@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::request_body::{ReplayBody, RequestBody};
 use crate::model::{Blame, Failure, Lease, Stage, Verdict};
-use crate::net::{Timer, Watch};
+use crate::net::{ClientState, Timer};
 use crate::observe::Record;
 use crate::upstream::Checkout;
 
@@ -30,7 +30,7 @@ struct Content {
     /// `None` after a switch of protocols: the record ends with the tunnel then.
     record: Option<Record>,
     /// Notified when the response is complete; the connection is idle then.
-    watch: Rc<Watch>,
+    client_state: Rc<ClientState>,
 }
 
 #[derive(Debug)]
@@ -68,25 +68,25 @@ pub struct ResponseBodyError;
 
 impl ResponseBody {
     /// The body of a response that Weir itself gives.
-    pub fn own(body: Bytes, record: Record, watch: Rc<Watch>) -> Self {
+    pub fn own(body: Bytes, record: Record, client_state: Rc<ClientState>) -> Self {
         let source = Source::Own((!body.is_empty()).then_some(body));
-        Self::new(source, Some(record), watch)
+        Self::new(source, Some(record), client_state)
     }
 
     /// The empty body of a 101: the bytes that follow are not HTTP.
-    pub(super) fn switched(watch: Rc<Watch>) -> Self {
-        Self::new(Source::Own(None), None, watch)
+    pub(super) fn switched(client_state: Rc<ClientState>) -> Self {
+        Self::new(Source::Own(None), None, client_state)
     }
 
-    pub(super) fn relayed(relayed: Relayed, record: Record, watch: Rc<Watch>) -> Self {
-        Self::new(Source::Relayed(relayed), Some(record), watch)
+    pub(super) fn relayed(relayed: Relayed, record: Record, client_state: Rc<ClientState>) -> Self {
+        Self::new(Source::Relayed(relayed), Some(record), client_state)
     }
 
-    fn new(source: Source, record: Option<Record>, watch: Rc<Watch>) -> Self {
+    fn new(source: Source, record: Option<Record>, client_state: Rc<ClientState>) -> Self {
         let mut content = Box::new(Content {
             source,
             record,
-            watch,
+            client_state,
         });
         content.finish_if_complete();
         Self(content)
@@ -115,7 +115,7 @@ impl Content {
         }
         if let Source::Relayed(relayed) = &mut self.source {
             if !relayed.request_is_done() {
-                self.watch.linger();
+                self.client_state.linger();
             }
             relayed.recycle();
         }
@@ -245,7 +245,7 @@ impl Drop for Content {
         {
             record.received = request.received();
         }
-        self.watch.answered();
+        self.client_state.answered();
     }
 }
 

@@ -27,8 +27,8 @@ use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use super::websocket::{self, Frames};
 use crate::model::{Failure, Lease, Verdict};
-use crate::net::Watch;
-use crate::net::descriptors::Taken;
+use crate::net::ClientState;
+use crate::net::descriptors::DescriptorPermit;
 use crate::observe::{OpenTunnel, Record};
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
@@ -47,7 +47,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Tunnel {
     target: TcpStream,
     /// Counted for `target`.
-    _descriptor: Taken,
+    _descriptor: DescriptorPermit,
     /// Bytes that the target has sent beyond the head of its 101.
     early: Bytes,
     lease: Lease,
@@ -81,7 +81,7 @@ impl Tunnel {
     pub async fn open(
         response: UpstreamResponse,
         mut record: Record,
-        watch: Rc<Watch>,
+        client_state: Rc<ClientState>,
     ) -> Result<(Response<ResponseBody>, Self), Record> {
         let UpstreamResponse {
             mut head,
@@ -115,7 +115,7 @@ impl Tunnel {
         let id = tunnel.record.record.request_id.clone();
         let (mut parts, _) = head.into_parts();
         prepare_response(&mut parts, id);
-        let body = ResponseBody::switched(watch);
+        let body = ResponseBody::switched(client_state);
         Ok((Response::from_parts(parts, body), tunnel))
     }
 

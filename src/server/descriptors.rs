@@ -4,7 +4,7 @@ use tracing::warn;
 
 use super::worker;
 use crate::config::{Config, TargetGroup};
-use crate::net::descriptors::{Needs, Share, Shares, limit, open};
+use crate::net::descriptors::{DescriptorPool, Needs, Shares, limit, open};
 
 /// Open files of a process that has just started, assumed where the system does not tell.
 const OPEN_AT_START: usize = 32;
@@ -18,8 +18,8 @@ const MAX_CHECKS: usize = 1000;
 /// The descriptors of the data plane, over all workers.
 #[derive(Debug)]
 pub(super) struct Descriptors {
-    pub(super) clients: Share,
-    pub(super) targets: Share,
+    pub(super) clients: DescriptorPool,
+    pub(super) targets: DescriptorPool,
     /// The result of the last division.
     shares: Shares,
     /// Open before the first listener.
@@ -33,8 +33,8 @@ impl Descriptors {
         let shares = needs(config, at_start).share(limit());
         warn_if_short(&shares);
         Self {
-            clients: Share::new(shares.clients),
-            targets: Share::new(shares.targets),
+            clients: DescriptorPool::new(shares.clients),
+            targets: DescriptorPool::new(shares.targets),
             shares,
             at_start,
         }
@@ -53,7 +53,7 @@ impl Descriptors {
     }
 }
 
-fn adapt(share: &Share, from: usize, to: usize) {
+fn adapt(share: &DescriptorPool, from: usize, to: usize) {
     if to > from {
         share.grow(to - from);
     } else {

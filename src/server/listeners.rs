@@ -13,7 +13,7 @@ use super::worker::{Accepting, Leaving, Opening};
 use crate::config::{self, Config};
 use crate::listener::ConnectionLimit;
 use crate::model::{ListenerId, SocketId};
-use crate::net::descriptors::Share;
+use crate::net::descriptors::DescriptorPool;
 use crate::net::{BindError, listen, reserve, reserve_beside};
 
 /// The sockets of all listeners and of the admin listener.
@@ -23,7 +23,7 @@ pub(super) struct Listeners {
     left: Vec<LeftSockets>,
     next_id: usize,
     /// For the connections of all of them.
-    descriptors: Share,
+    descriptors: DescriptorPool,
 }
 
 /// The sockets of another configuration, bound and not yet listening. Dropping it changes
@@ -51,7 +51,7 @@ type Replacements = BTreeMap<ListenerId, Option<ListenerId>>;
 
 impl Listeners {
     /// No sockets. All connections share `descriptors`.
-    pub(super) fn new(descriptors: Share) -> Self {
+    pub(super) fn new(descriptors: DescriptorPool) -> Self {
         Self {
             bound: Vec::new(),
             left: Vec::new(),

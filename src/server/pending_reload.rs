@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::config::parse;
     use crate::model::{CheckFailure, CheckResult, Health, HealthReason, Thresholds};
-    use crate::net::descriptors::Share;
+    use crate::net::descriptors::DescriptorPool;
     use crate::state::{Change, Publisher, Reader};
 
     /// A published configuration and a reload that is to replace it.
@@ -227,7 +227,7 @@ mod tests {
             publisher.configure(running.clone()).await.unwrap();
             let awaited = Awaited::of(&running, &next, &reader.load());
             publisher.configure(interim).await.unwrap();
-            let prepared = Listeners::new(Share::new(1))
+            let prepared = Listeners::new(DescriptorPool::new(1))
                 .prepare(&Config::empty(), 1)
                 .unwrap();
             let mut reload = PendingReload::new(next, prepared, awaited);

@@ -16,7 +16,7 @@ use super::supervision::Supervision;
 use super::upgrade::Inherited;
 use super::worker::{self, Worker};
 use crate::config::Config;
-use crate::net::descriptors::Share;
+use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::state::{Lifecycle, Publisher, Reader};
 
@@ -106,7 +106,7 @@ fn start_workers(
     metrics: &Arc<Metrics>,
     housekeeping: fn(),
     supervision: &Supervision,
-    descriptors: &Share,
+    descriptors: &DescriptorPool,
 ) -> Result<Vec<Worker>, ApplyError> {
     (0..worker::count(config))
         .map(|index| {

@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::idle::IdleList;
 use super::target_io::TargetIo;
 use crate::net::Timer;
-use crate::net::descriptors::Taken;
+use crate::net::descriptors::DescriptorPermit;
 
 /// How long [`Checkout::switch`] waits for the stream. hyper has it ready with the head.
 const SWITCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub struct Switched {
     /// Bytes that the target has sent beyond the head of its 101.
     pub early: Bytes,
     /// To be held for as long as the stream.
-    pub descriptor: Taken,
+    pub descriptor: DescriptorPermit,
 }
 
 impl<B> Checkout<B> {

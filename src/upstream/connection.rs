@@ -16,7 +16,7 @@ use tracing::debug;
 use super::lifespan::Lifespan;
 use super::target_io::{Signals, TargetIo};
 use crate::model::{Target, Upstream};
-use crate::net::descriptors::Taken;
+use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Timer, dial};
 
 /// Largest response head a target may send, in bytes; ALB allows 32 KiB.
@@ -70,7 +70,7 @@ pub(super) async fn connect<B>(
     target: &Target,
     policy: &Upstream,
     lifespan: &Rc<Lifespan>,
-    descriptor: Taken,
+    descriptor: DescriptorPermit,
 ) -> Result<Connection<B>, ConnectError>
 where
     B: Body<Data = bytes::Bytes> + 'static,

@@ -15,7 +15,7 @@ use super::connection::{ConnectError, connect};
 use super::idle::IdleList;
 use crate::model::{KeepAlive, Target, Upstream};
 use crate::net::DialError;
-use crate::net::descriptors::{Share, Taken};
+use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 
 /// Idle connections of one worker, by target.
 ///
@@ -24,7 +24,7 @@ use crate::net::descriptors::{Share, Taken};
 #[derive(Debug)]
 pub struct Pool<B> {
     /// Shared by the pools of all workers.
-    descriptors: Share,
+    descriptors: DescriptorPool,
     targets: RefCell<FxHashMap<usize, Rc<IdleList<B>>>>,
 }
 
@@ -34,7 +34,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// An empty pool. All pools that share `descriptors` have as many connections together.
-    pub fn new(descriptors: Share) -> Self {
+    pub fn new(descriptors: DescriptorPool) -> Self {
         Self {
             descriptors,
             targets: RefCell::default(),
@@ -63,7 +63,7 @@ where
     }
 
     /// A descriptor for a new connection; idle ones are closed for it if there is no other.
-    async fn descriptor(&self) -> Result<Taken, DialError> {
+    async fn descriptor(&self) -> Result<DescriptorPermit, DialError> {
         if let Some(descriptor) = self.descriptors.try_take() {
             return Ok(descriptor);
         }
@@ -161,7 +161,7 @@ mod tests {
         let (_a_listens, a) = target().await;
         let (_b_listens, b) = target().await;
         let learned = Arc::new(KeepAlive::new(Instant::now()));
-        let pool = Pool::<Empty<bytes::Bytes>>::new(Share::new(2));
+        let pool = Pool::<Empty<bytes::Bytes>>::new(DescriptorPool::new(2));
         let connections = async {
             let first = pool.checkout(&a, &POLICY, &learned).await.unwrap();
             pool.checkout(&a, &POLICY, &learned)

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::net::descriptors::Taken;
+use crate::net::descriptors::DescriptorPermit;
 
 /// Flags that a stream shares with the checkout that uses it. One thread has both; they are
 /// atomic because hyper requires the stream of an upgraded connection to be `Send`.
@@ -45,11 +45,11 @@ impl Signals {
 pub(super) struct TargetIo {
     stream: TcpStream,
     signals: Arc<Signals>,
-    descriptor: Taken,
+    descriptor: DescriptorPermit,
 }
 
 impl TargetIo {
-    pub(super) fn new(stream: TcpStream, descriptor: Taken) -> Self {
+    pub(super) fn new(stream: TcpStream, descriptor: DescriptorPermit) -> Self {
         Self {
             stream,
             signals: Arc::default(),
@@ -58,7 +58,7 @@ impl TargetIo {
     }
 
     /// The bare stream, after the last message of HTTP, and the descriptor counted for it.
-    pub(super) fn into_parts(self) -> (TcpStream, Taken) {
+    pub(super) fn into_parts(self) -> (TcpStream, DescriptorPermit) {
         (self.stream, self.descriptor)
     }
 
@@ -139,7 +139,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::net::descriptors::Share;
+    use crate::net::descriptors::DescriptorPool;
 
     /// No await in this test lets the runtime learn that the connection was closed.
     #[tokio::test]
@@ -148,7 +148,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let mut io = TargetIo::new(
             TcpStream::connect(addr).await.unwrap(),
-            Share::new(1).try_take().unwrap(),
+            DescriptorPool::new(1).try_take().unwrap(),
         );
         let (accepted, _) = listener.accept().unwrap();
         let mut buf = [0; 8];

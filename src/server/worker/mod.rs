@@ -17,7 +17,7 @@ use tracing::error;
 use super::supervision::Supervision;
 use crate::config::Config;
 use crate::model::SocketId;
-use crate::net::descriptors::Share;
+use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::state::Reader;
 
@@ -51,7 +51,7 @@ impl Worker {
         metrics: &Arc<Metrics>,
         housekeeping: fn(),
         supervision: Supervision,
-        descriptors: Share,
+        descriptors: DescriptorPool,
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (reader, metrics) = (reader.clone(), Arc::clone(metrics));

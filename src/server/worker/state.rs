@@ -15,7 +15,7 @@ use super::command::{Accepting, Command, LATE_HANDSHAKE_TIMEOUT, Leaving, Openin
 use crate::connection::{Backlog, DrainSignal};
 use crate::listener::Listener;
 use crate::model::{Failure, SocketId, Target};
-use crate::net::descriptors::Share;
+use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::proxy::{Proxy, RequestBody};
 use crate::server::housekeeping;
@@ -55,7 +55,7 @@ struct AcceptLoop {
 }
 
 impl WorkerState {
-    pub(super) fn new(reader: Reader, metrics: &Metrics, descriptors: Share) -> Self {
+    pub(super) fn new(reader: Reader, metrics: &Metrics, descriptors: DescriptorPool) -> Self {
         let pool = Rc::new(Pool::new(descriptors));
         let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), metrics.worker());
         let (panic_sender, panics) = mpsc::unbounded_channel();
