@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn lines_are_addresses_with_or_without_port_and_weight() {
         let text = "\u{feff}# ours\r\n\n10.0.0.1\n 10.0.0.2:80\tweight=7 # the new one\nfd00::1 weight=0\n[fd00::2]\n[fd00::3]:81";
-        let targets = read(text, DEFAULTS).unwrap();
-        let targets: Vec<_> = targets
+        let targets: Vec<_> = read(text, DEFAULTS)
+            .unwrap()
             .iter()
             .map(|(addr, weight)| (addr.to_string(), *weight))
             .collect();

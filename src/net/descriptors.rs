@@ -101,8 +101,9 @@ pub struct Shares {
 impl Needs {
     /// Divides `limit`. Each kind gets at least one.
     pub fn share(self, limit: usize) -> Shares {
-        let reserve = (limit / RESERVE_DIVISOR).clamp(MIN_RESERVE, MAX_RESERVE);
-        let reserve = reserve.max(self.control.min(limit / 4));
+        let reserve = (limit / RESERVE_DIVISOR)
+            .clamp(MIN_RESERVE, MAX_RESERVE)
+            .max(self.control.min(limit / 4));
         let left = limit.saturating_sub(self.fixed + reserve);
         let clients = self.clients.min(left / 2).max(1);
         let targets = left.saturating_sub(clients).max(1);

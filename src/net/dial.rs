@@ -67,8 +67,10 @@ mod tests {
         let error = || io::Error::from(Errno::ADDRNOTAVAIL);
         assert!(is_own_shortage("127.0.0.1:1".parse().unwrap(), &error()));
         // Set aside for documentation (RFC 3849) and with a scope that no host has.
-        let nowhere = "[fe80::1%4294967]:1".parse().ok();
-        let nowhere = nowhere.filter(|addr| !has_source(*addr));
+        let nowhere = "[fe80::1%4294967]:1"
+            .parse()
+            .ok()
+            .filter(|addr| !has_source(*addr));
         assert!(nowhere.is_none_or(|addr| !is_own_shortage(addr, &error())));
         let refused = io::Error::from(Errno::CONNREFUSED);
         assert!(!is_own_shortage("127.0.0.1:1".parse().unwrap(), &refused));

@@ -16,8 +16,9 @@ async fn the_status_shows_listeners_and_groups_in_their_order() {
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
     assert_eq!((status.phase.as_str(), status.snapshot), ("serving", 1));
     assert!(status.started <= status.now);
-    let listeners = status.listeners.iter();
-    let listeners: Vec<_> = listeners
+    let listeners: Vec<_> = status
+        .listeners
+        .iter()
         .map(|l| (l.name.as_str(), l.rules, l.default_action.as_str()))
         .collect();
     let expected = [

@@ -41,12 +41,16 @@ impl std::str::FromStr for Url {
         if uri.scheme() != Some(&Scheme::HTTP) {
             return Err(UrlError::Scheme);
         }
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or(UrlError::Host)?;
-        // `Uri::port_u16` takes a port that is too large for no port at all.
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let authority = authority.rsplit('@').next().unwrap_or_default();
-        let authority = authority.trim_end_matches(':');
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or(UrlError::Host)?;
+        // Not `Uri::port_u16`, which is `None` for a port that is too large.
+        let authority = uri
+            .authority()
+            .and_then(|authority| authority.as_str().rsplit('@').next())
+            .unwrap_or_default()
+            .trim_end_matches(':');
         let port = match authority.strip_prefix(host) {
             None | Some("") => 80,
             Some(port) => port

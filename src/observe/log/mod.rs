@@ -14,6 +14,7 @@ mod queue;
 mod shared;
 mod writer;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
@@ -144,9 +145,9 @@ fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
     let thread = current.name().unwrap_or("unnamed");
     let location = info.location().map(tracing::field::display);
     let message = panic_message(info.payload());
-    let backtrace = std::backtrace::Backtrace::capture();
-    let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
-        .then(|| tracing::field::display(backtrace));
+    let captured = Backtrace::capture();
+    let backtrace =
+        (captured.status() == BacktraceStatus::Captured).then(|| tracing::field::display(captured));
     error!(thread, location, backtrace, "panicked: {message}");
 }
 
