@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use weir::balance::{Member, PickContext, Picker, Roster, build};
-use weir::model::{Algorithm, HashPolicy, Lease, Target, TargetId, Verdict};
+use weir::model::{Algorithm, HashPolicy, TargetId};
+use weir::target::{Lease, RequestResult, Target};
 
 const SIZES: [u32; 4] = [2, 10, 100, 1000];
 const EVEN: fn(u32) -> u16 = |_| 1;
@@ -33,7 +34,7 @@ fn roster(len: u32, weight: fn(u32) -> u16) -> Arc<Roster> {
 fn measured(roster: &Roster, now: Instant) {
     for (index, member) in roster.members().iter().enumerate() {
         let elapsed = Duration::from_micros(500 + 37 * index as u64 % 1000);
-        member.target.answered(now, now + elapsed, Verdict::Served);
+        member.target.latency().record(now, now + elapsed, false);
     }
 }
 

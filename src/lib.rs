@@ -30,6 +30,7 @@ pub mod replicas;
 pub mod router;
 pub mod server;
 pub mod state;
+pub mod target;
 pub mod target_group;
 #[cfg(feature = "tools")]
 pub mod tools;

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 /// Each module of `src`, then the modules it may name. Lowest first.
 const LAYERS: &str = "
     model        :
+    target       : model
     files        :
-    observe      : model
+    observe      : model target
     net          : model observe
-    balance      : model
+    balance      : model target
     router       : model
     config       : model files
     target_group : model balance
@@ -26,12 +27,12 @@ const LAYERS: &str = "
     proxy        : model observe net router target_group state upstream relay
     connection   : model observe net state proxy
     listener     : model observe net state proxy connection
-    health       : model observe config net state target_group
+    health       : model target observe config net state target_group
     discovery    : model files observe config net state
-    replicas     : model observe config net state
-    autoscale    : model observe config net state replicas
-    admin        : model observe net state replicas autoscale
-    server       : model files observe net config target_group state upstream proxy connection
+    replicas     : model target observe config net state
+    autoscale    : model target observe config net state replicas
+    admin        : model target observe net state replicas autoscale
+    server       : model target files observe net config target_group state upstream proxy connection
                    listener health discovery replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config replicas admin server tools

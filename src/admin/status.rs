@@ -18,6 +18,7 @@ use crate::autoscale::GroupJournal;
 use crate::model::{Action, Algorithm, Forward, RedirectPart, Target, TargetGroupId, WHOLE_SHARE};
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Snapshot;
+use crate::target::{Target, WHOLE_SHARE};
 
 /// The whole process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,11 +169,11 @@ fn group(
     let is_automatic = config.algorithm == Algorithm::WeightedRandom;
     let share = |target: &Target| {
         let own = if is_automatic {
-            target.share()
+            target.share().get()
         } else {
             WHOLE_SHARE
         };
-        let ramp = target.ramp().share(config.slow_start, Instant::now());
+        let ramp = target.ramp().get().share(config.slow_start, Instant::now());
         (ramp * own).div_ceil(WHOLE_SHARE * WHOLE_SHARE / 100)
     };
     GroupStatus {

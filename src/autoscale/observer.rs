@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::FxHashMap;
 
 use super::{Capacity, Now};
-use crate::model::{Health, Target};
+use crate::model::Health;
 use crate::replicas::{GroupReplicas, Replica, ReplicaId, ReplicaState};
+use crate::target::Target;
 
 /// Longest time that a new replica counts as starting. One that takes longer, or has exited
 /// before, must not prevent scale-in.
@@ -402,7 +403,7 @@ mod tests {
                     unhealthy: 1,
                 },
             );
-            *target.health() = record;
+            *target.health().lock() = record;
         };
         healthy(&rig.targets[0]);
         let observed = rig.observe(true);

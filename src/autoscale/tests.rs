@@ -16,13 +16,14 @@ use crate::config::{
     Allowance, Autoscaling, Metric, Predictive, ProcessRunner, Replicas, Runner, Scaler,
     TargetGroup,
 };
-use crate::model::{Target, TargetId, Wants};
+use crate::model::TargetId;
 use crate::observe::Metrics;
 use crate::replicas::{
     Fault, GroupReplicas, Replica, ReplicaId, ReplicaState, Status, Usage, Wishes,
 };
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader, Source};
+use crate::target::{Target, Wants};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -276,11 +277,11 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
         group: "todo".into(),
         addr: ([127, 0, 0, 1], 1).into(),
     };
-    let target = Arc::new(Target::admitted(id, Arc::clone(admission)));
+    let target = Arc::new(Target::with_admission(id, Arc::clone(admission)));
     admission.open(NonZeroU32::new(1), &[Arc::clone(&target)], false);
     let _lease = target.lease();
-    let wants = Wants::Only(Arc::clone(&target));
-    let _waiter = admission.line_up(wants, 1).expect("a place in the line");
+    let wants = Wants::Only(target.serial);
+    let _waiter = admission.enqueue(wants, 1).expect("a place in the line");
     assert_eq!(admission.waiting(), 1);
     sleep(Duration::from_millis(60)).await;
     assert_eq!(rig.wish(), Some(1));
@@ -308,7 +309,7 @@ async fn a_group_that_another_process_has_to_wake_is_not_evaluated_all_the_time(
     let snapshot = rig.reader.load_full();
     let admission = &snapshot.groups()[0].admission;
     admission.open(None, &[], true);
-    let waiter = admission.line_up(Wants::AnyBut(Vec::new()), 1);
+    let waiter = admission.enqueue(Wants::AnyBut(Vec::new()), 1);
     let _waiter = waiter.expect("a place in the line");
     let evaluated = rig.log().evaluated();
     sleep(10 * SECOND).await;

@@ -37,14 +37,15 @@ impl LoadBound {
         let members = self.roster.members();
         let in_flight: u64 = members
             .iter()
-            .map(|m| u64::from(m.target.in_flight()))
+            .map(|m| u64::from(m.target.load().in_flight()))
             .sum();
         let allowed = self.factor * (u128::from(in_flight) + 1);
         let unit = UNIT * self.total_weight;
         move |index: usize| {
             let member = &members[index];
             // Below the ceiling of a fraction is below the fraction, for a whole number.
-            u128::from(member.target.in_flight()) * unit < allowed * u128::from(member.weight.get())
+            u128::from(member.target.load().in_flight()) * unit
+                < allowed * u128::from(member.weight.get())
         }
     }
 }

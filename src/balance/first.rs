@@ -25,7 +25,7 @@ impl Picker for First {
         let members = self.roster.members();
         let untried = || (0..members.len()).filter(|index| !ctx.tried.contains(index));
         untried()
-            .find(|&index| members[index].target.has_place())
+            .find(|&index| members[index].target.has_free_slot())
             .or_else(|| untried().next())
     }
 }

@@ -82,7 +82,7 @@ fn least_untried(members: &[Member], start: usize, tried: &[usize]) -> Option<us
     (start..members.len())
         .chain(0..start)
         .filter(|index| !tried.contains(index))
-        .min_by_key(|&index| members[index].target.load())
+        .min_by_key(|&index| members[index].target.load().score())
 }
 
 /// The least count and the first position that has it, as one number.
@@ -94,7 +94,7 @@ struct Least(u64);
 
 impl Least {
     fn new(member: &Member, position: usize) -> Self {
-        Self((u64::from(member.target.load()) << 32) | position as u64)
+        Self((u64::from(member.target.load().score()) << 32) | position as u64)
     }
 
     fn is_idle(self) -> bool {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use super::{Member, NOISE_PARTS, PickContext, Picker, Roster, UNKNOWN_TIME};
-use crate::model::Moment;
+use crate::target::Moment;
 
 /// The longest time that is told from a longer one: 2^36 ns, 69 s.
 const MAX_TIME: u64 = 1 << 36;
@@ -127,9 +127,9 @@ impl Seen {
 
     #[inline]
     fn new(index: usize, member: &Member, now: Moment) -> Self {
-        let load = u64::from(member.target.load());
-        let time = match member.target.mean_time(now) {
-            _ if load == 0 && !member.target.is_tried_out() => 0,
+        let load = u64::from(member.target.load().score());
+        let time = match member.target.latency().mean(now) {
+            _ if load == 0 && !member.target.latency().is_tried_out() => 0,
             Some(nanos) => nanos.clamp(1, MAX_TIME),
             None => UNKNOWN_TIME.as_nanos() as u64,
         };

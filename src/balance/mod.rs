@@ -31,7 +31,8 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Algorithm, HashPolicy, Target};
+use crate::model::{Algorithm, HashPolicy};
+use crate::target::Target;
 
 pub use hash::{hash_client, hash_key, hash_target, lot};
 pub use maglev::KeyTable;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::power_of_two_choices::{Choice, TwoChoices};
 use super::{Member, NOISE_PARTS, Picker, Roster, UNKNOWN_TIME};
-use crate::model::Moment;
+use crate::target::Moment;
 
 /// The picker for this roster.
 pub(super) fn build(roster: Arc<Roster>) -> Box<dyn Picker> {
@@ -39,13 +39,13 @@ impl Choice for Sooner {
 
 /// What the member has to do, with one request more.
 fn load(member: &Member) -> f64 {
-    f64::from(member.target.load()) + 1.0
+    f64::from(member.target.load().score()) + 1.0
 }
 
 /// Nanoseconds until the member answers one request.
 fn time(member: &Member, now: Moment) -> f64 {
-    match member.target.peak_time(now) {
-        _ if member.target.load() == 0 && !member.target.is_tried_out() => 0.0,
+    match member.target.latency().peak(now) {
+        _ if member.target.load().score() == 0 && !member.target.latency().is_tried_out() => 0.0,
         Some(time) => time,
         None => UNKNOWN_TIME.as_nanos() as f64,
     }

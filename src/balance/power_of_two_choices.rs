@@ -85,7 +85,7 @@ struct LessLoaded;
 
 impl Choice for LessLoaded {
     fn is_better(&self, second: &Member, first: &Member, _: Instant) -> bool {
-        let load = |member: &Member| u64::from(member.target.load());
+        let load = |member: &Member| u64::from(member.target.load().score());
         let weight = |member: &Member| u64::from(member.weight.get());
         load(second) * weight(first) < load(first) * weight(second)
     }

@@ -217,7 +217,8 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Target, TargetId};
+    use crate::model::TargetId;
+    use crate::target::Target;
 
     /// Members of these weights at 10.0.0.1 and so on.
     pub(in crate::balance) fn members(weights: &[u16]) -> Vec<Member> {

@@ -58,7 +58,7 @@ impl WeightedLeastConnections {
 
     fn load(&self, index: usize) -> u64 {
         let target = &self.roster.members()[index].target;
-        self.scales[index].load(target.load())
+        self.scales[index].load(target.load().score())
     }
 
     /// Uses a turn up, unless another worker did.
@@ -90,13 +90,13 @@ impl WeightedLeastConnections {
         let (scales, last_scales) = self.scales.as_chunks::<BLOCK>();
         let mut least = Least::NOBODY;
         for (block, (members, scales)) in members.iter().zip(scales).enumerate() {
-            let load = |i: usize| scales[i].load(members[i].target.load());
+            let load = |i: usize| scales[i].load(members[i].target.load().score());
             if smallest(load) <= least.load {
                 least.take_in(block * BLOCK, (0..BLOCK).map(load), &eligible);
             }
         }
         let rest = last_members.iter().zip(last_scales);
-        let loads = rest.map(|(member, scale)| scale.load(member.target.load()));
+        let loads = rest.map(|(member, scale)| scale.load(member.target.load().score()));
         least.take_in(members.len() * BLOCK, loads, &eligible);
         least
     }
@@ -110,7 +110,7 @@ impl Picker for WeightedLeastConnections {
         }
         let next = self.turns.at(turn);
         // A turn is one worker's: who comes second looks further.
-        if self.roster.members()[next].target.load() == 0 && self.take(turn) {
+        if self.roster.members()[next].target.load().score() == 0 && self.take(turn) {
             return Some(next);
         }
         self.pick_least(turn, |_| true)

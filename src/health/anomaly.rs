@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::tally::Tally;
-use crate::model::WHOLE_SHARE;
+use crate::target::WHOLE_SHARE;
 
 /// Between two comparisons of targets with their peers. Four of them fit into the default
 /// interval of outlier detection, so that a bad target is down to its floor after 10 s and has

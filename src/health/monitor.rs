@@ -15,10 +15,9 @@ use super::anomaly;
 use super::outlier::{self, Decision, History, Rules, TargetView};
 use super::tally::Tally;
 use crate::config;
-use crate::model::{
-    Algorithm, Ejection, HealthRecord, Outlier, Target, TargetGroupId, TargetId, WHOLE_SHARE,
-};
+use crate::model::{Algorithm, Ejection, HealthRecord, Outlier, TargetGroupId, TargetId};
 use crate::state::{Change, Publisher, Reader, Snapshot};
+use crate::target::{Serial, Target, WHOLE_SHARE};
 use crate::target_group::Registered;
 
 /// Between two evaluations of the counters: how long a target which begins to fail goes on
@@ -308,7 +307,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
         } => {
             warn!(%group, target = %addr, times, "target is ejected for {time:?}: {detail}");
             let since = SystemTime::now();
-            let mut record = target.health();
+            let mut record = target.health().lock();
             record.ejections.count(reason);
             record.withheld = None;
             record.ejection = Some(Ejection {
@@ -321,8 +320,8 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
             });
         }
         Decision::Readmit(why) => {
-            target.forget_run();
-            target.health().ejection = None;
+            target.outcomes().forget_runs();
+            target.health().lock().ejection = None;
             info!(%group, target = %addr, "target is readmitted: {}", why.text());
         }
         Decision::Withhold {
@@ -336,7 +335,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
                 "target keeps its requests although it fails them: {detail}, and {limit} lets no \
                  more targets be ejected"
             );
-            let mut record = target.health();
+            let mut record = target.health().lock();
             record.withheld_ejections.count(reason);
             record.withheld = Some(format!("{detail}; {limit} lets no more be ejected"));
         }
@@ -345,12 +344,12 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
 }
 
 fn mitigate(target: &Target, anomalous: bool, own: Tally, peers: Tally) {
-    let share = target.share();
+    let share = target.share().get();
     let next = anomaly::next_share(share, anomalous);
     if next == share {
         return;
     }
-    target.set_share(next);
+    target.share().set(next);
     let TargetId { group, addr } = &target.id;
     if share == WHOLE_SHARE {
         warn!(
@@ -378,8 +377,9 @@ mod tests {
 
     use super::super::fixture::{group, publish};
     use super::*;
-    use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds, Verdict};
+    use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
     use crate::state::fixture::config;
+    use crate::target::RequestResult;
 
     const A: &str = "10.0.0.1:80";
     const B: &str = "10.0.0.2:80";
@@ -389,7 +389,7 @@ mod tests {
     }
 
     /// Requests on a target that all end the same way.
-    fn requests(target: &Arc<Target>, count: usize, verdict: Verdict) {
+    fn requests(target: &Arc<Target>, count: usize, verdict: RequestResult) {
         for _ in 0..count {
             let _lease = target.lease();
             target.report(verdict);
@@ -421,7 +421,7 @@ mod tests {
             healthy: 1,
             unhealthy: 1,
         };
-        target.health().record(result, once);
+        target.health().lock().record(result, once);
         let target = target.id.clone();
         publisher.send(Change::Health { target }).await;
     }
@@ -449,10 +449,10 @@ mod tests {
             requests(&target(&reader, 1), 10, Verdict::Served);
             sleep(EVALUATE_INTERVAL).await;
         }
-        assert!(target(&reader, 0).health().ejection.is_some());
+        assert!(target(&reader, 0).health().lock().ejection.is_some());
         assert_eq!(eligible(), Some(1));
         sleep(Duration::from_secs(31)).await;
-        assert_eq!(target(&reader, 0).health().ejection, None);
+        assert_eq!(target(&reader, 0).health().lock().ejection, None);
         assert_eq!(eligible(), Some(2));
         assert_eq!(target(&reader, 0).failings().run, 0);
     }
@@ -466,7 +466,7 @@ mod tests {
             requests(&target(&reader, 1), 10, Verdict::Served);
             sleep(EVALUATE_INTERVAL).await;
         }
-        assert!(a.health().ejection.is_some());
+        assert!(a.health().lock().ejection.is_some());
         // Long before the ejection ends.
         sleep(Duration::from_secs(1)).await;
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::prober::{self, Prober};
 use super::schedule;
 use crate::config::HealthCheck;
-use crate::model::{CheckResult, Health, Target, TargetId};
+use crate::model::{CheckResult, Health, TargetId};
+use crate::target::Target;
 
 /// Checks one target again and again.
 #[derive(Debug)]
@@ -63,7 +64,11 @@ impl<P: Prober> ProbeLoop<P> {
 
     fn record(&self, result: CheckResult) {
         let outcome = result.outcome.clone();
-        let changed = self.target.health().record(result, self.check.thresholds);
+        let changed = self
+            .target
+            .health()
+            .lock()
+            .record(result, self.check.thresholds);
         let Some(health) = changed else { return };
         let TargetId { group, addr } = &self.target.id;
         match (health, outcome) {

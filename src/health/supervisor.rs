@@ -11,8 +11,9 @@ use tracing::error;
 use super::probe_loop::ProbeLoop;
 use super::prober::Prober;
 use crate::config::HealthCheck;
-use crate::model::{Target, TargetGroupId, TargetId};
+use crate::model::{TargetGroupId, TargetId};
 use crate::state::{Change, Publisher, Reader, Snapshot};
+use crate::target::Target;
 use crate::target_group::Registered;
 
 /// Most checks at a time among those that come at registration: enough to check a thousand live
@@ -233,7 +234,7 @@ mod tests {
         let snapshot = reader.load_full();
         let mut targets = snapshot.groups().iter().flat_map(|g| g.targets.iter());
         let found = targets.find(|t| t.target.id.addr == addr);
-        found.unwrap().target.health_now()
+        found.unwrap().target.health().now()
     }
 
     fn supervise(script: &Script, publisher: &Publisher, reader: &Reader) -> JoinSet<()> {
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(health(&reader, A), Health::Healthy);
         let snapshot = reader.load_full();
         let target = &snapshot.groups()[0].targets[0].target;
-        assert_eq!(target.health().last.len(), 2);
+        assert_eq!(target.health().lock().last.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::Failings;
+use crate::target::Failings;
 
 /// Requests that ended, and those of them that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -84,8 +84,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{ListenerSlot, Target, TargetId};
+    use crate::model::{ListenerSlot, TargetId};
     use crate::observe::{AccessLog, Record, WorkerMetrics};
+    use crate::target::Target;
 
     struct Rig {
         metrics: Metrics,

@@ -244,5 +244,8 @@ fn measure(result: &AttemptResult, begun: Instant) {
         // A failure of the client or of Weir says nothing about the target.
         Err(_) => return,
     };
-    lease.target().answered(begun, Instant::now(), verdict);
+    lease
+        .target()
+        .latency()
+        .record(begun, Instant::now(), verdict.is_failure());
 }

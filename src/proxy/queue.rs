@@ -2,8 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::model::{Failure, Lease};
+use crate::model::Failure;
 use crate::observe::Record;
+use crate::target::Lease;
 use crate::target_group::{TargetGroup, Tried};
 
 /// Waits until a target that was not tried has capacity for the request, at most until
@@ -26,7 +27,7 @@ pub(super) async fn wait_for_slot(
     let end = Instant::now() + group.overload.queue_timeout;
     let end = until.map_or(end, |until| until.min(end));
     loop {
-        let waiter = group.line_up(session, tried).ok_or(Failure::QueueFull)?;
+        let waiter = group.enqueue(session, tried).ok_or(Failure::QueueFull)?;
         record.waits();
         let found = Box::pin(timeout_at(end, waiter)).await;
         record.waits_no_more();

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
 use super::cookie;
-use crate::model::{CookieSource, Forward, GroupIndex, Target};
+use crate::model::{CookieSource, Forward, GroupIndex};
 use crate::router;
 use crate::state::Snapshot;
+use crate::target::Target;
 use crate::target_group::{
     ApplicationCookie, Choices, Nonce, Seal, Session, Sessions, Verdict, hash_key,
 };
@@ -131,7 +132,7 @@ impl<'g> Visit<'g> {
             Verdict::Delete => false,
         };
         if has_session {
-            target.served_session();
+            target.sessions().count();
         }
         let cookie = match verdict {
             Verdict::Issue(session) => nonce().and_then(|nonce| {

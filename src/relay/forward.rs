@@ -19,6 +19,7 @@ use super::upgrade::Upgrade;
 use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
 use crate::net::{ClientState, Timer};
 use crate::observe::Record;
+use crate::target::{Lease, RequestResult};
 use crate::upstream::{Checkout, SendError};
 
 /// A request for a target, with what is needed to send it again.
@@ -84,9 +85,9 @@ impl UpstreamResponse {
     /// How the status counts in the target's statistics.
     pub fn verdict(&self) -> Verdict {
         match self.status().as_u16() {
-            502..=504 => Verdict::GatewayError,
-            500.. => Verdict::ServerError,
-            _ => Verdict::Served,
+            502..=504 => RequestResult::GatewayError,
+            500.. => RequestResult::ServerError,
+            _ => RequestResult::Served,
         }
     }
 

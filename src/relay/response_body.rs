@@ -14,6 +14,7 @@ use super::request_body::{ReplayBody, RequestBody};
 use crate::model::{Blame, Failure, Lease, Stage, Verdict};
 use crate::net::{ClientState, Timer};
 use crate::observe::Record;
+use crate::target::{Lease, RequestResult};
 use crate::upstream::Checkout;
 
 /// A response body that is sent to a client. It carries all that must last until the
@@ -128,7 +129,7 @@ impl Content {
         if let Source::Relayed(relayed) = &mut self.source {
             relayed.checkout = None;
             if failure.blame() == Blame::Target {
-                relayed.verdict = Verdict::GatewayError;
+                relayed.verdict = RequestResult::GatewayError;
             }
         }
         ResponseBodyError

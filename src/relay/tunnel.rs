@@ -30,6 +30,7 @@ use crate::model::{Failure, Lease, Verdict};
 use crate::net::ClientState;
 use crate::net::descriptors::DescriptorPermit;
 use crate::observe::{OpenTunnel, Record};
+use crate::target::{Lease, RequestResult};
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;

@@ -360,7 +360,7 @@ impl Crew {
 
     fn forget_sessions(&mut self) {
         self.forget_at = Instant::now() + HALF_LIFE;
-        self.targets.values().for_each(|t| t.forget_sessions());
+        self.targets.values().for_each(|t| t.sessions().halve());
     }
 
     fn show(&self) {

@@ -15,9 +15,10 @@ use crate::config::{
     Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
     TargetGroup, TargetTracking, Timing, WebhookRunner,
 };
-use crate::model::{CheckFailure, CheckResult, HealthReason, Target, Thresholds};
+use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader};
+use crate::target::Target;
 
 const DELAY: Duration = Duration::from_secs(30);
 /// Enough for a change to reach the publisher and back, and for a drain to be noticed.
@@ -189,7 +190,7 @@ impl Rig {
                 healthy: 1,
                 unhealthy: 1,
             };
-            target.health().record(result, once);
+            target.health().lock().record(result, once);
             let target = target.id.clone();
             assert!(self.publisher.send(Change::Health { target }).await);
         }
@@ -669,7 +670,7 @@ async fn who_has_the_fewest_clients_goes_first() {
     let targets = rig.targets();
     let _leases = [targets[0].lease(), targets[3].lease(), targets[3].lease()];
     for _ in 0..9 {
-        targets[2].served_session();
+        targets[2].sessions().count();
     }
     rig.order(run(2)).await;
     let victims = |rig: &Rig| -> Vec<u64> {

@@ -17,8 +17,9 @@ use super::listed::Listed;
 use super::operator::{Aim, Goal, Operator, View};
 use super::{Fault, Fleet, GroupReplicas, Provider, ReplicaId};
 use crate::config::{Replicas, Runner, WarmUpRequests};
-use crate::model::{Health, Target, TargetGroupId};
+use crate::model::{Health, TargetGroupId};
 use crate::state::Reader;
+use crate::target::Target;
 
 /// Who is known by address: the live targets of the group.
 pub(super) type Targets = HashMap<SocketAddr, Arc<Target>>;
@@ -153,7 +154,7 @@ impl Generation {
         let is_wanted = self.goal.borrow().count.unwrap_or(fleet.desired) > 0;
         let serves = |addr: &SocketAddr| {
             let target = targets.get(addr);
-            target.is_some_and(|target| !is_checked || target.is_healthy())
+            target.is_some_and(|target| !is_checked || target.health().is_healthy())
         };
         !is_wanted || self.members.iter().any(serves)
     }
@@ -183,7 +184,7 @@ impl Generation {
         let mut members: Vec<SocketAddr> = ready.map(|(_, addr)| *addr).collect();
         let is_new = |addr: &&SocketAddr| {
             let target = targets.get(addr);
-            is_checked && target.is_none_or(|target| target.health_now() == Health::Initial)
+            is_checked && target.is_none_or(|target| target.health().now() == Health::Initial)
         };
         let awaited = listed.running.len() - members.len() + members.iter().filter(is_new).count();
         members.extend(self.successors_awaited(&listed, awaited));
@@ -217,7 +218,7 @@ impl Generation {
         }
         let passes = |addr: &SocketAddr| {
             let target = targets.get(addr);
-            is_checked && target.is_some_and(|target| target.is_healthy())
+            is_checked && target.is_some_and(|target| target.health().is_healthy())
         };
         let forgotten = self.members.iter();
         let forgotten = forgotten.filter(|addr| !listed.addresses.contains(addr) && passes(addr));

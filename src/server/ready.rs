@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{self, Config, TargetAddress};
-use crate::model::{Action, Target, TargetGroupId};
+use crate::model::{Action, TargetGroupId};
 use crate::state::Snapshot;
+use crate::target::Target;
 use crate::target_group::{Registered, TargetGroup};
 
 /// From the begin of a wait to the first line about it. A shorter wait is not logged: most
@@ -103,7 +104,7 @@ pub(super) fn not_known_yet(snapshot: &Snapshot, config: &config::TargetGroup) -
     }
     config.health.as_ref()?;
     let is_known = |target: &Target| {
-        let record = target.health();
+        let record = target.health().lock();
         let passed = record.last.back().is_some_and(|last| last.outcome.is_ok());
         passed || (config.replicas.is_none() && !record.last.is_empty())
     };
@@ -168,13 +169,16 @@ impl Awaited {
             });
         }
         config.health.as_ref()?;
-        let healthy = stay.iter().filter(|t| t.target.is_healthy()).count();
+        let healthy = stay
+            .iter()
+            .filter(|t| t.target.health().is_healthy())
+            .count();
         let active = stay.len().max(sockets(config).count());
         let needed = config.fail_open.min_healthy.of(active).max(1);
         if healthy >= needed {
             return None;
         }
-        let failing = stay.iter().find(|t| !t.target.is_healthy());
+        let failing = stay.iter().find(|t| !t.target.health().is_healthy());
         let failing = failing.map_or(String::new(), |t| format!(": {}", explained(&t.target)));
         Some(match healthy {
             0 => format!("no healthy target{failing}"),
@@ -187,7 +191,7 @@ impl Awaited {
         is_ready_as_configured(&self.group)
             || self
                 .stay(snapshot)
-                .any(|t| self.group.health.is_none() || t.target.is_healthy())
+                .any(|t| self.group.health.is_none() || t.target.health().is_healthy())
     }
 
     /// Whether targets serve now which the reload removes from the group.
@@ -289,7 +293,7 @@ fn no_address(config: &config::TargetGroup) -> String {
 /// A target and the result of its last check.
 fn explained(target: &Target) -> String {
     let addr = target.id.addr;
-    let record = target.health();
+    let record = target.health().lock();
     match record.last.back().map(|last| &last.outcome) {
         Some(Err(failure)) => format!("{addr} ({}: {})", failure.reason.code(), failure.detail),
         Some(Ok(())) | None => addr.to_string(),

@@ -461,7 +461,7 @@ fn has_same_targets(before: &TargetGroup, next: &TargetGroup) -> bool {
     let pairs = || before.targets.iter().zip(&*next.targets);
     Arc::ptr_eq(&before.targets, &next.targets)
         || (before.targets.len() == next.targets.len()
-            && pairs().all(|(a, b)| Arc::ptr_eq(&a.target, &b.target)))
+            && pairs().all(|(a, b)| a.target.serial == b.target.serial))
 }
 
 /// Gives what waits for a group the places of all targets that may be picked now.
@@ -512,6 +512,6 @@ fn has_sessions(config: &Config) -> bool {
 /// first checks are still out fails open too, but has nothing to report.
 fn is_distrusted(group: &TargetGroup) -> bool {
     let failing =
-        |t: &Registered| t.registration.is_active() && t.target.health_now() == Health::Unhealthy;
+        |t: &Registered| t.registration.is_active() && t.target.health().now() == Health::Unhealthy;
     group.failing_open && group.targets.iter().any(failing)
 }

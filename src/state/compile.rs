@@ -9,11 +9,10 @@ use super::registry::Registry;
 use super::snapshot::{Listener, Positions, Snapshot};
 use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
-use crate::model::{
-    Admission, Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId,
-};
+use crate::model::{Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId};
 use crate::observe::AccessLog;
 use crate::router::RuleTable;
+use crate::target::Admission;
 use crate::target_group::{
     self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, Thinning,
 };
@@ -97,7 +96,7 @@ fn compile_listener(
 pub(super) struct Parts<'a> {
     pub(super) config: &'a config::TargetGroup,
     pub(super) targets: Arc<[Registered]>,
-    pub(super) admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission<Target>>,
     pub(super) live: Live,
     pub(super) key: &'a CookieKey,
     /// Decides where rotations start.
@@ -109,7 +108,7 @@ pub(super) struct Parts<'a> {
 pub fn compile_group(
     config: &config::TargetGroup,
     targets: Arc<[Registered]>,
-    admission: Arc<Admission>,
+    admission: Arc<Admission<Target>>,
     live: Live,
     key: &CookieKey,
     seed: u64,
@@ -163,7 +162,7 @@ impl Parts<'_> {
         let roster = choice.roster.as_ref();
         let is_alive = roster.is_some_and(|roster| {
             let mut members = roster.members().iter();
-            !choice.failing_open || members.any(|member| member.target.is_healthy())
+            !choice.failing_open || members.any(|member| member.target.health().is_healthy())
         });
         let sticky = config.sticky.clone().map(|sticky| {
             let draining = target_group::draining(&targets, checked);

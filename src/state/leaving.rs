@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::config;
-use crate::model::{DrainReason, Draining, Registration, StickyDraining, Target, TargetId};
+use crate::model::{DrainReason, Draining, Registration, StickyDraining, TargetId};
+use crate::target::Target;
 use crate::target_group::Registered;
 
 /// Between looks at who has finished. Far longer than the moment from loading a snapshot to
@@ -39,7 +40,7 @@ struct Left {
 
 impl Left {
     fn is_busy(&self) -> bool {
-        self.keeps_sessions || self.target.in_flight() > 0
+        self.keeps_sessions || self.target.load().in_flight() > 0
     }
 
     fn is_over(&self, now: Instant) -> bool {
@@ -74,7 +75,7 @@ impl Leaving {
             shown: false,
         };
         if left.is_busy() {
-            let (TargetId { group, addr }, requests) = (&target.id, target.in_flight());
+            let (TargetId { group, addr }, requests) = (&target.id, target.load().in_flight());
             info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
         }
         self.0.insert(target.id.addr, left);
@@ -103,7 +104,7 @@ impl Leaving {
     pub(super) fn release_drained(&mut self, now: Instant) -> bool {
         let mut changed = false;
         self.0.retain(|_, left| {
-            let requests = left.target.in_flight();
+            let requests = left.target.load().in_flight();
             let TargetId { group, addr } = &left.target.id;
             if left.is_busy() && !left.is_over(now) {
                 changed |= !left.shown;

@@ -10,9 +10,8 @@ use super::leaving::Leaving;
 use super::rate_limiter::RateLimiter;
 use crate::balance::KeyTable;
 use crate::config;
-use crate::model::{
-    Admission, ListenerId, ListenerSlot, RateLimit, Target, TargetGroupId, TargetId,
-};
+use crate::model::{ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
+use crate::target::{Admission, Target};
 use crate::target_group::{Live, Registered};
 
 /// What outlives a snapshot: groups with their targets, slots by listener.
@@ -32,7 +31,7 @@ pub(super) struct Registry {
 #[derive(Debug)]
 pub(super) struct GroupRecord {
     /// What its targets may take.
-    pub(super) admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission<Target>>,
     /// What it has learned and spent so far.
     pub(super) live: Live,
     /// Where its keys went last, if it is large and hashes.
@@ -220,7 +219,7 @@ impl GroupRecord {
                 group: group.clone(),
                 addr,
             };
-            Arc::new(Target::admitted(id, Arc::clone(&self.admission)))
+            Arc::new(Target::with_admission(id, Arc::clone(&self.admission)))
         });
         self.leaving.cancel_drain(&target.id);
         Arc::clone(target)

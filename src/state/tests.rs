@@ -14,8 +14,9 @@ use crate::config::{
     Allowance, ProcessRunner, Replicas, Runner, Scaler, TargetAddress, TargetGroup, TargetSpec,
 };
 use crate::model::{
-    CookieSource, DrainReason, Registration, Sticky, StickyDraining, StickyFull, Target, TargetId,
+    CookieSource, DrainReason, Registration, Sticky, StickyDraining, StickyFull, TargetId,
 };
+use crate::target::Target;
 use crate::target_group::Registered;
 
 mod incremental;

@@ -13,10 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::balance::{PickContext, Picker, Roster};
-use crate::model::{
-    Admission, HashKey, KeepAlive, Lease, Overload, Registration, Retry, Target, TargetGroupId,
-    Upstream, Waiter, Wants,
-};
+use crate::model::{HashKey, Overload, Registration, Retry, TargetGroupId, Upstream};
+use crate::target::{Admission, KeepAlive, Lease, Serial, Target, Waiter, Wants};
 
 pub use crate::balance::{hash_client, hash_key, hash_target};
 pub use budget::{Budget, Permit};
@@ -41,7 +39,7 @@ pub struct TargetGroup {
     /// starts because of them.
     pub scales_to_zero: bool,
     /// The same as live state, shared with the targets.
-    pub admission: Arc<Admission>,
+    pub admission: Arc<Admission<Target>>,
     /// What requests are hashed by; `None` when the algorithm does not hash.
     pub hash_key: Option<HashKey>,
     /// Everybody in it, eligible or not; then those who have left it and have requests.
@@ -95,7 +93,7 @@ pub struct Registered {
 impl PartialEq for Registered {
     /// The same target, not one like it, with the same settings.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.target, &other.target)
+        self.target.serial == other.target.serial
             && (self.weight, self.registration) == (other.weight, other.registration)
     }
 }
@@ -217,32 +215,33 @@ impl TargetGroup {
         self.scales_to_zero && self.selection.is_none() && !tried.is_full()
     }
 
-    /// Joins the line of those who wait for a place, unless it is too long: on the target of
-    /// the session if that is what it wants, otherwise on one that was not tried.
-    pub fn line_up(&self, session: Option<u64>, tried: &Tried) -> Option<Waiter> {
+    /// Joins the queue of requests that wait for a slot: on the target of the session if it
+    /// is to be waited for, otherwise on any target that was not tried. Returns `None` if the
+    /// queue is full.
+    pub fn enqueue(&self, session: Option<u64>, tried: &Tried) -> Option<Waiter<Target>> {
         let sessions = session.zip(self.sticky.as_ref());
         let home = sessions.and_then(|(session, sessions)| sessions.waits_for(session));
         let wants = match home {
-            Some(home) => Wants::Only(Arc::clone(home)),
+            Some(home) => Wants::Only(home.serial),
             None => Wants::AnyBut(self.tried(tried)),
         };
-        self.admission.line_up(wants, self.overload.queue_length)
+        self.admission.enqueue(wants, self.overload.queue_length)
     }
 
-    fn tried(&self, tried: &Tried) -> Vec<Arc<Target>> {
+    fn tried(&self, tried: &Tried) -> Vec<Serial> {
         let members = self.selection.iter().flat_map(|s| s.roster.members());
         members
             .enumerate()
             .filter(|(index, _)| tried.as_slice().contains(index))
-            .map(|(_, member)| Arc::clone(&member.target))
+            .map(|(_, member)| member.target.serial)
             .collect()
     }
 
     /// Notes that a request was sent to a target that [`Self::acquire`] did not pick. One
     /// that joined after this roster was built takes up a try all the same.
-    pub fn note(&self, target: &Arc<Target>, tried: &mut Tried) {
+    pub fn note(&self, target: &Target, tried: &mut Tried) {
         let mut members = self.selection.iter().flat_map(|s| s.roster.members());
-        let index = members.position(|member| Arc::ptr_eq(&member.target, target));
+        let index = members.position(|member| member.target.serial == target.serial);
         tried.push(index.unwrap_or(usize::MAX));
     }
 }

@@ -39,11 +39,11 @@ pub struct Choice {
 pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Choice {
     let active =
         |registered: &&Registered| registered.registration.is_active() && registered.weight > 0;
-    let healthy = |registered: &&Registered| !checked || registered.target.is_healthy();
-    let ejected = |registered: &Registered| registered.target.health().ejection.is_some();
+    let healthy = |registered: &&Registered| !checked || registered.target.health().is_healthy();
+    let ejected = |registered: &Registered| registered.target.health().lock().ejection.is_some();
     let actives: Vec<&Registered> = targets.iter().filter(active).collect();
     let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
-    let decided = |r: &&Registered| !checked || r.target.health_now() != Health::Initial;
+    let decided = |r: &&Registered| !checked || r.target.health().now() != Health::Initial;
     let decided: Vec<&Registered> = actives.iter().copied().filter(decided).collect();
     let open_to = if decided.is_empty() && fail_open.before_checks {
         actives
@@ -83,8 +83,9 @@ mod tests {
     use super::*;
     use crate::model::{
         CheckFailure, CheckResult, DrainReason, Draining, Ejection, EjectionReason, HealthReason,
-        Registration, Target, TargetId, Thresholds,
+        Registration, TargetId, Thresholds,
     };
+    use crate::target::Target;
 
     const OPEN: FailOpen = FailOpen {
         min_healthy: 1,
@@ -117,7 +118,7 @@ mod tests {
                 healthy: 1,
                 unhealthy: 1,
             };
-            target.health().record(result, once);
+            target.health().lock().record(result, once);
             Registered {
                 target: Arc::new(target),
                 weight: 1,
@@ -212,7 +213,7 @@ mod tests {
     }
 
     fn eject(registered: &Registered) {
-        registered.target.health().ejection = Some(Ejection {
+        registered.target.health().lock().ejection = Some(Ejection {
             reason: EjectionReason::ErrorRatio,
             detail: String::new(),
             began: Instant::now(),

@@ -4,12 +4,12 @@
 //! out of service, and if another target is there with its whole share to take the rest.
 //! So a group's first targets start at once, and so does the one that ends an outage.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Registered;
 use crate::balance::Member;
-use crate::model::{Health, Ramp, WHOLE_SHARE};
+use crate::model::Health;
+use crate::target::{Ramp, WHOLE_SHARE};
 
 /// Moves the targets of a group along. `serving` are those in service now, in the order of
 /// `targets`; `over` is how long a ramp takes.
@@ -17,13 +17,15 @@ use crate::model::{Health, Ramp, WHOLE_SHARE};
 /// Called with every change of a group, also without slow start: when it is switched on,
 /// targets that are in service stay as they are.
 pub fn advance(targets: &[Registered], serving: &[Member], over: Duration, now: Instant) {
-    let had_service = targets.iter().any(|t| t.target.ramp().is_in_service());
+    let had_service = targets
+        .iter()
+        .any(|t| t.target.ramp().get().is_in_service());
     let mut serving = serving.iter().peekable();
     let mut arriving = Vec::new();
     for Registered { target, weight, .. } in targets {
-        let serves = serving.next_if(|member| Arc::ptr_eq(&member.target, target));
-        let is_awaited = || *weight > 0 && target.health_now() == Health::Initial;
-        let ramp = match (target.ramp(), serves.is_some()) {
+        let serves = serving.next_if(|member| member.target.serial == target.serial);
+        let is_awaited = || *weight > 0 && target.health().now() == Health::Initial;
+        let ramp = match (target.ramp().get(), serves.is_some()) {
             (Ramp::New, _) if had_service => Ramp::Out,
             (Ramp::New | Ramp::First, true) => Ramp::Whole,
             (Ramp::New | Ramp::First, false) if is_awaited() => Ramp::First,
@@ -31,18 +33,18 @@ pub fn advance(targets: &[Registered], serving: &[Member], over: Duration, now: 
             (ramp, true) => ramp,
             (_, false) => Ramp::Out,
         };
-        target.set_ramp(ramp);
+        target.ramp().set(ramp);
         if serves.is_some() && ramp == Ramp::Out {
             arriving.push(target);
         }
     }
-    let is_whole = |registered: &Registered| registered.target.ramp() == Ramp::Whole;
+    let is_whole = |registered: &Registered| registered.target.ramp().get() == Ramp::Whole;
     let ramp = if over > Duration::ZERO && targets.iter().any(is_whole) {
         Ramp::Since(now)
     } else {
         Ramp::Whole
     };
     for target in arriving {
-        target.set_ramp(ramp);
+        target.ramp().set(ramp);
     }
 }

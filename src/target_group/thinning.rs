@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::Wish;
 use crate::balance::{self, Roster};
-use crate::model::{Algorithm, Ramp, WHOLE_SHARE};
+use crate::model::Algorithm;
+use crate::target::{Ramp, WHOLE_SHARE};
 
 /// See the module.
 #[derive(Debug)]
@@ -34,7 +35,10 @@ impl Thinning {
         over: Duration,
         now: Instant,
     ) -> Option<Self> {
-        let ramps = roster.members().iter().map(|member| member.target.ramp());
+        let ramps = roster
+            .members()
+            .iter()
+            .map(|member| member.target.ramp().get());
         let ramps: Box<[Ramp]> = ramps.collect();
         let is_automatic = algorithm == Algorithm::WeightedRandom;
         let is_whole = |ramp: &Ramp| ramp.share(over, now) == WHOLE_SHARE;
@@ -54,7 +58,7 @@ impl Thinning {
         let target = &roster.members()[index].target;
         let mut share = self.ramps[index].share(self.over, wish.now);
         if self.is_automatic {
-            share = share * target.share() / WHOLE_SHARE;
+            share = share * target.share().get() / WHOLE_SHARE;
         }
         if share == WHOLE_SHARE {
             return false;
@@ -69,11 +73,11 @@ impl Thinning {
 fn has_its_share(index: usize, roster: &Roster, share: u32) -> bool {
     let (mut requests, mut weights) = (1, 0);
     for member in roster.members() {
-        requests += u64::from(member.target.in_flight());
+        requests += u64::from(member.target.load().in_flight());
         weights += u64::from(member.weight.get());
     }
     let member = &roster.members()[index];
     let allowed = requests * u64::from(member.weight.get()) * u64::from(share);
-    let has = u64::from(member.target.in_flight());
+    let has = u64::from(member.target.load().in_flight());
     has * weights * u64::from(WHOLE_SHARE) >= allowed
 }

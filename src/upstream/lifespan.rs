@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-use crate::model::{KeepAlive, Upstream};
+use crate::model::Upstream;
+use crate::target::KeepAlive;
 
 /// Age limit of connections to a target of unknown timeout: below the shortest
 /// keep-alive among common servers, Node's five seconds.

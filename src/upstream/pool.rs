@@ -18,9 +18,6 @@ use crate::net::DialError;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 
 /// Idle connections of one worker, by target.
-///
-/// The key is the address of the live target; the entry keeps the target alive, so
-/// the address cannot come to mean another one.
 #[derive(Debug)]
 pub struct Pool<B> {
     /// Shared by the pools of all workers.
@@ -116,7 +113,7 @@ where
         policy: &Upstream,
         learned: &Arc<KeepAlive>,
     ) -> Rc<IdleList<B>> {
-        let key = Arc::as_ptr(target) as usize;
+        let key = target.serial;
         let mut targets = self.targets.borrow_mut();
         let list = targets
             .entry(key)

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use weir::model::{Algorithm, Verdict};
+use weir::model::Algorithm;
+use weir::target::RequestResult;
 
 use crate::property::simulation::{Manner, Simulation, WELL, group, target};
 
 /// A hundredth of what the others take.
 const FAILING: Manner = Manner {
     takes: Duration::from_micros(100),
-    verdict: Verdict::ServerError,
+    verdict: RequestResult::ServerError,
 };
 
 #[test]

@@ -155,7 +155,11 @@ async fn carry_out(publisher: &Publisher, reader: &Reader, step: &Step) -> Optio
             let group = snapshot.group_named(&NAMES[place].into());
             let target = group.and_then(|group| group.targets.get(index));
             if let Some(registered) = target {
-                registered.target.health().record(result(passes), ONCE);
+                registered
+                    .target
+                    .health()
+                    .lock()
+                    .record(result(passes), ONCE);
                 let target = registered.target.id.clone();
                 publisher.send(Change::Health { target }).await;
             }

@@ -11,9 +11,9 @@ use weir::config::defaults::OUTLIER;
 use weir::health::outlier::{Decision, History, Limit, Readmission, Rules, TargetView, evaluate};
 use weir::health::{Tally, anomaly};
 use weir::model::{
-    Algorithm, Ejection, EjectionReason, Failings, HashPolicy, Outlier, Registration, Target,
-    TargetId, Verdict, WHOLE_SHARE,
+    Algorithm, Ejection, EjectionReason, HashPolicy, Outlier, Registration, TargetId,
 };
+use weir::target::{Failings, RequestResult, Target, WHOLE_SHARE};
 use weir::target_group::{FailOpen, Registered, choose};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -79,7 +79,7 @@ impl Simulation {
             self.now += TICK;
             ticks += 1;
             if ticks % 10 == 0 {
-                self.targets.iter().for_each(|t| t.target.forgive());
+                self.targets.iter().for_each(|t| t.target.load().forgive());
             }
             self.look();
         }
@@ -99,10 +99,10 @@ impl Simulation {
         let _lease = target.lease();
         self.served[index] += 1;
         if self.rng.f64() < fails(index) {
-            target.report(Verdict::ServerError);
+            target.report(RequestResult::ServerError);
             self.failed += 1;
         } else {
-            target.report(Verdict::Served);
+            target.report(RequestResult::Served);
         }
     }
 
@@ -139,7 +139,7 @@ impl Simulation {
                     times: *times,
                 }),
                 Decision::Readmit(_) => {
-                    target.forget_run();
+                    target.outcomes().forget_runs();
                     None
                 }
             };

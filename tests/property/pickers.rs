@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use weir::balance::{Member, PickContext, Picker, Roster, build};
-use weir::model::{Admission, Algorithm, HashPolicy, Lease, Target, TargetId};
+use weir::model::{Algorithm, HashPolicy, TargetId};
+use weir::target::{Admission, Lease, Target};
 
 fn address(index: usize) -> SocketAddr {
     ([10, 0, (index >> 8) as u8, index as u8], 6400).into()
@@ -215,7 +216,11 @@ fn picks_from_many_threads_add_up_and_keep_the_promises() {
                     drop(roster.members()[index].target.lease());
                 }
             };
-            let before: u64 = roster.members().iter().map(|m| m.target.leases()).sum();
+            let before: u64 = roster
+                .members()
+                .iter()
+                .map(|m| m.target.load().started())
+                .sum();
             let work = &work;
             thread::scope(|scope| {
                 for seed in 0..THREADS {
@@ -223,9 +228,12 @@ fn picks_from_many_threads_add_up_and_keep_the_promises() {
                 }
             });
             let targets = || roster.members().iter().map(|m| &m.target);
-            let after: u64 = targets().map(|target| target.leases()).sum();
+            let after: u64 = targets().map(|target| target.load().started()).sum();
             assert_eq!(after - before, THREADS * PICKS, "{name}");
-            assert!(targets().all(|target| target.in_flight() == 0), "{name}");
+            assert!(
+                targets().all(|target| target.load().in_flight() == 0),
+                "{name}"
+            );
         }
     }
 }
@@ -330,11 +338,11 @@ type Definition<'a> = &'a dyn Fn(&Member) -> (u64, u64);
 #[test]
 fn least_connections_agree_with_the_definition() {
     // The weighted load as the features page defines it, in exact fractions.
-    let weighted = |member: &Member| match u64::from(member.target.in_flight()) {
+    let weighted = |member: &Member| match u64::from(member.target.load().in_flight()) {
         0 => (0, 1),
         in_flight => (in_flight + 1, u64::from(member.weight.get())),
     };
-    let plain = |member: &Member| (u64::from(member.target.in_flight()), 1);
+    let plain = |member: &Member| (u64::from(member.target.load().in_flight()), 1);
     let mut rng = Rng::with_seed(17);
     for _ in 0..300 {
         let len = rng.usize(1..=40);
@@ -427,7 +435,7 @@ fn first_fills_one_member_before_the_next_and_keeps_to_the_order_when_all_are_fu
     let admission = Arc::new(Admission::default());
     admission.open(NonZeroU32::new(2), &[], false);
     let member = |index| Member {
-        target: Arc::new(Target::admitted(
+        target: Arc::new(Target::with_admission(
             TargetId {
                 group: "todo".into(),
                 addr: address(index),

@@ -13,11 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use weir::model::{Admission, Lease, Target, TargetId, Waiter, Wants};
+use weir::model::TargetId;
+use weir::target::{Admission, Lease, Target, Waiter, Wants};
 
 /// A group of targets with one limit.
 struct Group {
-    admission: Arc<Admission>,
+    admission: Arc<Admission<Target>>,
     targets: Vec<Arc<Target>>,
 }
 
@@ -26,7 +27,7 @@ impl Group {
         let admission = Arc::new(Admission::default());
         let target = |n| {
             let (group, addr) = ("todo".into(), ([10, 0, 0, 1], 6400 + n).into());
-            Arc::new(Target::admitted(
+            Arc::new(Target::with_admission(
                 TargetId { group, addr },
                 admission.clone(),
             ))
@@ -63,13 +64,13 @@ impl Wake for Alarm {
 struct Queued {
     number: usize,
     wants: Wants,
-    waiter: Pin<Box<Waiter>>,
+    waiter: Pin<Box<Waiter<Target>>>,
     alarm: Arc<Alarm>,
     is_polled: bool,
 }
 
 impl Queued {
-    fn new(number: usize, wants: Wants, waiter: Waiter) -> Self {
+    fn new(number: usize, wants: Wants, waiter: Waiter<Target>) -> Self {
         Self {
             number,
             wants,
@@ -91,8 +92,8 @@ impl Queued {
 
     fn accepts(&self, target: &Arc<Target>) -> bool {
         match &self.wants {
-            Wants::AnyBut(tried) => !tried.iter().any(|t| Arc::ptr_eq(t, target)),
-            Wants::Only(own) => Arc::ptr_eq(own, target),
+            Wants::AnyBut(tried) => !tried.contains(&target.serial),
+            Wants::Only(own) => *own == target.serial,
         }
     }
 }
@@ -173,7 +174,7 @@ impl Schedule {
             self.group
                 .targets
                 .iter()
-                .all(|target| target.in_flight() == 0)
+                .all(|target| target.load().in_flight() == 0)
         );
         self.served_late
     }
@@ -181,14 +182,14 @@ impl Schedule {
     fn arrive(&mut self) {
         let target = self.rng.choice(&self.group.targets).cloned().unwrap();
         let wants = match self.rng.u8(0..8) {
-            0 => Wants::Only(target),
-            1 | 2 => Wants::AnyBut(vec![target]),
+            0 => Wants::Only(target.serial),
+            1 | 2 => Wants::AnyBut(vec![target.serial]),
             _ => anybody(),
         };
         let before = self.group.admission.waiting();
         let number = self.arrived;
         self.arrived += 1;
-        match self.group.admission.line_up(wants.clone(), LENGTH) {
+        match self.group.admission.enqueue(wants.clone(), LENGTH) {
             Some(waiter) => self.line.push(Queued::new(number, wants, waiter)),
             None => assert_eq!(before, LENGTH, "sent away from a line that is not full"),
         }
@@ -232,7 +233,12 @@ impl Schedule {
 
     /// Takes what was given away, and looks at who got it and who did not.
     fn check(&mut self) {
-        let in_flight: Vec<u32> = self.group.targets.iter().map(|t| t.in_flight()).collect();
+        let in_flight: Vec<u32> = self
+            .group
+            .targets
+            .iter()
+            .map(|t| t.load().in_flight())
+            .collect();
         let eligible = self.eligible();
         let mut waiting: Vec<Queued> = vec![];
         for mut queued in std::mem::take(&mut self.line) {
@@ -256,7 +262,7 @@ impl Schedule {
                 }
                 Poll::Ready(None) => assert!(
                     eligible.is_empty()
-                        || matches!(&queued.wants, Wants::Only(t) if !eligible.iter().any(|e| Arc::ptr_eq(e, t))),
+                        || matches!(&queued.wants, Wants::Only(t) if !eligible.iter().any(|e| e.serial == *t)),
                     "sent away in vain"
                 ),
             }
@@ -269,7 +275,9 @@ impl Schedule {
             "a place was lost"
         );
         for target in &eligible {
-            let has_place = self.limit.is_none_or(|limit| target.in_flight() < limit);
+            let has_place = self
+                .limit
+                .is_none_or(|limit| target.load().in_flight() < limit);
             let wanted = self.line.iter().any(|queued| queued.accepts(target));
             assert!(
                 !(has_place && wanted),
@@ -294,7 +302,7 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
                 let mut rng = Rng::with_seed(seed);
                 for _ in 0..REQUESTS {
                     let lease = group.acquire().or_else(|| {
-                        let place = group.admission.line_up(anybody(), usize::MAX)?;
+                        let place = group.admission.enqueue(anybody(), usize::MAX)?;
                         waited.fetch_add(1, Ordering::SeqCst);
                         wait(place, &mut rng)
                     });
@@ -302,8 +310,9 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
                     let index = group
                         .targets
                         .iter()
-                        .position(|t| Arc::ptr_eq(t, lease.target()));
-                    peaks[index.unwrap()].fetch_max(lease.target().in_flight(), Ordering::SeqCst);
+                        .position(|t| t.serial == lease.target().serial);
+                    peaks[index.unwrap()]
+                        .fetch_max(lease.target().load().in_flight(), Ordering::SeqCst);
                     if rng.bool() {
                         thread::yield_now();
                     }
@@ -314,7 +323,7 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
     assert!(waited.load(Ordering::SeqCst) > 0, "nobody ever waited");
     assert_eq!(group.admission.waiting(), 0);
     for (target, peak) in group.targets.iter().zip(&peaks) {
-        assert_eq!(target.in_flight(), 0);
+        assert_eq!(target.load().in_flight(), 0);
         assert_eq!(
             peak.load(Ordering::SeqCst),
             LIMIT,
@@ -327,7 +336,7 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits on this thread until there is a place; sometimes gives up at once.
-fn wait(waiter: Waiter, rng: &mut Rng) -> Option<Lease> {
+fn wait(waiter: Waiter<Target>, rng: &mut Rng) -> Option<Lease> {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -356,7 +365,7 @@ fn a_line_that_is_never_served_holds_no_more_than_its_length() {
     let _busy = group.acquire().unwrap();
     for _ in 0..1000 {
         let mut line: Vec<_> = (0..100)
-            .filter_map(|_| group.admission.line_up(anybody(), 10))
+            .filter_map(|_| group.admission.enqueue(anybody(), 10))
             .collect();
         assert_eq!((line.len(), group.admission.waiting()), (10, 10));
         line.truncate(5);
@@ -371,13 +380,13 @@ fn a_group_that_is_removed_sends_everybody_away() {
     let mut queued = Queued::new(
         0,
         anybody(),
-        group.admission.line_up(anybody(), 10).unwrap(),
+        group.admission.enqueue(anybody(), 10).unwrap(),
     );
     assert!(queued.poll().is_pending());
     group.admission.open(None, &[], false);
     assert!(queued.is_woken());
     assert!(matches!(queued.poll(), Poll::Ready(None)));
-    let late = group.admission.line_up(anybody(), 10).unwrap();
+    let late = group.admission.enqueue(anybody(), 10).unwrap();
     let mut late = Queued::new(1, anybody(), late);
     assert!(matches!(late.poll(), Poll::Ready(None)));
 }
@@ -387,7 +396,7 @@ fn a_patient_line_waits_for_targets_that_are_to_come_and_is_served_in_order() {
     let group = Group::new(1, 1);
     group.admission.open(NonZeroU32::new(2), &[], true);
     let line_up = |number| {
-        let waiter = group.admission.line_up(anybody(), 5)?;
+        let waiter = group.admission.enqueue(anybody(), 5)?;
         Some(Queued::new(number, anybody(), waiter))
     };
     let mut line: Vec<Queued> = (0..8).filter_map(line_up).collect();

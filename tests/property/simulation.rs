@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use fastrand::Rng;
 use weir::config::{self, HealthCheck};
 use weir::model::{
-    Admission, Algorithm, CheckFailure, CheckResult, HealthReason, Lease, Registration, Target,
-    TargetId, Thresholds, Verdict,
+    Algorithm, CheckFailure, CheckResult, HealthReason, Registration, TargetId, Thresholds,
 };
 use weir::state::compile_group;
+use weir::target::{Admission, Lease, RequestResult, Target};
 use weir::target_group::{Live, Registered, TargetGroup, Tried, Wish};
 
 /// From one request to the next, on average.
@@ -23,18 +23,18 @@ pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 pub(crate) struct Manner {
     /// On average; a single answer takes half of it to half more.
     pub(crate) takes: Duration,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: RequestResult,
 }
 
 /// Ten milliseconds, and all is well.
 pub(crate) const WELL: Manner = Manner {
     takes: Duration::from_millis(10),
-    verdict: Verdict::Served,
+    verdict: RequestResult::Served,
 };
 
 /// A request on its target.
 struct Running {
-    verdict: Verdict,
+    verdict: RequestResult,
     begun: Instant,
     lease: Lease,
 }
@@ -111,7 +111,9 @@ impl Simulation {
             self.end_requests();
             while forgiving < self.now {
                 forgiving += Duration::from_millis(100);
-                self.targets.iter().for_each(|(target, _)| target.forgive());
+                self.targets
+                    .iter()
+                    .for_each(|(target, _)| target.load().forgive());
             }
             let index = self.begin_request();
             counts[index] += 1.0;
@@ -123,7 +125,7 @@ impl Simulation {
     fn begin_request(&mut self) -> usize {
         let wish = self.wish();
         let lease = self.group.acquire(&wish, &mut Tried::default()).unwrap();
-        let is_picked = |(target, _): &(Arc<Target>, _)| Arc::ptr_eq(target, lease.target());
+        let is_picked = |(target, _): &(Arc<Target>, _)| target.serial == lease.target().serial;
         let index = self.targets.iter().position(is_picked).unwrap();
         let manner = self.targets[index].1;
         let takes = manner.takes.mul_f64(0.5 + self.rng.f64());
@@ -146,7 +148,9 @@ impl Simulation {
             let target = running.lease.target();
             target.report(running.verdict);
             if self.group.measures_time {
-                target.answered(running.begun, end, running.verdict);
+                target
+                    .latency()
+                    .record(running.begun, end, running.verdict.is_failure());
             }
         }
     }
@@ -166,12 +170,12 @@ pub(crate) fn target(n: u8) -> Arc<Target> {
 }
 
 /// The same in a group with a limit.
-pub(crate) fn target_of(n: u8, admission: &Arc<Admission>) -> Arc<Target> {
+pub(crate) fn target_of(n: u8, admission: &Arc<Admission<Target>>) -> Arc<Target> {
     let id = TargetId {
         group: "todo".into(),
         addr: ([10, 0, 0, n], 6400).into(),
     };
-    Arc::new(Target::admitted(id, Arc::clone(admission)))
+    Arc::new(Target::with_admission(id, Arc::clone(admission)))
 }
 
 fn registered(targets: &[(Arc<Target>, Manner)]) -> Vec<Registered> {
@@ -200,7 +204,7 @@ pub(crate) fn check(target: &Target, passed: bool) {
         healthy: 1,
         unhealthy: 1,
     };
-    target.health().record(result, once);
+    target.health().lock().record(result, once);
 }
 
 /// A check that is never asked: results come from [`check`].

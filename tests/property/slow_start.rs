@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir::config::TargetGroup;
-use weir::model::{Admission, Algorithm, Lease, Ramp};
+use weir::model::Algorithm;
+use weir::target::{Admission, Lease, Ramp};
 use weir::target_group::{Tried, Wish};
 
 use crate::property::simulation::{
@@ -97,7 +98,7 @@ fn health(group: &mut Simulation, index: usize, passed: bool) {
 
 fn ramps(group: &Simulation) -> Vec<Ramp> {
     let targets = group.targets.iter();
-    targets.map(|(target, _)| target.ramp()).collect()
+    targets.map(|(target, _)| target.ramp().get()).collect()
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn slow_start_never_turns_a_request_away() {
         let mut group = grown(algorithm, WELL);
         group.targets.truncate(1);
         group.rebuild();
-        assert!(matches!(group.targets[0].0.ramp(), Ramp::Since(_)));
+        assert!(matches!(group.targets[0].0.ramp().get(), Ramp::Since(_)));
         assert_eq!(group.shares(SECOND), [1.0]);
     }
 }
@@ -181,7 +182,7 @@ fn a_new_target_takes_what_the_others_have_no_place_for() {
             .collect();
         let on_new = leases
             .iter()
-            .filter(|lease| Arc::ptr_eq(lease.target(), &group.targets[1].0));
+            .filter(|lease| lease.target().serial == group.targets[1].0.serial);
         assert_eq!(on_new.count(), 2, "{}", algorithm.name());
         let wish = group.wish();
         assert!(group.group.acquire(&wish, &mut Tried::default()).is_err());
@@ -200,7 +201,7 @@ fn a_key_moves_to_a_new_target_once_and_stays() {
                 ..group.wish()
             };
             let lease = group.group.acquire(&wish, &mut Tried::default()).unwrap();
-            let is_new = Arc::ptr_eq(lease.target(), &group.targets[0].0);
+            let is_new = lease.target().serial == group.targets[0].0.serial;
             let was_new = homes.insert(key, is_new).unwrap_or(false);
             assert!(is_new || !was_new, "key {key} went back");
             moved += u32::from(is_new && !was_new);
@@ -216,7 +217,7 @@ fn a_target_of_less_weight_gets_less_under_weighted_random_alone() {
         let targets = (1..=4).map(|n| (target(n), WELL)).collect();
         let mut group = Simulation::new(group(algorithm), targets);
         let before = group.shares(20 * SECOND)[0];
-        group.targets[0].0.set_share(250);
+        group.targets[0].0.share().set(250);
         let after = group.shares(20 * SECOND)[0];
         let part = after / before;
         let expected = match algorithm {

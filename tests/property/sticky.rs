@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use fastrand::Rng;
 use weir::balance::{Member, Roster};
 use weir::model::{
-    CookieSource, DrainReason, Draining, Registration, Sticky, StickyDraining, StickyFull, Target,
-    TargetId,
+    CookieSource, DrainReason, Draining, Registration, Sticky, StickyDraining, StickyFull, TargetId,
 };
+use weir::target::Target;
 use weir::target_group::{
     ApplicationCookie, Choices, Nonce, Registered, Seal, Session, Sessions, Verdict, draining,
     hash_target,

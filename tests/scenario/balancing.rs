@@ -130,7 +130,7 @@ pub(super) fn counts(backends: &[Backend]) -> Vec<usize> {
 async fn in_flight_is(lb: &Lb, addr: SocketAddr, expected: u32) {
     let live = lb.target("app", addr).unwrap();
     eventually("requests in flight", || async {
-        let now = live.in_flight();
+        let now = live.load().in_flight();
         (now == expected).then_some(()).ok_or(format!("{now}"))
     })
     .await;

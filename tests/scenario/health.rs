@@ -51,7 +51,7 @@ fn checked(targets: &[&Backend], health: &str, more: &str) -> String {
 
 fn record(lb: &Lb, target: &Backend) -> HealthRecord {
     let target = lb.target("app", target.addr()).expect("a target");
-    target.health().clone()
+    target.health().lock().clone()
 }
 
 /// How many of `count` requests on one connection were answered with each status.
@@ -134,9 +134,9 @@ async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_
     lb.until_health("asked", zombie.addr(), Health::Unhealthy)
         .await;
     let knocks = lb.target("knocked", zombie.addr()).unwrap();
-    let before = knocks.health().checks;
+    let before = knocks.health().lock().checks;
     eventually("more knocks", || async {
-        let checks = knocks.health().checks;
+        let checks = knocks.health().lock().checks;
         (checks > before + 2)
             .then_some(())
             .ok_or(format!("{checks}"))
@@ -145,7 +145,7 @@ async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_
     // Clients behind the TCP check get the broken target every third time, the others never.
     assert_eq!(statuses(&mut asking, 30).await, [(200, 30)]);
     assert_eq!(statuses(&mut knocking, 30).await, [(200, 20), (500, 10)]);
-    assert_eq!(knocks.health_now(), Health::Healthy);
+    assert_eq!(knocks.health().now(), Health::Healthy);
 
     storage.store(true, Ordering::SeqCst);
     zombie.fail_health(false);
@@ -334,10 +334,10 @@ async fn a_recovered_target_returns_at_the_threshold() {
     lb.until_health("app", sick.addr(), Health::Healthy).await;
     assert_eq!(deciding_check(&record(&lb, &sick)), 8);
     let live = lb.target("app", sick.addr()).unwrap();
-    assert_eq!(live.leases(), 0);
+    assert_eq!(live.load().started(), 0);
     let mut client = lb.connect().await;
     assert_eq!(statuses(&mut client, 10).await, [(200, 10)]);
-    assert_eq!(live.leases(), 5);
+    assert_eq!(live.load().started(), 5);
 }
 
 #[tokio::test]
@@ -588,7 +588,7 @@ async fn health_is_kept_over_a_reload() {
     // A check would pass now, but none is made: the configuration of the check is the same.
     b.fail_health(false);
     let live = lb.target("app", b.addr()).unwrap();
-    let since = live.health().since;
+    let since = live.health().lock().since;
     for algorithm in ["random", "least_connections", "round_robin"] {
         let more = format!("algorithm = \"{algorithm}\"");
         lb.reload(&checked(&[&a, &b], &health, &more))
@@ -605,6 +605,6 @@ async fn health_is_kept_over_a_reload() {
     let stricter = health.replace("timeout = \"10s\"", "timeout = \"9s\", healthy = 1");
     lb.reload(&checked(&[&a, &b], &stricter, "")).await.unwrap();
     lb.until_health("app", b.addr(), Health::Healthy).await;
-    assert_eq!(live.health().checks, 2);
-    assert!(live.health().last[1].elapsed < Duration::from_secs(9));
+    assert_eq!(live.health().lock().checks, 2);
+    assert!(live.health().lock().last[1].elapsed < Duration::from_secs(9));
 }

@@ -37,8 +37,8 @@ async fn a_target_that_refuses_is_skipped_and_a_post_runs_once() {
             "{algorithm:?}: {counts:?}"
         );
         let live = lb.target("app", refusing.addr()).unwrap();
-        assert_eq!(live.in_flight(), 0);
-        assert!(live.leases() > 0, "{algorithm:?} never tried it");
+        assert_eq!(live.load().in_flight(), 0);
+        assert!(live.load().started() > 0, "{algorithm:?} never tried it");
     }
 }
 
@@ -78,7 +78,13 @@ async fn when_all_targets_refuse_the_response_is_502_with_a_reason() {
             );
         }
         for refusing in &refusing {
-            assert_eq!(lb.target("app", refusing.addr()).unwrap().in_flight(), 0);
+            assert_eq!(
+                lb.target("app", refusing.addr())
+                    .unwrap()
+                    .load()
+                    .in_flight(),
+                0
+            );
         }
     }
 }

@@ -125,7 +125,7 @@ async fn after_the_delay_the_target_is_removed_and_a_plain_request_still_finishe
     lb.reload(&config(&[new.addr()], delay)).await.unwrap();
     until_targets(&lb, &[(new.addr(), 1, "active")]).await;
     assert!(live.is_released());
-    assert_eq!(live.in_flight(), 1);
+    assert_eq!(live.load().in_flight(), 1);
     held.respond("late");
     assert_eq!(request.await.unwrap().text(), "late");
 }
@@ -142,7 +142,7 @@ async fn a_target_that_comes_back_while_it_drains_is_served_again() {
     lb.reload(&config(&[b], "")).await.unwrap();
     until_targets(&lb, &[(b, 1, "active"), (a, 1, "draining")]).await;
     lb.reload(&config(&[a], "")).await.unwrap();
-    assert_eq!(lb.target("app", a).unwrap().in_flight(), 1);
+    assert_eq!(lb.target("app", a).unwrap().load().in_flight(), 1);
     until_targets(&lb, &[(a, 1, "active")]).await;
     let mut client = lb.connect().await;
     let second = tokio::spawn(async move { client.get("/again").await });

@@ -143,10 +143,10 @@ async fn a_client_that_leaves_frees_its_target() {
     let mut client = lb.connect().await;
     let request = tokio::spawn(async move { client.get("/slow").await });
     let held = target.next_request().await;
-    assert_eq!(lb.target("app", addr).unwrap().in_flight(), 1);
+    assert_eq!(lb.target("app", addr).unwrap().load().in_flight(), 1);
     request.abort();
     eventually("the lease ends", || async {
-        let now = lb.target("app", addr).unwrap().in_flight();
+        let now = lb.target("app", addr).unwrap().load().in_flight();
         (now == 0).then_some(()).ok_or(format!("{now} in flight"))
     })
     .await;
@@ -173,14 +173,14 @@ async fn in_flight_counts_until_the_last_byte_of_the_body() {
     sender.send(Bytes::from_static(b"second")).await.unwrap();
     let live = lb.target("app", target.addr()).unwrap();
     eventually("the request is in flight", || async {
-        let now = live.in_flight();
+        let now = live.load().in_flight();
         (now == 1).then_some(()).ok_or(format!("{now}"))
     })
     .await;
     drop(sender);
     assert_eq!(reply.await.unwrap().text(), "firstsecond");
     eventually("the lease ends", || async {
-        let now = live.in_flight();
+        let now = live.load().in_flight();
         (now == 0).then_some(()).ok_or(format!("{now}"))
     })
     .await;

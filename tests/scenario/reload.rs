@@ -61,11 +61,11 @@ async fn requests_in_flight_survive_a_reload_that_removes_their_target() {
     let diff = lb.reload(&web(ANY, &new, "")).await.unwrap();
     assert_eq!(diff.changed, ["target group app"]);
     assert_eq!(lb.get("/").await.text(), "new");
-    assert_eq!(left.in_flight(), 1);
+    assert_eq!(left.load().in_flight(), 1);
     held.respond("late");
     assert_eq!(request.await.unwrap().text(), "late");
     eventually("the last lease ends", || async {
-        let now = left.in_flight();
+        let now = left.load().in_flight();
         (now == 0).then_some(()).ok_or(format!("{now}"))
     })
     .await;
@@ -98,7 +98,7 @@ async fn counters_and_connections_of_unchanged_targets_survive() {
         let config = format!("{config}\nalgorithm = \"{algorithm}\"");
         let diff = lb.reload(&config).await.unwrap();
         assert!(diff.changed.contains(&"target group app".to_owned()));
-        assert_eq!(live.leases(), 5 * (n as u64 + 1));
+        assert_eq!(live.load().started(), 5 * (n as u64 + 1));
     }
     assert_eq!(client.get("/").await.status, 200);
     assert!(Arc::ptr_eq(
@@ -324,7 +324,7 @@ async fn a_reload_and_a_health_change_at_the_same_time_both_take_effect() {
         // Reloads as fast as possible until the health has changed.
         let algorithms = ["random", "round_robin", "least_connections"];
         let mut algorithms = algorithms.iter().cycle();
-        while live.health_now() != wanted {
+        while live.health().now() != wanted {
             let next = algorithms.next().unwrap();
             lb.reload(&config(next)).await.unwrap();
             tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tokio::sync::{mpsc, oneshot};
-use weir::model::Target;
+use weir::target::Target;
 
 use crate::scenario::support::{
     ADMIN, Backend, Connection, Held, Lb, Logs, Reply, eventually, soon, streamed,
@@ -39,7 +39,7 @@ fn get() -> Request<Full<Bytes>> {
 
 async fn no_leases_are_left(target: &Target) {
     eventually("no leases are left", || async {
-        let now = target.in_flight();
+        let now = target.load().in_flight();
         (now == 0).then_some(()).ok_or(format!("{now}"))
     })
     .await;
@@ -112,7 +112,9 @@ async fn a_long_response_is_finished_within_the_drain_deadline() {
     let (addr, request) = (lb.addr(), in_background(lb.connect().await));
     sender.send(Bytes::from_static(b"begun ")).await.unwrap();
     eventually("the response has begun", || async {
-        (live.in_flight() == 1).then_some(()).ok_or(String::new())
+        (live.load().in_flight() == 1)
+            .then_some(())
+            .ok_or(String::new())
     })
     .await;
     let finish = async {
@@ -202,10 +204,10 @@ async fn a_second_signal_closes_at_once() {
     let live = lb.target("app", target.addr()).unwrap();
     let request = in_background(lb.connect().await);
     let _held = target.next_request().await;
-    assert_eq!(live.in_flight(), 1);
+    assert_eq!(live.load().in_flight(), 1);
     assert!(!lb.shutdown_unless(async {}).await);
     assert!(request.await.unwrap().is_none(), "the connection breaks");
-    assert_eq!(live.in_flight(), 0);
+    assert_eq!(live.load().in_flight(), 0);
     assert_eq!(logs.lines_with(&["closing now", "connections=1"]).len(), 1);
 }
 
@@ -222,7 +224,7 @@ async fn a_second_signal_ends_the_draining_phase_too() {
     });
     assert!(!lb.shutdown_unless(draining).await);
     assert!(request.await.unwrap().is_none(), "the connection breaks");
-    assert_eq!(live.in_flight(), 0);
+    assert_eq!(live.load().in_flight(), 0);
 }
 
 #[tokio::test]
@@ -329,5 +331,5 @@ async fn a_shutdown_under_load_fails_no_request_of_a_client_that_honours_close()
         answers += soon("the user", user).await.unwrap();
     }
     assert_eq!(answers, target.requests());
-    assert_eq!(live.in_flight(), 0);
+    assert_eq!(live.load().in_flight(), 0);
 }

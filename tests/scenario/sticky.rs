@@ -367,7 +367,7 @@ async fn a_session_leaves_a_full_target_and_stays_away() {
     };
     let jar = first.await.unwrap().jar;
     eventually("the first request is over", || async {
-        let left = lb.target("app", home.addr()).unwrap().in_flight();
+        let left = lb.target("app", home.addr()).unwrap().load().in_flight();
         (left == 0).then_some(()).ok_or(left.to_string())
     })
     .await;

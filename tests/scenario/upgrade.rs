@@ -365,7 +365,7 @@ async fn a_tunnel_survives_reloads_and_the_removal_of_its_target() {
         rig.lb.reload(change).await.unwrap();
         wire.send(FRAME).await;
         assert_eq!(wire.take(FRAME.len()).await, FRAME);
-        assert_eq!(live.in_flight(), 1);
+        assert_eq!(live.load().in_flight(), 1);
     }
     assert_eq!(rig.lb.get("/").await.text(), "b");
     live.release();

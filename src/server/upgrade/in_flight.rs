@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::{HandoverMessage, InFlight, Outbox};
-use crate::model::{Elsewhere, Target, TargetGroupId};
+use crate::model::TargetGroupId;
 use crate::state::{Reader, Snapshot};
+use crate::target::{RemoteLeases, Target};
 
 /// Targets in one message: far below the most that a message holds.
 const PER_MESSAGE: usize = 200;
@@ -103,9 +104,12 @@ impl Reporter {
         };
         let snapshot = reader.load_full();
         let now: HashMap<Key, u32> = targets(&snapshot)
-            .filter(|(_, target)| target.in_flight() > 0)
+            .filter(|(_, target)| target.load().in_flight() > 0)
             .map(|(key, target)| {
-                let own = target.in_flight().saturating_sub(theirs(&key, target));
+                let own = target
+                    .load()
+                    .in_flight()
+                    .saturating_sub(theirs(&key, target));
                 (key, own)
             })
             .filter(|(_, own)| *own > 0)
@@ -212,7 +216,7 @@ mod tests {
         let lease = a.lease();
         remote.update(reported(A, 5));
         remote.apply(&reader);
-        assert_eq!(a.in_flight(), 6);
+        assert_eq!(a.load().in_flight(), 6);
         assert_eq!(
             counts(reporter.report(&reader, &remote)),
             [(A.to_owned(), 1)]
@@ -240,13 +244,13 @@ mod tests {
         let both = config(vec![group_of(&[A, B])]);
         publisher.configure(both).await.unwrap();
         let b = target(&reader, B);
-        assert_eq!(b.in_flight(), 0);
+        assert_eq!(b.load().in_flight(), 0);
         remote.apply(&reader);
         assert_eq!(b.in_flight(), 3);
         remote.update(reported(B, 1));
         remote.apply(&reader);
-        assert_eq!(b.in_flight(), 1);
+        assert_eq!(b.load().in_flight(), 1);
         remote.clear();
-        assert_eq!(b.in_flight(), 0);
+        assert_eq!(b.load().in_flight(), 0);
     }
 }

@@ -9,9 +9,8 @@ use rustc_hash::FxBuildHasher;
 
 use super::{MAX_COOKIES, Nonce, Seal, is_near, life, number, seconds, time, whole_seconds};
 use crate::balance::{Roster, hash_target};
-use crate::model::{
-    CookieSource, Lease, Sticky, StickyDraining, StickyFull, Target, TargetGroupId,
-};
+use crate::model::{CookieSource, Sticky, StickyDraining, StickyFull, TargetGroupId};
+use crate::target::{Lease, Target};
 use crate::target_group::{Registered, Tried, Unavailable};
 
 /// The sessions of a group, and where its targets are found for them.
@@ -230,7 +229,7 @@ pub fn draining(targets: &[Registered], checked: bool) -> impl Iterator<Item = A
     targets
         .iter()
         .filter(|t| t.weight == 0 || !t.registration.is_active())
-        .filter(move |t| !checked || t.target.is_healthy())
+        .filter(move |t| !checked || t.target.health().is_healthy())
         .map(|t| Arc::clone(&t.target))
 }
 
@@ -240,7 +239,8 @@ mod tests {
 
     use super::*;
     use crate::balance::Member;
-    use crate::model::{Admission, TargetId};
+    use crate::model::TargetId;
+    use crate::target::Admission;
 
     /// A target that takes one request at a time.
     fn target(port: u16) -> Arc<Target> {
@@ -250,7 +250,7 @@ mod tests {
             group: "todo".into(),
             addr: ([127, 0, 0, 1], port).into(),
         };
-        Arc::new(Target::admitted(id, admission))
+        Arc::new(Target::with_admission(id, admission))
     }
 
     /// The sessions of a member and of a target that drains, and the two.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use weir::balance::{KeyTable, Member, PickContext, Picker, Roster, build, build_with, hash_key};
-use weir::model::{Algorithm, Lease};
+use weir::model::Algorithm;
+use weir::target::Lease;
 
 use super::{address, bounded, draw, member, roster, rosters, unbounded, with_key};
 
@@ -245,7 +246,7 @@ fn bounded_load_never_exceeds_its_cap() {
                 leases.push(member.target.lease());
                 let share = thousandths * leases.len() as u64 * u64::from(member.weight.get());
                 let cap = share.div_ceil(1000 * all_weights).max(1);
-                assert!(u64::from(member.target.in_flight()) <= cap);
+                assert!(u64::from(member.target.load().in_flight()) <= cap);
             }
         }
     }

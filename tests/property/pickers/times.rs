@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use weir::model::{Moment, Verdict};
+use weir::target::{Moment, RequestResult};
 
 use super::*;
 
@@ -11,7 +11,9 @@ const MS: Duration = Duration::from_millis(1);
 
 fn answered(roster: &Roster, index: usize, elapsed: Duration, now: Instant) {
     let target = &roster.members()[index].target;
-    target.answered(now.checked_sub(elapsed).unwrap(), now, Verdict::Served);
+    target
+        .latency()
+        .record(now.checked_sub(elapsed).unwrap(), now, false);
 }
 
 fn at(now: Instant, rng: &mut Rng) -> PickContext<'static> {
@@ -70,7 +72,7 @@ fn the_faster_of_two_is_picked_until_it_has_as_much_more_to_do() {
             let index = picker.pick(&at(now, &mut rng)).unwrap();
             leases.push(roster.members()[index].target.lease());
         }
-        let slow = roster.members()[0].target.in_flight();
+        let slow = roster.members()[0].target.load().in_flight();
         assert!((7..=9).contains(&slow), "{}: {slow}", algorithm.name());
     }
 }
@@ -150,7 +152,7 @@ fn least_time_agrees_with_the_definition() {
         let _leases = some_load(&roster, &mut rng);
         let wait = |index: usize| {
             let member = &roster.members()[index];
-            let time = member.target.mean_time(Moment::from(now)).unwrap() as f64;
+            let time = member.target.latency().mean(Moment::from(now)).unwrap() as f64;
             time * f64::from(member.target.load() + 1) / f64::from(member.weight.get())
         };
         let picker = build(Algorithm::LeastTime, &unbounded(), Arc::clone(&roster), 40);

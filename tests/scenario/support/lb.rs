@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir::config::{Config, parse};
-use weir::model::{Health, Target};
+use weir::model::Health;
 use weir::server::{ApplyError, Server};
 use weir::state::{Diff, Snapshot};
+use weir::target::Target;
 
 use super::client::{Connection, Reply};
 use super::{eventually, soon};

@@ -6,15 +6,15 @@ use super::Target;
 
 /// How many requests another process has in flight on a target, during a handover.
 ///
-/// They take places like requests of this process, so that the limit of a target holds over
-/// both. Dropping it gives the places back.
+/// They take slots like requests of this process, so that the limit of a target holds over
+/// both. Dropping it gives the slots back.
 #[derive(Debug)]
-pub struct Elsewhere {
+pub struct RemoteLeases {
     target: Arc<Target>,
     count: u32,
 }
 
-impl Elsewhere {
+impl RemoteLeases {
     /// No requests yet.
     pub fn on(target: &Arc<Target>) -> Self {
         Self {
@@ -33,18 +33,21 @@ impl Elsewhere {
         self.count
     }
 
-    /// Takes in another count.
+    /// Replaces the count, whatever the limit of the target. Slots that become free go to
+    /// the requests that wait.
     pub fn set(&mut self, count: u32) {
         let before = std::mem::replace(&mut self.count, count);
+        let load = self.target.load();
         if count > before {
-            self.target.add_elsewhere(count - before);
+            load.add_remote(count - before);
         } else if before > count {
-            self.target.remove_elsewhere(before - count);
+            self.target.end(before - count);
+            load.forget_remote(before - count);
         }
     }
 }
 
-impl Drop for Elsewhere {
+impl Drop for RemoteLeases {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -57,43 +60,44 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::model::{Admission, TargetId, Wants};
+    use crate::model::TargetId;
+    use crate::target::{Admission, Wants};
 
-    fn limited(limit: u32) -> (Arc<Admission>, Arc<Target>) {
+    fn limited(limit: u32) -> (Arc<Admission<Target>>, Arc<Target>) {
         let admission = Arc::new(Admission::default());
         let id = TargetId {
             group: "todo".into(),
             addr: "127.0.0.1:6400".parse().unwrap(),
         };
-        let target = Arc::new(Target::admitted(id, Arc::clone(&admission)));
+        let target = Arc::new(Target::with_admission(id, Arc::clone(&admission)));
         let eligible = [Arc::clone(&target)];
         admission.open(NonZeroU32::new(limit), &eligible, false);
         (admission, target)
     }
 
     #[test]
-    fn requests_of_another_process_take_places_until_it_has_none() {
+    fn requests_of_another_process_take_slots_until_it_has_none() {
         let (_, target) = limited(3);
-        let mut elsewhere = Elsewhere::on(&target);
-        elsewhere.set(2);
+        let mut remote = RemoteLeases::on(&target);
+        remote.set(2);
         let own = target.try_lease();
         assert!(own.is_some());
         assert!(target.try_lease().is_none(), "2 and 1 are 3");
-        elsewhere.set(1);
+        remote.set(1);
         assert!(target.try_lease().is_some());
-        drop(elsewhere);
-        assert_eq!(target.in_flight(), 1);
+        drop(remote);
+        assert_eq!(target.load().in_flight(), 1);
     }
 
     #[test]
-    fn a_place_that_another_process_gives_back_goes_to_the_queue() {
+    fn a_slot_that_another_process_gives_back_goes_to_the_queue() {
         let (admission, target) = limited(1);
-        let mut elsewhere = Elsewhere::on(&target);
-        elsewhere.set(1);
-        let waiter = admission.line_up(Wants::AnyBut(Vec::new()), 1);
+        let mut remote = RemoteLeases::on(&target);
+        remote.set(1);
+        let waiter = admission.enqueue(Wants::AnyBut(Vec::new()), 1);
         let mut waiter = waiter.expect("one may wait");
         assert!((&mut waiter).now_or_never().is_none());
-        elsewhere.set(0);
+        remote.set(0);
         assert!((&mut waiter).now_or_never().flatten().is_some());
     }
 
@@ -101,9 +105,9 @@ mod tests {
     fn they_are_no_requests_that_this_process_has_finished() {
         let (_, target) = limited(10);
         drop(target.lease());
-        let mut elsewhere = Elsewhere::on(&target);
+        let mut remote = RemoteLeases::on(&target);
         for count in [5, 2, 0, 7] {
-            elsewhere.set(count);
+            remote.set(count);
             assert_eq!(target.failings().finished, 1);
         }
     }

@@ -1,9 +1,9 @@
 //! How long a target takes to the head of its response, as two averages of the same
 //! samples: one for `peak_ewma`, one for `least_time`.
 //!
-//! Pure: every time is an argument. Plain loads and stores: of two answers on two workers
+//! Pure: every time is an argument. Plain loads and stores: of two responses on two workers
 //! at the same moment one may get lost, and a reader may see one number of the one and one
-//! of the other. Both are averages a moment old; the next answer puts them right.
+//! of the other. Both are averages a moment old; the next response puts them right.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 /// In which the peak comes down to 1/e of its distance to the samples (linkerd's default).
 const DECAY_NANOS: f64 = 10e9;
 
-/// What a failure counts as (linkerd's default): in its own time, a target that fails at
-/// once would be the fastest of all.
+/// What a failure counts as (linkerd's default): by the time it took, a target that fails
+/// at once would be the fastest of all.
 const PENALTY: Duration = Duration::from_secs(5);
 
 /// A new sample is one part in so many of the mean (nginx's).
 const MEAN_PARTS: u64 = 20;
 
-/// With fewer answers than this a target is still tried out: its first ones tell of new
-/// connections and cold caches, and one unlucky answer must not decide for seconds.
+/// With fewer responses than this a target is still tried out: the first ones measure new
+/// connections and cold caches, and one slow response must not decide for seconds.
 const TRIALS: u64 = 4;
 
 /// Without a sample the mean halves every 2^33 ns, 8.6 s, so that a slow target is tried
 /// again now and then: nginx's `fail_timeout` of 10 s, as a shift.
 const HALVING_SHIFT: u32 = 33;
 
-/// What is known about a target's times. Starts with nothing.
+/// The times of one target to the head of a response, as moving averages. Empty at first.
 #[derive(Debug, Default)]
-pub(super) struct Latency {
-    /// Nanoseconds, as the bits of an `f64`: at many answers per second each moves it by
+pub struct Latency {
+    /// Nanoseconds, as the bits of an `f64`: at many responses per second each moves it by
     /// less than one.
     peak: AtomicU64,
     /// Nanoseconds.
@@ -42,9 +42,9 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    /// Takes in an answer. It counts from `begun`, when the target was picked: connecting
-    /// and sending the request are part of the wait.
-    pub(super) fn record(&self, begun: Instant, now: Instant, failed: bool) {
+    /// Records a response, or a failure in place of one. The time counts from `begun`, when
+    /// the target was picked: connecting and sending the request are part of the wait.
+    pub fn record(&self, begun: Instant, now: Instant, failed: bool) {
         let elapsed = now.saturating_duration_since(begun);
         let elapsed = if failed {
             elapsed.max(PENALTY)
@@ -84,15 +84,16 @@ impl Latency {
         mean - mean / samples + sample / samples
     }
 
-    /// Whether too little is known to prefer another target to an idle one.
+    /// Whether there have been enough responses to compare these times with those of others.
     #[inline] // read for every member at every pick
-    pub(super) fn is_tried_out(&self) -> bool {
+    pub fn is_tried_out(&self) -> bool {
         self.samples.load(Ordering::Relaxed) >= TRIALS
     }
 
     /// The peak in nanoseconds; it goes to 0 while there are no samples, so that a target
     /// that was slow is tried again. `None` if there has been none.
-    pub(super) fn peak(&self, now: Moment) -> Option<f64> {
+    #[inline] // read for every member at every pick
+    pub fn peak(&self, now: Moment) -> Option<f64> {
         let at = self.at.load(Ordering::Relaxed);
         let peak = f64::from_bits(self.peak.load(Ordering::Relaxed));
         (at != 0).then(|| peak * decay(now.nanos_since(at)))
@@ -100,7 +101,7 @@ impl Latency {
 
     /// The mean in nanoseconds; see [`HALVING_SHIFT`]. `None` if there has been no sample.
     #[inline] // read for every member at every pick
-    pub(super) fn mean(&self, now: Moment) -> Option<u64> {
+    pub fn mean(&self, now: Moment) -> Option<u64> {
         let at = self.at.load(Ordering::Relaxed);
         let halvings = now.nanos_since(at) >> HALVING_SHIFT;
         let mean = self.mean.load(Ordering::Relaxed) >> halvings.min(63);
@@ -124,8 +125,8 @@ impl Moment {
 }
 
 impl From<Instant> for Moment {
-    /// In nanoseconds before or after the first instant that anybody asked about, which
-    /// lies in the middle: 146 years to either side, and never 0.
+    /// In nanoseconds before or after the first instant that was converted, which lies in
+    /// the middle: 146 years to either side, and never 0.
     fn from(instant: Instant) -> Self {
         const MIDDLE: u64 = 1 << 62;
         static FIRST: OnceLock<Instant> = OnceLock::new();

@@ -1,8 +1,9 @@
 //! How a target comes to its full share of the requests: at once, or over a while.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::WHOLE_SHARE;
+use super::share::WHOLE_SHARE;
 
 /// The least share on a ramp, in thousandths: a target must get requests to warm up by.
 const LEAST_SHARE: u32 = 10;
@@ -13,19 +14,35 @@ pub enum Ramp {
     /// Registered a moment ago.
     #[default]
     New,
-    /// One of its group's first targets, and not in service yet: there is nobody else to
+    /// One of its group's first targets, and not in service yet: no other target is there to
     /// take the requests, so it will start with its whole share.
     First,
     /// Not in service: it has failed, been ejected or drained, or came late to its group.
     Out,
-    /// In service since then, and slowly.
+    /// In service since then, with a share that rises.
     Since(Instant),
     /// In service with its whole share.
     Whole,
 }
 
+/// The [`Ramp`] of one target, read and written by what builds the rosters of its group.
+#[derive(Debug, Default)]
+pub struct RampCell(Mutex<Ramp>);
+
+impl RampCell {
+    /// Where the target is now.
+    pub fn get(&self) -> Ramp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the target along.
+    pub fn set(&self, ramp: Ramp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ramp;
+    }
+}
+
 impl Ramp {
-    /// Whether it has been told to get requests.
+    /// Whether the target gets requests.
     pub fn is_in_service(self) -> bool {
         matches!(self, Self::Since(_) | Self::Whole)
     }
