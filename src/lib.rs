@@ -25,6 +25,7 @@ pub mod model;
 pub mod net;
 pub mod observe;
 pub mod proxy;
+pub mod rate_limit;
 pub mod relay;
 pub mod replicas;
 pub mod router;

@@ -19,6 +19,8 @@ const LAYERS: &str = "
     net          : model observe
     balance      : model target
     router       : model
+    rate_limit   : model
+    lifecycle    :
     config       : model files
     target_group : model balance
     state        : model observe config balance router target_group
@@ -31,8 +33,8 @@ const LAYERS: &str = "
     discovery    : model files observe config net state
     replicas     : model target observe config net state
     autoscale    : model target observe config net state replicas
-    admin        : model target observe net state replicas autoscale
-    server       : model target files observe net config target_group state upstream proxy connection
+    admin        : model target observe net lifecycle state replicas autoscale
+    server       : model target files observe net config rate_limit lifecycle target_group state upstream proxy connection
                    listener health discovery replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config replicas admin server tools

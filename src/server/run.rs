@@ -14,7 +14,8 @@ use super::supervision::Defect;
 use super::upgrade::{Inherited, TakeOverError, UpgradeEvent, Upgrades};
 use crate::config::{self, Config, LoadError, Parsed};
 use crate::files::Versions;
-use crate::state::{Diff, Phase};
+use crate::lifecycle::Phase;
+use crate::state::Diff;
 
 /// How the daemon ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::rate_limiter::RateLimiter;
 use super::registry::Registry;
 use super::snapshot::{Listener, Positions, Snapshot};
 use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
 use crate::model::{Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId};
 use crate::observe::AccessLog;
+use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target::Admission;
 use crate::target_group::{

@@ -14,10 +14,7 @@ pub(crate) mod fixture;
 mod leaving;
 mod membership;
 mod off_thread;
-mod phase;
 mod publisher;
-mod rate_limiter;
-mod rate_table;
 mod registry;
 mod snapshot;
 #[cfg(test)]
@@ -26,7 +23,5 @@ mod tests;
 pub use compile::compile_group;
 pub use diff::Diff;
 pub use fact::{Refusal, TargetChange};
-pub use phase::{Lifecycle, Phase};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
-pub use rate_limiter::{RateLimiter, UsedTokens};
 pub use snapshot::{Listener, Reader, Snapshot};

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::fact::Entry;
 use super::leaving::Leaving;
-use super::rate_limiter::RateLimiter;
 use crate::balance::KeyTable;
 use crate::config;
 use crate::model::{ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
+use crate::rate_limit::RateLimiter;
 use crate::target::{Admission, Target};
 use crate::target_group::{Live, Registered};
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use super::rate_limiter::RateLimiter;
 use crate::config::{self, Config};
 use crate::model::{
     ClientLimits, Forwarded, GroupIndex, ListenerId, ListenerSlot, SocketId, TargetGroupId,
 };
 use crate::observe::AccessLog;
+use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target_group::{Seal, TargetGroup};
 

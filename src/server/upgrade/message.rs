@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::timing::STEP_TIMEOUT;
 use crate::net::handover;
-use crate::state::UsedTokens;
+use crate::rate_limit::UsedTokens;
 
 /// A message, as JSON on the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,7 @@ use super::state::{AdminSocket, ListenerSockets};
 use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::config::{Config, TargetGroup};
 use crate::model::ListenerId;
+use crate::rate_limit::UsedTokens;
 use crate::replicas::Wishes;
 use crate::server::worker::WorkerPing;
 use crate::state::{Reader, UsedTokens};

@@ -1,4 +1,4 @@
-//! Where in its life the process is.
+//! The phase of the process, from its start to its end, and what it waits for.
 
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The word in `/api/status` and in logs.
+    /// The name in `/api/status` and in logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -32,7 +32,7 @@ impl Phase {
         }
     }
 
-    /// Whether whoever stands in front should send requests here.
+    /// Whether a load balancer in front should send requests here (`/readyz`).
     pub fn is_ready(self) -> bool {
         self == Self::Serving
     }
@@ -72,12 +72,12 @@ impl Lifecycle {
         });
     }
 
-    /// What is waited for, a sentence each.
+    /// What is waited for, one sentence each.
     pub fn waits(&self) -> Vec<String> {
         self.waits.borrow().clone()
     }
 
-    /// Says what is waited for from now on.
+    /// Replaces what is waited for.
     pub fn wait_for(&self, waits: Vec<String>) {
         self.waits.send_if_modified(|current| {
             let is_other = *current != waits;

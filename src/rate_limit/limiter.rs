@@ -1,5 +1,3 @@
-//! How many requests each client of a listener may still send.
-//!
 //! A token bucket per client, shared by all workers, in a bounded [`Table`]: full buckets are
 //! forgotten at a steady pace, and a client that invents keys has only so many of its own.
 
@@ -12,7 +10,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::rate_table::{Bounds, Key, Table};
+use super::table::{Bounds, Key, Table};
 use crate::model::{RateKey, RateLimit};
 
 /// The limit of a listener and what its clients have used of it.
@@ -38,7 +36,7 @@ const MAX_BUCKETS_OF_ADDRESS: usize = 10_000;
 /// end of their range, centuries away.
 const MAX_FILL: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What clients have used, for the process that takes over.
+/// The tokens that clients have used, for the process that takes over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedTokens {
     seed: u64,
@@ -80,13 +78,13 @@ impl RateLimiter {
         }
     }
 
-    /// Its settings.
+    /// The limit it was made with.
     pub fn limit(&self) -> &RateLimit {
         &self.limit
     }
 
-    /// Takes a token of the client that sent a request at `now`; an error says after what
-    /// time there will be one again.
+    /// Takes a token of the client that sent a request at `now`. The error is the time until
+    /// there will be one again.
     pub fn check(&self, client: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Duration> {
         let now = self.nanos(now);
         let address = network(client);
@@ -102,11 +100,11 @@ impl RateLimiter {
     }
 
     /// Forgets full buckets, some at a time. Called about once a second.
-    pub fn tidy(&self, now: Instant) {
+    pub fn sweep(&self, now: Instant) {
         self.table.sweep(self.nanos(now));
     }
 
-    /// What clients have used at `now`.
+    /// The tokens that clients have used at `now`.
     pub fn used(&self, now: Instant) -> UsedTokens {
         let now = self.nanos(now);
         let buckets = self.table.buckets().into_iter();
@@ -117,8 +115,8 @@ impl RateLimiter {
         }
     }
 
-    /// Takes over what clients had used of another limiter, a part of it or all. To be called
-    /// before the first request, whose key would go by another seed.
+    /// Takes over the tokens that clients had used of another limiter, some of them or all.
+    /// To be called before the first request, whose key would be made with another seed.
     pub fn resume(&self, used: &UsedTokens, now: Instant) {
         self.seed.store(used.seed, Ordering::Relaxed);
         let now = self.nanos(now);
@@ -128,7 +126,7 @@ impl RateLimiter {
         }
     }
 
-    /// Begins at 1: 0 is a bucket that was never drawn on.
+    /// Begins at 1: 0 stands for a bucket of which no token was ever taken.
     fn nanos(&self, now: Instant) -> u64 {
         let nanos = now.saturating_duration_since(self.start).as_nanos();
         u64::try_from(nanos).map_or(u64::MAX / 2, |nanos| nanos + 1)
@@ -154,9 +152,9 @@ fn network(client: IpAddr) -> Key {
 /// How fast a bucket fills and how much is in it, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Of one token.
+    /// Time in which one token comes back.
     token: u64,
-    /// Of all tokens but one.
+    /// Time in which all tokens but one come back.
     tolerance: u64,
 }
 
@@ -173,7 +171,7 @@ impl Pace {
         }
     }
 
-    /// Until an empty bucket is full.
+    /// Time in which an empty bucket fills up.
     fn longest(self) -> u64 {
         self.tolerance + self.token
     }
@@ -252,78 +250,78 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_as_many_as_come_back() {
-        let mut house = limiter(RateKey::ClientIp);
+        let mut fixture = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(house.passed("10.0.0.1", &none), 3);
-        assert_eq!(house.check("10.0.0.1"), Err(Duration::from_secs(2)));
-        house.advance(500);
-        assert_eq!(house.check("10.0.0.1"), Err(Duration::from_millis(1500)));
-        house.advance(3500);
-        assert_eq!(house.passed("10.0.0.1", &none), 2);
-        house.advance(3_600_000);
-        assert_eq!(house.passed("10.0.0.1", &none), 3);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 3);
+        assert_eq!(fixture.check("10.0.0.1"), Err(Duration::from_secs(2)));
+        fixture.advance(500);
+        assert_eq!(fixture.check("10.0.0.1"), Err(Duration::from_millis(1500)));
+        fixture.advance(3500);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 2);
+        fixture.advance(3_600_000);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 3);
     }
 
     #[test]
     fn clients_do_not_share_a_bucket_unless_they_share_a_network() {
-        let house = limiter(RateKey::ClientIp);
+        let fixture = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(house.passed("10.0.0.1", &none), 3);
-        assert_eq!(house.passed("10.0.0.2", &none), 3);
-        assert_eq!(house.passed("::ffff:10.0.0.2", &none), 0);
-        assert_eq!(house.passed("2001:db8::1", &none), 3);
-        assert_eq!(house.passed("2001:db8::ffff:1", &none), 0);
-        assert_eq!(house.passed("2001:db8:0:1::1", &none), 3);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &none), 3);
+        assert_eq!(fixture.passed("::ffff:10.0.0.2", &none), 0);
+        assert_eq!(fixture.passed("2001:db8::1", &none), 3);
+        assert_eq!(fixture.passed("2001:db8::ffff:1", &none), 0);
+        assert_eq!(fixture.passed("2001:db8:0:1::1", &none), 3);
     }
 
     #[test]
     fn a_header_counts_for_all_that_send_it_and_the_address_without_it() {
-        let house = limiter(by_header());
-        assert_eq!(house.passed("10.0.0.1", &header("a")), 3);
-        assert_eq!(house.passed("10.0.0.2", &header("a")), 0);
-        assert_eq!(house.passed("10.0.0.2", &header("b")), 3);
-        assert_eq!(house.passed("10.0.0.2", &HeaderMap::new()), 3);
+        let fixture = limiter(by_header());
+        assert_eq!(fixture.passed("10.0.0.1", &header("a")), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &header("a")), 0);
+        assert_eq!(fixture.passed("10.0.0.2", &header("b")), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &HeaderMap::new()), 3);
     }
 
     #[test]
     fn full_buckets_are_forgotten_and_the_others_kept() {
-        let mut house = limiter(RateKey::ClientIp);
+        let mut fixture = limiter(RateKey::ClientIp);
         let none = HeaderMap::new();
-        assert_eq!(house.passed("10.0.0.1", &none), 3);
-        house.advance(4000);
-        house.limiter.tidy(house.now);
-        assert_eq!(house.limiter.table.len(), 1);
-        assert_eq!(house.passed("10.0.0.1", &none), 2);
-        house.advance(60_000);
-        house.limiter.tidy(house.now);
-        assert_eq!(house.limiter.table.len(), 0);
-        assert_eq!(house.passed("10.0.0.1", &none), 3);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 3);
+        fixture.advance(4000);
+        fixture.limiter.sweep(fixture.now);
+        assert_eq!(fixture.limiter.table.len(), 1);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 2);
+        fixture.advance(60_000);
+        fixture.limiter.sweep(fixture.now);
+        assert_eq!(fixture.limiter.table.len(), 0);
+        assert_eq!(fixture.passed("10.0.0.1", &none), 3);
     }
 
     /// A client that invents a million keys: the table stays small, keys of other clients
     /// keep their buckets, and new ones get their own.
     #[test]
     fn invented_keys_push_out_only_those_of_the_client_that_invents_them() {
-        let house = limiter(by_header());
-        assert_eq!(house.passed("10.0.0.1", &header("honest")), 3);
+        let fixture = limiter(by_header());
+        assert_eq!(fixture.passed("10.0.0.1", &header("honest")), 3);
         for n in 0..1_000_000_u32 {
             let key = header(&n.to_string());
             let client = "10.6.6.6".parse().unwrap();
-            assert!(house.limiter.check(client, &key, house.now).is_ok());
+            assert!(fixture.limiter.check(client, &key, fixture.now).is_ok());
         }
-        assert_eq!(house.limiter.table.len(), 11);
-        assert_eq!(house.passed("10.0.0.1", &header("honest")), 0);
-        assert_eq!(house.passed("10.0.0.2", &header("new")), 3);
-        assert_eq!(house.passed("10.0.0.3", &header("newer")), 3);
+        assert_eq!(fixture.limiter.table.len(), 11);
+        assert_eq!(fixture.passed("10.0.0.1", &header("honest")), 0);
+        assert_eq!(fixture.passed("10.0.0.2", &header("new")), 3);
+        assert_eq!(fixture.passed("10.0.0.3", &header("newer")), 3);
     }
 
     #[test]
     fn what_was_used_is_handed_over() {
-        let mut house = limiter(by_header());
-        assert_eq!(house.passed("10.0.0.1", &header("a")), 3);
-        assert_eq!(house.passed("10.0.0.2", &HeaderMap::new()), 3);
-        house.advance(2000);
-        let used = house.limiter.used(house.now);
+        let mut fixture = limiter(by_header());
+        assert_eq!(fixture.passed("10.0.0.1", &header("a")), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &HeaderMap::new()), 3);
+        fixture.advance(2000);
+        let used = fixture.limiter.used(fixture.now);
         let parts: Vec<UsedTokens> = used.parts().collect();
         assert_eq!(parts.len(), 1);
         let text = serde_json::to_string(&parts[0]).unwrap();
@@ -370,10 +368,10 @@ mod tests {
             };
             let limiter = RateLimiter::with(limit, BOUNDS, 0);
             let now = limiter.start;
-            let house = Fixture { limiter, now };
-            assert!(house.passed("10.0.0.1", &HeaderMap::new()) >= 1);
-            let used = house.limiter.used(now);
-            let again = RateLimiter::new(house.limiter.limit().clone());
+            let fixture = Fixture { limiter, now };
+            assert!(fixture.passed("10.0.0.1", &HeaderMap::new()) >= 1);
+            let used = fixture.limiter.used(now);
+            let again = RateLimiter::new(fixture.limiter.limit().clone());
             again.resume(&used, Instant::now());
         }
     }

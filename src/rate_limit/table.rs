@@ -1,4 +1,4 @@
-//! The buckets of a rate limit: how far each client has drawn on its future.
+//! The buckets of a rate limit: when each will be full again.
 //!
 //! A bucket is one number (GCRA, ITU-T I.371: the time at which it will be full again). The
 //! table is bounded, and bounded for each owner, the address that brought a key first: a
@@ -32,11 +32,11 @@ const CANDIDATES: usize = 8;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) total: usize,
-    /// Of one owner.
+    /// Those of one owner.
     pub(super) of_owner: usize,
 }
 
-/// See the module.
+/// The buckets of one limiter.
 #[derive(Debug)]
 pub(super) struct Table {
     bounds: Bounds,
@@ -67,9 +67,9 @@ impl Table {
     /// for a bucket that is full or new. A new key belongs to `owner`.
     pub(super) fn update<T>(&self, key: Key, owner: Key, take: impl Fn(u64) -> (u64, T)) -> T {
         if let Some(full_at) = lock(self.part(key)).get_mut(&key) {
-            let (next, outcome) = take(*full_at);
+            let (next, taken) = take(*full_at);
             *full_at = next;
-            return outcome;
+            return taken;
         }
         let mut owners = lock(&self.owners);
         // Another worker may have brought it meanwhile.
@@ -81,9 +81,9 @@ impl Table {
         }
         let mut part = lock(self.part(key));
         let full_at = part.entry(key).or_default();
-        let (next, outcome) = take(*full_at);
+        let (next, taken) = take(*full_at);
         *full_at = next;
-        outcome
+        taken
     }
 
     /// Forgets buckets that are full at `now`, in a part of the table; the next call goes on
@@ -126,13 +126,15 @@ impl Table {
     /// All buckets: key, owner, when it will be full.
     pub(super) fn buckets(&self) -> Vec<(Key, Key, u64)> {
         let owners = lock(&self.owners);
-        let keys = owners.keys.iter();
-        let keys = keys.flat_map(|(owner, keys)| keys.iter().map(|key| (*key, *owner)));
-        keys.filter_map(|(key, owner)| {
-            let full_at = lock(self.part(key)).get(&key).copied()?;
-            Some((key, owner, full_at))
-        })
-        .collect()
+        owners
+            .keys
+            .iter()
+            .flat_map(|(owner, keys)| keys.iter().map(|key| (*key, *owner)))
+            .filter_map(|(key, owner)| {
+                let full_at = lock(self.part(key)).get(&key).copied()?;
+                Some((key, owner, full_at))
+            })
+            .collect()
     }
 
     /// How many buckets there are.
@@ -144,14 +146,14 @@ impl Table {
     fn part(&self, key: Key) -> &Mutex<FxHashMap<Key, u64>> {
         let mut hasher = FxHasher::default();
         key.hash(&mut hasher);
-        // The map of a part goes by the low bits.
+        // The map of a part uses the low bits.
         let high = (hasher.finish() >> 48) as usize;
         &self.parts[high % PARTS]
     }
 }
 
 impl Owners {
-    /// Takes in a key and gives back those that have to go for it.
+    /// Adds a key and returns those that are pushed out by it.
     fn add(&mut self, key: Key, owner: Key, bounds: Bounds) -> Vec<Key> {
         let mut pushed_out = Vec::new();
         if self.total >= bounds.total {
@@ -166,7 +168,7 @@ impl Owners {
         pushed_out
     }
 
-    /// The oldest key of the owner with the most keys, of a few.
+    /// Removes the oldest key of the owner with the most keys, of a few owners.
     fn give_way(&mut self) -> Option<Key> {
         let owners = self.keys.len();
         let candidates = (0..CANDIDATES.min(owners)).map(|n| (self.cursor + n) % owners);
