@@ -17,7 +17,7 @@ use super::time::{seconds, timestamp};
 use crate::autoscale::GroupJournal;
 use crate::model::{Action, Algorithm, Forward, RedirectPart, Target, TargetGroupId, WHOLE_SHARE};
 use crate::replicas::{GroupReplicas, Replica, Usage};
-use crate::state::Snapshot;
+use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
 
 /// The whole process.
@@ -121,7 +121,6 @@ impl Status {
     pub(super) fn of(context: &Context) -> Self {
         let snapshot = context.reader.load_full();
         let replicas = context.replicas.borrow();
-        let (listeners, groups) = (snapshot.config.listeners.len(), snapshot.groups().len());
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -202,7 +201,7 @@ fn group(
             .collect(),
         desired: replicas.map(|replicas| replicas.desired),
         fault: FaultStatus::of(replicas),
-        autoscaling: ScalingStatus::of(snapshot, index, log, replicas),
+        autoscaling: ScalingStatus::of(group, log, replicas),
         replicas: replicas.map(self::replicas).unwrap_or_default(),
     }
 }

@@ -21,7 +21,7 @@ use crate::config::{Autoscaling, Config};
 use crate::model::TargetGroupId;
 use crate::observe::Metrics;
 use crate::replicas::{Status, Wishes};
-use crate::state::{Reader, Snapshot};
+use crate::state::{self, Reader, Snapshot};
 
 /// Time from one evaluation of a group to the next.
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
@@ -139,17 +139,17 @@ impl Autoscaler {
     fn evaluate(
         &mut self,
         snapshot: &Snapshot,
-        is_due: impl Fn(&mut Group, &Snapshot, usize) -> bool,
+        is_due: impl Fn(&mut Group, &state::Group) -> bool,
     ) {
         self.follow(snapshot);
         let clocks = self.clocks();
         {
             let status = self.replicas.borrow();
-            for (index, config) in snapshot.config.target_groups.iter().enumerate() {
+            for configured in snapshot.groups() {
                 let (Some(group), Some(replicas), Some(policy)) = (
-                    self.groups.get_mut(&config.id),
-                    status.get(&config.id),
-                    &config.autoscaling,
+                    self.groups.get_mut(&configured.id),
+                    status.get(&configured.id),
+                    &configured.config.autoscaling,
                 ) else {
                     continue;
                 };

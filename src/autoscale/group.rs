@@ -17,7 +17,7 @@ use super::{Decision, Journal, Scaler, ScalingOutcome};
 use crate::config::Autoscaling;
 use crate::model::TargetGroupId;
 use crate::replicas::{Fault, GroupReplicas};
-use crate::state::Snapshot;
+use crate::state;
 
 /// The state of one group.
 #[derive(Debug)]

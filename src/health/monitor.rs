@@ -119,13 +119,13 @@ impl Monitor {
         for gone in snapshot.gone_since(&before) {
             self.groups.remove(gone);
         }
-        for (group, config) in snapshot.changed_since(&before) {
+        for group in snapshot.changed_since(&before) {
             let known = self.groups.remove(&group.id);
             let mut next = match known {
                 Some(known) if Arc::ptr_eq(&known.registered, &group.targets) => known,
                 known => Group::new(&group.id, &group.targets, known, now),
             };
-            next.refresh(config, now);
+            next.refresh(&group.config, now);
             self.groups.insert(group.id.clone(), next);
         }
     }
@@ -441,7 +441,7 @@ mod tests {
     async fn an_ejection_takes_the_target_off_the_roster_until_it_ends() {
         let (_publisher, reader, _owner) = monitored().await;
         let eligible = || {
-            let group = Arc::clone(&reader.load().groups()[0]);
+            let group = Arc::clone(&reader.load().groups()[0].live);
             group.selection.as_ref().map(|s| s.roster.members().len())
         };
         for _ in 0..3 {

@@ -111,9 +111,9 @@ impl<P: Prober> Supervisor<P> {
         for gone in snapshot.gone_since(&before) {
             self.groups.remove(gone);
         }
-        for (group, config) in snapshot.changed_since(&before) {
+        for group in snapshot.changed_since(&before) {
             let known = self.groups.remove(&group.id);
-            let Some(check) = &config.health else {
+            let Some(check) = &group.config.health else {
                 continue;
             };
             let next = self.checked(known, &group.targets, check);

@@ -25,7 +25,7 @@ use crate::connection::{Accepted, Backlog, DrainSignal, serve};
 use crate::model::{ListenerId, SocketId};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
-use crate::state::Reader;
+use crate::state::DataPlaneReader;
 
 pub use limit::{ConnectionLimit, Permit};
 

@@ -32,7 +32,7 @@ use crate::model::{Action, Failure};
 use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
 use crate::relay::{Outgoing, RequestFields, ResponseBody, UpstreamResponse, prepare_request};
 use crate::router::{self, RequestView};
-use crate::state::{Listener, Reader, Snapshot};
+use crate::state::{DataPlaneReader, DataPlaneSnapshot, Listener};
 use crate::target_group::TargetGroup;
 use crate::upstream::Pool;
 
@@ -48,7 +48,7 @@ use sticky::{Visit, Visitor};
 /// Handles the requests of one worker.
 #[derive(Debug)]
 pub struct Proxy {
-    reader: Reader,
+    reader: DataPlaneReader,
     pool: Rc<Pool<RequestBody>>,
     metrics: Rc<WorkerMetrics>,
     ids: RequestIds,
@@ -181,7 +181,7 @@ impl Proxy {
     fn route(
         &self,
         client: &Client,
-        snapshot: &Snapshot,
+        snapshot: &DataPlaneSnapshot,
         listener: &Arc<Listener>,
         parts: http::request::Parts,
         record: &mut Record,

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::cookie;
 use crate::model::{CookieSource, Forward, GroupIndex};
 use crate::router;
-use crate::state::Snapshot;
+use crate::state::DataPlaneSnapshot;
 use crate::target::Target;
 use crate::target_group::{
     ApplicationCookie, Choices, Nonce, Seal, Session, Sessions, Verdict, hash_key,
@@ -51,7 +51,7 @@ impl<'a> Visitor<'a> {
 pub(super) fn choose_group(
     forward: &Forward<GroupIndex>,
     duration: Duration,
-    snapshot: &Snapshot,
+    snapshot: &DataPlaneSnapshot,
     seal: &Seal,
     visitor: Visitor<'_>,
     entropy: u64,

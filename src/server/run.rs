@@ -296,7 +296,7 @@ fn log_ready(server: &Server) {
             "target group {}: {} target{plural}, {health}, {}",
             group.id,
             group.targets.len(),
-            config.algorithm.name(),
+            group.config.algorithm.name(),
         );
     }
 }

@@ -14,7 +14,7 @@ use super::fact::Refusal;
 use super::membership::Membership;
 use super::publisher::Change;
 use super::registry::Registry;
-use super::snapshot::{Positions, Snapshot};
+use super::snapshot::{Group, Positions, Snapshot};
 use crate::balance::{KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
 use crate::model::{Action, Health, ListenerId, SocketId, TargetGroupId, TargetId};
@@ -263,11 +263,11 @@ impl Builder {
             None => self.update(&old, batch, now),
         };
         let same_targets = Arc::ptr_eq(&next.positions, &old.positions)
-            && next.changed_since(&old).all(|(group, _)| {
-                let before = old.group_named(&group.id);
-                before.is_some_and(|before| has_same_targets(before, group))
+            && next.changed_since(&old).all(|group| {
+                old.group_named(&group.id)
+                    .is_some_and(|before| has_same_targets(before, group))
             });
-        for (group, _) in next.changed_since(&old) {
+        for group in next.changed_since(&old) {
             open(group);
         }
         self.current.store(Arc::new(Snapshot {
@@ -288,9 +288,9 @@ impl Builder {
         let key = self.key(&old.config);
         for (id, scope) in &batch.groups {
             // A group may have been removed since.
-            if let Some(place) = old.positions.get(id).copied() {
-                let config = &old.config.target_groups[place];
-                groups[place] = self.build(config, Some(&groups[place]), *scope, &key, now);
+            if let Some(position) = old.positions.get(id).copied() {
+                let group: &mut Group = &mut groups[position];
+                group.live = self.build(&group.config, Some(&group.live), *scope, &key, now);
             }
         }
         Snapshot {
@@ -316,9 +316,9 @@ impl Builder {
         let key = self.key(config);
         let is_same_key = key == self.key(&old.config);
         let positions = positions(old, config);
-        for (group, last) in old.groups.iter().zip(&old.config.target_groups) {
+        for group in &old.groups {
             if !positions.contains_key(&group.id) {
-                self.registry.remove(last, &group.targets, now);
+                self.registry.remove(&group.config, &group.targets, now);
                 self.distrusted.remove(&group.id);
                 self.wanted_tables.remove(&group.id);
             }
@@ -327,10 +327,14 @@ impl Builder {
             let before = old.group_named(&group.id);
             let is_sealed_anew = !is_same_key && group.sticky.is_some();
             match (before, batch.groups.get(&group.id)) {
-                (Some(before), None) if !is_sealed_anew => Arc::clone(before),
-                (_, scope) => {
+                (Some(before), None) if !is_sealed_anew => before.clone(),
+                (before, scope) => {
                     let scope = scope.copied().unwrap_or(Scope::Roster);
-                    self.build(group, before, scope, &key, now)
+                    let before = before.map(|before| &before.live);
+                    Group {
+                        config: Arc::new(group.clone()),
+                        live: self.build(group, before, scope, &key, now),
+                    }
                 }
             }
         };

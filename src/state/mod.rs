@@ -15,6 +15,7 @@ mod leaving;
 mod membership;
 mod off_thread;
 mod publisher;
+mod reader;
 mod registry;
 mod snapshot;
 #[cfg(test)]
@@ -24,4 +25,5 @@ pub use compile::compile_group;
 pub use diff::Diff;
 pub use fact::{Refusal, TargetChange};
 pub use publisher::{Change, Publisher, PublisherTask, Source};
-pub use snapshot::{Listener, Reader, Snapshot};
+pub use reader::{DataPlaneReader, DataPlaneSnapshot, Reader};
+pub use snapshot::{Group, Listener, Snapshot};

@@ -202,7 +202,8 @@ async fn visible(publisher: &Publisher) {
 
 /// Each group is what a build from its configuration and targets makes of it now.
 fn check_groups(snapshot: &Snapshot, with_keys: bool) -> Result<(), TestCaseError> {
-    for (group, config) in snapshot.groups().iter().zip(&snapshot.config.target_groups) {
+    for group in snapshot.groups() {
+        let config = &group.config;
         let fresh = compile_group(
             config,
             group.targets.clone(),
@@ -280,16 +281,16 @@ proptest! {
                 let after = reader.load_full();
                 check_groups(&after, false)?;
                 if let Some(concerned) = concerned {
-                    for (group, _) in after.changed_since(&before) {
+                    for group in after.changed_since(&before) {
                         // A table may have come meanwhile.
                         let is_hashed = group.hash_key.is_some();
                         prop_assert!(is_hashed || *group.id.0 == *concerned, "{}", &group.id);
                     }
                 } else {
-                    for (group, config) in after.groups().iter().zip(&after.config.target_groups) {
-                        let known = before.group_config(&group.id) == Some(config);
-                        let kept = before.group_named(&group.id);
-                        let kept = kept.is_some_and(|kept| Arc::ptr_eq(kept, group));
+                    for group in after.groups() {
+                        let known = before.group_named(&group.id);
+                        let kept = known.is_some_and(|known| known.is_same(group));
+                        let known = known.is_some_and(|known| known.config == group.config);
                         prop_assert!(kept || !known || group.hash_key.is_some(), "{}", &group.id);
                     }
                 }

@@ -83,8 +83,10 @@ async fn settle(reader: &mut Reader) {
 
 /// The groups of `after` that are not those of `before`.
 fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
-    let changed = after.changed_since(before);
-    changed.map(|(group, _)| group.id.to_string()).collect()
+    after
+        .changed_since(before)
+        .map(|group| group.id.to_string())
+        .collect()
 }
 
 #[tokio::test]
@@ -254,14 +256,14 @@ async fn a_reload_shares_what_it_does_not_change() {
 #[tokio::test]
 async fn a_large_reload_is_compiled_on_another_thread() {
     let (publisher, reader) = publish(vec![group("a", 3)]).await;
-    let small = Arc::clone(&reader.load().groups()[0]);
+    let small = reader.load().groups()[0].clone();
     let work = GROUPS_COMPILED.get();
     let large = config(vec![group("a", 3), group("large", 5000)]);
     publisher.configure(large).await.unwrap();
     assert_eq!(GROUPS_COMPILED.get(), work);
     let snapshot = reader.load_full();
     assert_eq!(snapshot.groups()[1].targets.len(), 5000);
-    assert!(Arc::ptr_eq(&small, &snapshot.groups()[0]));
+    assert!(small.is_same(&snapshot.groups()[0]));
     // So is every change of such a group.
     set_weight(&publisher, "large", 4000, 9).await;
     assert_eq!(GROUPS_COMPILED.get(), work);
