@@ -2,8 +2,8 @@
 //! built in linear time as in Vose, "A Linear Algorithm for Generating Random
 //! Numbers with a Given Distribution", 1991).
 
-use super::Member;
 use super::hash::{mix, scale};
+use super::roster::Member;
 
 /// Draws before a caller that keeps drawing refused members should look for itself.
 pub(super) const DRAWS: usize = 8;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::Roster;
+use super::roster::Roster;
 
 /// The factor c is kept in thousandths: 1.1 is then exactly 1.1.
 const UNIT: u128 = 1000;

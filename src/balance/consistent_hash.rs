@@ -1,39 +1,26 @@
 //! The same key goes to the same member while it is there.
 //!
-//! Groups of up to [`RENDEZVOUS_MEMBERS`] registered targets use [`Rendezvous`], which
-//! moves the fewest keys but asks every member; larger ones use [`Maglev`]. Who a
-//! member is depends on its address alone and the hash is fixed, so all instances
+//! Groups of up to 16 registered targets (see [`is_large`]) use [`Rendezvous`], which
+//! moves the fewest keys but asks every member; larger ones use [`Maglev`]. The identity
+//! of a member is its address alone and the hash is fixed, so all instances
 //! agree, whatever the order of their rosters. Growing beyond the limit moves most
 //! keys once; failing health checks do not, because they do not change how many are
 //! registered (see [`Roster::drawn_from`]).
 //!
 //! A key has its own order of members: tried and full ones are passed over in it.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::bounded_load::LoadBound;
+use super::key_order::{KeyOrder, is_large};
 use super::maglev::{KeyTable, Maglev};
+use super::picker::{PickContext, Picker};
 use super::rendezvous::Rendezvous;
-use super::{PickContext, Picker, Roster};
+use super::roster::Roster;
 use crate::model::HashPolicy;
 
-/// Asking this many members costs 50 ns, and 100 ns with weights (`benches/picker.rs`).
-const RENDEZVOUS_MEMBERS: usize = 16;
-
-/// How a key ranks the members.
-pub(super) trait KeyOrder: Debug + Send + Sync {
-    /// The first accepted member in the key's order; `None` when none is accepted.
-    fn first(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize>;
-}
-
-/// Whether a roster's group is too large for [`Rendezvous`].
-pub(super) fn is_large(roster: &Roster) -> bool {
-    roster.registered() > RENDEZVOUS_MEMBERS
-}
-
-/// The picker for this roster. A large one goes by the table given, which may be that of
-/// the group's roster before; without one that serves it, each pick asks every member.
+/// The picker for this roster. For a large one it uses the table given, which may be that of
+/// the group's roster before; without a table that fits, each pick asks every member.
 pub(super) fn build(
     policy: &HashPolicy,
     roster: &Arc<Roster>,

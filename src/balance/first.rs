@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{PickContext, Picker, Roster};
+use super::picker::{PickContext, Picker};
+use super::roster::Roster;
 
 /// See the module.
 #[derive(Debug)]

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::{BLOCK, Member, PickContext, Picker, Roster, smallest};
+use super::block::{BLOCK, smallest};
+use super::picker::{PickContext, Picker};
+use super::roster::{Member, Roster};
 
 /// See the module.
 #[derive(Debug)]

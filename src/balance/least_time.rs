@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::{Member, NOISE_PARTS, PickContext, Picker, Roster, UNKNOWN_TIME};
+use super::picker::{PickContext, Picker};
+use super::response_time::{NOISE_PARTS, UNKNOWN_TIME};
+use super::roster::{Member, Roster};
 use crate::target::Moment;
 
 /// The longest time that is told from a longer one: 2^36 ns, 69 s.

@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use super::Roster;
-use super::consistent_hash::{KeyOrder, is_large};
 use super::hash::{hash_target, mix, scale};
+use super::key_order::{KeyOrder, is_large};
 use super::rendezvous::Rendezvous;
+use super::roster::Roster;
 use crate::model::Algorithm;
 
 /// Table sizes: primes, so that every skip visits every slot. The paper wants at

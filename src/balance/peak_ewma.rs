@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::picker::Picker;
 use super::power_of_two_choices::{Choice, TwoChoices};
-use super::{Member, NOISE_PARTS, Picker, Roster, UNKNOWN_TIME};
+use super::response_time::{NOISE_PARTS, UNKNOWN_TIME};
+use super::roster::{Member, Roster};
 use crate::target::Moment;
 
 /// The picker for this roster.

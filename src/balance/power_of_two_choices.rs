@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use super::alias::Alias;
 use super::hash::{mix, scale};
-use super::{Member, PickContext, Picker, Roster, first_untried};
+use super::picker::{PickContext, Picker, first_untried};
+use super::roster::{Member, Roster};
 
 /// Which of two members is taken.
 pub(super) trait Choice: Debug + Send + Sync {

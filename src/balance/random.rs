@@ -2,7 +2,8 @@
 
 use super::alias::Alias;
 use super::hash::scale;
-use super::{PickContext, Picker, Roster, first_untried};
+use super::picker::{PickContext, Picker, first_untried};
+use super::roster::Roster;
 
 /// See the module.
 #[derive(Debug)]

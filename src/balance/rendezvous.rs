@@ -7,9 +7,9 @@
 //! a member moves its own keys and no others, adding one moves keys only to it,
 //! and the order of the bids is the order in which a key falls back.
 
-use super::consistent_hash::KeyOrder;
 use super::hash::{hash_target, mix};
-use super::{Member, Roster};
+use super::key_order::KeyOrder;
+use super::roster::{Member, Roster};
 
 /// See the module.
 #[derive(Debug)]

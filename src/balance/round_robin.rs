@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::picker::{PickContext, Picker, first_untried};
+use super::roster::Roster;
 use super::turns::Turns;
-use super::{PickContext, Picker, Roster, first_untried};
 
 /// Turns looked at for a member that has not been tried, before any such member will
 /// do: keeps a retry cheap when a heavy member has been tried.
@@ -58,7 +59,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::balance::turns::tests::members;
+    use crate::balance::fixture::members;
 
     #[test]
     fn the_seed_turns_the_cycle() {

@@ -14,7 +14,7 @@
 //!   three-distance theorem; Knuth, TAOCP vol. 3, section 6.4). Memory and build
 //!   time are linear in the members, whatever the weights.
 
-use super::Member;
+use super::roster::Member;
 
 /// Most steps spent on writing a smooth order down: about 0.1 ms, and every group of
 /// up to eight members with weights up to 999 stays below.
@@ -212,25 +212,9 @@ fn largest_quotient(mut part: u64, mut whole: u64) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::num::NonZeroU16;
-    use std::sync::Arc;
-
+mod tests {
     use super::*;
-    use crate::model::TargetId;
-    use crate::target::Target;
-
-    /// Members of these weights at 10.0.0.1 and so on.
-    pub(in crate::balance) fn members(weights: &[u16]) -> Vec<Member> {
-        let member = |(index, &weight): (usize, &u16)| Member {
-            target: Arc::new(Target::new(TargetId {
-                group: "todo".into(),
-                addr: ([10, 0, (index >> 8) as u8, index as u8], 6400).into(),
-            })),
-            weight: NonZeroU16::new(weight).unwrap(),
-        };
-        weights.iter().enumerate().map(member).collect()
-    }
+    use crate::balance::fixture::members;
 
     #[test]
     fn small_groups_take_turns_in_nginx_order() {

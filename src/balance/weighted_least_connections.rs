@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::block::{BLOCK, smallest};
 use super::least_connections::LeastConnections;
+use super::picker::{PickContext, Picker};
+use super::roster::Roster;
 use super::turns::Turns;
-use super::{BLOCK, PickContext, Picker, Roster, smallest};
 
 /// Turns looked at for one of the equals before the first of them is taken: keeps a
 /// pick bounded when light members are equal beside a very heavy one.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::RequestView;
+use super::request::RequestView;
 use crate::model::{Condition, QueryMatch};
 
 /// Whether all of `conditions` hold; none at all always do.

@@ -13,10 +13,11 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::condition::{decoded, parameters};
+use super::positions::Positions;
+use super::request::RequestView;
 use super::shape::{Shape, shapes};
 use super::text_map::{Case, TextMap};
 use super::values::Values;
-use super::{Positions, RequestView};
 use crate::model::{Condition, GroupIndex, Rule};
 
 /// Rules by what they ask of a request.

@@ -11,6 +11,7 @@
 mod condition;
 mod forward;
 mod index;
+mod positions;
 mod prefixes;
 mod redirect;
 mod request;
@@ -27,9 +28,6 @@ pub use condition::hold;
 pub use forward::{choose, choose_again};
 pub use redirect::location;
 pub use request::RequestView;
-
-/// Positions of rules in their table, in order.
-type Positions = Vec<u32>;
 
 /// Regular expressions of one table that are compiled when it is built. A compiled one takes
 /// 10 to 60 KB, so of a larger number the rest waits until a request needs it.

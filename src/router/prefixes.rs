@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::Positions;
+use super::positions::Positions;
 use super::text_map::Case;
 
 /// From which end texts are read.

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use http::uri::Scheme;
 
-use super::RequestView;
+use super::request::RequestView;
 use crate::model::{Redirect, RedirectPart};
 
 /// The `Location` of a redirect.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use regex::{RegexSet, RegexSetBuilder};
 
-use super::Positions;
+use super::positions::Positions;
 use super::prefixes::{End, Prefixes};
 use super::shape::Shape;
 use super::text_map::{Case, TextMap};

@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
+use super::change::Change;
 use super::compile::{Parts, compile_listeners};
 use super::diff::Diff;
 use super::fact::Refusal;
 use super::membership::Membership;
-use super::publisher::Change;
 use super::registry::Registry;
 use super::snapshot::{Group, Positions, Snapshot};
 use crate::balance::{KeyTable, Roster};

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use tracing::info;
 
+use super::change::Source;
 use super::fact::{By, Entry, Fact, Listed, MOST_FACTS, Presence, Refusal, TargetChange};
-use super::publisher::Source;
 use crate::config::{self, TargetAddress, defaults};
 use crate::model::{TargetGroupId, TargetId};
 

@@ -6,6 +6,7 @@
 //! targets of the registry, so that they outlive a reload.
 
 mod builder;
+mod change;
 mod compile;
 mod diff;
 mod fact;
@@ -21,9 +22,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Source};
 pub use compile::compile_group;
 pub use diff::Diff;
 pub use fact::{Refusal, TargetChange};
-pub use publisher::{Change, Publisher, PublisherTask, Source};
+pub use publisher::{Publisher, PublisherTask};
 pub use reader::{DataPlaneReader, DataPlaneSnapshot, Reader};
 pub use snapshot::{Group, Listener, Snapshot};

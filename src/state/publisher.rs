@@ -5,7 +5,6 @@
 //! with its checks and timers. Tables of large `consistent_hash` groups are built aside: their
 //! group is published at once, with keys that go by its last table.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::error;
 
 use super::builder::{Builder, Work};
+use super::change::Change;
 use super::diff::Diff;
 use super::fact::{Refusal, TargetChange};
 use super::leaving::LOOK;
@@ -25,56 +25,6 @@ use crate::balance::{KeyTable, Roster};
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
-
-/// Something that changes the picture.
-#[derive(Debug)]
-pub enum Change {
-    /// Another configuration. Answers with what became of it.
-    Configure {
-        /// A checked one.
-        config: Config,
-        /// Which of its listeners serves which sockets.
-        sockets: Vec<(SocketId, ListenerId)>,
-        /// Told once the new picture is visible to every worker.
-        done: oneshot::Sender<Diff>,
-    },
-    /// All members of a group that come from one source; replaces the earlier list.
-    Members {
-        /// Whose members.
-        group: TargetGroupId,
-        /// Who says so.
-        source: Source,
-        /// Addresses and weights.
-        members: Vec<(std::net::SocketAddr, u16)>,
-    },
-    /// Somebody wants something of a target at run time.
-    Target {
-        /// Which target.
-        target: TargetId,
-        /// What.
-        change: TargetChange,
-        /// Told what became of it; see [`Publisher::change_target`].
-        done: oneshot::Sender<Result<Option<Registered>, Refusal>>,
-    },
-    /// The health of a target changed; its record says to what.
-    Health {
-        /// Which target.
-        target: TargetId,
-    },
-}
-
-/// Where members that are not in the file come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
-    /// Processes or containers that Weir runs.
-    Replicas,
-    /// The addresses behind a DNS name, with the port they are asked on.
-    Dns(String, u16),
-    /// What the DNS service records of a name lead to.
-    Srv(String),
-    /// A file.
-    File(PathBuf),
-}
 
 /// Write half of the picture: sends changes to the one task that applies them.
 #[derive(Clone, Debug)]

@@ -1,0 +1,4 @@
+//! Lists of rules.
+
+/// Positions of rules in their table, in order.
+pub(super) type Positions = Vec<u32>;
