@@ -108,7 +108,7 @@ impl<'a> Forwarding<'a> {
             entropy: self.proxy.entropy.next(),
             now: self.record.started(),
         };
-        self.group.acquire(&wish, &mut self.tried)
+        self.group.acquire(&request, &mut self.tried)
     }
 
     /// The target of the session, which counts for the first attempt only.
@@ -120,7 +120,7 @@ impl<'a> Forwarding<'a> {
 
     /// Whether the group, which has no eligible target, is about to get one.
     fn awaits_another(&self) -> bool {
-        self.group.awaits_another(&self.tried)
+        self.group.waits_when_empty(&self.tried)
     }
 
     async fn wait_for_slot(&mut self) -> Result<Lease, Failure> {

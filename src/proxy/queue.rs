@@ -33,7 +33,7 @@ pub(super) async fn wait_for_slot(
         record.waits_no_more();
         match found.map_err(|_| Failure::QueueTimeout)? {
             Some(lease) => {
-                group.note(lease.target(), tried);
+                group.mark_tried(lease.target(), tried);
                 return Ok(lease);
             }
             None if session.take().is_some() => {}

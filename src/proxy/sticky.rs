@@ -16,7 +16,7 @@ use crate::router;
 use crate::state::DataPlaneSnapshot;
 use crate::target::Target;
 use crate::target_group::{
-    ApplicationCookie, Choices, Nonce, Seal, Session, Sessions, Verdict, hash_key,
+    ApplicationCookie, Choices, CookieUpdate, Nonce, Seal, Session, Sessions, hash_key,
 };
 
 /// The cookie of group stickiness (ALB's `AWSALBTG`).
@@ -110,7 +110,7 @@ impl<'g> Visit<'g> {
         }
     }
 
-    /// The target it should go to, for [`crate::target_group::Wish`].
+    /// The target it should go to, for [`crate::target_group::PickRequest`].
     pub(super) fn target(&self) -> Option<u64> {
         Some(self.held?.target)
     }
@@ -123,27 +123,27 @@ impl<'g> Visit<'g> {
             CookieSource::LoadBalancer => ApplicationCookie::Unmentioned,
             CookieSource::Application(name) => cookie::said_of(response, name, self.now),
         };
-        let verdict = self
+        let update = self
             .sessions
-            .verdict(self.held, application, target.id.addr, self.now);
-        let has_session = match verdict {
-            Verdict::Issue(_) => true,
-            Verdict::Keep => self.held.is_some(),
-            Verdict::Delete => false,
+            .cookie_update(self.held, application, target.id.addr, self.now);
+        let has_session = match update {
+            CookieUpdate::Issue(_) => true,
+            CookieUpdate::Keep => self.held.is_some(),
+            CookieUpdate::Delete => false,
         };
         if has_session {
             target.sessions().count();
         }
-        let cookie = match verdict {
-            Verdict::Issue(session) => nonce().and_then(|nonce| {
+        let cookie = match update {
+            CookieUpdate::Issue(session) => nonce().and_then(|nonce| {
                 let value = self.sessions.seal(&session, nonce);
                 let max_age = self.sessions.max_age(&session, self.now);
                 cookie::set(&settings.cookie, &value, max_age, self.is_secure)
             }),
-            Verdict::Delete if self.has_cookie => {
+            CookieUpdate::Delete if self.has_cookie => {
                 cookie::set(&settings.cookie, "", Some(Duration::ZERO), self.is_secure)
             }
-            Verdict::Keep | Verdict::Delete => None,
+            CookieUpdate::Keep | CookieUpdate::Delete => None,
         };
         if let Some(cookie) = cookie {
             response.append(SET_COOKIE, cookie);

@@ -14,7 +14,7 @@ use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target::Admission;
 use crate::target_group::{
-    self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, Thinning,
+    self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, TrafficShare,
 };
 
 #[cfg(test)]
@@ -206,7 +206,7 @@ fn select(
     let (algorithm, hash, members) = (config.algorithm, &config.hash, Arc::clone(&roster));
     Selection {
         picker: balance::build_with(algorithm, hash, members, seed, table.as_ref()),
-        thinning: Thinning::new(&roster, algorithm, config.slow_start, now),
+        traffic_share: TrafficShare::new(&roster, algorithm, config.slow_start, now),
         roster,
         is_provisional: is_wanted && !has_own,
     }

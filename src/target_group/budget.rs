@@ -1,5 +1,4 @@
-//! How many requests a group may be sent twice: what keeps retries from making an
-//! overload worse.
+//! How many retries a group may be sent: what keeps retries from making an overload worse.
 //!
 //! `tower::retry::budget` was looked at first. It takes a lock and reads the clock for
 //! every request, retried or not, and it counts in whole requests per retry: 30 percent
@@ -17,10 +16,10 @@ use crate::model::Retry;
 pub struct Budget {
     began: Instant,
     requests: Window,
-    /// Those that needed budget.
+    /// Retries that needed budget.
     retries: Window,
     /// Held while the two are compared, so that workers do not spend the same budget
-    /// twice. Nobody who is not about to retry asks for it.
+    /// twice. Taken only for retries.
     spending: Mutex<()>,
     in_flight: AtomicU32,
 }
@@ -36,8 +35,8 @@ struct Window {
     seconds: [AtomicU64; SECONDS as usize],
 }
 
-/// The memory of a budget: long enough that a moment without requests does not forbid
-/// retries, short enough that yesterday's traffic pays for none of today's storm.
+/// The window of a budget: long enough that a moment without requests does not forbid
+/// retries, short enough that past traffic pays for no retries of a later overload.
 const SECONDS: u32 = 10;
 
 const SECOND: u64 = 1 << 32;
@@ -54,17 +53,17 @@ impl Budget {
         }
     }
 
-    /// Takes in a request: the first attempt, not its retries.
+    /// Counts a request: the first attempt, not its retries.
     pub fn request(&self, now: Instant) {
         self.requests.count(self.second(now));
     }
 
-    /// Leave to retry a request: free while few retries are in flight, otherwise out of
-    /// the budget. `None` when it is spent.
+    /// A permit to retry a request: free while few retries are in flight, otherwise out of
+    /// the budget. Returns `None` if that is spent.
     pub fn retry(&self, policy: &Retry, now: Instant) -> Option<Permit<'_>> {
-        let flying = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let retries = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self);
-        let allowed = flying < policy.min_concurrency || self.spend(policy.budget, now);
+        let allowed = retries < policy.min_concurrency || self.spend(policy.budget, now);
         allowed.then_some(permit)
     }
 
@@ -95,8 +94,8 @@ impl Window {
         let slot = &self.seconds[(second % SECONDS) as usize];
         let found = slot.load(Ordering::Relaxed);
         let begun = u64::from(second) * SECOND;
-        // A second that is over is replaced by whoever comes first; the others count on
-        // what he left.
+        // A second that is over is replaced by the first worker that counts in the new one;
+        // the others add to what it has stored.
         if found < begun {
             let first =
                 slot.compare_exchange(found, begun + 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -108,11 +107,13 @@ impl Window {
     }
 
     fn sum(&self, second: u32) -> u64 {
-        let counts = self.seconds.iter().map(|slot| {
-            let found = slot.load(Ordering::Relaxed);
-            let age = second.saturating_sub((found / SECOND) as u32);
-            if age < SECONDS { found % SECOND } else { 0 }
-        });
-        counts.sum()
+        self.seconds
+            .iter()
+            .map(|slot| {
+                let found = slot.load(Ordering::Relaxed);
+                let age = second.saturating_sub((found / SECOND) as u32);
+                if age < SECONDS { found % SECOND } else { 0 }
+            })
+            .sum()
     }
 }

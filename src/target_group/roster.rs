@@ -1,26 +1,26 @@
-//! Who of a group may be picked: the rule of fail-open.
+//! Which targets of a group may be picked: the rule of fail-open.
 
 use std::num::NonZeroU16;
 
-use super::Registered;
+use super::registered::Registered;
 use crate::balance::{Member, Roster};
 use crate::model::Health;
 
-/// When a group stops believing its checks.
+/// When a group ignores its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailOpen {
     /// Fewest healthy targets among the active ones.
     pub min_healthy: usize,
-    /// Otherwise only healthy targets are ever picked.
+    /// Whether targets that are not healthy are picked then.
     pub enabled: bool,
-    /// Whether targets may be picked that nobody has checked yet when there are no others.
+    /// Whether targets without a finished check may be picked when there are no others.
     pub before_checks: bool,
 }
 
-/// The outcome of [`choose`].
+/// What [`choose`] returns.
 #[derive(Debug)]
 pub struct Choice {
-    /// `None` when nobody is eligible.
+    /// `None` if no target is eligible.
     pub roster: Option<Roster>,
     /// Whether it holds targets that are not healthy.
     pub failing_open: bool,
@@ -30,23 +30,28 @@ pub struct Choice {
 ///
 /// When these are fewer than the minimum, the ejected ones come first: their checks pass.
 /// When with them too few are healthy, every active target is eligible (fail open; ALB
-/// user guide, "Target group health"); but those that nobody has checked yet only if that
-/// holds for all of them: nothing speaks against the checks then, and perhaps nothing against
-/// waiting for them.
+/// user guide, "Target group health"); those without a finished check only if that holds for
+/// all of them, and if the group does not rather wait for the checks.
 ///
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.
 pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Choice {
-    let active =
-        |registered: &&Registered| registered.registration.is_active() && registered.weight > 0;
-    let healthy = |registered: &&Registered| !checked || registered.target.health().is_healthy();
-    let ejected = |registered: &Registered| registered.target.health().lock().ejection.is_some();
-    let actives: Vec<&Registered> = targets.iter().filter(active).collect();
-    let passing: Vec<&Registered> = actives.iter().copied().filter(healthy).collect();
-    let decided = |r: &&Registered| !checked || r.target.health().now() != Health::Initial;
-    let decided: Vec<&Registered> = actives.iter().copied().filter(decided).collect();
+    let active: Vec<&Registered> = targets
+        .iter()
+        .filter(|t| t.registration.is_active() && t.weight > 0)
+        .collect();
+    let passing: Vec<&Registered> = active
+        .iter()
+        .copied()
+        .filter(|t| !checked || t.target.health().is_healthy())
+        .collect();
+    let decided: Vec<&Registered> = active
+        .iter()
+        .copied()
+        .filter(|t| !checked || t.target.health().now() != Health::Initial)
+        .collect();
     let open_to = if decided.is_empty() && fail_open.before_checks {
-        actives
+        active
     } else {
         decided
     };
@@ -55,13 +60,22 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
     let members = if failing_open {
         open_to
     } else {
-        let sound: Vec<&Registered> = passing.iter().copied().filter(|r| !ejected(r)).collect();
-        let enough = sound.len() >= fail_open.min_healthy.max(1);
-        if enough { sound } else { passing }
+        let sound: Vec<&Registered> = passing
+            .iter()
+            .copied()
+            .filter(|t| t.target.health().lock().ejection.is_none())
+            .collect();
+        if sound.len() >= fail_open.min_healthy.max(1) {
+            sound
+        } else {
+            passing
+        }
     };
     let roster = Roster::new(members.into_iter().filter_map(member).collect());
-    let registered = targets.iter().filter(|t| !t.registration.is_leaving());
-    let registered = registered.count();
+    let registered = targets
+        .iter()
+        .filter(|t| !t.registration.is_leaving())
+        .count();
     Choice {
         roster: roster.map(|roster| roster.drawn_from(registered)),
         failing_open,
@@ -151,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn with_fail_open_switched_off_nobody_is_left() {
+    fn with_fail_open_switched_off_no_target_is_left() {
         let off = FailOpen {
             enabled: false,
             ..OPEN
@@ -186,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_a_check_is_eligible_only_when_nobody_has_had_one() {
+    fn a_target_without_a_check_is_eligible_only_when_no_target_has_had_one() {
         let mut some = targets(&[false]);
         some.push(unchecked());
         assert_eq!(size(&choose(&some, true, OPEN)), 1, "the one that fails");
@@ -209,7 +223,11 @@ mod tests {
             ..OPEN
         };
         assert_eq!(size(&choose(&fresh, true, waits)), 0);
-        assert_eq!(size(&choose(&fresh, false, waits)), 2, "nobody checks");
+        assert_eq!(
+            size(&choose(&fresh, false, waits)),
+            2,
+            "the group has no checks"
+        );
     }
 
     fn eject(registered: &Registered) {

@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::Registered;
+use super::registered::Registered;
 use crate::balance::Member;
 use crate::model::Health;
 use crate::target::{Ramp, WHOLE_SHARE};
 
-/// Moves the targets of a group along. `serving` are those in service now, in the order of
-/// `targets`; `over` is how long a ramp takes.
+/// Moves the ramps of a group's targets along. `serving` are those in service now, in the
+/// order of `targets`; `over` is how long a ramp takes.
 ///
 /// Called with every change of a group, also without slow start: when it is switched on,
 /// targets that are in service stay as they are.
@@ -23,9 +23,11 @@ pub fn advance(targets: &[Registered], serving: &[Member], over: Duration, now: 
     let mut serving = serving.iter().peekable();
     let mut arriving = Vec::new();
     for Registered { target, weight, .. } in targets {
-        let serves = serving.next_if(|member| member.target.serial == target.serial);
+        let serves = serving
+            .next_if(|member| member.target.serial == target.serial)
+            .is_some();
         let is_awaited = || *weight > 0 && target.health().now() == Health::Initial;
-        let ramp = match (target.ramp().get(), serves.is_some()) {
+        let ramp = match (target.ramp().get(), serves) {
             (Ramp::New, _) if had_service => Ramp::Out,
             (Ramp::New | Ramp::First, true) => Ramp::Whole,
             (Ramp::New | Ramp::First, false) if is_awaited() => Ramp::First,
@@ -34,12 +36,14 @@ pub fn advance(targets: &[Registered], serving: &[Member], over: Duration, now: 
             (_, false) => Ramp::Out,
         };
         target.ramp().set(ramp);
-        if serves.is_some() && ramp == Ramp::Out {
+        if serves && ramp == Ramp::Out {
             arriving.push(target);
         }
     }
-    let is_whole = |registered: &Registered| registered.target.ramp().get() == Ramp::Whole;
-    let ramp = if over > Duration::ZERO && targets.iter().any(is_whole) {
+    let another_is_whole = targets
+        .iter()
+        .any(|registered| registered.target.ramp().get() == Ramp::Whole);
+    let ramp = if over > Duration::ZERO && another_is_whole {
         Ramp::Since(now)
     } else {
         Ramp::Whole

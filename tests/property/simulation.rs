@@ -13,7 +13,7 @@ use weir::model::{
 };
 use weir::state::compile_group;
 use weir::target::{Admission, Lease, RequestResult, Target};
-use weir::target_group::{Live, Registered, TargetGroup, Tried, Wish};
+use weir::target_group::{Live, PickRequest, Registered, TargetGroup, Tried};
 
 /// From one request to the next, on average.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
@@ -90,8 +90,8 @@ impl Simulation {
         self.group = compile(&self.config, &self.targets, seed, self.now);
     }
 
-    pub(crate) fn wish(&mut self) -> Wish {
-        Wish {
+    pub(crate) fn request(&mut self) -> PickRequest {
+        PickRequest {
             key: self.group.hash_key.is_some().then(|| self.rng.u64(..)),
             entropy: self.rng.u64(..),
             now: self.now,
@@ -123,8 +123,8 @@ impl Simulation {
     }
 
     fn begin_request(&mut self) -> usize {
-        let wish = self.wish();
-        let lease = self.group.acquire(&wish, &mut Tried::default()).unwrap();
+        let request = self.request();
+        let lease = self.group.acquire(&request, &mut Tried::default()).unwrap();
         let is_picked = |(target, _): &(Arc<Target>, _)| target.serial == lease.target().serial;
         let index = self.targets.iter().position(is_picked).unwrap();
         let manner = self.targets[index].1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir::config::TargetGroup;
 use weir::model::Algorithm;
 use weir::target::{Admission, Lease, Ramp};
-use weir::target_group::{Tried, Wish};
+use weir::target_group::{PickRequest, Tried};
 
 use crate::property::simulation::{
     Manner, PAUSE, Simulation, WELL, check, checked, group, target, target_of,
@@ -78,7 +78,7 @@ fn the_first_targets_of_a_group_start_with_their_whole_share() {
     let mut group = Simulation::new(slow_and_checked(), targets());
     (0..4).for_each(|index| health(&mut group, index, true));
     assert_eq!(ramps(&group), [Ramp::Whole; 4]);
-    assert!(group.group.selection.unwrap().thinning.is_none());
+    assert!(group.group.selection.unwrap().traffic_share.is_none());
 }
 
 /// Three targets in service that pass their checks, with slow start over 100 s.
@@ -150,7 +150,7 @@ fn switching_slow_start_on_slows_nobody_who_is_in_service() {
     group.config.slow_start = 100 * SECOND;
     group.rebuild();
     assert_eq!(ramps(&group), [Ramp::Whole; 3]);
-    assert!(group.group.selection.unwrap().thinning.is_none());
+    assert!(group.group.selection.unwrap().traffic_share.is_none());
 }
 
 #[test]
@@ -176,16 +176,24 @@ fn a_new_target_takes_what_the_others_have_no_place_for() {
         group.rebuild();
         let leases: Vec<Lease> = (0..4)
             .map(|_| {
-                let wish = group.wish();
-                group.group.acquire(&wish, &mut Tried::default()).unwrap()
+                let request = group.request();
+                group
+                    .group
+                    .acquire(&request, &mut Tried::default())
+                    .unwrap()
             })
             .collect();
         let on_new = leases
             .iter()
             .filter(|lease| lease.target().serial == group.targets[1].0.serial);
         assert_eq!(on_new.count(), 2, "{}", algorithm.name());
-        let wish = group.wish();
-        assert!(group.group.acquire(&wish, &mut Tried::default()).is_err());
+        let request = group.request();
+        assert!(
+            group
+                .group
+                .acquire(&request, &mut Tried::default())
+                .is_err()
+        );
     }
 }
 
@@ -196,11 +204,14 @@ fn a_key_moves_to_a_new_target_once_and_stays() {
     let mut moved = 0;
     for _ in 0..=10 {
         for key in 0..1000_u64 {
-            let wish = Wish {
+            let request = PickRequest {
                 key: Some(key.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
-                ..group.wish()
+                ..group.request()
             };
-            let lease = group.group.acquire(&wish, &mut Tried::default()).unwrap();
+            let lease = group
+                .group
+                .acquire(&request, &mut Tried::default())
+                .unwrap();
             let is_new = lease.target().serial == group.targets[0].0.serial;
             let was_new = homes.insert(key, is_new).unwrap_or(false);
             assert!(is_new || !was_new, "key {key} went back");

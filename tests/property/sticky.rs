@@ -11,7 +11,7 @@ use weir::model::{
 };
 use weir::target::Target;
 use weir::target_group::{
-    ApplicationCookie, Choices, Nonce, Registered, Seal, Session, Sessions, Verdict, draining,
+    ApplicationCookie, Choices, CookieUpdate, Nonce, Registered, Seal, Session, Sessions, draining,
     hash_target,
 };
 
@@ -95,9 +95,9 @@ fn find(sessions: &Sessions, cookies: &[&str]) -> Option<Session> {
     sessions.find(cookies.iter().map(|cookie| cookie.as_bytes()), now())
 }
 
-fn issued(verdict: Verdict) -> Session {
+fn issued(verdict: CookieUpdate) -> Session {
     match verdict {
-        Verdict::Issue(session) => session,
+        CookieUpdate::Issue(session) => session,
         other => panic!("{other:?}"),
     }
 }
@@ -211,7 +211,7 @@ fn whatever_a_holder_of_the_key_seals_never_panics() {
         let cookie = seal.seal(plain, nonce(&mut rng));
         let found = sessions.find([cookie.as_bytes()].into_iter(), now());
         let said = ApplicationCookie::Unmentioned;
-        if let Verdict::Issue(next) = sessions.verdict(found, said, addr(0), now()) {
+        if let CookieUpdate::Issue(next) = sessions.cookie_update(found, said, addr(0), now()) {
             assert!(next.expires <= now() + DAY);
             let _ = sessions.max_age(&next, now());
         }
@@ -245,16 +245,16 @@ fn a_session_used_within_nine_tenths_of_its_duration_never_ends() {
         sessions.settings.duration = duration;
         let nothing = ApplicationCookie::Unmentioned;
         let mut at = now() + Duration::from_millis(rng.u64(..1_000));
-        let mut held = issued(sessions.verdict(None, nothing, addr(0), at));
+        let mut held = issued(sessions.cookie_update(None, nothing, addr(0), at));
         for _ in 0..500 {
             at += duration.mul_f64(0.899 * rng.f64());
             let cookie = sessions.seal(&held, nonce(&mut rng));
             let found = sessions.find([cookie.as_bytes()].into_iter(), at);
             assert_eq!(found, Some(held), "{duration:?}");
-            match sessions.verdict(found, nothing, addr(0), at) {
-                Verdict::Issue(session) => held = session,
-                Verdict::Keep => {}
-                Verdict::Delete => panic!("nobody ended it"),
+            match sessions.cookie_update(found, nothing, addr(0), at) {
+                CookieUpdate::Issue(session) => held = session,
+                CookieUpdate::Keep => {}
+                CookieUpdate::Delete => panic!("nobody ended it"),
             }
         }
     }
@@ -264,11 +264,11 @@ fn a_session_used_within_nine_tenths_of_its_duration_never_ends() {
 fn a_cookie_is_issued_for_another_target_and_after_a_tenth_of_its_life() {
     let sessions = of_balancer();
     let nothing = ApplicationCookie::Unmentioned;
-    let held = issued(sessions.verdict(None, nothing, addr(0), now()));
+    let held = issued(sessions.cookie_update(None, nothing, addr(0), now()));
     assert_eq!(held, session(0, DAY));
-    let after = |time, n| sessions.verdict(Some(held), nothing, addr(n), now() + time);
-    assert_eq!(after(seconds(0), 0), Verdict::Keep);
-    assert_eq!(after(DAY / 10, 0), Verdict::Keep);
+    let after = |time, n| sessions.cookie_update(Some(held), nothing, addr(n), now() + time);
+    assert_eq!(after(seconds(0), 0), CookieUpdate::Keep);
+    assert_eq!(after(DAY / 10, 0), CookieUpdate::Keep);
     assert_eq!(issued(after(DAY / 10 + seconds(1), 0)).target, held.target);
     assert_eq!(issued(after(seconds(0), 1)), session(1, DAY));
 }
@@ -277,9 +277,12 @@ fn a_cookie_is_issued_for_another_target_and_after_a_tenth_of_its_life() {
 fn a_session_of_the_application_lasts_as_long_as_its_cookie() {
     let sessions = of_application();
     let (set, nothing) = (ApplicationCookie::Set, ApplicationCookie::Unmentioned);
-    let verdict = |held, said| sessions.verdict(held, said, addr(0), now());
-    assert_eq!(verdict(None, nothing), Verdict::Keep, "none has begun");
-    assert_eq!(verdict(None, ApplicationCookie::Deleted), Verdict::Delete);
+    let verdict = |held, said| sessions.cookie_update(held, said, addr(0), now());
+    assert_eq!(verdict(None, nothing), CookieUpdate::Keep, "none has begun");
+    assert_eq!(
+        verdict(None, ApplicationCookie::Deleted),
+        CookieUpdate::Delete
+    );
     let open = issued(verdict(None, set(None)));
     assert_eq!(open, session(0, DAY));
     assert_eq!(sessions.max_age(&open, now()), None);
@@ -289,18 +292,18 @@ fn a_session_of_the_application_lasts_as_long_as_its_cookie() {
     let week = issued(verdict(None, set(Some(now() + DAY * 7))));
     assert_eq!(week.expires, now() + DAY, "the duration is the limit");
     // It moves, and keeps its end.
-    let moved = issued(sessions.verdict(Some(hour), nothing, addr(1), now() + seconds(60)));
+    let moved = issued(sessions.cookie_update(Some(hour), nothing, addr(1), now() + seconds(60)));
     assert_eq!(
         (moved.target, moved.expires),
         (hash_target(addr(1)), hour.expires)
     );
     assert_eq!(
         verdict(Some(hour), set(Some(now() + seconds(3_601)))),
-        Verdict::Keep
+        CookieUpdate::Keep
     );
     assert_eq!(
         verdict(Some(open), ApplicationCookie::Deleted),
-        Verdict::Delete
+        CookieUpdate::Delete
     );
 }
 

@@ -1,8 +1,8 @@
-//! Text that only Weirs with the same key can make or read.
+//! Encrypted text that only Weirs with the same key can make or read.
 //!
-//! AES-256-GCM-SIV (RFC 8452): should a nonce come twice, that shows that two texts are
-//! equal and nothing else, so any number of workers and Weirs may draw theirs at random
-//! for years. With AES-GCM or `ChaCha20-Poly1305` whoever saw it could forge cookies; the
+//! AES-256-GCM-SIV (RFC 8452): a repeated nonce shows that two texts are equal and nothing
+//! else, so any number of workers and Weirs may draw theirs at random for years. With
+//! AES-GCM or `ChaCha20-Poly1305` an observer of a repeated nonce could forge cookies; the
 //! longer nonces of `XChaCha20` are as safe, and cost three times the work (1.6 us for 0.6)
 //! and 16 characters in every request.
 
@@ -11,7 +11,7 @@ use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Random bytes: other ones for each text.
+/// Random bytes, drawn anew for each text.
 pub type Nonce = [u8; 12];
 
 const NONCE: usize = size_of::<Nonce>();
@@ -20,8 +20,8 @@ const TAG: usize = 16;
 /// Most bytes that are sealed into one text.
 const MAX_PLAIN: usize = 64;
 
-/// Seals what is meant for one purpose. What was sealed for another, or with another key,
-/// it does not open.
+/// Seals text for one purpose. It does not open text that was sealed for another purpose or
+/// with another key.
 #[derive(Debug)]
 pub struct Seal {
     cipher: Aes256GcmSiv,
@@ -37,7 +37,7 @@ impl Seal {
         }
     }
 
-    /// Letters, digits, `-` and `_`, always as many for the same `N`.
+    /// The sealed text: letters, digits, `-` and `_`, always as many for the same `N`.
     pub fn seal<const N: usize>(&self, plain: [u8; N], nonce: Nonce) -> String {
         const { assert!(N <= MAX_PLAIN) };
         let mut sealed = [0; NONCE + MAX_PLAIN + TAG];
@@ -53,8 +53,8 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(&sealed[..NONCE + N + TAG])
     }
 
-    /// What was sealed; `None` for anything else. Text of another length costs a
-    /// comparison, and no text more than its length in work.
+    /// The text that was sealed. Returns `None` for text that this seal did not make. Text
+    /// of another length costs a comparison, and no text more than its length in work.
     pub fn open<const N: usize>(&self, text: &[u8]) -> Option<[u8; N]> {
         const { assert!(N <= MAX_PLAIN) };
         if Some(text.len()) != base64::encoded_len(NONCE + N + TAG, false) {

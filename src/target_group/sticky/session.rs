@@ -7,67 +7,69 @@ use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxBuildHasher;
 
-use super::{MAX_COOKIES, Nonce, Seal, is_near, life, number, seconds, time, whole_seconds};
+use super::lifetime::{MAX_COOKIES, is_near, life, number, seconds, time, whole_seconds};
+use super::seal::{Nonce, Seal};
 use crate::balance::{Roster, hash_target};
 use crate::model::{CookieSource, Sticky, StickyDraining, StickyFull, TargetGroupId};
 use crate::target::{Lease, Target};
-use crate::target_group::{Registered, Tried, Unavailable};
+use crate::target_group::pick_request::{Tried, Unavailable};
+use crate::target_group::registered::Registered;
 
 /// The sessions of a group, and where its targets are found for them.
 #[derive(Debug)]
 pub struct Sessions {
-    /// As configured.
+    /// The settings of the group.
     pub settings: Sticky,
     seal: Seal,
-    homes: HashMap<u64, Home, FxBuildHasher>,
+    /// By the hash of their address.
+    targets: HashMap<u64, SessionTarget, FxBuildHasher>,
 }
 
 /// A target that may go on with its sessions.
 #[derive(Debug)]
-struct Home {
+struct SessionTarget {
     target: Arc<Target>,
     /// Its index in the roster; `None` while it drains.
     member: Option<usize>,
 }
 
-/// What a cookie says.
+/// The content of a session cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Which target, by the hash of its address.
     pub target: u64,
-    /// When the cookie is worth nothing any more.
+    /// When the cookie expires.
     pub expires: SystemTime,
-    /// When the application's cookie expires, if it says so: later than that, a session
-    /// cannot be.
+    /// When the application's cookie expires, if it says so: the session ends then at the
+    /// latest.
     pub ends: Option<SystemTime>,
 }
 
-/// What a response says of the application's cookie.
+/// What a response does to the application's cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplicationCookie {
-    /// Nothing.
+    /// It does not mention it.
     Unmentioned,
-    /// A new value, and when it expires; `None` with the browser's session.
+    /// It sets a value, which expires then; `None` stands for the browser's session.
     Set(Option<SystemTime>),
-    /// That it is no more.
+    /// It deletes it.
     Deleted,
 }
 
-/// What a response says of Weir's cookie.
+/// What a response does to Weir's cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CookieUpdate {
     /// Nothing: the client has the right one, or needs none.
     Keep,
-    /// A new one.
+    /// It sets this one.
     Issue(Session),
-    /// That it is no more.
+    /// It deletes it.
     Delete,
 }
 
 impl Sessions {
-    /// The sessions of a group with these targets, of which the roster holds those that
-    /// may get any request, and the iterator those that may go on with what they have
-    /// (see [`draining`]).
+    /// The sessions of a group. The roster holds the targets that may get any request, and
+    /// `draining` those that may only go on with the sessions they have (see [`draining`]).
     pub fn new(
         settings: Sticky,
         key: &[u8; 32],
@@ -76,96 +78,103 @@ impl Sessions {
         draining: impl Iterator<Item = Arc<Target>>,
     ) -> Self {
         let members = roster.map_or(&[][..], Roster::members);
-        let mut homes = HashMap::default();
+        let mut targets = HashMap::default();
         for (index, member) in members.iter().enumerate() {
-            let home = Home {
+            let target = SessionTarget {
                 target: Arc::clone(&member.target),
                 member: Some(index),
             };
-            homes.insert(hash_target(member.target.id.addr), home);
+            targets.insert(hash_target(member.target.id.addr), target);
         }
         if settings.when_draining == StickyDraining::Stay {
             for target in draining {
                 let hash = hash_target(target.id.addr);
-                let member = None;
-                homes.entry(hash).or_insert(Home { target, member });
+                targets.entry(hash).or_insert(SessionTarget {
+                    target,
+                    member: None,
+                });
             }
         }
         Self {
             settings,
             seal: Seal::new(key, &format!("weir session 1 {group}")),
-            homes,
+            targets,
         }
     }
 
     /// The session of a request that has these cookies: the first that Weir made, that has
-    /// not expired and that leads to a target. Without such a target the first of the
-    /// others, so that its end is remembered.
+    /// not expired and whose target is here. If there is none, the first whose target is
+    /// gone, so that the end of the application's cookie is known.
     pub fn find<'a>(
         &self,
         cookies: impl Iterator<Item = &'a [u8]>,
         now: SystemTime,
     ) -> Option<Session> {
-        let mut lost = None;
+        let mut without_target = None;
         for cookie in cookies.take(MAX_COOKIES) {
             let session = self.seal.open(cookie).and_then(Session::from_bytes);
             match session.filter(|session| session.expires > now) {
-                Some(session) if self.homes.contains_key(&session.target) => return Some(session),
-                Some(session) => lost = lost.or(Some(session)),
+                Some(session) if self.targets.contains_key(&session.target) => {
+                    return Some(session);
+                }
+                Some(session) => without_target = without_target.or(Some(session)),
                 None => {}
             }
         }
-        lost
+        without_target
     }
 
-    /// Starts a request on the target of its session. `Ok(None)` sends it to any other.
+    /// Starts a request on the target of its session. `Ok(None)` means: on any target.
     pub(in crate::target_group) fn resume(
         &self,
         session: u64,
         tried: &mut Tried,
     ) -> Result<Option<Lease>, Unavailable> {
-        let Some(home) = self.homes.get(&session) else {
+        let Some(own) = self.targets.get(&session) else {
             return Ok(None);
         };
-        let Some(lease) = home.target.try_lease() else {
+        let Some(lease) = own.target.try_lease() else {
             return match self.settings.when_full {
                 StickyFull::Move => Ok(None),
                 StickyFull::Wait => Err(Unavailable::Full),
             };
         };
         // A draining target is in no roster: no picker finds it a second time.
-        if let Some(index) = home.member {
+        if let Some(index) = own.member {
             tried.push(index);
         }
         Ok(Some(lease))
     }
 
-    /// The target that a session waits for while it is full; `None` if it would rather move.
+    /// The target that a session waits for while it is full; `None` if the session moves.
     pub(in crate::target_group) fn waits_for(&self, session: u64) -> Option<&Arc<Target>> {
-        let home = self.homes.get(&session)?;
-        (self.settings.when_full == StickyFull::Wait).then_some(&home.target)
+        let own = self.targets.get(&session)?;
+        (self.settings.when_full == StickyFull::Wait).then_some(&own.target)
     }
 
-    /// What the response of `target` says, to a request that had the session `held`.
+    /// What the response of `target` does to the cookie of a client that had the session
+    /// `held`.
     ///
-    /// A cookie costs a cipher, a few bytes and the response's place in many caches, so one
-    /// that changes next to nothing is not sent: ALB refreshes with each response, Weir
-    /// when a tenth of the life has passed. A session that is used at least once in nine
+    /// A cookie costs an encryption, a few bytes and the right of the response to be kept in
+    /// many caches, so one that hardly changes is not sent: ALB refreshes with each response,
+    /// Weir when a tenth of the life has passed. A session that is used at least once in nine
     /// tenths of its duration never ends.
-    pub fn verdict(
+    pub fn cookie_update(
         &self,
         held: Option<Session>,
         application: ApplicationCookie,
         target: SocketAddr,
         now: SystemTime,
-    ) -> Verdict {
+    ) -> CookieUpdate {
         let ends = match (&self.settings.source, application) {
             (CookieSource::LoadBalancer, _) => None,
             (CookieSource::Application(_), ApplicationCookie::Set(ends)) => ends.map(whole_seconds),
-            (CookieSource::Application(_), ApplicationCookie::Deleted) => return Verdict::Delete,
+            (CookieSource::Application(_), ApplicationCookie::Deleted) => {
+                return CookieUpdate::Delete;
+            }
             (CookieSource::Application(_), ApplicationCookie::Unmentioned) => match held {
                 Some(held) => held.ends,
-                None => return Verdict::Keep,
+                None => return CookieUpdate::Keep,
             },
         };
         let expires = whole_seconds(now + self.settings.duration);
@@ -175,18 +184,19 @@ impl Sessions {
             ends,
         };
         match held {
-            Some(held) if held.says_enough_of(&next, now) => Verdict::Keep,
-            Some(_) | None => Verdict::Issue(next),
+            Some(held) if held.stands_for(&next, now) => CookieUpdate::Keep,
+            Some(_) | None => CookieUpdate::Issue(next),
         }
     }
 
-    /// How long a client keeps the cookie of a session; `None` until its browser closes.
+    /// How long a client keeps the cookie of a session; `None` stands for until its browser
+    /// closes.
     pub fn max_age(&self, session: &Session, now: SystemTime) -> Option<Duration> {
-        let lives_on = match self.settings.source {
+        let is_persistent = match self.settings.source {
             CookieSource::LoadBalancer => true,
             CookieSource::Application(_) => session.ends.is_some(),
         };
-        lives_on.then(|| life(session.expires, now))
+        is_persistent.then(|| life(session.expires, now))
     }
 
     /// The value of a session's cookie.
@@ -196,7 +206,7 @@ impl Sessions {
 }
 
 impl Session {
-    fn says_enough_of(&self, next: &Self, now: SystemTime) -> bool {
+    fn stands_for(&self, next: &Self, now: SystemTime) -> bool {
         self.target == next.target
             && self.ends.is_some() == next.ends.is_some()
             && is_near(self.expires, next.expires, now)
@@ -223,8 +233,8 @@ impl Session {
 /// The targets that get no new sessions and may go on with theirs, unless they fail their
 /// checks.
 ///
-/// A target of weight 0 drains like one that is being deregistered: it is how an operator
-/// takes one out without a deadline.
+/// A target of weight 0 drains like one that is being deregistered: so an operator takes one
+/// out without a deadline.
 pub fn draining(targets: &[Registered], checked: bool) -> impl Iterator<Item = Arc<Target>> {
     targets
         .iter()
@@ -256,7 +266,7 @@ mod tests {
     /// The sessions of a member and of a target that drains, and the two.
     fn sessions(when_full: StickyFull, when_draining: StickyDraining) -> (Sessions, [u64; 2]) {
         let (member, leaving) = (target(1), target(2));
-        let homes = [&member, &leaving].map(|target| hash_target(target.id.addr));
+        let hashes = [&member, &leaving].map(|target| hash_target(target.id.addr));
         let roster = Roster::new(vec![Member {
             target: member,
             weight: 1.try_into().unwrap(),
@@ -270,7 +280,7 @@ mod tests {
         };
         let (group, leaving) = ("todo".into(), std::iter::once(leaving));
         let sessions = Sessions::new(settings, &[7; 32], &group, roster.as_ref(), leaving);
-        (sessions, homes)
+        (sessions, hashes)
     }
 
     #[test]
