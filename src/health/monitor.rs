@@ -293,7 +293,7 @@ fn unknown(target: &Arc<Target>, now: Instant) -> (MonitoredTarget, History) {
 /// Whether the last check passed; `None` unless it began after the ejection.
 fn check_after_ejection(record: &HealthRecord) -> Option<bool> {
     let (ejection, last) = (record.ejection.as_ref()?, record.last.back()?);
-    (last.began >= ejection.began && last.is_verdict()).then_some(last.outcome.is_ok())
+    (last.began >= ejection.began && last.is_conclusive()).then_some(last.outcome.is_ok())
 }
 
 fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instant) {

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-/// How a group chooses among its eligible targets.
+/// How a group picks among its eligible targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Smooth weighted round robin: each target exactly its weight's share of
@@ -16,19 +16,19 @@ pub enum Algorithm {
     ConsistentHash,
     /// Uniform by weight, without memory.
     Random,
-    /// [`Random`](Self::Random), with automatic target weights: a target that does
-    /// worse than its peers gets less (ALB's `weighted_random` with anomaly mitigation).
+    /// [`Random`](Self::Random), with automatic target weights: a target that fails more
+    /// than its peers gets less (ALB's `weighted_random` with anomaly mitigation).
     WeightedRandom,
     /// Two distinct targets at random, the less loaded of them.
     PowerOfTwoChoices,
-    /// Two distinct targets at random, the one that will answer sooner for its weight,
-    /// going by the peaks of the times to the response's head (linkerd's).
+    /// Two distinct targets at random, the one that is expected to respond sooner for its
+    /// weight, by the peaks of the times to the response's head (linkerd's).
     PeakEwma,
-    /// The shortest expected wait for its weight of all targets, going by the averages of
-    /// the times to the response's head (nginx's `least_time header`).
+    /// The shortest expected wait for its weight of all targets, by the averages of the
+    /// times to the response's head (nginx's `least_time header`).
     LeastTime,
-    /// The first target with a place, in the order of the configuration (`HAProxy`'s):
-    /// the last ones idle, so that they can be taken away.
+    /// The first target with a free slot, in the order of the configuration (`HAProxy`'s):
+    /// the last ones are idle, so that they can be removed.
     First,
 }
 
@@ -79,7 +79,7 @@ impl Algorithm {
         }
     }
 
-    /// Whether it goes by how long targets take to answer: only then is the clock read.
+    /// Whether it compares response times: only then is the clock read.
     pub const fn measures_time(self) -> bool {
         matches!(self, Self::PeakEwma | Self::LeastTime)
     }
@@ -96,7 +96,7 @@ pub struct HashPolicy {
     pub load_factor: Option<f64>,
 }
 
-/// The part of a request that decides where it goes.
+/// The part of a request that decides which target it goes to.
 ///
 /// A request without that part is treated as if the group used its client address.
 #[derive(Clone, Debug, PartialEq, Eq)]

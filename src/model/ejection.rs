@@ -1,15 +1,15 @@
-//! What requests say about a target, beside what its checks say.
+//! Ejections of a target because of the requests it failed (outlier detection).
 
 use std::time::{Instant, SystemTime};
 
-/// Why a target was taken out although its checks pass.
+/// Why a target was ejected although its checks pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EjectionReason {
     /// Requests in a row failed in any way.
     ConsecutiveErrors,
     /// Requests in a row failed at the gateway.
     ConsecutiveGatewayErrors,
-    /// More of its requests failed than of its peers'.
+    /// A larger part of its requests failed than of its peers'.
     ErrorRatio,
 }
 
@@ -21,7 +21,7 @@ impl EjectionReason {
         Self::ErrorRatio,
     ];
 
-    /// The word in `/api/status` and metrics: the key that switches it on.
+    /// The name in `/api/status` and metrics, which is that of the key that enables it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConsecutiveErrors => "consecutive_errors",
@@ -31,20 +31,20 @@ impl EjectionReason {
     }
 }
 
-/// A target that is out for a while.
+/// One ejection of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ejection {
     /// The class of the reason.
     pub reason: EjectionReason,
     /// For people, with numbers: `5 gateway errors in a row`.
     pub detail: String,
-    /// When it was taken out, to be compared with checks.
+    /// When it began, by the monotonic clock; to be compared with checks.
     pub began: Instant,
-    /// When it was taken out, to be shown: the wall clock may be set.
+    /// When it began, by the wall clock; to be shown.
     pub since: SystemTime,
-    /// When it comes back, unless a check brings it back sooner; to be shown.
+    /// When it ends, unless a check ends it sooner; to be shown.
     pub until: SystemTime,
-    /// The how-manieth time; what went well since is taken off.
+    /// The number of ejections so far, less those forgotten for good behaviour since.
     pub times: u32,
 }
 
@@ -53,12 +53,12 @@ pub struct Ejection {
 pub struct EjectionCounts([u64; EjectionReason::ALL.len()]);
 
 impl EjectionCounts {
-    /// One more.
+    /// Counts an ejection.
     pub fn count(&mut self, reason: EjectionReason) {
         self.0[reason as usize] += 1;
     }
 
-    /// Each reason with its number.
+    /// Each reason with its count.
     pub fn iter(&self) -> impl Iterator<Item = (EjectionReason, u64)> {
         EjectionReason::ALL.into_iter().zip(self.0)
     }

@@ -1,4 +1,4 @@
-//! Text of clients, targets, files and other programs, made safe to be shown.
+//! Text of clients, targets, files and other programs, escaped so that it can be shown.
 //!
 //! Escaped is what could end or forge a line, drive a terminal or make text read in another
 //! order than it is written: control characters (C0, DEL, C1), line and paragraph separators,
@@ -63,7 +63,7 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// A JSON text whose strings hold no unsafe character. JSON's own escapes leave those above
+/// The same JSON text without unsafe characters in its strings. JSON's own escapes leave those above
 /// 0x7e as they are; none of them can stand outside of a string.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     // Characters below the space outside of strings are JSON's own whitespace.

@@ -1,11 +1,11 @@
-//! How a request can fail, and the three questions every failure answers: which
-//! status, whose fault, and a code for the log.
+//! How a request can fail, with the status, the party at fault and the code of each
+//! failure.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// Where in the story of a request a deadline passed or a stream broke.
+/// The stage of a request in which a deadline passed or a stream broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// Opening a connection to the target.
@@ -18,9 +18,9 @@ pub enum Stage {
     Request,
 }
 
-/// Why a request was not answered by a target, or not to the end.
+/// Why a request got no response from a target, or not the whole one.
 ///
-/// Closed: a new variant makes the compiler ask for its status, its blame and its code.
+/// No match on it has a wildcard: a new variant needs a status, a party at fault and a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The request is not HTTP/1.1 as RFC 9112 writes it.
@@ -41,19 +41,20 @@ pub enum Failure {
     UriTooLong,
     /// The request head is larger, or has more fields, than the listener accepts.
     RequestHeadTooLarge,
-    /// The client went away before its response was complete.
+    /// The client closed the connection before its response was complete.
     ClientGone,
-    /// The group has no target that may be picked.
+    /// The group has no eligible target.
     NoTarget,
-    /// Every target that may be picked has been tried.
+    /// Every eligible target has been tried.
     AllTried,
-    /// Every target has as many requests as it may have, and nobody may wait.
+    /// Every target has as many requests as its limit allows, and the group has no queue.
     Overloaded,
-    /// Every target has as many requests as it may have, and as many wait as may wait.
+    /// Every target has as many requests as its limit allows, and the queue is full.
     QueueFull,
-    /// No target had a place for the request in time.
+    /// No target had a free slot for the request in time.
     QueueTimeout,
-    /// The client has sent more requests than it may; the next may come after this time.
+    /// The client has sent more requests than its limit allows; the next may come after this
+    /// time.
     RateLimited(Duration),
     /// The listener the connection came in by is being removed.
     ListenerGone,
@@ -67,9 +68,9 @@ pub enum Failure {
     MalformedResponse,
     /// A deadline on the target's side passed.
     TargetTimeout(Stage),
-    /// Nothing came through an upgraded connection in either direction for too long.
+    /// No byte came through an upgraded connection in either direction for too long.
     TunnelTimeout,
-    /// The target has left its group, and what it was given for its last requests is over.
+    /// The target has left its group, and its deregistration delay is over.
     TargetReleased,
     /// Weir has no descriptor, port or memory left for a connection to a target.
     OutOfResources,
@@ -79,14 +80,14 @@ pub enum Failure {
     Internal,
 }
 
-/// Whose fault a failure is.
+/// The party at fault for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Blame {
-    /// The client sent something wrong, too slowly, or left.
+    /// The client sent something illegal, was too slow, or left.
     Client,
-    /// The target did.
+    /// The target responded with something illegal, was too slow, or broke off.
     Target,
-    /// Nobody could serve the request, or Weir failed.
+    /// No target could serve the request, or Weir failed.
     Weir,
 }
 
@@ -160,7 +161,7 @@ impl Failure {
         }
     }
 
-    /// Whose fault it is.
+    /// The party at fault.
     pub const fn blame(self) -> Blame {
         match self {
             Self::MalformedRequest
@@ -193,18 +194,19 @@ impl Failure {
         }
     }
 
-    /// Whether the rest of the request is not worth reading: the client does what it should
-    /// not, and the next request would be no better. One that only came too early is.
+    /// Whether the connection is closed and the rest of the request left unread: the client
+    /// breaks the protocol, and its next request would too. A client that only sends too many
+    /// requests keeps its connection.
     pub const fn ends_connection(self) -> bool {
         matches!(self.blame(), Blame::Client) && !matches!(self, Self::RateLimited(_))
     }
 
-    /// Whether the request's own deadline has passed: nobody else may try it either.
+    /// Whether the request's own deadline has passed: no other target may be tried.
     pub const fn is_out_of_time(self) -> bool {
         matches!(self, Self::TargetTimeout(Stage::Request))
     }
 
-    /// What a person reads in the response body.
+    /// The sentence in the response body.
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::MalformedRequest => "the request is not well-formed HTTP/1.1",

@@ -1,4 +1,4 @@
-//! What probes and requests say about a target.
+//! The health of a target: what active checks and outlier detection have found.
 //!
 //! [`HealthState`] is the pure rule (ALB's: consecutive results, one pass is enough
 //! for a new target); [`HealthRecord`] adds the reason and the last results for
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Ejection, EjectionCounts};
 
-/// What health checks say about a target.
+/// What active checks say about a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
-    /// Registered, and no result has decided yet.
+    /// Registered, and no check result has decided yet.
     Initial,
-    /// Passing.
+    /// Its checks pass.
     Healthy,
-    /// Failing.
+    /// Its checks fail.
     Unhealthy,
 }
 
 impl Health {
-    /// The word in `/api/status`, metrics and logs (ALB's `TargetHealth.State`).
+    /// The name in `/api/status`, metrics and logs (ALB's `TargetHealth.State`).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Initial => "initial",
@@ -59,12 +59,12 @@ impl HealthState {
         }
     }
 
-    /// What the results so far say.
+    /// The health by the results so far.
     pub const fn health(self) -> Health {
         self.health
     }
 
-    /// Records one result and returns the new health when it changed.
+    /// Records one result. Returns the new health if it has changed.
     ///
     /// A new target needs one pass to become healthy, whatever the threshold
     /// (ALB user guide, "Target health status").
@@ -96,14 +96,14 @@ impl Default for HealthState {
     }
 }
 
-/// Why a target is in its state, in ALB's words (`TargetHealth.Reason`).
+/// Why a target is in its state (ALB's `TargetHealth.Reason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HealthReason {
     /// No check has finished yet.
     InitialHealthChecking,
     /// The group checks nothing; its targets count as healthy.
     HealthCheckDisabled,
-    /// The check got no complete answer in time.
+    /// The check got no complete response in time.
     Timeout,
     /// The target refused or reset the connection, or could not be reached.
     ConnectionError,
@@ -113,7 +113,7 @@ pub enum HealthReason {
     ResponseBodyMismatch,
     /// What came back was not HTTP.
     MalformedResponse,
-    /// Weir itself could not ask: it says nothing about the target.
+    /// Weir itself could not run the check: the result says nothing about the target.
     InternalError,
 }
 
@@ -151,23 +151,25 @@ pub struct CheckFailure {
 /// One finished check.
 #[derive(Clone, Debug)]
 pub struct CheckResult {
-    /// When it started, to be shown: the wall clock may be set.
+    /// When it started, by the wall clock; to be shown.
     pub at: SystemTime,
-    /// When it started, to be compared.
+    /// When it started, by the monotonic clock; to be compared.
     pub began: Instant,
     /// How long it took.
     pub elapsed: Duration,
-    /// The status the target answered with, if it answered.
+    /// The status of the target's response; `None` without one.
     pub status: Option<u16>,
-    /// What came of it.
+    /// Whether it passed.
     pub outcome: Result<(), CheckFailure>,
 }
 
 impl CheckResult {
     /// Whether it says anything about the target.
-    pub fn is_verdict(&self) -> bool {
-        let failure = self.outcome.as_ref().err();
-        failure.is_none_or(|failure| failure.reason != HealthReason::InternalError)
+    pub fn is_conclusive(&self) -> bool {
+        match &self.outcome {
+            Ok(()) => true,
+            Err(failure) => failure.reason != HealthReason::InternalError,
+        }
     }
 }
 
@@ -186,13 +188,13 @@ pub struct HealthRecord {
     pub checks: u64,
     /// Those of them that failed.
     pub failures: u64,
-    /// Whether it is out because of the requests it failed, whatever the checks say.
+    /// Set while it is ejected because of the requests it failed, whatever the checks say.
     pub ejection: Option<Ejection>,
-    /// How often that has happened.
+    /// How often it has been ejected.
     pub ejections: EjectionCounts,
-    /// Why it would be out if there were room, and what leaves none; for people.
+    /// Why it would be ejected, and which limit prevents that; for people.
     pub withheld: Option<String>,
-    /// How often that has happened.
+    /// How often an ejection was prevented.
     pub withheld_ejections: EjectionCounts,
     /// Whether it fails more of its requests than its peers.
     pub anomalous: bool,
@@ -202,22 +204,22 @@ impl HealthRecord {
     /// How many results are kept for `/api/status`.
     pub const KEPT: usize = 10;
 
-    /// Takes in one result and returns the new health when it changed.
+    /// Records one result. Returns the new health if it has changed.
     pub fn record(&mut self, result: CheckResult, thresholds: Thresholds) -> Option<Health> {
         let at = result.at;
         self.checks += 1;
         self.failures += u64::from(result.outcome.is_err());
-        let changed = if result.is_verdict() {
+        let changed = if result.is_conclusive() {
             self.state.record(result.outcome.is_ok(), thresholds)
         } else {
             None
         };
         match (self.state.health(), &result.outcome) {
             (Health::Healthy, _) => self.reason = None,
-            (Health::Initial | Health::Unhealthy, Err(failure)) if result.is_verdict() => {
+            (Health::Initial | Health::Unhealthy, Err(failure)) if result.is_conclusive() => {
                 self.reason = Some(failure.reason);
             }
-            // On its way back: still out for the reason of its last failure.
+            // On its way back: the reason of its last failure still holds.
             (Health::Initial | Health::Unhealthy, _) => {}
         }
         if changed.is_some() {
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_weir_could_not_ask_is_kept_and_changes_nothing() {
+    fn a_check_that_weir_could_not_run_is_kept_and_changes_nothing() {
         let mut record = HealthRecord::default();
         let result = |outcome| CheckResult {
             at: SystemTime::UNIX_EPOCH,

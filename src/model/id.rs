@@ -1,4 +1,4 @@
-//! Names of things: what an operator calls them, and where a snapshot keeps them.
+//! Names of listeners, groups and targets, and their positions in a snapshot.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub struct TargetGroupId(pub Arc<str>);
 pub struct TargetId {
     /// The group the target is registered with.
     pub group: TargetGroupId,
-    /// Where it answers.
+    /// Its address.
     pub addr: SocketAddr,
 }
 
@@ -27,7 +27,8 @@ pub struct TargetId {
 pub struct GroupIndex(pub usize);
 
 /// The listening sockets of one address, one or more for each worker. A reload may give them
-/// to another listener, with every connection they have accepted: the snapshot says which one.
+/// to another listener, with every connection they have accepted; the snapshot knows which
+/// listener they belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub usize);
 

@@ -10,29 +10,30 @@ use ipnet::IpNet;
 /// Limits and deadlines on the client's side of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// From the first byte of a request to the end of its head.
+    /// Most time from the first byte of a request to the end of its head.
     pub head_timeout: Duration,
-    /// Without a request, on a kept-alive connection.
+    /// Most time without a request on a kept-alive connection.
     pub idle_timeout: Duration,
-    /// Without a byte of the request body, or without the client taking a byte of
+    /// Most time without a byte of the request body, or without the client reading a byte of
     /// the response.
     pub body_timeout: Duration,
-    /// Bytes of a request head: 8 KiB to 1 MiB.
+    /// Most bytes of a request head: 8 KiB to 1 MiB.
     pub max_head: usize,
-    /// Fields of a request head: 1 to 1000.
+    /// Most fields of a request head: 1 to 1000.
     pub max_fields: usize,
-    /// Bytes of a request body; `None` sets no limit.
+    /// Most bytes of a request body; `None` sets no limit.
     pub max_body: Option<u64>,
-    /// Requests on one connection; the last one's response closes it. `None` sets no limit.
+    /// Most requests on one connection; the last one's response closes it. `None` sets no
+    /// limit.
     pub max_requests: Option<NonZeroU32>,
 }
 
 /// How `X-Forwarded-*` is treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
-    /// What happens to the fields a request already has.
+    /// How fields are treated that a request already has.
     pub mode: ForwardedMode,
-    /// Peers whose `X-Forwarded-*` is believed. The client is the last address in
+    /// Peers from which `X-Forwarded-*` is accepted. The client is the last address in
     /// `X-Forwarded-For` that is not one of them.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -52,43 +53,45 @@ pub enum ForwardedMode {
 /// Deadlines and connection pools towards the targets of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// To open a connection.
+    /// Most time to open a connection.
     pub connect_timeout: Duration,
-    /// From the sent request to the head of the response.
+    /// Most time from the sent request to the head of the response.
     pub response_timeout: Duration,
-    /// Without a byte of the response body.
+    /// Most time without a byte of the response body.
     pub body_timeout: Duration,
-    /// From the head of the request to the last byte of the response; `None` sets
+    /// Most time from the head of the request to the last byte of the response; `None` sets
     /// no limit.
     pub request_timeout: Option<Duration>,
-    /// Without a byte in either direction of an upgraded connection, which no other deadline
-    /// holds for.
+    /// Most time without a byte in either direction of an upgraded connection, for which no
+    /// other deadline holds.
     pub tunnel_timeout: Duration,
-    /// How long an idle connection is kept; `None` goes by what the targets say and do.
+    /// How long an idle connection is kept; `None` learns it from the targets (`Keep-Alive`
+    /// fields and closed connections).
     pub idle_timeout: Option<Duration>,
-    /// Idle connections kept per worker and target; 0 keeps none.
+    /// Most idle connections kept per worker and target; 0 keeps none.
     pub max_idle: usize,
 }
 
 /// When a request that failed on one target is sent to another.
 ///
-/// A request of which no byte was written always is, whatever its method. The rest is
-/// RFC 9110 section 9.2.2: what may have been executed is repeated only if that does no
-/// harm, and never once a byte of the response went out.
+/// A request of which no byte was written is always sent again, whatever its method.
+/// Otherwise RFC 9110 section 9.2.2 holds: a request that may have been executed is repeated
+/// only if that does no harm, and never once a byte of the response was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts in which a request may have been executed, the first included; 1 never
     /// retries those.
     pub attempts: u32,
-    /// Statuses of a target that are not passed on while another may be asked: of 502, 503
-    /// and 504. 504 stands for a target that keeps silent too.
+    /// Statuses after which another target is tried, if there is one: of 502, 503 and 504.
+    /// 504 includes a target that does not respond in time.
     pub statuses: Vec<u16>,
     /// Whether methods that are not idempotent are retried like the others. One request with
     /// an `Idempotency-Key` field always is.
     pub non_idempotent: bool,
-    /// Bytes of a request body kept to be sent again; a longer one is sent once.
+    /// Most bytes of a request body that are kept to be sent again; a longer one is sent
+    /// once.
     pub max_body: usize,
-    /// Retries in percent of the group's requests in the last ten seconds.
+    /// Most retries, in percent of the group's requests in the last ten seconds.
     pub budget: u8,
     /// Retries in flight that need no budget.
     pub min_concurrency: u32,
@@ -98,49 +101,51 @@ pub struct Retry {
 /// (Envoy's outlier detection).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outlier {
-    /// Requests in a row that failed in any way; `None` counts no runs.
+    /// Ejects after so many requests in a row that failed in any way; `None` counts no runs.
     pub consecutive_errors: Option<u32>,
-    /// Requests in a row that failed at the gateway: no connection, no answer, or 502, 503, 504.
+    /// Ejects after so many requests in a row that failed at the gateway: no connection, no
+    /// response, or 502, 503, 504. `None` counts no runs.
     pub consecutive_gateway_errors: Option<u32>,
-    /// How many percent points more of its requests may fail than of its peers'.
+    /// Ejects if the ratio of failed requests is so many percentage points above that of the
+    /// peers; `None` compares no ratios.
     pub error_ratio: Option<u8>,
-    /// Requests within an interval below which the ratio says nothing.
+    /// Fewest requests within an interval for which the ratio is taken.
     pub min_requests: u32,
-    /// Over which the ratio is taken.
+    /// The interval over which the ratio is taken.
     pub interval: Duration,
-    /// For how long the first time; the n-th time n times as long.
+    /// How long the first ejection lasts; the n-th lasts n times as long.
     pub ejection: Duration,
-    /// At most.
+    /// How long an ejection lasts at most.
     pub max_ejection: Duration,
     /// Most targets of a group that are out at once, in percent: 1-100.
     pub max_ejected: u8,
 }
 
-/// What a group's targets take at a time, and who waits for a place.
+/// How many requests a group's targets take at a time, and how many wait for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overload {
-    /// Requests each target takes at a time, over all workers; `None` sets no limit.
+    /// Most requests each target takes at a time, over all workers; `None` sets no limit.
     pub max_concurrency: Option<NonZeroU32>,
-    /// Requests that may wait for a place; beyond, 503 at once.
+    /// Most requests that wait for a slot; further ones get 503 at once.
     pub queue_length: usize,
-    /// How long one may wait; then 503.
+    /// How long a request waits at most; then it gets 503.
     pub queue_timeout: Duration,
 }
 
 /// How many requests a client may send: a token bucket per key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Who counts as one client.
+    /// Which requests count as one client's.
     pub key: RateKey,
     /// Requests per `per`.
     pub requests: NonZeroU32,
-    /// See `requests`.
+    /// The time in which `requests` tokens come back.
     pub per: Duration,
-    /// Requests that may come at once after a pause.
+    /// Most requests at once after a pause.
     pub burst: NonZeroU32,
 }
 
-/// Who counts as one client of a [`RateLimit`].
+/// Which requests count as one client's for a [`RateLimit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RateKey {
     /// The client's address as trusted proxies report it; an IPv6 address by its /64.

@@ -1,25 +1,25 @@
-//! What the operator, the file or the autoscaler wants from a target.
+//! The desired state of a target: active or draining.
 
 use std::time::Instant;
 
-/// What is wanted from a target. Independent of [`Health`](super::Health): a healthy
+/// What the file, the operator or the autoscaler wants from a target. Independent of [`Health`](super::Health): a healthy
 /// target can drain and a draining one can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Registration {
     /// May be picked.
     Active,
-    /// Finishes what it has and gets nothing new, but perhaps of its own sessions.
+    /// Finishes its requests and gets no new ones, except perhaps those of its own sessions.
     Draining(Draining),
 }
 
 /// How a target drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Draining {
-    /// Why.
+    /// The reason.
     pub reason: DrainReason,
-    /// From when on.
+    /// When it began.
     pub since: Instant,
-    /// The longest its requests may take; `None` as long as they like.
+    /// When its last requests are cut off; `None` sets no limit.
     pub until: Option<Instant>,
 }
 
@@ -43,7 +43,7 @@ impl DrainReason {
 }
 
 impl Registration {
-    /// The word in `/api/status`, metrics and answers.
+    /// The name in `/api/status`, in metrics and in responses of the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -56,7 +56,7 @@ impl Registration {
         self == Self::Active
     }
 
-    /// Whether it has left its group and only finishes what it has.
+    /// Whether it has left its group and only finishes its requests.
     pub fn is_leaving(self) -> bool {
         matches!(self, Self::Draining(draining) if draining.reason == DrainReason::Deregistered)
     }

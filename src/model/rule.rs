@@ -26,9 +26,9 @@ impl Priority {
 pub struct Rule<G> {
     /// Lowest first; unique in its listener.
     pub priority: Priority,
-    /// All must hold.
+    /// The action is taken if all of them hold.
     pub conditions: Vec<Condition>,
-    /// What happens then.
+    /// The action if they hold.
     pub action: Action<G>,
 }
 
@@ -44,9 +44,9 @@ pub enum Condition {
     /// A request header. Globs ignore case (stored lower-case); every value of a
     /// repeated header is tried.
     Header {
-        /// Which header.
+        /// The name of the header.
         name: HeaderName,
-        /// What its value looks like.
+        /// Patterns of which one must match its value.
         values: Vec<Pattern>,
     },
     /// The query string, decoded; keys and values ignore case.
@@ -60,18 +60,18 @@ pub enum Condition {
 pub struct QueryMatch {
     /// Its name, lower-case; `None` accepts any name.
     pub key: Option<String>,
-    /// What its value looks like.
+    /// The pattern of its value.
     pub value: Pattern,
 }
 
-/// What a rule does with a request.
+/// The action of a rule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<G> {
-    /// Send it to a target of a group.
+    /// Sends the request to a target of a group.
     Forward(Forward<G>),
-    /// Send the client elsewhere.
+    /// Redirects the client.
     Redirect(Redirect),
-    /// Answer at once.
+    /// Responds without a target.
     FixedResponse(FixedResponse),
 }
 
@@ -80,17 +80,17 @@ pub enum Action<G> {
 pub struct Forward<G> {
     /// Groups and their weights (0-999). Never empty, and the weights never sum to 0.
     pub groups: Vec<(G, u16)>,
-    /// How long a client stays with the group it got (ALB's target group stickiness);
+    /// How long a client stays with the group it was sent to (ALB's target group stickiness);
     /// `None` chooses anew for every request.
     pub sticky: Option<Duration>,
 }
 
-/// A redirect whose location is put together from parts of the request.
+/// A redirect to a location that is made of parts of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
-    /// `Location`, as literal text and places to fill in.
+    /// `Location`, as literal text and parts to fill in.
     pub location: Vec<RedirectPart>,
 }
 
@@ -112,7 +112,7 @@ pub enum RedirectPart {
     Query,
 }
 
-/// An answer that needs no target.
+/// A response that needs no target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedResponse {
     /// 200-599.

@@ -5,19 +5,19 @@ use std::time::Duration;
 /// How a group keeps the requests of one client together (ALB's sticky sessions).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sticky {
-    /// Whose cookie begins a session and ends it.
+    /// The cookie that begins and ends a session.
     pub source: CookieSource,
-    /// The cookie that Weir sets: sealed, so that nobody else can make or read one.
+    /// The name of the cookie that Weir sets: sealed, so that no client can make or read one.
     pub cookie: String,
     /// How long a session lasts after its last response: 1 s to 7 d.
     pub duration: Duration,
-    /// When the target has as many requests as it may have.
+    /// What a session does if its target has as many requests as its limit allows.
     pub when_full: StickyFull,
-    /// When the target drains.
+    /// What a session does if its target drains.
     pub when_draining: StickyDraining,
 }
 
-/// Whose cookie a session follows.
+/// The cookie that a session follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CookieSource {
     /// Weir's own (`lb_cookie`): every client gets one.
@@ -27,7 +27,7 @@ pub enum CookieSource {
     Application(String),
 }
 
-/// What a session does whose target is full.
+/// What a session does if its target is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyFull {
     /// It goes to another target and stays there.
@@ -36,7 +36,7 @@ pub enum StickyFull {
     Wait,
 }
 
-/// What a session does whose target drains.
+/// What a session does if its target drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyDraining {
     /// It goes to another target with its next request.

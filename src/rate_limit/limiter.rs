@@ -59,7 +59,7 @@ impl UsedTokens {
 }
 
 impl RateLimiter {
-    /// A limiter whose buckets are all full.
+    /// A limiter with full buckets.
     pub fn new(limit: RateLimit) -> Self {
         let bounds = Bounds {
             total: MAX_BUCKETS,
@@ -116,7 +116,7 @@ impl RateLimiter {
     }
 
     /// Takes over the tokens that clients had used of another limiter, some of them or all.
-    /// To be called before the first request, whose key would be made with another seed.
+    /// To be called before the first request: a key made before has another seed.
     pub fn resume(&self, used: &UsedTokens, now: Instant) {
         self.seed.store(used.seed, Ordering::Relaxed);
         let now = self.nanos(now);

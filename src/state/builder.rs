@@ -1,4 +1,4 @@
-//! What the next snapshot is built from, and the building: only what a change concerns.
+//! Builds the next snapshot: only those parts of it which a change concerns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use super::change::Change;
-use super::compile::{Parts, compile_listeners};
+use super::compile::{GroupParts, compile_listeners};
 use super::diff::Diff;
-use super::fact::Refusal;
 use super::membership::Membership;
 use super::registry::Registry;
+use super::runtime::Refusal;
 use super::snapshot::{Group, Positions, Snapshot};
 use crate::balance::{KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
@@ -27,11 +27,11 @@ pub(super) enum Work {
     Changes(Vec<Change>),
     /// Tables that have been built.
     Tables(Vec<(TargetGroupId, KeyTable)>),
-    /// Groups whose targets have drained: see [`Builder::release_drained`].
+    /// Groups which drained targets have left: see [`Builder::release_drained`].
     Drained(Vec<TargetGroupId>),
 }
 
-/// Builds snapshots and publishes them. Its memory outlives them.
+/// Builds snapshots and publishes them. Keeps what outlives them.
 #[derive(Debug)]
 pub(super) struct Builder {
     current: Arc<ArcSwap<Snapshot>>,
@@ -40,14 +40,14 @@ pub(super) struct Builder {
     membership: Membership,
     /// Which listener serves which sockets.
     sockets: Vec<(SocketId, ListenerId)>,
-    /// Rosters whose tables are to be built, the newest of each group.
+    /// Rosters which tables are to be built of, the newest of each group.
     wanted_tables: BTreeMap<TargetGroupId, Arc<Roster>>,
-    /// Groups of which it was said that their checks are not believed.
-    distrusted: BTreeSet<TargetGroupId>,
+    /// Groups that were logged as failing open.
+    failing_open: BTreeSet<TargetGroupId>,
     /// Seals sessions when the configuration has no key; the same across reloads.
     own_key: CookieKey,
-    /// Whether it was said that there is none.
-    key_was_missed: bool,
+    /// Whether it was logged that there is none.
+    logged_missing_key: bool,
     seed: u64,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Builder {
 struct Batch {
     config: Option<Arc<Config>>,
     groups: BTreeMap<TargetGroupId, Scope>,
-    answers: Vec<Answer>,
+    replies: Vec<Reply>,
 }
 
 /// How much of a group is built anew.
@@ -68,9 +68,9 @@ enum Scope {
     Targets,
 }
 
-/// What is said once a publication is visible.
+/// What is sent once a publication is visible.
 #[derive(Debug)]
-enum Answer {
+enum Reply {
     Configured(Diff, oneshot::Sender<Diff>),
     Changed(
         TargetId,
@@ -102,46 +102,48 @@ impl Builder {
             membership: Membership::default(),
             sockets: Vec::new(),
             wanted_tables: BTreeMap::new(),
-            distrusted: BTreeSet::new(),
+            failing_open: BTreeSet::new(),
             own_key: random_key(),
-            key_was_missed: false,
+            logged_missing_key: false,
             seed,
         }
     }
 
     /// About how many targets and rules some work has to go through.
-    pub(super) fn weight(&self, work: &Work) -> usize {
+    pub(super) fn cost(&self, work: &Work) -> usize {
         let current = self.current.load();
         let targets = |id: &TargetGroupId| current.group_named(id).map_or(1, |g| g.targets.len());
         let mut known: HashSet<&TargetGroupId> = HashSet::new();
         match work {
             Work::Changes(changes) => {
-                let parts = changes.iter().map(|change| {
-                    let (group, parts) = match change {
-                        Change::Configure { config, .. } => return weight(config),
-                        Change::Members { group, members, .. } => (group, members.len()),
-                        Change::Target { target, .. } | Change::Health { target } => {
-                            (&target.group, 1)
-                        }
-                    };
-                    // Many changes of one group build it once.
-                    let is_first = known.insert(group);
-                    parts + if is_first { targets(group) } else { 0 }
-                });
-                parts.sum()
+                changes
+                    .iter()
+                    .map(|change| {
+                        let (group, own) = match change {
+                            Change::Configure { config, .. } => return cost(config),
+                            Change::Members { group, members, .. } => (group, members.len()),
+                            Change::Target { target, .. } | Change::Health { target } => {
+                                (&target.group, 1)
+                            }
+                        };
+                        // Many changes of one group build it once.
+                        let is_first = known.insert(group);
+                        own + if is_first { targets(group) } else { 0 }
+                    })
+                    .sum()
             }
             Work::Tables(tables) => tables.iter().map(|(id, _)| targets(id)).sum(),
             Work::Drained(groups) => groups.iter().map(targets).sum(),
         }
     }
 
-    /// Does some work and publishes what has changed, once; then answers.
+    /// Does some work and publishes what has changed, once; then sends the replies.
     pub(super) fn apply(&mut self, work: Work, now: Instant) {
         let mut batch = Batch::default();
         match work {
             Work::Changes(changes) => {
                 for change in changes {
-                    self.take_in(change, &mut batch, now);
+                    self.note(change, &mut batch, now);
                 }
             }
             Work::Tables(tables) => {
@@ -159,10 +161,10 @@ impl Builder {
         if !batch.is_empty() {
             self.publish(&batch, now);
         }
-        self.answer(batch.answers);
+        self.reply(batch.replies);
     }
 
-    /// Whether a target leaves a group.
+    /// Whether a target drains that has left its group.
     pub(super) fn is_draining(&self) -> bool {
         self.registry.is_draining()
     }
@@ -173,13 +175,15 @@ impl Builder {
         self.registry.release_drained(now)
     }
 
-    /// Takes out some of the rosters whose tables are to be built.
+    /// Takes out at most `most` of the rosters which tables are to be built of.
     pub(super) fn take_wanted_tables(&mut self, most: usize) -> Vec<(TargetGroupId, Arc<Roster>)> {
-        let next = std::iter::from_fn(|| self.wanted_tables.pop_first());
-        next.take(most).collect()
+        std::iter::from_fn(|| self.wanted_tables.pop_first())
+            .take(most)
+            .collect()
     }
 
-    fn take_in(&mut self, change: Change, batch: &mut Batch, now: Instant) {
+    /// Notes in `batch` what a change concerns.
+    fn note(&mut self, change: Change, batch: &mut Batch, now: Instant) {
         match change {
             Change::Configure {
                 config,
@@ -188,7 +192,7 @@ impl Builder {
             } => {
                 self.sockets = sockets;
                 let diff = self.configure(config, batch);
-                batch.answers.push(Answer::Configured(diff, done));
+                batch.replies.push(Reply::Configured(diff, done));
             }
             Change::Members {
                 group,
@@ -206,9 +210,9 @@ impl Builder {
             } => match self.membership.change(&target, change, now) {
                 Ok(()) => {
                     batch.note(target.group.clone(), Scope::Targets);
-                    batch.answers.push(Answer::Changed(target, done));
+                    batch.replies.push(Reply::Changed(target, done));
                 }
-                // Whoever asked may have given up.
+                // The receiver may have given up.
                 Err(refusal) => drop(done.send(Err(refusal))),
             },
             Change::Health { target } => self.note_roster(target.group, batch),
@@ -222,7 +226,7 @@ impl Builder {
         }
     }
 
-    /// Takes over the groups of a configuration, and says what it changes.
+    /// Takes over the groups of a configuration. Returns what it changes.
     fn configure(&mut self, config: Config, batch: &mut Batch) -> Diff {
         let old = batch.config.take();
         let old = old.unwrap_or_else(|| Arc::clone(&self.current.load().config));
@@ -237,14 +241,16 @@ impl Builder {
                 batch.note(group.id.clone(), Scope::Targets);
             }
         }
-        let gone = before.keys().filter_map(|id| self.membership.remove(id));
-        let mut contradictions: Vec<String> = gone.collect();
+        let mut contradictions: Vec<String> = before
+            .keys()
+            .filter_map(|id| self.membership.remove(id))
+            .collect();
         contradictions.sort();
         for group in &config.target_groups {
             contradictions.extend(self.membership.contradictions(&group.id));
         }
-        if config.cookie_key.is_none() && has_sessions(&config) && !self.key_was_missed {
-            self.key_was_missed = true;
+        if config.cookie_key.is_none() && has_sessions(&config) && !self.logged_missing_key {
+            self.logged_missing_key = true;
             info!("no cookie_key: sessions end with this process, and no other Weir knows them");
         }
         let diff = Diff {
@@ -319,7 +325,7 @@ impl Builder {
         for group in &old.groups {
             if !positions.contains_key(&group.id) {
                 self.registry.remove(&group.config, &group.targets, now);
-                self.distrusted.remove(&group.id);
+                self.failing_open.remove(&group.id);
                 self.wanted_tables.remove(&group.id);
             }
         }
@@ -339,7 +345,7 @@ impl Builder {
             }
         };
         let groups = config.target_groups.iter().map(build).collect();
-        // A rule knows its group by its place.
+        // A rule names its group by position.
         let may_keep = is_same_key
             && Arc::ptr_eq(&positions, &old.positions)
             && config.access_log == old.config.access_log;
@@ -371,7 +377,7 @@ impl Builder {
         };
         let seed = self.next_seed();
         let record = self.registry.group(&config.id);
-        let parts = Parts {
+        let parts = GroupParts {
             config,
             targets,
             admission: Arc::clone(&record.admission),
@@ -408,43 +414,43 @@ impl Builder {
         }
     }
 
-    fn answer(&self, answers: Vec<Answer>) {
+    fn reply(&self, replies: Vec<Reply>) {
         let snapshot = self.current.load();
-        for answer in answers {
-            // Whoever asked may have given up; the change stands.
-            match answer {
-                Answer::Configured(diff, done) => drop(done.send(diff)),
-                Answer::Changed(id, done) => {
-                    let group = snapshot.group_named(&id.group);
-                    let mut targets = group.iter().flat_map(|group| group.targets.iter());
-                    let found = targets.find(|t| t.target.id.addr == id.addr);
-                    drop(done.send(Ok(found.cloned())));
+        for reply in replies {
+            // The receiver may have given up; the change stands.
+            match reply {
+                Reply::Configured(diff, done) => drop(done.send(diff)),
+                Reply::Changed(id, done) => {
+                    let changed = snapshot
+                        .group_named(&id.group)
+                        .and_then(|group| group.targets.iter().find(|t| t.target.id == id));
+                    drop(done.send(Ok(changed.cloned())));
                 }
             }
         }
     }
 
-    /// Says once that a group's checks are not believed, and once that they are again.
+    /// Logs once that a group fails open, and once that it does no longer.
     fn log_fail_open(&mut self, group: &TargetGroup) {
-        if is_distrusted(group) {
-            if self.distrusted.insert(group.id.clone()) {
+        if has_failing_targets(group) {
+            if self.failing_open.insert(group.id.clone()) {
                 warn!(
                     group = %group.id,
                     targets = group.targets.len(),
                     "too few healthy targets: failing open, requests go to all of them"
                 );
             }
-        } else if !group.failing_open && self.distrusted.remove(&group.id) {
+        } else if !group.failing_open && self.failing_open.remove(&group.id) {
             info!(group = %group.id, "enough healthy targets again");
         }
     }
 
-    /// What sessions are sealed with.
+    /// The key which sessions are sealed with.
     fn key(&self, config: &Config) -> CookieKey {
         config.cookie_key.as_ref().unwrap_or(&self.own_key).clone()
     }
 
-    /// Rotations must not all restart at the same place (a golden-ratio walk).
+    /// Rotations must not all restart at the same member (a golden-ratio walk).
     fn next_seed(&mut self) -> u64 {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.seed
@@ -460,7 +466,7 @@ fn positions(old: &Snapshot, config: &Config) -> Arc<Positions> {
     Arc::new(ids().cloned().zip(0..).collect())
 }
 
-/// Whether the same live targets stand in the same places.
+/// Whether the same live targets stand at the same positions.
 fn has_same_targets(before: &TargetGroup, next: &TargetGroup) -> bool {
     let pairs = || before.targets.iter().zip(&*next.targets);
     Arc::ptr_eq(&before.targets, &next.targets)
@@ -468,16 +474,20 @@ fn has_same_targets(before: &TargetGroup, next: &TargetGroup) -> bool {
             && pairs().all(|(a, b)| a.target.serial == b.target.serial))
 }
 
-/// Gives what waits for a group the places of all targets that may be picked now.
+/// Gives requests that wait for a group the slots of all targets that may be picked now.
 fn open(group: &TargetGroup) {
-    let members = group.selection.iter().flat_map(|s| s.roster.members());
-    let eligible: Vec<_> = members.map(|member| member.target.clone()).collect();
+    let eligible: Vec<_> = group
+        .selection
+        .iter()
+        .flat_map(|selection| selection.roster.members())
+        .map(|member| member.target.clone())
+        .collect();
     let limit = group.overload.max_concurrency;
     group.admission.open(limit, &eligible, group.scales_to_zero);
 }
 
-/// About how many parts a configuration has.
-fn weight(config: &Config) -> usize {
+/// About how many targets and rules a configuration has.
+fn cost(config: &Config) -> usize {
     let groups = config
         .target_groups
         .iter()
@@ -512,10 +522,12 @@ fn has_sessions(config: &Config) -> bool {
         })
 }
 
-/// Whether a group sends requests to targets that are known to fail. A group whose
-/// first checks are still out fails open too, but has nothing to report.
-fn is_distrusted(group: &TargetGroup) -> bool {
-    let failing =
-        |t: &Registered| t.registration.is_active() && t.target.health().now() == Health::Unhealthy;
-    group.failing_open && group.targets.iter().any(failing)
+/// Whether a group sends requests to targets that are known to fail. A group fails open
+/// before its first checks have finished too, but that is nothing to report.
+fn has_failing_targets(group: &TargetGroup) -> bool {
+    group.failing_open
+        && group
+            .targets
+            .iter()
+            .any(|t| t.registration.is_active() && t.target.health().now() == Health::Unhealthy)
 }

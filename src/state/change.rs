@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::diff::Diff;
-use super::fact::{Refusal, TargetChange};
+use super::runtime::{Refusal, TargetChange};
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;

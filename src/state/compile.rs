@@ -1,4 +1,5 @@
-//! Configuration plus live members to snapshot: names become indexes, pickers are built.
+//! From configuration and live members to a snapshot: names become indexes, pickers are
+//! built.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ thread_local! {
     pub(super) static GROUPS_COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Builds the listeners of a configuration whose groups stand where `positions` says. Those
-/// that are configured as in `kept` are shared with it.
+/// Builds the listeners of a configuration; its groups stand where `positions` says.
+/// Listeners that are configured as in `kept` are shared with it.
 pub(super) fn compile_listeners(
     kept: Option<&Snapshot>,
     config: &Config,
@@ -64,7 +65,12 @@ fn compile_listener(
     rate_limit: Option<Arc<RateLimiter>>,
     key: &CookieKey,
 ) -> Listener {
-    let index = |id: &TargetGroupId| positions.get(id).map(|place| GroupIndex(*place)).ok_or(());
+    let index = |id: &TargetGroupId| {
+        positions
+            .get(id)
+            .map(|position| GroupIndex(*position))
+            .ok_or(())
+    };
     let named = "a checked configuration names only groups it has";
     let rules = listener
         .rules
@@ -92,8 +98,8 @@ fn compile_listener(
     }
 }
 
-/// What a group is made of.
-pub(super) struct Parts<'a> {
+/// What a group is built from.
+pub(super) struct GroupParts<'a> {
     pub(super) config: &'a config::TargetGroup,
     pub(super) targets: Arc<[Registered]>,
     pub(super) admission: Arc<Admission<Target>>,
@@ -114,7 +120,7 @@ pub fn compile_group(
     seed: u64,
     now: Instant,
 ) -> TargetGroup {
-    let parts = Parts {
+    let parts = GroupParts {
         config,
         targets,
         admission,
@@ -123,12 +129,11 @@ pub fn compile_group(
         seed,
         now,
     };
-    let own = |roster: &Roster| Some(Arc::new(KeyTable::new(roster)));
-    parts.compile_with(own)
+    parts.compile_with(|roster| Some(Arc::new(KeyTable::new(roster))))
 }
 
-impl Parts<'_> {
-    /// Builds the group. If it has to have a table, `last` is used, whatever roster it is of.
+impl GroupParts<'_> {
+    /// Builds the group. If it needs a table, `last` is used, whatever roster it is of.
     pub(super) fn compile(self, last: Option<&Arc<KeyTable>>) -> TargetGroup {
         self.compile_with(|_| last.cloned())
     }
@@ -145,8 +150,9 @@ impl Parts<'_> {
             seed,
             now,
         } = self;
-        let active = targets.iter();
-        let active = active.filter(|t| t.registration.is_active() && t.weight > 0);
+        let active = targets
+            .iter()
+            .filter(|t| t.registration.is_active() && t.weight > 0);
         let fail_open = FailOpen {
             min_healthy: config.fail_open.min_healthy.of(active.count()),
             enabled: config.fail_open.enabled,
@@ -191,7 +197,7 @@ impl Parts<'_> {
     }
 }
 
-/// The picker over a roster. `table` is asked for one if the roster goes by tables.
+/// The selection over a roster. `table` is called if the roster needs a table.
 fn select(
     config: &config::TargetGroup,
     roster: Roster,

@@ -1,4 +1,4 @@
-//! What a reload changed, for the log.
+//! What a reload has changed, for the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,14 +8,14 @@ use crate::config::Config;
 /// The difference between two configurations, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// `listener web`, `target group todo`.
+    /// New parts: `listener web`, `target group todo`.
     pub added: Vec<String>,
-    /// Gone.
+    /// Parts that are gone.
     pub removed: Vec<String>,
-    /// There before and after, with other settings.
+    /// Parts that were there before and have other settings now.
     pub changed: Vec<String>,
-    /// Where the new configuration says one thing about a target and somebody has said
-    /// another at run time, which stands: `target 10.0.0.1:80 of todo: …`.
+    /// Where the new configuration says one thing about a target and another was set at run
+    /// time, which stands: `target 10.0.0.1:80 of todo: …`.
     pub contradictions: Vec<String>,
 }
 
@@ -24,8 +24,12 @@ impl Diff {
     pub fn between(old: &Config, new: &Config) -> Self {
         let mut diff = Self::default();
         diff.compare("listener", &old.listeners, &new.listeners, |l| &l.id.0);
-        let (old_groups, new_groups) = (&old.target_groups, &new.target_groups);
-        diff.compare("target group", old_groups, new_groups, |g| &g.id.0);
+        diff.compare(
+            "target group",
+            &old.target_groups,
+            &new.target_groups,
+            |g| &g.id.0,
+        );
         // Not `workers`: only a restart changes their number.
         let same_settings = old.access_log == new.access_log
             && old.shutdown == new.shutdown
@@ -38,7 +42,7 @@ impl Diff {
         diff
     }
 
-    /// Whether the configuration is the same.
+    /// Whether both configurations are the same.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
@@ -53,9 +57,11 @@ impl Diff {
                 Some(_) => {}
             }
         }
-        let gone = old.iter().filter(|item| before.contains_key(name(item)));
-        self.removed
-            .extend(gone.map(|item| format!("{what} {}", name(item))));
+        self.removed.extend(
+            old.iter()
+                .filter(|item| before.contains_key(name(item)))
+                .map(|item| format!("{what} {}", name(item))),
+        );
     }
 }
 

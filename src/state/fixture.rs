@@ -1,4 +1,4 @@
-//! Small configurations for the tests of those who change the picture.
+//! Small configurations and a running publisher, for tests.
 
 use tokio::task::JoinHandle;
 

@@ -1,9 +1,9 @@
 //! Which targets are in which group: by the file, by the sources that look for targets, and
-//! by what was said at run time (see [`Fact`]).
+//! by what was set at run time (see [`RuntimeSettings`]).
 //!
-//! A reload does not forget addresses for which it only has other words: a host name with
+//! A reload does not forget addresses which it only names in another way: a host name with
 //! another port keeps its addresses, with the new port. And a group that would be empty until
-//! its new names and files have answered keeps the targets it had.
+//! its new names and files are resolved keeps the targets it had.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,7 +13,10 @@ use std::time::Instant;
 use tracing::info;
 
 use super::change::Source;
-use super::fact::{By, Entry, Fact, Listed, MOST_FACTS, Presence, Refusal, TargetChange};
+use super::runtime::{
+    GroupMember, ListedBy, ListedTarget, MAX_CHANGED_TARGETS, Presence, Refusal, RuntimeSettings,
+    TargetChange,
+};
 use crate::config::{self, TargetAddress, defaults};
 use crate::model::{TargetGroupId, TargetId};
 
@@ -21,8 +24,8 @@ use crate::model::{TargetGroupId, TargetId};
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     groups: HashMap<TargetGroupId, Members>,
-    /// How many facts there are, over all groups.
-    facts: usize,
+    /// How many targets have settings of their own, over all groups.
+    changed_targets: usize,
 }
 
 /// The members of one group.
@@ -33,43 +36,43 @@ struct Members {
     /// Sorted, because the order of a roster must not change from run to run.
     sources: BTreeMap<Source, List>,
     /// Targets from before a reload, for as long as nothing else is listed.
-    stand_ins: Vec<Listed>,
-    facts: BTreeMap<SocketAddr, Fact>,
-    /// What the fields before `facts` come to; empty after one of them changed.
+    stand_ins: Vec<ListedTarget>,
+    runtime: BTreeMap<SocketAddr, RuntimeSettings>,
+    /// Computed from the fields before `runtime`; empty after one of them has changed.
     listing: OnceCell<Listing>,
 }
 
-/// What a source lists; `None` while it has not answered.
+/// What a source lists; `None` while it has not reported.
 type List = Option<Vec<(SocketAddr, u16)>>;
 
 /// What is listed, each address once: the file's weight wins.
 #[derive(Debug, Default)]
 struct Listing {
-    entries: Vec<Listed>,
-    /// Where an address stands in them.
-    places: HashMap<SocketAddr, usize>,
+    targets: Vec<ListedTarget>,
+    /// The position of each address in `targets`.
+    positions: HashMap<SocketAddr, usize>,
 }
 
 impl Membership {
-    /// Takes over what the configuration says of a group that is new or has changed.
+    /// Applies the configuration of a group that is new or has changed.
     pub(super) fn configure(&mut self, group: &config::TargetGroup) {
         let members = self.groups.entry(group.id.clone()).or_default();
-        let known = members.facts.len();
+        let known = members.runtime.len();
         members.configure(group);
-        self.facts -= known - members.facts.len();
+        self.changed_targets -= known - members.runtime.len();
     }
 
-    /// Forgets a group. Says so if something goes with it that was said at run time.
+    /// Forgets a group. Returns a message if something was set at run time, which is lost.
     pub(super) fn remove(&mut self, group: &TargetGroupId) -> Option<String> {
         let members = self.groups.remove(group)?;
-        self.facts -= members.facts.len();
-        let said = !members.facts.is_empty();
-        said.then(|| format!("target group {group}: goes with what was set at run time"))
+        self.changed_targets -= members.runtime.len();
+        (!members.runtime.is_empty())
+            .then(|| format!("target group {group}: goes with what was set at run time"))
     }
 
-    /// Replaces the members that one source lists; says whether that is another list. A source
-    /// that the group does not have is not believed: it may have been removed while its list
-    /// was on the way.
+    /// Replaces the members that one source lists. Returns whether that is another list. The
+    /// list of a source that the group does not have is ignored: the source may have been
+    /// removed while its list was on the way.
     pub(super) fn set(
         &mut self,
         group: &TargetGroupId,
@@ -79,9 +82,9 @@ impl Membership {
         let Some(members) = self.groups.get_mut(group) else {
             return false;
         };
-        let known = members.facts.len();
+        let known = members.runtime.len();
         let changed = members.set(source, list);
-        self.facts -= known - members.facts.len();
+        self.changed_targets -= known - members.runtime.len();
         changed
     }
 
@@ -90,16 +93,16 @@ impl Membership {
         self.groups.contains_key(group)
     }
 
-    /// The members of a group, each address once: the file's, in its order, then the found
-    /// ones, then those that were only registered at run time.
-    pub(super) fn of(&self, group: &TargetGroupId) -> Vec<Entry> {
+    /// The members of a group, each address once: the file's, in its order, then those of the
+    /// sources, then those that were only registered at run time.
+    pub(super) fn of(&self, group: &TargetGroupId) -> Vec<GroupMember> {
         self.groups
             .get(group)
-            .map(Members::entries)
+            .map(Members::members)
             .unwrap_or_default()
     }
 
-    /// Takes in what is asked for a target at run time.
+    /// Changes a target at run time.
     pub(super) fn change(
         &mut self,
         id: &TargetId,
@@ -108,23 +111,23 @@ impl Membership {
     ) -> Result<(), Refusal> {
         let unknown = || Refusal::UnknownGroup(id.group.clone());
         let members = self.groups.get_mut(&id.group).ok_or_else(unknown)?;
-        let known = members.facts.len();
-        members.change(id, change, self.facts >= MOST_FACTS, now)?;
-        self.facts = self.facts - known + members.facts.len();
+        let known = members.runtime.len();
+        members.change(id, change, self.changed_targets >= MAX_CHANGED_TARGETS, now)?;
+        self.changed_targets = self.changed_targets - known + members.runtime.len();
         Ok(())
     }
 
-    /// Where what was said of a group at run time stands, although its configuration says
-    /// something else.
+    /// Where what was set in a group at run time stands, although its configuration says
+    /// something else; one message each.
     pub(super) fn contradictions(&self, group: &TargetGroupId) -> Vec<String> {
         let Some(members) = self.groups.get(group) else {
             return Vec::new();
         };
-        let contradiction = |(addr, fact): (&SocketAddr, &Fact)| {
-            let said = fact.contradiction(members.listed(*addr))?;
-            Some(format!("target {addr} of {group}: {said}"))
+        let contradiction = |(addr, settings): (&SocketAddr, &RuntimeSettings)| {
+            let text = settings.contradiction(members.listed(*addr))?;
+            Some(format!("target {addr} of {group}: {text}"))
         };
-        members.facts.iter().filter_map(contradiction).collect()
+        members.runtime.iter().filter_map(contradiction).collect()
     }
 }
 
@@ -136,16 +139,16 @@ impl Members {
             sources: sources(group, &before.sources),
             ..Self::default()
         };
-        if self.listing().entries.is_empty() && self.awaits_names() {
+        if self.listing().targets.is_empty() && self.has_pending_source() {
             self.stand_in(before.listing());
             if !self.stand_ins.is_empty() {
                 info!(
                     group = %group.id, targets = self.stand_ins.len(),
-                    "target group keeps its targets until its new names or files have answered"
+                    "target group keeps its targets until its new names and files are resolved"
                 );
             }
         }
-        self.facts = before.facts;
+        self.runtime = before.runtime;
         if !self.sources.contains_key(&Source::Replicas)
             && let Some(Some(replicas)) = before.sources.get(&Source::Replicas)
         {
@@ -153,28 +156,32 @@ impl Members {
         }
     }
 
-    /// Whether a source that does not begin empty has not answered yet.
-    fn awaits_names(&self) -> bool {
-        let mut sources = self.sources.iter();
-        sources.any(|(source, answer)| answer.is_none() && *source != Source::Replicas)
+    /// Whether a source that does not begin empty has not reported yet.
+    fn has_pending_source(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|(source, list)| list.is_none() && *source != Source::Replicas)
     }
 
-    /// Replicas end with what the configuration said of them; others go on for a while.
+    /// Keeps targets from before: not replicas, which end with their configuration.
     fn stand_in(&mut self, before: &Listing) {
-        let others = before.entries.iter();
-        let others = others.filter(|listed| listed.by != By::Replicas);
-        self.stand_ins = others.copied().collect();
+        self.stand_ins = before
+            .targets
+            .iter()
+            .filter(|listed| listed.by != ListedBy::Replicas)
+            .copied()
+            .collect();
         self.listing.take();
     }
 
     fn set(&mut self, source: &Source, list: Vec<(SocketAddr, u16)>) -> bool {
-        let Some(answer) = self.sources.get_mut(source) else {
+        let Some(known) = self.sources.get_mut(source) else {
             return false;
         };
-        if answer.as_ref() == Some(&list) {
+        if known.as_ref() == Some(&list) {
             return false;
         }
-        let before = answer.replace(list).unwrap_or_default();
+        let before = known.replace(list).unwrap_or_default();
         self.listing.take();
         if *source == Source::Replicas {
             self.forget_replicas(&before);
@@ -182,19 +189,26 @@ impl Members {
         true
     }
 
-    /// The port of a replica that has gone will be another process's: what was said about
-    /// the one does not hold for the other.
+    /// Forgets the settings of replicas that are gone: their port will be another process's,
+    /// for which they do not hold.
     fn forget_replicas(&mut self, before: &[(SocketAddr, u16)]) {
-        if self.facts.is_empty() {
+        if self.runtime.is_empty() {
             return;
         }
-        let now = self.sources.get(&Source::Replicas);
-        let now = now.into_iter().flatten().flatten();
-        let now: HashSet<SocketAddr> = now.map(|(addr, _)| *addr).collect();
+        let now: HashSet<SocketAddr> = self
+            .sources
+            .get(&Source::Replicas)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|(addr, _)| *addr)
+            .collect();
         for (addr, _) in before {
-            let is_listed = |fact: &Fact| fact.presence == Presence::Listed;
-            if !now.contains(addr) && self.facts.get(addr).is_some_and(is_listed) {
-                self.facts.remove(addr);
+            let known = self.runtime.get(addr);
+            if !now.contains(addr)
+                && known.is_some_and(|settings| settings.presence == Presence::Listed)
+            {
+                self.runtime.remove(addr);
             }
         }
     }
@@ -207,13 +221,13 @@ impl Members {
         now: Instant,
     ) -> Result<(), Refusal> {
         let listed = self.listed(id.addr).copied();
-        let is_replica = listed.is_some_and(|listed| listed.by == By::Replicas);
-        let before = self.facts.get(&id.addr).copied();
+        let is_replica = listed.is_some_and(|listed| listed.by == ListedBy::Replicas);
+        let before = self.runtime.get(&id.addr).copied();
         if before.is_none() && is_full {
             return Err(Refusal::TooMany);
         }
-        let fact = before.unwrap_or_default();
-        let is_member = match fact.presence {
+        let settings = before.unwrap_or_default();
+        let is_member = match settings.presence {
             Presence::Listed => listed.is_some(),
             Presence::Registered => true,
             Presence::Deregistered => is_replica,
@@ -224,52 +238,54 @@ impl Members {
         if change == TargetChange::Deregister && is_replica {
             return Err(Refusal::Replica(id.clone()));
         }
-        match fact.changed(change, listed.is_some(), now) {
-            Some(fact) => drop(self.facts.insert(id.addr, fact)),
-            None => drop(self.facts.remove(&id.addr)),
+        match settings.changed(change, listed.is_some(), now) {
+            Some(settings) => drop(self.runtime.insert(id.addr, settings)),
+            None => drop(self.runtime.remove(&id.addr)),
         }
         Ok(())
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn members(&self) -> Vec<GroupMember> {
         let listing = self.listing();
-        let present = listing.entries.iter().filter_map(|listed| {
-            let fact = self.facts.get(&listed.addr).copied().unwrap_or_default();
-            // What Weir runs cannot be deregistered, so this was said about another one.
-            let is_out = fact.presence == Presence::Deregistered && listed.by != By::Replicas;
-            (!is_out).then(|| fact.entry(listed.addr, listed.weight))
+        let present = listing.targets.iter().filter_map(|listed| {
+            let settings = self.runtime.get(&listed.addr).copied().unwrap_or_default();
+            // A replica cannot be deregistered: this was set for an earlier one.
+            let is_out =
+                settings.presence == Presence::Deregistered && listed.by != ListedBy::Replicas;
+            (!is_out).then(|| settings.member(listed.addr, listed.weight))
         });
-        let registered = self.facts.iter().filter(|(addr, fact)| {
-            fact.presence == Presence::Registered && !listing.places.contains_key(addr)
+        let registered = self.runtime.iter().filter(|(addr, settings)| {
+            settings.presence == Presence::Registered && !listing.positions.contains_key(addr)
         });
         present
-            .chain(registered.map(|(&addr, fact)| fact.entry(addr, defaults::WEIGHT)))
+            .chain(registered.map(|(&addr, settings)| settings.member(addr, defaults::WEIGHT)))
             .collect()
     }
 
-    fn listed(&self, addr: SocketAddr) -> Option<&Listed> {
+    fn listed(&self, addr: SocketAddr) -> Option<&ListedTarget> {
         let listing = self.listing();
-        let place = listing.places.get(&addr)?;
-        Some(&listing.entries[*place])
+        let position = listing.positions.get(&addr)?;
+        Some(&listing.targets[*position])
     }
 
     fn listing(&self) -> &Listing {
         self.listing.get_or_init(|| {
-            let file = self.file.iter().map(|&(addr, weight)| Listed {
+            let file = self.file.iter().map(|&(addr, weight)| ListedTarget {
                 addr,
                 weight,
-                by: By::File,
+                by: ListedBy::File,
             });
-            let found = self.sources.iter().flat_map(|(source, answer)| {
+            let found = self.sources.iter().flat_map(|(source, list)| {
                 let by = match source {
-                    Source::Replicas => By::Replicas,
-                    Source::Dns(..) | Source::Srv(_) | Source::File(_) => By::Discovery,
+                    Source::Replicas => ListedBy::Replicas,
+                    Source::Dns(..) | Source::Srv(_) | Source::File(_) => ListedBy::Discovery,
                 };
-                let listed = move |&(addr, weight): &(SocketAddr, u16)| Listed { addr, weight, by };
-                answer.iter().flatten().map(listed)
+                let listed =
+                    move |&(addr, weight): &(SocketAddr, u16)| ListedTarget { addr, weight, by };
+                list.iter().flatten().map(listed)
             });
             let listing = Listing::new(file.chain(found));
-            if listing.entries.is_empty() {
+            if listing.targets.is_empty() {
                 Listing::new(self.stand_ins.iter().copied())
             } else {
                 listing
@@ -279,12 +295,12 @@ impl Members {
 }
 
 impl Listing {
-    fn new(listed: impl Iterator<Item = Listed>) -> Self {
+    fn new(listed: impl Iterator<Item = ListedTarget>) -> Self {
         let mut listing = Self::default();
         for listed in listed {
-            let next = listing.entries.len();
-            if *listing.places.entry(listed.addr).or_insert(next) == next {
-                listing.entries.push(listed);
+            let next = listing.targets.len();
+            if *listing.positions.entry(listed.addr).or_insert(next) == next {
+                listing.targets.push(listed);
             }
         }
         listing
@@ -292,20 +308,24 @@ impl Listing {
 }
 
 fn in_file(group: &config::TargetGroup) -> Vec<(SocketAddr, u16)> {
-    let targets = group.targets.iter();
-    let known = targets.filter_map(|spec| match &spec.address {
-        TargetAddress::Socket(addr) => Some((*addr, spec.weight)),
-        TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => None,
-    });
-    known.collect()
+    group
+        .targets
+        .iter()
+        .filter_map(|spec| match &spec.address {
+            TargetAddress::Socket(addr) => Some((*addr, spec.weight)),
+            TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => {
+                None
+            }
+        })
+        .collect()
 }
 
-/// The sources that a group has, with what they have answered so far.
+/// The sources that a group has, with the lists they have reported so far.
 fn sources(group: &config::TargetGroup, before: &BTreeMap<Source, List>) -> BTreeMap<Source, List> {
     let mut sources = BTreeMap::new();
     if group.replicas.is_some() {
-        let answer = before.get(&Source::Replicas).cloned().flatten();
-        sources.insert(Source::Replicas, answer);
+        let list = before.get(&Source::Replicas).cloned().flatten();
+        sources.insert(Source::Replicas, list);
     }
     for spec in &group.targets {
         let source = match &spec.address {
@@ -314,7 +334,7 @@ fn sources(group: &config::TargetGroup, before: &BTreeMap<Source, List>) -> BTre
             TargetAddress::Srv { name } => Source::Srv(name.clone()),
             TargetAddress::File { path, .. } => Source::File(path.clone()),
         };
-        // The first of several for one source counts.
+        // If several entries of the file lead to one source, the first counts.
         sources
             .entry(source)
             .or_insert_with_key(|source| match source {
@@ -332,9 +352,13 @@ fn resolved(name: &str, port: u16, weight: u16, before: &BTreeMap<Source, List>)
     let own = before.get(&Source::Dns(name.to_owned(), port));
     let of_name = || {
         let from = Source::Dns(name.to_owned(), 0)..=Source::Dns(name.to_owned(), u16::MAX);
-        before.range(from).find_map(|(_, answer)| answer.as_ref())
+        before.range(from).find_map(|(_, list)| list.as_ref())
     };
     let known = own.and_then(Option::as_ref).or_else(of_name)?;
-    let member = |&(addr, _): &(SocketAddr, u16)| (SocketAddr::new(addr.ip(), port), weight);
-    Some(known.iter().map(member).collect())
+    Some(
+        known
+            .iter()
+            .map(|(addr, _)| (SocketAddr::new(addr.ip(), port), weight))
+            .collect(),
+    )
 }

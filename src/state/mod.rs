@@ -1,23 +1,26 @@
-//! The picture the data plane reads, and the one task that paints it.
+//! The snapshot which the data plane reads, and the one task that builds it.
 //!
-//! Every change (a new configuration, other members, a health flip) reaches the
-//! [`Publisher`] as a [`Change`]; it builds the next [`Snapshot`] and stores it. A
-//! snapshot is complete and never modified. Live counters stand outside, in the
-//! targets of the registry, so that they outlive a reload.
+//! Every change (a new configuration, other members, another health) reaches the
+//! [`Publisher`] as a [`Change`]; its task builds the next [`Snapshot`] and stores it. A
+//! snapshot is complete and never modified. Live state stands outside, in the targets of
+//! the registry, so that it outlives a reload.
+//!
+//! The control plane reads snapshots through a [`Reader`]. The data plane has a
+//! [`DataPlaneReader`], which shows compiled listeners and groups and no configuration.
 
 mod builder;
 mod change;
 mod compile;
 mod diff;
-mod fact;
+mod draining;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod leaving;
 mod membership;
 mod off_thread;
 mod publisher;
 mod reader;
 mod registry;
+mod runtime;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,7 @@ mod tests;
 pub use change::{Change, Source};
 pub use compile::compile_group;
 pub use diff::Diff;
-pub use fact::{Refusal, TargetChange};
 pub use publisher::{Publisher, PublisherTask};
 pub use reader::{DataPlaneReader, DataPlaneSnapshot, Reader};
+pub use runtime::{Refusal, TargetChange};
 pub use snapshot::{Group, Listener, Snapshot};

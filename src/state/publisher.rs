@@ -1,9 +1,9 @@
-//! The one writer of the snapshots: takes changes in, has them applied, keeps time.
+//! The one writer of the snapshots: receives changes, has them applied, keeps time.
 //!
-//! What is built and when it is published is the [`Builder`]'s. Heavy work goes to another
-//! thread, and with it the builder, so that changes stay in order; the control thread goes on
-//! with its checks and timers. Tables of large `consistent_hash` groups are built aside: their
-//! group is published at once, with keys that go by its last table.
+//! The [`Builder`] decides what is built and published. Heavy work goes to another thread,
+//! and the builder with it, so that changes stay in order; the control thread goes on with
+//! its checks and timers. Tables of large `consistent_hash` groups are built apart: their
+//! group is published at once, with the keys of its last table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use tracing::error;
 use super::builder::{Builder, Work};
 use super::change::Change;
 use super::diff::Diff;
-use super::fact::{Refusal, TargetChange};
-use super::leaving::LOOK;
+use super::draining::DRAIN_CHECK_INTERVAL;
 use super::off_thread::off_thread;
 use super::reader::Reader;
+use super::runtime::{Refusal, TargetChange};
 use super::snapshot::Snapshot;
 use crate::balance::{KeyTable, Roster};
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
-/// Write half of the picture: sends changes to the one task that applies them.
+/// Write half of the snapshot: sends changes to the one task that applies them.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     changes: mpsc::Sender<Change>,
@@ -36,12 +36,13 @@ pub struct Publisher {
 /// while a large group is built.
 const QUEUE: usize = 4096;
 
-/// Targets and rules that are gone through on the control thread: a few milliseconds of work.
-const HEAVY: usize = 2000;
+/// Most targets and rules that are gone through on the control thread: a few milliseconds of
+/// work.
+const HEAVY_COST: usize = 2000;
 
-/// After heavy work the same time again belongs to others, but not more than this: a target
-/// that fails must leave its group.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// After heavy work the publisher pauses for as long as that took, but not longer than this:
+/// a target that fails must leave its group.
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// Tables that are built and published together: about 50 ms of work for groups of a hundred.
 const TABLES_AT_ONCE: usize = 16;
@@ -64,48 +65,48 @@ impl Publisher {
         (Self { changes }, task, reader)
     }
 
-    /// Hands in a change. `false` when the publisher has ended.
+    /// Sends a change. Returns `false` if the publisher has ended.
     pub async fn send(&self, change: Change) -> bool {
         self.changes.send(change).await.is_ok()
     }
 
-    /// Applies a configuration and waits until it is visible.
+    /// Applies a configuration and waits until it is visible. Returns `None` if the publisher
+    /// has ended.
     pub async fn configure(&self, config: Config) -> Option<Diff> {
         self.configure_on(config, Vec::new()).await
     }
 
-    /// The same, and says in one step which of its listeners serves which sockets.
+    /// The same, and in the same step gives sockets to the listeners that are to serve them.
     pub async fn configure_on(
         &self,
         config: Config,
         sockets: Vec<(SocketId, ListenerId)>,
     ) -> Option<Diff> {
-        let (done, outcome) = oneshot::channel();
+        let (done, applied) = oneshot::channel();
         self.send(Change::Configure {
             config,
             sockets,
             done,
         })
         .await;
-        outcome.await.ok()
+        applied.await.ok()
     }
 
-    /// Changes a target at run time and waits until that is visible: the target as its
-    /// group has it then, or `None` when it is gone. It stays so whatever configuration
-    /// comes.
+    /// Changes a target at run time and waits until that is visible. Returns the target as its
+    /// group has it then, or `None` if it has left the group. Reloads keep the change.
     pub async fn change_target(
         &self,
         target: TargetId,
         change: TargetChange,
     ) -> Result<Option<Registered>, Refusal> {
-        let (done, outcome) = oneshot::channel();
+        let (done, applied) = oneshot::channel();
         self.send(Change::Target {
             target,
             change,
             done,
         })
         .await;
-        outcome.await.unwrap_or(Err(Refusal::Stopping))
+        applied.await.unwrap_or(Err(Refusal::Stopping))
     }
 }
 
@@ -126,8 +127,8 @@ impl PublisherTask {
             mut builder,
         } = self;
         let mut waiting = Vec::new();
-        // When to see which targets have drained; `None` while no target leaves.
-        let mut next_look = None;
+        // `None` while no target drains.
+        let mut next_drain_check = None;
         let mut tables: Option<oneshot::Receiver<Vec<(TargetGroupId, KeyTable)>>> = None;
         loop {
             // Every arm is cancel-safe: each either waits or took what it waited for.
@@ -138,8 +139,8 @@ impl PublisherTask {
                     }
                     Work::Changes(std::mem::take(&mut waiting))
                 }
-                () = until(next_look) => {
-                    next_look = None;
+                () = until(next_drain_check) => {
+                    next_drain_check = None;
                     Work::Drained(builder.release_drained(Instant::now().into_std()))
                 }
                 built = finished(&mut tables) => {
@@ -148,12 +149,12 @@ impl PublisherTask {
                 }
             };
             let Some(next) = apply(builder, work).await else {
-                error!("a change could not be applied: nothing will change any more");
+                error!("a change panicked: the last snapshot stays, no further change is applied");
                 return;
             };
             builder = next;
-            if next_look.is_none() && builder.is_draining() {
-                next_look = Some(Instant::now() + LOOK);
+            if next_drain_check.is_none() && builder.is_draining() {
+                next_drain_check = Some(Instant::now() + DRAIN_CHECK_INTERVAL);
             }
             if tables.is_none() {
                 tables = start_tables(&mut builder);
@@ -162,11 +163,11 @@ impl PublisherTask {
     }
 }
 
-/// Applies some work, off the thread if it is heavy. `None` if it panicked.
+/// Applies some work, on another thread if it is heavy. Returns `None` if that panicked.
 async fn apply(mut builder: Builder, work: Work) -> Option<Builder> {
     let begun = Instant::now();
     let now = begun.into_std();
-    if builder.weight(&work) < HEAVY {
+    if builder.cost(&work) < HEAVY_COST {
         builder.apply(work, now);
         return Some(builder);
     }
@@ -176,7 +177,7 @@ async fn apply(mut builder: Builder, work: Work) -> Option<Builder> {
     });
     let builder = applied.await.ok();
     // Changes that come one by one would otherwise build a large group again and again.
-    sleep(begun.elapsed().min(LONGEST_PAUSE)).await;
+    sleep(begun.elapsed().min(MAX_PAUSE)).await;
     builder
 }
 
@@ -195,7 +196,7 @@ async fn finished(
 ) -> Vec<(TargetGroupId, KeyTable)> {
     match tables {
         Some(tables) => tables.await.unwrap_or_else(|_| {
-            error!("building the tables of consistent_hash groups panicked: keys go another way");
+            error!("tables of consistent_hash groups were not built: their keys stay as they were");
             Vec::new()
         }),
         None => std::future::pending().await,

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::fact::Entry;
-use super::leaving::Leaving;
+use super::draining::DrainingTargets;
+use super::runtime::GroupMember;
 use crate::balance::KeyTable;
 use crate::config;
 use crate::model::{ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
@@ -14,31 +14,30 @@ use crate::rate_limit::RateLimiter;
 use crate::target::{Admission, Target};
 use crate::target_group::{Live, Registered};
 
-/// What outlives a snapshot: groups with their targets, slots by listener.
+/// What outlives a snapshot: the live state of groups and targets, slots of listeners.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     groups: HashMap<TargetGroupId, GroupRecord>,
-    /// Groups that a target leaves.
+    /// Groups with a target that drains after it has left.
     draining: BTreeSet<TargetGroupId>,
     limiters: HashMap<ListenerId, Arc<RateLimiter>>,
-    /// Of the listeners there are.
+    /// Of the listeners of the newest configuration.
     slots: HashMap<ListenerId, ListenerSlot>,
     /// Slots ever given out; an empty one stays empty.
     slot_count: usize,
 }
 
-/// What outlives a group's versions.
+/// What outlives the versions of one group.
 #[derive(Debug)]
 pub(super) struct GroupRecord {
-    /// What its targets may take.
+    /// The limit of its targets and the queue.
     pub(super) admission: Arc<Admission<Target>>,
-    /// What it has learned and spent so far.
     pub(super) live: Live,
-    /// Where its keys went last, if it is large and hashes.
+    /// The last table of its keys, if it is large and hashes.
     pub(super) table: Option<Arc<KeyTable>>,
-    /// Those that it lists and those that leave.
+    /// Its members, and those that drain after they have left.
     targets: HashMap<SocketAddr, Arc<Target>>,
-    leaving: Leaving,
+    draining: DrainingTargets,
     is_configured: bool,
 }
 
@@ -52,20 +51,20 @@ impl Registry {
 
     /// Gives a group these members. Targets of its last version, `before`, that are no
     /// members any more drain by `settings`. Returns the targets of its next version.
-    pub(super) fn enroll(
+    pub(super) fn set_members(
         &mut self,
         settings: &config::TargetGroup,
-        members: &[Entry],
+        members: &[GroupMember],
         before: &[Registered],
         now: Instant,
     ) -> Vec<Registered> {
         let id = &settings.id;
-        let registered = self.group(id).enroll(settings, members, before, now);
+        let registered = self.group(id).set_members(settings, members, before, now);
         self.note_draining(id);
         registered
     }
 
-    /// A group is not configured any more: its targets drain as they were to drain last.
+    /// A group is not configured any more: its targets drain by its last configuration.
     pub(super) fn remove(
         &mut self,
         last: &config::TargetGroup,
@@ -84,12 +83,13 @@ impl Registry {
         self.note_draining(&last.id);
     }
 
-    /// Releases targets that have drained or had their time; returns the groups that show it.
+    /// Releases targets that have drained or had their time. Returns the groups that have to
+    /// be built anew for it.
     pub(super) fn release_drained(&mut self, now: Instant) -> Vec<TargetGroupId> {
         let mut changed = Vec::new();
         for id in self.draining.clone() {
             if let Some(record) = self.groups.get_mut(&id)
-                && record.leaving.release_drained(now)
+                && record.draining.release_drained(now)
                 && record.is_configured
             {
                 changed.push(id.clone());
@@ -99,7 +99,7 @@ impl Registry {
         changed
     }
 
-    /// Whether a target leaves a group.
+    /// Whether a target drains that has left its group.
     pub(super) fn is_draining(&self) -> bool {
         !self.draining.is_empty()
     }
@@ -111,18 +111,19 @@ impl Registry {
         }
     }
 
-    /// Remembers whether a target leaves a group, and forgets a group that has none any more.
+    /// Notes whether targets drain that have left a group, and forgets a group that is not
+    /// configured and has none.
     fn note_draining(&mut self, id: &TargetGroupId) {
         let Some(record) = self.groups.get(id) else {
             return;
         };
-        if !record.leaving.is_empty() {
+        if !record.draining.is_empty() {
             self.draining.insert(id.clone());
             return;
         }
         self.draining.remove(id);
         if !record.is_configured {
-            // What waits for it waits no longer.
+            // Requests that wait for it fail.
             record.admission.open(None, &[], false);
             self.groups.remove(id);
         }
@@ -142,7 +143,7 @@ impl Registry {
         slot
     }
 
-    /// The limiter of a listener: the one it has, or a new one if its settings are new.
+    /// The limiter of a listener: the one it has, or a new one if its settings have changed.
     pub(super) fn limiter(&mut self, id: &ListenerId, limit: &RateLimit) -> Arc<RateLimiter> {
         let kept = self.limiters.get(id).filter(|kept| kept.limit() == limit);
         if let Some(kept) = kept {
@@ -172,38 +173,38 @@ impl Default for GroupRecord {
             live: Live::new(Instant::now()),
             table: None,
             targets: HashMap::new(),
-            leaving: Leaving::default(),
+            draining: DrainingTargets::default(),
             is_configured: true,
         }
     }
 }
 
 impl GroupRecord {
-    fn enroll(
+    fn set_members(
         &mut self,
         settings: &config::TargetGroup,
-        members: &[Entry],
+        members: &[GroupMember],
         before: &[Registered],
         now: Instant,
     ) -> Vec<Registered> {
         let mut registered: Vec<Registered> = members
             .iter()
-            .map(|entry| Registered {
-                target: self.target(&settings.id, entry.addr),
-                weight: entry.weight,
-                registration: entry.registration,
+            .map(|member| Registered {
+                target: self.target(&settings.id, member.addr),
+                weight: member.weight,
+                registration: member.registration,
             })
             .collect();
-        let stay: HashSet<SocketAddr> = members.iter().map(|entry| entry.addr).collect();
+        let stay: HashSet<SocketAddr> = members.iter().map(|member| member.addr).collect();
         for registered in before {
             if !stay.contains(&registered.target.id.addr) {
                 self.begin_drain(registered, settings, now);
             }
         }
-        registered.extend(self.leaving.show());
+        registered.extend(self.draining.show());
         for registered in before {
             let (target, addr) = (&registered.target, registered.target.id.addr);
-            target.set_listed(stay.contains(&addr) || self.leaving.shows(addr));
+            target.set_listed(stay.contains(&addr) || self.draining.shows(addr));
         }
         for registered in &registered {
             registered.target.set_listed(true);
@@ -221,11 +222,11 @@ impl GroupRecord {
             };
             Arc::new(Target::with_admission(id, Arc::clone(&self.admission)))
         });
-        self.leaving.cancel_drain(&target.id);
+        self.draining.cancel_drain(&target.id);
         Arc::clone(target)
     }
 
-    /// A target is no member any more. It may have begun to drain before.
+    /// Drains a target that is no member any more, unless it drains already.
     fn begin_drain(
         &mut self,
         registered: &Registered,
@@ -233,15 +234,15 @@ impl GroupRecord {
         now: Instant,
     ) {
         if !registered.registration.is_leaving() {
-            self.leaving.begin(registered, settings, now);
+            self.draining.drain_removed(registered, settings, now);
         }
     }
 
-    /// Forgets targets that neither are members nor leave. Requests in flight on one hold
-    /// their own reference and end in peace.
+    /// Forgets targets that are neither members nor draining. Requests in flight on one hold
+    /// a reference of their own and are not disturbed.
     fn forget_targets(&mut self, members: &HashSet<SocketAddr>) {
-        let leaving = &self.leaving;
-        let is_known = |addr: &SocketAddr| members.contains(addr) || leaving.has(*addr);
-        self.targets.retain(|addr, _| is_known(addr));
+        let draining = &self.draining;
+        self.targets
+            .retain(|addr, _| members.contains(addr) || draining.has(*addr));
     }
 }

@@ -1,4 +1,4 @@
-//! Who is in a group, who leaves it, and what stands over reloads.
+//! Which targets are in a group, which drain, and what is kept over reloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::target_group::Registered;
 mod incremental;
 
 const DELAY: Duration = Duration::from_secs(300);
-/// Long enough for everybody idle to be let go.
+/// Long enough for every idle target to be released.
 const MOMENT: Duration = Duration::from_millis(200);
 
 fn addr(n: u16) -> SocketAddr {
@@ -53,10 +53,12 @@ fn targets(reader: &Reader) -> Vec<Registered> {
     reader.load().groups()[0].targets.to_vec()
 }
 
-/// Port, weight and word of everybody in the group.
+/// Port, weight and registration of every target of the group.
 fn shown(reader: &Reader) -> Vec<(u16, u16, &'static str)> {
-    let line = |t: Registered| (t.target.id.addr.port(), t.weight, t.registration.name());
-    targets(reader).into_iter().map(line).collect()
+    targets(reader)
+        .into_iter()
+        .map(|t| (t.target.id.addr.port(), t.weight, t.registration.name()))
+        .collect()
 }
 
 fn target(reader: &Reader, n: u16) -> Arc<Target> {
@@ -107,7 +109,7 @@ async fn a_target_that_leaves_with_requests_drains_until_the_last_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_delay_is_over_whoever_is_left_can_learn_it() {
+async fn when_the_delay_is_over_a_target_with_requests_is_released() {
     let (publisher, reader) = publish(vec![group(&[(1, 1), (2, 1)])]).await;
     let leaving = target(&reader, 2);
     let _tunnel = leaving.lease();
@@ -137,7 +139,7 @@ async fn without_a_delay_a_target_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_target_does_not_drain_unless_somebody_was_about_to_pick_it() {
+async fn an_idle_target_does_not_drain_unless_a_request_was_about_to_pick_it() {
     let (publisher, reader) = publish(vec![group(&[(1, 1), (2, 1), (3, 1)])]).await;
     let (idle, picked) = (target(&reader, 2), target(&reader, 3));
     reload(&publisher, group(&[(1, 1)])).await;
@@ -160,7 +162,7 @@ async fn a_target_that_comes_back_is_the_same_and_active() {
     reload(&publisher, group(&[(1, 1)])).await;
     reload(&publisher, group(&[(2, 1), (1, 1)])).await;
     assert_eq!(shown(&reader), [(2, 1, "active"), (1, 1, "active")]);
-    assert!(Arc::ptr_eq(&away, &target(&reader, 2)));
+    assert_eq!(away.serial, target(&reader, 2).serial);
     drop(lease);
     sleep(2 * DELAY).await;
     assert!(!away.is_released());
@@ -178,7 +180,7 @@ async fn targets_of_a_removed_group_have_their_delay_and_may_come_back() {
     assert_eq!(reader.load().version, version, "there is nothing to show");
     assert!(!left.is_released());
     reload(&publisher, group(&[(1, 1)])).await;
-    assert!(Arc::ptr_eq(&kept, &target(&reader, 1)));
+    assert_eq!(kept.serial, target(&reader, 1).serial);
     assert_eq!(shown(&reader), [(1, 1, "active"), (2, 1, "draining")]);
     sleep(DELAY).await;
     assert_eq!((kept.is_released(), left.is_released()), (false, true));
@@ -235,7 +237,7 @@ async fn a_drained_target_gets_nothing_new_until_it_is_registered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_said_at_run_time_stands_and_a_reload_says_where_it_contradicts() {
+async fn what_is_set_at_run_time_stands_and_a_reload_reports_contradictions() {
     let (publisher, reader) = publish(vec![group(&[(1, 1), (2, 1)])]).await;
     register(&publisher, 3, Some(9)).await;
     let gone = publisher
@@ -259,7 +261,7 @@ async fn what_is_said_at_run_time_stands_and_a_reload_says_where_it_contradicts(
     }
     let agreed = group(&[(1, 5), (3, 9)]);
     assert_eq!(reload(&publisher, agreed.clone()).await, [""; 0]);
-    // Who registers a listed target without a weight wants what the file wants.
+    // A listed target that is registered without a weight has the weight of the file.
     register(&publisher, 1, None).await;
     assert_eq!(reload(&publisher, group(&[(1, 4), (3, 9)])).await, [""; 0]);
     assert_eq!(shown(&reader), [(1, 4, "active"), (3, 9, "active")]);
@@ -297,7 +299,7 @@ async fn only_what_is_in_a_group_can_be_changed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_drains_but_is_not_deregistered_and_what_is_said_ends_with_it() {
+async fn a_replica_drains_but_is_not_deregistered_and_its_settings_end_with_it() {
     let mut replicas = group(&[]);
     replicas.replicas = Some(Replicas {
         runner: Runner::Process(ProcessRunner {
@@ -352,7 +354,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The rules in the words of the documentation.
+/// The rules as the documentation states them.
 #[derive(Default)]
 struct Expected {
     file: BTreeMap<u16, u16>,
@@ -420,14 +422,14 @@ async fn do_step(publisher: &Publisher, step: &Step) {
             return;
         }
     };
-    // Refused when nobody is there to be changed, which the expectation knows.
+    // Refused if the target is not in the group, which the expectation takes into account.
     let _ = publisher.change_target(id(port), change).await;
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn in_any_order_changes_and_reloads_leave_who_is_wanted(
+    fn in_any_order_changes_and_reloads_leave_the_expected_targets(
         steps in prop::collection::vec(step(), 1..40)
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -44,8 +44,8 @@ pub struct Admission<T: Slots> {
 
 #[derive(Debug)]
 struct WaitQueue<T: Slots> {
-    /// Whose slots are given away: a target that left, drains or fails keeps its own. By
-    /// serial number. Weak, because a target knows its admission.
+    /// The targets that slots are given away of: not those that left, drain or fail. Sorted
+    /// by serial number. Weak, because a target knows its admission.
     eligible: Vec<(Serial, Weak<T>)>,
     /// In the order of arrival among those which wait for the same.
     waiting: BTreeMap<Ticket, Waiting>,
@@ -107,8 +107,8 @@ impl<T: Slots> Default for WaitQueue<T> {
 }
 
 impl<T: Slots> Admission<T> {
-    /// Changes the limit (`None` takes it away) and whose slots are given away, and gives
-    /// away those that are free now. Requests beyond a smaller limit go on.
+    /// Changes the limit (`None` removes it) and the targets that slots are given away of,
+    /// and gives away those that are free now. Requests beyond a smaller limit go on.
     ///
     /// Requests that no target is left for fail at once, unless the queue
     /// `waits_when_empty`: then a target is to come, as in a group that scales to zero.

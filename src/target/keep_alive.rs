@@ -22,7 +22,7 @@ const UNKNOWN: u64 = u64::MAX;
 const MEMORY: Duration = Duration::from_secs(600);
 
 impl KeepAlive {
-    /// Of a group that nothing is known about at `now`.
+    /// Of a group of which no closing was seen at `now`.
     pub fn new(now: Instant) -> Self {
         Self {
             began: now,
@@ -31,19 +31,19 @@ impl KeepAlive {
         }
     }
 
-    /// The age at which a connection is retired whose target closes it at another: a fifth
-    /// before, for the way there and for clocks that disagree.
+    /// The age at which a connection is retired if its target closes it at age `closing`: a
+    /// fifth before, for the way there and for clocks that disagree.
     pub fn retirement_before(closing: Duration) -> Duration {
         closing.saturating_mul(4) / 5
     }
 
-    /// The age at which connections are retired; `None` while nothing is known.
+    /// The age at which connections are retired; `None` while no closing was seen.
     pub fn retirement(&self) -> Option<Duration> {
         let nanos = self.retirement.load(Ordering::Relaxed);
         (nanos != UNKNOWN).then(|| Duration::from_nanos(nanos))
     }
 
-    /// A target closed a connection that had been idle for `age`.
+    /// Notes that a target closed a connection that had been idle for `age`.
     pub fn closed(&self, age: Duration, now: Instant) {
         let nanos = Self::retirement_before(age).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(UNKNOWN);
@@ -51,7 +51,7 @@ impl KeepAlive {
         self.seen.store(self.since_began(now), Ordering::Relaxed);
     }
 
-    /// Forgets what is too old to be believed. Called now and then.
+    /// Forgets an age that was learned too long ago. Called at intervals.
     ///
     /// A closing that comes in between may be forgotten with it: the next one counts.
     pub fn forget(&self, now: Instant) {

@@ -20,8 +20,8 @@ const PENALTY: u64 = 1 << 32;
 const MAX_PENALTIES: u64 = 1 << 20;
 
 impl Load {
-    /// Requests picked for this target whose last byte has not left yet, those of another
-    /// process included while a handover lasts.
+    /// Requests on this target that have not ended: the last byte of the response is not sent
+    /// yet. Includes those of another process during a handover.
     #[inline] // see `score`
     pub fn in_flight(&self) -> u32 {
         (self.word.load(Ordering::Relaxed) % PENALTY) as u32
@@ -40,7 +40,7 @@ impl Load {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Requests of this process whose last byte has left.
+    /// Requests of this process that have ended.
     pub fn finished(&self) -> u64 {
         let remote = self.remote.load(Ordering::Relaxed);
         let own = self.in_flight().saturating_sub(remote);

@@ -35,7 +35,7 @@ pub struct Outcomes {
 /// at in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failings {
-    /// Requests sent to the target whose last byte has left.
+    /// Requests on the target that have ended.
     pub finished: u64,
     /// Requests that failed in any way.
     pub errors: u64,

@@ -26,7 +26,7 @@ fn group(name: &str, targets: u16) -> TargetGroup {
     }
 }
 
-/// A group whose keys go by a table.
+/// A group with a table of keys.
 fn hashing(name: &str) -> TargetGroup {
     TargetGroup {
         algorithm: Algorithm::ConsistentHash,
@@ -47,7 +47,7 @@ async fn set_weight(publisher: &Publisher, group: &str, n: u16, weight: u16) {
     assert_eq!(changed.unwrap().unwrap().weight, weight);
 }
 
-/// What a group's next request gets, by port; `key` for groups that hash.
+/// The port of the target that a group's next request gets; `key` is for groups that hash.
 fn pick(reader: &Reader, group: &str, key: u64) -> u16 {
     let snapshot = reader.load();
     let group = snapshot.group_named(&group.into()).unwrap();
@@ -73,7 +73,7 @@ fn is_settled(snapshot: &Snapshot) -> bool {
     selections.all(|selection| !selection.is_provisional)
 }
 
-/// Waits until every table is there.
+/// Waits until every table is built.
 async fn settle(reader: &mut Reader) {
     let settled = async { while !is_settled(&reader.load_full()) && reader.changed().await {} };
     tokio::time::timeout(Duration::from_secs(60), settled)

@@ -103,8 +103,8 @@ impl Sessions {
     }
 
     /// The session of a request that has these cookies: the first that Weir made, that has
-    /// not expired and whose target is here. If there is none, the first whose target is
-    /// gone, so that the end of the application's cookie is known.
+    /// not expired and that leads to a target. If there is none, the first that leads to a
+    /// target which is gone, so that the end of the application's cookie is known.
     pub fn find<'a>(
         &self,
         cookies: impl Iterator<Item = &'a [u8]>,

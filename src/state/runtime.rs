@@ -1,20 +1,19 @@
-//! What was said about a target at run time, and what a list says of it.
+//! What is set for a target at run time, through the admin API, and what a list says of it.
 //!
-//! What was said at run time is kept over reloads and outweighs the file, which is told
-//! when they contradict each other. It ends with its group, and with the process.
+//! What is set at run time is kept over reloads and takes precedence over the file; a reload
+//! reports where they contradict each other. It ends with its group, and with the process.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::model::{DrainReason, Draining, Registration, TargetGroupId, TargetId};
 
-/// What is asked for one target at run time.
+/// A change of one target at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetChange {
-    /// To be in its group and active, with this weight (0-999), or else the listed one, or
-    /// else 1. Takes back whatever was asked before.
+    /// It is to be in its group and active. Takes back whatever was set before.
     Register {
-        /// See there.
+        /// The weight (0-999). `None` stands for the listed one, or 1 if no source lists it.
         weight: Option<u16>,
     },
     /// To leave its group, wherever it is listed.
@@ -28,41 +27,41 @@ pub enum TargetChange {
 /// Why a target is not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No such group.
+    /// The group does not exist.
     #[error("there is no target group `{0}`")]
     UnknownGroup(TargetGroupId),
-    /// Only what is in a group can be changed.
+    /// Only a target of a group can be changed.
     #[error("{} is not a target of {}", .0.addr, .0.group)]
     UnknownTarget(TargetId),
-    /// Its process would go on running, and count.
+    /// A replica cannot be deregistered: its process would go on running, and count.
     #[error(
         "{} is a replica of {} that Weir runs: `replicas.count` says how many there are, \
          and drain takes one out of service", .0.addr, .0.group
     )]
     Replica(TargetId),
-    /// Somebody registers without end.
-    #[error("{MOST_FACTS} targets have been changed at run time, more are not remembered")]
+    /// [`MAX_CHANGED_TARGETS`] targets have been changed.
+    #[error("{MAX_CHANGED_TARGETS} targets have been changed at run time, more are not remembered")]
     TooMany,
     /// The publisher has ended.
     #[error("Weir is stopping")]
     Stopping,
 }
 
-/// Targets with something said at run time: some hundred bytes each, and more than any
-/// file lists.
-pub(super) const MOST_FACTS: usize = 10_000;
+/// Targets with something set at run time, over all groups: some hundred bytes each, and more
+/// than any file lists.
+pub(super) const MAX_CHANGED_TARGETS: usize = 10_000;
 
 /// A member of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct GroupMember {
     pub(super) addr: SocketAddr,
     pub(super) weight: u16,
     pub(super) registration: Registration,
 }
 
-/// What was said about a target at run time.
+/// What is set for a target at run time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fact {
+pub(super) struct RuntimeSettings {
     pub(super) presence: Presence,
     weight: Option<u16>,
     drained: Option<Instant>,
@@ -73,7 +72,7 @@ pub(super) enum Presence {
     /// In the group while a source lists it.
     #[default]
     Listed,
-    /// In the group, whoever lists it.
+    /// In the group, whether a source lists it or not.
     Registered,
     /// Not in the group.
     Deregistered,
@@ -81,21 +80,21 @@ pub(super) enum Presence {
 
 /// An address that a source lists, and the weight it has there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Listed {
+pub(super) struct ListedTarget {
     pub(super) addr: SocketAddr,
     pub(super) weight: u16,
-    pub(super) by: By,
+    pub(super) by: ListedBy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum ListedBy {
     File,
     Discovery,
     Replicas,
 }
 
-impl Fact {
-    /// What is known after a change; `None` when nothing is left to be said.
+impl RuntimeSettings {
+    /// The settings after a change; `None` when nothing is left that differs from the list.
     pub(super) fn changed(
         self,
         change: TargetChange,
@@ -128,35 +127,37 @@ impl Fact {
         }
     }
 
-    pub(super) fn entry(self, addr: SocketAddr, listed: u16) -> Entry {
-        let draining = |since| {
-            Registration::Draining(Draining {
-                reason: DrainReason::Requested,
-                since,
-                until: None,
-            })
-        };
-        Entry {
+    /// The member at an address that is listed with this weight.
+    pub(super) fn member(self, addr: SocketAddr, listed_weight: u16) -> GroupMember {
+        GroupMember {
             addr,
-            weight: self.weight.unwrap_or(listed),
-            registration: self.drained.map_or(Registration::Active, draining),
+            weight: self.weight.unwrap_or(listed_weight),
+            registration: match self.drained {
+                None => Registration::Active,
+                Some(since) => Registration::Draining(Draining {
+                    reason: DrainReason::Requested,
+                    since,
+                    until: None,
+                }),
+            },
         }
     }
 
-    pub(super) fn contradiction(self, listed: Option<&Listed>) -> Option<String> {
-        let said_by = |listed: &Listed| match listed.by {
-            By::File => "the file lists it",
-            By::Discovery | By::Replicas => "the file leads to it",
-        };
+    /// Where these settings hold although the configuration says something else, in words.
+    pub(super) fn contradiction(self, listed: Option<&ListedTarget>) -> Option<String> {
         match (self.presence, listed, self.weight) {
-            (Presence::Deregistered, Some(listed), _) if listed.by != By::Replicas => Some(
-                format!("deregistered at run time, stays out; {}", said_by(listed)),
-            ),
+            (Presence::Deregistered, Some(listed), _) if listed.by != ListedBy::Replicas => {
+                let source = match listed.by {
+                    ListedBy::File => "the file lists it",
+                    ListedBy::Discovery | ListedBy::Replicas => "the file leads to it",
+                };
+                Some(format!("deregistered at run time, stays out; {source}"))
+            }
             (Presence::Registered, None, _) => {
                 Some("registered at run time, stays; the file does not list it".to_owned())
             }
             (Presence::Listed | Presence::Registered, Some(listed), Some(weight))
-                if listed.weight != weight && listed.by != By::Replicas =>
+                if listed.weight != weight && listed.by != ListedBy::Replicas =>
             {
                 Some(format!(
                     "weight {weight} set at run time stays, the file says {}",

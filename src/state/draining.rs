@@ -1,8 +1,9 @@
 //! Targets that have left their group and may still have requests.
 //!
-//! A target leaves by any way: a configuration, a deregistration, another DNS answer,
-//! fewer replicas. It drains until nothing is in flight or its group's deregistration
-//! delay is over (ALB, "Deregistration delay"). Then it is released, which is final.
+//! A target leaves for several reasons: a configuration, a deregistration, another DNS
+//! response, fewer replicas. It drains until nothing is in flight or its group's
+//! deregistration delay is over (ALB, "Deregistration delay"). Then it is released, which is
+//! final.
 //!
 //! It stays here for a moment even when it is idle, because a worker that loaded the
 //! snapshot before may be about to pick it; only those with requests are shown.
@@ -19,16 +20,16 @@ use crate::model::{DrainReason, Draining, Registration, StickyDraining, TargetId
 use crate::target::Target;
 use crate::target_group::Registered;
 
-/// Between looks at who has finished. Far longer than the moment from loading a snapshot to
-/// picking from it, and short enough that a replica is not kept for nothing.
-pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Between checks of which targets have drained. Far longer than the moment from loading a
+/// snapshot to picking from it, and short enough that no replica is kept for nothing.
+pub(super) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The targets that have left one group and are not released yet.
 #[derive(Debug, Default)]
-pub(super) struct Leaving(BTreeMap<SocketAddr, Left>);
+pub(super) struct DrainingTargets(BTreeMap<SocketAddr, DrainingTarget>);
 
 #[derive(Debug)]
-struct Left {
+struct DrainingTarget {
     target: Arc<Target>,
     weight: u16,
     draining: Draining,
@@ -38,7 +39,7 @@ struct Left {
     shown: bool,
 }
 
-impl Left {
+impl DrainingTarget {
     fn is_busy(&self) -> bool {
         self.keeps_sessions || self.target.load().in_flight() > 0
     }
@@ -48,9 +49,10 @@ impl Left {
     }
 }
 
-impl Leaving {
-    /// A target leaves; `group` is its group as configured now, or as it was last.
-    pub(super) fn begin(
+impl DrainingTargets {
+    /// Starts to drain a target that has left; `group` is its group as configured now, or as
+    /// it was last.
+    pub(super) fn drain_removed(
         &mut self,
         registered: &Registered,
         group: &config::TargetGroup,
@@ -62,8 +64,7 @@ impl Leaving {
             target.release();
             return;
         }
-        let sticky = group.sticky.as_ref();
-        let left = Left {
+        let draining = DrainingTarget {
             target: Arc::clone(target),
             weight: registered.weight,
             draining: Draining {
@@ -71,43 +72,52 @@ impl Leaving {
                 since: now,
                 until: Some(now + delay),
             },
-            keeps_sessions: sticky.is_some_and(|s| s.when_draining == StickyDraining::Stay),
+            keeps_sessions: group
+                .sticky
+                .as_ref()
+                .is_some_and(|sticky| sticky.when_draining == StickyDraining::Stay),
             shown: false,
         };
-        if left.is_busy() {
-            let (TargetId { group, addr }, requests) = (&target.id, target.load().in_flight());
+        if draining.is_busy() {
+            let TargetId { group, addr } = &target.id;
+            let requests = target.load().in_flight();
             info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
         }
-        self.0.insert(target.id.addr, left);
+        self.0.insert(target.id.addr, draining);
     }
 
-    /// A target is in its group again.
+    /// Stops draining a target that is in its group again.
     pub(super) fn cancel_drain(&mut self, id: &TargetId) {
-        if self.0.remove(&id.addr).is_some_and(|left| left.shown) {
+        if self
+            .0
+            .remove(&id.addr)
+            .is_some_and(|draining| draining.shown)
+        {
             info!(group = %id.group, target = %id.addr, "target is back before it has drained");
         }
     }
 
-    /// Those to be shown in the next snapshot.
+    /// The targets to be shown in the next snapshot.
     pub(super) fn show(&mut self) -> impl Iterator<Item = Registered> {
-        self.0.values_mut().filter_map(|left| {
-            left.shown = left.is_busy();
-            left.shown.then(|| Registered {
-                target: Arc::clone(&left.target),
-                weight: left.weight,
-                registration: Registration::Draining(left.draining),
+        self.0.values_mut().filter_map(|draining| {
+            draining.shown = draining.is_busy();
+            draining.shown.then(|| Registered {
+                target: Arc::clone(&draining.target),
+                weight: draining.weight,
+                registration: Registration::Draining(draining.draining),
             })
         })
     }
 
-    /// Releases those that are done; says whether a snapshot would show others now.
+    /// Releases the targets that have drained or had their time. Returns whether a snapshot
+    /// would show others now.
     pub(super) fn release_drained(&mut self, now: Instant) -> bool {
         let mut changed = false;
-        self.0.retain(|_, left| {
-            let requests = left.target.load().in_flight();
-            let TargetId { group, addr } = &left.target.id;
-            if left.is_busy() && !left.is_over(now) {
-                changed |= !left.shown;
+        self.0.retain(|_, draining| {
+            let requests = draining.target.load().in_flight();
+            let TargetId { group, addr } = &draining.target.id;
+            if draining.is_busy() && !draining.is_over(now) {
+                changed |= !draining.shown;
                 return true;
             }
             if requests > 0 {
@@ -115,11 +125,11 @@ impl Leaving {
                     %group, target = %addr, requests,
                     "deregistration delay is over: upgraded connections are closed"
                 );
-            } else if left.shown {
+            } else if draining.shown {
                 info!(%group, target = %addr, "target has drained");
             }
-            changed |= left.shown;
-            left.target.release();
+            changed |= draining.shown;
+            draining.target.release();
             false
         });
         changed
@@ -133,8 +143,8 @@ impl Leaving {
         self.0.contains_key(&addr)
     }
 
-    /// Whether the last snapshot shows a target as leaving.
+    /// Whether the last snapshot shows a target as draining.
     pub(super) fn shows(&self, addr: SocketAddr) -> bool {
-        self.0.get(&addr).is_some_and(|left| left.shown)
+        self.0.get(&addr).is_some_and(|draining| draining.shown)
     }
 }
