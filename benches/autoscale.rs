@@ -34,7 +34,7 @@ fn policy(profile: Profile) -> Autoscaling {
     }
 }
 
-/// All groups at one second: a load that is low, so that the longer window is looked at too.
+/// All groups at one second: the load is low, so that the longer window is evaluated too.
 fn tick(scalers: &mut [Scaler], second: u32) {
     let now = Now {
         uptime: Duration::from_secs(second.into()),

@@ -1,4 +1,5 @@
-//! What the parts cost that decide. `cargo bench -- pick` runs those whose name contains a word.
+//! Benchmarks of decisions on the data path and in the control plane. `cargo bench -- pick`
+//! runs those with a word in their name.
 
 use criterion::criterion_main;
 

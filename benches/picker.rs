@@ -30,7 +30,7 @@ fn roster(len: u32, weight: fn(u32) -> u16) -> Arc<Roster> {
     Arc::new(Roster::new((0..len).map(member).collect()).expect("not empty"))
 }
 
-/// Every target with a time of its own to answer in.
+/// Every target with a response time of its own.
 fn measured(roster: &Roster, now: Instant) {
     for (index, member) in roster.members().iter().enumerate() {
         let elapsed = Duration::from_micros(500 + 37 * index as u64 % 1000);
@@ -38,7 +38,7 @@ fn measured(roster: &Roster, now: Instant) {
     }
 }
 
-/// Every target with two to eight requests in flight: nobody is idle.
+/// Every target with two to eight requests in flight: none is idle.
 fn busy(roster: &Roster) -> Vec<Lease> {
     let mut rng = fastrand::Rng::with_seed(6400);
     let leases = roster.members().iter().flat_map(|member| {

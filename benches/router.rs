@@ -1,5 +1,5 @@
-//! What a route costs: few and many rules; each part of a request that rules go by; a request
-//! that no rule wants.
+//! What a route costs: few and many rules; each part of a request that rules look at; a
+//! request for which no rule holds.
 //!
 //! The target is under 1 µs among 1000 rules with exact hosts.
 
@@ -67,7 +67,8 @@ fn wildcards(len: u32) -> Vec<Rule<GroupIndex>> {
     hosts.collect()
 }
 
-/// What rules go by, the rules, and a request for the last of them.
+/// The part of the request that the rules look at, the rules, and a request for the last of
+/// them.
 type Case = (&'static str, Vec<Rule<GroupIndex>>, Request<()>);
 
 /// For each part of a request, a rule for each of `len` values of it.
@@ -201,7 +202,7 @@ fn route(c: &mut Criterion) {
                 format!("SERVICE-{len}.example.com"),
             ),
             ("mixed", mixed(len), format!("service-{len}.example.com")),
-            ("miss", mixed(len), "nobody.example.com".to_owned()),
+            ("miss", mixed(len), "unknown.example.com".to_owned()),
             (
                 "wildcard",
                 wildcards(len),

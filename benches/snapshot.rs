@@ -100,7 +100,7 @@ fn has_all_tables(reader: &Reader) -> bool {
     groups.all(|group| group.selection.as_ref().is_some_and(|s| !s.is_provisional))
 }
 
-/// From the request to the answer: one weight in one of 200 groups whose keys go by tables.
+/// From the call to its result: one weight in one of 200 groups with tables of keys.
 fn one_weight(criterion: &mut Criterion) {
     let runtime = runtime();
     let (publisher, task, mut reader) = Publisher::new(0);

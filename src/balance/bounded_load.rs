@@ -1,10 +1,10 @@
-//! A cap on what one member may carry (Mirrokni, Thorup, Zadimoghaddam,
+//! A limit on the load of one member (Mirrokni, Thorup, Zadimoghaddam,
 //! "Consistent Hashing with Bounded Loads", 2016).
 //!
 //! With n requests in flight in the whole group, a member of weight w out of W
 //! takes a request only while it has fewer than ceil(c · (n + 1) · w / W), at least
-//! one, as in `HAProxy` (`chash_server_is_eligible`). The caps add up to more than n,
-//! so while nobody has been tried there is always a member below its own.
+//! one, as in `HAProxy` (`chash_server_is_eligible`). The limits add up to more than n,
+//! so while no member has been tried there is always one below its own.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::roster::Roster;
 /// The factor c is kept in thousandths: 1.1 is then exactly 1.1.
 const UNIT: u128 = 1000;
 
-/// The cap on every member of a roster.
+/// The limit on the load of every member of a roster.
 #[derive(Debug)]
 pub(super) struct LoadBound {
     roster: Arc<Roster>,

@@ -1,4 +1,4 @@
-//! The same key goes to the same member while it is there.
+//! The same key goes to the same member as long as that is in the roster.
 //!
 //! Groups of up to 16 registered targets (see [`is_large`]) use [`Rendezvous`], which
 //! moves the fewest keys but asks every member; larger ones use [`Maglev`]. The identity
@@ -39,7 +39,7 @@ pub(super) fn build(
     }
 }
 
-/// See the module.
+/// The picker over an order of keys.
 #[derive(Debug)]
 struct ConsistentHash<O> {
     order: O,

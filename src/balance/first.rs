@@ -1,15 +1,15 @@
-//! The first member with a place; weights ignored.
+//! The first member with a free slot; weights ignored.
 //!
 //! Members are filled to their group's concurrency limit one after another, as in
-//! `HAProxy`'s `first`: the last ones idle, and whoever scales a group sees which it can do
-//! without. Without a limit the first member takes everything while it is in the roster.
+//! `HAProxy`'s `first`: the last ones are idle, so a scaler sees which of them it can
+//! remove. Without a limit the first member takes everything while it is in the roster.
 
 use std::sync::Arc;
 
 use super::picker::{PickContext, Picker};
 use super::roster::Roster;
 
-/// See the module.
+/// The picker of `first`.
 #[derive(Debug)]
 pub(super) struct First {
     roster: Arc<Roster>,

@@ -1,4 +1,4 @@
-//! Hashes that every instance computes alike.
+//! Hashes that are the same in every instance.
 //!
 //! The seed is part of the contract: two instances of Weir, of any version and on
 //! any machine, must send a key to the same target. Nothing here may depend on the
@@ -28,7 +28,7 @@ pub fn hash_client(client: IpAddr) -> u64 {
     }
 }
 
-/// Who a target is, to every instance: its address, and nothing else.
+/// The identity of a target for every instance: its address, and nothing else.
 pub fn hash_target(address: SocketAddr) -> u64 {
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(&match address.ip() {

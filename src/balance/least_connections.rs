@@ -1,7 +1,7 @@
 //! Fewest requests in flight, weights ignored; equals take turns.
 //!
 //! A pick reads the members' counters in a circle that starts behind the last
-//! pick and stops at the first idle member: nobody can have less. With an idle
+//! pick and stops at the first idle member: no other can have less. With an idle
 //! member near, that is a handful of reads; with none, one read per member.
 //! The first of the least loaded in the circle wins, so equals take turns and
 //! sequential requests do not all go to the first member.
@@ -15,7 +15,7 @@ use super::block::{BLOCK, smallest};
 use super::picker::{PickContext, Picker};
 use super::roster::{Member, Roster};
 
-/// See the module.
+/// The picker of `least_connections`.
 #[derive(Debug)]
 pub(super) struct LeastConnections {
     roster: Arc<Roster>,

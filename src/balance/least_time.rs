@@ -1,13 +1,13 @@
 //! The shortest expected wait of all members; equals take turns.
 //!
 //! The cost of a member is mean time to the response's head x (requests in flight + 1) /
-//! weight, as in nginx's `least_time header`. Times within a quarter of the shortest are the
-//! same time and noise (nginx rounds to 20 ms for the same reason, which is more than many
-//! targets need altogether).
+//! weight, as in nginx's `least_time header`. Times within a quarter of the shortest count as
+//! equal (nginx rounds to 20 ms for the same reason, which is more than many targets need
+//! altogether).
 //!
 //! A pick reads every member, and of a large group the next [`WINDOW`] in the circle: reading
-//! a hundred took 350 ns. The circle goes on behind the member picked, so each member has its
-//! turn to be looked at.
+//! a hundred took 350 ns. The next circle starts behind the member picked, so every member is
+//! read in its turn.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::response_time::{NOISE_PARTS, UNKNOWN_TIME};
 use super::roster::{Member, Roster};
 use crate::target::Moment;
 
-/// The longest time that is told from a longer one: 2^36 ns, 69 s.
+/// Longer times count as this: 2^36 ns, 69 s.
 const MAX_TIME: u64 = 1 << 36;
 
-/// The most requests that are told from more: times [`MAX_TIME`] they still fit.
+/// More requests count as this: times [`MAX_TIME`] it still fits into 64 bits.
 const MAX_REQUESTS: u64 = 1 << 27;
 
 /// Most members one pick reads.
 const WINDOW: usize = 16;
 
-/// See the module.
+/// The picker of `least_time`.
 #[derive(Debug)]
 pub(super) struct LeastTime {
     roster: Arc<Roster>,
@@ -111,7 +111,7 @@ impl Picker for LeastTime {
     }
 }
 
-/// What a pick knows of one member.
+/// What a pick has read of one member.
 #[derive(Clone, Copy)]
 struct Seen {
     index: usize,

@@ -4,7 +4,7 @@
 //! Members take turns in claiming slots of a table, each by its own permutation of
 //! the slots, until all are taken; a key is a slot. Weights as in Envoy
 //! (`maglev_lb.cc`): in each round a member claims only while it is behind its
-//! weight, and everyone claims one slot in the first. A key falls back to the
+//! weight, and every member claims one slot in the first. A key falls back to the
 //! members of the slots behind its own, so those of a lost member spread over all.
 //!
 //! The price of the look-up: a removed member moves its own keys and a few others
@@ -31,7 +31,7 @@ const SLOTS_PER_MEMBER: usize = 100;
 /// Slots passed, per member, before a fall-back stops walking the table.
 const PASSED_SLOTS: usize = 16;
 
-/// A slot that no member has claimed yet, and the place of a member that a roster lacks.
+/// A slot that no member has claimed yet, and the position of a member that a roster lacks.
 const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
@@ -46,12 +46,12 @@ thread_local! {
 pub struct KeyTable {
     /// Indexes into `members`.
     slots: Box<[u32]>,
-    /// By address, so that the order of a roster is of no importance.
+    /// Sorted by address, so that the order of a roster is of no importance.
     members: Box<[(SocketAddr, NonZeroU16)]>,
 }
 
 impl KeyTable {
-    /// Whether a roster of this algorithm goes by a table.
+    /// Whether a roster of this algorithm needs a table.
     pub fn is_wanted(algorithm: Algorithm, roster: &Roster) -> bool {
         algorithm == Algorithm::ConsistentHash && is_large(roster)
     }
@@ -71,48 +71,50 @@ impl KeyTable {
 
     /// Whether it is the table of this roster, and not of an earlier one.
     pub fn is_of(&self, roster: &Roster) -> bool {
-        let members = by_address(roster).into_iter();
-        let members = members.map(|(addr, weight, _)| (addr, weight));
+        let members = by_address(roster)
+            .into_iter()
+            .map(|(addr, weight, _)| (addr, weight));
         self.slots.len() == size(roster) && members.eq(self.members.iter().copied())
     }
 }
 
-/// See the module.
+/// Looks keys up in a table.
 #[derive(Debug)]
 pub(super) struct Maglev {
     table: Arc<KeyTable>,
-    /// Of the table's members in the roster: [`NONE`] for one that may not be picked.
-    places: Box<[u32]>,
+    /// For each member of the table its position in the roster; [`NONE`] for one that may not
+    /// be picked.
+    positions: Box<[u32]>,
     /// Decides when walking the table has found no member.
     rendezvous: Rendezvous,
 }
 
 impl Maglev {
-    /// Keys go by this table, which may be that of an earlier roster: members that have left
-    /// are passed over, and new ones have no keys yet. `None` if it would serve badly,
-    /// because most of its members or most of the roster's are not in the other.
+    /// Looks keys up in this table, which may be that of an earlier roster: members that have
+    /// left are passed over, and new ones have no keys yet. Returns `None` if less than half
+    /// of the members are in both.
     pub(super) fn new(table: &Arc<KeyTable>, roster: &Roster) -> Option<Self> {
-        let mut places = vec![NONE; table.members.len()];
-        let mut known = table.members.iter().zip(&mut places).peekable();
+        let mut positions = vec![NONE; table.members.len()];
+        let mut known = table.members.iter().zip(&mut positions).peekable();
         let mut shared = 0;
         for (addr, _, index) in by_address(roster) {
             while known.next_if(|((other, _), _)| *other < addr).is_some() {}
-            if let Some((_, place)) = known.next_if(|((other, _), _)| *other == addr) {
-                *place = index;
+            if let Some((_, position)) = known.next_if(|((other, _), _)| *other == addr) {
+                *position = index;
                 shared += 1;
             }
         }
         let most = table.members.len().max(roster.members().len());
         (shared * 2 >= most).then(|| Self {
             table: Arc::clone(table),
-            places: places.into(),
+            positions: positions.into(),
             rendezvous: Rendezvous::new(roster),
         })
     }
 
-    fn place(&self, slot: u32) -> Option<usize> {
-        let place = self.places[slot as usize];
-        (place != NONE).then_some(place as usize)
+    fn position(&self, slot: u32) -> Option<usize> {
+        let position = self.positions[slot as usize];
+        (position != NONE).then_some(position as usize)
     }
 }
 
@@ -120,15 +122,15 @@ impl KeyOrder for Maglev {
     fn first(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize> {
         let slots = &self.table.slots;
         let start = scale(key, slots.len());
-        if let Some(own) = self.place(slots[start]).filter(|&own| accepted(own)) {
+        if let Some(own) = self.position(slots[start]).filter(|&own| accepted(own)) {
             return Some(own);
         }
         let (before, after) = slots.split_at(start);
         after
             .iter()
             .chain(before)
-            .take(PASSED_SLOTS * self.places.len())
-            .filter_map(|&slot| self.place(slot))
+            .take(PASSED_SLOTS * self.positions.len())
+            .filter_map(|&slot| self.position(slot))
             .find(|&index| accepted(index))
             .or_else(|| self.rendezvous.first(key, accepted))
     }
@@ -141,10 +143,10 @@ fn size(roster: &Roster) -> usize {
     *size.unwrap_or(&SIZES[SIZES.len() - 1])
 }
 
-/// Addresses, weights and places of a roster's members, by address.
+/// Addresses, weights and positions of a roster's members, sorted by address.
 fn by_address(roster: &Roster) -> Vec<(SocketAddr, NonZeroU16, u32)> {
-    let members = (0..).zip(roster.members());
-    let mut members: Vec<_> = members
+    let mut members: Vec<_> = (0..)
+        .zip(roster.members())
         .map(|(index, member)| (member.target.id.addr, member.weight, index))
         .collect();
     members.sort_unstable();

@@ -1,8 +1,8 @@
-//! Two distinct members by chance, the one that will have answered sooner, going by the
-//! peaks of its times (Finagle's and linkerd's load balancer).
+//! Two distinct members by chance, the one that is expected to respond sooner, by the peaks
+//! of its response times (Finagle's and linkerd's load balancer).
 //!
 //! The cost of a member is peak time x (requests in flight + 1) / weight. A peak counts at
-//! once and fades within seconds, so a member that stalls is left alone at once and tried
+//! once and fades within seconds, so a member that stalls is avoided at once and tried
 //! again later; a failure counts as a peak of 5 s. Draws are those of
 //! `power_of_two_choices`.
 
@@ -39,12 +39,12 @@ impl Choice for Sooner {
     }
 }
 
-/// What the member has to do, with one request more.
+/// The load of a member with one request more.
 fn load(member: &Member) -> f64 {
     f64::from(member.target.load().score()) + 1.0
 }
 
-/// Nanoseconds until the member answers one request.
+/// Nanoseconds in which the member is expected to respond to one request.
 fn time(member: &Member, now: Moment) -> f64 {
     match member.target.latency().peak(now) {
         _ if member.target.load().score() == 0 && !member.target.latency().is_tried_out() => 0.0,

@@ -2,7 +2,7 @@
 //! Power of Two Choices in Randomized Load Balancing", 2001).
 //!
 //! Nearly as even as `least_connections` at constant cost, and several balancers
-//! in front of the same targets do not all rush to the same idle one.
+//! in front of the same targets do not all pick the same idle one.
 //!
 //! Both draws are by weight and loads are compared per weight. A tie goes to the
 //! first draw, so idle members get their weights' shares. The draws are without
@@ -29,7 +29,7 @@ pub(super) fn build(roster: Arc<Roster>) -> Box<dyn Picker> {
     Box::new(TwoChoices::new(roster, LessLoaded))
 }
 
-/// See the module.
+/// Picks the better of two members by `choice`.
 #[derive(Debug)]
 pub(super) struct TwoChoices<C> {
     roster: Arc<Roster>,

@@ -5,7 +5,7 @@ use super::hash::scale;
 use super::picker::{PickContext, Picker, first_untried};
 use super::roster::Roster;
 
-/// See the module.
+/// The picker of `random` and `weighted_random`.
 #[derive(Debug)]
 pub(super) struct Random {
     alias: Alias,

@@ -11,10 +11,10 @@ use super::hash::{hash_target, mix};
 use super::key_order::KeyOrder;
 use super::roster::{Member, Roster};
 
-/// See the module.
+/// Asks every member for each key.
 #[derive(Debug)]
 pub(super) struct Rendezvous {
-    /// By identity, so that equal bids are settled alike in every roster.
+    /// Sorted by identity, so that equal bids are decided alike in every roster.
     bidders: Box<[Bidder]>,
     is_weighted: bool,
 }
@@ -45,8 +45,9 @@ impl Rendezvous {
     /// The bidder with the largest hash. Equal weights keep the order of the hashes,
     /// so the logarithm can be left out without moving a key.
     fn best_hash(&self, key: u64, accepted: impl Fn(usize) -> bool) -> Option<usize> {
-        let bidders = self.bidders.iter().filter(|bidder| accepted(bidder.index));
-        bidders
+        self.bidders
+            .iter()
+            .filter(|bidder| accepted(bidder.index))
             .max_by_key(|bidder| bidder.hash(key))
             .map(|bidder| bidder.index)
     }

@@ -16,7 +16,7 @@ use super::turns::Turns;
 /// do: keeps a retry cheap when a heavy member has been tried.
 const SKIPS: usize = 64;
 
-/// See the module.
+/// The picker of `round_robin`.
 #[derive(Debug)]
 pub(super) struct RoundRobin {
     turns: Turns,

@@ -20,7 +20,7 @@ use super::roster::Member;
 /// up to eight members with weights up to 999 stays below.
 const SMOOTH_STEPS: u64 = 1 << 16;
 
-/// Strides tried for one whose continued fraction has small quotients. About one in
+/// Strides tried for one with small quotients in its continued fraction. About one in
 /// four is both coprime and good, so a few dozen always hold one.
 const STRIDES: u64 = 32;
 
@@ -59,12 +59,12 @@ impl Turns {
         self.cycle
     }
 
-    /// Whose turn it is.
+    /// The member that has this turn.
     pub(super) fn at(&self, turn: u64) -> usize {
         self.member(self.position(turn))
     }
 
-    /// Whose turn it is, and whose turns follow, endlessly.
+    /// The member that has this turn, then those of the turns that follow, endlessly.
     pub(super) fn starting_at(&self, turn: u64) -> impl Iterator<Item = usize> {
         let step = match &self.order {
             Order::Plain | Order::Smooth(_) => 1,
@@ -114,8 +114,8 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// nginx's order (`ngx_http_upstream_get_peer`): everyone gains its weight, the
-/// first of the richest takes the turn and pays for all.
+/// nginx's order (`ngx_http_upstream_get_peer`): with each turn every member gains its
+/// weight; the first with the most takes the turn and loses the sum of all weights.
 fn smooth(weights: &[u64], cycle: u64) -> Box<[u32]> {
     let mut current = vec![0_i64; weights.len()];
     let turn = |_| {
@@ -171,7 +171,7 @@ impl Strided {
         }
     }
 
-    /// Whose stretch a point is in.
+    /// The member with the stretch that a point is in.
     fn at(&self, point: u64) -> usize {
         let mut member = self.blocks[(point >> self.shift) as usize] as usize;
         while self.ends[member] <= point {
@@ -181,8 +181,8 @@ impl Strided {
     }
 }
 
-/// Near `cycle` divided by the golden ratio, coprime to `cycle`, and of those the one
-/// whose continued fraction has the smallest largest quotient: the smaller the
+/// A number near `cycle` divided by the golden ratio and coprime to `cycle`; of those, the
+/// one with the smallest largest quotient in its continued fraction: the smaller the
 /// quotients, the more even every stretch (Niederreiter, "Random Number Generation
 /// and Quasi-Monte Carlo Methods", 1992, section 3.1).
 fn stride(cycle: u64) -> u64 {

@@ -6,9 +6,9 @@
 //! members at low load; the special case is `HAProxy`'s (`fwlc_get_key`). Equals
 //! take turns by [`Turns`], so that idle members get exactly their weights' shares.
 //!
-//! The member whose turn it is is read first: when it is idle nobody can have
+//! The member that has the turn is read first: when it is idle no other can have
 //! less, and the pick is over. Otherwise every member is read once, in blocks: only
-//! a block with somebody as little loaded as the least so far is looked into.
+//! a block with a member as little loaded as the least so far is searched.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(super) fn build(roster: Arc<Roster>, seed: u64) -> Box<dyn Picker> {
     }
 }
 
-/// See the module.
+/// The picker for uneven weights.
 #[derive(Debug)]
 struct WeightedLeastConnections {
     roster: Arc<Roster>,
@@ -63,7 +63,7 @@ impl WeightedLeastConnections {
         self.scales[index].load(target.load().score())
     }
 
-    /// Uses a turn up, unless another worker did.
+    /// Uses a turn up, unless another worker has.
     fn take(&self, turn: u64) -> bool {
         let relaxed = Ordering::Relaxed;
         self.cursor
@@ -75,9 +75,13 @@ impl WeightedLeastConnections {
     fn pick_least(&self, turn: u64, eligible: impl Fn(usize) -> bool) -> Option<usize> {
         let least = self.least(&eligible);
         if least.equals > 1 {
-            let is_one_of_them = |index: usize| self.load(index) == least.load && eligible(index);
-            let mut turns = self.turns.starting_at(turn).take(SKIPS).enumerate();
-            if let Some((passed, index)) = turns.find(|(_, index)| is_one_of_them(*index)) {
+            let next_equal = self
+                .turns
+                .starting_at(turn)
+                .take(SKIPS)
+                .enumerate()
+                .find(|&(_, index)| self.load(index) == least.load && eligible(index));
+            if let Some((passed, index)) = next_equal {
                 // Another worker may have gone further meanwhile.
                 let next = turn + passed as u64 + 1;
                 self.cursor.fetch_max(next, Ordering::Relaxed);
@@ -90,7 +94,7 @@ impl WeightedLeastConnections {
     fn least(&self, eligible: impl Fn(usize) -> bool) -> Least {
         let (members, last_members) = self.roster.members().as_chunks::<BLOCK>();
         let (scales, last_scales) = self.scales.as_chunks::<BLOCK>();
-        let mut least = Least::NOBODY;
+        let mut least = Least::NONE;
         for (block, (members, scales)) in members.iter().zip(scales).enumerate() {
             let load = |i: usize| scales[i].load(members[i].target.load().score());
             if smallest(load) <= least.load {
@@ -111,7 +115,7 @@ impl Picker for WeightedLeastConnections {
             return self.pick_least(turn, |index| !ctx.tried.contains(&index));
         }
         let next = self.turns.at(turn);
-        // A turn is one worker's: who comes second looks further.
+        // A turn is used by one worker; the second one looks further.
         if self.roster.members()[next].target.load().score() == 0 && self.take(turn) {
             return Some(next);
         }
@@ -150,12 +154,12 @@ impl Scale {
 struct Least {
     index: usize,
     load: u64,
-    /// How many are loaded like it, itself included; 0 when nobody is eligible.
+    /// How many are loaded like it, itself included; 0 when no member is eligible.
     equals: usize,
 }
 
 impl Least {
-    const NOBODY: Self = Self {
+    const NONE: Self = Self {
         index: 0,
         load: u64::MAX,
         equals: 0,

@@ -2,12 +2,12 @@
 //!
 //! ALB's glob: `*` matches any run of characters (also none), `?` exactly one,
 //! everything else itself. Matching is linear in pattern times text and never
-//! backtracks over more than the last `*`, so a hostile text costs nothing.
+//! backtracks over more than the last `*`, so a hostile text costs no more than others.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-/// What a value must look like.
+/// What a value must match.
 #[derive(Clone, Debug)]
 pub enum Pattern {
     /// The whole value, to the letter.
@@ -64,7 +64,7 @@ impl Pattern {
         }
     }
 
-    /// Whether `text` looks like this.
+    /// Whether `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == text,
@@ -75,8 +75,7 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Whether `text` looks like this, letters of ASCII compared without regard to
-    /// case. The pattern must be [`Pattern::lowercase`]; a regular expression decides
+    /// Whether `text` matches, letters of ASCII compared without regard to case. The pattern must be [`Pattern::lowercase`]; a regular expression decides
     /// by its own flags.
     pub fn matches_ignoring_case(&self, text: &str) -> bool {
         match self {
@@ -109,8 +108,8 @@ impl PartialEq for Pattern {
 }
 
 /// A regular expression that is known to be valid, and compiled when it is first needed:
-/// tens of thousands of rules cost what they say, not what they compile to. Clones share
-/// what was compiled.
+/// tens of thousands of rules cost the memory of their text, not of their compiled forms.
+/// Clones share the compiled form.
 #[derive(Clone)]
 pub struct Regex(Arc<Expression>);
 
@@ -128,7 +127,7 @@ impl Regex {
         })))
     }
 
-    /// As written.
+    /// The source of the expression.
     pub fn as_str(&self) -> &str {
         &self.0.source
     }

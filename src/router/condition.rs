@@ -45,8 +45,10 @@ pub(super) fn parameters(query: Option<&str>) -> impl Iterator<Item = (&str, &st
 }
 
 fn accepts(accepted: &QueryMatch, (key, value): (&str, &str)) -> bool {
-    let right_key = |wanted: &String| wanted.eq_ignore_ascii_case(&decoded(key));
-    accepted.key.as_ref().is_none_or(right_key)
+    accepted
+        .key
+        .as_ref()
+        .is_none_or(|wanted| wanted.eq_ignore_ascii_case(&decoded(key)))
         && accepted.value.matches_ignoring_case(&decoded(value))
 }
 

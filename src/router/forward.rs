@@ -14,8 +14,9 @@ pub fn choose(forward: &Forward<GroupIndex>, entropy: u64) -> GroupIndex {
     among(forward.groups.iter().copied(), entropy).unwrap_or(first)
 }
 
-/// The same for a client that should stay with a group it `holds`: that group, while it
-/// has a weight and is alive; otherwise one that is. When none is alive, the client stays.
+/// The same for a client that is to stay with a group for which `holds` is true: that group,
+/// while it has a weight and is alive; otherwise one that is. If none is alive, the client
+/// stays.
 pub fn choose_again(
     forward: &Forward<GroupIndex>,
     entropy: u64,

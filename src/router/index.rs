@@ -1,10 +1,10 @@
-//! Which rules a request may meet.
+//! Which rules may hold for a request.
 //!
 //! Each rule is filed under one of its conditions: the one that the fewest rules share. A
-//! request is looked up by all that it has (host, path, method, headers, query parameters,
-//! client), and meets the rules filed under any of these. What is found is a superset of
-//! the rules that hold, small as long as rules differ in something; the table then tries
-//! their conditions in order.
+//! request is looked up by each of its parts (host, path, method, headers, query parameters,
+//! client), which finds the rules filed under any of these: a superset of the rules that
+//! hold, small as long as rules differ in something. The table then tries their conditions
+//! in order.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use super::text_map::{Case, TextMap};
 use super::values::Values;
 use crate::model::{Condition, GroupIndex, Rule};
 
-/// Rules by what they ask of a request.
+/// Rules by the condition they are filed under.
 #[derive(Debug)]
 pub(super) struct Index {
     hosts: Option<Values>,
@@ -45,9 +45,9 @@ enum Part {
     Parameter(Option<String>),
 }
 
-/// Where a rule is filed.
+/// What a rule is filed under: a property that a request may have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Place {
+enum Key {
     Text(Part, Shape),
     Method(Method),
     Client(IpNet),
@@ -56,20 +56,20 @@ enum Place {
 impl Index {
     /// Files rules in order of priority.
     pub(super) fn new(rules: &[Rule<GroupIndex>]) -> Self {
-        let mut crowds: HashMap<Place, usize> = HashMap::new();
+        let mut counts: HashMap<Key, usize> = HashMap::new();
         for condition in rules.iter().flat_map(|rule| &rule.conditions) {
-            for place in places(condition) {
-                *crowds.entry(crowd(place)).or_default() += 1;
+            for key in keys(condition) {
+                *counts.entry(counted_under(key)).or_default() += 1;
             }
         }
-        let mut filed: HashMap<Place, Positions> = HashMap::new();
+        let mut filed: HashMap<Key, Positions> = HashMap::new();
         let mut always = Positions::new();
         for (rule, position) in rules.iter().zip(0..) {
-            match best_places(rule, &crowds) {
+            match best_keys(rule, &counts) {
                 None => always.push(position),
-                Some(places) => {
-                    for place in places {
-                        let positions = filed.entry(place).or_default();
+                Some(keys) => {
+                    for key in keys {
+                        let positions = filed.entry(key).or_default();
                         // A value may stand in one condition twice.
                         if positions.last() != Some(&position) {
                             positions.push(position);
@@ -81,17 +81,17 @@ impl Index {
         Self::of(filed, always)
     }
 
-    fn of(filed: HashMap<Place, Positions>, always: Positions) -> Self {
+    fn of(filed: HashMap<Key, Positions>, always: Positions) -> Self {
         let mut texts: HashMap<Part, Vec<(Shape, Positions)>> = HashMap::new();
         let mut methods = HashMap::new();
         let mut clients = Clients::default();
-        for (place, positions) in filed {
-            match place {
-                Place::Text(part, shape) => {
+        for (key, positions) in filed {
+            match key {
+                Key::Text(part, shape) => {
                     texts.entry(part).or_default().push((shape, positions));
                 }
-                Place::Method(method) => drop(methods.insert(method, positions)),
-                Place::Client(network) => clients.insert(network, positions),
+                Key::Method(method) => drop(methods.insert(method, positions)),
+                Key::Client(network) => clients.insert(network, positions),
             }
         }
         let mut index = Self {
@@ -127,8 +127,8 @@ impl Index {
         index
     }
 
-    /// Visits every rule that may hold for a request, some perhaps twice; each list is in
-    /// order.
+    /// Calls `visit` with lists of rules that together hold every rule which may hold for the
+    /// request, some perhaps twice; each list is in order.
     pub(super) fn visit(&self, request: &RequestView<'_>, mut visit: impl FnMut(&[u32])) {
         if let Some(hosts) = &self.hosts {
             hosts.visit(&request.host, &mut visit);
@@ -198,11 +198,11 @@ impl Clients {
     }
 }
 
-/// The places under one of which every request is found for which `condition` holds.
-fn places(condition: &Condition) -> Vec<Place> {
+/// The keys of `condition`: a request for which it holds has one of them.
+fn keys(condition: &Condition) -> Vec<Key> {
     let text = |part: Part, shapes: Vec<Shape>| {
         let shapes = shapes.into_iter();
-        shapes.map(move |shape| Place::Text(part.clone(), shape))
+        shapes.map(move |shape| Key::Text(part.clone(), shape))
     };
     match condition {
         Condition::Host(hosts) => hosts
@@ -213,7 +213,7 @@ fn places(condition: &Condition) -> Vec<Place> {
             .iter()
             .flat_map(|path| text(Part::Path, shapes(path)))
             .collect(),
-        Condition::Method(methods) => methods.iter().cloned().map(Place::Method).collect(),
+        Condition::Method(methods) => methods.iter().cloned().map(Key::Method).collect(),
         Condition::Header { name, values } => values
             .iter()
             .flat_map(|value| text(Part::Header(name.clone()), shapes(value)))
@@ -224,32 +224,35 @@ fn places(condition: &Condition) -> Vec<Place> {
             .collect(),
         Condition::SourceIp(networks) => networks
             .iter()
-            .map(|network| Place::Client(network.trunc()))
+            .map(|network| Key::Client(network.trunc()))
             .collect(),
     }
 }
 
-/// The place with whose rules those of `place` are tried: expressions are searched for
-/// together.
-fn crowd(place: Place) -> Place {
-    match place {
-        Place::Text(part, Shape::Contains(_)) => Place::Text(part, Shape::Contains(String::new())),
-        place => place,
+/// The key under which rules are counted that are tried together with those of `key`:
+/// expressions are searched for together.
+fn counted_under(key: Key) -> Key {
+    match key {
+        Key::Text(part, Shape::Contains(_)) => Key::Text(part, Shape::Contains(String::new())),
+        key => key,
     }
 }
 
-/// Where to file a rule, so that the fewest others are tried with it; `None` if no condition
-/// tells requests apart.
-fn best_places(rule: &Rule<GroupIndex>, crowds: &HashMap<Place, usize>) -> Option<Vec<Place>> {
-    let crowded = |places: &Vec<Place>| -> usize {
-        let one = |place: &Place| match place {
+/// The keys to file a rule under, so that the fewest others are tried with it. Returns
+/// `None` if no condition tells requests apart.
+fn best_keys(rule: &Rule<GroupIndex>, counts: &HashMap<Key, usize>) -> Option<Vec<Key>> {
+    let shared_by = |keys: &Vec<Key>| -> usize {
+        let one = |key: &Key| match key {
             // Every request has them.
-            Place::Text(Part::Host | Part::Path, Shape::Anything) => usize::MAX,
-            place => crowds.get(&crowd(place.clone())).copied().unwrap_or(1),
+            Key::Text(Part::Host | Part::Path, Shape::Anything) => usize::MAX,
+            key => counts
+                .get(&counted_under(key.clone()))
+                .copied()
+                .unwrap_or(1),
         };
-        places.iter().map(one).fold(0, usize::saturating_add)
+        keys.iter().map(one).fold(0, usize::saturating_add)
     };
-    let conditions = rule.conditions.iter().map(places);
-    let best = conditions.min_by_key(crowded)?;
-    (crowded(&best) < usize::MAX).then_some(best)
+    let conditions = rule.conditions.iter().map(keys);
+    let best = conditions.min_by_key(shared_by)?;
+    (shared_by(&best) < usize::MAX).then_some(best)
 }

@@ -1,12 +1,12 @@
-//! Which action of a listener a request gets.
+//! Which action of a listener applies to a request.
 //!
 //! A [`RuleTable`] is built from a listener's rules when a snapshot is compiled and
 //! never changes. Routing allocates nothing (a query parameter with escapes in it
 //! is decoded for the comparison) and cannot fail: there is always a default.
 //!
-//! A request is compared only with rules that it may meet: an index knows each rule by the
-//! condition that sets it apart, so a route costs about the same among ten rules and among
-//! ten thousand. The result is the same as trying every rule in order of priority.
+//! A request is compared only with rules that may hold for it: an index finds each rule by
+//! the condition that sets it apart, so a route costs about the same among ten rules and
+//! among ten thousand. The result is the same as trying every rule in order of priority.
 
 mod condition;
 mod forward;
@@ -54,8 +54,8 @@ impl RuleTable {
         }
     }
 
-    /// The action of the first rule, by priority, whose conditions all hold, and that
-    /// rule's priority; the default action, without one, if there is none.
+    /// The action and the priority of the first rule, by priority, of which all conditions
+    /// hold. If there is none, the default action, without a priority.
     pub fn route(&self, request: &RequestView<'_>) -> (&Action<GroupIndex>, Option<Priority>) {
         let mut first: Option<&Rule<GroupIndex>> = None;
         self.index.visit(request, |positions| {
@@ -79,7 +79,7 @@ impl RuleTable {
     }
 }
 
-/// Makes equal expressions one, and compiles the first of them.
+/// Lets equal expressions share one compiled form, and compiles the first of them.
 fn share_expressions(rules: &mut [Rule<GroupIndex>]) {
     let mut known: HashMap<String, Regex> = HashMap::new();
     let conditions = rules.iter_mut().flat_map(|rule| &mut rule.conditions);

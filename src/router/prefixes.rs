@@ -17,18 +17,18 @@ pub(super) enum End {
     Finish,
 }
 
-/// Literals and the rules that stand behind each.
+/// Literals and the rules of each.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     case: Case,
     end: End,
     /// In order of their literals, which are kept folded and in reading order.
-    entries: Box<[Entry]>,
+    literals: Box<[Literal]>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    literal: Box<[u8]>,
+struct Literal {
+    text: Box<[u8]>,
     /// The longest other literal that this one begins with.
     parent: Option<usize>,
     positions: Positions,
@@ -41,18 +41,18 @@ impl Prefixes {
             let bytes = read(literal.as_bytes(), case, end).collect();
             sorted.entry(bytes).or_default().extend(positions);
         }
-        let mut entries: Vec<Entry> = Vec::with_capacity(sorted.len());
+        let mut known: Vec<Literal> = Vec::with_capacity(sorted.len());
         for (literal, mut positions) in sorted {
             positions.sort_unstable();
             positions.dedup();
-            let mut parent = entries.len().checked_sub(1);
+            let mut parent = known.len().checked_sub(1);
             while let Some(at) = parent
-                && !literal.starts_with(&entries[at].literal)
+                && !literal.starts_with(&known[at].text)
             {
-                parent = entries[at].parent;
+                parent = known[at].parent;
             }
-            entries.push(Entry {
-                literal,
+            known.push(Literal {
+                text: literal,
                 parent,
                 positions,
             });
@@ -60,26 +60,26 @@ impl Prefixes {
         Self {
             case,
             end,
-            entries: entries.into(),
+            literals: known.into(),
         }
     }
 
-    /// Visits the rules behind each literal that `text` begins with.
+    /// Calls `visit` with the rules of each literal that `text` begins with.
     pub(super) fn visit(&self, text: &str, visit: &mut impl FnMut(&[u32])) {
-        if self.entries.is_empty() {
+        if self.literals.is_empty() {
             return;
         }
         let text = text.as_bytes();
-        let behind = self.entries.partition_point(|entry| {
+        let behind = self.literals.partition_point(|literal| {
             let read = read(text, self.case, self.end);
-            entry.literal.iter().copied().cmp(read) != Ordering::Greater
+            literal.text.iter().copied().cmp(read) != Ordering::Greater
         });
         let mut next = behind.checked_sub(1);
-        while let Some(entry) = next.map(|at| &self.entries[at]) {
-            if self.begins(text, &entry.literal) {
-                visit(&entry.positions);
+        while let Some(literal) = next.map(|at| &self.literals[at]) {
+            if self.begins(text, &literal.text) {
+                visit(&literal.positions);
             }
-            next = entry.parent;
+            next = literal.parent;
         }
     }
 

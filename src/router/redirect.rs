@@ -1,4 +1,4 @@
-//! Where a redirect sends the client (ALB user guide, "Redirect actions").
+//! The location of a redirect (ALB user guide, "Redirect actions").
 
 use http::HeaderValue;
 use http::uri::Scheme;

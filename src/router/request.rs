@@ -1,4 +1,4 @@
-//! What rules see of a request.
+//! The parts of a request that rules and redirects look at.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -1,15 +1,15 @@
-//! Where a pattern can stand in an index: what every text it matches has in common.
+//! What all texts have in common that a pattern matches: what an index can look up.
 
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 use regex_syntax::hir::{Hir, Look};
 
 use crate::model::Pattern;
 
-/// What a text must be like for a pattern to have a chance. A text may be like this and
-/// still not match: the pattern has the last word.
+/// What a text must be like for a pattern to match. A necessary condition, not a sufficient
+/// one: the pattern itself decides.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Shape {
-    /// It is this.
+    /// It equals this.
     Exact(String),
     /// It begins with this.
     Starts(String),
@@ -17,7 +17,7 @@ pub(super) enum Shape {
     Ends(String),
     /// This regular expression matches somewhere in it.
     Contains(String),
-    /// Nothing is asked of it.
+    /// Any text.
     Anything,
 }
 

@@ -40,10 +40,8 @@ impl Case {
 pub(super) struct TextMap<V> {
     case: Case,
     /// By the hash of their key.
-    entries: HashMap<u64, Vec<Entry<V>>, BuildHasherDefault<FxHasher>>,
+    entries: HashMap<u64, Vec<(Box<str>, V)>, BuildHasherDefault<FxHasher>>,
 }
-
-type Entry<V> = (Box<str>, V);
 
 impl<V> TextMap<V> {
     pub(super) fn new(case: Case) -> Self {
@@ -59,8 +57,9 @@ impl<V> TextMap<V> {
 
     pub(super) fn get(&self, key: &str) -> Option<&V> {
         let same = self.entries.get(&hash(self.case, key))?;
-        let found = same.iter().find(|(known, _)| self.case.equal(known, key));
-        found.map(|(_, value)| value)
+        same.iter()
+            .find(|(known, _)| self.case.equal(known, key))
+            .map(|(_, value)| value)
     }
 
     pub(super) fn get_or_insert_with(&mut self, key: &str, new: impl FnOnce() -> V) -> &mut V {
@@ -75,8 +74,7 @@ impl<V> TextMap<V> {
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        let values = self.entries.values_mut().flatten();
-        values.map(|(_, value)| value)
+        self.entries.values_mut().flatten().map(|(_, value)| value)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The rules that one text of a request may meet: its host, its path, the value of a header
-//! or of a query parameter.
+//! The rules that may hold for one text of a request: its host, its path, the value of a
+//! header or of a query parameter.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,8 @@ impl Values {
         }
     }
 
-    /// Visits every rule that may want `text`, some perhaps twice; each list is in order.
+    /// Calls `visit` with lists of rules that together hold every rule which may match
+    /// `text`, some perhaps twice; each list is in order.
     pub(super) fn visit(&self, text: &str, visit: &mut impl FnMut(&[u32])) {
         if !self.exact.is_empty()
             && let Some(positions) = self.exact.get(text)

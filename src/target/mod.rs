@@ -69,7 +69,7 @@ struct Counters {
     outcomes: Outcomes,
     share: ShareCell,
     sessions: SessionCount,
-    /// Written only in groups whose algorithm compares response times.
+    /// Written only in groups with an algorithm that compares response times.
     latency: Latency,
 }
 

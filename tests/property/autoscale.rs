@@ -1,5 +1,5 @@
-//! The autoscaler in a closed loop: its decisions move a model of a service, whose load moves
-//! its decisions. In virtual time, and with the same dice every run.
+//! The autoscaler in a closed loop: its decisions change a model of a service, and the load of
+//! the model changes its decisions. In virtual time, and with the same seeds in every run.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -119,7 +119,7 @@ pub(crate) fn now(second: u64) -> Now {
     }
 }
 
-/// A service as the dice have it, and the load on it.
+/// A random service and the load on it.
 fn any_service(profile: Profile, seed: u64) -> (Service, f64) {
     let mut dice = Rng::with_seed(seed);
     let max = dice.u32(1..=12);
@@ -134,7 +134,7 @@ fn any_service(profile: Profile, seed: u64) -> (Service, f64) {
     let every = if profile == Profile::Fast { 1 } else { 10 };
     let mut service = Service::new(tracking(profile, target, max), replicas, start, every);
     let noise = [0.0, 0.01, 0.05, 0.1][dice.usize(..4)];
-    // AWS's rule goes by the mean alone, and follows a restless load to and fro.
+    // AWS's rule uses the mean alone, and follows a load that changes quickly up and down.
     service.noise = if profile == Profile::Fast { noise } else { 0.0 };
     service.dice = dice;
     (service, load)

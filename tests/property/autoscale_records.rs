@@ -1,4 +1,4 @@
-//! What always holds of a decision, whatever was configured and measured.
+//! What holds for every decision, whatever was configured and measured.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -89,7 +89,7 @@ fn any_action(dice: &mut Rng) -> Scheduled {
     }
 }
 
-/// Where a metric goes at random, now and then away.
+/// Random values of a metric, some of them missing.
 struct Walk {
     metric: Metric,
     value: f64,
@@ -119,7 +119,7 @@ impl Walk {
     }
 }
 
-/// A group that does what it is told, late.
+/// A group that follows the desired count with a delay.
 struct Group {
     scaler: Scaler,
     dice: Rng,

@@ -1,4 +1,4 @@
-//! A target that fails at once has nothing to do, and must not look like the best for it.
+//! A target that fails at once has few requests in flight, and must not get more for it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const FAILING: Manner = Manner {
 };
 
 #[test]
-fn a_target_that_fails_at_once_gets_few_requests_from_algorithms_that_go_by_load() {
+fn a_target_that_fails_at_once_gets_few_requests_from_algorithms_that_compare_loads() {
     let algorithms = Algorithm::ALL.into_iter().filter(|a| a.goes_by_load());
     assert_eq!(algorithms.clone().count(), 5);
     for algorithm in algorithms {

@@ -1,4 +1,4 @@
-//! A snapshot that changes have made step by step is the one that a build from scratch makes.
+//! A snapshot built step by step by changes equals one that is built from scratch.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use weir::model::{Algorithm, CheckFailure, CheckResult, HealthReason, TargetId, 
 use weir::state::{Change, Publisher, Reader, Snapshot, Source, TargetChange, compile_group};
 use weir::target_group;
 
-/// What happens, to a group by its place and to a target by its port.
+/// One step: groups by their position, targets by their port.
 #[derive(Clone, Debug)]
 enum Step {
     Target(usize, u16, TargetChange),
@@ -138,7 +138,7 @@ fn result(passes: bool) -> CheckResult {
     }
 }
 
-/// Carries a step out, and returns the group that it concerns; `None` for all of them.
+/// Carries a step out. Returns the group that it concerns; `None` for all of them.
 async fn carry_out(publisher: &Publisher, reader: &Reader, step: &Step) -> Option<&'static str> {
     match *step {
         Step::Target(place, port, change) => {
@@ -282,7 +282,7 @@ proptest! {
                 check_groups(&after, false)?;
                 if let Some(concerned) = concerned {
                     for group in after.changed_since(&before) {
-                        // A table may have come meanwhile.
+                        // A table may have been published meanwhile.
                         let is_hashed = group.hash_key.is_some();
                         prop_assert!(is_hashed || *group.id.0 == *concerned, "{}", &group.id);
                     }

@@ -34,7 +34,7 @@ struct Simulation {
     served: Vec<u64>,
     failed: u64,
     decisions: Vec<(Duration, usize, Decision)>,
-    /// Ejections for which there was no room.
+    /// Ejections that a limit prevented.
     withheld: Vec<(usize, Limit)>,
 }
 
@@ -68,7 +68,8 @@ impl Simulation {
         }
     }
 
-    /// So many requests per tick for a while; `fails` says how likely a target fails one.
+    /// `rate` requests per tick for a while; `fails` is the probability that a target fails
+    /// one.
     fn run(&mut self, time: Duration, rate: usize, fails: impl Fn(usize) -> f64) {
         let end = self.now + time;
         let mut ticks = 0;
@@ -361,8 +362,8 @@ fn instant_errors_attract_no_traffic_even_where_nobody_is_ejected() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
 
-    /// Whatever happens: limits hold, nobody is ejected twice or for too long, and all are
-    /// back when things are well.
+    /// Whatever happens: limits hold, no target is ejected twice or for too long, and all are
+    /// back once their requests succeed.
     #[test]
     fn limits_hold_whatever_fails(
         seed in any::<u64>(),

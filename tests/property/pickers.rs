@@ -1,6 +1,6 @@
 //! What every picker promises, then what each family of algorithms does.
 //!
-//! Every test that speaks of all algorithms loops over [`Algorithm::ALL`].
+//! Every test of all algorithms loops over [`Algorithm::ALL`].
 
 mod hashing;
 mod times;
@@ -29,9 +29,12 @@ fn member(addr: SocketAddr, weight: u16) -> Member {
 }
 
 fn roster(weights: &[u16]) -> Arc<Roster> {
-    let members = weights.iter().enumerate();
-    let members = members.map(|(index, &weight)| member(address(index), weight));
-    Arc::new(Roster::new(members.collect()).unwrap())
+    let members = weights
+        .iter()
+        .enumerate()
+        .map(|(index, &weight)| member(address(index), weight))
+        .collect();
+    Arc::new(Roster::new(members).unwrap())
 }
 
 /// Even and uneven, small and large: both forms of turns, both forms of hashing.
@@ -75,7 +78,7 @@ fn pickers(roster: &Arc<Roster>, seed: u64) -> Vec<(&'static str, Box<dyn Picker
     plain.chain([("bounded_hash", bound)]).collect()
 }
 
-/// A fresh key and fresh entropy for each draw, and nobody tried.
+/// A fresh key and fresh entropy for each draw, and no member tried.
 fn draw(rng: &mut Rng) -> PickContext<'static> {
     PickContext {
         key: Some(rng.u64(..)),

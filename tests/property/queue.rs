@@ -1,4 +1,4 @@
-//! The queue of a group: who gets which place, whatever happens in which order.
+//! The wait queue of a group: which request gets which slot, whatever happens in which order.
 //!
 //! A seeded schedule of arrivals, ends, timeouts and changes runs against a model that
 //! knows the order of arrival; then the same on many threads, where only what always
@@ -37,7 +37,8 @@ impl Group {
         Self { admission, targets }
     }
 
-    /// As `TargetGroup` does: whoever waits comes first, then whoever has a place.
+    /// As `TargetGroup` does: requests that wait come first; then the first target with a free
+    /// slot.
     fn acquire(&self) -> Option<Lease> {
         if self.admission.waiting() > 0 {
             return None;
@@ -46,7 +47,7 @@ impl Group {
     }
 }
 
-fn anybody() -> Wants {
+fn any_target() -> Wants {
     Wants::AnyBut(vec![])
 }
 
@@ -60,7 +61,7 @@ impl Wake for Alarm {
     }
 }
 
-/// A request in line, as its task sees it.
+/// A request in the queue, as its task sees it.
 struct Queued {
     number: usize,
     wants: Wants,
@@ -99,11 +100,11 @@ impl Queued {
 }
 
 #[test]
-fn places_go_to_whoever_waits_longest_and_would_have_them() {
+fn slots_go_to_the_request_that_waits_longest_and_accepts_them() {
     let late: usize = (0..300).map(|seed| Schedule::new(seed).run(400)).sum();
     assert!(
         late > 1000,
-        "schedules in which nobody waits show nothing: {late}"
+        "schedules in which no request waits show nothing: {late}"
     );
 }
 
@@ -115,7 +116,7 @@ struct Schedule {
     limit: Option<u32>,
     running: Vec<Lease>,
     /// In the order of arrival.
-    line: Vec<Queued>,
+    queue: Vec<Queued>,
     arrived: usize,
     served_late: usize,
 }
@@ -132,7 +133,7 @@ impl Schedule {
             eligible: vec![true; usize::from(targets)],
             limit: Some(limit),
             running: vec![],
-            line: vec![],
+            queue: vec![],
             arrived: 0,
             served_late: 0,
         }
@@ -150,20 +151,20 @@ impl Schedule {
             }
             self.check();
         }
-        // Everybody is served once those before have ended.
+        // Every request is served once those before have ended.
         self.eligible.fill(true);
         self.limit = Some(1);
         self.publish();
         self.check();
-        while !self.line.is_empty() || !self.running.is_empty() {
+        while !self.queue.is_empty() || !self.running.is_empty() {
             if self.running.is_empty() {
-                // Who is left has tried every target.
+                // Those left have tried every target.
                 assert!(
-                    self.line
+                    self.queue
                         .iter()
                         .all(|q| !self.group.targets.iter().any(|t| q.accepts(t)))
                 );
-                self.line.clear();
+                self.queue.clear();
                 break;
             }
             self.end_one();
@@ -184,14 +185,14 @@ impl Schedule {
         let wants = match self.rng.u8(0..8) {
             0 => Wants::Only(target.serial),
             1 | 2 => Wants::AnyBut(vec![target.serial]),
-            _ => anybody(),
+            _ => any_target(),
         };
         let before = self.group.admission.waiting();
         let number = self.arrived;
         self.arrived += 1;
         match self.group.admission.enqueue(wants.clone(), LENGTH) {
-            Some(waiter) => self.line.push(Queued::new(number, wants, waiter)),
-            None => assert_eq!(before, LENGTH, "sent away from a line that is not full"),
+            Some(waiter) => self.queue.push(Queued::new(number, wants, waiter)),
+            None => assert_eq!(before, LENGTH, "refused by a queue that is not full"),
         }
     }
 
@@ -202,11 +203,11 @@ impl Schedule {
         }
     }
 
-    /// Somebody gives up, perhaps with a place that he has not noticed yet.
+    /// A request gives up, perhaps with a slot that it has not fetched yet.
     fn leave(&mut self) {
-        if !self.line.is_empty() {
-            let index = self.rng.usize(0..self.line.len());
-            drop(self.line.remove(index));
+        if !self.queue.is_empty() {
+            let index = self.rng.usize(0..self.queue.len());
+            drop(self.queue.remove(index));
         }
     }
 
@@ -231,7 +232,7 @@ impl Schedule {
         self.group.admission.open(limit, &self.eligible(), false);
     }
 
-    /// Takes what was given away, and looks at who got it and who did not.
+    /// Fetches the slots that were given away, and checks which requests got them.
     fn check(&mut self) {
         let in_flight: Vec<u32> = self
             .group
@@ -241,7 +242,7 @@ impl Schedule {
             .collect();
         let eligible = self.eligible();
         let mut waiting: Vec<Queued> = vec![];
-        for mut queued in std::mem::take(&mut self.line) {
+        for mut queued in std::mem::take(&mut self.queue) {
             let was_polled = queued.is_polled;
             match queued.poll() {
                 Poll::Pending => {
@@ -263,32 +264,32 @@ impl Schedule {
                 Poll::Ready(None) => assert!(
                     eligible.is_empty()
                         || matches!(&queued.wants, Wants::Only(t) if !eligible.iter().any(|e| e.serial == *t)),
-                    "sent away in vain"
+                    "failed although a target could serve it"
                 ),
             }
         }
-        self.line = waiting;
-        assert_eq!(self.group.admission.waiting(), self.line.len());
+        self.queue = waiting;
+        assert_eq!(self.group.admission.waiting(), self.queue.len());
         assert_eq!(
             in_flight.iter().sum::<u32>() as usize,
             self.running.len(),
-            "a place was lost"
+            "a slot was lost"
         );
         for target in &eligible {
-            let has_place = self
+            let has_free_slot = self
                 .limit
                 .is_none_or(|limit| target.load().in_flight() < limit);
-            let wanted = self.line.iter().any(|queued| queued.accepts(target));
+            let wanted = self.queue.iter().any(|queued| queued.accepts(target));
             assert!(
-                !(has_place && wanted),
-                "somebody waits and there is a place"
+                !(has_free_slot && wanted),
+                "a request waits although a slot is free"
             );
         }
     }
 }
 
 #[test]
-fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
+fn on_many_threads_no_slot_is_lost_and_the_limit_holds() {
     const THREADS: u64 = 8;
     const REQUESTS: usize = 3_000;
     const LIMIT: u32 = 2;
@@ -302,9 +303,9 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
                 let mut rng = Rng::with_seed(seed);
                 for _ in 0..REQUESTS {
                     let lease = group.acquire().or_else(|| {
-                        let place = group.admission.enqueue(anybody(), usize::MAX)?;
+                        let waiter = group.admission.enqueue(any_target(), usize::MAX)?;
                         waited.fetch_add(1, Ordering::SeqCst);
-                        wait(place, &mut rng)
+                        wait(waiter, &mut rng)
                     });
                     let Some(lease) = lease else { continue };
                     let index = group
@@ -320,7 +321,7 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
             });
         }
     });
-    assert!(waited.load(Ordering::SeqCst) > 0, "nobody ever waited");
+    assert!(waited.load(Ordering::SeqCst) > 0, "no request ever waited");
     assert_eq!(group.admission.waiting(), 0);
     for (target, peak) in group.targets.iter().zip(&peaks) {
         assert_eq!(target.load().in_flight(), 0);
@@ -332,10 +333,10 @@ fn on_many_threads_no_place_is_lost_and_the_limit_holds() {
     }
 }
 
-/// Places change hands within microseconds; who waits longer was forgotten.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Slots change hands within microseconds; a request that waits longer was forgotten.
+const WAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Waits on this thread until there is a place; sometimes gives up at once.
+/// Waits on this thread for a slot; sometimes gives up at once.
 fn wait(waiter: Waiter<Target>, rng: &mut Rng) -> Option<Lease> {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {
@@ -352,67 +353,67 @@ fn wait(waiter: Waiter<Target>, rng: &mut Rng) -> Option<Lease> {
             Poll::Pending if gives_up => return None,
             // Returns without a wake-up now and then, which costs another look.
             Poll::Pending => {
-                thread::park_timeout(PATIENCE);
-                assert!(began.elapsed() < PATIENCE, "never woken");
+                thread::park_timeout(WAKE_TIMEOUT);
+                assert!(began.elapsed() < WAKE_TIMEOUT, "never woken");
             }
         }
     }
 }
 
 #[test]
-fn a_line_that_is_never_served_holds_no_more_than_its_length() {
+fn a_queue_that_is_never_served_holds_no_more_than_its_length() {
     let group = Group::new(1, 1);
     let _busy = group.acquire().unwrap();
     for _ in 0..1000 {
-        let mut line: Vec<_> = (0..100)
-            .filter_map(|_| group.admission.enqueue(anybody(), 10))
+        let mut queue: Vec<_> = (0..100)
+            .filter_map(|_| group.admission.enqueue(any_target(), 10))
             .collect();
-        assert_eq!((line.len(), group.admission.waiting()), (10, 10));
-        line.truncate(5);
+        assert_eq!((queue.len(), group.admission.waiting()), (10, 10));
+        queue.truncate(5);
         assert_eq!(group.admission.waiting(), 5);
     }
 }
 
 #[test]
-fn a_group_that_is_removed_sends_everybody_away() {
+fn a_group_that_is_removed_fails_every_request_that_waits() {
     let group = Group::new(2, 1);
     let _busy = [group.acquire(), group.acquire()].map(Option::unwrap);
     let mut queued = Queued::new(
         0,
-        anybody(),
-        group.admission.enqueue(anybody(), 10).unwrap(),
+        any_target(),
+        group.admission.enqueue(any_target(), 10).unwrap(),
     );
     assert!(queued.poll().is_pending());
     group.admission.open(None, &[], false);
     assert!(queued.is_woken());
     assert!(matches!(queued.poll(), Poll::Ready(None)));
-    let late = group.admission.enqueue(anybody(), 10).unwrap();
-    let mut late = Queued::new(1, anybody(), late);
+    let late = group.admission.enqueue(any_target(), 10).unwrap();
+    let mut late = Queued::new(1, any_target(), late);
     assert!(matches!(late.poll(), Poll::Ready(None)));
 }
 
 #[test]
-fn a_patient_line_waits_for_targets_that_are_to_come_and_is_served_in_order() {
+fn a_queue_that_waits_when_empty_is_served_in_order_by_targets_that_come() {
     let group = Group::new(1, 1);
     group.admission.open(NonZeroU32::new(2), &[], true);
-    let line_up = |number| {
-        let waiter = group.admission.enqueue(anybody(), 5)?;
-        Some(Queued::new(number, anybody(), waiter))
+    let enqueue = |number| {
+        let waiter = group.admission.enqueue(any_target(), 5)?;
+        Some(Queued::new(number, any_target(), waiter))
     };
-    let mut line: Vec<Queued> = (0..8).filter_map(line_up).collect();
-    assert_eq!(line.len(), 5, "beyond its length nobody waits");
-    assert!(line.iter_mut().all(|queued| queued.poll().is_pending()));
+    let mut queue: Vec<Queued> = (0..8).filter_map(enqueue).collect();
+    assert_eq!(queue.len(), 5, "beyond its length no request waits");
+    assert!(queue.iter_mut().all(|queued| queued.poll().is_pending()));
     group
         .admission
         .open(NonZeroU32::new(2), &group.targets, true);
     let mut leases = Vec::new();
-    for queued in &mut line {
+    for queued in &mut queue {
         if let Poll::Ready(lease) = queued.poll() {
             leases.push((queued.number, lease.unwrap()));
         }
     }
     let served: Vec<usize> = leases.iter().map(|(number, _)| *number).collect();
-    assert_eq!(served, [0, 1], "two places, first come first served");
+    assert_eq!(served, [0, 1], "two slots, first come first served");
     drop(leases);
-    assert!(matches!(line[2].poll(), Poll::Ready(Some(_))));
+    assert!(matches!(queue[2].poll(), Poll::Ready(Some(_))));
 }

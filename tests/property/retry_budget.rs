@@ -8,14 +8,14 @@ use weir::config::defaults::RETRY;
 use weir::model::Retry;
 use weir::target_group::Budget;
 
-/// What happens, one after the other.
+/// One event of a schedule.
 #[derive(Clone, Debug)]
 enum Event {
     /// Milliseconds pass.
     Wait(u64),
-    /// So many requests come.
+    /// This many requests come.
     Requests(u16),
-    /// Somebody wants to retry.
+    /// A request asks for a retry.
     Retry,
     /// The retry that has been under way for the longest ends.
     End,
@@ -31,14 +31,13 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Events by the second they happened in: counted here in another way than there.
+/// Events by the second they happened in: counted in another way than the budget does.
 #[derive(Default)]
 struct Ledger(Vec<u64>);
 
 impl Ledger {
     fn within_ten_seconds(&self, second: u64) -> u64 {
-        let recent = |at: &&u64| second - **at < 10;
-        self.0.iter().filter(recent).count() as u64
+        self.0.iter().filter(|at| second - **at < 10).count() as u64
     }
 }
 

@@ -1,5 +1,5 @@
-//! The index of a rule table changes nothing about its answers, and conditions mean
-//! what they mean in ALB.
+//! The index of a rule table does not change which rule is found, and conditions mean what
+//! they mean in ALB.
 
 use fastrand::Rng;
 use http::{HeaderName, Method, Request};
@@ -86,7 +86,7 @@ fn routed(table: &RuleTable, text: &str) -> u32 {
     priority
 }
 
-/// Each request, and the priority of the rule it must meet; 0 for the default.
+/// Each request, and the priority of the rule that applies to it; 0 for the default.
 fn check(rules: Vec<Rule<GroupIndex>>, cases: &[(&str, u32)]) {
     assert!(!cases.is_empty());
     let table = RuleTable::new(rules, forward(0));
@@ -293,7 +293,7 @@ fn conditions_are_anded_and_the_lowest_priority_wins() {
 
 // ---- properties ------------------------------------------------------------------
 
-/// What the index must not change: every rule in order of priority.
+/// The result that the index must not change: every rule is tried in order of priority.
 fn scanned(rules: &[Rule<GroupIndex>], request: &RequestView<'_>) -> Option<Priority> {
     let mut rules: Vec<&Rule<GroupIndex>> = rules.iter().collect();
     rules.sort_by_key(|rule| rule.priority);
@@ -413,6 +413,6 @@ fn the_table_answers_like_a_scan_of_all_rules() {
             routes += usize::from(found.is_some());
         }
     }
-    // The property would hold for requests that meet no rule at all.
+    // The property would hold if no rule ever held.
     assert!(routes > 5_000, "only {routes} requests met a rule");
 }

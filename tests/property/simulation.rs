@@ -18,15 +18,15 @@ use weir::target_group::{Live, PickRequest, Registered, TargetGroup, Tried};
 /// From one request to the next, on average.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
-/// How a target answers.
+/// How a target responds.
 #[derive(Clone, Copy)]
 pub(crate) struct Manner {
-    /// On average; a single answer takes half of it to half more.
+    /// Mean time of a response; a single one takes half of it to half more.
     pub(crate) takes: Duration,
     pub(crate) verdict: RequestResult,
 }
 
-/// Ten milliseconds, and all is well.
+/// Ten milliseconds, without failures.
 pub(crate) const WELL: Manner = Manner {
     takes: Duration::from_millis(10),
     verdict: RequestResult::Served,
@@ -58,7 +58,7 @@ fn compile(
     )
 }
 
-/// See the module.
+/// A group, the requests on its targets and the virtual clock.
 pub(crate) struct Simulation {
     pub(crate) config: config::TargetGroup,
     pub(crate) targets: Vec<(Arc<Target>, Manner)>,
@@ -99,8 +99,8 @@ impl Simulation {
         }
     }
 
-    /// Which part of the requests of the next while each target gets. Failures fade ten
-    /// times a second.
+    /// The part of the requests that each target gets in the time to come. Penalties for
+    /// failures are halved ten times a second.
     pub(crate) fn shares(&mut self, while_: Duration) -> Vec<f64> {
         let mut counts = vec![0.0; self.targets.len()];
         let mut forgiving = self.now;
@@ -207,7 +207,7 @@ pub(crate) fn check(target: &Target, passed: bool) {
     target.health().lock().record(result, once);
 }
 
-/// A check that is never asked: results come from [`check`].
+/// A check that is never run: results come from [`check`].
 pub(crate) fn checked() -> HealthCheck {
     HealthCheck {
         probe: config::Probe::Tcp,

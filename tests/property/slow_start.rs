@@ -49,7 +49,8 @@ fn the_share_of_a_new_target_rises_linearly_under_every_algorithm() {
     for takes in [1, 80].map(Duration::from_millis) {
         for algorithm in Algorithm::ALL {
             if takes < PAUSE && algorithm.measures_time() {
-                // Who answers faster when all are idle is chance, and gets what there is.
+                // Which target responds faster when all are idle is chance, and that one gets
+                // all requests.
                 continue;
             }
             let mut group = grown(algorithm, Manner { takes, ..WELL });

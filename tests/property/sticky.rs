@@ -65,13 +65,13 @@ fn sessions(key: &[u8; 32], group: &str, source: CookieSource) -> Sessions {
         weight,
     };
     let roster = Roster::new(vec![member(0), member(1)]);
-    let nobody = std::iter::empty();
+    let draining = std::iter::empty();
     Sessions::new(
         settings(source),
         key,
         &group.into(),
         roster.as_ref(),
-        nobody,
+        draining,
     )
 }
 
@@ -95,8 +95,8 @@ fn find(sessions: &Sessions, cookies: &[&str]) -> Option<Session> {
     sessions.find(cookies.iter().map(|cookie| cookie.as_bytes()), now())
 }
 
-fn issued(verdict: CookieUpdate) -> Session {
-    match verdict {
+fn issued(update: CookieUpdate) -> Session {
+    match update {
         CookieUpdate::Issue(session) => session,
         other => panic!("{other:?}"),
     }
@@ -254,7 +254,7 @@ fn a_session_used_within_nine_tenths_of_its_duration_never_ends() {
             match sessions.cookie_update(found, nothing, addr(0), at) {
                 CookieUpdate::Issue(session) => held = session,
                 CookieUpdate::Keep => {}
-                CookieUpdate::Delete => panic!("nobody ended it"),
+                CookieUpdate::Delete => panic!("the application did not end it"),
             }
         }
     }
@@ -365,5 +365,5 @@ fn targets_without_weight_or_about_to_leave_keep_their_sessions() {
             .collect::<Vec<_>>()
     };
     assert_eq!(kept(false), [addr(1), addr(2)]);
-    assert_eq!(kept(true), [], "nobody has passed a check");
+    assert_eq!(kept(true), [], "no target has passed a check");
 }

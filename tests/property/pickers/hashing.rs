@@ -1,4 +1,4 @@
-//! Hashing: who keeps its keys, who gets which, and how much.
+//! Hashing: which members keep their keys, which get others, and how many.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::{address, bounded, draw, member, roster, rosters, unbounded, with_key
 
 const KEYS: u64 = 20_000;
 
-/// Where each key goes, by address.
+/// The member of each key, by address.
 fn places(roster: &Arc<Roster>) -> Vec<SocketAddr> {
     let hash = Algorithm::ConsistentHash;
     places_by(&*build(hash, &unbounded(), Arc::clone(roster), 0), roster)

@@ -1,4 +1,4 @@
-//! The algorithms that go by how long targets take to answer.
+//! The algorithms that compare response times.
 
 use std::time::{Duration, Instant};
 
@@ -20,15 +20,15 @@ fn at(now: Instant, rng: &mut Rng) -> PickContext<'static> {
     PickContext { now, ..draw(rng) }
 }
 
-/// As often as it takes for its times to count.
+/// As many responses as it takes for the times of a target to count.
 fn known(roster: &Roster, index: usize, elapsed: Duration, now: Instant) {
     for _ in 0..4 {
         answered(roster, index, elapsed, now);
     }
 }
 
-/// Ten requests one after the other to two targets that are equal but for noise, and whose
-/// first answer takes a connection more: neither may get (nearly) all.
+/// Ten requests one after the other to two targets that are equal but for noise; the first
+/// response of each includes a new connection: neither may get (nearly) all.
 #[test]
 fn equal_targets_of_an_idle_service_share_its_requests() {
     let mut rng = Rng::with_seed(30);
