@@ -38,8 +38,9 @@ fn host(text: &str) -> Condition {
 
 /// A rule for each of `len` names.
 fn exact_hosts(len: u32) -> Vec<Rule<GroupIndex>> {
-    let hosts = (1..=len).map(|n| rule(n, host(&format!("service-{n}.example.com"))));
-    hosts.collect()
+    (1..=len)
+        .map(|n| rule(n, host(&format!("service-{n}.example.com"))))
+        .collect()
 }
 
 /// The same behind five rules for every host.
@@ -63,8 +64,9 @@ fn mixed(len: u32) -> Vec<Rule<GroupIndex>> {
 
 /// A rule for each of `len` domains.
 fn wildcards(len: u32) -> Vec<Rule<GroupIndex>> {
-    let hosts = (1..=len).map(|n| rule(n, host(&format!("*.tenant-{n}.example.com"))));
-    hosts.collect()
+    (1..=len)
+        .map(|n| rule(n, host(&format!("*.tenant-{n}.example.com"))))
+        .collect()
 }
 
 /// The part of the request that the rules look at, the rules, and a request for the last of

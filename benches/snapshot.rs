@@ -37,8 +37,7 @@ fn config(targets: usize, rules: usize, algorithm: &str) -> Config {
             addresses.join(", ")
         );
     }
-    let parsed = parse("bench.toml", &text, &|_| None);
-    parsed
+    parse("bench.toml", &text, &|_| None)
         .unwrap_or_else(|problems| panic!("{problems}"))
         .config
 }
@@ -66,8 +65,10 @@ fn snapshot(criterion: &mut Criterion) {
 }
 
 fn runtime() -> Runtime {
-    let runtime = Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime without I/O needs nothing")
+    Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime without I/O needs nothing")
 }
 
 fn address(n: u32) -> SocketAddr {
@@ -96,8 +97,10 @@ fn groups(groups: u32, targets: u32, algorithm: Algorithm) -> Config {
 /// Whether the table of every group is built.
 fn has_all_tables(reader: &Reader) -> bool {
     let snapshot = reader.load();
-    let mut groups = snapshot.groups().iter();
-    groups.all(|group| group.selection.as_ref().is_some_and(|s| !s.is_provisional))
+    snapshot
+        .groups()
+        .iter()
+        .all(|group| group.selection.as_ref().is_some_and(|s| !s.is_provisional))
 }
 
 /// From the call to its result: one weight in one of 200 groups with tables of keys.

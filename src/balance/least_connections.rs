@@ -37,8 +37,8 @@ impl Picker for LeastConnections {
     fn pick(&self, ctx: &PickContext<'_>) -> Option<usize> {
         let members = self.roster.members();
         // Moved on at once, so that two workers start at different members.
-        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % members.len() as u64;
-        let start = start as usize;
+        let turn = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let start = (turn % members.len() as u64) as usize;
         let picked = if ctx.tried.is_empty() {
             least(members, start)
         } else {

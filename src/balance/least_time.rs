@@ -95,8 +95,8 @@ impl Picker for LeastTime {
         let len = self.roster.members().len();
         let now = Moment::from(ctx.now);
         // Moved on at once, so that two workers start at different members.
-        let start = self.cursor.fetch_add(1, Ordering::Relaxed) % len as u64;
-        let start = start as usize;
+        let turn = self.cursor.fetch_add(1, Ordering::Relaxed);
+        let start = (turn % len as u64) as usize;
         let picked = if ctx.tried.is_empty() {
             self.soonest(start, now)
         } else {

@@ -101,8 +101,10 @@ impl WeightedLeastConnections {
                 least.take_in(block * BLOCK, (0..BLOCK).map(load), &eligible);
             }
         }
-        let rest = last_members.iter().zip(last_scales);
-        let loads = rest.map(|(member, scale)| scale.load(member.target.load().score()));
+        let loads = last_members
+            .iter()
+            .zip(last_scales)
+            .map(|(member, scale)| scale.load(member.target.load().score()));
         least.take_in(members.len() * BLOCK, loads, &eligible);
         least
     }

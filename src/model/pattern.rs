@@ -180,12 +180,12 @@ impl HostPattern {
         }
     }
 
-    /// What a lower-case host looks like.
+    /// The pattern, for lower-case hosts.
     pub fn pattern(&self) -> &Pattern {
         &self.0
     }
 
-    /// Whether a lower-case host without its port looks like this.
+    /// Whether a lower-case host without its port matches.
     pub fn matches(&self, host: &str) -> bool {
         self.0.matches(host)
     }

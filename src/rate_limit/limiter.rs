@@ -88,11 +88,11 @@ impl RateLimiter {
     pub fn check(&self, client: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Duration> {
         let now = self.nanos(now);
         let address = network(client);
-        let key = match &self.limit.key {
+        let sent = match &self.limit.key {
             RateKey::ClientIp => None,
             RateKey::Header(name) => headers.get(name),
         };
-        let key = key.map_or(address, |value| {
+        let key = sent.map_or(address, |value| {
             xxh3_128_with_seed(value.as_bytes(), self.seed.load(Ordering::Relaxed))
         });
         self.table
@@ -107,11 +107,15 @@ impl RateLimiter {
     /// The tokens that clients have used at `now`.
     pub fn used(&self, now: Instant) -> UsedTokens {
         let now = self.nanos(now);
-        let buckets = self.table.buckets().into_iter();
-        let used = buckets.map(|(key, owner, full_at)| (key, owner, full_at.saturating_sub(now)));
         UsedTokens {
             seed: self.seed.load(Ordering::Relaxed),
-            buckets: used.filter(|(.., left)| *left > 0).collect(),
+            buckets: self
+                .table
+                .buckets()
+                .into_iter()
+                .map(|(key, owner, full_at)| (key, owner, full_at.saturating_sub(now)))
+                .filter(|(.., left)| *left > 0)
+                .collect(),
         }
     }
 
@@ -135,8 +139,9 @@ impl RateLimiter {
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("RateLimiter");
-        shown.field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("RateLimiter")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 

@@ -201,8 +201,9 @@ impl Clients {
 /// The keys of `condition`: a request for which it holds has one of them.
 fn keys(condition: &Condition) -> Vec<Key> {
     let text = |part: Part, shapes: Vec<Shape>| {
-        let shapes = shapes.into_iter();
-        shapes.map(move |shape| Key::Text(part.clone(), shape))
+        shapes
+            .into_iter()
+            .map(move |shape| Key::Text(part.clone(), shape))
     };
     match condition {
         Condition::Host(hosts) => hosts
@@ -252,7 +253,6 @@ fn best_keys(rule: &Rule<GroupIndex>, counts: &HashMap<Key, usize>) -> Option<Ve
         };
         keys.iter().map(one).fold(0, usize::saturating_add)
     };
-    let conditions = rule.conditions.iter().map(keys);
-    let best = conditions.min_by_key(shared_by)?;
+    let best = rule.conditions.iter().map(keys).min_by_key(shared_by)?;
     (shared_by(&best) < usize::MAX).then_some(best)
 }

@@ -112,9 +112,11 @@ mod tests {
     }
 
     fn numbered(literals: &[&str]) -> BTreeMap<String, Positions> {
-        let literals = literals.iter().zip(0..);
-        let literals = literals.map(|(literal, n)| ((*literal).to_owned(), vec![n]));
-        literals.collect()
+        literals
+            .iter()
+            .zip(0..)
+            .map(|(literal, n)| ((*literal).to_owned(), vec![n]))
+            .collect()
     }
 
     #[test]

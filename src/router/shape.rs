@@ -51,15 +51,16 @@ fn glob_shape(glob: &str) -> Shape {
 /// The longest run without a wildcard, for a glob with none at either end. Globs of hosts,
 /// headers and queries are lower-case and match any case.
 fn longest_literal(glob: &str) -> String {
-    let literals = glob.split(['*', '?']);
-    let longest = literals.max_by_key(|literal| literal.len());
-    format!("(?i){}", regex_syntax::escape(longest.unwrap_or_default()))
+    let longest = glob
+        .split(['*', '?'])
+        .max_by_key(|literal| literal.len())
+        .unwrap_or_default();
+    format!("(?i){}", regex_syntax::escape(longest))
 }
 
 fn regex_shapes(source: &str) -> Vec<Shape> {
-    let hir = regex_syntax::parse(source);
-    let starts = hir.ok().and_then(|hir| required_starts(&hir));
-    match starts {
+    let parsed = regex_syntax::parse(source).ok();
+    match parsed.and_then(|hir| required_starts(&hir)) {
         Some(starts) => starts.into_iter().map(Shape::Starts).collect(),
         None => vec![Shape::Contains(source.to_owned())],
     }
@@ -89,8 +90,10 @@ fn required_starts(hir: &Hir) -> Option<Vec<String>> {
 
 /// A literal may end within a character.
 fn valid_start(bytes: &[u8]) -> String {
-    let valid = bytes.utf8_chunks().next();
-    valid.map_or_else(String::new, |chunk| chunk.valid().to_owned())
+    bytes
+        .utf8_chunks()
+        .next()
+        .map_or_else(String::new, |chunk| chunk.valid().to_owned())
 }
 
 #[cfg(test)]
@@ -98,8 +101,10 @@ mod tests {
     use super::*;
 
     fn starts(texts: &[&str]) -> Vec<Shape> {
-        let texts = texts.iter().map(|text| Shape::Starts((*text).to_owned()));
-        texts.collect()
+        texts
+            .iter()
+            .map(|text| Shape::Starts((*text).to_owned()))
+            .collect()
     }
 
     #[test]

@@ -228,8 +228,10 @@ impl Builder {
 
     /// Takes over the groups of a configuration. Returns what it changes.
     fn configure(&mut self, config: Config, batch: &mut Batch) -> Diff {
-        let old = batch.config.take();
-        let old = old.unwrap_or_else(|| Arc::clone(&self.current.load().config));
+        let old = batch
+            .config
+            .take()
+            .unwrap_or_else(|| Arc::clone(&self.current.load().config));
         let mut before: HashMap<&TargetGroupId, &config::TargetGroup> = old
             .target_groups
             .iter()

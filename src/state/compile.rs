@@ -34,8 +34,11 @@ pub(super) fn compile_listeners(
     key: &CookieKey,
 ) -> Vec<Option<Arc<Listener>>> {
     registry.retain_listeners(&config.listeners.iter().map(|l| &l.id).collect());
-    let before = kept.iter().flat_map(|kept| &kept.config.listeners);
-    let before: HashMap<&ListenerId, &config::Listener> = before.map(|l| (&l.id, l)).collect();
+    let before: HashMap<&ListenerId, &config::Listener> = kept
+        .iter()
+        .flat_map(|kept| &kept.config.listeners)
+        .map(|listener| (&listener.id, listener))
+        .collect();
     let mut slots: Vec<Option<Arc<Listener>>> = Vec::new();
     for listener in &config.listeners {
         let slot = registry.slot(&listener.id);
@@ -44,11 +47,14 @@ pub(super) fn compile_listeners(
         let next = if let Some(kept) = kept.filter(|_| is_same) {
             Arc::clone(kept)
         } else {
-            let limit = listener.rate_limit.as_ref();
-            let limiter = limit.map(|limit| registry.limiter(&listener.id, limit));
+            let limiter = listener
+                .rate_limit
+                .as_ref()
+                .map(|limit| registry.limiter(&listener.id, limit));
             let access_log = config.access_log;
-            let next = compile_listener(listener, slot, access_log, positions, limiter, key);
-            Arc::new(next)
+            Arc::new(compile_listener(
+                listener, slot, access_log, positions, limiter, key,
+            ))
         };
         slots.resize(registry.slots(), None);
         slots[slot.0] = Some(next);

@@ -62,8 +62,11 @@ fn shown(reader: &Reader) -> Vec<(u16, u16, &'static str)> {
 }
 
 fn target(reader: &Reader, n: u16) -> Arc<Target> {
-    let found = targets(reader).into_iter().find(|t| t.target.id == id(n));
-    found.unwrap().target
+    targets(reader)
+        .into_iter()
+        .find(|t| t.target.id == id(n))
+        .unwrap()
+        .target
 }
 
 /// Ports that may be picked.

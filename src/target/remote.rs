@@ -94,8 +94,9 @@ mod tests {
         let (admission, target) = limited(1);
         let mut remote = RemoteLeases::on(&target);
         remote.set(1);
-        let waiter = admission.enqueue(Wants::AnyBut(Vec::new()), 1);
-        let mut waiter = waiter.expect("one may wait");
+        let mut waiter = admission
+            .enqueue(Wants::AnyBut(Vec::new()), 1)
+            .expect("one may wait");
         assert!((&mut waiter).now_or_never().is_none());
         remote.set(0);
         assert!((&mut waiter).now_or_never().flatten().is_some());

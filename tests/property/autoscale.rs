@@ -67,8 +67,10 @@ impl Service {
     }
 
     fn running(&self) -> u32 {
-        let running = self.replicas.iter().filter(|since| **since <= self.second);
-        running.count() as u32
+        self.replicas
+            .iter()
+            .filter(|since| **since <= self.second)
+            .count() as u32
     }
 
     /// A sample later: `load` is in percent of one core.

@@ -25,14 +25,15 @@ fn any_policy(dice: &mut Rng) -> Autoscaling {
     timing.in_periods = dice.u32(2..=10);
     timing.in_cooldown = Duration::from_secs(dice.u64(0..20));
     timing.out_cooldown = Duration::from_secs(dice.u64(0..40));
-    let tracked = METRICS.into_iter().filter(|_| dice.bool());
-    let target_tracking: Vec<_> = tracked.collect();
-    let target_tracking = target_tracking.into_iter().map(|metric| TargetTracking {
-        metric,
-        target: 5.0 + 50.0 * dice.f64(),
-        scale_in: dice.u32(..6) > 0,
-    });
-    let target_tracking = target_tracking.collect();
+    let tracked: Vec<_> = METRICS.into_iter().filter(|_| dice.bool()).collect();
+    let target_tracking = tracked
+        .into_iter()
+        .map(|metric| TargetTracking {
+            metric,
+            target: 5.0 + 50.0 * dice.f64(),
+            scale_in: dice.u32(..6) > 0,
+        })
+        .collect();
     Autoscaling {
         min: dice.u32(0..=2).min(max),
         timing,
@@ -153,8 +154,11 @@ impl Group {
     }
 
     fn step(&mut self, is_scaler: bool) -> Decision {
-        let readings = self.walks.iter_mut().map(|walk| walk.step(&mut self.dice));
-        let readings = readings.collect();
+        let readings = self
+            .walks
+            .iter_mut()
+            .map(|walk| walk.step(&mut self.dice))
+            .collect();
         self.second += 1;
         let sample = Sample {
             now: now(self.second),

@@ -49,8 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::sample::subsequence(vec![0, 1, 2], 0..=3)
             .prop_shuffle()
             .prop_flat_map(|places| {
-                let weights = prop::collection::vec(1..3_u16, places.len());
-                weights.prop_map(move |weights| {
+                prop::collection::vec(1..3_u16, places.len()).prop_map(move |weights| {
                     places.iter().copied().zip(weights).collect::<Vec<_>>()
                 })
             })
@@ -224,10 +223,10 @@ fn check_groups(snapshot: &Snapshot, with_keys: bool) -> Result<(), TestCaseErro
 }
 
 fn members(group: &target_group::TargetGroup) -> Vec<(SocketAddr, u16)> {
-    let selection = group.selection.as_ref();
-    let members = selection.map(|s| s.roster.members()).unwrap_or_default();
-    let members = members.iter();
-    members
+    group
+        .selection
+        .iter()
+        .flat_map(|selection| selection.roster.members())
         .map(|m| (m.target.id.addr, m.weight.get()))
         .collect()
 }

@@ -155,8 +155,10 @@ impl Simulation {
     }
 
     fn ejected(&self) -> Vec<usize> {
-        let out = self.histories.iter().enumerate();
-        out.filter(|(_, history)| history.is_ejected())
+        self.histories
+            .iter()
+            .enumerate()
+            .filter(|(_, history)| history.is_ejected())
             .map(|(index, _)| index)
             .collect()
     }

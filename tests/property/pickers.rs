@@ -130,8 +130,9 @@ fn a_pick_is_untried_and_there_is_one_until_all_are_tried() {
                     tried: &tried,
                     ..draw(&mut rng)
                 };
-                let index = picker.pick(&ctx);
-                let index = index.unwrap_or_else(|| panic!("{name} gave up at {}", tried.len()));
+                let index = picker
+                    .pick(&ctx)
+                    .unwrap_or_else(|| panic!("{name} gave up at {}", tried.len()));
                 assert!(index < len, "{name}");
                 assert!(!tried.contains(&index), "{name}");
                 tried.push(index);

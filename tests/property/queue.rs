@@ -223,8 +223,13 @@ impl Schedule {
     }
 
     fn eligible(&self) -> Vec<Arc<Target>> {
-        let all = self.group.targets.iter().zip(&self.eligible);
-        all.filter(|(_, is)| **is).map(|(t, _)| t.clone()).collect()
+        self.group
+            .targets
+            .iter()
+            .zip(&self.eligible)
+            .filter(|(_, is_eligible)| **is_eligible)
+            .map(|(target, _)| target.clone())
+            .collect()
     }
 
     fn publish(&mut self) {

@@ -29,8 +29,10 @@ fn host(texts: &[&str]) -> Condition {
 }
 
 fn globs(texts: &[&str]) -> Vec<Pattern> {
-    let globs = texts.iter().map(|text| Pattern::glob(text).unwrap());
-    globs.collect()
+    texts
+        .iter()
+        .map(|text| Pattern::glob(text).unwrap())
+        .collect()
 }
 
 fn path(texts: &[&str]) -> Condition {
@@ -297,10 +299,10 @@ fn conditions_are_anded_and_the_lowest_priority_wins() {
 fn scanned(rules: &[Rule<GroupIndex>], request: &RequestView<'_>) -> Option<Priority> {
     let mut rules: Vec<&Rule<GroupIndex>> = rules.iter().collect();
     rules.sort_by_key(|rule| rule.priority);
-    let found = rules
+    rules
         .into_iter()
-        .find(|rule| hold(&rule.conditions, request));
-    found.map(|rule| rule.priority)
+        .find(|rule| hold(&rule.conditions, request))
+        .map(|rule| rule.priority)
 }
 
 const HOSTS: [&str; 7] = [
@@ -325,8 +327,10 @@ fn some<'a>(rng: &mut Rng, from: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn expressions(rng: &mut Rng, from: &[&str]) -> Vec<Pattern> {
-    let texts = some(rng, from).into_iter();
-    texts.map(|text| Pattern::regex(text).unwrap()).collect()
+    some(rng, from)
+        .into_iter()
+        .map(|text| Pattern::regex(text).unwrap())
+        .collect()
 }
 
 fn any_condition(rng: &mut Rng) -> Condition {

@@ -98,8 +98,11 @@ fn health(group: &mut Simulation, index: usize, passed: bool) {
 }
 
 fn ramps(group: &Simulation) -> Vec<Ramp> {
-    let targets = group.targets.iter();
-    targets.map(|(target, _)| target.ramp().get()).collect()
+    group
+        .targets
+        .iter()
+        .map(|(target, _)| target.ramp().get())
+        .collect()
 }
 
 #[test]

@@ -312,9 +312,9 @@ fn choices_are_remembered_beside_each_other_and_replaced_by_their_siblings() {
     let mut rng = Rng::with_seed(9);
     let seal = Choices::seal_of(&KEY);
     let chosen = |choices: &Choices| {
-        let groups = 1..=9;
-        let held = groups.filter(|group| choices.until(*group).is_some());
-        held.collect::<Vec<_>>()
+        (1..=9)
+            .filter(|group| choices.until(*group).is_some())
+            .collect::<Vec<_>>()
     };
     let mut choices = Choices::default();
     for (group, siblings, expected) in [

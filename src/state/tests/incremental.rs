@@ -129,8 +129,8 @@ async fn a_target_that_is_out_gets_no_key_while_its_groups_table_is_built() {
     let moved = before
         .iter()
         .zip(&meanwhile)
-        .filter(|(before, now)| **before != 9 && before != now);
-    let moved = moved.count();
+        .filter(|(before, now)| **before != 9 && before != now)
+        .count();
     assert!(
         is_settled(&reader.load()) || moved == 0,
         "{moved} keys moved"
@@ -350,9 +350,10 @@ fn list(name: &str, port: u16, last_bytes: &[u8]) -> Change {
 fn members(reader: &Reader) -> Vec<(String, u16)> {
     let snapshot = reader.load();
     let selection = snapshot.groups()[0].selection.as_ref();
-    let members = selection.map(|s| s.roster.members()).unwrap_or_default();
-    let members = members.iter();
-    members
+    selection
+        .map(|s| s.roster.members())
+        .unwrap_or_default()
+        .iter()
         .map(|m| (m.target.id.addr.to_string(), m.weight.get()))
         .collect()
 }

@@ -90,12 +90,15 @@ fn with_an_earlier_table_lost_members_get_nothing_and_the_others_keep_their_keys
         let (before, meanwhile) = (places(all), places_with(Some(&table), fewer));
         assert!(!meanwhile.contains(&address(lost)));
         assert_eq!(moved_without_need(&before, &meanwhile, address(lost)), 0);
-        let homeless = before.iter().zip(&meanwhile);
-        let homeless = homeless.filter(|(before, _)| **before == address(lost));
-        let homeless: Vec<_> = homeless.map(|(_, now)| now).collect();
-        let shelters: HashSet<_> = homeless.iter().collect();
-        let most = homeless.len().min(len);
-        assert!(shelters.len() > most / 4, "{} of {most}", shelters.len());
+        let moved: Vec<_> = before
+            .iter()
+            .zip(&meanwhile)
+            .filter(|(before, _)| **before == address(lost))
+            .map(|(_, now)| now)
+            .collect();
+        let receivers: HashSet<_> = moved.iter().collect();
+        let most = moved.len().min(len);
+        assert!(receivers.len() > most / 4, "{} of {most}", receivers.len());
         // A new member has to wait for its keys, and no other notices.
         let table = Arc::new(KeyTable::new(fewer));
         assert_eq!(places_with(Some(&table), all), places(fewer));
