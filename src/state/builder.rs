@@ -1,35 +1,25 @@
 //! Builds the next snapshot: only those parts of it which a change concerns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::batch::{Batch, Reply, Scope};
 use super::change::Change;
 use super::compile::{GroupParts, compile_listeners};
 use super::diff::Diff;
 use super::membership::Membership;
 use super::registry::Registry;
-use super::runtime::Refusal;
 use super::snapshot::{Group, Positions, Snapshot};
-use crate::balance::{KeyTable, Roster};
+use super::work::Work;
+use crate::balance::Roster;
 use crate::config::{self, Config, CookieKey};
-use crate::model::{Action, Health, ListenerId, SocketId, TargetGroupId, TargetId};
+use crate::model::{Action, Health, ListenerId, SocketId, TargetGroupId};
 use crate::target_group::{Registered, TargetGroup};
-
-/// Something for the next snapshot.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Changes that have waited together.
-    Changes(Vec<Change>),
-    /// Tables that have been built.
-    Tables(Vec<(TargetGroupId, KeyTable)>),
-    /// Groups which drained targets have left: see [`Builder::release_drained`].
-    Drained(Vec<TargetGroupId>),
-}
 
 /// Builds snapshots and publishes them. Keeps what outlives them.
 #[derive(Debug)]
@@ -49,44 +39,6 @@ pub(super) struct Builder {
     /// Whether it was logged that there is none.
     logged_missing_key: bool,
     seed: u64,
-}
-
-/// What one publication changes.
-#[derive(Debug, Default)]
-struct Batch {
-    config: Option<Arc<Config>>,
-    groups: BTreeMap<TargetGroupId, Scope>,
-    replies: Vec<Reply>,
-}
-
-/// How much of a group is built anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Scope {
-    /// Which of its targets may be picked, and how.
-    Roster,
-    /// Its targets too.
-    Targets,
-}
-
-/// What is sent once a publication is visible.
-#[derive(Debug)]
-enum Reply {
-    Configured(Diff, oneshot::Sender<Diff>),
-    Changed(
-        TargetId,
-        oneshot::Sender<Result<Option<Registered>, Refusal>>,
-    ),
-}
-
-impl Batch {
-    fn note(&mut self, group: TargetGroupId, scope: Scope) {
-        let noted = self.groups.entry(group).or_insert(scope);
-        *noted = scope.max(*noted);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.config.is_none() && self.groups.is_empty()
-    }
 }
 
 impl Builder {
@@ -109,32 +61,9 @@ impl Builder {
         }
     }
 
-    /// About how many targets and rules some work has to go through.
-    pub(super) fn cost(&self, work: &Work) -> usize {
-        let current = self.current.load();
-        let targets = |id: &TargetGroupId| current.group_named(id).map_or(1, |g| g.targets.len());
-        let mut known: HashSet<&TargetGroupId> = HashSet::new();
-        match work {
-            Work::Changes(changes) => {
-                changes
-                    .iter()
-                    .map(|change| {
-                        let (group, own) = match change {
-                            Change::Configure { config, .. } => return cost(config),
-                            Change::Members { group, members, .. } => (group, members.len()),
-                            Change::Target { target, .. } | Change::Health { target } => {
-                                (&target.group, 1)
-                            }
-                        };
-                        // Many changes of one group build it once.
-                        let is_first = known.insert(group);
-                        own + if is_first { targets(group) } else { 0 }
-                    })
-                    .sum()
-            }
-            Work::Tables(tables) => tables.iter().map(|(id, _)| targets(id)).sum(),
-            Work::Drained(groups) => groups.iter().map(targets).sum(),
-        }
+    /// The newest snapshot.
+    pub(super) fn current(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
     }
 
     /// Does some work and publishes what has changed, once; then sends the replies.
@@ -409,7 +338,7 @@ impl Builder {
     ) -> Arc<[Registered]> {
         let members = self.membership.of(&config.id);
         let listed = before.map_or(&[][..], |before| &before.targets);
-        let targets = self.registry.enroll(config, &members, listed, now);
+        let targets = self.registry.set_members(config, &members, listed, now);
         match before {
             Some(before) if *before.targets == *targets => Arc::clone(&before.targets),
             Some(_) | None => targets.into(),
@@ -486,19 +415,6 @@ fn open(group: &TargetGroup) {
         .collect();
     let limit = group.overload.max_concurrency;
     group.admission.open(limit, &eligible, group.scales_to_zero);
-}
-
-/// About how many targets and rules a configuration has.
-fn cost(config: &Config) -> usize {
-    let groups = config
-        .target_groups
-        .iter()
-        .map(|group| 1 + group.targets.len());
-    let listeners = config
-        .listeners
-        .iter()
-        .map(|listener| 1 + listener.rules.len());
-    groups.chain(listeners).sum()
 }
 
 fn random_key() -> CookieKey {

@@ -13,7 +13,7 @@ use crate::model::{Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, Target
 use crate::observe::AccessLog;
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
-use crate::target::Admission;
+use crate::target::{Admission, Target};
 use crate::target_group::{
     self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, TrafficShare,
 };

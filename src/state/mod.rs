@@ -8,6 +8,7 @@
 //! The control plane reads snapshots through a [`Reader`]. The data plane has a
 //! [`DataPlaneReader`], which shows compiled listeners and groups and no configuration.
 
+mod batch;
 mod builder;
 mod change;
 mod compile;
@@ -24,6 +25,7 @@ mod runtime;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use change::{Change, Source};
 pub use compile::compile_group;

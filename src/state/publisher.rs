@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::error;
 
-use super::builder::{Builder, Work};
+use super::builder::Builder;
 use super::change::Change;
 use super::diff::Diff;
 use super::draining::DRAIN_CHECK_INTERVAL;
@@ -21,6 +21,7 @@ use super::off_thread::off_thread;
 use super::reader::Reader;
 use super::runtime::{Refusal, TargetChange};
 use super::snapshot::Snapshot;
+use super::work::Work;
 use crate::balance::{KeyTable, Roster};
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
@@ -167,7 +168,7 @@ impl PublisherTask {
 async fn apply(mut builder: Builder, work: Work) -> Option<Builder> {
     let begun = Instant::now();
     let now = begun.into_std();
-    if builder.cost(&work) < HEAVY_COST {
+    if work.cost(&builder.current()) < HEAVY_COST {
         builder.apply(work, now);
         return Some(builder);
     }

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use super::snapshot::{Listener, Snapshot};
-use crate::model::{GroupIndex, ListenerSlot, SocketId};
+use crate::model::{GroupIndex, SocketId};
 use crate::target_group::TargetGroup;
 
 /// What the control plane reads snapshots through: cheap to clone, cheaper to load.
@@ -72,11 +72,6 @@ impl DataPlaneSnapshot {
     #[inline] // read for every request
     pub fn group(&self, index: GroupIndex) -> &Arc<TargetGroup> {
         &self.0.groups[index.0].live
-    }
-
-    /// The listener in a slot; `None` once it has been removed.
-    pub fn listener(&self, slot: ListenerSlot) -> Option<&Arc<Listener>> {
-        self.0.listener(slot)
     }
 
     /// The listener that serves the connections of a socket; `None` once none does.

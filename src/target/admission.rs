@@ -7,6 +7,7 @@
 //! lost with a request that left.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use super::serial::Serial;
 /// What an [`Admission`] gives out the slots of: a target.
 pub trait Slots {
     /// A slot that is taken, until it is dropped.
-    type Lease;
+    type Lease: Debug;
 
     /// Tells it from every other one.
     fn serial(&self) -> Serial;

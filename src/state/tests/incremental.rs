@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::builder::{Builder, Work};
+use super::super::builder::Builder;
 use super::super::compile::GROUPS_COMPILED;
 use super::super::fixture::{config, empty_group, publish};
 use super::super::snapshot::Snapshot;
+use super::super::work::Work;
 use super::super::{Change, Publisher, Reader, Source, TargetChange};
 use super::addr;
 use crate::balance::{PickContext, TABLES_BUILT};
