@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::autoscale::Journal;
+use crate::lifecycle::Lifecycle;
 use crate::observe::Metrics;
 use crate::replicas;
-use crate::state::{Lifecycle, Publisher, Reader};
+use crate::state::{Publisher, Reader};
 
 /// What the admin listener reports, and what it changes.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::time::timestamp;
 use crate::autoscale::{AlarmState, Decision, GroupJournal, Reading};
 use crate::replicas::GroupReplicas;
-use crate::state::Snapshot;
+use crate::state::Group;
 
 /// The state of a group that scales.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,8 +102,7 @@ impl ScalingStatus {
         log: Option<&GroupJournal>,
         replicas: Option<&GroupReplicas>,
     ) -> Option<Self> {
-        let config = &snapshot.config.target_groups[index];
-        let policy = config.autoscaling.as_ref()?;
+        let policy = group.config.autoscaling.as_ref()?;
         let latest = log.map(|log| &*log.latest);
         let words = latest.map(|latest| latest.outcome.names());
         let capacity = latest.map(|latest| latest.capacity).unwrap_or_default();

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::time::{millis, timestamp};
 use crate::model::{
-    CheckResult, Draining, Ejection, EjectionCounts, Health, HealthReason, Registration, Target,
-    WHOLE_SHARE,
+    CheckResult, Draining, Ejection, EjectionCounts, Health, HealthReason, Registration,
 };
+use crate::target::{Target, WHOLE_SHARE};
 
 /// The state of a target that passes its checks.
 pub(super) const HEALTHY: &str = Health::Healthy.name();
@@ -131,7 +131,7 @@ pub(super) fn target(
     share: u32,
 ) -> TargetStatus {
     // Copied, so that no prober waits for the lock while the texts are made.
-    let record = target.health().clone();
+    let record = target.health().lock().clone();
     let (health, reason) = if checked {
         (record.state.health(), record.reason)
     } else {
@@ -153,9 +153,9 @@ pub(super) fn target(
         ejections: by_reason(record.ejections),
         ejection_withheld: record.withheld.clone(),
         ejections_withheld: by_reason(record.withheld_ejections),
-        anomaly_detection: anomaly(target.share(), record.anomalous),
-        in_flight: target.in_flight(),
-        requests: target.leases(),
+        anomaly_detection: anomaly(target.share().get(), record.anomalous),
+        in_flight: target.load().in_flight(),
+        requests: target.load().started(),
         checks: record.checks,
         failed_checks: record.failures,
         last_checks: record.last.iter().rev().map(check).collect(),

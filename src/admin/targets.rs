@@ -179,14 +179,13 @@ fn decoded(part: &str) -> Result<String, ErrorResponse> {
 /// The target at an address. Without a port it gets that of its group, as in the configuration.
 fn target(group: &str, address: &str, snapshot: &Snapshot) -> Result<TargetId, ErrorResponse> {
     let id = TargetGroupId::from(group);
-    let mut groups = snapshot.config.target_groups.iter();
-    let Some(config) = groups.find(|group| group.id == id) else {
+    let Some(group) = snapshot.group_named(&id) else {
         return Err(Refusal::UnknownGroup(id).into());
     };
     let with_group_port = || {
         let bare = address.trim_start_matches('[').trim_end_matches(']');
         let ip: IpAddr = bare.parse().ok()?;
-        Some(SocketAddr::new(ip, config.port?))
+        Some(SocketAddr::new(ip, group.config.port?))
     };
     match address.parse().ok().or_else(with_group_port) {
         Some(addr) if addr.port() != 0 => Ok(TargetId { group: id, addr }),
@@ -230,7 +229,7 @@ async fn apply(
         Some(changed) => (
             Some(changed.registration),
             changed.weight,
-            changed.target.in_flight(),
+            changed.target.load().in_flight(),
         ),
         None => (None, 0, 0),
     };

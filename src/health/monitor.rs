@@ -141,7 +141,7 @@ impl Monitor {
     fn forgive(&self) {
         for group in self.groups.values() {
             for monitored in &group.targets {
-                monitored.target.forgive();
+                monitored.target.load().forgive();
             }
         }
     }
@@ -161,18 +161,18 @@ impl Group {
         known: Option<Self>,
         now: Instant,
     ) -> Self {
-        // By identity: a target that was removed and came back is another one with the same name.
-        let mut known: HashMap<*const Target, (MonitoredTarget, History)> = known
+        // A target that was removed and came back is another one with the same name.
+        let mut known: HashMap<Serial, (MonitoredTarget, History)> = known
             .into_iter()
             .flat_map(|group| group.targets.into_iter().zip(group.histories))
-            .map(|(monitored, history)| (Arc::as_ptr(&monitored.target), (monitored, history)))
+            .map(|(monitored, history)| (monitored.target.serial, (monitored, history)))
             .collect();
         let (targets, histories): (Vec<_>, Vec<_>) = registered
             .iter()
             .map(|registered| {
                 let target = &registered.target;
                 known
-                    .remove(&Arc::as_ptr(target))
+                    .remove(&target.serial)
                     .unwrap_or_else(|| unknown(target, now))
             })
             .unzip();
@@ -199,10 +199,10 @@ impl Group {
         {
             let was_eligible = monitored.is_eligible();
             monitored.active = registered.registration.is_active() && registered.weight > 0;
-            monitored.healthy = !checked || monitored.target.is_healthy();
+            monitored.healthy = !checked || monitored.target.health().is_healthy();
             if monitored.is_eligible() && !was_eligible {
                 // What it failed before its checks failed is no reason to eject it now.
-                monitored.target.forget_run();
+                monitored.target.outcomes().forget_runs();
                 history.begin_anew(monitored.target.failings(), now);
             }
         }
@@ -212,7 +212,7 @@ impl Group {
         self.mitigates = config.algorithm == Algorithm::WeightedRandom;
         if !self.mitigates {
             for monitored in &self.targets {
-                monitored.target.set_share(WHOLE_SHARE);
+                monitored.target.share().set(WHOLE_SHARE);
             }
         }
     }
@@ -226,7 +226,7 @@ impl Group {
                 healthy: monitored.healthy,
                 checked: history
                     .is_ejected()
-                    .then(|| check_after_ejection(&monitored.target.health()))
+                    .then(|| check_after_ejection(&monitored.target.health().lock()))
                     .flatten(),
             });
         }
@@ -268,7 +268,7 @@ impl Group {
             let anomalous = anomaly::is_anomalous(own, peers);
             if anomalous != monitored.anomalous {
                 monitored.anomalous = anomalous;
-                monitored.target.health().anomalous = anomalous;
+                monitored.target.health().lock().anomalous = anomalous;
             }
             if self.mitigates {
                 mitigate(&monitored.target, anomalous, own, peers);
@@ -339,7 +339,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
             record.withheld_ejections.count(reason);
             record.withheld = Some(format!("{detail}; {limit} lets no more be ejected"));
         }
-        Decision::Clear => target.health().withheld = None,
+        Decision::Clear => target.health().lock().withheld = None,
     }
 }
 
@@ -445,8 +445,8 @@ mod tests {
             group.selection.as_ref().map(|s| s.roster.members().len())
         };
         for _ in 0..3 {
-            requests(&target(&reader, 0), 10, Verdict::GatewayError);
-            requests(&target(&reader, 1), 10, Verdict::Served);
+            requests(&target(&reader, 0), 10, RequestResult::GatewayError);
+            requests(&target(&reader, 1), 10, RequestResult::Served);
             sleep(EVALUATE_INTERVAL).await;
         }
         assert!(target(&reader, 0).health().lock().ejection.is_some());
@@ -462,8 +462,8 @@ mod tests {
         let (publisher, reader, _owner) = monitored().await;
         let a = target(&reader, 0);
         for _ in 0..3 {
-            requests(&a, 10, Verdict::GatewayError);
-            requests(&target(&reader, 1), 10, Verdict::Served);
+            requests(&a, 10, RequestResult::GatewayError);
+            requests(&target(&reader, 1), 10, RequestResult::Served);
             sleep(EVALUATE_INTERVAL).await;
         }
         assert!(a.health().lock().ejection.is_some());
@@ -472,7 +472,7 @@ mod tests {
         let hour_ago = SystemTime::now() - Duration::from_secs(3600);
         check_at(hour_ago, &publisher, &a, true).await;
         sleep(3 * EVALUATE_INTERVAL).await;
-        assert_eq!(a.health().ejection, None);
+        assert_eq!(a.health().lock().ejection, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -481,14 +481,14 @@ mod tests {
         let (a, b) = (target(&reader, 0), target(&reader, 1));
         check(&publisher, &a, false).await;
         sleep(EVALUATE_INTERVAL).await;
-        requests(&a, 20, Verdict::GatewayError);
-        requests(&b, 20, Verdict::Served);
+        requests(&a, 20, RequestResult::GatewayError);
+        requests(&b, 20, RequestResult::Served);
         sleep(3 * EVALUATE_INTERVAL).await;
         check(&publisher, &a, true).await;
         sleep(3 * EVALUATE_INTERVAL).await;
-        requests(&a, 1, Verdict::GatewayError);
+        requests(&a, 1, RequestResult::GatewayError);
         sleep(3 * EVALUATE_INTERVAL).await;
-        assert_eq!(a.health().ejection, None);
+        assert_eq!(a.health().lock().ejection, None);
         assert_eq!(a.failings().run, 1);
     }
 

@@ -10,7 +10,8 @@
 use std::time::{Duration, Instant};
 
 use super::tally::{Tally, Window};
-use crate::model::{EjectionReason, Failings, Outlier};
+use crate::model::{EjectionReason, Outlier};
+use crate::target::Failings;
 
 /// The rules of a group.
 #[derive(Clone, Copy, Debug)]

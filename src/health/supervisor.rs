@@ -139,7 +139,7 @@ impl<P: Prober> Supervisor<P> {
             let running = before
                 .remove(&target.id.addr)
                 // A target that was removed and came back is another one with the same name.
-                .filter(|running| Arc::ptr_eq(&running.target, target))
+                .filter(|running| running.target.serial == target.serial)
                 .unwrap_or_else(|| {
                     let unstarted = (Arc::clone(target), Arc::clone(&check));
                     self.to_start.push_back(unstarted);
@@ -167,7 +167,7 @@ impl<P: Prober> Supervisor<P> {
             let probe_loop = self.probe_loop(&target, &check);
             if let Some(group) = self.groups.get_mut(&target.id.group)
                 && let Some(running) = group.loops.get_mut(&target.id.addr)
-                && Arc::ptr_eq(&running.target, &target)
+                && running.target.serial == target.serial
                 && Arc::ptr_eq(&running.check, &check)
             {
                 running.task = Some(self.tasks.spawn(probe_loop.run()));

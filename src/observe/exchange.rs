@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Uri};
 
-use crate::model::{Failure, ListenerId, ListenerSlot, Target, TargetGroupId};
+use crate::model::{Failure, ListenerId, ListenerSlot, TargetGroupId};
+use crate::target::Target;
 
 /// What the access log writes of a request's head. Cheap to keep: all parts are shared.
 #[derive(Clone, Debug)]

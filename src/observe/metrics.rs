@@ -12,7 +12,8 @@ use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
 use super::exchange::ExchangeFacts;
-use crate::model::{Failure, ListenerSlot, Target, TargetGroupId};
+use crate::model::{Failure, ListenerSlot, TargetGroupId};
+use crate::target::{Serial, Target};
 
 /// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
@@ -129,9 +130,8 @@ impl Metrics {
 #[derive(Debug)]
 pub struct WorkerMetrics {
     shard: Arc<Shard>,
-    /// By slot and by the address of the live target, which the entry keeps alive so that no
-    /// other target gets this address.
-    by_target: RefCell<FxHashMap<(ListenerSlot, usize), TargetSeries>>,
+    /// By slot and target.
+    by_target: RefCell<FxHashMap<(ListenerSlot, Serial), TargetSeries>>,
     /// Requests that reached no target: answered by a rule, or by an error.
     without_target: RefCell<FxHashMap<GroupKey, Arc<Series>>>,
     /// Whether Weir cuts off the exchanges that are left.
@@ -231,7 +231,7 @@ impl WorkerMetrics {
         }
         let slot = exchange.listener.0;
         if let Some(target) = &exchange.target {
-            let key = (slot, Arc::as_ptr(target) as usize);
+            let key = (slot, target.serial);
             let mut known = self.by_target.borrow_mut();
             let entry = known.entry(key).or_insert_with(|| TargetSeries {
                 series: self.open(exchange),

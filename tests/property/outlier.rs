@@ -129,7 +129,7 @@ impl Simulation {
                 continue;
             }
             let target = &self.targets[index].target;
-            target.health().ejection = match &decision {
+            target.health().lock().ejection = match &decision {
                 Decision::Withhold { .. } | Decision::Clear => continue,
                 Decision::Eject { reason, times, .. } => Some(Ejection {
                     reason: *reason,

@@ -16,12 +16,13 @@ use crate::admin::{Context, Status, paths, serve};
 use crate::config::{self, Config};
 use crate::model::{
     Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward, Forwarded,
-    ForwardedMode, HealthReason, Lease, ListenerId, Priority, Redirect, RedirectPart, Rule,
-    TargetGroupId, Thresholds,
+    ForwardedMode, HealthReason, ListenerId, Priority, Redirect, RedirectPart, Rule, TargetGroupId,
+    Thresholds,
 };
 use crate::observe::openmetrics::ParsedPage;
 use crate::replicas;
 use crate::state::Publisher;
+use crate::target::Lease;
 
 /// A Weir without workers, and its admin listener.
 pub(super) struct Fixture {
@@ -142,7 +143,7 @@ impl Fixture {
         };
         let snapshot = self.context.reader.load();
         let target = &snapshot.groups()[0].targets[target].target;
-        target.health().record(result, once);
+        target.health().lock().record(result, once);
     }
 
     pub(super) fn lease(&self) -> Lease {

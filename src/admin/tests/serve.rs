@@ -11,7 +11,7 @@ use super::fixture::{Fixture, config};
 use crate::admin::paths;
 use crate::admin::serve::{HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_HEAD};
 use crate::config;
-use crate::state::Phase;
+use crate::lifecycle::Phase;
 
 #[tokio::test]
 async fn it_is_alive_before_it_is_ready() {

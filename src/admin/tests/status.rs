@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::fixture::{Fixture, config};
 use crate::admin::paths;
-use crate::state::Phase;
+use crate::lifecycle::Phase;
 
 #[tokio::test]
 async fn the_status_shows_listeners_and_groups_in_their_order() {
