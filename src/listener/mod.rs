@@ -56,7 +56,7 @@ pub struct Listener {
     /// Serves the requests of the connections.
     pub proxy: Rc<Proxy>,
     /// For limits that a reload may have changed.
-    pub reader: Reader,
+    pub reader: DataPlaneReader,
     /// When an attempt to accept failed last; `None` while accepting works. The begin and the
     /// end of a shortage are logged once each.
     pub starved: Cell<Option<Instant>>,

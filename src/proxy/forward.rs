@@ -7,10 +7,11 @@ use super::Proxy;
 use super::preference::Preference;
 use super::queue::wait_for_slot;
 use super::retry::{Retries, Retry, reason};
-use crate::model::{Blame, Failure, Lease, Verdict};
+use crate::model::{Blame, Failure};
 use crate::observe::Record;
 use crate::relay::{AttemptError, Outgoing, Progress, UpstreamResponse};
-use crate::target_group::{Permit, TargetGroup, Tried, Unavailable, Wish};
+use crate::target::{Lease, RequestResult};
+use crate::target_group::{Permit, PickRequest, TargetGroup, Tried, Unavailable};
 
 /// One request while it is sent to one target after another.
 struct Forwarding<'a> {
@@ -102,7 +103,7 @@ impl<'a> Forwarding<'a> {
     }
 
     fn acquire(&mut self) -> Result<Lease, Unavailable> {
-        let wish = Wish {
+        let request = PickRequest {
             key: self.preference.key,
             session: self.session(),
             entropy: self.proxy.entropy.next(),
@@ -229,7 +230,7 @@ fn unwritten(failure: Failure, lease: Lease) -> AttemptError {
 /// Counts a request that the target did not answer in its statistics.
 fn report(error: &AttemptError) {
     if error.failure.blame() == Blame::Target {
-        error.lease.target().report(Verdict::GatewayError);
+        error.lease.target().report(RequestResult::GatewayError);
     }
 }
 
@@ -239,7 +240,7 @@ fn measure(result: &AttemptResult, begun: Instant) {
     let (lease, verdict) = match result {
         Ok(response) => (response.lease(), response.verdict()),
         Err(error) if error.failure.blame() == Blame::Target => {
-            (&error.lease, Verdict::GatewayError)
+            (&error.lease, RequestResult::GatewayError)
         }
         // A failure of the client or of Weir says nothing about the target.
         Err(_) => return,

@@ -75,7 +75,11 @@ struct Routed {
 
 impl Proxy {
     /// A proxy that sends requests over the connections of `pool`.
-    pub fn new(reader: Reader, pool: Rc<Pool<RequestBody>>, metrics: Rc<WorkerMetrics>) -> Self {
+    pub fn new(
+        reader: DataPlaneReader,
+        pool: Rc<Pool<RequestBody>>,
+        metrics: Rc<WorkerMetrics>,
+    ) -> Self {
         Self {
             reader,
             pool,

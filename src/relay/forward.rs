@@ -83,7 +83,7 @@ impl UpstreamResponse {
     }
 
     /// How the status counts in the target's statistics.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> RequestResult {
         match self.status().as_u16() {
             502..=504 => RequestResult::GatewayError,
             500.. => RequestResult::ServerError,

@@ -50,7 +50,7 @@ pub(super) struct Relayed {
     /// Held until the last byte is sent: so long the exchange is load of the target.
     pub(super) lease: Lease,
     /// Reported to the target's statistics at the end.
-    pub(super) verdict: Verdict,
+    pub(super) verdict: RequestResult,
     pub(super) request: Option<Rc<ReplayBody>>,
     /// Longest time without a byte from the target.
     pub(super) idle: Duration,

@@ -95,7 +95,7 @@ impl Tunnel {
             return Err(record);
         };
         // Now and not at the end: how a tunnel ends says nothing about the target.
-        lease.target().report(Verdict::Served);
+        lease.target().report(RequestResult::Served);
         record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
         let protocol = Upgrade::chosen(head.headers());
         let tunnel = Self {

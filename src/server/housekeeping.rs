@@ -16,7 +16,7 @@ pub(super) async fn run(reader: Reader, housekeeping: fn()) {
         ticks.tick().await;
         for listener in reader.load_full().listeners() {
             if let Some(limiter) = &listener.rate_limit {
-                limiter.tidy(Instant::now());
+                limiter.sweep(Instant::now());
             }
         }
         housekeeping();

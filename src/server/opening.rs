@@ -12,8 +12,8 @@ use super::ready::{Notices, find_group, forwarded_groups, not_known_yet};
 use super::running::{Server, ServerEvent, WaitingListener};
 use super::worker::Opening;
 use crate::admin;
+use crate::lifecycle::Phase;
 use crate::model::{ListenerId, TargetGroupId};
-use crate::state::Phase;
 
 /// A group that a listener waits for.
 struct Lack {

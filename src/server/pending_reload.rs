@@ -260,7 +260,7 @@ mod tests {
             for group in snapshot.groups() {
                 let targets = group.targets.iter().map(|t| &t.target);
                 for target in targets.filter(|target| target.id.addr.port() == port) {
-                    target.health().record(result.clone(), once);
+                    target.health().lock().record(result.clone(), once);
                     let target = target.id.clone();
                     self.publisher.send(Change::Health { target }).await;
                 }
@@ -343,7 +343,7 @@ mod tests {
         let mut rig = Rig::new(old.clone(), new, old).await;
         let snapshot = rig.reader.load_full();
         let targets = &snapshot.groups()[0].targets;
-        assert_eq!(targets[0].target.health_now(), Health::Initial);
+        assert_eq!(targets[0].target.health().now(), Health::Initial);
         assert_eq!(rig.next_step(0), NextStep::Switch);
     }
 }

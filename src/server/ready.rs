@@ -200,7 +200,7 @@ impl Awaited {
             .group_named(&self.group.id)
             .into_iter()
             .flat_map(|group| members(group))
-            .any(|t| self.removed.contains(&t.target.id.addr) && t.target.is_healthy())
+            .any(|t| self.removed.contains(&t.target.id.addr) && t.target.health().is_healthy())
     }
 
     fn stay<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Registered> {

@@ -286,7 +286,7 @@ fn log_ready(server: &Server) {
         let targets = group.targets.iter();
         let health = match config.health {
             Some(_) => {
-                let healthy = targets.filter(|t| t.target.is_healthy()).count();
+                let healthy = targets.filter(|t| t.target.health().is_healthy()).count();
                 format!("{healthy} healthy")
             }
             None => "not checked".to_owned(),

@@ -20,9 +20,10 @@ use super::supervision::Defect;
 use super::upgrade::Inherited;
 use super::worker::Worker;
 use crate::config::Config;
+use crate::lifecycle::Lifecycle;
 use crate::model::ListenerId;
 use crate::observe::Metrics;
-use crate::state::{Diff, Lifecycle, Publisher, Reader};
+use crate::state::{Diff, Publisher, Reader};
 
 /// How often target groups that are waited for are looked at. A first failed check changes no
 /// health, so that nothing is published which could be waited for.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::running::Server;
 use super::worker::Worker;
 use crate::config;
-use crate::state::Phase;
+use crate::lifecycle::Phase;
 
 /// How long requests have to finish after a part of Weir has panicked that cannot be started
 /// again.

@@ -18,7 +18,7 @@ use super::worker::{self, Worker};
 use crate::config::Config;
 use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
-use crate::state::{Lifecycle, Publisher, Reader};
+use crate::state::{Publisher, Reader};
 
 impl Server {
     /// Starts Weir on a checked configuration: returns once it serves. Needs a tokio

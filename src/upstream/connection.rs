@@ -18,6 +18,7 @@ use super::target_io::{Signals, TargetIo};
 use crate::model::{Target, Upstream};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Timer, dial};
+use crate::target::Target;
 
 /// Largest response head a target may send, in bytes; ALB allows 32 KiB.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;

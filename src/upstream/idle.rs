@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::lifespan::Lifespan;
-use crate::model::{KeepAlive, Target, Upstream};
+use crate::model::Upstream;
+use crate::target::{KeepAlive, Target};
 
 /// The idle connections of one worker to one target, the one used last at the end.
 #[derive(Debug)]

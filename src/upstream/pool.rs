@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use super::checkout::Checkout;
 use super::connection::{ConnectError, connect};
 use super::idle::IdleList;
-use crate::model::{KeepAlive, Target, Upstream};
+use crate::model::Upstream;
 use crate::net::DialError;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 

@@ -374,7 +374,7 @@ async fn a_tunnel_survives_reloads_and_the_removal_of_its_target() {
     wire.ends().await;
     let log = rig.logged(2).await;
     assert_eq!(log[1].status_and_reason(), ("101", "target_released"));
-    assert_eq!(live.in_flight(), 0);
+    assert_eq!(live.load().in_flight(), 0);
 }
 
 /// A Weir of two listeners that a test can shut down, and its log.

@@ -28,7 +28,7 @@ struct Counts {
     /// As reported, without those that are 0.
     reported: HashMap<Key, u32>,
     /// Of those, the ones that are added to a target of this process.
-    added: HashMap<Key, Elsewhere>,
+    added: HashMap<Key, RemoteLeases>,
 }
 
 impl RemoteCounts {
@@ -65,9 +65,9 @@ impl RemoteCounts {
             };
             let is_added = added
                 .get(&key)
-                .is_some_and(|known| Arc::ptr_eq(known.target(), target));
+                .is_some_and(|known| known.target().serial == target.serial);
             if !is_added {
-                added.insert(key.clone(), Elsewhere::on(target));
+                added.insert(key.clone(), RemoteLeases::on(target));
             }
             if let Some(elsewhere) = added.get_mut(&key) {
                 elsewhere.set(*count);
@@ -99,8 +99,8 @@ impl Reporter {
         let remote = remote.lock();
         let theirs = |key: &Key, target: &Arc<Target>| {
             let known = remote.added.get(key);
-            let known = known.filter(|known| Arc::ptr_eq(known.target(), target));
-            known.map_or(0, Elsewhere::count)
+            let known = known.filter(|known| known.target().serial == target.serial);
+            known.map_or(0, RemoteLeases::count)
         };
         let snapshot = reader.load_full();
         let now: HashMap<Key, u32> = targets(&snapshot)
@@ -246,7 +246,7 @@ mod tests {
         let b = target(&reader, B);
         assert_eq!(b.load().in_flight(), 0);
         remote.apply(&reader);
-        assert_eq!(b.in_flight(), 3);
+        assert_eq!(b.load().in_flight(), 3);
         remote.update(reported(B, 1));
         remote.apply(&reader);
         assert_eq!(b.load().in_flight(), 1);

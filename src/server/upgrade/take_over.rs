@@ -23,7 +23,7 @@ use crate::model::ListenerId;
 use crate::rate_limit::UsedTokens;
 use crate::replicas::Wishes;
 use crate::server::worker::WorkerPing;
-use crate::state::{Reader, UsedTokens};
+use crate::state::Reader;
 
 /// What a process has taken over from its predecessor: sockets, of which those that its
 /// configuration does not use are closed; desired counts of replicas; requests in flight; and

@@ -54,7 +54,7 @@ impl Worker {
         descriptors: DescriptorPool,
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (reader, metrics) = (reader.clone(), Arc::clone(metrics));
+        let (reader, metrics) = (reader.data_plane(), Arc::clone(metrics));
         let (started, result) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("weir-worker-{index}"))

@@ -19,7 +19,8 @@ use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::proxy::{Proxy, RequestBody};
 use crate::server::housekeeping;
-use crate::state::Reader;
+use crate::state::DataPlaneReader;
+use crate::target::Target;
 use crate::upstream::Pool;
 
 /// How long tunnels have to end: both sides get a Close frame, and have a second to answer.
@@ -27,7 +28,7 @@ const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The worker's proxy, pool and accept loops.
 pub(super) struct WorkerState {
-    reader: Reader,
+    reader: DataPlaneReader,
     pool: Rc<Pool<RequestBody>>,
     proxy: Rc<Proxy>,
     /// One for each socket, until its last connection has ended.
@@ -201,8 +202,8 @@ impl WorkerState {
     /// Drops the pools and metric series of targets that have left the snapshot.
     fn forget_removed_targets(&mut self) {
         let snapshot = self.reader.load();
-        let since = std::mem::replace(&mut self.targets_since, snapshot.targets_since);
-        if since == snapshot.targets_since {
+        let since = std::mem::replace(&mut self.targets_since, snapshot.targets_since());
+        if since == snapshot.targets_since() {
             return;
         }
         self.pool.retain(Target::is_listed);

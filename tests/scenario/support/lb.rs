@@ -80,7 +80,7 @@ impl Lb {
     /// Waits until a target has this health, and the roster has it too.
     pub async fn until_health(&self, group: &str, addr: SocketAddr, health: Health) {
         eventually(&format!("{group}/{addr} {health:?}"), || async {
-            let now = self.target(group, addr).map(|target| target.health_now());
+            let now = self.target(group, addr).map(|target| target.health().now());
             // The record of the target changes before the roster does.
             let picked = self.snapshot();
             let eligible = picked.group_named(&group.into()).is_some_and(|group| {
