@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use weir::balance::{Member, PickContext, Picker, Roster, build};
 use weir::model::{Algorithm, HashPolicy, TargetId};
-use weir::target::{Lease, RequestResult, Target};
+use weir::target::{Lease, Target};
 
 const SIZES: [u32; 4] = [2, 10, 100, 1000];
 const EVEN: fn(u32) -> u16 = |_| 1;

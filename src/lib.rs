@@ -20,6 +20,7 @@ pub mod connection;
 pub mod discovery;
 pub mod files;
 pub mod health;
+pub mod lifecycle;
 pub mod listener;
 pub mod model;
 pub mod net;

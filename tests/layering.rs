@@ -22,11 +22,11 @@ const LAYERS: &str = "
     rate_limit   : model
     lifecycle    :
     config       : model files
-    target_group : model balance
-    state        : model observe config balance router target_group
-    upstream     : model observe net
-    relay        : model observe net upstream
-    proxy        : model observe net router target_group state upstream relay
+    target_group : model target balance
+    state        : model target observe config balance router rate_limit target_group
+    upstream     : model target observe net
+    relay        : model target observe net upstream
+    proxy        : model target observe net router target_group state upstream relay
     connection   : model observe net state proxy
     listener     : model observe net state proxy connection
     health       : model target observe config net state target_group
@@ -34,8 +34,8 @@ const LAYERS: &str = "
     replicas     : model target observe config net state
     autoscale    : model target observe config net state replicas
     admin        : model target observe net lifecycle state replicas autoscale
-    server       : model target files observe net config rate_limit lifecycle target_group state upstream proxy connection
-                   listener health discovery replicas autoscale admin
+    server       : model target files observe net config rate_limit lifecycle target_group state
+                   upstream proxy connection listener health discovery replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config replicas admin server tools
 ";

@@ -107,29 +107,25 @@ impl AutoscalingStatus {
     pub(super) fn of(context: &Context, query: Query) -> Self {
         let snapshot = context.reader.load_full();
         let replicas = context.replicas.borrow();
-        let groups = snapshot
-            .groups()
-            .iter()
-            .enumerate()
-            .filter_map(|(index, group)| {
-                let log = context.autoscaling.group(&group.id);
-                let replicas = replicas.get(&group.id);
-                let status = ScalingStatus::of(&snapshot, index, log.as_ref(), replicas)?;
-                let latest = log.as_ref().map(|log| log.latest.results.clone());
-                let minute = || log.iter().flat_map(GroupJournal::minute).cloned().collect();
-                Some(GroupScaling {
-                    name: group.id.to_string(),
-                    status,
-                    policies: latest.unwrap_or_default(),
-                    forecast: log.iter().flat_map(forecast).collect(),
-                    last: log
-                        .iter()
-                        .flat_map(|log| log.last(query.last))
-                        .map(logged)
-                        .collect(),
-                    minute: query.minute.then(minute),
-                })
-            });
+        let groups = snapshot.groups().iter().filter_map(|group| {
+            let log = context.autoscaling.group(&group.id);
+            let replicas = replicas.get(&group.id);
+            let status = ScalingStatus::of(group, log.as_ref(), replicas)?;
+            let latest = log.as_ref().map(|log| log.latest.results.clone());
+            let minute = || log.iter().flat_map(GroupJournal::minute).cloned().collect();
+            Some(GroupScaling {
+                name: group.id.to_string(),
+                status,
+                policies: latest.unwrap_or_default(),
+                forecast: log.iter().flat_map(forecast).collect(),
+                last: log
+                    .iter()
+                    .flat_map(|log| log.last(query.last))
+                    .map(logged)
+                    .collect(),
+                minute: query.minute.then(minute),
+            })
+        });
         Self {
             now: timestamp(SystemTime::now()),
             target_groups: groups.collect(),

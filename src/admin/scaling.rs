@@ -97,8 +97,7 @@ pub struct FaultStatus {
 impl ScalingStatus {
     /// The state of a group; `None` for a group that does not scale.
     pub(super) fn of(
-        snapshot: &Snapshot,
-        index: usize,
+        group: &Group,
         log: Option<&GroupJournal>,
         replicas: Option<&GroupReplicas>,
     ) -> Option<Self> {

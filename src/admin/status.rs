@@ -15,7 +15,7 @@ use super::scaling::{FaultStatus, ScalingStatus};
 use super::target_status::{TargetStatus, target};
 use super::time::{seconds, timestamp};
 use crate::autoscale::GroupJournal;
-use crate::model::{Action, Algorithm, Forward, RedirectPart, Target, TargetGroupId, WHOLE_SHARE};
+use crate::model::{Action, Algorithm, Forward, RedirectPart, TargetGroupId};
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
@@ -130,40 +130,36 @@ impl Status {
             started: timestamp(context.metrics.started()),
             now: timestamp(SystemTime::now()),
             uptime: context.metrics.uptime(),
-            listeners: (0..listeners).map(|i| listener(&snapshot, i)).collect(),
-            target_groups: (0..groups)
-                .map(|i| {
-                    let id = &snapshot.groups()[i].id;
-                    let log = context.autoscaling.group(id);
-                    group(&snapshot, i, replicas.get(id), log.as_ref())
+            listeners: snapshot
+                .config
+                .listeners
+                .iter()
+                .map(|listener| ListenerStatus {
+                    name: listener.id.to_string(),
+                    bind: listener.bind,
+                    max_connections: listener.max_connections,
+                    rules: listener.rules.len(),
+                    default_action: summary(&listener.default),
+                })
+                .collect(),
+            target_groups: snapshot
+                .groups()
+                .iter()
+                .map(|one| {
+                    let log = context.autoscaling.group(&one.id);
+                    group(one, replicas.get(&one.id), log.as_ref())
                 })
                 .collect(),
         }
     }
 }
 
-fn listener(snapshot: &Snapshot, index: usize) -> ListenerStatus {
-    let listener = &snapshot.config.listeners[index];
-    ListenerStatus {
-        name: listener.id.to_string(),
-        bind: listener.bind,
-        max_connections: listener.max_connections,
-        rules: listener.rules.len(),
-        default_action: summary(&listener.default),
-    }
-}
-
-/// A snapshot's groups are in the order of its configuration.
 fn group(
-    snapshot: &Snapshot,
-    index: usize,
+    group: &Group,
     replicas: Option<&GroupReplicas>,
     log: Option<&GroupJournal>,
 ) -> GroupStatus {
-    let (group, config) = (
-        &snapshot.groups()[index],
-        &snapshot.config.target_groups[index],
-    );
+    let config = &group.config;
     let checked = config.health.is_some();
     let is_automatic = config.algorithm == Algorithm::WeightedRandom;
     let share = |target: &Target| {

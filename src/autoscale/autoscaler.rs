@@ -91,7 +91,7 @@ impl Autoscaler {
                     self.follow(&reader.load_full());
                 }
                 _ = tick.tick() => {
-                    self.evaluate(&reader.load_full(), |group, _, _| group.is_due());
+                    self.evaluate(&reader.load_full(), |group, _| group.is_due());
                     self.save_histories(self.started.elapsed());
                 }
                 _ = wake.tick(), if is_asleep => {
@@ -154,13 +154,12 @@ impl Autoscaler {
                     continue;
                 };
                 let context = SampleContext {
-                    snapshot,
-                    index,
+                    group: configured,
                     timing: &policy.timing,
                     replicas,
                     metrics: &self.metrics,
                 };
-                if is_due(group, snapshot, index) {
+                if is_due(group, configured) {
                     group.evaluate(context, clocks, &self.journal);
                 }
             }

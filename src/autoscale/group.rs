@@ -192,8 +192,8 @@ impl Group {
 
     /// Whether requests wait for the first replica and the group was not called for them yet: it
     /// must be evaluated at once.
-    pub(super) fn is_called(&mut self, snapshot: &Snapshot, index: usize) -> bool {
-        let is_called = self.is_asleep() && snapshot.groups()[index].admission.waiting() > 0;
+    pub(super) fn is_called(&mut self, group: &state::Group) -> bool {
+        let is_called = self.is_asleep() && group.admission.waiting() > 0;
         if is_called {
             self.sleep = Sleep::Called;
         }

@@ -127,13 +127,13 @@ impl TargetObserver {
         let observed = self
             .targets
             .entry(target.id.addr)
-            .or_insert_with(|| new(if first { target.leases() } else { 0 }));
-        if !Arc::ptr_eq(&observed.target, target) {
+            .or_insert_with(|| new(if first { target.load().started() } else { 0 }));
+        if observed.target.serial != target.serial {
             // The address left the group and came back.
             *observed = new(0);
         }
         observed.round = self.round;
-        observed.service = if checked && !target.is_healthy() {
+        observed.service = if checked && !target.health().is_healthy() {
             None
         } else {
             observed.service.or(Some(InService {
@@ -214,7 +214,7 @@ impl TargetObserver {
             ReplicaState::Running => {
                 let target = replica.address.and_then(|addr| self.targets.get(&addr));
                 // Not registered yet, or not checked yet.
-                target.is_none_or(|observed| observed.target.health_now() == Health::Initial)
+                target.is_none_or(|observed| observed.target.health().now() == Health::Initial)
             }
             ReplicaState::Draining | ReplicaState::Stopping => false,
         };
@@ -223,7 +223,7 @@ impl TargetObserver {
 
     fn count_requests(&mut self, total: &mut Observation, now: Duration, warm_up: Duration) {
         for (addr, observed) in &mut self.targets {
-            let leases = observed.target.leases();
+            let leases = observed.target.load().started();
             let requests = leases.saturating_sub(observed.leases);
             observed.leases = leases;
             total.in_service += u32::from(observed.service.is_some());
@@ -232,7 +232,7 @@ impl TargetObserver {
                 .is_some_and(|service| service.is_warm(now, warm_up))
             {
                 total.warm.push(*addr);
-                total.in_flight += u64::from(observed.target.in_flight());
+                total.in_flight += u64::from(observed.target.load().in_flight());
                 total.requests += requests;
             } else {
                 total.apart.push(*addr);

@@ -13,7 +13,7 @@ use super::usage::average;
 use crate::config::{Metric, Timing};
 use crate::observe::{Durations, Metrics, ResponseTimes};
 use crate::replicas::{GroupReplicas, Usage};
-use crate::state::Snapshot;
+use crate::state::Group;
 
 /// Samples one group, and keeps what the next sample is compared with.
 #[derive(Debug)]
@@ -35,9 +35,7 @@ struct MeasuredP95 {
 /// The group that a sample is taken of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SampleContext<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    /// The position of the group in the snapshot and in its configuration.
-    pub(super) index: usize,
+    pub(super) group: &'a Group,
     pub(super) timing: &'a Timing,
     pub(super) replicas: &'a GroupReplicas,
     pub(super) metrics: &'a Metrics,
@@ -80,8 +78,7 @@ impl Sampler {
 
     /// Takes a sample. Call it about once a second.
     pub(super) fn sample(&mut self, context: SampleContext<'_>, clocks: Clocks) -> Sample {
-        let group = &context.snapshot.groups()[context.index];
-        let config = &context.snapshot.config.target_groups[context.index];
+        let group = context.group;
         let active = group
             .targets
             .iter()
@@ -89,7 +86,7 @@ impl Sampler {
         let observed = self.observer.observe(
             clocks.now,
             active.map(|member| &member.target),
-            config.health.is_some(),
+            group.config.health.is_some(),
             context.replicas,
             context.timing.warm_up,
         );
@@ -115,7 +112,7 @@ impl Sampler {
         context: SampleContext<'_>,
         clocks: Clocks,
     ) -> Reading {
-        let group = &context.snapshot.groups()[context.index];
+        let group = context.group;
         let waiting = group.admission.waiting();
         let usage = |part: fn(&Usage) -> Option<f64>| {
             average(context.replicas, &observed.replicas, clocks.instant, part)

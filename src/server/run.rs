@@ -282,9 +282,9 @@ impl Daemon {
 fn log_ready(server: &Server) {
     info!("ready: every listener is open");
     let snapshot = server.reader().load_full();
-    for (group, config) in snapshot.groups().iter().zip(&snapshot.config.target_groups) {
+    for group in snapshot.groups() {
         let targets = group.targets.iter();
-        let health = match config.health {
+        let health = match group.config.health {
             Some(_) => {
                 let healthy = targets.filter(|t| t.target.health().is_healthy()).count();
                 format!("{healthy} healthy")

@@ -218,7 +218,7 @@ fn a_record_recomputes_to_the_number_that_was_decided_and_stays_within_its_bound
 }
 
 #[test]
-fn whoever_is_not_the_scaler_changes_nothing() {
+fn a_process_that_is_not_the_scaler_changes_nothing() {
     for seed in 0..20 {
         let mut group = Group::new(seed);
         for _ in 0..300 {

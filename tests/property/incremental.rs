@@ -1,7 +1,6 @@
 //! A snapshot built step by step by changes equals one that is built from scratch.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use weir::target::{Moment, RequestResult};
+use weir::target::Moment;
 
 use super::*;
 
