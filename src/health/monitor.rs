@@ -441,7 +441,7 @@ mod tests {
     async fn an_ejection_takes_the_target_off_the_roster_until_it_ends() {
         let (_publisher, reader, _owner) = monitored().await;
         let eligible = || {
-            let group = Arc::clone(&reader.load().groups()[0].live);
+            let group = Arc::clone(&reader.load().groups()[0].compiled);
             group.selection.as_ref().map(|s| s.roster.members().len())
         };
         for _ in 0..3 {

@@ -227,7 +227,8 @@ impl Builder {
             // A group may have been removed since.
             if let Some(position) = old.positions.get(id).copied() {
                 let group: &mut Group = &mut groups[position];
-                group.live = self.build(&group.config, Some(&group.live), *scope, &key, now);
+                group.compiled =
+                    self.build(&group.config, Some(&group.compiled), *scope, &key, now);
             }
         }
         Snapshot {
@@ -267,10 +268,10 @@ impl Builder {
                 (Some(before), None) if !is_sealed_anew => before.clone(),
                 (before, scope) => {
                     let scope = scope.copied().unwrap_or(Scope::Roster);
-                    let before = before.map(|before| &before.live);
+                    let before = before.map(|before| &before.compiled);
                     Group {
                         config: Arc::new(group.clone()),
-                        live: self.build(group, before, scope, &key, now),
+                        compiled: self.build(group, before, scope, &key, now),
                     }
                 }
             }

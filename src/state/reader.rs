@@ -71,7 +71,7 @@ impl DataPlaneSnapshot {
     /// A group that a rule of this snapshot names.
     #[inline] // read for every request
     pub fn group(&self, index: GroupIndex) -> &Arc<TargetGroup> {
-        &self.0.groups[index.0].live
+        &self.0.groups[index.0].compiled
     }
 
     /// The listener that serves the connections of a socket; `None` once none does.

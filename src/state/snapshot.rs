@@ -43,13 +43,13 @@ pub struct Group {
     /// As in the file.
     pub config: Arc<config::TargetGroup>,
     /// What requests see of it.
-    pub live: Arc<TargetGroup>,
+    pub compiled: Arc<TargetGroup>,
 }
 
 impl Group {
     /// Whether it is the group of another snapshot, and not one that was built since.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.live, &other.live)
+        Arc::ptr_eq(&self.compiled, &other.compiled)
     }
 }
 
@@ -57,7 +57,7 @@ impl Deref for Group {
     type Target = TargetGroup;
 
     fn deref(&self) -> &TargetGroup {
-        &self.live
+        &self.compiled
     }
 }
 

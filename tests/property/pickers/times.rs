@@ -153,7 +153,7 @@ fn least_time_agrees_with_the_definition() {
         let wait = |index: usize| {
             let member = &roster.members()[index];
             let time = member.target.latency().mean(Moment::from(now)).unwrap() as f64;
-            time * f64::from(member.target.load() + 1) / f64::from(member.weight.get())
+            time * f64::from(member.target.load().score() + 1) / f64::from(member.weight.get())
         };
         let picker = build(Algorithm::LeastTime, &unbounded(), Arc::clone(&roster), 40);
         for _ in 0..20 {

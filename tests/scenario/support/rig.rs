@@ -85,7 +85,7 @@ impl Rig {
         self.targets
             .iter()
             .filter_map(|addr| self.lb.target("app", *addr))
-            .map(|target| target.in_flight())
+            .map(|target| target.load().in_flight())
             .sum()
     }
 
