@@ -16,7 +16,7 @@ use super::headers::prepare_response;
 use super::request_body::{ReplayBody, RequestBody};
 use super::response_body::{Relayed, ResponseBody};
 use super::upgrade::Upgrade;
-use crate::model::{Failure, Lease, Stage, Upstream, Verdict};
+use crate::model::{Failure, Stage, Upstream};
 use crate::net::{ClientState, Timer};
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};

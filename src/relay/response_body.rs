@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::request_body::{ReplayBody, RequestBody};
-use crate::model::{Blame, Failure, Lease, Stage, Verdict};
+use crate::model::{Blame, Failure, Stage};
 use crate::net::{ClientState, Timer};
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};

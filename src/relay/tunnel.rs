@@ -26,7 +26,7 @@ use super::headers::prepare_response;
 use super::response_body::ResponseBody;
 use super::upgrade::Upgrade;
 use super::websocket::{self, Frames};
-use crate::model::{Failure, Lease, Verdict};
+use crate::model::Failure;
 use crate::net::ClientState;
 use crate::net::descriptors::DescriptorPermit;
 use crate::observe::{OpenTunnel, Record};

@@ -16,6 +16,7 @@ use super::supervision::Supervision;
 use super::upgrade::Inherited;
 use super::worker::{self, Worker};
 use crate::config::Config;
+use crate::lifecycle::Lifecycle;
 use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::state::{Publisher, Reader};

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::lifespan::Lifespan;
 use super::target_io::{Signals, TargetIo};
-use crate::model::{Target, Upstream};
+use crate::model::Upstream;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Timer, dial};
 use crate::target::Target;

@@ -16,13 +16,14 @@ use super::idle::IdleList;
 use crate::model::Upstream;
 use crate::net::DialError;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
+use crate::target::{KeepAlive, Serial, Target};
 
 /// Idle connections of one worker, by target.
 #[derive(Debug)]
 pub struct Pool<B> {
     /// Shared by the pools of all workers.
     descriptors: DescriptorPool,
-    targets: RefCell<FxHashMap<usize, Rc<IdleList<B>>>>,
+    targets: RefCell<FxHashMap<Serial, Rc<IdleList<B>>>>,
 }
 
 impl<B> Pool<B>

@@ -14,7 +14,7 @@ use tracing::{debug, error};
 use super::command::{Accepting, Command, LATE_HANDSHAKE_TIMEOUT, Leaving, Opening, TunnelsClosed};
 use crate::connection::{Backlog, DrainSignal};
 use crate::listener::Listener;
-use crate::model::{Failure, SocketId, Target};
+use crate::model::{Failure, SocketId};
 use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
 use crate::proxy::{Proxy, RequestBody};
@@ -56,7 +56,11 @@ struct AcceptLoop {
 }
 
 impl WorkerState {
-    pub(super) fn new(reader: Reader, metrics: &Metrics, descriptors: DescriptorPool) -> Self {
+    pub(super) fn new(
+        reader: DataPlaneReader,
+        metrics: &Metrics,
+        descriptors: DescriptorPool,
+    ) -> Self {
         let pool = Rc::new(Pool::new(descriptors));
         let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), metrics.worker());
         let (panic_sender, panics) = mpsc::unbounded_channel();
