@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::mend::variables;
 
-/// Why a text is no address, and what to write.
+/// Why a text is not an address, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AddressError {
     pub(super) message: String,
@@ -20,7 +20,7 @@ pub(super) struct Written {
     pub(super) port: Option<u16>,
 }
 
-/// What stands before the port.
+/// The part of an address before the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
     Ip(IpAddr),
@@ -162,7 +162,7 @@ fn several(text: &str) -> Option<String> {
     ))
 }
 
-/// `$PORT` as Weir reads it.
+/// What to write for a variable of a shell, `$PORT`.
 fn variable(text: &str) -> Option<String> {
     let written = variables(text);
     (written != text).then(|| format!("variables are written in braces: \"{written}\""))
@@ -252,7 +252,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     {
         return Err("a part between dots starts or ends with `-`");
     }
-    // A name whose last part is a number is a mistyped address (WHATWG URL, "ends in a number").
+    // A name that ends in a number is a mistyped address (WHATWG URL, "ends in a number").
     let last = labels.last().copied().unwrap_or_default();
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("neither an IPv4 address nor a host name");

@@ -12,7 +12,7 @@ pub struct Autoscaling {
     pub min: u32,
     /// Most replicas; at least `min` and at least 1.
     pub max: u32,
-    /// Where `timing` comes from, for people.
+    /// The profile that `timing` comes from, for display.
     pub profile: Profile,
     /// How the alarms of target tracking are evaluated, and what follows them.
     pub timing: Timing,
@@ -20,13 +20,13 @@ pub struct Autoscaling {
     pub scale_in: bool,
     /// Any of them may scale out, all must agree to scale in.
     pub target_tracking: Vec<TargetTracking>,
-    /// Each on its own alarm.
+    /// Each has an alarm of its own.
     pub step_scaling: Vec<StepScaling>,
-    /// Change `min` and `max` at times.
+    /// Times at which `min` and `max` change.
     pub schedule: Vec<Scheduled>,
     /// Scales before the load comes.
     pub predictive: Option<Predictive>,
-    /// Where each evaluation is written as a line of CSV; `None` writes none.
+    /// File that gets a line of CSV for each evaluation; `None` writes none.
     pub record: Option<PathBuf>,
 }
 
@@ -37,69 +37,69 @@ pub enum Profile {
     Fast,
     /// CloudWatch's basic alarms: 3 periods of 60 s out, 15 in, cooldowns of 300 s.
     Aws,
-    /// The same with periods of 20 s.
+    /// As [`Self::Aws`] with periods of 20 s.
     AwsHighResolution,
 }
 
 /// How alarms are evaluated and how long their actions hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Over which samples are averaged to one datapoint.
+    /// The time over which samples are averaged to one datapoint.
     pub period: Duration,
     /// Datapoints in a row above the target that scale out.
     pub out_periods: u32,
     /// Datapoints in a row below that scale in.
     pub in_periods: u32,
-    /// A datapoint is above when it is more than so many times the target: 1.0 or more.
+    /// Factor of the target above which a datapoint counts for a scale-out: 1.0 or more.
     pub out_above: f64,
-    /// And below when it is less than so many times the target: 0.9 on AWS.
+    /// Factor of the target below which a datapoint counts for a scale-in: 0.9 on AWS.
     pub in_below: f64,
-    /// After a scale-out only a larger one proceeds for so long.
+    /// The time after a scale-out in which only a larger one proceeds.
     pub out_cooldown: Duration,
-    /// After any scaling no scale-in for so long.
+    /// The time after any scaling in which no scale-in proceeds.
     pub in_cooldown: Duration,
-    /// For so long a new replica in service counts as capacity and not in the metric.
+    /// The time in which a new replica in service counts as capacity and not in the metric.
     pub warm_up: Duration,
 }
 
-/// What is measured.
+/// A measured quantity of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Metric {
-    /// Percent of what the replicas may use, average over the service.
+    /// CPU: percent of what the replicas may use, average over the service.
     Cpu,
-    /// Likewise.
+    /// Memory: percent of what the replicas may use, average over the service.
     Memory,
     /// Requests per second and target.
     RequestsPerTarget,
     /// Requests in flight per target, those that wait included.
     InFlightPerTarget,
-    /// Requests that wait for a place, per target.
+    /// Requests in the wait queue, per target.
     QueueLength,
     /// 95th percentile of the response time, in milliseconds.
     LatencyP95,
-    /// Of the replicas' Prometheus page, average over those that answer.
+    /// A series of the replicas' Prometheus page, average over the replicas that answer.
     Custom(CustomMetric),
 }
 
 /// A series of the page that each replica serves for Prometheus.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CustomMetric {
-    /// Its name; all series of that name that have the labels are added up.
+    /// The name; all series of that name that have the labels are added up.
     pub name: String,
     /// Labels it must have.
     pub labels: Vec<(String, String)>,
-    /// Where the page is.
+    /// Path of the page.
     pub path: String,
-    /// Instead of the target's own.
+    /// Port of the page; `None` takes the target's own.
     pub port: Option<u16>,
-    /// Whether it is a counter, and its growth per second is meant.
+    /// Whether the series is a counter, so that its growth per second is the metric.
     pub rate: bool,
 }
 
 /// Keeps a metric near a value by the rule of three.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TargetTracking {
-    /// In inverse proportion to the number of replicas.
+    /// A metric in inverse proportion to the number of replicas.
     pub metric: Metric,
     /// Above 0, in the metric's unit.
     pub target: f64,
@@ -110,7 +110,7 @@ pub struct TargetTracking {
 /// Changes the number of replicas by how far a metric is beyond a threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepScaling {
-    /// What the alarm watches.
+    /// The metric of the alarm.
     pub metric: Metric,
     /// Which datapoints breach the threshold.
     pub comparison: Comparison,
@@ -118,15 +118,15 @@ pub struct StepScaling {
     pub threshold: f64,
     /// Datapoints in a row that raise the alarm.
     pub periods: u32,
-    /// Over which samples are averaged to one datapoint.
+    /// The time over which samples are averaged to one datapoint.
     pub period: Duration,
-    /// What the steps' numbers mean.
+    /// The unit of the steps' numbers.
     pub adjustment: Adjustment,
     /// Without gaps and overlaps, lowest first.
     pub steps: Vec<Step>,
     /// Least change of a percentage, in replicas.
     pub min_magnitude: Option<u32>,
-    /// For so long after an action only a larger one of the same direction proceeds.
+    /// The time after an action in which only a larger one of the same direction proceeds.
     pub cooldown: Duration,
 }
 
@@ -158,22 +158,22 @@ pub enum Adjustment {
 /// of it and the upper is not; below it the other way round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// `None` is minus infinity.
+    /// Lower bound; `None` is minus infinity.
     pub lower: Option<f64>,
-    /// `None` is infinity.
+    /// Upper bound; `None` is infinity.
     pub upper: Option<f64>,
-    /// In the unit of the policy's adjustment.
+    /// The change, in the unit of the policy's adjustment.
     pub by: i32,
 }
 
 /// Other bounds from a time on, until the next scheduled action that sets them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scheduled {
-    /// When.
+    /// The times of the action.
     pub when: When,
-    /// `None` leaves it as it is.
+    /// New `min`; `None` leaves it as it is.
     pub min: Option<u32>,
-    /// Likewise. One of both is there.
+    /// New `max`; `None` leaves it as it is. At least one of the two is there.
     pub max: Option<u32>,
 }
 
@@ -196,15 +196,15 @@ pub enum When {
 /// Scales by what the load was at this hour of earlier days.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictive {
-    /// What is forecast.
+    /// The metric that is forecast.
     pub metric: Metric,
-    /// As of target tracking.
+    /// The value to keep the metric near, as in target tracking.
     pub target: f64,
     /// Whether the forecast raises the number of replicas, or is only shown.
     pub scale: bool,
     /// How long before the hour begins it is acted on: up to an hour.
     pub buffer: Duration,
-    /// Where the history is kept over restarts; `None` keeps it in memory.
+    /// File that keeps the history over restarts; `None` keeps it in memory.
     pub history: Option<PathBuf>,
 }
 

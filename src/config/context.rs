@@ -1,4 +1,5 @@
-//! What reading a file needs everywhere, and what it notes down on the way.
+//! One reading of a file: its text, its surroundings, its problems, and the notes for checks of the
+//! whole file.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
@@ -6,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::loops::Jump;
+use super::jump::Jump;
 use super::problem::{Code, Collection, Problem, Problems, Severity};
 use super::secret;
 use super::span::{Lines, Mark, Span};
@@ -15,12 +16,12 @@ use crate::model::TargetGroupId;
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
 
-/// What a text says nothing about: the machine and the build that read it.
+/// What does not depend on the text: the machine and the build that read it.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     /// The environment, for `${VAR}`.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    /// For keys that stand in files of their own.
+    /// Reads the files of secrets that the text names.
     pub(super) files: &'a Files<'a>,
     /// Whether there is a program that may be executed.
     pub(super) is_program: &'a dyn Fn(&Path) -> bool,
@@ -29,7 +30,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Those of a text that stands alone: whatever it needs besides is there.
+    /// Those of a text that stands alone: every program and every feature is taken to be there.
     pub(super) fn unknown(env: &'a dyn Fn(&str) -> Option<String>, files: &'a Files<'a>) -> Self {
         Self {
             env,
@@ -52,22 +53,22 @@ pub(super) struct Context<'a> {
     notes: RefCell<Notes>,
 }
 
-/// What only the whole file can judge, with its places.
+/// What only the whole file can be checked for, with its places.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// Every use of a group's name.
+    /// Every name of a group in an action.
     pub(super) references: Vec<Mark<TargetGroupId>>,
-    /// Every group that is defined, also a broken one.
+    /// Every group that is defined, those with errors included.
     pub(super) groups: Vec<Mark<TargetGroupId>>,
-    /// Every address Weir listens on, the admin listener's too.
+    /// Every address that Weir listens on, the admin listener's included.
     pub(super) binds: Vec<Mark<SocketAddr>>,
     /// The name of every listener.
     pub(super) listeners: Vec<Mark<String>>,
     /// Every target that is a socket address.
     pub(super) targets: Vec<Mark<SocketAddr>>,
-    /// Every service of an engine whose number of replicas a group sets.
+    /// Every service of an engine for which a group sets the number of replicas.
     pub(super) services: Vec<Mark<String>>,
-    /// The redirects that are listeners' own, and where those listen.
+    /// The default actions of listeners that are redirects, with the address of the listener.
     pub(super) redirects: Vec<Mark<(SocketAddr, Jump)>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
@@ -89,7 +90,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Keeps a problem, unless what stands there cannot be trusted.
+    /// Keeps a problem, unless it is on a line that has a syntax error.
     pub(super) fn report(&self, problem: Problem) {
         if self.is_believed(problem.code, problem.span) {
             self.look_at(problem.severity, &problem.key);
@@ -97,7 +98,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Keeps a problem whose words take time to find; see [`Collection::add_with`].
+    /// Keeps a problem and finds its words only if it is listed; see [`Collection::add_with`].
     pub(super) fn report_with(
         &self,
         place: (Severity, Code, Option<Span>),
@@ -111,7 +112,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Whether a problem of the meaning may be told in a file that has syntax errors.
+    /// Whether a problem may be reported in a file that has syntax errors.
     fn is_believed(&self, code: Code, span: Option<Span>) -> bool {
         let broken = self.broken_lines.borrow();
         let on_broken_line = || span.is_some_and(|span| broken.contains(&self.line(span)));
@@ -131,37 +132,37 @@ impl<'a> Context<'a> {
         self.found.borrow_mut().count_errors(count);
     }
 
-    /// Says which lines cannot be trusted.
+    /// Sets the lines that have syntax errors.
     pub(super) fn distrust(&self, lines: BTreeSet<usize>) {
         *self.broken_lines.borrow_mut() = lines;
     }
 
-    /// Whether the file has been found unusable so far.
+    /// Whether an error has been found so far.
     pub(super) fn has_errors(&self) -> bool {
         self.found.borrow().has_errors()
     }
 
-    /// Whether something is wrong with a listener, so that what it forwards to is not all known.
+    /// Whether a listener has an error, so that not all groups it forwards to are known.
     pub(super) fn has_listener_errors(&self) -> bool {
         self.listener_errors.get()
     }
 
-    /// Writes something down for [`super::cross`].
+    /// Notes something for [`super::cross`].
     pub(super) fn note(&self, write: impl FnOnce(&mut Notes)) {
         write(&mut self.notes.borrow_mut());
     }
 
-    /// The line of a place, from 1.
+    /// The line number of a place, from 1.
     pub(super) fn line(&self, span: Span) -> usize {
         self.lines().number(span.start)
     }
 
-    /// Found at the first problem: a good file needs none of it.
+    /// The lines of the text, found at the first problem.
     pub(super) fn lines(&self) -> &Lines {
         self.lines.get_or_init(|| Lines::of(self.text))
     }
 
-    /// The text without its secrets; every place in it is the same.
+    /// The text with its secrets masked; every place in it is the same.
     pub(super) fn shown(&self) -> &str {
         self.shown.get_or_init(|| secret::masked(self.text))
     }

@@ -1,5 +1,4 @@
-//! What only the whole file can tell: names that must exist or be unique, and
-//! addresses that collide.
+//! Checks of the whole file: names that must exist or be unique, and addresses that collide.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,11 +10,11 @@ use super::span::Mark;
 use super::suggest::nearest;
 use crate::model::TargetGroupId;
 
-/// Reports what the notes of a finished reading show.
+/// Checks the notes of a finished reading.
 pub(super) fn check(cx: &Context<'_>) {
     let notes = cx.take_notes();
     unknown_groups(cx, &notes);
-    // A broken forward is named already; the group it means is not to blame.
+    // A broken `forward` has been reported; the group that it means seems unused because of it.
     if !cx.has_listener_errors() {
         unused_groups(cx, &notes);
     }
@@ -178,7 +177,7 @@ fn wildcard(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(all, address.port())
 }
 
-/// A target that is one of our own listeners would send a request round and round.
+/// A target that is one of Weir's own listeners would get the same request for ever.
 fn own_targets(cx: &Context<'_>, notes: &Notes) {
     let binds: BTreeMap<_, _> = notes.binds.iter().map(|bind| (bind.value, bind)).collect();
     for target in &notes.targets {
@@ -209,7 +208,7 @@ fn written_files(cx: &Context<'_>, notes: &Notes) {
     }
 }
 
-/// Each group would set another number.
+/// Two groups would set different numbers of replicas for one service.
 fn shared_services(cx: &Context<'_>, notes: &Notes) {
     let mut seen = BTreeMap::new();
     for service in &notes.services {

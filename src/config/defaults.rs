@@ -1,220 +1,163 @@
-//! Every default value, its unit and its reason.
+//! The values of tables that the file does not have, made of the defaults of their keys.
 //!
-//! `config/full.toml` shows them to the operator; where ALB has the same setting,
-//! the value is ALB's unless a reason is given.
+//! Where ALB has the same setting, the value is ALB's unless [`keys`] gives a reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
-use super::autoscaling::Profile;
+use super::keys;
 use super::types::{
-    AccessLog, ClientLimits, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
-    Shutdown, Upstream,
+    AccessLog, ClientLimits, Config, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
+    Shutdown, TargetGroup, Upstream,
 };
-use crate::model::{Algorithm, StickyDraining, StickyFull, Thresholds};
+use crate::model::{Algorithm, HashPolicy, TargetGroupId};
 
-/// `access_log`: a healthy system writes nothing, and what a user complains about is there.
-pub const ACCESS_LOG: AccessLog = AccessLog::Failures;
-
-/// `shutdown`: five seconds are what balancers and DNS in front of Weir need to look
-/// elsewhere; thirty are Kubernetes' default grace period, so that Weir ends by
-/// itself before it is killed.
+/// The phases of a shutdown without `shutdown`.
 pub const SHUTDOWN: Shutdown = Shutdown {
-    lame_duck: Duration::from_secs(5),
-    drain: Duration::from_secs(25),
+    lame_duck: keys::SHUTDOWN.duration("lame_duck"),
+    drain: keys::SHUTDOWN.duration("drain"),
 };
 
-/// `admin.bind`: loopback, because it answers anybody; the port Prometheus exporters are expected at.
+/// Default of `admin.bind`.
 pub const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
-/// `max_connections`, per listener: ten thousand clients cost some hundred megabytes
-/// at worst, and stay below the file descriptors a service usually gets.
-pub const MAX_CONNECTIONS: usize = 10_000;
-
-/// `client`, see each field.
+/// The limits of a listener without `client`.
 pub const CLIENT: ClientLimits = ClientLimits {
-    // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
-    head_timeout: Duration::from_secs(10),
-    // ALB's idle timeout.
-    idle_timeout: Duration::from_secs(60),
-    // The same for a body that stalls.
-    body_timeout: Duration::from_secs(60),
-    // ALB's limit for all header fields together, in bytes.
-    max_head: 64 * 1024,
-    // hyper keeps a hundred on the stack; more cost every request an allocation.
-    max_fields: 100,
-    // Weir streams bodies, so their size costs it nothing.
+    head_timeout: keys::CLIENT.duration("head_timeout"),
+    idle_timeout: keys::CLIENT.duration("idle_timeout"),
+    body_timeout: keys::CLIENT.duration("body_timeout"),
+    max_head: keys::CLIENT.size("max_head") as usize,
+    max_fields: keys::CLIENT.count("max_fields") as usize,
     max_body: None,
     max_requests: None,
 };
 
-/// `forwarded.mode`, ALB's.
+/// Default of `listener.forwarded.mode`.
 pub const FORWARDED_MODE: ForwardedMode = ForwardedMode::Append;
 
-/// `redirect.status`: browsers do not remember a 302, so a mistake can be taken back.
-pub const REDIRECT_STATUS: u16 = 302;
+/// Default of `redirect.status`.
+pub const REDIRECT_STATUS: StatusCode = StatusCode::FOUND;
 
-/// `fixed_response.content_type`.
-pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// Default of `fixed_response.content_type`.
+pub const CONTENT_TYPE: HeaderValue =
+    HeaderValue::from_static(keys::FIXED_RESPONSE.text("content_type"));
 
-/// `weight` of a target or of a group in a `forward`.
-pub const WEIGHT: u16 = 1;
+/// Default of `weight` of a target or of a group in a `forward`.
+pub const WEIGHT: u16 = keys::TARGET.count("weight") as u16;
 
-/// `algorithm`, ALB's.
-pub const ALGORITHM: Algorithm = Algorithm::RoundRobin;
-
-/// `hash.body.limit`, bytes: any JSON document a key is looked for in, and still
-/// little enough to be held for each of some thousand requests.
-pub const HASH_BODY_LIMIT: u64 = 64 * 1024;
-
-/// `health.path`.
-pub const HEALTH_PATH: &str = "/";
-
-/// `health.interval`.
-pub const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
-
-/// `health.timeout`; half of the interval where that is shorter, so that a short
-/// interval needs no second key.
-pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// `health.healthy` and `health.unhealthy`, checks in a row.
-pub const HEALTH_THRESHOLDS: Thresholds = Thresholds {
-    healthy: 5,
-    unhealthy: 2,
-};
-
-/// `health.matcher`.
+/// Default of `health.matcher`: the first and the last status of the range.
 pub const HEALTH_MATCHER: (u16, u16) = (200, 200);
 
-/// `min_healthy` and `fail_open`: as long as one target is healthy it is believed;
-/// when none is, the checks are the likelier culprit.
+/// Defaults of `min_healthy` and `fail_open`.
 pub const FAIL_OPEN: FailOpen = FailOpen {
-    min_healthy: MinHealthy::Count(1),
-    enabled: true,
+    min_healthy: MinHealthy::Count(keys::TARGET_GROUP.count("min_healthy") as u32),
+    enabled: keys::TARGET_GROUP.flag("fail_open"),
 };
 
-/// `upstream`, see each field.
+/// The deadlines and pools of a group without `upstream`.
 pub const UPSTREAM: Upstream = Upstream {
-    // ALB's target connection timeout.
-    connect_timeout: Duration::from_secs(10),
-    // The client's idle timeout: beyond it nobody is there to read the answer.
-    response_timeout: Duration::from_secs(60),
-    body_timeout: Duration::from_secs(60),
-    // Downloads may take hours.
+    connect_timeout: keys::UPSTREAM.duration("connect_timeout"),
+    response_timeout: keys::UPSTREAM.duration("response_timeout"),
+    body_timeout: keys::UPSTREAM.duration("body_timeout"),
     request_timeout: None,
-    // A WebSocket may have nothing to say for long, and applications send pings of their own.
-    tunnel_timeout: Duration::from_secs(60 * 60),
+    tunnel_timeout: keys::UPSTREAM.duration("tunnel_timeout"),
     idle_timeout: None,
-    // More than a worker has in flight to one target under any load it can carry;
-    // the idle timeout takes what a burst leaves behind.
-    max_idle: 128,
+    max_idle: keys::UPSTREAM.count("max_idle") as usize,
 };
 
-/// `rate_limit.per`: what requests are counted in.
-pub const RATE_LIMIT_PER: Duration = Duration::from_secs(1);
-
-/// `retry`, see each field.
+/// The retries of a group without `retry`.
 pub const RETRY: Retry = Retry {
-    // Two of three targets may fail a request before its client hears of it.
-    attempts: 3,
-    // Whether a status is worth another try is known to the service alone.
+    attempts: keys::RETRY.count("attempts") as u32,
     statuses: Vec::new(),
-    // What is not idempotent would be done twice.
-    non_idempotent: false,
-    // linkerd's: most JSON documents, and little enough to hold for thousands of requests.
-    max_body: 64 * 1024,
-    // Envoy's and linkerd's: a group that fails altogether gets a fifth more, not thrice.
-    budget: 20,
-    min_concurrency: 3,
+    non_idempotent: keys::RETRY.flag("non_idempotent"),
+    max_body: keys::RETRY.size("max_body") as usize,
+    budget: keys::RETRY.percent("budget"),
+    min_concurrency: keys::RETRY.count("min_concurrency") as u32,
 };
 
-/// `outlier`, see each field; Envoy's unless a reason is given.
+/// The outlier detection of a group without `outlier`.
 pub const OUTLIER: Outlier = Outlier {
-    consecutive_errors: Some(5),
-    consecutive_gateway_errors: Some(5),
-    // Envoy's statistics need five targets; a difference to the peers works from two.
-    error_ratio: Some(50),
-    min_requests: 20,
-    interval: Duration::from_secs(10),
-    ejection: Duration::from_secs(30),
-    max_ejection: Duration::from_secs(300),
-    // Envoy's tenth would never eject one of four.
-    max_ejected: 50,
+    consecutive_errors: Some(keys::OUTLIER.count("consecutive_errors") as u32),
+    consecutive_gateway_errors: Some(keys::OUTLIER.count("consecutive_gateway_errors") as u32),
+    error_ratio: Some(keys::OUTLIER.percent("error_ratio")),
+    min_requests: keys::OUTLIER.count("min_requests") as u32,
+    interval: keys::OUTLIER.duration("interval"),
+    ejection: keys::OUTLIER.duration("ejection"),
+    max_ejection: keys::OUTLIER.duration("max_ejection"),
+    max_ejected: keys::OUTLIER.percent("max_ejected"),
 };
 
-/// `max_concurrency` and `queue`: no limit, so nobody waits. With a limit and no `queue`,
+/// The limits of a group without `max_concurrency` and `queue`: none, so that no request waits. With a limit and no `queue`,
 /// what is beyond it fails at once.
 pub const OVERLOAD: Overload = Overload {
     max_concurrency: None,
     queue_length: 0,
-    // Longer than a burst, shorter than a person's patience.
-    queue_timeout: Duration::from_secs(5),
+    queue_timeout: keys::QUEUE.duration("timeout"),
 };
 
-/// `slow_start`, ALB's: off.
-pub const SLOW_START: Duration = Duration::ZERO;
+impl TargetGroup {
+    /// A group without targets, with every default.
+    pub fn new(id: TargetGroupId) -> Self {
+        Self {
+            id,
+            port: None,
+            targets: Vec::new(),
+            algorithm: Algorithm::RoundRobin,
+            hash: HashPolicy::default(),
+            health: None,
+            fail_open: FAIL_OPEN,
+            upstream: UPSTREAM,
+            retry: RETRY,
+            outlier: Some(OUTLIER),
+            overload: OVERLOAD,
+            slow_start: keys::TARGET_GROUP.duration("slow_start"),
+            deregistration_delay: keys::TARGET_GROUP.duration("deregistration_delay"),
+            sticky: None,
+            replicas: None,
+            autoscaling: None,
+        }
+    }
+}
 
-/// `deregistration_delay`, ALB's.
-pub const DEREGISTRATION_DELAY: Duration = Duration::from_secs(300);
+impl Config {
+    /// The configuration before the first one: nothing listens, nothing is forwarded.
+    pub fn empty() -> Self {
+        Self {
+            workers: None,
+            access_log: AccessLog::Failures,
+            shutdown: Shutdown {
+                lame_duck: Duration::ZERO,
+                drain: Duration::ZERO,
+            },
+            admin: None,
+            cookie_key: None,
+            upgrade_socket: None,
+            listeners: Vec::new(),
+            target_groups: Vec::new(),
+        }
+    }
+}
 
-/// `sticky.duration`, ALB's.
-pub const STICKY_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::Words;
 
-/// `sticky.cookie`.
-pub const STICKY_COOKIE: &str = "WEIRLB";
-
-/// `sticky.when_full`: an answer now is worth more than the same target.
-pub const STICKY_FULL: StickyFull = StickyFull::Move;
-
-/// `sticky.when_draining`, ALB's.
-pub const STICKY_DRAINING: StickyDraining = StickyDraining::Move;
-
-/// `replicas.count` of those that Weir runs itself.
-pub const REPLICAS_COUNT: u32 = 1;
-
-/// `replicas.stop_timeout`, Docker's.
-pub const REPLICAS_STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// `replicas.docker.host` and `replicas.swarm.host`: the engine's own default.
-pub const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
-
-/// `replicas.docker.network`: the engine's own default.
-pub const DOCKER_NETWORK: &str = "bridge";
-
-/// `replicas.ecs.cluster`: ECS's own default.
-pub const ECS_CLUSTER: &str = "default";
-
-/// `interval` of `replicas.exec` and `replicas.webhook`: a replica is found within a health
-/// check or two, and a program started so often costs nothing to speak of.
-pub const LIST_INTERVAL: Duration = Duration::from_secs(5);
-
-/// `timeout` of `replicas.exec` and `replicas.webhook`.
-pub const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// `replicas.warm_up.requests`: what fills a pool of connections and makes a compiler run.
-pub const WARM_UP_REQUESTS: u32 = 20;
-
-/// `replicas.warm_up.timeout`.
-pub const WARM_UP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// `autoscaling.profile`: Weir sees every request, so it need not wait for a metric.
-pub const PROFILE: Profile = Profile::Fast;
-
-/// `path` of a custom metric: Prometheus' own default.
-pub const METRICS_PATH: &str = "/metrics";
-
-/// `timezone` of a scheduled action, AWS's.
-pub const TIMEZONE: &str = "UTC";
-
-/// `predictive.buffer`, AWS's.
-pub const PREDICTIVE_BUFFER: Duration = Duration::from_secs(300);
-
-/// `queue.length` of a group that may have no replicas, so that requests wait for the first:
-/// a burst of clients, and some MiB of them.
-pub const ZERO_QUEUE_LENGTH: usize = 1000;
-
-/// `queue.timeout` of such a group: a replica starts and passes its first check in that
-/// time, and a browser still waits.
-pub const ZERO_QUEUE_TIMEOUT: Duration = Duration::from_secs(30);
+    /// These are made of more than a number, so that the table of keys has them as text.
+    #[test]
+    fn a_default_that_is_written_twice_is_the_same() {
+        assert_eq!(keys::ADMIN.text("bind"), ADMIN_BIND.to_string());
+        let mode = ForwardedMode::of(keys::FORWARDED.text("mode"));
+        assert_eq!(mode, Some(FORWARDED_MODE));
+        assert_eq!(keys::REDIRECT.count("status"), 302);
+        assert_eq!(REDIRECT_STATUS.as_u16(), 302);
+        let algorithm = Algorithm::of(keys::TARGET_GROUP.text("algorithm"));
+        assert_eq!(algorithm, Some(TargetGroup::new("a".into()).algorithm));
+        assert_eq!(keys::HEALTH.text("matcher"), HEALTH_MATCHER.0.to_string());
+        assert_eq!(HEALTH_MATCHER.0, HEALTH_MATCHER.1);
+        let weights = [&keys::TARGET, &keys::WEIGHTED_GROUP].map(|table| table.count("weight"));
+        assert_eq!(weights, [i64::from(WEIGHT); 2]);
+    }
+}

@@ -1,7 +1,7 @@
-//! Files of other programs, told by their first lines.
+//! Files of other programs, recognized by their first lines.
 //!
-//! A file that is not TOML at all has an error in every line; what helps is one sentence that
-//! says what it is and what Weir reads instead.
+//! A file that is not TOML has an error in every line; one sentence that says what it is and what
+//! Weir reads instead helps more.
 
 use toml::de::DeTable;
 
@@ -9,28 +9,28 @@ use super::context::Context;
 use super::problem::{Code, Problem, Severity};
 use super::span::Span;
 
-/// Lines that are looked at: what a file is shows early.
+/// Most lines that are looked at: the format of a file shows early.
 const MAX_LINES: usize = 400;
 
 /// The smallest useful file.
 const EXAMPLE: &str = "write a file like\n    [[listener]]\n    bind = \"0.0.0.0:8080\"\n    forward = \"web\"\n    \
                        [target_group.web]\n    targets = [\"10.0.0.1:6400\"]";
 
-/// What a file is instead of a configuration of Weir.
+/// The format of a file that is not a configuration of Weir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Foreign {
-    /// With its article.
+    /// Name of the format with its article.
     name: &'static str,
     help: Help,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Help {
-    /// The five lines that replace it.
+    /// An example of five lines.
     Example,
-    /// There is a command for it.
+    /// The command that imports it.
     Import,
-    /// It is something beside the configuration.
+    /// Another sentence, for a file that belongs to something else.
     Other(&'static str),
 }
 
@@ -48,7 +48,7 @@ const fn other(name: &'static str, help: &'static str) -> Foreign {
     }
 }
 
-/// For what was named by mistake.
+/// Help for a file that was named by mistake.
 const ANOTHER_FILE: &str = "name the configuration file instead";
 
 const TERRAFORM: Foreign = Foreign {
@@ -57,7 +57,7 @@ const TERRAFORM: Foreign = Foreign {
 };
 
 impl Foreign {
-    /// Reports it where the file begins.
+    /// Reports the format at the first line of the file.
     pub(super) fn report(self, cx: &Context<'_>) {
         let start = cx.text.len() - cx.text.trim_start().len();
         let end = start + cx.text[start..].lines().next().unwrap_or_default().len();
@@ -78,7 +78,7 @@ impl Foreign {
     }
 }
 
-/// What a text with syntax errors is, if it is clearly something else.
+/// The format of a text with syntax errors, if it is clearly another one.
 pub(super) fn recognize(text: &str) -> Option<Foreign> {
     let lines: Vec<_> = significant_lines(text).collect();
     let first = lines.first()?.trim();
@@ -95,7 +95,7 @@ fn significant_lines(text: &str) -> impl Iterator<Item = &str> {
     lines.filter(move |line| !line.trim().is_empty() && !comment(line.trim_start()))
 }
 
-/// Formats that begin with something no other file begins with.
+/// Formats with a first line that no other format has.
 fn by_first_line(text: &str, first: &str) -> Option<Foreign> {
     let lower = first.to_ascii_lowercase();
     let starts = |words: &[&str]| words.iter().any(|word| lower.starts_with(word));
@@ -228,14 +228,14 @@ fn is_haproxy(lines: &[&str]) -> bool {
         "option",
         "maxconn",
     ];
-    // At the margin, and without what other formats have there.
+    // At the left margin, and without the colons that other formats have there.
     let section =
         |line: &&str| directive(line, &SECTIONS) && !line.starts_with(' ') && !line.contains(':');
     let sections = lines.iter().any(section);
     sections && lines.iter().any(|line| directive(line.trim(), &KEYWORDS))
 }
 
-/// INI files and their kin: headers of other names, and values without quotes.
+/// INI files, systemd units and environment files: headers of other names, values without quotes.
 fn sections(lines: &[&str]) -> Option<Foreign> {
     let header = |line: &str| {
         let name = line.strip_prefix('[')?.strip_suffix(']')?;

@@ -1,4 +1,4 @@
-//! From a file to a [`Config`], in the order of the story.
+//! From a file to a [`Config`]: read, parse, check, complete.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,26 +21,26 @@ use crate::files::{self, Stamp, Versions};
 /// and targets.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Longest file that a key may stand in, bytes.
+/// Longest file of a secret, bytes.
 const MAX_KEY_FILE: u64 = 4 * 1024;
 
-/// Why a file gives no configuration.
+/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// It can, and this is wrong with it.
+    /// The file has errors.
     #[error("{0}")]
     Invalid(Box<Problems>),
 }
 
-/// What came of a file, and which versions of which files it was read from.
+/// The result of reading a file, and the versions of the files it was read from.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration, or why there is none.
@@ -50,14 +50,14 @@ pub struct Loaded {
     pub files: Versions,
 }
 
-/// Reads and checks a file; variables come from the process environment, and the files
-/// it names stand where it stands itself. Programs that are not there are warned about, and
+/// Reads and checks a file. Variables come from the environment of the process; relative paths of
+/// secrets start at the folder of the file. Programs that are not there are warned about, and
 /// engines that this build lacks are refused.
 pub fn load(path: &Path) -> Result<Parsed, LoadError> {
     load_watched(path).result
 }
 
-/// Like [`load`], and says which files to watch.
+/// As [`load`], and returns the files to watch.
 pub fn load_watched(path: &Path) -> Loaded {
     let files = RefCell::new(vec![(path.to_owned(), Stamp::of(path))]);
     let result = read_and_parse(path, &files);
@@ -90,8 +90,8 @@ fn not_read(path: &Path, error: io::Error) -> LoadError {
     }
 }
 
-/// The same for what a reader gives, such as standard input, under a name; the files it names
-/// stand in the working directory.
+/// As [`load`] for the text of a reader, such as standard input, under a name; relative paths
+/// start at the working directory.
 pub fn load_from(name: &str, reader: impl Read) -> Result<Parsed, LoadError> {
     let read = files::read_from(reader, MAX_BYTES);
     let bytes = read.map_err(|error| not_read(Path::new(name), error))?;
@@ -117,8 +117,8 @@ fn load_bytes(
     Ok(parsed)
 }
 
-/// Files that are read while Weir runs stand where the configuration stands, as do those
-/// that are read with it.
+/// Makes the paths of target lists start at the folder of the configuration, as those of secrets
+/// do.
 fn anchor(config: &mut Config, folder: &Path) {
     let groups = config.target_groups.iter_mut();
     for target in groups.flat_map(|group| &mut group.targets) {
@@ -133,7 +133,7 @@ fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && executable(found.mode()))
 }
 
-/// The cargo features that bring an engine.
+/// Whether this build has the cargo feature of an engine.
 fn has_feature(name: &str) -> bool {
     let features = [
         ("docker", cfg!(feature = "docker")),
@@ -202,7 +202,7 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
     }
 }
 
-/// Lets no program that the configuration names have the variables of its secrets.
+/// Withholds the variables of secrets from the programs that the configuration names.
 fn withhold(mut config: Config, secrets: &BTreeSet<String>) -> Config {
     let groups = config.target_groups.iter_mut();
     for replicas in groups.filter_map(|group| group.replicas.as_mut()) {
@@ -238,7 +238,7 @@ fn parse_bytes(file: &str, bytes: Vec<u8>, around: Surroundings<'_>) -> Result<P
     }
 }
 
-/// What a file without text is, if its first bytes tell.
+/// The problem of a file that is not text, if its first bytes show its format.
 fn no_text(bytes: &[u8]) -> Option<Problem> {
     let (message, help) = match bytes {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => (

@@ -1,17 +1,18 @@
-//! Redirects that lead a client round in circles.
+//! Redirects that lead a client back to where it was.
 //!
 //! A sufficient test, not a complete one: what it reports is certain for some request. It knows
 //! redirects within a listener by their rules, and from listener to listener by the listeners'
-//! own actions; hosts that lead elsewhere are not known here.
+//! own actions; it does not know where other hosts lead.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use super::context::{Context, Notes};
+use super::jump::{Jump, Part};
+use super::placed::Placed;
 use super::problem::{Code, Severity};
-use super::read::Placed;
 use super::span::Mark;
-use crate::model::{Action, Condition, Redirect, RedirectPart, TargetGroupId};
+use crate::model::{Action, Condition, TargetGroupId};
 
 /// Most hops that are followed: browsers give up at about twenty.
 const MAX_HOPS: usize = 10;
@@ -19,94 +20,7 @@ const MAX_HOPS: usize = 10;
 const HELP: &str =
     "the client would come back for ever; let one of them forward, or lead somewhere else";
 
-/// A part of the location of a redirect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    /// As in the request.
-    Kept,
-    /// Always this.
-    Fixed(String),
-    /// Put together.
-    Mixed,
-}
-
-/// Where a redirect leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Jump {
-    protocol: Part,
-    host: Part,
-    port: Part,
-    path: Part,
-}
-
-impl Jump {
-    /// Takes a location apart again: it is always protocol, host, port, path and query.
-    pub(super) fn of(redirect: &Redirect) -> Self {
-        let text: String = redirect.location.iter().map(piece).collect();
-        let (protocol, rest) = text.split_once("://").unwrap_or(("", &text));
-        let path_at = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(path_at);
-        let host_end = authority.rfind(']').map_or(0, |at| at + 1);
-        let colon = authority[host_end..].find(':').map(|at| host_end + at);
-        let (host, port) = match colon {
-            Some(at) => (&authority[..at], &authority[at + 1..]),
-            None => (authority, ""),
-        };
-        let path = path.split('?').next().unwrap_or_default();
-        Self {
-            protocol: part(protocol, "#{protocol}"),
-            host: part(host, "#{host}"),
-            port: part(port, "#{port}"),
-            path: part(path, "/#{path}"),
-        }
-    }
-
-    /// The port that the client comes to, if it came to `from`.
-    fn port(&self, from: u16) -> Option<u16> {
-        match (&self.port, &self.protocol) {
-            // What ends TLS in front of it may be on another port.
-            (Part::Kept, Part::Fixed(protocol)) if protocol == "https" => None,
-            (Part::Kept, _) => Some(from),
-            (Part::Fixed(port), _) if !port.is_empty() => port.parse().ok(),
-            (Part::Fixed(_), Part::Fixed(protocol)) if protocol == "https" => Some(443),
-            (Part::Fixed(_), Part::Fixed(_)) => Some(80),
-            (Part::Fixed(_), Part::Kept | Part::Mixed) | (Part::Mixed, _) => None,
-        }
-    }
-
-    /// Whether it stays on the listener of that port, which speaks plain HTTP.
-    fn stays(&self, port: u16) -> bool {
-        let plain = match &self.protocol {
-            Part::Kept => true,
-            Part::Fixed(protocol) => protocol == "http",
-            Part::Mixed => false,
-        };
-        plain && self.port(port) == Some(port)
-    }
-}
-
-fn piece(part: &RedirectPart) -> String {
-    match part {
-        RedirectPart::Literal(text) => text.clone(),
-        RedirectPart::Protocol => "#{protocol}".to_owned(),
-        RedirectPart::Host => "#{host}".to_owned(),
-        RedirectPart::Port => "#{port}".to_owned(),
-        RedirectPart::Path => "#{path}".to_owned(),
-        RedirectPart::Query => "#{query}".to_owned(),
-    }
-}
-
-fn part(text: &str, own: &str) -> Part {
-    if text == own {
-        Part::Kept
-    } else if text.contains("#{") {
-        Part::Mixed
-    } else {
-        Part::Fixed(text.to_owned())
-    }
-}
-
-/// A request on its way, compared with the one that came first.
+/// A redirected request, compared with the first one.
 struct Request<'r> {
     host: &'r Part,
     path: &'r Part,
@@ -217,7 +131,7 @@ fn comes_back(
             path: &path,
         };
         let met = rules.iter().enumerate().find_map(|(n, placed)| {
-            // Those above did not take the first request; of those below nothing is known.
+            // Rules above did not match the first request; of rules below nothing is known.
             let before = match n.cmp(&first) {
                 std::cmp::Ordering::Less => Some(false),
                 std::cmp::Ordering::Equal => Some(true),
@@ -254,7 +168,7 @@ fn jump_of(action: &Action<TargetGroupId>) -> Option<Jump> {
     }
 }
 
-/// Warns about listeners whose own redirects lead from one to the other and back.
+/// Warns about redirects of listeners that lead from one listener to the other and back.
 pub(super) fn between(cx: &Context<'_>, notes: &Notes) {
     let by_port: HashMap<u16, &Mark<(SocketAddr, Jump)>> = notes
         .redirects
@@ -291,38 +205,5 @@ pub(super) fn between(cx: &Context<'_>, notes: &Notes) {
             via.get_or_insert(found.span);
             here = next(found.value.0.port(), &found.value.1);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::StatusCode;
-
-    #[test]
-    fn a_location_is_taken_apart_again() {
-        use RedirectPart as P;
-        let redirect = |location| Redirect {
-            status: StatusCode::FOUND,
-            location,
-        };
-        let literal = |text: &str| P::Literal(text.to_owned());
-        let kept = redirect(vec![
-            P::Protocol,
-            literal("://"),
-            P::Host,
-            literal(":"),
-            P::Port,
-            literal("/"),
-            P::Path,
-            literal("?"),
-            P::Query,
-        ]);
-        let jump = Jump::of(&kept);
-        assert!(jump.stays(8080) && jump.path == Part::Kept && jump.host == Part::Kept);
-        let fixed = redirect(vec![literal("https://[::1]:8443/a/"), P::Path]);
-        let jump = Jump::of(&fixed);
-        assert_eq!(jump.host, Part::Fixed("[::1]".to_owned()));
-        assert_eq!((jump.port(80), jump.path), (Some(8443), Part::Mixed));
     }
 }

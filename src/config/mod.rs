@@ -2,56 +2,57 @@
 //!
 //! [`parse`] reads a file completely and reports every problem it finds in one
 //! go, each with its place, the line and what to write instead. The same text
-//! serves `weir check`, start-up, reload and the admin API. A [`Config`] that comes
-//! out is legal: what it names exists, what it bounds is in bounds.
+//! serves `weir check`, start-up, reload and the admin API. A [`Config`] that is
+//! returned is legal: every name in it exists, every value is within its bounds.
 //!
 //! How it works: `toml` turns text into a tree with spans and recovers from syntax
 //! errors; `node` and `section` read typed values from that tree and report instead
-//! of failing; `read` walks the tables of `schema` with them; `cross` checks what
-//! only the whole file can tell.
+//! of failing; [`keys`] has every key with its bounds and its default; `read` walks the tree with
+//! them; `cross` checks what only the whole file can tell.
 
 mod address;
 mod autoscaling;
-mod bounds;
 mod context;
 mod cross;
 pub mod defaults;
+mod excerpt;
 mod foreign;
+mod jump;
+pub mod keys;
 mod load;
 mod loops;
 mod mend;
 mod node;
 mod others;
+mod placed;
 mod problem;
 mod quantity;
 mod read;
 mod render;
-mod schema;
 mod secret;
 mod section;
 mod shadow;
 mod span;
 mod substitute;
 mod suggest;
-mod synonym;
 mod syntax;
 mod types;
 mod units;
 
 pub use autoscaling::*;
+pub use excerpt::Location;
 pub use load::{
     LoadError, Loaded, MAX_BYTES, load, load_from, load_watched, parse, parse_with_files,
 };
-pub use problem::{Code, Location, Problem, Problems, Report, Severity};
-pub use schema::keys;
+pub use problem::{Code, Problem, Problems, Report, Severity};
 pub use types::*;
 pub use units::{display_duration, display_size};
 
-/// A configuration that may be used, and what is still odd about it.
+/// A configuration without errors, and its warnings.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// What the file says.
+    /// The configuration.
     pub config: Config,
-    /// Problems that do not keep it from being used. May be empty.
+    /// Warnings; may be empty.
     pub warnings: Problems,
 }

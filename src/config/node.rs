@@ -1,34 +1,41 @@
-//! One value of the file, and how to read it as what it should be.
+//! One value of the file, and how to read it as a string, a flag or a list.
 //!
-//! Readers report what is wrong and return `None`; nothing fails early, so one run
-//! finds everything.
+//! Readers report what is wrong and return `None`; nothing fails early, so that one run finds
+//! everything.
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::context::Context;
+use super::keys::{Key, Kind, Words, names};
 use super::problem::{Code, Problem, Severity};
-use super::schema::Place;
-use super::section::Section;
 use super::span::{Mark, Span};
 use super::substitute::{SubstituteError, substitute};
 use super::suggest::nearest;
 
-/// A value, where it is, and what it is called.
+/// A value with its place and its name.
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     pub(super) cx: &'a Context<'a>,
     /// Its full name: `listener[0].rule[1].priority`.
     pub(super) key: String,
+    /// Its row in the table of keys; that of the list or table for what is inside one.
+    pub(super) spec: &'static Key,
     pub(super) span: Span,
     pub(super) value: &'a DeValue<'a>,
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(cx: &'a Context<'a>, key: String, value: &'a Spanned<DeValue<'a>>) -> Self {
+    pub(super) fn new(
+        cx: &'a Context<'a>,
+        key: String,
+        spec: &'static Key,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Self {
         Self {
             cx,
             key,
+            spec,
             span: value.span().into(),
             value: value.get_ref(),
         }
@@ -50,6 +57,17 @@ impl<'a> Node<'a> {
         self.report(Severity::Error, code, message.into(), help.into());
     }
 
+    /// Reports an error here for a reader that has no value then. `help` may be empty.
+    pub(super) fn refuse<T>(
+        &self,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
+        self.error(code, message, help);
+        None
+    }
+
     /// Reports a warning here. `help` may be empty.
     pub(super) fn warn(&self, code: Code, message: impl Into<String>, help: impl Into<String>) {
         self.report(Severity::Warning, code, message.into(), help.into());
@@ -62,7 +80,7 @@ impl<'a> Node<'a> {
             .report(Problem::new(severity, code, key, message, help, span));
     }
 
-    /// A value with this place.
+    /// Another value with this place.
     pub(super) fn mark<T>(&self, value: T) -> Mark<T> {
         Mark {
             value,
@@ -71,32 +89,33 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The value as a table of a known kind; its unknown keys are reported.
-    pub(super) fn section(&self, place: Place) -> Option<Section<'a>> {
-        if let DeValue::Table(table) = self.value {
-            return Some(Section::open(self, place, table));
-        }
-        let example = match place.keys() {
-            [first, second, ..] => format!("{{ {first} = ..., {second} = ... }}"),
-            [first] => format!("{{ {first} = ... }}"),
-            [] => "{ }".to_owned(),
-        };
-        let help = format!("write a table: {} = {example}", self.name());
-        self.wrong_type("a table", help);
-        None
-    }
-
     /// The values of a list; a single value is a list of one.
     pub(super) fn items(&self) -> Vec<Node<'a>> {
         let DeValue::Array(array) = self.value else {
             return vec![self.clone()];
         };
-        let named = |(n, item)| Node::new(self.cx, format!("{}[{n}]", self.key), item);
-        array.iter().enumerate().map(named).collect()
+        let items = array.iter().enumerate();
+        items
+            .map(|(n, item)| Node::new(self.cx, format!("{}[{n}]", self.key), self.spec, item))
+            .collect()
     }
 
-    /// The items of a list that may not be empty, read one by one. `None` if one
-    /// of them is broken or there is none.
+    /// Whether a list of tables is longer than its key allows, which is reported.
+    pub(super) fn has_too_many(&self, items: &[Node<'_>]) -> bool {
+        let Kind::Tables(_, most) = self.spec.kind else {
+            unreachable!("`{}` is no list of tables", self.spec.name);
+        };
+        if items.len() <= most {
+            return false;
+        }
+        let (name, count) = (self.name(), items.len());
+        let message = format!("`{name}` has {count} entries, and {most} are the most");
+        self.error(Code::OutOfRange, message, "take some out");
+        true
+    }
+
+    /// The items of a list that may not be empty, read one by one. Returns `None` if one of them is
+    /// wrong or there is none.
     pub(super) fn items_of<T>(&self, read: impl Fn(&Node<'a>) -> Option<T>) -> Option<Vec<T>> {
         let items = self.items();
         if items.is_empty() {
@@ -107,7 +126,7 @@ impl<'a> Node<'a> {
                 "name at least one value, or leave it out",
             );
         }
-        // All of them are read before one that failed spoils the list.
+        // All items are read, so that each is checked.
         let read: Vec<_> = items.iter().map(read).collect();
         let read: Option<Vec<_>> = read.into_iter().collect();
         read.filter(|items| !items.is_empty())
@@ -122,8 +141,7 @@ impl<'a> Node<'a> {
                 }
                 _ => String::new(),
             };
-            self.wrong_type("a string", help);
-            return None;
+            return self.refuse_type("a string", help);
         };
         self.substituted(text).map(|(text, _)| text)
     }
@@ -133,12 +151,11 @@ impl<'a> Node<'a> {
         let text = self.string()?;
         if text.is_empty() {
             let message = format!("`{}` is empty", self.name());
-            self.error(
+            return self.refuse(
                 Code::InvalidValue,
                 message,
                 "write a value, or leave the key out",
             );
-            return None;
         }
         Some(text)
     }
@@ -146,8 +163,7 @@ impl<'a> Node<'a> {
     /// A string that no message may show.
     pub(super) fn secret(&self) -> Option<String> {
         let DeValue::String(text) = self.value else {
-            self.wrong_type("a string", "put it in quotes");
-            return None;
+            return self.refuse_type("a string", "put it in quotes");
         };
         let env = |name: &str| {
             self.cx.note(|notes| {
@@ -169,30 +185,26 @@ impl<'a> Node<'a> {
                 "write ${NAME}; a literal `${` is written `$${`".to_owned(),
             ),
         };
-        self.error(Code::Variable, message, help);
-        None
+        self.refuse(Code::Variable, message, help)
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let names = || words.iter().map(|(word, _)| *word);
-        let list: Vec<_> = names().map(|word| format!("\"{word}\"")).collect();
-        let known = format!("known are {}", list.join(", "));
+    pub(super) fn word<T: Words>(&self) -> Option<T> {
+        let words = names::<T>();
+        let known = format!("known are \"{}\"", words.join("\", \""));
         if !matches!(self.value, DeValue::String(_)) {
-            self.wrong_type("a string", known);
-            return None;
+            return self.refuse_type("a string", known);
         }
         let text = self.string()?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
-            return Some(*value);
+        if let Some(value) = T::of(&text) {
+            return Some(value);
         }
-        let help = match nearest(&text, names()) {
+        let help = match nearest(&text, words) {
             Some(word) => format!("did you mean \"{word}\"?\n{known}"),
             None => known,
         };
         let message = format!("`{text}` is not a value of `{}`", self.name());
-        self.error(Code::InvalidValue, message, help);
-        None
+        self.refuse(Code::InvalidValue, message, help)
     }
 
     /// `true` or `false`; a string counts if it came from a variable.
@@ -207,11 +219,11 @@ impl<'a> Node<'a> {
             }
             _ => {}
         }
-        self.wrong_type("true or false", "write true or false, without quotes");
-        None
+        self.refuse_type("true or false", "write true or false, without quotes")
     }
 
-    pub(super) fn wrong_type(&self, expected: &str, help: impl Into<String>) {
+    /// Reports a value of another type than `expected`. `help` may be empty.
+    pub(super) fn refuse_type<T>(&self, expected: &str, help: impl Into<String>) -> Option<T> {
         let found = match self.value {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a whole number",
@@ -222,7 +234,7 @@ impl<'a> Node<'a> {
             DeValue::Table(_) => "a table",
         };
         let message = format!("`{}` must be {expected}, not {found}", self.name());
-        self.error(Code::WrongType, message, help);
+        self.refuse(Code::WrongType, message, help)
     }
 
     /// The value as the file writes it.
@@ -231,7 +243,7 @@ impl<'a> Node<'a> {
         text.unwrap_or_default()
     }
 
-    /// Also whether there was a variable in it.
+    /// The text with its variables replaced, and whether there was one.
     pub(super) fn substituted(&self, text: &str) -> Option<(String, bool)> {
         let (message, help) = match substitute(text, self.cx.around.env) {
             Ok(done) => return Some(done),
@@ -248,7 +260,6 @@ impl<'a> Node<'a> {
                 "write ${NAME} or ${NAME:-default}; a literal `${` is written `$${`".to_owned(),
             ),
         };
-        self.error(Code::Variable, message, help);
-        None
+        self.refuse(Code::Variable, message, help)
     }
 }

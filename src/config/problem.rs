@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, as data.
+//! Problems of a configuration, as data.
 //!
 //! A [`Problem`] knows its place in the file; [`Problems`] puts it into words for
 //! people (`Display`) and for programs (`Serialize`).
@@ -12,19 +12,19 @@ use std::hash::{BuildHasher, Hash};
 use rustc_hash::FxBuildHasher;
 use serde::{Serialize, Serializer};
 
-use super::render::Excerpt;
+use super::excerpt::{Excerpt, Location};
 use super::span::{Lines, Span};
 
 /// Most problems that are listed; a file with more is not a Weir configuration.
 const MAX_LISTED: usize = 100;
 
-/// Whether the configuration can be used all the same.
+/// How serious a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It cannot.
+    /// The configuration is refused.
     Error,
-    /// It can, but hardly does what was meant.
+    /// The configuration is used, but hardly does what was meant.
     Warning,
 }
 
@@ -38,11 +38,11 @@ pub enum Code {
     OtherFormat,
     /// Not text, or too long.
     Unreadable,
-    /// A key Weir does not know there.
+    /// A key that Weir does not know in that table.
     UnknownKey,
-    /// A key that has to be there.
+    /// A required key that is absent.
     MissingKey,
-    /// Two keys of which only one may be there.
+    /// Keys or values that exclude each other.
     Conflict,
     /// A string where a number belongs, and the like.
     WrongType,
@@ -54,7 +54,7 @@ pub enum Code {
     InvalidValue,
     /// `${VAR}` without a value.
     Variable,
-    /// A name that nothing has.
+    /// The name of a target group that is not defined.
     UnknownGroup,
     /// A name, priority or target that is there twice.
     Duplicate,
@@ -74,7 +74,7 @@ pub enum Code {
     Unused,
     /// A setting that changes nothing here.
     NoEffect,
-    /// A group with nobody in it.
+    /// A group without targets.
     Empty,
     /// Something that needs a cargo feature which this build of Weir was made without.
     NotBuiltIn,
@@ -116,8 +116,8 @@ impl Code {
         }
     }
 
-    /// Whether such a problem can be believed in a file that has syntax errors too.
-    /// What a broken line may have taken away cannot.
+    /// Whether such a problem is reported in a file that has syntax errors too. A problem that a
+    /// broken line may have caused is not.
     pub(super) const fn survives_syntax_errors(self) -> bool {
         match self {
             Self::Syntax
@@ -149,12 +149,12 @@ impl Code {
     }
 }
 
-/// One thing that is wrong, and where.
+/// One problem and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Error or warning.
     pub severity: Severity,
-    /// What kind.
+    /// The kind of problem.
     pub code: Code,
     /// The key it is about, like `target_group.todo.health.interval`; empty if none.
     pub key: String,
@@ -162,7 +162,7 @@ pub struct Problem {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
-    /// `None`: the file as a whole.
+    /// `None` for a problem of the whole file.
     pub(super) span: Option<Span>,
     /// What is shown of the place; filled in when the file has been read.
     pub(super) excerpt: Option<Excerpt>,
@@ -194,25 +194,16 @@ impl Problem {
     }
 }
 
-/// Where a problem is, both counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Location {
-    /// The line.
-    pub line: usize,
-    /// The column, in characters.
-    pub column: usize,
-}
-
-/// Problems while they are found.
+/// Collects problems while a file is read.
 #[derive(Default)]
 pub(super) struct Collection {
     errors: Kept,
     warnings: Kept,
-    /// What has been counted, so that the same news is not counted twice.
+    /// Hashes of what has been counted, so that nothing is counted twice.
     seen: HashSet<u64, FxBuildHasher>,
 }
 
-/// Those of a severity that stand first in the file.
+/// The first problems of one severity in the order of the file.
 #[derive(Default)]
 struct Kept {
     /// By place, then by when they were found.
@@ -254,8 +245,8 @@ impl Collection {
         }
     }
 
-    /// Adds a problem that is told from others by its place, code and key. It is put into words
-    /// only if it is listed: for one of a hundred thousand that is never needed.
+    /// Adds a problem that its place, code and key distinguish from others. Its words are made only
+    /// if it is listed: of a hundred thousand most are not.
     pub(super) fn add_with(
         &mut self,
         (severity, code, span): (Severity, Code, Option<Span>),
@@ -290,7 +281,7 @@ impl Collection {
         self.errors.total + self.warnings.total == 0
     }
 
-    /// Everything in order. `text` is what may be shown of the file.
+    /// All problems in the order of the file. `text` is the file without its secrets.
     pub(super) fn finish(self, file: &str, text: &str, lines: &Lines) -> Problems {
         let counts = (self.errors.total, self.warnings.total);
         let errors = self.errors.first.into_values();
@@ -384,7 +375,7 @@ impl Serialize for Problems {
 pub struct Report<'a> {
     /// Error or warning.
     pub severity: Severity,
-    /// What kind.
+    /// The kind of problem.
     pub code: Code,
     /// The file as it was named.
     pub file: &'a str,

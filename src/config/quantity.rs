@@ -5,17 +5,23 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::keys::Kind;
 use super::node::Node;
 use super::problem::Code;
 use super::units::{self, UnitError, display_duration, display_size};
 
 impl Node<'_> {
-    /// A whole number within bounds. A string counts if it came from a variable:
-    /// TOML knows no variables outside of strings.
-    pub(super) fn integer<T>(&self, bounds: RangeInclusive<T>) -> Option<T>
-    where
-        T: Copy + PartialOrd + TryFrom<i128> + std::fmt::Display,
-    {
+    /// A whole number within the bounds of its key.
+    pub(super) fn count<T: TryFrom<i64>>(&self) -> Option<T> {
+        let Kind::Count(bounds) = &self.spec.kind else {
+            unreachable!("`{}` is no whole number", self.spec.name);
+        };
+        self.count_within(bounds)
+    }
+
+    /// A whole number within bounds. A string counts if it came from a variable: TOML knows no
+    /// variables outside of strings.
+    pub(super) fn count_within<T: TryFrom<i64>>(&self, bounds: &RangeInclusive<i64>) -> Option<T> {
         let (low, high) = (*bounds.start(), *bounds.end());
         let number = match self.value {
             DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -29,27 +35,30 @@ impl Node<'_> {
                     );
                 }
                 let Ok(number) = text.trim().parse::<i128>() else {
-                    let message = format!("`{}` is `{text}`, not a number", self.name());
-                    self.error(Code::WrongType, message, "set the variable to a number");
-                    return None;
+                    return self.not_a_number(&text);
                 };
                 Some(number)
             }
             _ => {
                 let help = format!("write a whole number from {low} to {high}");
-                self.wrong_type("a whole number", help);
-                return None;
+                return self.refuse_type("a whole number", help);
             }
         };
         // What does not fit is out of range too.
-        let value = number.and_then(|number| T::try_from(number).ok());
+        let value = number.and_then(|number| i64::try_from(number).ok());
         let value = value.filter(|value| bounds.contains(value));
+        let value = value.and_then(|value| T::try_from(value).ok());
         if value.is_none() {
-            let least = T::try_from(number.unwrap_or(i128::MAX)).is_ok_and(|value| value < low)
-                || number.is_some_and(|number| number < 0);
-            self.out_of_range(least, &low.to_string(), &high.to_string());
+            let is_too_low = number.is_some_and(|number| number < i128::from(low));
+            self.out_of_range(is_too_low, &low.to_string(), &high.to_string());
         }
         value
+    }
+
+    /// What a variable holds is not a number.
+    fn not_a_number<T>(&self, text: &str) -> Option<T> {
+        let message = format!("`{}` is `{text}`, not a number", self.name());
+        self.refuse(Code::WrongType, message, "set the variable to a number")
     }
 
     fn quoted<T>(&self, expected: &str, is_number: bool, text: &str) -> Option<T> {
@@ -58,8 +67,7 @@ impl Node<'_> {
         } else {
             String::new()
         };
-        self.wrong_type(expected, help);
-        None
+        self.refuse_type(expected, help)
     }
 
     /// A number with or without a point.
@@ -68,16 +76,23 @@ impl Node<'_> {
             DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
             DeValue::Float(number) => number.as_str(),
             _ => {
-                self.wrong_type("a number", "write a number, without quotes");
-                return None;
+                return self.refuse_type("a number", "write a number, without quotes");
             }
         };
         text.parse().ok()
     }
 
+    /// A number with or without a point, within the bounds of its key.
+    pub(super) fn number(&self) -> Option<f64> {
+        let Kind::Number(bounds) = &self.spec.kind else {
+            unreachable!("`{}` is no number", self.spec.name);
+        };
+        self.number_within(bounds)
+    }
+
     /// A number with or without a point, within bounds; a string counts if it came from a
     /// variable.
-    pub(super) fn number(&self, bounds: &RangeInclusive<f64>) -> Option<f64> {
+    pub(super) fn number_within(&self, bounds: &RangeInclusive<f64>) -> Option<f64> {
         let read = match self.value {
             DeValue::String(text) => {
                 let (text, found) = self.substituted(text)?;
@@ -85,9 +100,7 @@ impl Node<'_> {
                     return self.quoted("a number", text.trim().parse::<f64>().is_ok(), &text);
                 }
                 let Ok(number) = text.trim().parse::<f64>() else {
-                    let message = format!("`{}` is `{text}`, not a number", self.name());
-                    self.error(Code::WrongType, message, "set the variable to a number");
-                    return None;
+                    return self.not_a_number(&text);
                 };
                 number
             }
@@ -98,16 +111,23 @@ impl Node<'_> {
         }
         if read.is_nan() {
             let message = format!("`{}` must be a number", self.name());
-            self.error(Code::OutOfRange, message, "`nan` is none");
-            return None;
+            return self.refuse(Code::OutOfRange, message, "`nan` is none");
         }
         let (low, high) = (*bounds.start(), *bounds.end());
         self.out_of_range(read < low, &low.to_string(), &high.to_string());
         None
     }
 
+    /// A duration within the bounds of its key.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        let Kind::Duration(bounds) = &self.spec.kind else {
+            unreachable!("`{}` is no duration", self.spec.name);
+        };
+        self.duration_within(bounds)
+    }
+
     /// A duration within bounds.
-    pub(super) fn duration(&self, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
+    pub(super) fn duration_within(&self, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
         let read = self.quantity("a duration", units::duration, units::bare_duration)?;
         if bounds.contains(&read) {
             return Some(read);
@@ -117,8 +137,11 @@ impl Node<'_> {
         None
     }
 
-    /// A size in bytes within bounds.
-    pub(super) fn size(&self, bounds: &RangeInclusive<u64>) -> Option<u64> {
+    /// A size in bytes within the bounds of its key.
+    pub(super) fn size(&self) -> Option<u64> {
+        let Kind::Size(bounds) = &self.spec.kind else {
+            unreachable!("`{}` is no size", self.spec.name);
+        };
         let read = self.quantity("a size", units::size, units::bare_size)?;
         if bounds.contains(&read) {
             return Some(read);
@@ -128,14 +151,16 @@ impl Node<'_> {
         None
     }
 
-    /// A share within bounds, in percent.
-    pub(super) fn percent(&self, bounds: &RangeInclusive<u8>) -> Option<u8> {
+    /// A share in percent, within the bounds of its key.
+    pub(super) fn percent(&self) -> Option<u8> {
+        let Kind::Percent(bounds) = &self.spec.kind else {
+            unreachable!("`{}` is no share", self.spec.name);
+        };
         let text = match self.value {
             DeValue::String(_) => self.text()?,
             DeValue::Integer(_) => {
                 let help = format!("write \"{}%\"", self.source());
-                self.error(Code::Unit, "a share needs a percent sign", help);
-                return None;
+                return self.refuse(Code::Unit, "a share needs a percent sign", help);
             }
             _ => {
                 let off = matches!(self.value, DeValue::Boolean(false)) && *bounds.start() == 0;
@@ -144,8 +169,7 @@ impl Node<'_> {
                 } else {
                     "write a share like \"20%\""
                 };
-                self.wrong_type("a share", help);
-                return None;
+                return self.refuse_type("a share", help);
             }
         };
         let Some(number) = text.strip_suffix('%').map(str::trim_end) else {
@@ -153,13 +177,11 @@ impl Node<'_> {
                 Ok(number) => format!("write \"{number}%\""),
                 Err(_) => "write a share like \"20%\"".to_owned(),
             };
-            self.error(Code::Unit, format!("`{text}` is not a share"), help);
-            return None;
+            return self.refuse(Code::Unit, format!("`{text}` is not a share"), help);
         };
         let Ok(percent) = number.parse::<i32>() else {
             let message = format!("`{text}` is not a share");
-            self.error(Code::InvalidValue, message, "write a whole number: \"20%\"");
-            return None;
+            return self.refuse(Code::InvalidValue, message, "write a whole number: \"20%\"");
         };
         let (low, high) = (*bounds.start(), *bounds.end());
         let read = u8::try_from(percent)
@@ -185,12 +207,10 @@ impl Node<'_> {
             },
             DeValue::Integer(_) | DeValue::Float(_) => bare(self.source()),
             _ => {
-                self.wrong_type(noun, bare("5").help);
-                return None;
+                return self.refuse_type(noun, bare("5").help);
             }
         };
-        self.error(Code::Unit, error.message, error.help);
-        None
+        self.refuse(Code::Unit, error.message, error.help)
     }
 
     pub(super) fn out_of_range(&self, too_low: bool, low: &str, high: &str) {

@@ -4,27 +4,24 @@
 //! mistake beside it, so secrets are masked in the text that problems quote from. That works
 //! on the text, not on the tree, because a broken line has no tree.
 
-use super::schema;
+use super::keys;
 use super::suggest::nearest;
 
-/// The keys whose values are secret.
-const KEYS: [&str; 2] = ["cookie_key", "token"];
-
-/// Parts of names that give a secret away wherever they stand.
+/// Parts of names that show that the value is secret.
 const PARTS: [&str; 6] = ["token", "secret", "password", "passwd", "bearer", "_key"];
 
 /// Whether the value of such a key is secret: also of one that only resembles it.
 pub(super) fn is_secret(key: &str) -> bool {
-    if KEYS.contains(&key) {
+    if keys::secrets().any(|secret| secret == key) {
         return true;
     }
     let lower = key.to_ascii_lowercase();
-    let named = PARTS.iter().any(|part| lower.contains(part)) || nearest(key, KEYS).is_some();
-    named && !schema::is_key(key)
+    let resembles =
+        PARTS.iter().any(|part| lower.contains(part)) || nearest(key, keys::secrets()).is_some();
+    resembles && keys::named(key).next().is_none()
 }
 
-/// The text with a `*` for every byte of a secret but the ends of lines, so that every place
-/// in it stays.
+/// The text with a `*` for every byte of a secret except line ends, so that no place in it moves.
 pub(super) fn masked(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut kept = 0;
@@ -95,7 +92,7 @@ fn value(text: &str) -> (usize, usize) {
     (1, end.unwrap_or(inside.len()))
 }
 
-/// `${NAME}` says where the secret is, not what it is.
+/// Whether the value is `${NAME}`, which names the secret and does not show it.
 fn is_variable(text: &str) -> bool {
     let name = text
         .strip_prefix("${")

@@ -1,77 +1,109 @@
-//! One table of the file: which keys it has, and which it should not have.
+//! One table of the file: its values by key, and its unknown keys.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
+use super::keys::{self, Key, Table, Words};
 use super::node::Node;
 use super::others;
 use super::problem::{Code, Problem, Severity};
-use super::schema::Place;
 use super::span::Span;
 use super::suggest::nearest;
 
 /// Most unknown keys of one table that are taken for slips of known ones.
 const MAX_SLIPS: usize = 50;
 
-/// A table whose keys have been checked against the schema.
+/// A table of the file; its unknown keys have been reported.
 pub(super) struct Section<'a> {
     pub(super) cx: &'a Context<'a>,
-    place: Place,
+    table: &'static Table,
     /// Its full name, empty at the top of the file.
     pub(super) key: String,
     /// Its header or, if inline, the whole of it.
     pub(super) span: Span,
-    table: &'a DeTable<'a>,
+    values: &'a DeTable<'a>,
+}
+
+impl<'a> Node<'a> {
+    /// The value as a table of a known kind; its unknown keys are reported.
+    pub(super) fn section(&self, table: &'static Table) -> Option<Section<'a>> {
+        if let DeValue::Table(values) = self.value {
+            return Some(Section::open(self.cx, table, &self.key, self.span, values));
+        }
+        let example: Vec<_> = table
+            .names()
+            .take(2)
+            .map(|key| format!("{key} = ..."))
+            .collect();
+        let help = format!(
+            "write a table: {} = {{ {} }}",
+            self.name(),
+            example.join(", ")
+        );
+        self.refuse_type("a table", help)
+    }
 }
 
 impl<'a> Section<'a> {
     /// The file itself.
-    pub(super) fn root(cx: &'a Context<'a>, table: &'a DeTable<'a>) -> Self {
-        let root = Self {
-            cx,
-            place: Place::File,
-            key: String::new(),
-            span: Span::default(),
-            table,
-        };
-        root.refuse_unknown_keys();
-        root
+    pub(super) fn root(cx: &'a Context<'a>, values: &'a DeTable<'a>) -> Self {
+        Self::open(cx, &keys::FILE, "", Span::default(), values)
     }
 
-    pub(super) fn open(node: &Node<'a>, place: Place, table: &'a DeTable<'a>) -> Self {
+    fn open(
+        cx: &'a Context<'a>,
+        table: &'static Table,
+        key: &str,
+        span: Span,
+        values: &'a DeTable<'a>,
+    ) -> Self {
         let section = Self {
-            cx: node.cx,
-            place,
-            key: node.key.clone(),
-            span: node.span,
+            cx,
             table,
+            key: key.to_owned(),
+            span,
+            values,
         };
         section.refuse_unknown_keys();
         section
     }
 
+    /// The row of a key.
+    pub(super) fn spec(&self, key: &str) -> Option<&'static Key> {
+        self.table.key(key)
+    }
+
     /// The value of a key, if it is there.
     pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
-        debug_assert!(
-            self.place.keys().contains(&key),
-            "{key} is not in the schema"
-        );
-        let value = self.table.get(key)?;
-        Some(Node::new(self.cx, self.join(key), value))
+        self.value(key, key)
+    }
+
+    /// The value that is written under `name`, as the value of `key`.
+    fn value(&self, key: &str, name: &str) -> Option<Node<'a>> {
+        let Some(spec) = self.table.key(key) else {
+            unreachable!("`{key}` is not in the table of keys");
+        };
+        let value = self.values.get(name)?;
+        Some(Node::new(self.cx, self.join(key), spec, value))
     }
 
     /// The value of a key in a table of this one, if both are there. The table's own reader
     /// has checked its keys.
     pub(super) fn child(&self, table: &str, key: &str) -> Option<Node<'a>> {
         let parent = self.get(table)?;
-        let toml::de::DeValue::Table(inside) = parent.value else {
+        let DeValue::Table(inside) = parent.value else {
             return None;
         };
+        let spec = parent.spec.kind.table()?.key(key)?;
         let value = inside.get(key)?;
-        Some(Node::new(self.cx, format!("{}.{key}", parent.key), value))
+        Some(Node::new(
+            self.cx,
+            format!("{}.{key}", parent.key),
+            spec,
+            value,
+        ))
     }
 
     /// The value of a key that must be there.
@@ -84,8 +116,37 @@ impl<'a> Section<'a> {
         node
     }
 
-    /// Whether an unknown key was probably meant to be this one. It has been reported
-    /// as such; that the right one is missing would be the same news again.
+    /// What a reader makes of a key: `Some(None)` if the key is not there, `None` if its value is
+    /// wrong.
+    #[allow(clippy::option_option)] // absent, wrong and right are three cases
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Node<'a>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.get(key) {
+            Some(node) => read(&node).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// What a reader makes of a key, or the default of the key; `None` if its value is wrong.
+    pub(super) fn text(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Node<'a>) -> Option<String>,
+    ) -> Option<String> {
+        let given = self.optional(key, read)?;
+        Some(given.unwrap_or_else(|| self.table.text(key).to_owned()))
+    }
+
+    /// The values of those of some keys that are there, in the order of the keys.
+    pub(super) fn given(&self, keys: &[&str]) -> Vec<Node<'a>> {
+        keys.iter().filter_map(|key| self.get(key)).collect()
+    }
+
+    /// Whether an unknown key was probably meant to be this one. It has been reported as such, so
+    /// that the right one is not reported as missing.
     pub(super) fn is_meant(&self, key: &str) -> bool {
         let mut slips = self.unknown_keys().take(MAX_SLIPS);
         slips.any(|(name, _)| self.meaning(name) == Some(key))
@@ -96,29 +157,25 @@ impl<'a> Section<'a> {
     pub(super) fn meant(&self, key: &str) -> Option<Node<'a>> {
         let mut slips = self.unknown_keys().take(MAX_SLIPS);
         let (name, _) = slips.find(|(name, _)| self.meaning(name) == Some(key))?;
-        let value = self.table.get(name)?;
-        Some(Node::new(self.cx, self.join(key), value))
+        self.value(key, name)
     }
 
     /// Which key of this table an unknown one probably stands for.
     fn meaning(&self, name: &str) -> Option<&'static str> {
-        let similar = || nearest(name, self.place.keys().iter().copied());
-        self.place.synonym(name).or_else(similar)
+        let similar = || nearest(name, self.table.names());
+        self.table.synonym(name).or_else(similar)
     }
 
     /// Keys that do not belong here.
     pub(super) fn unknown_keys(&self) -> impl Iterator<Item = (&'a str, Span)> {
-        let known = self.place.keys();
-        let keys = self
-            .table
-            .keys()
-            .map(|key| (&**key.get_ref(), Span::from(key.span())));
-        keys.filter(move |(name, _)| !known.contains(name))
+        let keys = self.values.keys();
+        keys.map(|key| (&**key.get_ref(), Span::from(key.span())))
+            .filter(|(name, _)| self.table.key(name).is_none())
     }
 
-    /// All entries of a table whose keys are names, in the order of the file.
+    /// All entries of a table of the operator's names, in the order of the file.
     pub(super) fn names(node: &Node<'a>) -> Vec<(String, Span, Node<'a>)> {
-        let toml::de::DeValue::Table(table) = node.value else {
+        let DeValue::Table(table) = node.value else {
             return Vec::new();
         };
         let mut entries: Vec<_> = table.iter().collect();
@@ -127,7 +184,7 @@ impl<'a> Section<'a> {
             .into_iter()
             .map(|(key, value)| {
                 let name = key.get_ref().to_string();
-                let child = Node::new(node.cx, format!("{}.{name}", node.key), value);
+                let child = Node::new(node.cx, format!("{}.{name}", node.key), node.spec, value);
                 (name, Span::from(key.span()), child)
             })
             .collect()
@@ -141,50 +198,77 @@ impl<'a> Section<'a> {
             self.join(key)
         };
         let help = Some(help.to_owned()).filter(|help| !help.is_empty());
-        let span = Some(self.span).filter(|_| self.place != Place::File);
+        let span = Some(self.span).filter(|_| !self.is_file());
         let severity = Severity::Error;
         self.cx
             .report(Problem::new(severity, code, key, message, help, span));
     }
 
-    /// A duration, or its default.
-    pub(super) fn duration(
-        &self,
-        key: &str,
-        bounds: &RangeInclusive<Duration>,
-        default: Duration,
-    ) -> Duration {
-        let given = self.get(key).and_then(|node| node.duration(bounds));
-        given.unwrap_or(default)
+    /// A duration, or the default of its key.
+    pub(super) fn duration(&self, key: &str) -> Duration {
+        self.duration_or(key, self.table.duration(key))
     }
 
-    /// A whole number, or its default.
-    pub(super) fn integer<T>(&self, key: &str, bounds: RangeInclusive<T>, default: T) -> T
-    where
-        T: Copy + PartialOrd + TryFrom<i128> + std::fmt::Display,
-    {
-        let given = self.get(key).and_then(|node| node.integer(bounds));
-        given.unwrap_or(default)
+    /// A duration, or a default that depends on other keys.
+    pub(super) fn duration_or(&self, key: &str, default: Duration) -> Duration {
+        self.get(key)
+            .and_then(|node| node.duration())
+            .unwrap_or(default)
     }
 
-    /// A size, or its default.
-    pub(super) fn size(&self, key: &str, bounds: &RangeInclusive<u64>, default: u64) -> u64 {
-        let given = self.get(key).and_then(|node| node.size(bounds));
-        given.unwrap_or(default)
+    /// A whole number, or the default of its key.
+    pub(super) fn count<T: TryFrom<i64>>(&self, key: &str) -> T {
+        let Ok(default) = T::try_from(self.table.count(key)) else {
+            unreachable!("the default of `{key}` does not fit its type");
+        };
+        self.count_or(key, default)
     }
 
-    /// A share in percent, or its default.
-    pub(super) fn percent(&self, key: &str, bounds: &RangeInclusive<u8>, default: u8) -> u8 {
-        let given = self.get(key).and_then(|node| node.percent(bounds));
-        given.unwrap_or(default)
+    /// A whole number, or a default that depends on other keys.
+    pub(super) fn count_or<T: TryFrom<i64>>(&self, key: &str, default: T) -> T {
+        self.get(key)
+            .and_then(|node| node.count())
+            .unwrap_or(default)
     }
 
-    /// How people find this table.
+    /// A size in bytes, or the default of its key.
+    pub(super) fn size(&self, key: &str) -> usize {
+        let given = self.get(key).and_then(|node| node.size());
+        usize::try_from(given.unwrap_or(self.table.size(key))).unwrap_or(usize::MAX)
+    }
+
+    /// A share in percent, or the default of its key.
+    pub(super) fn percent(&self, key: &str) -> u8 {
+        let given = self.get(key).and_then(|node| node.percent());
+        given.unwrap_or(self.table.percent(key))
+    }
+
+    /// `true` or `false`, or the default of its key.
+    pub(super) fn flag(&self, key: &str) -> bool {
+        let given = self.get(key).and_then(|node| node.boolean());
+        given.unwrap_or(self.table.flag(key))
+    }
+
+    /// One of a few words, or the default of its key.
+    pub(super) fn word<T: Words>(&self, key: &str) -> T {
+        let given = self.get(key).and_then(|node| node.word());
+        given.unwrap_or_else(|| self.default_word(key))
+    }
+
+    /// The default of a word.
+    pub(super) fn default_word<T: Words>(&self, key: &str) -> T {
+        let Some(default) = T::of(self.table.text(key)) else {
+            unreachable!("the default of `{key}` is none of its words");
+        };
+        default
+    }
+
+    /// What messages call this table.
     pub(super) fn heading(&self) -> String {
-        self.place.heading(self.group())
+        self.table.heading(self.group())
     }
 
-    /// The group this table is of or in.
+    /// The name of the group that this table is in.
     fn group(&self) -> Option<&str> {
         let name = self.key.strip_prefix("target_group.")?;
         name.split('.').next()
@@ -197,15 +281,15 @@ impl<'a> Section<'a> {
         format!("{}.{key}", self.key)
     }
 
+    fn is_file(&self) -> bool {
+        self.table.path.is_empty()
+    }
+
     fn refuse_unknown_keys(&self) {
         for (name, span) in self.unknown_keys() {
             let place = (Severity::Error, Code::UnknownKey, Some(span));
             self.cx.report_with(place, &self.join(name), || {
-                let at = if self.place == Place::File {
-                    "at"
-                } else {
-                    "in"
-                };
+                let at = if self.is_file() { "at" } else { "in" };
                 let message = format!("unknown key `{name}` {at} {}", self.heading());
                 (message, self.way_out(name))
             });
@@ -215,121 +299,117 @@ impl<'a> Section<'a> {
     /// What to do with a key that does not belong here: first what is certain (a
     /// synonym, the same word in the table around or below), then what is similar.
     fn way_out(&self, name: &str) -> String {
-        if let Some(known) = self.place.synonym(name) {
+        if let Some(known) = self.table.synonym(name) {
             return format!("Weir calls it {}", self.as_written(known));
         }
         if let Some(sentence) = self.sentence(name) {
             return sentence;
         }
-        let has = |place: &Place| place.keys().contains(&name);
-        let below = |place: &&Place| place.parent() == Some(self.place);
-        if let Some(down) = Place::ALL.iter().filter(below).find(|place| has(place)) {
+        let has = |table: &&Table| table.key(name).is_some();
+        if let Some(down) = self.table.children().find(has) {
             return format!("it belongs in {}", down.heading(self.group()));
         }
-        let mut around = std::iter::successors(self.place.parent(), |place| place.parent());
-        if let Some(up) = around.find(has) {
+        if let Some(up) = self.table.around().find(has) {
             return self.belongs_up(up);
         }
-        let siblings = self.place.keys().iter();
-        let part = siblings.filter(|key| key.split('_').any(|part| part == name));
-        let longer: Vec<_> = part.map(|key| format!("`{key}`")).collect();
+        let siblings = self.table.names();
+        let longer = siblings.filter(|key| key.split('_').any(|part| part == name));
+        let longer: Vec<_> = longer.map(|key| format!("`{key}`")).collect();
         if !longer.is_empty() {
             return format!("did you mean {}?", longer.join(" or "));
         }
-        if let Some(sibling) = nearest(name, self.place.keys().iter().copied()) {
+        if let Some(sibling) = nearest(name, self.table.names()) {
             return format!("did you mean {}?", self.as_written(sibling));
         }
-        // Outside of a group nobody looks for the words of those who run replicas.
+        self.elsewhere(name)
+    }
+
+    /// A table further away that has such a key, or a similar one.
+    fn elsewhere(&self, name: &str) -> String {
+        // Outside of a group the words of the providers of replicas are not meant.
         let in_group = self.group().is_some();
-        let all = Place::ALL.iter();
-        let near = all.filter(|place| in_group || place.parent() != Some(Place::Replicas));
-        let elsewhere = near.filter_map(|place| {
-            let key = nearest(name, place.keys().iter().copied())?;
-            Some((key != name, *place, key))
-        });
-        match elsewhere.min_by_key(|(differs, _, _)| *differs) {
-            Some((false, place, _)) => {
-                format!("it belongs in {}", place.heading(self.group()))
+        let is_near = |table: &&Table| in_group || !table.path.contains(".replicas.");
+        let tables = keys::tables().filter(is_near);
+        let similar = tables.filter_map(|table| Some((table, nearest(name, table.names())?)));
+        match similar.min_by_key(|(_, key)| *key != name) {
+            Some((table, key)) if key == name => {
+                format!("it belongs in {}", table.heading(self.group()))
             }
-            Some((true, place, key)) => {
-                format!(
-                    "did you mean `{key}`? that belongs in {}",
-                    place.heading(self.group())
-                )
+            Some((table, key)) => format!(
+                "did you mean `{key}`? that belongs in {}",
+                table.heading(self.group())
+            ),
+            None => {
+                let known: Vec<_> = self.table.names().collect();
+                format!("known here are: {}", known.join(", "))
             }
-            None => format!("known here are: {}", self.place.keys().join(", ")),
         }
     }
 
     /// What is said about a key in particular, unless it is a typing error.
     fn sentence(&self, name: &str) -> Option<String> {
-        const ONE_LEVEL_UP: &str =
-            "all target tracking of a group has one: `out_cooldown` and `in_cooldown` one level up";
-        let special = match (self.place, name) {
-            (Place::TargetGroup, "name") => {
-                "a group has its name in its header: [target_group.NAME]"
-            }
-            (Place::TargetTracking, "cooldown" | "scale_in_cooldown" | "scale_out_cooldown") => {
-                ONE_LEVEL_UP
-            }
-            (Place::Autoscaling, "cooldown") => "did you mean `out_cooldown` or `in_cooldown`?",
-            (Place::Autoscaling | Place::TargetTracking, "disable_scale_in" | "DisableScaleIn") => {
-                "write scale_in = false"
-            }
-            _ => "",
-        };
-        if !special.is_empty() {
-            return Some(special.to_owned());
+        if let Some(sentence) = others::sentence(self.table.path, name) {
+            return Some(sentence.to_owned());
         }
-        let near = nearest(name, self.place.keys().iter().copied());
+        let near = nearest(name, self.table.names());
         if near.is_some_and(|key| key.len().abs_diff(name.len()) <= 1) {
             return None;
         }
-        let keys = self.place.keys().iter();
-        let is_part = keys.flat_map(|key| key.split('_')).any(|part| part == name);
-        let below = Place::ALL
-            .iter()
-            .filter(|place| place.parent() == Some(self.place));
-        let is_below = self.place == Place::Rule
-            && below.into_iter().any(|place| place.keys().contains(&name));
-        if is_part || is_below {
+        let mut parts = self.table.names().flat_map(|key| key.split('_'));
+        let is_below = self.table.path == keys::RULE.path
+            && self.table.children().any(|table| table.key(name).is_some());
+        if parts.any(|part| part == name) || is_below {
             return None;
         }
-        let remark = others::remark(self.place, name)?;
+        let remark = others::remark(self.table.path, name)?;
         Some(remark.replace("NAME", self.group().unwrap_or("NAME")))
     }
 
     /// A key as it stands in the file; at its top level listeners and groups are headers.
     fn as_written(&self, key: &str) -> String {
-        match (self.place, key) {
-            (Place::File, "listener") => "[[listener]]".to_owned(),
-            (Place::File, "target_group") => "[target_group.NAME]".to_owned(),
+        match key {
+            "listener" if self.is_file() => "[[listener]]".to_owned(),
+            "target_group" if self.is_file() => "[target_group.NAME]".to_owned(),
             _ => format!("`{key}`"),
         }
     }
 
-    fn belongs_up(&self, up: Place) -> String {
-        let levels = if self.place.parent() == Some(up) {
+    fn belongs_up(&self, up: &'static Table) -> String {
+        let is_parent = self
+            .table
+            .parent()
+            .is_some_and(|parent| parent.path == up.path);
+        let levels = if is_parent {
             "it belongs one level up"
         } else {
             "it belongs further up"
         };
-        let place = up.heading(self.group());
-        let place = match up {
-            Place::File => format!("{levels}, at {place}"),
-            _ => format!("{levels}, in {place}"),
-        };
+        let is_top = up.path.is_empty();
+        let at = if is_top { "at" } else { "in" };
+        let place = format!("{levels}, {at} {}", up.heading(self.group()));
         let by_header = self.cx.text[self.span.start..].starts_with('[');
         if !by_header {
             return place;
         }
-        let above = match up {
-            Place::File => "the first header".to_owned(),
-            _ => format!("line {}", self.cx.line(self.span)),
+        let above = if is_top {
+            "the first header".to_owned()
+        } else {
+            format!("line {}", self.cx.line(self.span))
         };
         format!(
             "{place};\n\
              in TOML a key written after a header is inside that table: move it above {above}"
         )
+    }
+}
+
+/// Reports that keys of which one alone may be there exclude each other.
+pub(super) fn exclude_each_other(given: &[Node<'_>], help: &str) {
+    if let [first, others @ ..] = given {
+        for other in others {
+            let (first, second) = (first.name(), other.name());
+            let message = format!("`{first}` and `{second}` exclude each other");
+            other.error(Code::Conflict, message, help);
+        }
     }
 }

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 
+use super::placed::Placed;
 use super::problem::Code;
-use super::read::Placed;
 use crate::model::{Condition, HostPattern, Pattern, QueryMatch};
 
-/// Most comparisons of one condition with another that one listener costs. Rules for exact
-/// hosts and paths are found by those, so that this is enough for any number of them.
+/// Most comparisons of conditions for one listener. Rules for exact hosts and paths are found by an
+/// index, so that this is enough for any number of them.
 const MAX_COMPARISONS: usize = 2_000_000;
 
 /// Warns about each rule behind one that covers it. `rules` are in order.
@@ -48,7 +48,7 @@ fn report(earlier: &Placed<'_>, later: &Placed<'_>) {
     later.node.warn(Code::Shadowed, message, help);
 }
 
-/// Takes what comparing two rules costs at most; `false` if there is not enough.
+/// Takes the cost of comparing two rules from the budget; returns `false` if that is not enough.
 fn spend(budget: &mut usize, earlier: &[Condition], later: &[Condition]) -> bool {
     let values = |conditions: &[Condition]| conditions.iter().map(values).sum::<usize>();
     let cost = values(earlier) * values(later);
@@ -178,7 +178,7 @@ fn all_in<T>(narrow: &[T], wide: &[T], within: impl Fn(&T, &T) -> bool) -> bool 
     narrow.iter().all(covered)
 }
 
-/// A thousand rules for as many exact hosts are common: those cost a comparison.
+/// Exact hosts cost one comparison: a thousand rules for as many hosts are common.
 fn host_within(narrow: &HostPattern, wide: &HostPattern) -> bool {
     match wide.exact() {
         Some(name) => narrow.exact() == Some(name),
@@ -196,7 +196,7 @@ fn pattern_within(narrow: &Pattern, wide: &Pattern) -> bool {
         (Pattern::Regex(narrow), Pattern::Regex(wide)) => narrow.as_str() == wide.as_str(),
         (Pattern::Exact(text), Pattern::Regex(wide)) => wide.is_match(text),
         (Pattern::Glob(_), Pattern::Regex(_)) | (Pattern::Regex(_), Pattern::Exact(_)) => false,
-        // Only what takes every path takes those of an expression.
+        // Only a pattern for every path covers a regular expression.
         (Pattern::Regex(_), Pattern::Glob(wide)) => matches!(wide.as_str(), "*" | "/*"),
         (
             Pattern::Exact(narrow) | Pattern::Glob(narrow),
@@ -207,8 +207,8 @@ fn pattern_within(narrow: &Pattern, wide: &Pattern) -> bool {
 
 /// Whether the glob `wide` matches everything that the glob `narrow` does.
 ///
-/// `narrow` is matched as a text whose `*` only a `*` can stand for, and whose `?`
-/// only `?` or `*` can: whatever they become, `wide` matches it in the same way.
+/// `narrow` is matched as a text in which only a `*` can stand for a `*`, and only `?` or `*` for
+/// a `?`: whatever they become, `wide` matches it in the same way.
 fn glob_covers(wide: &str, narrow: &str) -> bool {
     let (wide, narrow): (Vec<char>, Vec<char>) = (wide.chars().collect(), narrow.chars().collect());
     let (mut w, mut n) = (0, 0);

@@ -1,8 +1,8 @@
-//! TOML's own errors, in our words where those are clearer.
+//! Syntax errors of TOML, in words of Weir where those are clearer.
 //!
 //! The parser goes on after an error, but what it finds next on the same line is
-//! mostly an echo: the first error of each line is kept. Where it is clear what was meant,
-//! the line is shown as it should be, and it is read again to see whether that would do.
+//! mostly a consequence: the first error of each line is kept. Where it is clear what was meant, the
+//! help is the line as it should be, which is read again to see whether it would be accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -17,7 +17,7 @@ use super::read;
 use super::section::Section;
 use super::span::{Lines, Span};
 
-/// What the parser says when something is there twice.
+/// The parser's message for a key that is there twice.
 const DUPLICATE: &str = "duplicate key";
 
 /// Most errors that are listed of which it is not clear what was meant: after an unclosed bracket
@@ -46,9 +46,9 @@ struct Slip {
     line: Option<String>,
 }
 
-/// Reports the syntax errors of a text, and says which lines cannot be trusted. Where all of
-/// them can be mended, the rest of the file is read as if they were: `true`, and every problem
-/// has been reported.
+/// Reports the syntax errors of a text, and marks their lines in the context. Returns `true` if all
+/// of them can be mended: then the rest of the file was read as if they were, and every problem has
+/// been reported.
 pub(super) fn check(cx: &Context<'_>, errors: &[Error]) -> bool {
     if errors.is_empty() {
         return false;
@@ -84,7 +84,7 @@ fn place_of(error: &Error) -> Span {
     error.span().unwrap_or(0..0).into()
 }
 
-/// The errors to list, and the lines whose content cannot be trusted.
+/// The errors to list, and the lines that have errors.
 #[derive(Default)]
 struct Slips {
     list: Vec<Slip>,
@@ -113,8 +113,8 @@ impl Slips {
         again
     }
 
-    /// Adds the first error of each line that has none so far; whether it can now be read again
-    /// to find more.
+    /// Adds the first error of each line that has none so far. Returns whether reading the text
+    /// again may find more.
     fn add<'e>(&mut self, cx: &Context<'_>, errors: impl Iterator<Item = (Span, &'e str)>) -> bool {
         let (text, lines) = (cx.shown(), cx.lines());
         let mut errors: Vec<_> = errors
@@ -189,7 +189,7 @@ impl Slip {
     }
 }
 
-/// A text whose slips are mended.
+/// A text with its slips mended.
 struct Again {
     text: String,
     lines: Lines,
@@ -200,7 +200,7 @@ struct Again {
 impl Again {
     fn of(cx: &Context<'_>, slips: &Slips) -> Self {
         let mended = slips.list.iter().filter(|slip| slip.mended.is_some());
-        // A line that goes leaves its place.
+        // A line to be taken out becomes a comment, so that no line moves.
         let mended: BTreeMap<usize, &str> = mended
             .map(|slip| (slip.number, slip.line.as_deref().unwrap_or("#")))
             .collect();
@@ -238,7 +238,7 @@ impl Again {
         for problem in again.take_problems("").iter() {
             let line = problem.span.map(|span| self.lines.number(span.start));
             if let Some(number) = line.filter(|line| mended.contains(line)) {
-                // What a variable holds is not written in the file.
+                // The value of a variable is not in the file.
                 if problem.severity == Severity::Error && problem.code != Code::Variable {
                     let help = problem.help.iter().flat_map(|help| help.lines());
                     let words: Vec<_> = std::iter::once(&*problem.message).chain(help).collect();
@@ -260,7 +260,7 @@ impl Again {
     }
 }
 
-/// A place of the mended text in the text itself, where the lines before it have other lengths.
+/// A place of the mended text as a place of the text itself, in which lines have other lengths.
 fn moved(cx: &Context<'_>, span: Span, mended: &str, places: &Lines) -> Span {
     let offset = |at: usize| {
         let number = places.number(at);
@@ -285,7 +285,7 @@ fn place(text: &str, lines: &Lines, span: Span) -> (usize, Span) {
     (number - 1, Span { start: end, end })
 }
 
-/// The lines after a header up to the next one: whose they are is unknown if the
+/// The lines after a header up to the next one. The table that they belong to is unknown if the
 /// header is broken.
 fn table_below(text: &str, lines: &Lines, header: usize) -> Range<usize> {
     let is_header = |number: &usize| lines.line(text, *number).trim_start().starts_with('[');

@@ -11,7 +11,6 @@ use std::time::Duration;
 use http::Method;
 
 use super::autoscaling::Autoscaling;
-use super::defaults;
 use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
 
 pub use crate::model::{
@@ -30,11 +29,11 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The admin listener; off when absent.
     pub admin: Option<Admin>,
-    /// What session cookies are sealed with; `None` takes a key of this process, so that
-    /// sessions end with it and no other Weir understands them.
+    /// Key that session cookies are sealed with; `None` takes a random key, so that sessions end with
+    /// the process and no other Weir understands them.
     pub cookie_key: Option<CookieKey>,
-    /// Where a new process asks this one for its listening sockets; `None` gives them to
-    /// nobody.
+    /// Unix socket on which a new process asks this one for its listening sockets; `None` hands none
+    /// over.
     pub upgrade_socket: Option<PathBuf>,
     /// In the order of the file.
     pub listeners: Vec<Listener>,
@@ -45,19 +44,19 @@ pub struct Config {
 /// Which requests the access log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
-    /// None.
+    /// No requests.
     Off,
-    /// Those that a target did not answer to the end.
+    /// Requests without a complete response of a target.
     Failures,
-    /// Every one.
+    /// All requests.
     All,
 }
 
 /// The phases of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// How long Weir says "not ready" and still accepts, so that whoever stands in
-    /// front of it can turn away first.
+    /// How long Weir says "not ready" and still accepts, so that balancers in front of it can
+    /// choose another instance first.
     pub lame_duck: Duration,
     /// How long requests in flight may take after that.
     pub drain: Duration,
@@ -66,9 +65,9 @@ pub struct Shutdown {
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens.
+    /// The address to listen on.
     pub bind: SocketAddr,
-    /// Whoever knows it may change targets; `None` lets nobody.
+    /// Requests with this token may change targets; `None` refuses all changes.
     pub token: Option<Token>,
 }
 
@@ -97,20 +96,20 @@ impl fmt::Debug for CookieKey {
 pub struct Listener {
     /// Unique; the bind address unless configured.
     pub id: ListenerId,
-    /// Where it listens. Port 0 takes a free one.
+    /// The address to listen on. Port 0 takes a free one.
     pub bind: SocketAddr,
     /// Most client connections at a time, over all workers; further ones wait in
     /// the accept queue.
     pub max_connections: usize,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
-    /// How the target learns about the client.
+    /// What becomes of the X-Forwarded-* fields.
     pub forwarded: Forwarded,
-    /// How many requests a client may send.
+    /// How many requests a client may send; `None` limits nothing.
     pub rate_limit: Option<RateLimit>,
     /// By priority, lowest first.
     pub rules: Vec<Rule<TargetGroupId>>,
-    /// What happens when no rule matches.
+    /// The action for requests that no rule matches.
     pub default: Action<TargetGroupId>,
 }
 
@@ -119,25 +118,25 @@ pub struct Listener {
 pub struct TargetGroup {
     /// Unique.
     pub id: TargetGroupId,
-    /// For targets that name no port.
+    /// The port of targets that name none.
     pub port: Option<u16>,
-    /// Who is in it from the start.
+    /// Its configured targets.
     pub targets: Vec<TargetSpec>,
-    /// How one is chosen.
+    /// How a target is chosen.
     pub algorithm: Algorithm,
-    /// For `consistent_hash`.
+    /// What `consistent_hash` looks at.
     pub hash: HashPolicy,
-    /// How its targets are checked; `None` checks nothing and trusts all of them.
+    /// The active health check; `None` checks nothing and takes all targets as healthy.
     pub health: Option<HealthCheck>,
-    /// When to stop believing the checks.
+    /// When requests go to unhealthy targets too.
     pub fail_open: FailOpen,
-    /// Deadlines and pools towards the targets.
+    /// Deadlines and connection pools towards the targets.
     pub upstream: Upstream,
     /// When a failed request goes to another target.
     pub retry: Retry,
     /// When a target that fails requests is taken out; `None` never takes one out.
     pub outlier: Option<Outlier>,
-    /// What the targets take at a time, and who waits.
+    /// How many requests each target takes at a time, and which requests wait.
     pub overload: Overload,
     /// How long a new or recovered target takes to get its full share: 0 s or 30-900 s.
     pub slow_start: Duration,
@@ -154,36 +153,36 @@ pub struct TargetGroup {
 /// One configured target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSpec {
-    /// Where it is.
+    /// Its address, or the list that it stands for.
     pub address: TargetAddress,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
 }
 
-/// Where a target is.
+/// The address of a target, or the list that targets come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetAddress {
-    /// Known from the start.
+    /// An IP address and a port.
     Socket(SocketAddr),
-    /// Resolved at start and again when the answer's time to live is over. Every
+    /// A DNS name, resolved at start and again when the answer's time to live is over. Every
     /// address of the answer is a target.
     Host {
-        /// A DNS name.
+        /// The name.
         name: String,
         /// The target's own port or the group's.
         port: u16,
     },
-    /// All that the DNS service records of a name lead to, with the ports and weights they
-    /// have there (RFC 2782). Resolved as names are.
+    /// The targets of the DNS service records of a name, with the ports and weights of the records
+    /// (RFC 2782). Resolved as names are.
     Srv {
         /// Such as `_http._tcp.todo.internal`.
         name: String,
     },
-    /// All that a file lists, read again when it changes.
+    /// The targets in a file, which is read again when it changes.
     File {
         /// As written, or from the folder of the configuration if that was read from a file.
         path: PathBuf,
-        /// Of lines that name none.
+        /// The port of lines that name none.
         port: Option<u16>,
     },
 }
@@ -191,14 +190,14 @@ pub enum TargetAddress {
 /// An active health check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
-    /// What is asked.
+    /// The request.
     pub probe: Probe,
-    /// Instead of the target's own port.
+    /// The port to check; `None` takes the target's own.
     pub port: Option<u16>,
     /// From the start of one check to the start of the next; spread by up to a
     /// tenth so that checks of many targets do not march in step.
     pub interval: Duration,
-    /// For connection and answer together; shorter than the interval.
+    /// Deadline for connection and answer together; shorter than the interval.
     pub timeout: Duration,
     /// Results in a row that change a target's health.
     pub thresholds: Thresholds,
@@ -207,7 +206,7 @@ pub struct HealthCheck {
 /// What a health check asks of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Probe {
-    /// That the port accepts a connection. Says nothing about the service behind it.
+    /// Opens a connection and closes it. Shows nothing about the service behind the port.
     Tcp,
     /// An HTTP/1.1 request.
     Http(HttpProbe),
@@ -228,7 +227,7 @@ pub struct HttpProbe {
     pub body: Option<String>,
 }
 
-/// When a group's checks are believed no longer.
+/// When requests go to unhealthy targets too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FailOpen {
     /// With fewer healthy targets than this, requests go to all active targets.
@@ -240,14 +239,14 @@ pub struct FailOpen {
 /// The least a group must have healthy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MinHealthy {
-    /// So many targets.
+    /// A number of targets.
     Count(u32),
-    /// So many percent of the active targets, rounded up: 1-100.
+    /// Percent of the active targets, rounded up: 1-100.
     Percent(u8),
 }
 
 impl MinHealthy {
-    /// How many of a group with so many active targets.
+    /// The number of targets in a group with so many active ones.
     pub fn of(self, active: usize) -> usize {
         match self {
             Self::Count(count) => count as usize,
@@ -256,10 +255,10 @@ impl MinHealthy {
     }
 }
 
-/// The replicas of a group: who runs them, and how many.
+/// The replicas of a group: what runs them, and how many.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replicas {
-    /// Who starts, places and restarts them.
+    /// What starts, places and restarts them.
     pub runner: Runner,
     /// How many; with autoscaling, how many to begin with. `None` leaves an engine's number as
     /// it is, and is 1 or `autoscaling.min` for those that Weir runs itself.
@@ -276,11 +275,11 @@ pub struct Replicas {
 /// Which of several Weirs scales a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaler {
-    /// Whoever has the engine's lease; an engine without leases has one Weir.
+    /// The Weir that holds the engine's lease; an engine without leases has one Weir.
     Lease,
-    /// This one.
+    /// This Weir.
     Yes,
-    /// Another one.
+    /// Another Weir.
     No,
 }
 
@@ -288,24 +287,24 @@ pub enum Scaler {
 /// one all that the machine has.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Allowance {
-    /// Cores.
+    /// CPU, in cores.
     pub cpus: Option<f64>,
-    /// Bytes.
+    /// Memory, in bytes.
     pub memory: Option<u64>,
 }
 
-/// What a new replica is asked before it gets requests of users.
+/// Requests that warm a new replica up before it becomes a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmUpRequests {
-    /// `GET` of this.
+    /// Path and query of the `GET` requests.
     pub path: String,
-    /// How many, one after the other.
+    /// Number of requests, one after the other.
     pub count: u32,
-    /// For all of them together; whatever was answered until then, the replica is a target.
+    /// Deadline for all of them together; then the replica becomes a target, whatever it answered.
     pub timeout: Duration,
 }
 
-/// Who runs the replicas of a group.
+/// What runs the replicas of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Runner {
     /// Weir itself, as child processes.
@@ -318,15 +317,15 @@ pub enum Runner {
     Kubernetes(KubernetesRunner),
     /// Amazon's Elastic Container Service.
     Ecs(EcsRunner),
-    /// Programs of the operator's.
+    /// Two programs of the operator.
     Exec(ExecRunner),
-    /// An HTTP service of the operator's.
+    /// An HTTP service of the operator.
     Webhook(WebhookRunner),
 }
 
 impl Runner {
-    /// Whether Weir itself runs the replicas, so that they end with it. An engine's do not, and
-    /// it keeps their number as well.
+    /// Whether Weir itself runs the replicas, so that they end with it. An engine's replicas do not
+    /// end with Weir, and the engine keeps their number.
     pub fn is_own(&self) -> bool {
         match self {
             Self::Process(_) | Self::Docker(_) => true,
@@ -349,7 +348,7 @@ pub struct ProcessRunner {
     /// Variables of Weir's own environment that the replica does not get: secrets of the
     /// configuration come from them.
     pub secrets: BTreeSet<String>,
-    /// Where it runs; Weir's own directory unless configured.
+    /// Its working directory; `None` takes Weir's own.
     pub directory: Option<PathBuf>,
     /// How long a stopped replica has between SIGTERM and SIGKILL.
     pub stop_timeout: Duration,
@@ -360,15 +359,15 @@ pub struct ProcessRunner {
 pub struct DockerRunner {
     /// The engine: `unix:///var/run/docker.sock` or `tcp://HOST:PORT`.
     pub host: String,
-    /// What the containers are made of. Never pulled.
+    /// The image of the containers. Never pulled.
     pub image: String,
     /// Instead of the image's own command; empty leaves that.
     pub command: Vec<String>,
     /// Set in the container's environment.
     pub env: Vec<(String, String)>,
-    /// The network that Weir reaches them on.
+    /// The network on which Weir reaches the containers.
     pub network: String,
-    /// Where they listen.
+    /// The port of the replicas.
     pub port: u16,
     /// `NAME:/path` or `/host/path:/path`, perhaps with `:ro`.
     pub volumes: Vec<String>,
@@ -385,7 +384,7 @@ pub struct SwarmRunner {
     pub service: String,
     /// The network that Weir shares with its tasks.
     pub network: String,
-    /// Where they listen.
+    /// The port of the replicas.
     pub port: u16,
 }
 
@@ -395,13 +394,13 @@ pub struct KubernetesRunner {
     /// The API server, `http://HOST:PORT` or `https://…`; `None` takes the pod's service account
     /// or `KUBECONFIG`.
     pub api: Option<String>,
-    /// Where both are; `None` takes the pod's own namespace.
+    /// Namespace of Deployment and Service; `None` takes the pod's own.
     pub namespace: Option<String>,
-    /// Whose scale is set.
+    /// Name of the Deployment that is scaled.
     pub deployment: String,
-    /// Whose EndpointSlices say where the pods are.
+    /// Name of the Service that has the EndpointSlices of the pods.
     pub service: String,
-    /// Where they listen.
+    /// The port of the replicas.
     pub port: u16,
 }
 
@@ -416,7 +415,7 @@ pub struct EcsRunner {
     pub cluster: String,
     /// Name or ARN. Its tasks use the `awsvpc` network mode.
     pub service: String,
-    /// Where they listen.
+    /// The port of the replicas.
     pub port: u16,
 }
 
@@ -425,85 +424,44 @@ pub struct EcsRunner {
 pub struct ExecRunner {
     /// Prints one JSON document: `{"desired": 2, "replicas": [{"id": "a", "address": "10.0.0.1:6400"}]}`.
     pub list: Vec<String>,
-    /// Makes it so many; `{count}` stands for the number in any of its arguments.
+    /// Sets the number of replicas; `{count}` stands for it in any of the arguments.
     pub scale: Vec<String>,
-    /// Between two lists.
+    /// Time between two lists.
     pub interval: Duration,
-    /// For each to end.
+    /// Deadline for each program to end.
     pub timeout: Duration,
-    /// As [`ProcessRunner::secrets`], for both programs.
+    /// Variables that neither program gets, as [`ProcessRunner::secrets`].
     pub secrets: BTreeSet<String>,
 }
 
 /// `replicas.webhook`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookRunner {
-    /// `GET` answers as [`ExecRunner::list`] prints; `PUT` of `{"desired": 2}` makes it so many.
+    /// `GET` answers as [`ExecRunner::list`] prints; `PUT` of `{"desired": 2}` sets the number.
     /// `http` only.
     pub url: String,
     /// Sent as a bearer token.
     pub token: Option<Token>,
-    /// Between two lists.
+    /// Time between two lists.
     pub interval: Duration,
-    /// For each answer.
+    /// Deadline for each answer.
     pub timeout: Duration,
 }
 
 impl TargetGroup {
-    /// A group without targets, with every default.
-    pub fn new(id: TargetGroupId) -> Self {
-        Self {
-            id,
-            port: None,
-            targets: Vec::new(),
-            algorithm: defaults::ALGORITHM,
-            hash: HashPolicy::default(),
-            health: None,
-            fail_open: defaults::FAIL_OPEN,
-            upstream: defaults::UPSTREAM,
-            retry: defaults::RETRY,
-            outlier: Some(defaults::OUTLIER),
-            overload: defaults::OVERLOAD,
-            slow_start: defaults::SLOW_START,
-            deregistration_delay: defaults::DEREGISTRATION_DELAY,
-            sticky: None,
-            replicas: None,
-            autoscaling: None,
-        }
-    }
-
-    /// Whether it may come to have no replica at all.
+    /// Whether there may be no replica at some time.
     pub fn scales_to_zero(&self) -> bool {
         let scaling = self.autoscaling.as_ref();
         scaling.is_some_and(Autoscaling::may_be_zero)
     }
 
-    /// How many replicas it begins with: `replicas.count`, or else `autoscaling.min`, or else
-    /// one. `None` leaves that to an engine that has a number of its own.
+    /// The number of replicas to begin with: `replicas.count`, or else `autoscaling.min`, or else
+    /// one. Returns `None` for an engine that has a number of its own.
     pub fn first_replicas(&self) -> Option<u32> {
         let replicas = self.replicas.as_ref()?;
         let least = self.autoscaling.as_ref().map_or(1, |scaling| scaling.min);
         let is_own = replicas.runner.is_own();
         replicas.count.or(is_own.then_some(least))
-    }
-}
-
-impl Config {
-    /// The configuration before the first one: nothing listens, nothing is forwarded.
-    pub fn empty() -> Self {
-        Self {
-            workers: None,
-            access_log: AccessLog::Failures,
-            shutdown: Shutdown {
-                lame_duck: Duration::ZERO,
-                drain: Duration::ZERO,
-            },
-            admin: None,
-            cookie_key: None,
-            upgrade_socket: None,
-            listeners: Vec::new(),
-            target_groups: Vec::new(),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Durations and sizes: numbers with a unit.
 //!
-//! A bare number is refused: nobody remembers which of two tools counts in
-//! milliseconds. `m` is a minute; sizes tell 1000 (`KB`) from 1024 (`KiB`).
+//! A bare number is refused: some tools count in seconds and others in milliseconds. `m` is a
+//! minute; sizes distinguish 1000 (`KB`) from 1024 (`KiB`).
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -27,48 +27,26 @@ const SIZE_UNITS: [(&str, u128); 7] = [
     ("B", 1),
 ];
 
-/// What people write instead of a unit, and what they mean.
-const DURATION_SLIPS: [(&str, &str); 21] = [
-    ("sec", "s"),
-    ("secs", "s"),
-    ("second", "s"),
-    ("seconds", "s"),
-    ("min", "m"),
-    ("mins", "m"),
-    ("minute", "m"),
-    ("minutes", "m"),
-    ("hr", "h"),
-    ("hrs", "h"),
-    ("hour", "h"),
-    ("hours", "h"),
-    ("day", "d"),
-    ("days", "d"),
-    ("msec", "ms"),
-    ("millis", "ms"),
-    ("milliseconds", "ms"),
-    ("S", "s"),
-    ("MS", "ms"),
-    ("H", "h"),
-    ("D", "d"),
+/// Units of a duration, and what people write instead of each.
+const DURATION_SLIPS: [(&str, &str); 5] = [
+    ("s", "sec secs second seconds S"),
+    ("m", "min mins minute minutes"),
+    ("h", "hr hrs hour hours H"),
+    ("d", "day days D"),
+    ("ms", "msec millis milliseconds MS"),
 ];
 
-/// See [`DURATION_SLIPS`].
-const SIZE_SLIPS: [(&str, &str); 12] = [
-    ("k", "KiB"),
-    ("K", "KiB"),
-    ("kb", "KB"),
-    ("kib", "KiB"),
-    ("m", "MiB"),
-    ("M", "MiB"),
-    ("mb", "MB"),
-    ("mib", "MiB"),
-    ("g", "GiB"),
-    ("G", "GiB"),
-    ("b", "B"),
-    ("bytes", "B"),
+/// Units of a size, and what people write instead of each.
+const SIZE_SLIPS: [(&str, &str); 6] = [
+    ("KiB", "k K kib"),
+    ("KB", "kb"),
+    ("MiB", "m M mib"),
+    ("MB", "mb"),
+    ("GiB", "g G"),
+    ("B", "b bytes"),
 ];
 
-/// Why a text is no quantity, and what to write.
+/// Why a text is not a quantity, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UnitError {
     pub(super) message: String,
@@ -115,12 +93,12 @@ pub(super) fn size(text: &str) -> Result<u64, UnitError> {
         .map_err(|_| SIZE.error(format!("`{text}` is larger than Weir can count")))
 }
 
-/// The error for a number without quotes and unit.
+/// The error for a duration without quotes and unit.
 pub(super) fn bare_duration(number: &str) -> UnitError {
     DURATION.bare(number)
 }
 
-/// See [`bare_duration`].
+/// The error for a size without quotes and unit.
 pub(super) fn bare_size(number: &str) -> UnitError {
     SIZE.bare(number)
 }
@@ -213,8 +191,12 @@ impl Kind {
 
     fn unknown_unit(&self, number: &str, unit: &str) -> UnitError {
         let message = format!("`{unit}` is not a unit of a {}", self.noun);
-        match self.slips.iter().find(|(slip, _)| *slip == unit) {
-            Some((_, meant)) => UnitError {
+        match self
+            .slips
+            .iter()
+            .find(|(_, slips)| slips.split(' ').any(|slip| slip == unit))
+        {
+            Some((meant, _)) => UnitError {
                 message,
                 help: format!("write \"{number}{meant}\""),
             },
@@ -223,7 +205,7 @@ impl Kind {
     }
 }
 
-/// Small numbers are seconds; with larger ones it is anybody's guess.
+/// Small numbers are seconds; larger ones may be milliseconds.
 fn likely_duration(number: &str) -> String {
     match number.parse::<u64>() {
         Ok(100..) => format!("\"{number}ms\" or \"{number}s\""),

@@ -45,7 +45,7 @@ fn steps(inside: &str) -> StepScaling {
     scaling.step_scaling[0].clone()
 }
 
-/// Replicas that say who runs them and nothing else.
+/// Replicas with a provider and nothing else.
 fn run_by(runner: Runner) -> Replicas {
     Replicas {
         runner,

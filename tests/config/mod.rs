@@ -1,6 +1,7 @@
 //! Broken configuration files and what Weir says about them, word for word; and
 //! texts that are no configuration at all.
 
+mod describe;
 mod elastic;
 mod full;
 mod garbage;
@@ -8,5 +9,6 @@ mod golden;
 mod help;
 mod large;
 mod meaning;
+mod reference;
 #[cfg(feature = "tools")]
 mod terraform;

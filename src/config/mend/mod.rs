@@ -1,16 +1,17 @@
-//! A line that is not TOML as the TOML that was meant.
+//! Turns a line that is not TOML into the TOML that was probably meant.
 //!
-//! The line is read with forgiveness: any quotes, `:` for `=`, bare words, missing commas,
-//! semicolons, other comments; and written again. What comes out parses, or nothing does.
+//! The line is read leniently (any quotes, `:` for `=`, bare words, missing commas, semicolons, other
+//! comments) and written again. The result is TOML, or there is none.
 
 mod quotes;
 mod reader;
+mod strings;
 
 use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::schema::Place;
+use super::keys;
 use super::suggest::nearest;
 pub(super) use quotes::variables;
 use reader::Reader;
@@ -18,18 +19,18 @@ use reader::Reader;
 /// What is wrong with a line, and the line that was meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mended {
-    /// In one sentence, without a full stop.
+    /// What is wrong, in one sentence without a full stop.
     pub(super) message: String,
     /// What to write; `None` if the line has to go.
     pub(super) line: Option<String>,
-    /// The part of the line that is to blame.
+    /// The wrong part of the line, in bytes.
     pub(super) at: Range<usize>,
 }
 
 /// Longest line that is mended, bytes.
 const MAX_LENGTH: usize = 2000;
 
-/// Mends a line; `None` if it is not clear what was meant.
+/// Mends a line. Returns `None` if it is not clear what was meant.
 pub(super) fn mend(line: &str) -> Option<Mended> {
     let text = line.trim();
     if text.len() > MAX_LENGTH {
@@ -57,7 +58,7 @@ pub(super) fn mend_item(line: &str) -> Option<Mended> {
     finish(line, mended, parses)
 }
 
-/// Keeps what changes something and parses; its place becomes one of the line.
+/// Drops a result that changes nothing or is not TOML; `at` becomes a place in the whole line.
 fn finish(line: &str, mut mended: Mended, parses: impl Fn(&String) -> bool) -> Option<Mended> {
     let text = line.trim();
     let changed = mended.line.as_deref() != Some(text);
@@ -74,14 +75,14 @@ fn drop_line(text: &str, message: &str) -> Mended {
     }
 }
 
-/// What version control leaves behind.
+/// The marks of a merge conflict.
 fn conflict(text: &str) -> Option<Mended> {
     let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
     let found = marks.iter().any(|mark| text.starts_with(mark));
     found.then(|| drop_line(text, "a merge conflict that is not resolved"))
 }
 
-/// What comes along when a file is copied out of a page or a script.
+/// Lines that are copied along with a file from a page or a script.
 fn fence(text: &str) -> Option<Mended> {
     let shell = text.starts_with("cat >") || text.starts_with("cat <<") || text == "EOF";
     (text.starts_with("```") || shell)
@@ -117,7 +118,7 @@ fn header(text: &str) -> Option<Mended> {
         .split(['.', ' ', ':', '/', '"', '\'', '\u{201c}', '\u{201d}'])
         .filter(|part| !part.is_empty())
         .collect();
-    let first = nearest(parts.first()?, Place::File.keys().iter().copied())?;
+    let first = nearest(parts.first()?, keys::FILE.names())?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if !parts.iter().all(|part| part.chars().all(plain)) {
         return None;

@@ -1,11 +1,7 @@
-//! Strings in any quotes, and as TOML writes them.
-
-use toml::de::DeTable;
-
-use super::reader::Reader;
+//! Quotes of all kinds, and strings as TOML writes them.
 
 /// Quotes that word processors and web pages write, and what closes them.
-const QUOTES: [(char, &[char]); 9] = [
+pub(super) const QUOTES: [(char, &[char]); 9] = [
     ('\u{201c}', &['\u{201d}', '\u{201c}', '"']),
     ('\u{201d}', &['\u{201d}', '"']),
     ('\u{201e}', &['\u{201c}', '\u{201d}', '"']),
@@ -17,88 +13,7 @@ const QUOTES: [(char, &[char]); 9] = [
     ('`', &['`', '\u{b4}']),
 ];
 
-impl<'t> Reader<'t> {
-    /// A string in any quotes and whether it is one without escapes. The inner `None`: it is not
-    /// closed, and it is not clear where it ends.
-    #[allow(clippy::option_option)] // no string, one without an end, and one are three cases
-    pub(super) fn quoted(&mut self) -> Option<Option<(String, bool)>> {
-        let open = self.rest.chars().next()?;
-        let inside = &self.rest[open.len_utf8()..];
-        if matches!(open, '"' | '\'') {
-            return Some(self.straight(open, inside));
-        }
-        let (_, closing) = QUOTES.iter().find(|(quote, _)| *quote == open)?;
-        let Some(end) = inside.find(*closing) else {
-            return Some(None);
-        };
-        self.blame(open.len_utf8(), || {
-            format!("`{open}` is no quote of TOML: a string stands between two `\"`")
-        });
-        let (text, rest) = inside.split_at(end);
-        self.rest = rest
-            .get(rest.chars().next().map_or(0, char::len_utf8)..)
-            .unwrap_or_default();
-        Some(Some((text.to_owned(), false)))
-    }
-
-    fn straight(&mut self, quote: char, inside: &'t str) -> Option<(String, bool)> {
-        let typographic = QUOTES
-            .iter()
-            .flat_map(|(open, close)| close.iter().chain([open]));
-        let closing: Vec<char> = typographic.copied().filter(|c| !c.is_ascii()).collect();
-        let mut escaped = false;
-        let mut end = None;
-        for (at, c) in inside.char_indices() {
-            if c == quote && !escaped {
-                end = Some((at, c));
-                break;
-            }
-            escaped = c == '\\' && quote == '"' && !escaped;
-        }
-        let Some((end, close)) = end.or_else(|| {
-            let at = inside.find(closing.as_slice())?;
-            Some((at, inside[at..].chars().next()?))
-        }) else {
-            return self.unclosed(quote, inside);
-        };
-        let text = &inside[..end];
-        let length = end + 1 + close.len_utf8();
-        if close != quote {
-            self.blame(length, || format!("`{close}` does not close the string"));
-        }
-        if quote == '\'' {
-            self.rest = &self.rest[length..];
-            return Some((text.to_owned(), true));
-        }
-        // As it is, if TOML can read it.
-        let source = format!("x = \"{text}\"");
-        let read = if let Ok(table) = DeTable::parse(&source) {
-            let value = table.get_ref().get("x")?.get_ref().as_str()?.to_owned();
-            (value, false)
-        } else {
-            self.blame(length, || {
-                "a backslash in \"...\" begins an escape; between single quotes it is itself"
-                    .to_owned()
-            });
-            (text.to_owned(), true)
-        };
-        self.rest = &self.rest[length..];
-        Some(read)
-    }
-
-    /// A string without its end is the rest of the line, if nothing else can be.
-    fn unclosed(&mut self, quote: char, inside: &'t str) -> Option<(String, bool)> {
-        if inside.contains([',', ']', '}', '#', '"', '\'']) {
-            return None;
-        }
-        self.blame(self.rest.len(), || {
-            format!("the string is not closed: a `{quote}` is missing")
-        });
-        self.rest = "";
-        Some((inside.trim().trim_end_matches(';').to_owned(), false))
-    }
-}
-
+/// Whether a string may begin with this sign that TOML does not know.
 pub(super) fn is_quote(c: char) -> bool {
     QUOTES.iter().any(|(quote, _)| *quote == c)
 }

@@ -1,33 +1,22 @@
-//! A line read with forgiveness.
+//! Reads a line of almost TOML.
 
 use std::ops::Range;
 
 use toml::de::DeTable;
 
 use super::quotes::{is_quote, string};
+use crate::config::keys;
 
 /// Deepest nesting that is mended: each level is a call.
 const MAX_DEPTH: usize = 8;
 
-/// The keys whose values are `true` or `false`.
-const BOOLEANS: [&str; 8] = [
-    "fail_open",
-    "scale_in",
-    "scaler",
-    "non_idempotent",
-    "rate",
-    "health",
-    "client_ip",
-    "outlier",
-];
-
-/// What is left of a line, and the first thing that was wrong with it.
+/// The rest of a line, and the first thing that was wrong with it.
 pub(super) struct Reader<'t> {
     pub(super) text: &'t str,
     pub(super) rest: &'t str,
     /// The message, and the part of the line.
     pub(super) reason: Option<(String, Range<usize>)>,
-    /// The value is the word of another language for none.
+    /// Whether the value is another language's word for no value.
     pub(super) is_null: bool,
     /// How many lists and tables are open.
     depth: usize,
@@ -106,7 +95,7 @@ impl<'t> Reader<'t> {
             }
         }
         let quoted = |c: char| "\"'[".contains(c) || is_quote(c);
-        // Several words may be a sentence.
+        // Several words may be prose.
         let (word, rest) = self.rest.split_once(' ').unwrap_or((self.rest, ""));
         let alone = word.starts_with(char::is_alphanumeric)
             && (rest.is_empty() || rest.trim_start().starts_with(['#', ';', '/']));
@@ -118,7 +107,7 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The value of a line; several of them are a list. `None` if it is no value.
+    /// The value of a line; several values become a list. Returns `None` if there is no value.
     pub(super) fn values(&mut self, key: &str) -> Option<String> {
         let mut values = vec![self.value(key, &[',', ';', '#'])?];
         loop {
@@ -148,7 +137,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// What may stand behind a value: as a comment of TOML.
+    /// The rest of a line after its value, as a comment of TOML.
     pub(super) fn comment(&mut self) -> Option<String> {
         self.skip_space();
         if self.rest.starts_with(';') {
@@ -206,7 +195,7 @@ impl<'t> Reader<'t> {
         value
     }
 
-    /// Where a bare word ends: a `#` and `//` only behind a space, as they may be part of it.
+    /// The end of a bare word; `#` and `//` end it only after a space, as they may be part of it.
     fn word_end(&self, ends: &[char]) -> usize {
         let mut space = false;
         for (at, c) in self.rest.char_indices() {
@@ -240,7 +229,7 @@ impl<'t> Reader<'t> {
                 comma = true;
                 continue;
             }
-            // Not closed here: the rest of the list is in other lines.
+            // The list goes on in the next line.
             if self.rest.is_empty() {
                 return None;
             }
@@ -292,7 +281,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A word without quotes; `None` if it has no counterpart.
+    /// A word without quotes. Returns `None` if TOML has nothing for it.
     fn word(&mut self, key: &str, word: &str) -> Option<String> {
         let word = word.trim_end_matches(['"', '\'']);
         if word.is_empty() {
@@ -341,7 +330,8 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// Whether a key of that name may be `true` or `false`.
 fn is_boolean(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or(key);
-    BOOLEANS.contains(&last)
+    keys::named(last).any(|key| key.kind.is_flag())
 }

@@ -10,21 +10,20 @@ use toml::de::DeValue;
 use super::{redirect, sticky};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
-use crate::config::section::Section;
-use crate::config::{bounds, defaults};
+use crate::config::section::{Section, exclude_each_other};
+use crate::config::{defaults, keys};
 use crate::model::{Action, Condition, FixedResponse, Forward, TargetGroupId};
 
 const ACTIONS: [&str; 3] = ["forward", "redirect", "fixed_response"];
 
-/// The one action of a listener or a rule; `conditions` are those that lead to it.
+/// The one action of a listener or a rule; `conditions` are those of the rule.
 pub(super) fn read(
     section: &Section<'_>,
     bind: Option<SocketAddr>,
     conditions: &[Condition],
 ) -> Option<Action<TargetGroupId>> {
-    let given: Vec<_> = ACTIONS.iter().filter_map(|key| section.get(key)).collect();
-    let [node, others @ ..] = given.as_slice() else {
+    let given = section.given(&ACTIONS);
+    let Some(node) = given.first() else {
         if ACTIONS.iter().any(|key| section.is_meant(key)) {
             return None;
         }
@@ -35,18 +34,7 @@ pub(super) fn read(
         section.error(Code::MissingKey, "forward", message, help);
         return None;
     };
-    for other in others {
-        let message = format!(
-            "`{}` and `{}` exclude each other",
-            node.name(),
-            other.name()
-        );
-        other.error(
-            Code::Conflict,
-            message,
-            "a request gets one of them; take the other out",
-        );
-    }
+    exclude_each_other(&given, "a request gets one of them; take the other out");
     let action = match node.name() {
         "forward" => forward(node).map(Action::Forward),
         "redirect" => redirect::read(node, bind, conditions).map(Action::Redirect),
@@ -75,8 +63,7 @@ fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
         } else {
             ""
         };
-        node.error(Code::NoWeight, message, help);
-        return None;
+        return node.refuse(Code::NoWeight, message, help);
     }
     let mut seen = HashSet::new();
     for (id, _) in &groups {
@@ -100,14 +87,13 @@ fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {
         return Some((group(node)?, defaults::WEIGHT));
     }
     if !matches!(node.value, DeValue::Table(_)) {
-        node.wrong_type(
+        return node.refuse_type(
             "the name of a target group",
             "write \"NAME\" or { group = \"NAME\", weight = 1 }",
         );
-        return None;
     }
-    let section = node.section(Place::WeightedGroup)?;
-    let weight = section.integer("weight", bounds::WEIGHT, defaults::WEIGHT);
+    let section = node.section(&keys::WEIGHTED_GROUP)?;
+    let weight = section.count("weight");
     let id = section.require("group", "write { group = \"NAME\", weight = 1 }")?;
     Some((group(&id)?, weight))
 }
@@ -121,10 +107,10 @@ fn group(node: &Node<'_>) -> Option<TargetGroupId> {
 }
 
 fn fixed_response(node: &Node<'_>) -> Option<FixedResponse> {
-    let section = node.section(Place::FixedResponse)?;
+    let section = node.section(&keys::FIXED_RESPONSE)?;
     let status = section
         .require("status", "write { status = 404 }")
-        .and_then(|node| node.integer(bounds::FIXED_STATUS))
+        .and_then(|node| node.count())
         .and_then(|status| StatusCode::from_u16(status).ok());
     let content_type = match section.get("content_type") {
         Some(node) => content_type(&node),
@@ -139,12 +125,11 @@ fn fixed_response(node: &Node<'_>) -> Option<FixedResponse> {
         && !text.is_empty()
     {
         let message = format!("a response with status {} has no body", status.as_u16());
-        node.error(
+        return node.refuse(
             Code::Conflict,
             message,
             "leave the body out, or use status 200",
         );
-        return None;
     }
     Some(FixedResponse {
         status,

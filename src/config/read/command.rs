@@ -9,8 +9,8 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
 
-/// A program and its arguments, one of which must say where a value goes; `why` says what
-/// would come of it otherwise.
+/// A program and its arguments, one of which must have the placeholder; `why` is the consequence
+/// otherwise.
 pub(super) fn command(node: &Node<'_>, placeholder: &str, why: &str) -> Option<Vec<String>> {
     let command = words(node)?;
     let wanted = format!("{{{placeholder}}}");
@@ -32,8 +32,7 @@ pub(super) fn command(node: &Node<'_>, placeholder: &str, why: &str) -> Option<V
         }
         None => format!("add it as an argument: \"{wanted}\""),
     };
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 /// A program and its arguments: a list, because no shell takes a string apart.
@@ -44,26 +43,23 @@ pub(super) fn words(node: &Node<'_>) -> Option<Vec<String>> {
         let list = words.collect::<Vec<_>>().join(", ");
         let name = node.name();
         let message = format!("`{name}` must be a list: no shell takes it apart");
-        node.error(Code::WrongType, message, format!("write {name} = [{list}]"));
-        return None;
+        return node.refuse(Code::WrongType, message, format!("write {name} = [{list}]"));
     }
     // An argument may be empty, the program may not.
     let command = node.items_of(Node::string)?;
     if command[0].is_empty() {
-        node.error(Code::InvalidValue, "the name of the program is empty", "");
-        return None;
+        return node.refuse(Code::InvalidValue, "the name of the program is empty", "");
     }
     if let Some(argument) = command.iter().find(|argument| argument.contains('\0')) {
         let message = format!("`{}` cannot be an argument", argument.escape_default());
-        node.error(Code::InvalidValue, message, "");
-        return None;
+        return node.refuse(Code::InvalidValue, message, "");
     }
     Some(command)
 }
 
-/// Looks where the system will look: `directory` is where the program will run, and `path`
-/// the PATH it is looked for in. A program that comes later, before Weir starts, is fine: this
-/// is a warning.
+/// Warns about a program that is not where the system will look for it: `directory` is the working
+/// directory of the program, and `path` the PATH. It is no error, because the program may be
+/// installed before Weir starts.
 pub(super) fn look_for(
     node: &Node<'_>,
     words: &[String],
@@ -86,7 +82,7 @@ pub(super) fn look_for(
     }
     let own = || (node.cx.around.env)("PATH");
     let path = path.map(str::to_owned).or_else(own);
-    // What execvp(3) takes without a PATH.
+    // The folders that execvp(3) takes without a PATH.
     let path = path.unwrap_or_else(|| "/bin:/usr/bin".to_owned());
     let mut folders = path.split(':').map(|folder| from.join(folder));
     if !folders.any(|folder| is_program(&folder.join(program))) {
@@ -103,12 +99,11 @@ pub(super) fn look_for(
 pub(super) fn env(node: &Node<'_>) -> Option<Vec<(String, String)>> {
     if !matches!(node.value, DeValue::Table(_)) {
         let message = "`env` must be a table of names and values";
-        node.error(
+        return node.refuse(
             Code::WrongType,
             message,
             "write env = { RUST_LOG = \"info\" }",
         );
-        return None;
     }
     let read = |(name, span, value): (String, _, Node<'_>)| {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -120,13 +115,11 @@ pub(super) fn env(node: &Node<'_>) -> Option<Vec<(String, String)>> {
                 "no environment variable is called `{}`",
                 name.escape_default()
             );
-            at.error(Code::InvalidValue, message, "");
-            return None;
+            return at.refuse(Code::InvalidValue, message, "");
         }
         let text = value.string()?;
         if text.contains('\0') {
-            value.error(Code::InvalidValue, "a variable cannot hold a zero byte", "");
-            return None;
+            return value.refuse(Code::InvalidValue, "a variable cannot hold a zero byte", "");
         }
         Some((name, text))
     };

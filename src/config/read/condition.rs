@@ -6,9 +6,9 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
 use crate::model::{Condition, HostPattern, Pattern, PatternError, QueryMatch};
@@ -19,34 +19,20 @@ const METHODS: [&str; 9] = [
 
 /// All conditions of a rule; at least one.
 pub(super) fn read(node: &Node<'_>) -> Option<Vec<Condition>> {
-    let section = node.section(Place::When)?;
+    let section = node.section(&keys::WHEN)?;
+    let get = |key| section.get(key);
     let mut read = Vec::new();
-    if let Some(node) = section.get("host") {
-        read.push(node.items_of(host).map(Condition::Host));
-    }
-    if let Some(node) = section.get("path") {
-        read.push(node.items_of(path).map(Condition::Path));
-    }
-    if let Some(node) = section.get("path_regex") {
-        read.push(node.items_of(regex).map(Condition::Path));
-    }
-    if let Some(node) = section.get("method") {
-        read.push(node.items_of(method).map(Condition::Method));
-    }
-    if let Some(node) = section.get("header") {
-        read.extend(headers(&node));
-    }
-    if let Some(node) = section.get("query") {
-        read.extend(queries(&node));
-    }
-    if let Some(node) = section.get("source_ip") {
-        read.push(node.items_of(network).map(Condition::SourceIp));
-    }
+    read.extend(get("host").map(|node| node.items_of(host).map(Condition::Host)));
+    read.extend(get("path").map(|node| node.items_of(path).map(Condition::Path)));
+    read.extend(get("path_regex").map(|node| node.items_of(regex).map(Condition::Path)));
+    read.extend(get("method").map(|node| node.items_of(method).map(Condition::Method)));
+    read.extend(get("header").iter().flat_map(headers));
+    read.extend(get("query").iter().flat_map(queries));
+    read.extend(get("source_ip").map(|node| node.items_of(network).map(Condition::SourceIp)));
     if read.is_empty() {
         let message = "a rule without a condition takes every request";
         let help = "name a condition, or make this the listener's own action";
-        node.error(Code::MissingKey, message, help);
-        return None;
+        return node.refuse(Code::MissingKey, message, help);
     }
     read.into_iter().collect()
 }
@@ -71,20 +57,18 @@ fn host(node: &Node<'_>) -> Option<HostPattern> {
     } else {
         "write a name like \"example.com\" or \"*.example.com\"".to_owned()
     };
-    node.error(
+    node.refuse(
         Code::NeverMatches,
         format!("`{text}` is not a host name"),
         help,
-    );
-    None
+    )
 }
 
 fn path(node: &Node<'_>) -> Option<Pattern> {
     let text = node.text()?;
     if let Some(help) = location(&text) {
         let message = format!("no path matches `{text}`: it is how nginx writes a location");
-        node.error(Code::NeverMatches, message, help);
-        return None;
+        return node.refuse(Code::NeverMatches, message, help);
     }
     if !text.starts_with(['/', '*', '?']) {
         let message = format!("no path matches `{text}`: paths start with `/`");
@@ -95,8 +79,7 @@ fn path(node: &Node<'_>) -> Option<Pattern> {
             Some((_, path)) if text.contains("://") => path,
             _ => start,
         };
-        node.error(Code::NeverMatches, message, format!("write \"/{start}\""));
-        return None;
+        return node.refuse(Code::NeverMatches, message, format!("write \"/{start}\""));
     }
     if let Some(c) = text
         .chars()
@@ -106,12 +89,11 @@ fn path(node: &Node<'_>) -> Option<Pattern> {
             "no path matches `{text}`: `{}` cannot be in one",
             c.escape_default()
         );
-        node.error(
+        return node.refuse(
             Code::NeverMatches,
             message,
             "write it percent-encoded, as clients send it",
         );
-        return None;
     }
     if let Some((before, query)) = text.split_once('?')
         && query.contains('=')
@@ -160,8 +142,7 @@ fn regex(node: &Node<'_>) -> Option<Pattern> {
     if let Some(first) = first.filter(char::is_ascii_alphanumeric) {
         let message = format!("no path begins with `{first}`: paths start with `/`");
         let help = format!("write '^/{}'", &text[1..]);
-        node.error(Code::NeverMatches, message, help);
-        return None;
+        return node.refuse(Code::NeverMatches, message, help);
     }
     pattern(node, Pattern::regex(&text))
 }
@@ -173,7 +154,7 @@ fn pattern(node: &Node<'_>, pattern: Result<Pattern, PatternError>) -> Option<Pa
     };
     let message = match &error {
         PatternError::Regex(error) => {
-            // The crate draws the expression over several lines; the last one says what is wrong.
+            // The crate shows the expression over several lines; the last one is the reason.
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default();
             let reason = reason.trim_start_matches("error: ");
@@ -182,8 +163,7 @@ fn pattern(node: &Node<'_>, pattern: Result<Pattern, PatternError>) -> Option<Pa
         PatternError::Empty | PatternError::NotAHost(_) => error.to_string(),
     };
     let help = "the syntax is that of the Rust crate `regex`: no look-around, no back-references";
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 fn method(node: &Node<'_>) -> Option<Method> {
@@ -191,17 +171,15 @@ fn method(node: &Node<'_>) -> Option<Method> {
     let upper = text.to_ascii_uppercase();
     if METHODS.contains(&upper.as_str()) && text != upper {
         let message = format!("no request has the method `{text}`: methods are case-sensitive");
-        node.error(Code::NeverMatches, message, format!("write \"{upper}\""));
-        return None;
+        return node.refuse(Code::NeverMatches, message, format!("write \"{upper}\""));
     }
     let Ok(method) = Method::from_bytes(text.as_bytes()) else {
         let message = format!("`{text}` is not a method");
-        node.error(
+        return node.refuse(
             Code::NeverMatches,
             message,
             format!("write one of {}", METHODS.join(", ")),
         );
-        return None;
     };
     if !METHODS.contains(&text.as_str())
         && let Some(known) = nearest(&upper, METHODS)
@@ -249,12 +227,11 @@ fn headers(node: &Node<'_>) -> Vec<Option<Condition>> {
 pub(super) fn header_name(name: &str, at: &Node<'_>) -> Option<HeaderName> {
     let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
         let message = format!("`{name}` is not the name of a header");
-        at.error(
+        return at.refuse(
             Code::InvalidValue,
             message,
             "names are letters, digits and `-`",
         );
-        return None;
     };
     if header == http::header::HOST {
         let help = "use the condition `host`, which knows about ports and case";
@@ -271,8 +248,7 @@ fn header_value(node: &Node<'_>) -> Option<Pattern> {
     let text = node.text()?;
     if text.chars().any(char::is_control) {
         let message = "no header value contains control characters";
-        node.error(Code::NeverMatches, message, "");
-        return None;
+        return node.refuse(Code::NeverMatches, message, "");
     }
     pattern(node, Pattern::glob(&text)).map(Pattern::lowercase)
 }
@@ -309,8 +285,7 @@ fn query(node: &Node<'_>) -> Option<QueryMatch> {
     let text = match text.strip_prefix('?') {
         Some(rest) if rest.contains('=') => {
             let message = "a query string is matched without its `?`";
-            node.error(Code::NeverMatches, message, format!("write \"{rest}\""));
-            return None;
+            return node.refuse(Code::NeverMatches, message, format!("write \"{rest}\""));
         }
         _ => text.as_str(),
     };
@@ -321,17 +296,15 @@ fn query(node: &Node<'_>) -> Option<QueryMatch> {
     if key.is_some_and(str::is_empty) || value.is_empty() {
         let message = format!("`{text}` lacks a name or a value");
         let help = "write \"name=value\", or \"value\" for any name; `*` is any value";
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     }
     if value.contains('&') {
         let help = "write a list: [\"a=1\", \"b=2\"] for either, { a = \"1\", b = \"2\" } for both";
-        node.error(
+        return node.refuse(
             Code::NeverMatches,
             "`&` separates parameters; this is one of them",
             help,
         );
-        return None;
     }
     Some(QueryMatch {
         key: key.map(str::to_lowercase),
@@ -357,12 +330,11 @@ pub(super) fn network(node: &Node<'_>) -> Option<IpNet> {
         };
         let written = network_of_others(&text);
         let help = written.unwrap_or_else(|| help.to_owned());
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             format!("`{text}` is not a network"),
             help,
         );
-        return None;
     };
     if network.addr() != network.network() {
         let message = format!("`{text}` names an address, not a network");

@@ -1,37 +1,31 @@
-//! `{ srv = … }` and `{ file = … }` in `targets`: lists that others keep.
+//! `{ srv = … }` and `{ file = … }` in `targets`: lists that are kept outside of the configuration.
 
 use std::path::PathBuf;
 
+use super::group_port::GroupPort;
 use crate::config::address;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::section::Section;
+use crate::config::section::{Section, exclude_each_other};
 use crate::config::types::TargetAddress;
 
-/// What a target may be, one of which an entry says.
+/// The keys of an entry of which one is there.
 const KINDS: [&str; 3] = ["address", "srv", "file"];
 
-/// The list that an entry of `targets` names, and where. `None`: it names none; `Some(None)`:
-/// something is wrong with it. `port` is the group's as [`super::target_group`] has it.
+/// The list that an entry of `targets` names, and its place. Returns `None` if the entry names no
+/// list, and `Some(None)` if something is wrong with it.
 #[allow(clippy::option_option)] // absent, wrong and right are three cases
 pub(super) fn read<'a>(
     section: &Section<'a>,
-    port: Option<Option<u16>>,
+    port: GroupPort,
 ) -> Option<Option<(TargetAddress, Node<'a>)>> {
-    let given: Vec<_> = KINDS.iter().filter_map(|key| section.get(key)).collect();
-    let [first, others @ ..] = given.as_slice() else {
-        // A misspelt one is reported as that.
+    let given = section.given(&KINDS);
+    let Some(first) = given.first() else {
+        // A misspelt key has been reported.
         let is_meant = KINDS[1..].iter().any(|key| section.is_meant(key));
         return is_meant.then_some(None);
     };
-    for other in others {
-        let message = format!(
-            "`{}` and `{}` exclude each other",
-            first.name(),
-            other.name()
-        );
-        other.error(Code::Conflict, message, "write an entry for each of them");
-    }
+    exclude_each_other(&given, "write an entry for each of them");
     let address = match first.name() {
         "srv" => srv(first, section),
         "file" => file(first, port),
@@ -47,20 +41,15 @@ fn srv(node: &Node<'_>, section: &Section<'_>) -> Option<TargetAddress> {
     }
     match address::service(&node.text()?) {
         Ok(name) => Some(TargetAddress::Srv { name }),
-        Err(error) => {
-            node.error(Code::InvalidValue, error.message, error.help);
-            None
-        }
+        Err(error) => node.refuse(Code::InvalidValue, error.message, error.help),
     }
 }
 
-#[allow(clippy::option_option)] // as above
-fn file(node: &Node<'_>, port: Option<Option<u16>>) -> Option<TargetAddress> {
+fn file(node: &Node<'_>, port: GroupPort) -> Option<TargetAddress> {
     let text = node.text()?;
     if text.contains('\0') {
         let message = format!("`{}` is no file", text.escape_default());
-        node.error(Code::InvalidValue, message, "");
-        return None;
+        return node.refuse(Code::InvalidValue, message, "");
     }
     let port = match port {
         Some(read) => Some(read?),

@@ -4,47 +4,43 @@ use http::Uri;
 use toml::de::DeValue;
 
 use super::command::{env, words};
-use super::runner::GroupPort;
+use super::group_port::GroupPort;
 use crate::config::address;
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::types::{DockerRunner, EcsRunner, KubernetesRunner, SwarmRunner};
-use crate::config::{bounds, defaults};
 
 pub(super) fn docker(node: &Node<'_>, group: GroupPort) -> Option<DockerRunner> {
-    let section = node.section(Place::Docker)?;
-    let host = host(&section);
+    let section = node.section(&keys::DOCKER)?;
+    let host = section.text("host", host);
     let image = section
         .require("image", "write image = \"taskoverflow\"")
         .and_then(|node| name(&node, &[]));
-    let filled = |key| section.get(key).filter(|node| !is_empty(node));
-    let command = filled("command").map(|node| words(&node));
-    let env = section.get("env").map(|node| env(&node));
-    let network = or(&section, "network", defaults::DOCKER_NETWORK);
+    let command = section.optional("command", |node| unless_empty(node, words));
+    let env = section.optional("env", env);
+    let network = section.text("network", |node| name(node, &[]));
     let port = port(&section, group);
-    let volumes = filled("volumes").map(|node| node.items_of(|node| volume(node)));
-    let stop_timeout = section.duration(
-        "stop_timeout",
-        &bounds::PHASE,
-        defaults::REPLICAS_STOP_TIMEOUT,
-    );
+    let volumes = section.optional("volumes", |node| {
+        unless_empty(node, |node| node.items_of(volume))
+    });
+    let stop_timeout = section.duration("stop_timeout");
     Some(DockerRunner {
         host: host?,
         image: image?,
-        command: command.unwrap_or(Some(Vec::new()))?,
-        env: env.unwrap_or(Some(Vec::new()))?,
+        command: command?.unwrap_or_default(),
+        env: env?.unwrap_or_default(),
         network: network?,
         port: port?,
-        volumes: volumes.unwrap_or(Some(Vec::new()))?,
+        volumes: volumes?.unwrap_or_default(),
         stop_timeout,
     })
 }
 
 pub(super) fn swarm(node: &Node<'_>, group: GroupPort) -> Option<SwarmRunner> {
-    let section = node.section(Place::Swarm)?;
-    let host = host(&section);
+    let section = node.section(&keys::SWARM)?;
+    let host = section.text("host", host);
     let service = section
         .require("service", "write the name that `docker service ls` shows")
         .and_then(|node| name(&node, &[]));
@@ -64,11 +60,9 @@ pub(super) fn swarm(node: &Node<'_>, group: GroupPort) -> Option<SwarmRunner> {
 }
 
 pub(super) fn kubernetes(node: &Node<'_>, group: GroupPort) -> Option<KubernetesRunner> {
-    let section = node.section(Place::Kubernetes)?;
-    let api = section
-        .get("api")
-        .map(|node| url(&node, &["https", "http"]));
-    let namespace = section.get("namespace").map(|node| object(&node));
+    let section = node.section(&keys::KUBERNETES)?;
+    let api = section.optional("api", |node| url(node, &["https", "http"]));
+    let namespace = section.optional("namespace", object);
     let deployment = section
         .require(
             "deployment",
@@ -83,8 +77,8 @@ pub(super) fn kubernetes(node: &Node<'_>, group: GroupPort) -> Option<Kubernetes
         .and_then(|node| object(&node));
     let port = port(&section, group);
     Some(KubernetesRunner {
-        api: api.unwrap_or(Some(String::new())).map(given)?,
-        namespace: namespace.unwrap_or(Some(String::new())).map(given)?,
+        api: api?,
+        namespace: namespace?,
         deployment: deployment?,
         service: service?,
         port: port?,
@@ -92,47 +86,38 @@ pub(super) fn kubernetes(node: &Node<'_>, group: GroupPort) -> Option<Kubernetes
 }
 
 pub(super) fn ecs(node: &Node<'_>, group: GroupPort) -> Option<EcsRunner> {
-    let section = node.section(Place::Ecs)?;
-    let endpoint = section
-        .get("endpoint")
-        .map(|node| url(&node, &["https", "http"]));
-    let region = section.get("region").map(|node| name(&node, &['/', ':']));
-    let cluster = or(&section, "cluster", defaults::ECS_CLUSTER);
+    let section = node.section(&keys::ECS)?;
+    let endpoint = section.optional("endpoint", |node| url(node, &["https", "http"]));
+    let region = section.optional("region", |node| name(node, &['/', ':']));
+    let cluster = section.text("cluster", |node| name(node, &[]));
     let service = section
         .require("service", "write the name or the ARN of the service")
         .and_then(|node| name(&node, &[]));
     let port = port(&section, group);
     Some(EcsRunner {
-        endpoint: endpoint.unwrap_or(Some(String::new())).map(given)?,
-        region: region.unwrap_or(Some(String::new())).map(given)?,
+        endpoint: endpoint?,
+        region: region?,
         cluster: cluster?,
         service: service?,
         port: port?,
     })
 }
 
-/// An empty list says the same as none.
-fn is_empty(node: &Node<'_>) -> bool {
-    matches!(node.value, DeValue::Array(items) if items.is_empty())
-}
-
-/// What was not written is empty until here.
-fn given(text: String) -> Option<String> {
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// A name, or its default.
-fn or(section: &Section<'_>, key: &str, default: &str) -> Option<String> {
-    match section.get(key) {
-        Some(node) => name(&node, &[]),
-        None => Some(default.to_owned()),
+/// A list that may be empty.
+fn unless_empty<'a>(
+    node: &Node<'a>,
+    read: impl FnOnce(&Node<'a>) -> Option<Vec<String>>,
+) -> Option<Vec<String>> {
+    match node.value {
+        DeValue::Array(items) if items.is_empty() => Some(Vec::new()),
+        _ => read(node),
     }
 }
 
 /// The replicas' port, or else the group's.
 fn port(section: &Section<'_>, group: GroupPort) -> Option<u16> {
     if let Some(node) = section.get("port") {
-        return node.integer(bounds::PORT);
+        return node.count();
     }
     if group.is_none() && !section.is_meant("port") {
         let message = format!(
@@ -145,8 +130,8 @@ fn port(section: &Section<'_>, group: GroupPort) -> Option<u16> {
     group.flatten()
 }
 
-/// A name that another program gave: what it may look like is that one's business, but it
-/// goes into paths of its API.
+/// A name that another program gave. That program decides what it looks like, but it goes into
+/// paths of its API.
 fn name(node: &Node<'_>, without: &[char]) -> Option<String> {
     let text = node.text()?;
     let bad = |c: char| !c.is_ascii_graphic() || "?#%\\\"".contains(c) || without.contains(&c);
@@ -156,8 +141,7 @@ fn name(node: &Node<'_>, without: &[char]) -> Option<String> {
             text.escape_default(),
             c.escape_default()
         );
-        node.error(Code::InvalidValue, message, "write the name alone");
-        return None;
+        return node.refuse(Code::InvalidValue, message, "write the name alone");
     }
     Some(text)
 }
@@ -178,17 +162,13 @@ fn object(node: &Node<'_>) -> Option<String> {
         );
         let help =
             "names are lower-case letters, digits, `-` and `.`, without the kind before them";
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     }
     Some(text)
 }
 
-/// Where a Docker Engine listens.
-fn host(section: &Section<'_>) -> Option<String> {
-    let Some(node) = section.get("host") else {
-        return Some(defaults::DOCKER_HOST.to_owned());
-    };
+/// The address of a Docker Engine.
+fn host(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     let message = format!(
         "`{}` is not where a Docker Engine listens",
@@ -206,8 +186,7 @@ fn host(section: &Section<'_>) -> Option<String> {
         None if text.starts_with('/') => format!("write \"unix://{text}\""),
         Some(_) | None => "write \"unix:///var/run/docker.sock\" or \"tcp://HOST:PORT\"".to_owned(),
     };
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 /// `NAME:/path` or `/host/path:/path`, perhaps with `:ro` or `:rw`.
@@ -231,8 +210,7 @@ fn volume(node: &Node<'_>) -> Option<String> {
     } else {
         "write \"NAME:/path/in/the/container\" or \"/host/path:/path/in/the/container:ro\""
     };
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 /// An absolute URL of one of these schemes, without user and fragment.
@@ -249,8 +227,7 @@ pub(super) fn url(node: &Node<'_>, schemes: &[&str]) -> Option<String> {
         .filter(|uri| uri.authority().is_some())
     else {
         let message = format!("`{shown}` is not a URL");
-        node.error(Code::InvalidValue, message, example);
-        return None;
+        return node.refuse(Code::InvalidValue, message, example);
     };
     let scheme = uri.scheme_str().unwrap_or_default();
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -259,13 +236,11 @@ pub(super) fn url(node: &Node<'_>, schemes: &[&str]) -> Option<String> {
             (["http"], "https") => format!("`{shown}` needs TLS, which Weir does not speak here"),
             _ => format!("`{shown}` is not a URL that Weir can ask"),
         };
-        node.error(Code::InvalidValue, message, example);
-        return None;
+        return node.refuse(Code::InvalidValue, message, example);
     }
     if authority.contains('@') || text.contains('#') || authority.starts_with(':') {
         let message = "a URL here has neither a user nor a fragment";
-        node.error(Code::InvalidValue, message, example);
-        return None;
+        return node.refuse(Code::InvalidValue, message, example);
     }
     Some(text)
 }

@@ -4,11 +4,10 @@ use toml::de::DeValue;
 
 use super::condition::header_name;
 use super::sticky::cookie_name;
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
-use crate::config::section::Section;
-use crate::config::{bounds, defaults};
+use crate::config::section::{Section, exclude_each_other};
 use crate::model::{Algorithm, HashKey, HashPolicy};
 
 const KEYS: [&str; 6] = ["header", "cookie", "query", "path", "client_ip", "body"];
@@ -36,35 +35,24 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm) -> Option<HashPoli
             node.warn(Code::NoEffect, message, help);
         }
     }
-    let section = node.section(Place::Hash)?;
+    let section = node.section(&keys::HASH)?;
     let key = key(&section);
-    let load_factor = section.get("load_factor").map(|node| load_factor(&node));
+    let load_factor = section.optional("load_factor", load_factor);
     Some(HashPolicy {
         key: key?,
-        load_factor: match load_factor {
-            Some(factor) => Some(factor?),
-            None => None,
-        },
+        load_factor: load_factor?,
     })
 }
 
 fn key(section: &Section<'_>) -> Option<HashKey> {
-    let given: Vec<_> = KEYS.iter().filter_map(|key| section.get(key)).collect();
-    let [node, others @ ..] = given.as_slice() else {
+    let given = section.given(&KEYS);
+    let Some(node) = given.first() else {
         return Some(HashPolicy::default().key);
     };
-    for other in others {
-        let message = format!(
-            "`{}` and `{}` exclude each other",
-            node.name(),
-            other.name()
-        );
-        other.error(
-            Code::Conflict,
-            message,
-            "one part of the request is hashed; take the other out",
-        );
-    }
+    exclude_each_other(
+        &given,
+        "one part of the request is hashed; take the other out",
+    );
     match node.name() {
         "header" => header_name(&node.text()?, node).map(HashKey::Header),
         "cookie" => cookie_name(node).map(HashKey::Cookie),
@@ -80,29 +68,22 @@ fn switched_on(node: &Node<'_>, key: HashKey) -> Option<HashKey> {
         return Some(key);
     }
     let message = format!("`{} = false` names nothing to hash", node.name());
-    node.error(
+    node.refuse(
         Code::InvalidValue,
         message,
         "name the part of the request that counts instead",
-    );
-    None
+    )
 }
 
 /// `true` for the whole payload, or a table.
 fn body(node: &Node<'_>) -> Option<HashKey> {
-    let (limit, field) = if matches!(node.value, DeValue::Boolean(_)) {
-        switched_on(node, HashKey::Path)?;
-        (defaults::HASH_BODY_LIMIT, None)
-    } else {
-        let section = node.section(Place::HashBody)?;
-        let limit = section.size("limit", &bounds::HASHED_BODY, defaults::HASH_BODY_LIMIT);
-        let field = section.get("field").map(|node| node.text());
-        match field {
-            Some(field) => (limit, Some(field?)),
-            None => (limit, None),
-        }
-    };
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if matches!(node.value, DeValue::Boolean(_)) {
+        let limit = keys::HASH_BODY.size("limit") as usize;
+        return switched_on(node, HashKey::Body { limit, field: None });
+    }
+    let section = node.section(&keys::HASH_BODY)?;
+    let limit = section.size("limit");
+    let field = section.optional("field", Node::text)?;
     Some(HashKey::Body { limit, field })
 }
 
@@ -113,6 +94,5 @@ fn load_factor(node: &Node<'_>) -> Option<f64> {
     }
     let message = "`load_factor` must be above 1";
     let help = "1.25 lets a target take a quarter more than its fair share; without the key load is unbounded";
-    node.error(Code::OutOfRange, message, help);
-    None
+    node.refuse(Code::OutOfRange, message, help)
 }

@@ -1,32 +1,28 @@
 //! `health`: how the targets of a group are checked.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::Method;
 use http::uri::{Authority, PathAndQuery};
 use toml::de::DeValue;
 
+use crate::config::keys::{ProbeKind, ProbeMethod};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::types::{HealthCheck, HttpProbe, Probe};
 use crate::config::units::display_duration;
-use crate::config::{bounds, defaults};
+use crate::config::{defaults, keys};
 use crate::model::Thresholds;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Http,
-    Tcp,
-}
+/// Statuses that a check may accept, ALB's.
+const STATUSES: RangeInclusive<u16> = 200..=499;
 
-const KINDS: [(&str, Kind); 2] = [("http", Kind::Http), ("tcp", Kind::Tcp)];
-
-/// What only an HTTP check asks.
+/// Keys of an HTTP check alone.
 const HTTP_KEYS: [&str; 5] = ["path", "host", "method", "matcher", "body"];
 
-/// `Some(None)`: not checked. `None`: something is wrong.
+/// Returns `Some(None)` for a group without checks, and `None` if something is wrong.
 #[allow(clippy::option_option)] // off, wrong and a check are three cases
 pub(super) fn read(group: &Section<'_>) -> Option<Option<HealthCheck>> {
     let Some(node) = group.get("health") else {
@@ -37,57 +33,61 @@ pub(super) fn read(group: &Section<'_>) -> Option<Option<HealthCheck>> {
         DeValue::Boolean(true) => return Some(Some(unconfigured())),
         _ => {}
     }
-    let section = node.section(Place::Health)?;
+    let section = node.section(&keys::HEALTH)?;
     let kind = match section.get("type") {
-        Some(node) => node.word(&KINDS),
-        None => Some(Kind::Http),
+        Some(node) => node.word(),
+        None => Some(ProbeKind::Http),
     };
     let probe = match kind {
-        Some(Kind::Http) => http(&section).map(Probe::Http),
-        Some(Kind::Tcp) => {
+        Some(ProbeKind::Http) => http(&section).map(Probe::Http),
+        Some(ProbeKind::Tcp) => {
             warn_about_http_keys(&section);
             Some(Probe::Tcp)
         }
         None => None,
     };
-    let port = section.get("port").map(|node| node.integer(bounds::PORT));
+    let port = section.get("port").and_then(|node| node.count());
     let (interval, timeout) = times(&section);
-    let default = defaults::HEALTH_THRESHOLDS;
     let thresholds = Thresholds {
-        healthy: section.integer("healthy", bounds::THRESHOLD, default.healthy),
-        unhealthy: section.integer("unhealthy", bounds::THRESHOLD, default.unhealthy),
+        healthy: section.count("healthy"),
+        unhealthy: section.count("unhealthy"),
     };
     Some(Some(HealthCheck {
         probe: probe?,
-        port: port.flatten(),
+        port,
         interval,
         timeout,
         thresholds,
     }))
 }
 
-/// The check of a group that says nothing about it.
+/// The check of a group without `health`.
 fn unconfigured() -> HealthCheck {
     HealthCheck {
         probe: Probe::Http(HttpProbe {
             method: Method::GET,
-            path: defaults::HEALTH_PATH.to_owned(),
+            path: keys::HEALTH.text("path").to_owned(),
             host: None,
             matcher: vec![defaults::HEALTH_MATCHER],
             body: None,
         }),
         port: None,
-        interval: defaults::HEALTH_INTERVAL,
-        timeout: defaults::HEALTH_TIMEOUT,
-        thresholds: defaults::HEALTH_THRESHOLDS,
+        interval: keys::HEALTH.duration("interval"),
+        timeout: keys::HEALTH.duration("timeout"),
+        thresholds: Thresholds {
+            healthy: keys::HEALTH.count("healthy") as u32,
+            unhealthy: keys::HEALTH.count("unhealthy") as u32,
+        },
     }
 }
 
 fn times(section: &Section<'_>) -> (Duration, Duration) {
     let given = section.get("interval");
-    let interval = section.duration("interval", &bounds::INTERVAL, defaults::HEALTH_INTERVAL);
-    let default = defaults::HEALTH_TIMEOUT.min(interval / 2);
-    let timeout = section.duration("timeout", &bounds::TIMEOUT, default);
+    let interval = section.duration("interval");
+    let timeout = section.duration_or(
+        "timeout",
+        keys::HEALTH.duration("timeout").min(interval / 2),
+    );
     if timeout >= interval
         && let Some(node) = section.get("timeout")
     {
@@ -112,7 +112,7 @@ fn below(interval: Duration) -> Duration {
 }
 
 fn warn_about_http_keys(section: &Section<'_>) {
-    for node in HTTP_KEYS.iter().filter_map(|key| section.get(key)) {
+    for node in section.given(&HTTP_KEYS) {
         let message = format!("`{}` does nothing in a check of type \"tcp\"", node.name());
         node.warn(
             Code::NoEffect,
@@ -123,17 +123,13 @@ fn warn_about_http_keys(section: &Section<'_>) {
 }
 
 fn http(section: &Section<'_>) -> Option<HttpProbe> {
-    let or = |key, default, read: fn(&Node<'_>) -> Option<String>| match section.get(key) {
-        Some(node) => read(&node).map(Some),
-        None => Some(default),
-    };
     let method = match section.get("method") {
-        Some(node) => method(&node),
+        Some(node) => node.word().map(|ProbeMethod(method)| method),
         None => Some(Method::GET),
     };
-    let path = or("path", Some(defaults::HEALTH_PATH.to_owned()), path);
-    let host = or("host", None, host);
-    let body = or("body", None, body);
+    let path = section.text("path", path);
+    let host = section.optional("host", host);
+    let body = section.optional("body", Node::text);
     let matcher = match section.get("matcher") {
         Some(node) => matcher(&node),
         None => Some(vec![defaults::HEALTH_MATCHER]),
@@ -144,30 +140,15 @@ fn http(section: &Section<'_>) -> Option<HttpProbe> {
         && let Some(node) = section.get("body")
     {
         let message = "the answer to a HEAD request has no body to look into";
-        node.error(Code::Conflict, message, "write method = \"GET\"");
-        return None;
+        return node.refuse(Code::Conflict, message, "write method = \"GET\"");
     }
     Some(HttpProbe {
         method,
-        path: path??,
+        path: path?,
         host: host?,
         matcher: matcher?,
         body,
     })
-}
-
-fn body(node: &Node<'_>) -> Option<String> {
-    node.text()
-}
-
-fn method(node: &Node<'_>) -> Option<Method> {
-    let methods = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
-    let names: Vec<_> = methods
-        .iter()
-        .enumerate()
-        .map(|(n, method)| (method.as_str(), n))
-        .collect();
-    node.word(&names).map(|n| methods[n].clone())
 }
 
 /// A path and perhaps a query, as they stand in a request.
@@ -179,18 +160,16 @@ pub(super) fn path(node: &Node<'_>) -> Option<String> {
             .split_once("://")
             .and_then(|(_, rest)| rest.split_once('/'));
         let path = path.map_or(text.as_str(), |(_, path)| path);
-        node.error(Code::InvalidValue, message, format!("write \"/{path}\""));
-        return None;
+        return node.refuse(Code::InvalidValue, message, format!("write \"/{path}\""));
     }
     let legal = text.chars().all(|c| c.is_ascii_graphic() && c != '#');
     if !legal || text.parse::<PathAndQuery>().is_err() {
         let message = format!("`{text}` is not a path");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "write it percent-encoded, without a `#`",
         );
-        return None;
     }
     Some(text)
 }
@@ -199,12 +178,11 @@ fn host(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     if text.contains('@') || text.parse::<Authority>().is_err() {
         let message = format!("`{text}` is not a host");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "write a name like \"todo.internal\", if need be with a port",
         );
-        return None;
     }
     Some(text)
 }
@@ -213,15 +191,14 @@ fn host(node: &Node<'_>) -> Option<String> {
 fn matcher(node: &Node<'_>) -> Option<Vec<(u16, u16)>> {
     let ranges = node.items_of(|node| {
         if matches!(node.value, DeValue::Integer(_)) {
-            let status = node.integer(bounds::MATCHER)?;
+            let status = node.count_within(&(200..=499))?;
             return Some(vec![(status, status)]);
         }
         if !matches!(node.value, DeValue::String(_)) {
-            node.wrong_type(
+            return node.refuse_type(
                 "a status or a range",
                 "write \"200\", \"200-299\" or \"200,204\"",
             );
-            return None;
         }
         let text = node.text()?;
         text.split(',')
@@ -239,27 +216,24 @@ fn statuses(node: &Node<'_>, text: &str) -> Option<(u16, u16)> {
             Some(class @ ("2" | "3" | "4")) => format!("write \"{class}00-{class}99\""),
             _ => "write \"200\", \"200-299\" or \"200,204\"".to_owned(),
         };
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             format!("`{text}` is neither a status nor a range"),
             help,
         );
-        return None;
     };
     if low > high {
         let message = format!("the range `{text}` is empty: it starts above its end");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             format!("write \"{high}-{low}\""),
         );
-        return None;
     }
-    if !bounds::MATCHER.contains(&low) || !bounds::MATCHER.contains(&high) {
+    if !STATUSES.contains(&low) || !STATUSES.contains(&high) {
         let message = format!("`{text}` is not within 200-499");
         let help = "a 1xx is no answer, and a 5xx is how a target says that it is sick";
-        node.error(Code::OutOfRange, message, help);
-        return None;
+        return node.refuse(Code::OutOfRange, message, help);
     }
     Some((low, high))
 }

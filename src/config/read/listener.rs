@@ -6,63 +6,45 @@ use std::num::NonZeroU32;
 
 use toml::de::DeValue;
 
-use super::{action, bind, check_name, condition, overload};
-use crate::config::loops::{self, Jump};
+use super::{action, address, condition, name, overload};
+use crate::config::jump::Jump;
 use crate::config::node::Node;
+use crate::config::placed::Placed;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::span::Mark;
-use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, Listener};
-use crate::config::{bounds, defaults, shadow};
+use crate::config::types::{ClientLimits, Forwarded, Listener};
+use crate::config::{defaults, keys, loops, shadow};
 use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
 
-const MODES: [(&str, ForwardedMode); 3] = [
-    ("append", ForwardedMode::Append),
-    ("preserve", ForwardedMode::Preserve),
-    ("remove", ForwardedMode::Remove),
-];
-
-/// A rule and where it is.
-pub(in crate::config) struct Placed<'a> {
-    pub(in crate::config) rule: Rule<TargetGroupId>,
-    pub(in crate::config) node: Node<'a>,
-    /// What it does.
-    pub(in crate::config) action: Node<'a>,
-}
-
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
-    let section = node.section(Place::Listener)?;
+    let section = node.section(&keys::LISTENER)?;
     let bind = section
         .require("bind", "write where it listens: bind = \"0.0.0.0:8080\"")
-        .and_then(|node| Some((bind(&node)?, node)));
-    if let Some((address, at)) = &bind {
-        node.cx.note(|notes| notes.binds.push(at.mark(*address)));
-        if address.port() == 443 {
+        .and_then(|node| Some((address::bind(&node)?, node)));
+    if let Some((bind, at)) = &bind {
+        node.cx.note(|notes| notes.binds.push(at.mark(*bind)));
+        if bind.port() == 443 {
             let message = "Weir does not speak TLS yet, which clients of port 443 do";
             let help =
                 "let something in front of it end TLS, and listen for plain HTTP on another port";
             at.warn(Code::Suspicious, message, help);
         }
     }
-    let bind = bind.map(|(address, _)| address);
-    let name = name(&section, node, bind);
+    let bind = bind.map(|(bind, _)| bind);
+    let id = id(&section, node, bind);
     let default = action::read(&section, bind, &[]);
     let own = own_redirect(&section, bind, default.as_ref());
     let rules = rules(&section, bind, own.as_ref());
-    let max_connections = section.integer(
-        "max_connections",
-        bounds::CONNECTIONS,
-        defaults::MAX_CONNECTIONS,
-    );
+    let max_connections = section.count("max_connections");
     let rate_limit = overload::rate_limit(&section);
     let client = section
         .get("client")
-        .and_then(|node| node.section(Place::Client));
+        .and_then(|node| node.section(&keys::CLIENT));
     Some(Listener {
         client: client.map_or(defaults::CLIENT, |section| client_limits(&section)),
         forwarded: forwarded(&section)?,
-        id: name?,
+        id: id?,
         bind: bind?,
         max_connections,
         rate_limit,
@@ -71,10 +53,11 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     })
 }
 
-fn name(section: &Section<'_>, node: &Node<'_>, bind: Option<SocketAddr>) -> Option<ListenerId> {
+/// The configured name, or the address.
+fn id(section: &Section<'_>, node: &Node<'_>, bind: Option<SocketAddr>) -> Option<ListenerId> {
     let Some(at) = section.get("name") else {
         let name = bind?.to_string();
-        // Two of the same address are reported as that, but port 0 may be there often.
+        // Two listeners on one address are reported for the address, except with port 0.
         if bind.is_some_and(|bind| bind.port() == 0) {
             node.cx
                 .note(|notes| notes.listeners.push(node.mark(name.clone())));
@@ -82,53 +65,47 @@ fn name(section: &Section<'_>, node: &Node<'_>, bind: Option<SocketAddr>) -> Opt
         return Some(ListenerId::from(name.as_str()));
     };
     let name = at.string()?;
-    check_name(&name, &at);
+    name::check(&name, &at);
     let id = ListenerId::from(name.as_str());
     node.cx.note(|notes| notes.listeners.push(at.mark(name)));
     Some(id)
 }
 
 fn client_limits(section: &Section<'_>) -> ClientLimits {
-    let default = defaults::CLIENT;
-    let timeout = |key, default| section.duration(key, &bounds::TIMEOUT, default);
-    let max_head = section.size("max_head", &bounds::HEAD, default.max_head as u64);
     ClientLimits {
-        head_timeout: timeout("head_timeout", default.head_timeout),
-        idle_timeout: timeout("idle_timeout", default.idle_timeout),
-        body_timeout: timeout("body_timeout", default.body_timeout),
-        max_head: usize::try_from(max_head).unwrap_or(default.max_head),
-        max_fields: section.integer("max_fields", bounds::FIELDS, default.max_fields),
-        max_body: section
-            .get("max_body")
-            .and_then(|node| node.size(&bounds::BODY)),
+        head_timeout: section.duration("head_timeout"),
+        idle_timeout: section.duration("idle_timeout"),
+        body_timeout: section.duration("body_timeout"),
+        max_head: section.size("max_head"),
+        max_fields: section.count("max_fields"),
+        max_body: section.get("max_body").and_then(|node| node.size()),
         max_requests: section
             .get("max_requests")
-            .and_then(|node| node.integer(bounds::REQUESTS))
+            .and_then(|node| node.count())
             .and_then(NonZeroU32::new),
     }
 }
 
 fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
-    let default = Forwarded {
-        mode: defaults::FORWARDED_MODE,
-        trusted_proxies: Vec::new(),
-    };
     let Some(node) = section.get("forwarded") else {
-        return Some(default);
+        return Some(Forwarded {
+            mode: defaults::FORWARDED_MODE,
+            trusted_proxies: Vec::new(),
+        });
     };
-    let section = node.section(Place::Forwarded)?;
-    let mode = section.get("mode").and_then(|node| node.word(&MODES));
-    let proxies = section.get("trusted_proxies").map(|node| {
+    let section = node.section(&keys::FORWARDED)?;
+    let mode = section.word("mode");
+    let trusted_proxies = section.optional("trusted_proxies", |node| {
         let networks: Vec<_> = node.items().iter().map(condition::network).collect();
-        networks.into_iter().collect::<Option<Vec<_>>>()
+        networks.into_iter().collect()
     });
     Some(Forwarded {
-        mode: mode.unwrap_or(default.mode),
-        trusted_proxies: proxies.unwrap_or(Some(Vec::new()))?,
+        mode,
+        trusted_proxies: trusted_proxies?.unwrap_or_default(),
     })
 }
 
-/// Where the listener's own redirect leads, if it has one.
+/// Where the listener's own redirect leads. Returns `None` if it has none.
 fn own_redirect(
     section: &Section<'_>,
     bind: Option<SocketAddr>,
@@ -164,10 +141,12 @@ fn rules(
         }
         return None;
     };
-    let items = node.items();
     let mut priorities = Vec::new();
-    let rule = |node| rule(node, bind, &mut priorities);
-    let read: Vec<_> = items.iter().map(rule).collect();
+    let items = node.items();
+    let read: Vec<_> = items
+        .iter()
+        .map(|node| rule(node, bind, &mut priorities))
+        .collect();
     let complete = read.iter().all(Option::is_some);
     let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
     placed.sort_by_key(|placed| placed.rule.priority);
@@ -179,19 +158,19 @@ fn rules(
     complete.then(|| placed.into_iter().map(|placed| placed.rule).collect())
 }
 
-/// Notes the priority in `priorities`, also if the rest of the rule is broken.
+/// Adds the priority to `priorities`, also if the rest of the rule is wrong.
 fn rule<'a>(
     node: &Node<'a>,
     bind: Option<SocketAddr>,
     priorities: &mut Vec<(u32, Node<'a>)>,
 ) -> Option<Placed<'a>> {
-    let section = node.section(Place::Rule)?;
+    let section = node.section(&keys::RULE)?;
     let priority = section
         .require(
             "priority",
             "give it a number: rules are tried from the lowest to the highest",
         )
-        .and_then(|at| Some((at.integer(Priority::RANGE)?, at)));
+        .and_then(|at| Some((at.count()?, at)));
     priorities.extend(priority.clone());
     let conditions = section
         .require(
@@ -202,7 +181,7 @@ fn rule<'a>(
     let then = section.require("then", "write then = { forward = \"NAME\" }");
     let action = then
         .as_ref()
-        .and_then(|node| node.section(Place::Then))
+        .and_then(|node| node.section(&keys::THEN))
         .and_then(|then| action::read(&then, bind, conditions.as_deref().unwrap_or_default()));
     let (priority, at) = priority?;
     Some(Placed {
@@ -216,7 +195,7 @@ fn rule<'a>(
     })
 }
 
-/// Reports each priority that a rule above has, and names a free one: each of them another.
+/// Reports each priority that another rule has, with a free one for each.
 fn unique_priorities(priorities: &mut [(u32, Node<'_>)]) {
     priorities.sort_by_key(|(number, _)| *number);
     let taken: HashSet<u32> = priorities.iter().map(|(number, _)| *number).collect();

@@ -4,62 +4,38 @@ use toml::de::DeValue;
 
 use super::health;
 use crate::config::autoscaling::{CustomMetric, Metric};
+use crate::config::keys::{self, Words, names};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
-use crate::config::{bounds, defaults};
-
-/// Weir's own metrics and the one of AWS that means the same.
-const NAMES: [(&str, Metric); 6] = [
-    ("cpu", Metric::Cpu),
-    ("memory", Metric::Memory),
-    ("requests_per_target", Metric::RequestsPerTarget),
-    ("in_flight_per_target", Metric::InFlightPerTarget),
-    ("queue_length", Metric::QueueLength),
-    ("latency_p95", Metric::LatencyP95),
-];
-
-/// Understood, not advertised: AWS's names.
-const ALIASES: [(&str, Metric); 2] = [
-    ("ECSServiceAverageCPUUtilization", Metric::Cpu),
-    ("ECSServiceAverageMemoryUtilization", Metric::Memory),
-];
 
 /// The metric of a policy, a word or a table.
 pub(super) fn metric(section: &Section<'_>) -> Option<Metric> {
     let node = section.require("metric", "write metric = \"cpu\"")?;
     if let DeValue::Table(_) = node.value {
-        return custom(&node.section(Place::CustomMetric)?).map(Metric::Custom);
+        return custom(&node.section(&keys::CUSTOM_METRIC)?).map(Metric::Custom);
     }
-    let names: Vec<_> = NAMES
-        .iter()
-        .map(|(name, _)| format!("\"{name}\""))
-        .collect();
     let known = format!(
-        "known are {}, and {{ name = \"...\" }} for one of the replicas' own",
-        names.join(", ")
+        "known are \"{}\", and {{ name = \"...\" }} for one of the replicas' own",
+        names::<Metric>().join("\", \"")
     );
     if !matches!(node.value, DeValue::String(_)) {
-        node.wrong_type("a string or a table", known);
-        return None;
+        return node.refuse_type("a string or a table", known);
     }
     let text = node.text()?;
-    let mut all = NAMES.iter().chain(&ALIASES);
-    if let Some((_, metric)) = all.find(|(name, _)| *name == text) {
-        return Some(metric.clone());
+    if let Some(metric) = Metric::of(&text) {
+        return Some(metric);
     }
     let message = format!("`{text}` is not a metric");
-    let help = match nearest(&text, NAMES.map(|(name, _)| name)) {
+    let help = match nearest(&text, names::<Metric>()) {
         _ if text == "ALBRequestCountPerTarget" => {
             "write \"requests_per_target\": requests per second, a sixtieth of AWS's number".into()
         }
         Some(name) => format!("did you mean \"{name}\"?\n{known}"),
         None => known,
     };
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 fn custom(section: &Section<'_>) -> Option<CustomMetric> {
@@ -69,19 +45,16 @@ fn custom(section: &Section<'_>) -> Option<CustomMetric> {
             "write the name of the series: { name = \"jobs_waiting\" }",
         )
         .and_then(|node| series(&node, "a metric of Prometheus", "_:"));
-    let labels = section.get("labels").map(|node| labels(&node));
-    let path = match section.get("path") {
-        Some(node) => health::path(&node),
-        None => Some(defaults::METRICS_PATH.to_owned()),
-    };
-    let port = section.get("port").map(|node| node.integer(bounds::PORT));
-    let rate = section.get("rate").map(|node| node.boolean());
+    let labels = section.optional("labels", labels);
+    let path = section.text("path", health::path);
+    let port = section.get("port").and_then(|node| node.count());
+    let rate = section.flag("rate");
     Some(CustomMetric {
         name: name?,
-        labels: labels.unwrap_or(Some(Vec::new()))?,
+        labels: labels?.unwrap_or_default(),
         path: path?,
-        port: port.flatten(),
-        rate: rate.flatten().unwrap_or(false),
+        port,
+        rate,
     })
 }
 
@@ -96,20 +69,18 @@ fn series(node: &Node<'_>, what: &str, besides: &str) -> Option<String> {
         } else {
             "write the name as the page has it, without labels and functions"
         };
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     }
     Some(text)
 }
 
-/// In the order of their names, so that the same labels are the same metric.
+/// Labels in the order of their names, so that the same labels are the same metric.
 fn labels(node: &Node<'_>) -> Option<Vec<(String, String)>> {
     if !matches!(node.value, DeValue::Table(_)) {
-        node.wrong_type(
+        return node.refuse_type(
             "a table of names and values",
             "write labels = { state = \"waiting\" }",
         );
-        return None;
     }
     let read = Section::names(node).into_iter().map(|(name, span, value)| {
         let at = Node {
@@ -117,12 +88,11 @@ fn labels(node: &Node<'_>) -> Option<Vec<(String, String)>> {
             ..value.clone()
         };
         let name = if name.is_empty() || name.contains(':') {
-            at.error(
+            at.refuse(
                 Code::InvalidValue,
                 format!("no label is called `{name}`"),
                 "",
-            );
-            None
+            )
         } else {
             label(&at, &name)
         };
@@ -138,32 +108,30 @@ fn label(at: &Node<'_>, name: &str) -> Option<String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(legal) {
         let message = format!("no label is called `{}`", name.escape_default());
-        at.error(Code::InvalidValue, message, "");
-        return None;
+        return at.refuse(Code::InvalidValue, message, "");
     }
     Some(name.to_owned())
 }
 
-/// What a metric is to be kept near: above zero.
+/// The value that a metric is kept near: above zero.
 pub(super) fn target(section: &Section<'_>, metric: Option<&Metric>) -> Option<f64> {
     let node = section.require(
         "target",
         "write the value to keep the metric near: target = 20",
     )?;
-    let target = value(&node, metric?, -bounds::METRIC)?;
+    let target = value(&node, metric?, -keys::METRIC)?;
     if target <= 0.0 {
         let message = "`target` must be above 0";
         let help = "no number of replicas brings a metric to nothing; to let all of them go when nothing happens, write min = 0";
-        node.error(Code::OutOfRange, message, help);
-        return None;
+        return node.refuse(Code::OutOfRange, message, help);
     }
     Some(target)
 }
 
-/// What a metric is compared with: below zero there is none of Weir's own.
+/// The value that a metric is compared with: Weir's own metrics are never below zero.
 pub(super) fn threshold(node: &Node<'_>, metric: &Metric) -> Option<f64> {
     let least = match metric {
-        Metric::Custom(_) => -bounds::METRIC,
+        Metric::Custom(_) => -keys::METRIC,
         _ => 0.0,
     };
     value(node, metric, least)
@@ -184,7 +152,7 @@ fn value(node: &Node<'_>, metric: &Metric, least: f64) -> Option<f64> {
     Some(value)
 }
 
-/// Whether 100 is all there is.
+/// Whether a metric is a percentage.
 fn is_percent(metric: &Metric) -> bool {
     match metric {
         Metric::Cpu | Metric::Memory => true,
@@ -207,14 +175,13 @@ fn plain(node: &Node<'_>, metric: &Metric, least: f64) -> Option<f64> {
             "write it without quotes and sign: {} = {number}",
             node.name()
         );
-        node.error(Code::WrongType, message, help);
-        return None;
+        return node.refuse(Code::WrongType, message, help);
     }
-    node.number(&(least..=bounds::METRIC))
+    node.number_within(&(least..=keys::METRIC))
 }
 
-/// A latency, with a unit as all durations.
+/// A latency as a duration, in milliseconds.
 fn milliseconds(node: &Node<'_>) -> Option<f64> {
-    let read = node.duration(&bounds::PHASE)?;
+    let read = node.duration_within(&keys::PHASE)?;
     Some(read.as_secs_f64() * 1000.0)
 }

@@ -1,18 +1,20 @@
 //! The tree of the file as a [`Config`], one section per function.
 //!
-//! Readers return `None` where something is missing or broken, always after
-//! reporting it, and go on with the rest. Names are resolved by [`super::cross`].
+//! Readers report what is missing or wrong, return `None` for it, and go on with the rest. Names are resolved by [`super::cross`].
 
 mod action;
+mod address;
 mod autoscaling;
 mod command;
 mod condition;
 mod discovered;
 mod engine;
+mod group_port;
 mod hash;
 mod health;
 mod listener;
 mod metric;
+mod name;
 mod overload;
 mod redirect;
 mod replicas;
@@ -25,6 +27,7 @@ mod step_scaling;
 mod steps;
 mod sticky;
 mod target_group;
+mod timing;
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;
@@ -32,34 +35,26 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::address;
+use super::defaults;
+use super::keys;
 use super::node::Node;
 use super::problem::Code;
-use super::schema::Place;
 use super::section::Section;
 use super::span::Span;
-pub(super) use listener::Placed;
-
-use super::types::{AccessLog, Admin, Config, Shutdown};
-use super::{bounds, defaults};
+use super::types::{Admin, Config, Listener, Shutdown, TargetGroup};
 use crate::model::TargetGroupId;
 
-const ACCESS_LOG: [(&str, AccessLog); 3] = [
-    ("off", AccessLog::Off),
-    ("failures", AccessLog::Failures),
-    ("all", AccessLog::All),
-];
+/// Longest path of a socket, bytes: `sun_path` holds 108, a zero at the end.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// Reads the whole file.
 pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let workers = root.get("workers").and_then(|node| workers(&node));
-    let access_log = root
-        .get("access_log")
-        .and_then(|node| node.word(&ACCESS_LOG));
+    let access_log = root.word("access_log");
     let shutdown = root
         .get("shutdown")
-        .and_then(|node| node.section(Place::Shutdown));
-    let admin = root.get("admin").map(|node| admin(&node));
+        .and_then(|node| node.section(&keys::SHUTDOWN));
+    let admin = root.optional("admin", admin);
     let cookie_key = secrets::cookie_key(root);
     let upgrade_socket = root
         .get("upgrade_socket")
@@ -68,15 +63,12 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let listeners = listeners(root);
     Some(Config {
         workers: workers.and_then(NonZeroUsize::new),
-        access_log: access_log.unwrap_or(defaults::ACCESS_LOG),
+        access_log,
         shutdown: shutdown.map_or(defaults::SHUTDOWN, |section| Shutdown {
-            lame_duck: section.duration("lame_duck", &bounds::PHASE, defaults::SHUTDOWN.lame_duck),
-            drain: section.duration("drain", &bounds::PHASE, defaults::SHUTDOWN.drain),
+            lame_duck: section.duration("lame_duck"),
+            drain: section.duration("drain"),
         }),
-        admin: match admin {
-            Some(admin) => Some(admin?),
-            None => None,
-        },
+        admin: admin?,
         cookie_key,
         upgrade_socket,
         listeners: listeners?,
@@ -85,38 +77,36 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
 }
 
 fn workers(node: &Node<'_>) -> Option<usize> {
-    match node.value {
+    let (code, message) = match node.value {
         DeValue::Integer(number) if number.as_str() == "0" => {
-            let message = "`workers` must be at least 1";
-            node.error(Code::OutOfRange, message, "leave it out for one per core");
-            None
+            (Code::OutOfRange, "`workers` must be at least 1")
         }
-        DeValue::String(text) if text == "auto" => {
-            let message = "`workers` must be a whole number, not a string";
-            node.error(Code::WrongType, message, "leave it out for one per core");
-            None
-        }
-        _ => node.integer(bounds::WORKERS),
-    }
+        DeValue::String(text) if text == "auto" => (
+            Code::WrongType,
+            "`workers` must be a whole number, not a string",
+        ),
+        _ => return node.count(),
+    };
+    node.refuse(code, message, "leave it out for one per core")
 }
 
 fn admin(node: &Node<'_>) -> Option<Admin> {
-    let section = node.section(Place::Admin)?;
+    let section = node.section(&keys::ADMIN)?;
     let token = secrets::token(&section);
     let (bind, at) = match section.get("bind") {
-        Some(at) => (bind(&at)?, at),
+        Some(at) => (address::bind(&at)?, at),
         None => (defaults::ADMIN_BIND, node.clone()),
     };
     node.cx.note(|notes| notes.binds.push(at.mark(bind)));
     Some(Admin { bind, token })
 }
 
-/// Whether there is something that a socket cannot take the place of.
+/// Whether there is a file that a socket would not replace.
 fn is_other_file(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.file_type().is_socket())
 }
 
-/// Where a socket is made: the same place for every process, wherever it was started.
+/// The path of a socket: absolute, so that it is the same in every working directory.
 fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
     let text = node.text()?;
     let (message, help) = if !text.starts_with('/') {
@@ -125,8 +115,8 @@ fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
     } else if text.ends_with('/') || text.contains('\0') {
         let message = format!("`{}` is not the path of a file", text.escape_default());
         (message, "write the whole path: \"/run/weir/upgrade.sock\"")
-    } else if text.len() > bounds::SOCKET_PATH {
-        let (length, most) = (text.len(), bounds::SOCKET_PATH);
+    } else if text.len() > MAX_SOCKET_PATH {
+        let (length, most) = (text.len(), MAX_SOCKET_PATH);
         let message = format!("the path of a socket has at most {most} bytes, not {length}");
         (message, "choose a folder with a shorter path")
     } else if is_other_file(Path::new(&text)) {
@@ -135,31 +125,13 @@ fn socket_path(node: &Node<'_>) -> Option<PathBuf> {
     } else {
         return Some(PathBuf::from(text));
     };
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
-/// An address to listen on.
-fn bind(node: &Node<'_>) -> Option<std::net::SocketAddr> {
-    if let DeValue::Integer(port) = node.value {
-        let help = address::bind(port.as_str()).err().map(|error| error.help);
-        let message = format!("`{}` is an address, not only a port", node.name());
-        node.error(Code::WrongType, message, help.unwrap_or_default());
-        return None;
-    }
-    match address::bind(&node.text()?) {
-        Ok(address) => Some(address),
-        Err(error) => {
-            node.error(Code::InvalidValue, error.message, error.help);
-            None
-        }
-    }
-}
-
-fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
+fn listeners(root: &Section<'_>) -> Option<Vec<Listener>> {
     const EXAMPLE: &str =
         "write\n    [[listener]]\n    bind = \"0.0.0.0:8080\"\n    forward = \"NAME\"";
-    // Under a name that is not quite right they are read as well.
+    // A list under a misspelt name is checked too.
     let meant = root.meant("listener");
     let misnamed = meant.as_ref().map(|node| {
         for node in node.items().iter().filter(|node| node.is_table()) {
@@ -181,7 +153,7 @@ fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
             message,
             "write [[listener]] with two brackets",
         );
-        // What is inside is checked all the same.
+        // Its content is checked all the same.
         if matches!(node.value, DeValue::Table(_)) {
             let _ = listener::read(&node);
         }
@@ -189,24 +161,23 @@ fn listeners(root: &Section<'_>) -> Option<Vec<super::Listener>> {
     };
     let items = node.items();
     if items.is_empty() {
-        node.error(
+        return node.refuse(
             Code::MissingKey,
             "there is no listener in this list",
             EXAMPLE,
         );
-        return None;
     }
     let listeners: Vec<_> = items.iter().map(listener::read).collect();
     listeners.into_iter().collect()
 }
 
-fn target_groups(root: &Section<'_>) -> Option<Vec<super::TargetGroup>> {
-    // Under a name that is not quite right they are read as well.
+fn target_groups(root: &Section<'_>) -> Option<Vec<TargetGroup>> {
+    // Groups under a misspelt name are checked too.
     if let Some(misnamed) = root.meant("target_group") {
-        let named = Section::names(&misnamed);
-        let tables = named.into_iter().filter(|(_, _, node)| node.is_table());
-        for (name, span, group) in tables {
-            read_group(&name, span, &group);
+        for (name, span, group) in Section::names(&misnamed) {
+            if group.is_table() {
+                read_group(&name, span, &group);
+            }
         }
     }
     let Some(node) = root.get("target_group") else {
@@ -214,44 +185,31 @@ fn target_groups(root: &Section<'_>) -> Option<Vec<super::TargetGroup>> {
     };
     let DeValue::Table(_) = node.value else {
         let message = "target groups have names";
-        node.error(
+        return node.refuse(
             Code::WrongType,
             message,
             "write [target_group.NAME] with one bracket",
         );
-        return None;
     };
-    let entries = Section::names(&node);
-    let groups: Vec<_> = entries
+    let groups: Vec<_> = Section::names(&node)
         .into_iter()
         .map(|(name, span, group)| read_group(&name, span, &group))
         .collect();
     groups.into_iter().collect()
 }
 
-fn read_group(name: &str, span: Span, group: &Node<'_>) -> Option<super::TargetGroup> {
+fn read_group(name: &str, span: Span, group: &Node<'_>) -> Option<TargetGroup> {
     let named = Node {
         span,
         ..group.clone()
     };
-    if Place::TargetGroup.keys().contains(&name) && !group.is_table() {
+    if keys::TARGET_GROUP.key(name).is_some() && !group.is_table() {
         let message = format!("`{name}` stands where the name of a target group belongs");
         let help = "write [target_group.NAME] above it";
-        named.error(Code::UnknownKey, message, help);
-        return None;
+        return named.refuse(Code::UnknownKey, message, help);
     }
     let known = named.mark(TargetGroupId::from(name));
     group.cx.note(|notes| notes.groups.push(known));
-    check_name(name, &named);
+    name::check(name, &named);
     target_group::read(name, group)
-}
-
-/// Names appear in paths, metric labels and logs.
-fn check_name(name: &str, node: &Node<'_>) {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
-        let message = format!("`{name}` is not a name");
-        let help = "names are 1 to 64 letters, digits, `-`, `_` and `.`";
-        node.error(Code::InvalidValue, message, help);
-    }
 }

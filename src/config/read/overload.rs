@@ -1,4 +1,4 @@
-//! What is let in: `max_concurrency` and `queue` of a group, `rate_limit` of a listener.
+//! Limits: `max_concurrency` and `queue` of a group, `rate_limit` of a listener.
 
 use std::num::NonZeroU32;
 
@@ -7,17 +7,16 @@ use toml::de::DeValue;
 use super::condition::header_name;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
-use crate::config::{bounds, defaults};
+use crate::config::{defaults, keys};
 use crate::model::{Algorithm, Overload, RateKey, RateLimit};
 
 /// `waits_for_first`: the group may have no replicas, and requests wait for the first one.
 pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: bool) -> Overload {
     let default = if waits_for_first {
         Overload {
-            queue_length: defaults::ZERO_QUEUE_LENGTH,
-            queue_timeout: defaults::ZERO_QUEUE_TIMEOUT,
+            queue_length: keys::ZERO_QUEUE_LENGTH,
+            queue_timeout: keys::ZERO_QUEUE_TIMEOUT,
             ..defaults::OVERLOAD
         }
     } else {
@@ -29,7 +28,7 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: b
         && !group.is_meant("max_concurrency")
         && !waits_for_first
     {
-        let message = "a `queue` without `max_concurrency`: nobody ever waits";
+        let message = "a `queue` without `max_concurrency`: no request ever waits";
         let help = "write max_concurrency = 100, the requests each target takes at a time";
         node.error(Code::MissingKey, message, help);
     }
@@ -43,9 +42,9 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: b
         node.error(Code::MissingKey, message, help);
     }
     let max_concurrency = limit
-        .and_then(|node| node.integer(bounds::CONCURRENCY))
+        .and_then(|node| node.count())
         .and_then(NonZeroU32::new);
-    let Some(section) = queue.and_then(|node| node.section(Place::Queue)) else {
+    let Some(section) = queue.and_then(|node| node.section(&keys::QUEUE)) else {
         return Overload {
             max_concurrency,
             ..default
@@ -53,7 +52,7 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: b
     };
     let length = section
         .require("length", "write { length = 100, timeout = \"5s\" }")
-        .and_then(|node| node.integer(bounds::QUEUE));
+        .and_then(|node| node.count());
     if let (Some(0), true, Some(node)) = (length, waits_for_first, section.get("length")) {
         let message = "with no replica running no request waits for the first";
         let help = "the number of replicas may become 0; write length = 1000";
@@ -62,31 +61,28 @@ pub(super) fn read(group: &Section<'_>, algorithm: Algorithm, waits_for_first: b
     Overload {
         max_concurrency,
         queue_length: length.unwrap_or(default.queue_length),
-        queue_timeout: section.duration("timeout", &bounds::TIMEOUT, default.queue_timeout),
+        queue_timeout: section.duration_or("timeout", default.queue_timeout),
     }
 }
 
-/// `None` if it is not there or broken.
+/// Returns `None` if there is no limit or it is wrong.
 pub(super) fn rate_limit(listener: &Section<'_>) -> Option<RateLimit> {
-    let section = listener.get("rate_limit")?.section(Place::RateLimit)?;
+    let section = listener.get("rate_limit")?.section(&keys::RATE_LIMIT)?;
     let key = match section.get("key") {
         Some(node) => rate_key(&node),
         None => Some(RateKey::ClientIp),
     };
     let requests = section
         .require("requests", "write { requests = 100, per = \"1s\" }")
-        .and_then(|node| node.integer(bounds::RATE));
-    let per = section.duration("per", &bounds::RATE_PER, defaults::RATE_LIMIT_PER);
-    let burst = section.get("burst").map(|node| node.integer(bounds::RATE));
+        .and_then(|node| node.count());
+    let per = section.duration("per");
+    let burst = section.optional("burst", Node::count);
     let requests = NonZeroU32::new(requests?)?;
     Some(RateLimit {
         key: key?,
         requests,
         per,
-        burst: match burst {
-            Some(burst) => NonZeroU32::new(burst?)?,
-            None => requests,
-        },
+        burst: burst?.and_then(NonZeroU32::new).unwrap_or(requests),
     })
 }
 
@@ -94,19 +90,17 @@ pub(super) fn rate_limit(listener: &Section<'_>) -> Option<RateLimit> {
 fn rate_key(node: &Node<'_>) -> Option<RateKey> {
     const HELP: &str = "write \"client_ip\" or { header = \"X-Api-Key\" }";
     if let DeValue::Table(_) = node.value {
-        let section = node.section(Place::RateKey)?;
+        let section = node.section(&keys::RATE_KEY)?;
         let header = section.require("header", "write { header = \"X-Api-Key\" }")?;
         return header_name(&header.text()?, &header).map(RateKey::Header);
     }
     if !matches!(node.value, DeValue::String(_)) {
-        node.wrong_type("a string or a table", HELP);
-        return None;
+        return node.refuse_type("a string or a table", HELP);
     }
     let text = node.text()?;
     if text == "client_ip" {
         return Some(RateKey::ClientIp);
     }
     let message = format!("`{text}` is not what clients can be told apart by");
-    node.error(Code::InvalidValue, message, HELP);
-    None
+    node.refuse(Code::InvalidValue, message, HELP)
 }

@@ -1,4 +1,4 @@
-//! `redirect`: where to, put together from parts of the request.
+//! `redirect`: a location with parts of the request in it.
 //!
 //! ALB's keys and placeholders. One difference: a new `protocol` without a new
 //! `port` means that protocol's own port. ALB keeps the listener's there, which
@@ -9,12 +9,10 @@ use std::net::SocketAddr;
 use http::StatusCode;
 use toml::de::DeValue;
 
-use crate::config::defaults;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
-use crate::config::section::Section;
 use crate::config::suggest::nearest;
+use crate::config::{defaults, keys};
 use crate::model::{Condition, Redirect, RedirectPart};
 
 const PLACEHOLDERS: [(&str, RedirectPart); 5] = [
@@ -39,19 +37,13 @@ pub(super) fn read(
     bind: Option<SocketAddr>,
     conditions: &[Condition],
 ) -> Option<Redirect> {
-    let section = node.section(Place::Redirect)?;
-    let status = match section.get("status") {
-        Some(node) => status(&node),
-        None => StatusCode::from_u16(defaults::REDIRECT_STATUS).ok(),
-    };
-    let read = [
-        part(&section, "protocol", protocol),
-        part(&section, "host", host),
-        part(&section, "port", port),
-        part(&section, "path", path),
-        part(&section, "query", query),
-    ];
-    let [protocol, host, port, path, query] = read;
+    let section = node.section(&keys::REDIRECT)?;
+    let status = section.optional("status", status);
+    let protocol = section.optional("protocol", protocol);
+    let host = section.optional("host", host);
+    let port = section.optional("port", port);
+    let path = section.optional("path", path);
+    let query = section.optional("query", query);
     let parts = Parts {
         protocol: protocol?,
         host: host?,
@@ -59,43 +51,29 @@ pub(super) fn read(
         path: path?,
         query: query?,
     };
-    // An unknown key is a change that was meant.
+    // An unknown key was meant to change something.
     if section.unknown_keys().next().is_some() {
         return None;
     }
     if parts.keep_everything(bind, conditions) {
         let message = "this redirect changes nothing: the client would come back for ever";
         let help = "change at least one of protocol, host, port, path and query";
-        node.error(Code::Loop, message, help);
-        return None;
+        return node.refuse(Code::Loop, message, help);
     }
     Some(Redirect {
-        status: status?,
+        status: status?.unwrap_or(defaults::REDIRECT_STATUS),
         location: parts.location(),
     })
 }
 
-/// `Some(None)`: the key is not there. `None`: it is wrong.
-#[allow(clippy::option_option)] // absent, wrong and right are three cases
-fn part(
-    section: &Section<'_>,
-    key: &str,
-    read: fn(&Node<'_>) -> Option<Vec<RedirectPart>>,
-) -> Option<Option<Vec<RedirectPart>>> {
-    section
-        .get(key)
-        .map_or(Some(None), |node| read(&node).map(Some))
-}
-
 fn status(node: &Node<'_>) -> Option<StatusCode> {
     const CODES: [u16; 5] = [301, 302, 303, 307, 308];
-    let code = node.integer(0..=u16::MAX)?;
+    let code = node.count_within(&(0..=65_535))?;
     if !CODES.contains(&code) {
         let message = format!("{code} is not the status of a redirect");
         let help =
             "301 and 308 are permanent, 302, 303 and 307 temporary; 307 and 308 keep the method";
-        node.error(Code::OutOfRange, message, help);
-        return None;
+        return node.refuse(Code::OutOfRange, message, help);
     }
     StatusCode::from_u16(code).ok()
 }
@@ -109,8 +87,7 @@ fn protocol(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
     };
     if !matches!(lower.as_str(), "http" | "https") {
         let help = "write \"http\", \"https\" or \"#{protocol}\"";
-        node.error(Code::InvalidValue, "`protocol` is http or https", help);
-        return None;
+        return node.refuse(Code::InvalidValue, "`protocol` is http or https", help);
     }
     Some(vec![RedirectPart::Literal(lower)])
 }
@@ -120,17 +97,15 @@ fn host(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
     if let Some(c) = text.chars().find(|c| matches!(c, '/' | '?' | '@' | '*')) {
         let message = format!("`{text}` is not a host: there is a `{c}` in it");
         let help = "the location is put together from protocol, host, port, path and query";
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     }
     if text.contains(':') && !text.starts_with('[') {
         let message = format!("`{text}` is not a host: there is a port in it");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "write the port under its own key `port`",
         );
-        return None;
     }
     template(node, &text)
 }
@@ -143,10 +118,9 @@ fn port(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
             return Some(parts);
         }
         let message = format!("`{text}` is not a port");
-        node.error(Code::InvalidValue, message, "write a number or \"#{port}\"");
-        return None;
+        return node.refuse(Code::InvalidValue, message, "write a number or \"#{port}\"");
     }
-    let port = node.integer(1..=u16::MAX)?;
+    let port: u16 = node.count_within(&(1..=65_535))?;
     Some(vec![RedirectPart::Literal(port.to_string())])
 }
 
@@ -154,18 +128,16 @@ fn path(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
     let text = node.text()?;
     if !text.starts_with('/') {
         let message = "the path of a redirect starts with `/`";
-        node.error(Code::InvalidValue, message, format!("write \"/{text}\""));
-        return None;
+        return node.refuse(Code::InvalidValue, message, format!("write \"/{text}\""));
     }
     if text.contains(['?', '*']) {
         let help =
             "the query string has its own key `query`; \"#{path}\" stands for the request's path";
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             "neither `?` nor `*` can be in the path of a redirect",
             help,
         );
-        return None;
     }
     template(node, &text)
 }
@@ -174,8 +146,7 @@ fn query(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
     let text = node.string()?;
     if let Some(rest) = text.strip_prefix('?') {
         let message = "the `?` before a query string is Weir's to write";
-        node.error(Code::InvalidValue, message, format!("write \"{rest}\""));
-        return None;
+        return node.refuse(Code::InvalidValue, message, format!("write \"{rest}\""));
     }
     template(node, &text)
 }
@@ -187,8 +158,7 @@ fn template(node: &Node<'_>, text: &str) -> Option<Vec<RedirectPart>> {
     while let Some((literal, after)) = rest.split_once("#{") {
         push_literal(node, literal, &mut parts)?;
         let Some((name, after)) = after.split_once('}') else {
-            node.error(Code::InvalidValue, "a `#{` without its `}`", "");
-            return None;
+            return node.refuse(Code::InvalidValue, "a `#{` without its `}`", "");
         };
         let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
         let Some((_, part)) = known else {
@@ -203,15 +173,14 @@ fn template(node: &Node<'_>, text: &str) -> Option<Vec<RedirectPart>> {
 }
 
 fn push_literal(node: &Node<'_>, text: &str, parts: &mut Vec<RedirectPart>) -> Option<()> {
-    // What is not visible ASCII would have to be encoded, or split the header.
+    // Other characters would have to be encoded, or would split the header.
     if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
         let message = format!("`{}` cannot be in a location", c.escape_default());
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "write it percent-encoded, like %20",
         );
-        return None;
     }
     if !text.is_empty() {
         parts.push(RedirectPart::Literal(text.to_owned()));
@@ -234,7 +203,7 @@ fn unknown_placeholder(node: &Node<'_>, name: &str) {
 }
 
 impl Parts {
-    /// Whether the location is always the request's own, as far as can be known here.
+    /// Whether the location is always the request's own, as far as the file shows.
     fn keep_everything(&self, bind: Option<SocketAddr>, conditions: &[Condition]) -> bool {
         use RedirectPart as P;
         let literal = |text: &str| vec![P::Literal(text.to_owned())];
@@ -265,7 +234,7 @@ impl Parts {
             && keeps(&self.query, &[vec![P::Query]])
     }
 
-    /// The port that a new protocol brings along.
+    /// The default port of a new protocol.
     fn default_port(&self) -> Option<&'static str> {
         match self.protocol.as_deref() {
             Some([RedirectPart::Literal(protocol)]) if protocol == "https" => Some("443"),
@@ -301,7 +270,7 @@ impl Parts {
     }
 }
 
-/// Neighbouring literals as one: fewer pieces to write per request.
+/// Joins neighbouring literals: fewer parts to write per request.
 fn merge_literals(parts: Vec<RedirectPart>) -> Vec<RedirectPart> {
     let mut merged: Vec<RedirectPart> = Vec::new();
     for part in parts {

@@ -1,16 +1,15 @@
-//! `retry` and `outlier`: what becomes of requests and targets that fail.
+//! `retry` and `outlier`: what follows when a request fails.
 
 use toml::de::DeValue;
 
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::units::display_duration;
-use crate::config::{bounds, defaults};
+use crate::config::{defaults, keys};
 use crate::model::{Outlier, Retry};
 
-/// Statuses that say the target could not do it, and another one may.
+/// Statuses that mean that the target could not answer, and another one may.
 const STATUSES: [u16; 3] = [502, 503, 504];
 
 pub(super) fn retry(group: &Section<'_>) -> Retry {
@@ -28,27 +27,17 @@ pub(super) fn retry(group: &Section<'_>) -> Retry {
         }
         _ => {}
     }
-    let Some(section) = node.section(Place::Retry) else {
+    let Some(section) = node.section(&keys::RETRY) else {
         return default;
     };
-    let max_body = section.size("max_body", &bounds::REPLAYED_BODY, default.max_body as u64);
-    let flag = section.get("non_idempotent");
+    let statuses = section.get("status").and_then(|node| statuses(&node));
     let retry = Retry {
-        attempts: section.integer("attempts", bounds::ATTEMPTS, default.attempts),
-        statuses: section
-            .get("status")
-            .and_then(|node| statuses(&node))
-            .unwrap_or_default(),
-        non_idempotent: flag
-            .and_then(|node| node.boolean())
-            .unwrap_or(default.non_idempotent),
-        max_body: usize::try_from(max_body).unwrap_or(default.max_body),
-        budget: section.percent("budget", &bounds::PERCENT, default.budget),
-        min_concurrency: section.integer(
-            "min_concurrency",
-            bounds::RETRIES,
-            default.min_concurrency,
-        ),
+        attempts: section.count("attempts"),
+        statuses: statuses.unwrap_or_default(),
+        non_idempotent: section.flag("non_idempotent"),
+        max_body: section.size("max_body"),
+        budget: section.percent("budget"),
+        min_concurrency: section.count("min_concurrency"),
     };
     if retry.attempts == 1
         && let Some(node) = section.get("status")
@@ -68,17 +57,16 @@ fn statuses(node: &Node<'_>) -> Option<Vec<u16>> {
 }
 
 fn status(node: &Node<'_>) -> Option<u16> {
-    let status = node.integer(100..=599)?;
+    let status = node.count_within(&(100..=599))?;
     if STATUSES.contains(&status) {
         return Some(status);
     }
     let message = format!("a request that was answered with {status} is not tried again");
     let help = "only 502, 503 and 504 say that another target may do better";
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
-/// `None` never takes a target out.
+/// Returns `None` if no target is ever ejected.
 pub(super) fn outlier(group: &Section<'_>) -> Option<Outlier> {
     let default = defaults::OUTLIER;
     let Some(node) = group.get("outlier") else {
@@ -89,28 +77,20 @@ pub(super) fn outlier(group: &Section<'_>) -> Option<Outlier> {
         DeValue::Boolean(false) => return None,
         _ => {}
     }
-    let section = node.section(Place::Outlier)?;
-    let failures = |key, default: Option<u32>| {
-        let count = section.integer(key, bounds::FAILURES, default.unwrap_or(0));
-        Some(count).filter(|count| *count > 0)
-    };
-    let ratio = default.error_ratio.unwrap_or(0);
-    let ratio = section.percent("error_ratio", &bounds::PERCENT, ratio);
-    let ejection = section.duration("ejection", &bounds::TIMEOUT, default.ejection);
+    let section = node.section(&keys::OUTLIER)?;
+    let ejection = section.duration("ejection");
     // A long ejection needs no second key.
-    let most = default.max_ejection.max(ejection);
+    let max_ejection = default.max_ejection.max(ejection);
     let outlier = Outlier {
-        consecutive_errors: failures("consecutive_errors", default.consecutive_errors),
-        consecutive_gateway_errors: failures(
-            "consecutive_gateway_errors",
-            default.consecutive_gateway_errors,
-        ),
-        error_ratio: Some(ratio).filter(|ratio| *ratio > 0),
-        min_requests: section.integer("min_requests", bounds::RATIO_REQUESTS, default.min_requests),
-        interval: section.duration("interval", &bounds::INTERVAL, default.interval),
+        consecutive_errors: Some(section.count("consecutive_errors")).filter(|count| *count > 0),
+        consecutive_gateway_errors: Some(section.count("consecutive_gateway_errors"))
+            .filter(|count| *count > 0),
+        error_ratio: Some(section.percent("error_ratio")).filter(|ratio| *ratio > 0),
+        min_requests: section.count("min_requests"),
+        interval: section.duration("interval"),
         ejection,
-        max_ejection: section.duration("max_ejection", &bounds::TIMEOUT, most),
-        max_ejected: section.percent("max_ejected", &bounds::SOME_PERCENT, default.max_ejected),
+        max_ejection: section.duration_or("max_ejection", max_ejection),
+        max_ejected: section.percent("max_ejected"),
     };
     check_outlier(&section, &node, &outlier);
     Some(outlier)

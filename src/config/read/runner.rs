@@ -1,23 +1,20 @@
-//! Who runs the replicas of a group: exactly one of `command` and the tables beside it.
+//! What runs the replicas of a group: exactly one of `command` and the tables beside it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::command::{command, env, look_for, words};
+use super::group_port::GroupPort;
 use super::{engine, secrets};
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
-use crate::config::section::Section;
+use crate::config::section::{Section, exclude_each_other};
 use crate::config::types::{
     EcsRunner, ExecRunner, KubernetesRunner, ProcessRunner, Runner, WebhookRunner,
 };
-use crate::config::{bounds, defaults};
 
-/// The port of the group: absent, there and wrong, or right.
-pub(super) type GroupPort = Option<Option<u16>>;
-
-/// The keys that say who.
+/// The keys of which one is there.
 const RUNNERS: [&str; 7] = [
     "command",
     "docker",
@@ -28,12 +25,12 @@ const RUNNERS: [&str; 7] = [
     "webhook",
 ];
 
-/// What belongs to `command` alone.
+/// The keys that belong to `command` alone.
 const OF_COMMAND: [&str; 3] = ["env", "directory", "stop_timeout"];
 
-/// Reads all that are there, so that each is checked.
+/// Reads every provider that is there, so that each is checked.
 pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
-    let mut given: Vec<_> = RUNNERS.iter().filter_map(|key| section.get(key)).collect();
+    let mut given = section.given(&RUNNERS);
     given.sort_by_key(|node| node.span);
     for node in &given {
         refuse_unless_built_in(node);
@@ -50,16 +47,14 @@ pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
             _ => process(section, node).map(Runner::Process),
         })
         .collect();
-    let Some((first, others)) = given.split_first() else {
+    let Some(first) = given.first() else {
         miss_runner(section);
         return None;
     };
-    for other in others {
-        let (one, two) = (first.name(), other.name());
-        let message = format!("`{one}` and `{two}` exclude each other");
-        let help = "one alone runs the replicas of a group; take the other out";
-        other.error(Code::Conflict, message, help);
-    }
+    exclude_each_other(
+        &given,
+        "one alone runs the replicas of a group; take the other out",
+    );
     if given.iter().all(|node| node.name() != "command") {
         refuse_keys_of_command(section, first.name());
     }
@@ -72,35 +67,29 @@ pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
     Some(runner)
 }
 
-/// What an engine calls the service that it runs: the same one has the same replicas.
+/// The identity of the service of an engine: two groups with the same one share its replicas.
 fn service(runner: &Runner) -> Option<String> {
     match runner {
         Runner::Swarm(swarm) => Some(format!("swarm {} {}", swarm.host, swarm.service)),
-        Runner::Kubernetes(kubernetes) => {
-            let KubernetesRunner {
-                api,
-                namespace,
-                deployment,
-                ..
-            } = kubernetes;
-            Some(format!("kubernetes {api:?} {namespace:?} {deployment}"))
-        }
-        Runner::Ecs(ecs) => {
-            let EcsRunner {
-                endpoint,
-                region,
-                cluster,
-                service,
-                ..
-            } = ecs;
-            Some(format!("ecs {endpoint:?} {region:?} {cluster} {service}"))
-        }
+        Runner::Kubernetes(KubernetesRunner {
+            api,
+            namespace,
+            deployment,
+            ..
+        }) => Some(format!("kubernetes {api:?} {namespace:?} {deployment}")),
+        Runner::Ecs(EcsRunner {
+            endpoint,
+            region,
+            cluster,
+            service,
+            ..
+        }) => Some(format!("ecs {endpoint:?} {region:?} {cluster} {service}")),
         Runner::Webhook(webhook) => Some(format!("webhook {}", webhook.url)),
         Runner::Process(_) | Runner::Docker(_) | Runner::Exec(_) => None,
     }
 }
 
-/// The engines that need a cargo feature.
+/// Reports an engine that this build lacks.
 fn refuse_unless_built_in(node: &Node<'_>) {
     let feature = match node.name() {
         "docker" | "swarm" => "docker",
@@ -120,7 +109,7 @@ fn miss_runner(section: &Section<'_>) {
     if RUNNERS.iter().any(|key| section.is_meant(key)) {
         return;
     }
-    let message = format!("{} does not say who runs the replicas", section.heading());
+    let message = format!("{} does not say what runs the replicas", section.heading());
     let help = format!(
         "write command = [\"path/to/program\", \"--port\", \"{{port}}\"], or one of {}",
         RUNNERS[1..].join(", ")
@@ -129,7 +118,7 @@ fn miss_runner(section: &Section<'_>) {
 }
 
 fn refuse_keys_of_command(section: &Section<'_>, runner: &str) {
-    for node in OF_COMMAND.iter().filter_map(|key| section.get(key)) {
+    for node in section.given(&OF_COMMAND) {
         let name = node.name();
         let message = format!("`{name}` is for processes, and `{runner}` runs these replicas");
         let help = match (runner, name) {
@@ -144,22 +133,15 @@ fn refuse_keys_of_command(section: &Section<'_>, runner: &str) {
 
 fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
     let command = command(node, "port", "no replica could learn its port");
-    let env = section.get("env").map(|node| env(&node));
-    let directory = section.get("directory").map(|node| node.text());
-    let stop_timeout = section.duration(
-        "stop_timeout",
-        &bounds::PHASE,
-        defaults::REPLICAS_STOP_TIMEOUT,
-    );
+    let env = section.optional("env", env);
+    let directory = section.optional("directory", Node::text);
+    let stop_timeout = section.duration("stop_timeout");
     let runner = ProcessRunner {
         command: command?,
-        env: env.unwrap_or(Some(Vec::new()))?,
+        env: env?.unwrap_or_default(),
         // Known when the whole file is read.
         secrets: BTreeSet::new(),
-        directory: match directory {
-            Some(directory) => Some(PathBuf::from(directory?)),
-            None => None,
-        },
+        directory: directory?.map(PathBuf::from),
         stop_timeout,
     };
     let path = runner.env.iter().find(|(name, _)| name == "PATH");
@@ -169,7 +151,7 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
 }
 
 fn exec(node: &Node<'_>) -> Option<ExecRunner> {
-    let section = node.section(Place::Exec)?;
+    let section = node.section(&keys::EXEC)?;
     let list = section
         .require(
             "list",
@@ -190,8 +172,8 @@ fn exec(node: &Node<'_>) -> Option<ExecRunner> {
             look_for(&node, &scale, None, None);
             Some(scale)
         });
-    let interval = section.duration("interval", &bounds::LIST_INTERVAL, defaults::LIST_INTERVAL);
-    let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::LIST_TIMEOUT);
+    let interval = section.duration("interval");
+    let timeout = section.duration("timeout");
     Some(ExecRunner {
         list: list?,
         scale: scale?,
@@ -203,13 +185,13 @@ fn exec(node: &Node<'_>) -> Option<ExecRunner> {
 }
 
 fn webhook(node: &Node<'_>) -> Option<WebhookRunner> {
-    let section = node.section(Place::Webhook)?;
+    let section = node.section(&keys::WEBHOOK)?;
     let url = section
         .require("url", "write url = \"http://10.0.0.9:8000/replicas\"")
         .and_then(|node| engine::url(&node, &["http"]));
-    let token = secrets::others_token(&section);
-    let interval = section.duration("interval", &bounds::LIST_INTERVAL, defaults::LIST_INTERVAL);
-    let timeout = section.duration("timeout", &bounds::TIMEOUT, defaults::LIST_TIMEOUT);
+    let token = secrets::other_token(&section);
+    let interval = section.duration("interval");
+    let timeout = section.duration("timeout");
     Some(WebhookRunner {
         url: url?,
         token,

@@ -1,11 +1,11 @@
-//! `replicas` and `autoscaling`, and what only both together can tell.
+//! `replicas` and `autoscaling`, and checks of both together.
 
 use crate::config::autoscaling::{Autoscaling, Metric};
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::types::{Replicas, Runner, Scaler};
 
-use super::runner::GroupPort;
+use super::group_port::GroupPort;
 use super::{autoscaling, replicas};
 
 /// Both tables of a group.
@@ -46,13 +46,13 @@ impl Scaling {
         scaling.map_or(count, Autoscaling::most) as usize
     }
 
-    /// Reports where the two do not fit each other, or the group.
+    /// Reports settings of the two that do not fit each other, or the group.
     fn check(&self, group: &Section<'_>) {
-        let nobody = group.get("replicas").is_none() && !group.is_meant("replicas");
         if let Some(node) = group.get("autoscaling")
-            && nobody
+            && group.get("replicas").is_none()
+            && !group.is_meant("replicas")
         {
-            let message = "`autoscaling` without `replicas`: there is nobody to start or stop";
+            let message = "`autoscaling` without `replicas`: there is nothing to start or stop";
             let help = "write replicas = { command = [...] }, or one of docker, swarm, kubernetes, ecs, exec, webhook";
             node.error(Code::MissingKey, message, help);
         }
@@ -72,7 +72,7 @@ impl Scaling {
     }
 }
 
-/// Something has to change the number.
+/// Without a policy the number of replicas would never change.
 fn check_policies(group: &Section<'_>, scaling: &Autoscaling) {
     let Some(node) = group.get("autoscaling") else {
         return;
@@ -97,40 +97,39 @@ fn check_policies(group: &Section<'_>, scaling: &Autoscaling) {
     }
 }
 
-/// Nobody waits where there is no limit and always a replica.
+/// No request waits where there is no limit and always a replica.
 fn check_queue_length(group: &Section<'_>, scaling: &Autoscaling) {
-    let queue = followed(scaling).any(|metric| *metric == Metric::QueueLength);
-    let never = group.get("max_concurrency").is_none() && !scaling.may_be_zero();
-    if queue
-        && never
-        && let Some(node) = group.get("autoscaling")
+    if let Some(node) = group.get("autoscaling")
+        && followed(scaling).any(|metric| *metric == Metric::QueueLength)
+        && group.get("max_concurrency").is_none()
+        && !scaling.may_be_zero()
     {
-        let message = "`queue_length` is always 0: without `max_concurrency` nobody waits";
+        let message = "`queue_length` is always 0: without `max_concurrency` no request waits";
         let help = "write max_concurrency = 100 and queue = { length = 1000 } in the group, or use \"in_flight_per_target\"";
         node.warn(Code::NoEffect, message, help);
     }
 }
 
-/// What the policies go by, but for the forecast.
+/// The metrics of the policies, except for the forecast.
 fn followed(scaling: &Autoscaling) -> impl Iterator<Item = &Metric> {
     let tracked = scaling.target_tracking.iter().map(|policy| &policy.metric);
     let stepped = scaling.step_scaling.iter().map(|policy| &policy.metric);
     tracked.chain(stepped)
 }
 
-/// Not everybody who runs replicas knows what they use.
+/// Not every provider knows what its replicas use.
 fn check_usage(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
-    let who = match replicas.runner {
+    let subject = match replicas.runner {
         Runner::Ecs(_) => "ECS does",
         Runner::Exec(_) | Runner::Webhook(_) => "lists of replicas do",
         Runner::Process(_) | Runner::Docker(_) | Runner::Swarm(_) | Runner::Kubernetes(_) => return,
     };
-    let is_usage = |metric: &&Metric| matches!(metric, Metric::Cpu | Metric::Memory);
-    if let Some(metric) = followed(scaling).find(is_usage)
+    if let Some(metric) =
+        followed(scaling).find(|metric| matches!(metric, Metric::Cpu | Metric::Memory))
         && let Some(node) = group.get("autoscaling")
     {
         let name = metric.name();
-        let message = format!("`{name}` has no data: {who} not say what replicas use");
+        let message = format!("`{name}` has no data: {subject} not say what replicas use");
         let help = "use a metric that Weir measures, such as \"in_flight_per_target\" or \"requests_per_target\", or one of the replicas' own";
         node.warn(Code::NoEffect, message, help);
     }
@@ -149,15 +148,15 @@ fn check_count(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) 
     }
 }
 
-/// One machine has room for so many.
+/// One machine has room for so many replicas.
 fn check_most(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
     let is_local = matches!(replicas.runner, Runner::Process(_) | Runner::Docker(_));
     let most = replicas::most(is_local);
-    if scaling.most() <= most {
+    if i64::from(scaling.most()) <= most {
         return;
     }
-    // One of the two is too much.
-    let key = if scaling.max > most {
+    // The larger of the two is to blame.
+    let key = if i64::from(scaling.max) > most {
         "max"
     } else {
         "schedule"

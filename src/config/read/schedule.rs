@@ -9,32 +9,30 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use crate::config::autoscaling::{Scheduled, When};
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
-use crate::config::section::Section;
-use crate::config::{bounds, defaults};
+use crate::config::section::{Section, exclude_each_other};
 
-/// The keys of which one says when.
+/// The keys of which one is the time.
 const TIMES: [&str; 3] = ["cron", "at", "rate"];
 
-/// `base` are the group's own bounds.
+/// `base` is `min` and `max` of the group.
 pub(super) fn read(node: &Node<'_>, base: Option<(u32, u32)>) -> Option<Scheduled> {
-    let section = node.section(Place::Scheduled)?;
+    let section = node.section(&keys::SCHEDULED)?;
     let when = when(&section);
-    let most = bounds::ENGINE_REPLICAS;
-    let min = section.get("min").map(|node| node.integer(0..=most));
-    let max = section.get("max").map(|node| node.integer(1..=most));
-    if min.is_none() && max.is_none() && !section.is_meant("min") && !section.is_meant("max") {
+    let min = section.optional("min", Node::count);
+    let max = section.optional("max", Node::count);
+    if min == Some(None)
+        && max == Some(None)
+        && !section.is_meant("min")
+        && !section.is_meant("max")
+    {
         let message = format!("{} changes neither `min` nor `max`", section.heading());
         section.error(Code::MissingKey, "min", message, "write min = 4, max = 8");
         return None;
     }
-    let (min, max) = match (min, max) {
-        // Something is wrong with one of them; that has been said.
-        (Some(None), _) | (_, Some(None)) => return None,
-        (min, max) => (min.flatten(), max.flatten()),
-    };
+    let (min, max) = (min?, max?);
     check_bounds(&section, min, max, base);
     Some(Scheduled {
         when: when?,
@@ -43,7 +41,7 @@ pub(super) fn read(node: &Node<'_>, base: Option<(u32, u32)>) -> Option<Schedule
     })
 }
 
-/// Against each other, and where only one is changed against the other one of the group.
+/// Compares `min` and `max`, where only one is changed with the other one of the group.
 fn check_bounds(
     section: &Section<'_>,
     min: Option<u32>,
@@ -77,14 +75,14 @@ fn check_bounds(
 }
 
 fn when(section: &Section<'_>) -> Option<When> {
-    let mut given: Vec<_> = TIMES.iter().filter_map(|key| section.get(key)).collect();
+    let mut given = section.given(&TIMES);
     given.sort_by_key(|node| node.span);
     let zone = section.get("timezone");
     let zone = match &zone {
         Some(node) => timezone(node),
-        None => Some((defaults::TIMEZONE.to_owned(), TimeZone::UTC)),
+        None => Some((keys::SCHEDULED.text("timezone").to_owned(), TimeZone::UTC)),
     };
-    let Some((first, others)) = given.split_first() else {
+    let Some(first) = given.first() else {
         if !TIMES.iter().any(|key| section.is_meant(key)) {
             let message = format!("{} does not say when", section.heading());
             let help =
@@ -93,14 +91,7 @@ fn when(section: &Section<'_>) -> Option<When> {
         }
         return None;
     };
-    for other in others {
-        let message = format!(
-            "`{}` and `{}` exclude each other",
-            first.name(),
-            other.name()
-        );
-        other.error(Code::Conflict, message, "write an entry for each of them");
-    }
+    exclude_each_other(&given, "write an entry for each of them");
     match first.name() {
         "at" => at(first, section.get("timezone").is_some(), &zone?.1).map(When::At),
         "rate" => {
@@ -122,8 +113,7 @@ fn timezone(node: &Node<'_>) -> Option<(String, TimeZone)> {
     let message = format!("there is no time zone `{}`", text.escape_default());
     let help =
         "write a name of the IANA database: \"Europe/Berlin\", \"America/New_York\", \"UTC\"";
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 fn refuse_zone(section: &Section<'_>) {
@@ -133,7 +123,7 @@ fn refuse_zone(section: &Section<'_>) {
     }
 }
 
-/// What `at` looks like.
+/// Help for a wrong `at`.
 const AT: &str = "write a date and a time: \"2026-12-24T18:00:00\"";
 
 /// A date and time in the zone, or one with an offset of its own.
@@ -146,8 +136,7 @@ fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         if has_zone {
             let message = format!("`{text}` has an offset, so that `timezone` says nothing");
-            node.error(Code::Conflict, message, "leave one of them out");
-            return None;
+            return node.refuse(Code::Conflict, message, "leave one of them out");
         }
         return Some(time);
     }
@@ -161,30 +150,25 @@ fn at(node: &Node<'_>, has_zone: bool, zone: &TimeZone) -> Option<Timestamp> {
             None => AT.to_owned(),
         };
         let message = format!("`{}` is not a date and a time", text.escape_default());
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     };
     let ambiguous = zone.to_ambiguous_zoned(time);
     if ambiguous.is_ambiguous() {
         let name = zone.iana_name().unwrap_or("that zone");
         let message = format!("`{text}` is there twice or never: the clocks of {name} change then");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "write it with its offset: \"...+01:00\"",
         );
-        return None;
     }
     match ambiguous.compatible() {
         Ok(zoned) => Some(zoned.timestamp()),
-        Err(error) => {
-            node.error(Code::OutOfRange, error.to_string(), AT);
-            None
-        }
+        Err(error) => node.refuse(Code::OutOfRange, error.to_string(), AT),
     }
 }
 
-/// Whole minutes: schedules are looked at once a minute.
+/// A whole number of minutes: schedules are evaluated once a minute.
 fn rate(node: &Node<'_>) -> Option<Duration> {
     let inside = match node.value {
         DeValue::String(text) => text
@@ -194,20 +178,18 @@ fn rate(node: &Node<'_>) -> Option<Duration> {
     };
     if let Some(inside) = inside {
         let message = format!("`rate({inside})` is AWS's way to write it");
-        node.error(Code::Unit, message, "write a duration: \"5m\", \"1h\"");
-        return None;
+        return node.refuse(Code::Unit, message, "write a duration: \"5m\", \"1h\"");
     }
-    let rate = node.duration(&bounds::RATE_OF_SCHEDULE)?;
+    let rate = node.duration()?;
     if rate.as_secs() % 60 == 0 && rate.subsec_nanos() == 0 {
         return Some(rate);
     }
     let message = "`rate` must be a whole number of minutes";
     let help = format!("write \"{}m\"", rate.as_secs() / 60 + 1);
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
-/// Five fields.
+/// Five fields of crontab, which come true at some time.
 fn cron(node: &Node<'_>, timezone: String) -> Option<When> {
     let text = node.text()?;
     let expression = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
@@ -219,13 +201,12 @@ fn cron(node: &Node<'_>, timezone: String) -> Option<When> {
         } else {
             "write minute, hour, day of month, month and day of week: \"0 18 * * THU\""
         };
-        node.error(Code::InvalidValue, message, help);
-        return None;
+        return node.refuse(Code::InvalidValue, message, help);
     }
     let crontab = match parse_crontab(&format!("{expression} {timezone}")) {
         Ok(crontab) => crontab,
         Err(error) => {
-            // Its last line names the field; those before show the text, which is shown here.
+            // The last line of the error is the reason; those before show the text.
             let error = error.to_string();
             let reason = error
                 .lines()
@@ -237,20 +218,18 @@ fn cron(node: &Node<'_>, timezone: String) -> Option<When> {
                 text.escape_default()
             );
             let help = "write minute, hour, day of month, month and day of week: \"0 18 * * THU\"";
-            node.error(Code::InvalidValue, message, help);
-            return None;
+            return node.refuse(Code::InvalidValue, message, help);
         }
     };
-    // A year without 29 February is the first of three: none of the next four is missed.
+    // From the first of three years without a 29 February, so that the search reaches the next one.
     let from = MakeTimestamp(Timestamp::constant(1_735_689_600, 0));
     if crontab.find_next(from).is_err() {
         let message = format!("`{text}` never comes");
-        node.error(
+        return node.refuse(
             Code::NeverMatches,
             message,
             "is there such a day in that month?",
         );
-        return None;
     }
     Some(When::Cron {
         expression,

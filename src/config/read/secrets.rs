@@ -1,10 +1,9 @@
-//! `cookie_key` and the tokens of the admin listener and of webhooks: in the file, in a variable, or in a
-//! file of their own.
+//! `cookie_key` and the tokens of the admin listener and of webhooks: in the file, in a variable,
+//! or in a file of their own.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 
-use crate::config::bounds;
+use crate::config::keys::Kind;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::Section;
@@ -18,11 +17,11 @@ struct Given<'a> {
     text: String,
     /// The key that holds it or names its file.
     node: Node<'a>,
-    /// How messages call it: never by its value.
+    /// Its name in messages, which never show its value.
     what: String,
 }
 
-/// The key session cookies are sealed with; `None` if it is not there or broken.
+/// The key that session cookies are sealed with. Returns `None` if there is none or it is wrong.
 pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
     let given = given(root, "cookie_key", "cookie_key_file")?;
     let text = &given.text;
@@ -35,8 +34,7 @@ pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
                 given.what,
                 text.chars().count()
             );
-            given.node.error(Code::InvalidValue, message, MAKE);
-            return None;
+            return given.node.refuse(Code::InvalidValue, message, MAKE);
         }
     };
     if read.is_none() {
@@ -50,31 +48,28 @@ pub(super) fn cookie_key(root: &Section<'_>) -> Option<CookieKey> {
     read.map(CookieKey)
 }
 
-/// The bearer token of the admin listener; `None` if it is not there or broken.
+/// The bearer token of the admin listener. Returns `None` if there is none or it is wrong.
 pub(super) fn token(admin: &Section<'_>) -> Option<Token> {
-    bearer(admin, &bounds::TOKEN, MAKE)
+    bearer(admin, MAKE)
 }
 
-/// The bearer token that somebody else asks for: how long it is was their choice.
-pub(super) fn others_token(section: &Section<'_>) -> Option<Token> {
-    bearer(
-        section,
-        &bounds::OTHERS_TOKEN,
-        "write the token that the webhook asks for",
-    )
+/// The bearer token that another service asks for.
+pub(super) fn other_token(section: &Section<'_>) -> Option<Token> {
+    bearer(section, "write the token that the webhook asks for")
 }
 
-fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>, way_out: &str) -> Option<Token> {
+fn bearer(section: &Section<'_>, way_out: &str) -> Option<Token> {
     let given = given(section, "token", "token_file")?;
-    let (low, high) = (lengths.start(), lengths.end());
     let length = given.text.chars().count();
-    if !lengths.contains(&length) {
+    if let Some(Kind::Secret(lengths)) = section.spec("token").map(|key| &key.kind)
+        && !lengths.contains(&length)
+    {
+        let (low, high) = (lengths.start(), lengths.end());
         let message = format!(
             "{} is {length} characters long; it must be {low} to {high}",
             given.what
         );
-        given.node.error(Code::InvalidValue, message, way_out);
-        return None;
+        return given.node.refuse(Code::InvalidValue, message, way_out);
     }
     if !given.text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let message = format!(
@@ -82,8 +77,7 @@ fn bearer(section: &Section<'_>, lengths: &RangeInclusive<usize>, way_out: &str)
             given.what
         );
         let help = format!("no client could send it in a header; {way_out}");
-        given.node.error(Code::InvalidValue, message, help);
-        return None;
+        return given.node.refuse(Code::InvalidValue, message, help);
     }
     Some(Token(given.text))
 }
@@ -101,13 +95,12 @@ fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'
     if section.get(key).is_some() {
         let message = format!("`{key}` and `{file_key}` exclude each other");
         let help = "there is one secret; take the other out";
-        node.error(Code::Conflict, message, help);
-        return None;
+        return node.refuse(Code::Conflict, message, help);
     }
     let path = node.text()?;
     match (node.cx.around.files)(Path::new(&path)) {
         Ok(text) => Some(Given {
-            // Editors and `openssl` end a file with a line end.
+            // Files that editors and `openssl` write end with a line end.
             text: text.trim_end_matches(['\r', '\n']).to_owned(),
             what: format!("what `{path}` holds"),
             node,
@@ -115,8 +108,7 @@ fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'
         Err(error) => {
             let message = format!("cannot read `{path}`: {error}");
             let help = "the file holds nothing but the secret, and Weir must be allowed to read it";
-            node.error(Code::Unreadable, message, help);
-            None
+            node.refuse(Code::Unreadable, message, help)
         }
     }
 }
@@ -152,7 +144,7 @@ fn base64(text: &str) -> Option<[u8; 32]> {
             filled += 1;
         }
     }
-    // The last character has two bits to spare; others than zero are somebody's mistake.
+    // The last character has two bits to spare, which are zero unless the text was damaged.
     (filled == key.len() && bits.trailing_zeros() >= 2).then_some(key)
 }
 

@@ -1,54 +1,29 @@
-//! `step_scaling`: an alarm, and what happens how far beyond its threshold.
+//! `step_scaling`: an alarm, and its steps by the distance from its threshold.
+
+use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
-use super::autoscaling::{check_alarm, period};
-use super::metric;
-use super::steps;
+use super::timing::{check_alarm, period};
+use super::{metric, steps};
 use crate::config::autoscaling::{Adjustment, Comparison, Metric, Step, StepScaling, Timing};
-use crate::config::bounds;
+use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::units;
 
-const COMPARISONS: [(&str, Comparison); 4] = [
-    (">", Comparison::Greater),
-    (">=", Comparison::GreaterOrEqual),
-    ("<", Comparison::Less),
-    ("<=", Comparison::LessOrEqual),
-];
+/// Percent by which a step changes the number of replicas: at most all of them go.
+const PERCENT: RangeInclusive<i64> = -100..=keys::MOST_REPLICAS;
 
-/// Understood, not advertised: CloudWatch's words.
-const COMPARISON_ALIASES: [(&str, Comparison); 4] = [
-    ("GreaterThanThreshold", Comparison::Greater),
-    ("GreaterThanOrEqualToThreshold", Comparison::GreaterOrEqual),
-    ("LessThanThreshold", Comparison::Less),
-    ("LessThanOrEqualToThreshold", Comparison::LessOrEqual),
-];
-
-const ADJUSTMENTS: [(&str, Adjustment); 3] = [
-    ("change", Adjustment::Change),
-    ("exact", Adjustment::Exact),
-    ("percent", Adjustment::Percent),
-];
-
-/// Understood, not advertised: AWS's words.
-const ADJUSTMENT_ALIASES: [(&str, Adjustment); 3] = [
-    ("ChangeInCapacity", Adjustment::Change),
-    ("ExactCapacity", Adjustment::Exact),
-    ("PercentChangeInCapacity", Adjustment::Percent),
-];
-
-/// What is not written follows the group's timing: that of a scale-in for a policy that only
-/// takes away, that of a scale-out for every other.
+/// Defaults are those of the group's timing: of a scale-in for a policy that only takes replicas
+/// away, of a scale-out for every other.
 pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
-    let section = node.section(Place::StepScaling)?;
+    let section = node.section(&keys::STEP_SCALING)?;
     let metric = metric::metric(&section);
     let comparison = section
         .require("comparison", "write comparison = \">=\"")
-        .and_then(|node| word(&node, &COMPARISONS, &COMPARISON_ALIASES));
+        .and_then(|node| node.word());
     let threshold = section
         .require(
             "threshold",
@@ -56,8 +31,8 @@ pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
         )
         .and_then(|node| metric::threshold(&node, metric.as_ref()?));
     let adjustment = match section.get("adjustment") {
-        Some(node) => word(&node, &ADJUSTMENTS, &ADJUSTMENT_ALIASES),
-        None => Some(Adjustment::Change),
+        Some(node) => node.word(),
+        None => Some(section.default_word("adjustment")),
     };
     let steps = section
         .require("steps", "write steps = [{ lower = 0, by = 1 }]")
@@ -69,10 +44,10 @@ pub(super) fn read(node: &Node<'_>, timing: &Timing) -> Option<StepScaling> {
     } else {
         (timing.out_periods, timing.out_cooldown)
     };
-    let periods = section.integer("periods", bounds::PERIODS, periods);
+    let periods = section.count_or("periods", periods);
     let period = period(&section, timing.period);
     check_alarm(&section, "periods", periods, period);
-    let cooldown = section.duration("cooldown", &bounds::COOLDOWN, cooldown);
+    let cooldown = section.duration_or("cooldown", cooldown);
     Some(StepScaling {
         metric: metric?,
         comparison: comparison?,
@@ -90,21 +65,9 @@ fn takes_away(steps: &[Step]) -> bool {
     steps.iter().all(|step| step.by <= 0)
 }
 
-/// One of Weir's words, or somebody else's.
-fn word<T: Copy>(node: &Node<'_>, words: &[(&str, T)], aliases: &[(&str, T)]) -> Option<T> {
-    let alias = match node.value {
-        DeValue::String(text) => aliases.iter().find(|(alias, _)| alias == text),
-        _ => None,
-    };
-    match alias {
-        Some((_, value)) => Some(*value),
-        None => node.word(words),
-    }
-}
-
 fn min_magnitude(section: &Section<'_>, adjustment: Option<Adjustment>) -> Option<u32> {
     let node = section.get("min_magnitude")?;
-    let read = node.integer(1..=bounds::ENGINE_REPLICAS);
+    let read = node.count();
     if let Some(Adjustment::Change | Adjustment::Exact) = adjustment {
         let message = "`min_magnitude` does nothing: the steps are replicas already";
         let help = "it belongs to adjustment = \"percent\"";
@@ -120,13 +83,7 @@ fn steps(
     comparison: Option<Comparison>,
 ) -> Option<Vec<Step>> {
     let items = node.items();
-    if items.len() > bounds::STEPS {
-        let most = bounds::STEPS;
-        let message = format!(
-            "`steps` has {} entries, and {most} are the most",
-            items.len()
-        );
-        node.error(Code::OutOfRange, message, "take some out");
+    if node.has_too_many(&items) {
         return None;
     }
     let read = node.items_of(|node| step(node, metric, adjustment))?;
@@ -145,26 +102,19 @@ fn start(step: &Step) -> f64 {
 }
 
 fn step(node: &Node<'_>, metric: Option<&Metric>, adjustment: Option<Adjustment>) -> Option<Step> {
-    let section = node.section(Place::Step)?;
-    let bound = |key| section.get(key).map(|node| offset(&node, metric));
-    let (lower, upper) = (bound("lower"), bound("upper"));
-    let range = match adjustment {
-        Some(Adjustment::Percent) => bounds::STEP_PERCENT,
-        Some(Adjustment::Exact) => 0..=*bounds::STEP_CHANGE.end(),
-        Some(Adjustment::Change) | None => bounds::STEP_CHANGE,
-    };
+    let section = node.section(&keys::STEP)?;
+    let lower = section.optional("lower", |node| offset(node, metric));
+    let upper = section.optional("upper", |node| offset(node, metric));
     let by = section
         .require("by", "write how many replicas more: by = 1")
-        .and_then(|node| node.integer(range));
+        .and_then(|node| match adjustment {
+            Some(Adjustment::Percent) => node.count_within(&PERCENT),
+            Some(Adjustment::Exact) => node.count_within(&(0..=keys::MOST_REPLICAS)),
+            Some(Adjustment::Change) | None => node.count(),
+        });
     Some(Step {
-        lower: match lower {
-            Some(lower) => Some(lower?),
-            None => None,
-        },
-        upper: match upper {
-            Some(upper) => Some(upper?),
-            None => None,
-        },
+        lower: lower?,
+        upper: upper?,
         by: by?,
     })
 }
@@ -180,16 +130,13 @@ fn offset(node: &Node<'_>, metric: Option<&Metric>) -> Option<f64> {
             };
             match units::duration(text) {
                 Ok(read) => Some(sign * read.as_secs_f64() * 1000.0),
-                Err(error) => {
-                    node.error(Code::Unit, error.message, error.help);
-                    None
-                }
+                Err(error) => node.refuse(Code::Unit, error.message, error.help),
             }
         }
         // Zero is the threshold in every unit.
         (Metric::LatencyP95, DeValue::Integer(zero)) if zero.as_str() == "0" => Some(0.0),
-        // No number has a unit: that is what this says.
-        (Metric::LatencyP95, _) => node.duration(&bounds::PHASE).map(|_| 0.0),
-        _ => node.number(&(-bounds::METRIC..=bounds::METRIC)),
+        // Reports the missing unit.
+        (Metric::LatencyP95, _) => node.duration_within(&keys::PHASE).map(|_| 0.0),
+        _ => node.number_within(&(-keys::METRIC..=keys::METRIC)),
     }
 }

@@ -1,25 +1,24 @@
-//! The intervals of a step policy: together they are all that breaches its threshold, and no
-//! value is in two of them.
+//! The intervals of a step policy: each value that breaches the threshold is in exactly one.
 //!
 //! AWS's rules ([Step adjustments][aws]): no overlaps and no gaps; at most one interval has no
-//! lower bound and one no upper, and none lacks both. Weir refuses besides what can never
-//! happen, an interval on the side of the threshold where the alarm is not raised.
+//! lower bound and one no upper, and none lacks both. Weir also refuses an interval on the side of
+//! the threshold where the alarm is not raised.
 //!
 //! [aws]: https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-scaling-simple-step.html
 
 use crate::config::autoscaling::{Comparison, Step};
 
-/// What is wrong with one step, and what to write.
+/// A problem of one step, with help.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
-    /// Which step.
+    /// Index of the step.
     pub(super) at: usize,
     pub(super) message: String,
     pub(super) help: String,
 }
 
-/// Looks at steps that are sorted by their lower bound. Each alone first: what is wrong there
-/// would show as an overlap or a gap too.
+/// Checks steps that are sorted by their lower bound. Each alone first, because its problems would
+/// be overlaps or gaps too.
 pub(super) fn check(steps: &[Step], comparison: Comparison) -> Vec<Wrong> {
     let above = match comparison {
         Comparison::Greater | Comparison::GreaterOrEqual => true,
@@ -73,7 +72,7 @@ fn wrong_alone(step: &Step, above: bool) -> Option<(String, String)> {
     })
 }
 
-/// Of two neighbours.
+/// The problem of two neighbours.
 fn wrong_together(one: &Step, next: &Step) -> Option<(String, String)> {
     let Some(lower) = next.lower else {
         let message = "two steps have no `lower`".to_owned();
@@ -99,7 +98,7 @@ fn wrong_together(one: &Step, next: &Step) -> Option<(String, String)> {
     })
 }
 
-/// From the threshold to infinity, whichever it is.
+/// The problem of the first or the last step: they reach from the threshold to infinity.
 fn wrong_ends(steps: &[Step], above: bool) -> Option<Wrong> {
     let last = steps.len().checked_sub(1)?;
     let (near, far) = if above {

@@ -1,54 +1,38 @@
-//! `sticky` of a group and `group_sticky` of a forward: clients that stay.
+//! `sticky` of a group and `group_sticky` of a forward: sessions.
 
 use std::time::Duration;
 
+use crate::config::keys::{self, CookieKind};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
-use crate::config::{bounds, defaults};
-use crate::model::{Algorithm, CookieSource, Overload, Sticky, StickyDraining, StickyFull};
+use crate::model::{Algorithm, CookieSource, Overload, Sticky, StickyFull};
 
 /// Longest name of a cookie, bytes: it is in every request.
 const MAX_NAME: usize = 128;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    LoadBalancer,
-    Application,
-}
-
-const KINDS: [(&str, Kind); 2] = [
-    ("lb_cookie", Kind::LoadBalancer),
-    ("app_cookie", Kind::Application),
-];
-
-const WHEN_FULL: [(&str, StickyFull); 2] = [("move", StickyFull::Move), ("wait", StickyFull::Wait)];
-
-const WHEN_DRAINING: [(&str, StickyDraining); 2] = [
-    ("move", StickyDraining::Move),
-    ("stay", StickyDraining::Stay),
-];
-
-/// `None` if it is not there or broken.
+/// Returns `None` if there are no sessions or the table is wrong.
 pub(super) fn read(
     group: &Section<'_>,
     algorithm: Algorithm,
     overload: &Overload,
 ) -> Option<Sticky> {
     let node = group.get("sticky")?;
-    let section = node.section(Place::Sticky)?;
+    let section = node.section(&keys::STICKY)?;
     if algorithm == Algorithm::ConsistentHash {
         let message = "`consistent_hash` keeps clients together already";
-        let help = "`sticky` wins over it for everybody who has a cookie; take one of the two out";
+        let help =
+            "`sticky` wins over it for every client that has a cookie; take one of the two out";
         node.warn(Code::Suspicious, message, help);
     }
     let source = source(&section);
-    let cookie = section.get("cookie").map(|node| cookie_name(&node));
-    let duration = section.duration("duration", &bounds::STICKY, defaults::STICKY_DURATION);
-    let full = section.get("when_full");
-    let when_full = full.as_ref().and_then(|node| node.word(&WHEN_FULL));
-    if let (Some(node), Some(StickyFull::Wait), 0) = (&full, when_full, overload.queue_length) {
+    let cookie = section.text("cookie", cookie_name);
+    let duration = section.duration("duration");
+    let when_full = section.word("when_full");
+    if let Some(node) = section.get("when_full")
+        && when_full == StickyFull::Wait
+        && overload.queue_length == 0
+    {
         let message = "`when_full = \"wait\"` needs a `queue` to wait in";
         let help = match overload.max_concurrency {
             Some(_) => "write queue = { length = 100, timeout = \"5s\" }",
@@ -56,18 +40,13 @@ pub(super) fn read(
         };
         node.error(Code::MissingKey, message, help);
     }
-    let when_draining = section
-        .get("when_draining")
-        .and_then(|node| node.word(&WHEN_DRAINING));
+    let when_draining = section.word("when_draining");
     let sticky = Sticky {
         source: source?,
-        cookie: match cookie {
-            Some(cookie) => cookie?,
-            None => defaults::STICKY_COOKIE.to_owned(),
-        },
+        cookie: cookie?,
         duration,
-        when_full: when_full.unwrap_or(defaults::STICKY_FULL),
-        when_draining: when_draining.unwrap_or(defaults::STICKY_DRAINING),
+        when_full,
+        when_draining,
     };
     check_names(&section, &sticky);
     Some(sticky)
@@ -79,13 +58,13 @@ fn source(section: &Section<'_>) -> Option<CookieSource> {
             "type",
             "write type = \"lb_cookie\", or \"app_cookie\" to follow a cookie of the application",
         )
-        .and_then(|node| node.word(&KINDS));
+        .and_then(|node| node.word());
     match kind? {
-        Kind::Application => section
+        CookieKind::Application => section
             .require("name", "write the name of the application's cookie")
             .and_then(|node| cookie_name(&node))
             .map(CookieSource::Application),
-        Kind::LoadBalancer => {
+        CookieKind::LoadBalancer => {
             if let Some(node) = section.get("name") {
                 let message =
                     "`name` is the application's cookie, which \"lb_cookie\" does not look at";
@@ -118,31 +97,28 @@ pub(super) fn cookie_name(node: &Node<'_>) -> Option<String> {
             "no cookie is called `{text}`: `{}` cannot be in its name",
             c.escape_default()
         );
-        node.error(Code::InvalidValue, message, "write the name alone");
-        return None;
+        return node.refuse(Code::InvalidValue, message, "write the name alone");
     }
     if text.len() > MAX_NAME {
         let message = format!("the name of a cookie has at most {MAX_NAME} characters");
-        node.error(
+        return node.refuse(
             Code::InvalidValue,
             message,
             "it is in every request; shorten it",
         );
-        return None;
     }
     Some(text)
 }
 
-/// How long a client stays with the group it got. `groups` is how many there are to choose
-/// from; `None` if the action chooses none.
+/// How long a client stays with its group. `groups` is the number of groups to choose from; `None`
+/// if the action chooses none.
 pub(super) fn group_sticky(section: &Section<'_>, groups: Option<usize>) -> Option<Duration> {
     let node = section.get("group_sticky")?;
-    let duration = node.duration(&bounds::STICKY);
+    let duration = node.duration();
     match groups {
         None => {
             let message = "`group_sticky` belongs to `forward`: without it no group is chosen";
-            node.error(Code::Conflict, message, "take it out");
-            None
+            node.refuse(Code::Conflict, message, "take it out")
         }
         Some(1) => {
             let message = "`group_sticky` does nothing: there is one group to choose from";

@@ -6,100 +6,53 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::group_port::GroupPort;
 use super::{discovered, hash, health, overload, retry, scaling, sticky};
 use crate::config::address::{self, Host};
+use crate::config::defaults;
+use crate::config::keys::{self, Words, names};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::schema::Place;
 use crate::config::section::Section;
 use crate::config::span::Span;
 use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, Upstream,
 };
 use crate::config::units::display_duration;
-use crate::config::{bounds, defaults};
 use crate::model::{Algorithm, TargetGroupId};
 
-/// Names of algorithms beyond [`Algorithm::name`]: ALB's, and what other proxies say.
-const ALIASES: [(&str, Algorithm); 3] = [
-    ("least_outstanding_requests", Algorithm::LeastConnections),
-    ("least_conn", Algorithm::LeastConnections),
-    ("p2c", Algorithm::PowerOfTwoChoices),
+/// Words of other products for an algorithm that does the same. They are refused with the right
+/// word, because few of them mean exactly this.
+#[rustfmt::skip] // a table reads by rows
+const OTHERS: [(&str, &str); 6] = [
+    ("least_connections", "leastconn least_request least_requests least_outstanding lor least_active"),
+    ("consistent_hash", "ip_hash iphash source source_ip ring_hash maglev hash uri sticky client_ip_hash uri_hash consistent"),
+    ("round_robin", "roundrobin rr wrr static_rr weighted_round_robin weighted_roundrobin"),
+    ("peak_ewma", "ewma least_latency"),
+    ("least_time", "least_response_time fastest"),
+    ("power_of_two_choices", "random_two random_choose p2c_least_conn"),
 ];
 
-/// What other products call an algorithm, and the one that does the same.
-const OTHERS: [(&str, &[&str]); 6] = [
-    (
-        "least_connections",
-        &[
-            "leastconn",
-            "least_request",
-            "least_requests",
-            "least_outstanding",
-            "lor",
-            "least_active",
-        ],
-    ),
-    (
-        "consistent_hash",
-        &[
-            "ip_hash",
-            "iphash",
-            "source",
-            "source_ip",
-            "ring_hash",
-            "maglev",
-            "hash",
-            "uri",
-            "sticky",
-            "client_ip_hash",
-            "uri_hash",
-            "consistent",
-        ],
-    ),
-    (
-        "round_robin",
-        &[
-            "roundrobin",
-            "rr",
-            "wrr",
-            "static_rr",
-            "weighted_round_robin",
-            "weighted_roundrobin",
-        ],
-    ),
-    ("peak_ewma", &["ewma", "least_latency"]),
-    ("least_time", &["least_response_time", "fastest"]),
-    (
-        "power_of_two_choices",
-        &["random_two", "random_choose", "p2c_least_conn"],
-    ),
-];
-
-/// A target and where the file names it.
+/// A target and its place.
 struct Placed<'a> {
     spec: TargetSpec,
     node: Node<'a>,
 }
 
 pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
-    let section = node.section(Place::TargetGroup)?;
-    let port = section.get("port").map(|node| node.integer(bounds::PORT));
+    let section = node.section(&keys::TARGET_GROUP)?;
+    let port = section.get("port").map(|node| node.count());
     let algorithm = algorithm(&section);
     let hash = hash::read(&section, algorithm);
     let health = health::read(&section);
     let fail_open = fail_open(&section);
     let upstream = section
         .get("upstream")
-        .and_then(|node| node.section(Place::Upstream))
+        .and_then(|node| node.section(&keys::UPSTREAM))
         .map_or(defaults::UPSTREAM, |section| upstream_limits(&section));
     let (retry, outlier) = (retry::retry(&section), retry::outlier(&section));
     let slow_start = slow_start(&section);
-    let deregistration_delay = section.duration(
-        "deregistration_delay",
-        &bounds::DEREGISTRATION_DELAY,
-        defaults::DEREGISTRATION_DELAY,
-    );
+    let deregistration_delay = section.duration("deregistration_delay");
     let scaling = scaling::read(&section, port);
     let overload = overload::read(&section, algorithm, scaling.may_be_zero());
     let sticky = sticky::read(&section, algorithm, &overload);
@@ -147,56 +100,40 @@ fn miss_targets(section: &Section<'_>) {
 
 /// Zero, or within ALB's range: a shorter one would be over before it is noticed.
 fn slow_start(section: &Section<'_>) -> Duration {
-    let (low, high) = (*bounds::SLOW_START.start(), *bounds::SLOW_START.end());
-    let read = section.duration("slow_start", &(Duration::ZERO..=high), defaults::SLOW_START);
+    let (read, least) = (section.duration("slow_start"), keys::LEAST_SLOW_START);
     if let Some(node) = section.get("slow_start")
+        && let keys::Kind::Duration(bounds) = &node.spec.kind
         && !read.is_zero()
-        && read < low
+        && read < least
     {
-        let range = format!("{} to {}", display_duration(low), display_duration(high));
-        let message = format!("`slow_start` must be \"0s\" or from {range}");
+        let (low, high) = (display_duration(least), display_duration(*bounds.end()));
+        let message = format!("`slow_start` must be \"0s\" or from {low} to {high}");
         node.error(Code::OutOfRange, message, "\"0s\" turns it off");
     }
     read
 }
 
 fn algorithm(section: &Section<'_>) -> Algorithm {
-    let names = Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm));
-    let read = section.get("algorithm").and_then(|node| {
-        // Aliases are understood, not advertised: one word for one thing.
-        let alias = match node.value {
-            DeValue::String(text) => ALIASES.iter().find(|(alias, _)| alias == text),
-            _ => None,
-        };
-        if let Some((_, algorithm)) = alias {
-            return Some(*algorithm);
+    if let Some(node) = section.get("algorithm")
+        && let DeValue::String(text) = node.value
+        && Algorithm::of(text).is_none()
+    {
+        let word = text.to_ascii_lowercase().replace(['-', ' '], "_");
+        let known = names::<Algorithm>().into_iter().find(|name| *name == word);
+        let other = OTHERS
+            .iter()
+            .find(|(_, words)| words.split(' ').any(|other| other == word));
+        if let Some(meant) = known.or(other.map(|(name, _)| *name)) {
+            let message = format!("`{text}` is not a value of `algorithm`");
+            let help = format!("write algorithm = \"{meant}\"");
+            node.error(Code::InvalidValue, message, help);
+            return section.default_word("algorithm");
         }
-        if let DeValue::String(text) = node.value {
-            let word = text.to_ascii_lowercase().replace(['-', ' '], "_");
-            let known = names
-                .iter()
-                .find(|(name, _)| *name == word)
-                .map(|(name, _)| *name);
-            let other = OTHERS.iter().find(|(_, words)| words.contains(&&*word));
-            let meant = known.or(other.map(|(name, _)| *name));
-            if let Some(meant) = meant.filter(|meant| meant != text) {
-                let message = format!("`{text}` is not a value of `algorithm`");
-                node.error(
-                    Code::InvalidValue,
-                    message,
-                    format!("write algorithm = \"{meant}\""),
-                );
-                return None;
-            }
-        }
-        node.word(&names)
-    });
-    read.unwrap_or(defaults::ALGORITHM)
+    }
+    section.word("algorithm")
 }
 
-/// `port` is `Some(None)` when it is there and wrong: targets rely on it all the same.
-#[allow(clippy::option_option)] // absent, wrong and right are three cases
-fn targets<'a>(section: &Section<'a>, port: Option<Option<u16>>) -> Option<Vec<Placed<'a>>> {
+fn targets<'a>(section: &Section<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>> {
     let Some(node) = section.get("targets") else {
         return Some(Vec::new());
     };
@@ -237,11 +174,10 @@ fn targets<'a>(section: &Section<'a>, port: Option<Option<u16>>) -> Option<Vec<P
 
 /// The targets of one entry. A string may hold several, separated by commas: an
 /// environment variable can hold no list.
-#[allow(clippy::option_option)] // as above
-fn target<'a>(node: &Node<'a>, port: Option<Option<u16>>) -> Option<Vec<Placed<'a>>> {
+fn target<'a>(node: &Node<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>> {
     let (text, weight, at) = if matches!(node.value, DeValue::Table(_)) {
-        let section = node.section(Place::Target)?;
-        let weight = section.integer("weight", bounds::WEIGHT, defaults::WEIGHT);
+        let section = node.section(&keys::TARGET)?;
+        let weight = section.count("weight");
         if let Some(read) = discovered::read(&section, port) {
             let (address, node) = read?;
             let spec = TargetSpec { address, weight };
@@ -256,8 +192,7 @@ fn target<'a>(node: &Node<'a>, port: Option<Option<u16>>) -> Option<Vec<Placed<'
         (node.text()?, defaults::WEIGHT, node.clone())
     } else {
         let help = "write \"10.0.0.1:6400\" or { address = \"10.0.0.1:6400\", weight = 2 }";
-        node.wrong_type("an address", help);
-        return None;
+        return node.refuse_type("an address", help);
     };
     let addresses = text.split(',').map(str::trim);
     let read: Vec<_> = addresses
@@ -272,18 +207,16 @@ fn target<'a>(node: &Node<'a>, port: Option<Option<u16>>) -> Option<Vec<Placed<'
         .collect()
 }
 
-#[allow(clippy::option_option)] // as above
-fn target_address(text: &str, port: Option<Option<u16>>, at: &Node<'_>) -> Option<TargetAddress> {
+fn target_address(text: &str, port: GroupPort, at: &Node<'_>) -> Option<TargetAddress> {
     let written = match address::target(text) {
         Ok(written) => written,
         Err(error) => {
-            at.error(Code::InvalidValue, error.message, error.help);
-            return None;
+            return at.refuse(Code::InvalidValue, error.message, error.help);
         }
     };
     let port = match (written.port, port) {
         (Some(port), _) | (None, Some(Some(port))) => port,
-        // The group's port is wrong; that has been said.
+        // The group's port is wrong, which has been reported.
         (None, Some(None)) => return None,
         (None, None) => {
             let message = format!("target `{text}` has no port, and neither has its group");
@@ -292,15 +225,14 @@ fn target_address(text: &str, port: Option<Option<u16>>, at: &Node<'_>) -> Optio
                 Host::Name(name) => format!("{name}:6400"),
             };
             let help = format!("write \"{with_port}\", or port = 6400 in the group");
-            at.error(Code::MissingKey, message, help);
-            return None;
+            return at.refuse(Code::MissingKey, message, help);
         }
     };
     Some(match written.host {
         Host::Ip(ip) => TargetAddress::Socket(SocketAddr::new(ip, port)),
         Host::Name(name) => {
-            // What `weir import` writes for targets that it does not know. RFC 6761 6.4: such
-            // names do not exist.
+            // `weir import` writes such names for targets that it does not know. RFC 6761 section
+            // 6.4: they do not exist.
             if name.ends_with(".invalid") {
                 let message = format!("`{name}` is a placeholder: it never has an address");
                 at.warn(
@@ -347,21 +279,19 @@ fn check_weights(targets: &[Placed<'_>], algorithm: Algorithm) {
 }
 
 fn fail_open(section: &Section<'_>) -> FailOpen {
-    let default = defaults::FAIL_OPEN;
-    let enabled = section.get("fail_open").and_then(|node| node.boolean());
     let min_healthy = section
         .get("min_healthy")
         .and_then(|node| min_healthy(&node));
     FailOpen {
-        min_healthy: min_healthy.unwrap_or(default.min_healthy),
-        enabled: enabled.unwrap_or(default.enabled),
+        min_healthy: min_healthy.unwrap_or(defaults::FAIL_OPEN.min_healthy),
+        enabled: section.flag("fail_open"),
     }
 }
 
 /// A count, or a percentage as a string.
 fn min_healthy(node: &Node<'_>) -> Option<MinHealthy> {
     if !matches!(node.value, DeValue::String(_)) {
-        return node.integer(bounds::MIN_HEALTHY).map(MinHealthy::Count);
+        return node.count().map(MinHealthy::Count);
     }
     let text = node.text()?;
     let percent = text
@@ -375,8 +305,7 @@ fn min_healthy(node: &Node<'_>) -> Option<MinHealthy> {
         Err(_) => "write a count like 2, or a share from \"1%\" to \"100%\"".to_owned(),
     };
     let message = format!("`{text}` is neither a count nor a share of targets");
-    node.error(Code::InvalidValue, message, help);
-    None
+    node.refuse(Code::InvalidValue, message, help)
 }
 
 fn check_min_healthy(
@@ -414,19 +343,14 @@ fn check_min_healthy(
 }
 
 fn upstream_limits(section: &Section<'_>) -> Upstream {
-    let default = defaults::UPSTREAM;
-    let timeout = |key, default| section.duration(key, &bounds::TIMEOUT, default);
+    let optional = |key| section.get(key).and_then(|node| node.duration());
     Upstream {
-        connect_timeout: timeout("connect_timeout", default.connect_timeout),
-        response_timeout: timeout("response_timeout", default.response_timeout),
-        body_timeout: timeout("body_timeout", default.body_timeout),
-        request_timeout: section
-            .get("request_timeout")
-            .and_then(|node| node.duration(&bounds::TIMEOUT)),
-        tunnel_timeout: timeout("tunnel_timeout", default.tunnel_timeout),
-        idle_timeout: section
-            .get("idle_timeout")
-            .and_then(|node| node.duration(&bounds::TIMEOUT)),
-        max_idle: section.integer("max_idle", bounds::MAX_IDLE, default.max_idle),
+        connect_timeout: section.duration("connect_timeout"),
+        response_timeout: section.duration("response_timeout"),
+        body_timeout: section.duration("body_timeout"),
+        request_timeout: optional("request_timeout"),
+        tunnel_timeout: section.duration("tunnel_timeout"),
+        idle_timeout: optional("idle_timeout"),
+        max_idle: section.count("max_idle"),
     }
 }

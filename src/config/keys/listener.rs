@@ -1,0 +1,75 @@
+//! `[[listener]]`: where requests come in, and what their clients may take.
+
+use super::action::{FIXED_RESPONSE, REDIRECT, WEIGHTED_GROUP};
+use super::bounds::{RATE, SESSION, TIMEOUT};
+use super::key::DefaultValue::{Count, Described, Required, Text};
+use super::key::{ANY, Kind, Table, key, kib, secs};
+use super::rule::RULE;
+use super::words::names;
+use crate::model::ForwardedMode;
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading: "[[listener]]", keys: &[
+    key("name", Kind::Value("1 to 64 letters, digits, `-`, `_` and `.`"), Described("the address"), "in logs and metrics"),
+    key("bind", Kind::Value("IP address and port"), Required, "where it listens; port 0 takes a free one")
+        .called("listen address addr port"),
+    key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
+        "the group that gets the request, or several with weights")
+        .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \
+                 default_target_group target to"),
+    key("redirect", Kind::Table(&REDIRECT), Described("none"), "sends the client elsewhere"),
+    key("fixed_response", Kind::Table(&FIXED_RESPONSE), Described("none"), "an answer without any target"),
+    key("group_sticky", Kind::Duration(SESSION), Described("every request chooses anew"),
+        "how long a client stays with the group it got").called("stickiness session"),
+    key("rule", Kind::Tables(&RULE, ANY), Described("none"), "rules are tried from the lowest priority number to the highest"),
+    // Ten thousand clients cost some hundred megabytes at worst, and stay below the file
+    // descriptors a service usually gets; ten million are what Linux can be made to open.
+    key("max_connections", Kind::Count(1..=10_000_000), Count(10_000), "client connections at a time; further ones wait"),
+    key("rate_limit", Kind::Table(&RATE_LIMIT), Described("no limit"), "how many requests a client may send")
+        .called("limit_req ratelimit throttle"),
+    key("client", Kind::Table(&CLIENT), Described("those of its keys"), "what a client may take, in time and space"),
+    key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"), "X-Forwarded-For, -Proto, -Port and -Host"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", heading: "", keys: &[
+    // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
+    key("head_timeout", Kind::Duration(TIMEOUT), secs(10), "from the first byte of a request to the end of its head"),
+    // ALB's idle timeout.
+    key("idle_timeout", Kind::Duration(TIMEOUT), secs(60), "between two requests on one connection"),
+    // The same for a body that stalls.
+    key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of a body in either direction"),
+    // ALB's limit for all header fields together. hyper needs 8 KiB; a MiB is an attack.
+    key("max_head", Kind::Size(8 * 1024..=1024 * 1024), kib(64), "of a request head"),
+    // hyper keeps a hundred on the stack; more cost every request an allocation.
+    key("max_fields", Kind::Count(1..=1000), Count(100), "header fields of a request"),
+    // Weir streams bodies, so their size costs it nothing. 0 allows requests without a body.
+    key("max_body", Kind::Size(0..=1 << 50), Described("no limit"), "of a request body"),
+    // Beyond a billion it is no limit.
+    key("max_requests", Kind::Count(1..=1_000_000_000), Described("no limit"), "on one connection, which then closes")
+        .called("keepalive_requests max_keepalive_requests"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static FORWARDED: Table = Table { path: "listener.forwarded", heading: "", keys: &[
+    // ALB's.
+    key("mode", Kind::Word(names::<ForwardedMode>), Text("append"),
+        "\"preserve\" passes them on as they are, \"remove\" takes them out"),
+    key("trusted_proxies", Kind::Value("list of networks"), Described("none"), "the proxies of which X-Forwarded-* is believed"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static RATE_LIMIT: Table = Table { path: "listener.rate_limit", heading: "", keys: &[
+    key("key", Kind::Either("`\"client_ip\"`", &RATE_KEY), Text("client_ip"), "what clients are told apart by")
+        .called("by source"),
+    key("requests", Kind::Count(RATE), Required, "requests that a client may send in that time").called("rate limit average"),
+    // What clients do within a millisecond is chance, and counts of more than a day belong in a
+    // database.
+    key("per", Kind::Duration(TIMEOUT), secs(1), "the time that they are counted in").called("period interval window"),
+    key("burst", Kind::Count(RATE), Described("as `requests`"), "requests that may come at once after a pause"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static RATE_KEY: Table = Table { path: "listener.rate_limit.key", heading: "`key` of `rate_limit`", keys: &[
+    key("header", Kind::Value("name of a header"), Required, "the header that tells them apart; without it the address counts"),
+] };

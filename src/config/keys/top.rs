@@ -1,0 +1,49 @@
+//! The top level of the file: the process, its shutdown and its admin listener.
+
+use super::bounds::{PHASE, TOKEN};
+use super::key::DefaultValue::{Described, Required, Text};
+use super::key::{ANY, Kind, Table, key, secs};
+use super::listener::LISTENER;
+use super::target_group::TARGET_GROUP;
+use super::words::names;
+use crate::config::types::AccessLog;
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top level of the file", keys: &[
+    // More threads than any machine has cores are a mistake.
+    key("workers", Kind::Count(1..=1024), Described("one per core the process may use"), "threads that serve requests")
+        .called("threads worker_processes nbthread concurrency num_workers"),
+    // A healthy system writes nothing, and what a user complains about is there.
+    key("access_log", Kind::Word(names::<AccessLog>), Text("failures"), "which requests are logged")
+        .called("access_logs accesslog"),
+    key("shutdown", Kind::Table(&SHUTDOWN), Described("those of its keys"), "how a shutdown proceeds"),
+    key("admin", Kind::Table(&ADMIN), Described("off"), "status, health and metrics of Weir itself"),
+    key("cookie_key", Kind::Secret(44..=64), Described("a key of this process, so that sessions end with it"),
+        "what session cookies are sealed with: 32 bytes as 64 hex digits or as base64")
+        .called("cookie_secret session_key secret_key"),
+    key("cookie_key_file", Kind::Value("path of a file"), Described("none"), "the file that holds it"),
+    key("upgrade_socket", Kind::Value("absolute path of at most 107 bytes"), Described("nowhere"),
+        "where a new process asks this one for its listening sockets").called("upgrade handover_socket"),
+    key("listener", Kind::Tables(&LISTENER, ANY), Required, "where requests come in")
+        .called("server servers frontend frontends entrypoint listen entry_point"),
+    key("target_group", Kind::Table(&TARGET_GROUP), Described("none"), "where requests go")
+        .called("backend backends cluster clusters service services pool upstream upstreams pools tg group groups"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static SHUTDOWN: Table = Table { path: "shutdown", heading: "", keys: &[
+    // Five seconds are what balancers and DNS in front of Weir need to look elsewhere.
+    key("lame_duck", Kind::Duration(PHASE), secs(5), "how long Weir says \"not ready\" and still accepts"),
+    // With it thirty, Kubernetes' default grace period: Weir ends by itself before it is killed.
+    key("drain", Kind::Duration(PHASE), secs(25), "what takes longer is cut off"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static ADMIN: Table = Table { path: "admin", heading: "", keys: &[
+    // Loopback, because it answers without a token; the port Prometheus exporters are expected at.
+    key("bind", Kind::Value("IP address and port"), Text("127.0.0.1:9090"),
+        "where it listens; reading needs no token, so keep it private").called("listen address addr port"),
+    key("token", Kind::Secret(TOKEN), Described("changes are refused"),
+        "bearer token of those that may register, drain and weigh targets").called("password secret bearer auth"),
+    key("token_file", Kind::Value("path of a file"), Described("none"), "the file that holds it"),
+] };

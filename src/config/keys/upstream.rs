@@ -1,0 +1,43 @@
+//! `upstream` and `retry`: requests on their way to targets.
+
+use super::bounds::TIMEOUT;
+use super::key::DefaultValue::{Count, Described, Flag, Percent};
+use super::key::{Kind, Table, key, kib, secs};
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.upstream", heading: "", keys: &[
+    // ALB's target connection timeout.
+    key("connect_timeout", Kind::Duration(TIMEOUT), secs(10), "to open a connection"),
+    // The client's idle timeout: beyond it no client is there to read the answer.
+    key("response_timeout", Kind::Duration(TIMEOUT), secs(60), "from the request to the head of the response"),
+    key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of the response"),
+    // Downloads may take hours.
+    key("request_timeout", Kind::Duration(TIMEOUT), Described("no limit"), "for everything together"),
+    // A WebSocket may have nothing to say for long, and applications send pings of their own.
+    key("tunnel_timeout", Kind::Duration(TIMEOUT), secs(60 * 60),
+        "instead of those, once a connection is upgraded (WebSocket): without a byte in either direction"),
+    key("idle_timeout", Kind::Duration(TIMEOUT), Described("80 % of what the targets grant or show, and 4s as long as they have done neither"),
+        "of a connection kept for the next request"),
+    // More than a worker has in flight to one target under any load it can carry; the idle
+    // timeout takes what a burst leaves behind.
+    key("max_idle", Kind::Count(0..=10_000), Count(128), "connections kept per worker and target; 0 keeps none"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static RETRY: Table = Table { path: "target_group.*.retry", heading: "", keys: &[
+    // Two of three targets may fail a request before its client hears of it; a client has given up
+    // long before the ninth.
+    key("attempts", Kind::Count(1..=8), Count(3), "that a target may have executed, the first included")
+        .called("tries max_attempts num_retries max_retries count"),
+    // Whether a status is worth another try is known to the service alone.
+    key("status", Kind::Value("list of 502, 503 and 504"), Described("none"), "of a target, that are not passed on")
+        .called("on retry_on statuses codes"),
+    // What is not idempotent would be done twice.
+    key("non_idempotent", Kind::Flag, Flag(false), "true: POST and PATCH too"),
+    // linkerd's: most JSON documents, and little enough to hold for thousands of requests. Each
+    // request in flight may hold as much.
+    key("max_body", Kind::Size(0..=1024 * 1024), kib(64), "of a request that is kept to be sent again"),
+    // Envoy's and linkerd's: a group that fails altogether gets a fifth more, not thrice.
+    key("budget", Kind::Percent(0..=100), Percent(20), "retries for each request of the last ten seconds"),
+    key("min_concurrency", Kind::Count(0..=10_000), Count(3), "retries in flight that need no budget"),
+] };

@@ -1,0 +1,181 @@
+//! Values that are one of a few words, and what each word means.
+
+use http::Method;
+
+use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
+use crate::config::types::AccessLog;
+use crate::model::{Algorithm, ForwardedMode, StickyDraining, StickyFull};
+
+/// Words and their values.
+type Rows<T> = &'static [(&'static str, T)];
+
+/// A value that the file writes as a word.
+pub(in crate::config) trait Words: Clone + 'static {
+    /// The words in the order in which messages list them.
+    const WORDS: Rows<Self>;
+
+    /// Words of other products, understood and not advertised: one word for one thing.
+    const ALIASES: Rows<Self> = &[];
+
+    /// The value of a word or an alias.
+    fn of(word: &str) -> Option<Self> {
+        let mut all = Self::WORDS.iter().chain(Self::ALIASES);
+        all.find(|(known, _)| *known == word)
+            .map(|(_, value)| value.clone())
+    }
+}
+
+/// The words alone.
+pub(in crate::config) fn names<T: Words>() -> Vec<&'static str> {
+    T::WORDS.iter().map(|(word, _)| *word).collect()
+}
+
+/// What a health check does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum ProbeKind {
+    Http,
+    Tcp,
+}
+
+/// The method of a health check.
+#[derive(Clone)]
+pub(in crate::config) struct ProbeMethod(pub(in crate::config) Method);
+
+/// Which cookie keeps a client on its target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum CookieKind {
+    LoadBalancer,
+    Application,
+}
+
+/// Whether a forecast changes the number of replicas.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum PredictiveMode {
+    ForecastOnly,
+    ForecastAndScale,
+}
+
+impl Words for AccessLog {
+    const WORDS: Rows<Self> = &[
+        ("off", Self::Off),
+        ("failures", Self::Failures),
+        ("all", Self::All),
+    ];
+}
+
+impl Words for ForwardedMode {
+    const WORDS: Rows<Self> = &[
+        ("append", Self::Append),
+        ("preserve", Self::Preserve),
+        ("remove", Self::Remove),
+    ];
+}
+
+const ALGORITHMS: [(&str, Algorithm); Algorithm::ALL.len()] = {
+    let mut words = [("", Algorithm::RoundRobin); Algorithm::ALL.len()];
+    let mut n = 0;
+    while n < words.len() {
+        words[n] = (Algorithm::ALL[n].name(), Algorithm::ALL[n]);
+        n += 1;
+    }
+    words
+};
+
+impl Words for Algorithm {
+    const WORDS: Rows<Self> = &ALGORITHMS;
+
+    const ALIASES: Rows<Self> = &[
+        ("least_outstanding_requests", Self::LeastConnections),
+        ("least_conn", Self::LeastConnections),
+        ("p2c", Self::PowerOfTwoChoices),
+    ];
+}
+
+impl Words for ProbeKind {
+    const WORDS: Rows<Self> = &[("http", Self::Http), ("tcp", Self::Tcp)];
+}
+
+impl Words for ProbeMethod {
+    const WORDS: Rows<Self> = &[
+        ("GET", Self(Method::GET)),
+        ("HEAD", Self(Method::HEAD)),
+        ("POST", Self(Method::POST)),
+        ("OPTIONS", Self(Method::OPTIONS)),
+    ];
+}
+
+impl Words for CookieKind {
+    const WORDS: Rows<Self> = &[
+        ("lb_cookie", Self::LoadBalancer),
+        ("app_cookie", Self::Application),
+    ];
+}
+
+impl Words for StickyFull {
+    const WORDS: Rows<Self> = &[("move", Self::Move), ("wait", Self::Wait)];
+}
+
+impl Words for StickyDraining {
+    const WORDS: Rows<Self> = &[("move", Self::Move), ("stay", Self::Stay)];
+}
+
+impl Words for Profile {
+    const WORDS: Rows<Self> = &[
+        (Self::Fast.name(), Self::Fast),
+        (Self::Aws.name(), Self::Aws),
+        (Self::AwsHighResolution.name(), Self::AwsHighResolution),
+    ];
+}
+
+impl Words for Metric {
+    const WORDS: Rows<Self> = &[
+        ("cpu", Self::Cpu),
+        ("memory", Self::Memory),
+        ("requests_per_target", Self::RequestsPerTarget),
+        ("in_flight_per_target", Self::InFlightPerTarget),
+        ("queue_length", Self::QueueLength),
+        ("latency_p95", Self::LatencyP95),
+    ];
+
+    const ALIASES: Rows<Self> = &[
+        ("ECSServiceAverageCPUUtilization", Self::Cpu),
+        ("ECSServiceAverageMemoryUtilization", Self::Memory),
+    ];
+}
+
+impl Words for Comparison {
+    const WORDS: Rows<Self> = &[
+        (">", Self::Greater),
+        (">=", Self::GreaterOrEqual),
+        ("<", Self::Less),
+        ("<=", Self::LessOrEqual),
+    ];
+
+    const ALIASES: Rows<Self> = &[
+        ("GreaterThanThreshold", Self::Greater),
+        ("GreaterThanOrEqualToThreshold", Self::GreaterOrEqual),
+        ("LessThanThreshold", Self::Less),
+        ("LessThanOrEqualToThreshold", Self::LessOrEqual),
+    ];
+}
+
+impl Words for Adjustment {
+    const WORDS: Rows<Self> = &[
+        ("change", Self::Change),
+        ("exact", Self::Exact),
+        ("percent", Self::Percent),
+    ];
+
+    const ALIASES: Rows<Self> = &[
+        ("ChangeInCapacity", Self::Change),
+        ("ExactCapacity", Self::Exact),
+        ("PercentChangeInCapacity", Self::Percent),
+    ];
+}
+
+impl Words for PredictiveMode {
+    const WORDS: Rows<Self> = &[
+        ("forecast_only", Self::ForecastOnly),
+        ("forecast_and_scale", Self::ForecastAndScale),
+    ];
+}
