@@ -10,8 +10,9 @@ use crate::target_group::ApplicationCookie;
 
 /// The values of the cookies of a name in a request, in order.
 pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let fields = headers.get_all(COOKIE).iter();
-    fields
+    headers
+        .get_all(COOKIE)
+        .iter()
         .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
         .filter_map(move |pair| {
             let pair = pair.trim_ascii();
@@ -24,8 +25,9 @@ pub(super) fn has(headers: &HeaderMap, name: &str) -> bool {
     values(headers, name).next().is_some()
 }
 
-/// A cookie for the whole site that scripts cannot read and other sites' requests do not
-/// bring along, except when a user follows a link. A life of 0 seconds deletes it.
+/// A `Set-Cookie` value for the whole site (`Path=/`), hidden from scripts (`HttpOnly`) and sent
+/// with requests from other sites only when a user follows a link (`SameSite=Lax`). A `max_age`
+/// of 0 deletes the cookie. Returns `None` if the value would not be legal.
 pub(super) fn set(
     name: &str,
     value: &str,
@@ -42,16 +44,19 @@ pub(super) fn set(
     HeaderValue::try_from(text).ok()
 }
 
-/// What a response says of a cookie of the application's. The last word counts, as it does
-/// in a browser.
-pub(super) fn said_of(headers: &HeaderMap, name: &str, now: SystemTime) -> ApplicationCookie {
-    let fields = headers.get_all(SET_COOKIE).iter().rev();
-    let mut found = fields.filter_map(|field| meaning(field.as_bytes(), name, now));
-    found.next().unwrap_or(ApplicationCookie::Unmentioned)
+/// Whether a response sets or deletes the application's cookie `name`. Of several fields the
+/// last one counts, as in a browser.
+pub(super) fn cookie_state(headers: &HeaderMap, name: &str, now: SystemTime) -> ApplicationCookie {
+    headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .rev()
+        .find_map(|field| state_in(field.as_bytes(), name, now))
+        .unwrap_or(ApplicationCookie::Unmentioned)
 }
 
-/// `None` for a field that sets another cookie.
-fn meaning(field: &[u8], name: &str, now: SystemTime) -> Option<ApplicationCookie> {
+/// The state after one `Set-Cookie` field; `None` if it is for another cookie.
+fn state_in(field: &[u8], name: &str, now: SystemTime) -> Option<ApplicationCookie> {
     let mut parts = field.split(|byte| *byte == b';');
     let equals = |byte: &u8| *byte == b'=';
     let pair = parts.next()?;
@@ -66,7 +71,7 @@ fn meaning(field: &[u8], name: &str, now: SystemTime) -> Option<ApplicationCooki
         let attribute = attribute.trim_ascii();
         let value = std::str::from_utf8(value).unwrap_or_default();
         let value = value.trim_start_matches('=').trim();
-        // An attribute that cannot be read is as good as none (RFC 6265 section 5.2).
+        // An attribute that cannot be parsed is ignored (RFC 6265 section 5.2).
         if attribute.eq_ignore_ascii_case(b"max-age") {
             max_age = age(value).or(max_age);
         } else if attribute.eq_ignore_ascii_case(b"expires") {
@@ -81,10 +86,10 @@ fn meaning(field: &[u8], name: &str, now: SystemTime) -> Option<ApplicationCooki
     })
 }
 
-/// No cookie lives longer (draft-ietf-httpbis-rfc6265bis section 5.5).
-const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// The longest lifetime of a cookie, 400 days (draft-ietf-httpbis-rfc6265bis section 5.5).
+const MAX_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
-/// RFC 6265 section 5.2.2: digits, or a minus and digits.
+/// Parses `Max-Age`: digits, or a minus and digits (RFC 6265 section 5.2.2).
 fn age(text: &str) -> Option<Duration> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -93,16 +98,16 @@ fn age(text: &str) -> Option<Duration> {
     if text.starts_with('-') {
         return Some(Duration::ZERO);
     }
-    // What does not fit is long enough.
-    let age = digits.parse().map_or(LONGEST, Duration::from_secs);
-    Some(age.min(LONGEST))
+    // A number that does not fit is above the limit.
+    let age = digits.parse().map_or(MAX_LIFETIME, Duration::from_secs);
+    Some(age.min(MAX_LIFETIME))
 }
 
-/// A date as HTTP writes it, or with the hyphens that many cookies still have.
+/// Parses `Expires`: an HTTP date, or one with the hyphens that many cookies still have.
 fn date(text: &str) -> Option<SystemTime> {
-    let parsed = httpdate::parse_http_date(text);
-    let parsed = parsed.or_else(|_| httpdate::parse_http_date(&text.replace('-', " ")));
-    parsed.ok()
+    httpdate::parse_http_date(text)
+        .or_else(|_| httpdate::parse_http_date(&text.replace('-', " ")))
+        .ok()
 }
 
 #[cfg(test)]
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_sets_or_deletes_a_cookie_or_says_nothing_of_it() {
+    fn a_response_sets_or_deletes_a_cookie_or_leaves_it_alone() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_000); // 2015-10-21 07:20
         let later = |seconds| ApplicationCookie::Set(Some(now + Duration::from_secs(seconds)));
         let (deleted, open) = (ApplicationCookie::Deleted, ApplicationCookie::Set(None));
@@ -132,7 +137,7 @@ mod tests {
             ("id=1; max-age = 60", later(60)),
             (
                 "id=1; Max-Age=99999999999999999999999",
-                later(LONGEST.as_secs()),
+                later(MAX_LIFETIME.as_secs()),
             ),
             ("id=1; Max-Age=soon", open),
             ("id=1; Max-Age=0", deleted),
@@ -157,7 +162,7 @@ mod tests {
             headers.append(SET_COOKIE, "id=0; Max-Age=1".parse().unwrap());
             headers.insert(SET_COOKIE, text.parse().unwrap());
             headers.append(SET_COOKIE, "other=1; Max-Age=0".parse().unwrap());
-            assert_eq!(said_of(&headers, "id", now), expected, "{text}");
+            assert_eq!(cookie_state(&headers, "id", now), expected, "{text}");
         }
     }
 
@@ -166,12 +171,12 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(SET_COOKIE, "id=; Max-Age=0".parse().unwrap());
         headers.append(SET_COOKIE, "id=1".parse().unwrap());
-        let said = said_of(&headers, "id", SystemTime::UNIX_EPOCH);
-        assert_eq!(said, ApplicationCookie::Set(None));
+        let state = cookie_state(&headers, "id", SystemTime::UNIX_EPOCH);
+        assert_eq!(state, ApplicationCookie::Set(None));
     }
 
     #[test]
-    fn a_cookie_says_what_may_be_done_with_it() {
+    fn a_cookie_has_its_attributes() {
         let cookie = set("a", "b", Some(Duration::from_secs(1)), true).unwrap();
         let expected = "a=b; Path=/; HttpOnly; SameSite=Lax; Max-Age=1; Secure";
         assert_eq!(cookie, expected);

@@ -43,7 +43,7 @@ use host::Host;
 use ids::{Entropy, RequestIds};
 use preference::Preference;
 use shortage::Shortages;
-use sticky::{Visit, Visitor};
+use sticky::{StickyContext, StickyRequest};
 
 /// Handles the requests of one worker.
 #[derive(Debug)]
@@ -212,9 +212,9 @@ impl Proxy {
                 let (index, cookie) = match forward.sticky {
                     None => (router::choose(forward, entropy), None),
                     Some(duration) => {
-                        let visitor = Visitor::new(&parts.headers, client, trusted);
+                        let context = StickyContext::new(&parts.headers, client, trusted);
                         let seal = &listener.choices;
-                        sticky::choose_group(forward, duration, snapshot, seal, visitor, entropy)
+                        sticky::choose_group(forward, duration, snapshot, seal, context, entropy)
                     }
                 };
                 Route::Forward(Arc::clone(snapshot.group(index)), cookie)
@@ -252,13 +252,13 @@ impl Proxy {
         let limits = &routed.listener.client;
         let mut parts = routed.parts;
         key::check_length(&parts.headers, limits.max_body)?;
-        let visit = group.sticky.as_ref().map(|sessions| {
-            Visit::new(
+        let sticky = group.sticky.as_ref().map(|sessions| {
+            StickyRequest::new(
                 sessions,
-                Visitor::new(&parts.headers, client, routed.trusted),
+                StickyContext::new(&parts.headers, client, routed.trusted),
             )
         });
-        let session = visit.as_ref().and_then(Visit::target);
+        let session = sticky.as_ref().and_then(StickyRequest::target);
         let prepared = key::prepare(&group, &parts, routed.client, body, limits).await?;
         let upgrade = prepare_request(
             &mut parts,
@@ -283,8 +283,8 @@ impl Proxy {
             .await;
         record.received = outgoing.received();
         if let Ok(response) = &mut result {
-            if let (Some(visit), Some(target)) = (visit, &record.target) {
-                visit.conclude(target, response.headers_mut());
+            if let (Some(sticky), Some(target)) = (sticky, &record.target) {
+                sticky.finish(target, response.headers_mut());
             }
             if let Some(cookie) = group_cookie {
                 response.headers_mut().append(SET_COOKIE, cookie);

@@ -1,8 +1,8 @@
-//! Sessions in heads: which group and which target a request's cookies ask for, and which
-//! cookies its response brings.
+//! Sessions in heads: the group and the target that a request's cookies name, and the cookies
+//! that its response sets.
 //!
 //! A response with a new cookie stays as cacheable as its target made it. Shared caches
-//! commonly store none that sets a cookie, and most responses of a session set none.
+//! commonly store no response that sets a cookie, and most responses of a session set none.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,42 +22,42 @@ use crate::target_group::{
 /// The cookie of group stickiness (ALB's `AWSALBTG`).
 const GROUP_COOKIE: &str = "WEIRTG";
 
-/// What is known of whoever sends a request, and when it came.
+/// The facts about a request that decide about its cookies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Visitor<'a> {
+pub(super) struct StickyContext<'a> {
     headers: &'a HeaderMap,
     now: SystemTime,
     /// Whether the client's own connection is encrypted.
     is_secure: bool,
 }
 
-impl<'a> Visitor<'a> {
-    /// `trusted` is whether the peer's word about the client counts.
+impl<'a> StickyContext<'a> {
+    /// `trusted` is whether the peer is a trusted proxy, so that its `X-Forwarded-Proto` counts.
     pub(super) fn new(headers: &'a HeaderMap, client: &Client, trusted: bool) -> Self {
-        let told = headers.get("x-forwarded-proto").filter(|_| trusted);
-        let proto = told.unwrap_or(&client.forwarded.proto);
-        // With several proxies in a row the first word is of the one the client spoke to.
+        let forwarded = headers.get("x-forwarded-proto").filter(|_| trusted);
+        let proto = forwarded.unwrap_or(&client.forwarded.proto);
+        // With several proxies in a row the first value is from the one next to the client.
         let first = proto.as_bytes().split(|byte| *byte == b',').next();
         Self {
             headers,
             now: SystemTime::now(),
-            is_secure: first.is_some_and(|word| word.trim_ascii().eq_ignore_ascii_case(b"https")),
+            is_secure: first.is_some_and(|proto| proto.trim_ascii().eq_ignore_ascii_case(b"https")),
         }
     }
 }
 
-/// The group a client stays with for `duration`, and the cookie that says so; without one,
-/// the client has it.
+/// The group with which a client stays for `duration`, and the cookie that names it; `None` if
+/// the client has that cookie already.
 pub(super) fn choose_group(
     forward: &Forward<GroupIndex>,
     duration: Duration,
     snapshot: &DataPlaneSnapshot,
     seal: &Seal,
-    visitor: Visitor<'_>,
+    context: StickyContext<'_>,
     entropy: u64,
 ) -> (GroupIndex, Option<HeaderValue>) {
-    let cookies = cookie::values(visitor.headers, GROUP_COOKIE);
-    let choices = Choices::find(seal, cookies, visitor.now);
+    let cookies = cookie::values(context.headers, GROUP_COOKIE);
+    let choices = Choices::find(seal, cookies, context.now);
     let hash = |index: GroupIndex| hash_key(snapshot.group(index).id.0.as_bytes());
     let chosen = router::choose_again(
         forward,
@@ -70,20 +70,20 @@ pub(super) fn choose_group(
         .iter()
         .map(|(index, _)| hash(*index))
         .collect();
-    let next = choices.choose(hash(chosen), &siblings, duration, visitor.now);
+    let next = choices.choose(hash(chosen), &siblings, duration, context.now);
     let cookie = next.and_then(|next| {
         let value = next.seal(seal, nonce()?);
-        let max_age = next.max_age(visitor.now);
-        cookie::set(GROUP_COOKIE, &value, Some(max_age), visitor.is_secure)
+        let max_age = next.max_age(context.now);
+        cookie::set(GROUP_COOKIE, &value, Some(max_age), context.is_secure)
     });
     (chosen, cookie)
 }
 
-/// A request to a group whose clients stay on their targets.
+/// A request to a group with sessions.
 #[derive(Debug)]
-pub(super) struct Visit<'g> {
+pub(super) struct StickyRequest<'g> {
     sessions: &'g Sessions,
-    /// The session it belongs to.
+    /// The session that its cookie names.
     held: Option<Session>,
     /// Whether there is a cookie to delete.
     has_cookie: bool,
@@ -91,22 +91,22 @@ pub(super) struct Visit<'g> {
     is_secure: bool,
 }
 
-impl<'g> Visit<'g> {
+impl<'g> StickyRequest<'g> {
     /// Reads the request's cookies.
-    pub(super) fn new(sessions: &'g Sessions, visitor: Visitor<'_>) -> Self {
+    pub(super) fn new(sessions: &'g Sessions, context: StickyContext<'_>) -> Self {
         let settings = &sessions.settings;
-        let cookies = || cookie::values(visitor.headers, &settings.cookie);
+        let cookies = || cookie::values(context.headers, &settings.cookie);
         let is_open = match &settings.source {
             CookieSource::LoadBalancer => true,
-            CookieSource::Application(name) => cookie::has(visitor.headers, name),
+            CookieSource::Application(name) => cookie::has(context.headers, name),
         };
-        let held = is_open.then(|| sessions.find(cookies(), visitor.now));
+        let held = is_open.then(|| sessions.find(cookies(), context.now));
         Self {
             sessions,
             held: held.flatten(),
             has_cookie: cookies().next().is_some(),
-            now: visitor.now,
-            is_secure: visitor.is_secure,
+            now: context.now,
+            is_secure: context.is_secure,
         }
     }
 
@@ -115,13 +115,13 @@ impl<'g> Visit<'g> {
         Some(self.held?.target)
     }
 
-    /// Adds to the response of the target that answered what the client must know, and
-    /// counts the session there.
-    pub(super) fn conclude(&self, target: &Target, response: &mut HeaderMap) {
+    /// Adds the session's cookie to the response of `target` if the client needs another one,
+    /// and counts the session there.
+    pub(super) fn finish(&self, target: &Target, response: &mut HeaderMap) {
         let settings = &self.sessions.settings;
         let application = match &settings.source {
             CookieSource::LoadBalancer => ApplicationCookie::Unmentioned,
-            CookieSource::Application(name) => cookie::said_of(response, name, self.now),
+            CookieSource::Application(name) => cookie::cookie_state(response, name, self.now),
         };
         let update = self
             .sessions
@@ -151,8 +151,8 @@ impl<'g> Visit<'g> {
     }
 }
 
-/// From the system, because cookies of many Weirs share a key. `None`, and no cookie, if it
-/// has no more to give.
+/// From the system, because several Weirs may encrypt with the same key. `None`, and no cookie,
+/// if the system has no randomness.
 fn nonce() -> Option<Nonce> {
     let mut nonce = Nonce::default();
     getrandom::fill(&mut nonce).ok()?;
