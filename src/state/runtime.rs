@@ -39,7 +39,7 @@ pub enum Refusal {
          and drain takes one out of service", .0.addr, .0.group
     )]
     Replica(TargetId),
-    /// [`MAX_CHANGED_TARGETS`] targets have been changed.
+    /// 10 000 targets have been changed, the most that are remembered.
     #[error("{MAX_CHANGED_TARGETS} targets have been changed at run time, more are not remembered")]
     TooMany,
     /// The publisher has ended.

@@ -99,7 +99,8 @@ impl Latency {
         (at != 0).then(|| peak * decay(now.nanos_since(at)))
     }
 
-    /// The mean in nanoseconds; see [`HALVING_SHIFT`]. `None` if there has been no sample.
+    /// The mean in nanoseconds; it halves every 8.6 s without a sample. `None` if there has
+    /// been no sample.
     #[inline] // read for every member at every pick
     pub fn mean(&self, now: Moment) -> Option<u64> {
         let at = self.at.load(Ordering::Relaxed);
