@@ -167,8 +167,8 @@ impl DescriptorPool {
 
     /// Adds to the pool. What was given out is never taken back.
     pub fn grow(&self, count: usize) {
-        let room = Semaphore::MAX_PERMITS - self.0.available_permits();
-        self.0.add_permits(count.min(room));
+        let most = Semaphore::MAX_PERMITS - self.0.available_permits();
+        self.0.add_permits(count.min(most));
     }
 
     /// Removes up to `count` descriptors that are free.

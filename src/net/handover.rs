@@ -30,7 +30,7 @@ pub const MAX_TEXT: usize = 64 * 1024;
 /// Bytes of the length before the text.
 const PREFIX: usize = size_of::<u32>();
 
-/// Room for the descriptors of one message.
+/// Bytes of the control message which carries the descriptors.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS));
 
 /// Between two attempts to send. The system allows as many descriptors in flight as a process may

@@ -99,7 +99,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// What the head says.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }

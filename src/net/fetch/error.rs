@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-/// The step of an exchange which failed, and what the system or the HTTP library says about it.
+/// The step of an exchange which failed, with the error of the system or the HTTP library.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The endpoint's name has no address, or is no `host:port`.
@@ -12,7 +12,7 @@ pub enum FetchError {
     Resolve {
         /// The name as it was given.
         name: String,
-        /// What the resolver said.
+        /// The error of the resolver.
         source: io::Error,
     },
     /// No connection: refused, unreachable, or this host has run out of something.
@@ -20,7 +20,7 @@ pub enum FetchError {
     Connect {
         /// The address, name or path.
         endpoint: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The request cannot be written as HTTP: a path or header with a forbidden character.
@@ -64,7 +64,7 @@ impl From<hyper::Error> for FetchError {
     }
 }
 
-/// The innermost error names the cause; those around it only say where it was noticed.
+/// The innermost error names the cause; those around it only tell where it was noticed.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut root = error;
     while let Some(source) = root.source() {
