@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::support::{
-    Client, Successor, Target, Users, Weir, command, patience, runs, taskoverflow, until,
+    Client, Successor, Target, Users, Weir, command, runs, taskoverflow, until, wait_timeout,
 };
 
 fn config(target: &Target, folder: &TempDir, workers: usize) -> String {
@@ -84,7 +84,7 @@ struct Manager(UnixDatagram);
 
 impl Manager {
     fn at(socket: UnixDatagram) -> Self {
-        socket.set_read_timeout(Some(patience())).unwrap();
+        socket.set_read_timeout(Some(wait_timeout())).unwrap();
         Self(socket)
     }
 

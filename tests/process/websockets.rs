@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::process::support::{Weir, patience};
+use crate::process::support::{Weir, wait_timeout};
 
 const SOCKETS: usize = 1000;
 const RELOADS: usize = 100;
@@ -104,7 +104,7 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
         let mut sockets = Vec::new();
         for socket in opening {
             sockets.push(
-                tokio::time::timeout(patience(), socket)
+                tokio::time::timeout(wait_timeout(), socket)
                     .await
                     .unwrap()
                     .unwrap(),
@@ -120,7 +120,7 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
     assert!(opened.load(Ordering::SeqCst) >= checks + SOCKETS);
     runtime.block_on(async {
         for (number, socket) in sockets.iter_mut().enumerate() {
-            let exchanged = tokio::time::timeout(patience(), exchange(socket, number));
+            let exchanged = tokio::time::timeout(wait_timeout(), exchange(socket, number));
             exchanged.await.expect("an answer");
         }
     });
@@ -136,7 +136,7 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
                 assert_eq!(socket.read(&mut frame).await.unwrap(), 0);
             });
         }
-        let ended = tokio::time::timeout(patience(), ends.join_all());
+        let ended = tokio::time::timeout(wait_timeout(), ends.join_all());
         assert_eq!(ended.await.unwrap().len(), SOCKETS);
     });
     weir.line(&["upgraded connections closed", "tunnels=1000"]);

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::patience;
+use super::wait_timeout;
 
 /// A whole response.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl Client {
     }
 
     pub fn try_connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, patience())?;
-        stream.set_read_timeout(Some(patience()))?;
+        let stream = TcpStream::connect_timeout(&addr, wait_timeout())?;
+        stream.set_read_timeout(Some(wait_timeout()))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),

@@ -18,16 +18,16 @@ pub use taskoverflow::taskoverflow;
 pub use users::Users;
 pub use weir::{Weir, command};
 
-/// The deadline of every wait; `WEIR_TEST_PATIENCE_MS` changes it on slow machines.
-pub fn patience() -> Duration {
-    let configured = std::env::var("WEIR_TEST_PATIENCE_MS").ok();
+/// The deadline of every wait; `WEIR_TEST_TIMEOUT_MS` changes it on slow machines.
+pub fn wait_timeout() -> Duration {
+    let configured = std::env::var("WEIR_TEST_TIMEOUT_MS").ok();
     let millis = configured.and_then(|text| text.parse().ok());
     Duration::from_millis(millis.unwrap_or(30_000))
 }
 
-/// Polls until there is a value. Panics with the last error after [`patience`].
+/// Polls until there is a value. Panics with the last error after [`wait_timeout`].
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + patience();
+    let end = Instant::now() + wait_timeout();
     loop {
         match attempt() {
             Ok(value) => return value,

@@ -29,9 +29,9 @@ pub use rig::Rig;
 pub use users::Users;
 pub use wire::{Message, Recorder, Wire, read_request, read_request_head, read_request_start};
 
-/// How long a condition may take: 10 s, or `WEIR_TEST_PATIENCE_MS` on slow machines.
+/// How long a condition may take: 10 s, or `WEIR_TEST_TIMEOUT_MS` on slow machines.
 pub fn timeout() -> Duration {
-    let configured = std::env::var("WEIR_TEST_PATIENCE_MS").ok();
+    let configured = std::env::var("WEIR_TEST_TIMEOUT_MS").ok();
     let millis = configured.and_then(|text| text.parse().ok());
     Duration::from_millis(millis.unwrap_or(10_000))
 }
