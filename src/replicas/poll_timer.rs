@@ -1,4 +1,4 @@
-//! When to ask an engine for its list again.
+//! When to poll the list of an engine again.
 
 use std::time::Duration;
 

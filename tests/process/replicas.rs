@@ -137,7 +137,7 @@ fn replica(database: &Path) -> (Weir, String) {
 
 /// With the real service: the database file of one replica is deleted while it runs.
 #[test]
-fn a_replica_whose_database_vanished_is_out_by_http_and_in_by_tcp() {
+fn a_replica_without_its_database_is_out_by_http_and_in_by_tcp() {
     let folder = tempfile::tempdir().unwrap();
     let (_good, good_at) = replica(&folder.path().join("good.db"));
     let (_broken, broken_at) = replica(&folder.path().join("bad.db"));

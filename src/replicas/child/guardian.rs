@@ -1,7 +1,7 @@
 //! What Weir has started ends with Weir, however Weir ends.
 //!
 //! A process that is killed cannot clean up, and the kernel's own help reaches its direct
-//! children alone. So a small second process, the guardian, is told the id of each process
+//! children alone. So a small second process, the guardian, receives the id of each process
 //! group that is to end with Weir, over a socket. Only Weir holds the other end: when that
 //! closes, Weir has ended, and the guardian ends every group that is still on its list. Weir
 //! starts another guardian when one ends, and sends it the whole list.

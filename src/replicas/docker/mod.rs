@@ -87,7 +87,7 @@ impl Docker {
     async fn poll(&mut self) -> Result<(), ProviderError> {
         let settings = self.settings.clone().ok_or(ProviderError::OtherRunner)?;
         let engine = self.engine.clone().ok_or(ProviderError::OtherRunner)?;
-        // Before the list is asked for, which would not have what was started since.
+        // Before the list is requested, which would not have what was started since.
         while let Some(Ok(finished)) = self.jobs.try_join_next() {
             self.finish(finished);
         }

@@ -1,4 +1,4 @@
-//! A Docker Engine that answers as the test says, on a Unix socket.
+//! A fake Docker Engine on a Unix socket, with the answers of the test.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,7 @@
 //! A connection to a Docker Engine, for the providers that have one behind them.
 //!
-//! Each call ends within its deadline, and its error tells an engine that does not answer from
-//! one that refuses and one that sends nonsense. The size of an answer is bounded where
+//! Each call ends within its deadline. Its error is one kind if the engine does not answer,
+//! another if it refuses, and another if its answer is nonsense. The size of an answer is bounded where
 //! Weir reads it itself. What bollard's models do not have is read as JSON: the addresses of a
 //! Swarm task, and the specification of a service, which must go back exactly as it came.
 

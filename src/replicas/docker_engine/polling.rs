@@ -1,4 +1,4 @@
-//! How often an engine is asked for its list.
+//! How often the list of an engine is polled.
 
 use std::time::Duration;
 

@@ -103,7 +103,7 @@ impl Ecs {
         let service = service?;
         let mut names = wanted?;
         // ECS lists tasks that stop among all that have stopped in the last hour: of these the
-        // ones that were seen before are asked for by name.
+        // ones that were listed before are described by name.
         for (name, _) in self.index.replicas() {
             if !names.iter().any(|wanted| wanted == name) {
                 names.push(name.to_owned());
@@ -199,7 +199,7 @@ impl Provider for Ecs {
             return Ok(());
         }
         self.connection = None;
-        // May ask the machine's metadata service for the region.
+        // May call the machine's metadata service for the region.
         let config = api::loader(settings).load().await;
         self.connect(&config, settings)
     }

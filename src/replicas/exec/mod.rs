@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_is_not_asked_for_twice_in_an_interval() {
+    async fn a_list_is_read_once_in_an_interval() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("asked");
         let list = format!(

@@ -93,7 +93,7 @@ impl From<ProviderError> for ApiError {
     }
 }
 
-/// The error of a call that asked to do `access` to the object `what`.
+/// The error of a call that does `access` to the object `what`.
 pub(super) fn explain(access: Access, what: &str, namespace: &str, error: kube::Error) -> ApiError {
     use kube::Error;
     let status = match error {

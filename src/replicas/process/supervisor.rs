@@ -75,7 +75,7 @@ enum RunEnd {
     Exited(Exit),
 }
 
-/// An exit that was not asked for.
+/// An exit without an order to stop.
 struct Exit {
     pid: Option<u32>,
     status: std::io::Result<ExitStatus>,

@@ -115,7 +115,7 @@ async fn pods_are_listed_and_their_number_is_set() {
     let states: Vec<_> = listed(&fleet).iter().map(|(_, state, _)| *state).collect();
     assert_eq!((fleet.desired, states), (1, vec![Running, Draining]));
 
-    // To nothing, and the same again asks for nothing.
+    // To zero; the same count again sends no request.
     provider.set_count(0, &[]).await.unwrap();
     provider.set_count(0, &[]).await.unwrap();
     let written = server.sent(&format!("PUT {SCALE_PATH}"));
