@@ -40,8 +40,11 @@ impl Case {
 pub(super) struct TextMap<V> {
     case: Case,
     /// By the hash of their key.
-    entries: HashMap<u64, Vec<(Box<str>, V)>, BuildHasherDefault<FxHasher>>,
+    entries: HashMap<u64, Vec<Keyed<V>>, BuildHasherDefault<FxHasher>>,
 }
+
+/// A value and its key.
+type Keyed<V> = (Box<str>, V);
 
 impl<V> TextMap<V> {
     pub(super) fn new(case: Case) -> Self {

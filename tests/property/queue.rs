@@ -308,9 +308,9 @@ fn on_many_threads_no_slot_is_lost_and_the_limit_holds() {
                 let mut rng = Rng::with_seed(seed);
                 for _ in 0..REQUESTS {
                     let lease = group.acquire().or_else(|| {
-                        let waiter = group.admission.enqueue(any_target(), usize::MAX)?;
+                        let queued = group.admission.enqueue(any_target(), usize::MAX)?;
                         waited.fetch_add(1, Ordering::SeqCst);
-                        wait(waiter, &mut rng)
+                        wait(queued, &mut rng)
                     });
                     let Some(lease) = lease else { continue };
                     let index = group
