@@ -36,7 +36,7 @@ pub fn keep_access_log() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
         let access = Targets::new().with_target("access", tracing::Level::INFO);
-        let kept = tracing_subscriber::registry().with(Keeper.with_filter(access));
+        let kept = tracing_subscriber::registry().with(LogCapture.with_filter(access));
         // Fails if the test program has installed another subscriber, which it must not.
         kept.try_init().unwrap();
     });
@@ -63,9 +63,9 @@ pub async fn until_logged(listener: &str, count: usize) -> Vec<LogEntry> {
     entries
 }
 
-struct Keeper;
+struct LogCapture;
 
-impl<S: Subscriber> Layer<S> for Keeper {
+impl<S: Subscriber> Layer<S> for LogCapture {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = LogEntry::default();
         event.record(&mut entry);
