@@ -117,8 +117,7 @@ pub(super) fn short_name(written: &str) -> String {
         |part: &&str| !matches!(*part, "arn" | "id" | "name" | "this" | "main" | "0");
     let last = parts
         .clone()
-        .filter(is_meaningful)
-        .next_back()
+        .rfind(is_meaningful)
         .or_else(|| parts.clone().next_back());
     last.unwrap_or("other").chars().take(56).collect()
 }

@@ -228,7 +228,7 @@ impl<'a> Module<'a> {
     }
 }
 
-impl<'a> Translation<'a> {
+impl Translation<'_> {
     /// The value of an attribute or output; `None` if only AWS knows it.
     pub(super) fn attribute(&self, address: &str, name: &str) -> Option<Evaluated> {
         let entry = self.entries.borrow().get(address).cloned()?;
