@@ -1,4 +1,4 @@
-//! Files that ship can be used as they are, and document every key.
+//! The configuration files that ship can be used as they are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,16 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every `.toml` below a folder that is not cargo's.
-fn configurations(dir: &Path, found: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(dir).expect("a readable folder");
-    for entry in entries {
+/// Collects every `.toml` below a folder, except those of cargo.
+fn configurations(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("a readable folder").path();
-        let cargo = path.ends_with("Cargo.toml") || path.ends_with("target");
-        if path.is_dir() && !cargo {
+        if path.ends_with("Cargo.toml") || path.ends_with("target") {
+            continue;
+        }
+        if path.is_dir() {
             configurations(&path, found);
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-            && !cargo
-        {
+        } else if path.extension().is_some_and(|name| name == "toml") {
             found.push(path);
         }
     }
@@ -45,7 +42,7 @@ fn every_file_that_ships_has_no_problem_and_no_warning() {
     }
 }
 
-/// The textbook's: one more at 70 % of CPU, one less at 40 %.
+/// One replica more at 70 % of CPU, one less at 40 %.
 #[test]
 fn the_step_file_has_the_thresholds_of_the_textbook() {
     use config::{Comparison, Metric, Step};
@@ -77,7 +74,7 @@ fn the_step_file_has_the_thresholds_of_the_textbook() {
     assert_eq!(policies, expected);
 }
 
-/// The textbook's: up at 18:00 on Thursday, down at noon on Sunday.
+/// Up at 18:00 on Thursday, down at noon on Sunday.
 #[test]
 fn the_schedule_file_is_the_entertainment_guide_of_the_textbook() {
     use config::When;
@@ -88,8 +85,9 @@ fn the_schedule_file_is_the_entertainment_guide_of_the_textbook() {
     };
     let up = (cron("0 18 * * THU"), Some(4), Some(8));
     let down = (cron("0 12 * * SUN"), Some(1), Some(2));
-    let actions = scaling.schedule.into_iter();
-    let actions: Vec<_> = actions
+    let actions: Vec<_> = scaling
+        .schedule
+        .into_iter()
         .map(|action| (action.when, action.min, action.max))
         .collect();
     assert_eq!(actions, [up, down]);

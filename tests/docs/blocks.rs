@@ -37,8 +37,9 @@ fn completed(block: &Block) -> String {
         .expect("it is TOML");
     let groups = file
         .entry("target_group")
-        .or_insert_with(|| Table::new().into());
-    let groups = groups.as_table_mut().expect("groups are tables");
+        .or_insert_with(|| Table::new().into())
+        .as_table_mut()
+        .expect("groups are tables");
     for (_, group) in groups.iter_mut() {
         let group = group.as_table_mut().expect("a group is a table");
         if !group.contains_key("targets") && !group.contains_key("replicas") {
@@ -63,8 +64,13 @@ fn completed(block: &Block) -> String {
 fn every_block_is_of_a_language_that_is_checked() {
     for page in Page::all() {
         for block in page.blocks() {
-            let known = LANGUAGES.contains(&block.language());
-            assert!(known, "{}:{}: `{}`", page.name, block.line, block.info);
+            assert!(
+                LANGUAGES.contains(&block.language()),
+                "{}:{}: `{}`",
+                page.name,
+                block.line,
+                block.info
+            );
         }
     }
 }
@@ -115,8 +121,11 @@ fn the_message_that_the_guide_shows_is_the_message() {
                 [target_group.todo]\ntargets = [\"10.0.0.1:6400\"]\n";
     let problems = config::parse("weir.toml", file, &|_| None).expect_err("it has a mistake");
     let message = problems.to_string();
-    let shown = blocks("text").into_iter().map(|(_, block)| block.text);
-    let shown: Vec<String> = shown.filter(|text| text.starts_with("error[")).collect();
+    let shown: Vec<String> = blocks("text")
+        .into_iter()
+        .map(|(_, block)| block.text)
+        .filter(|text| text.starts_with("error["))
+        .collect();
     assert_eq!(shown.len(), 1, "{shown:?}");
     assert!(message.starts_with(shown[0].trim_end()), "{message}");
 }

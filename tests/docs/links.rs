@@ -8,13 +8,16 @@ const FOLDERS: [&str; 6] = ["src/", "tests/", "config/", "examples/", "benches/"
 /// What `[text](target)` of a line leads to. A target in a code span is none.
 fn targets(line: &str) -> Vec<String> {
     let mut in_code = false;
-    let blanked = line.chars().map(|c| {
-        in_code ^= c == '`';
-        if in_code { ' ' } else { c }
-    });
-    let blanked: String = blanked.collect();
-    let links = blanked.split("](").skip(1);
-    links
+    let without_code: String = line
+        .chars()
+        .map(|c| {
+            in_code ^= c == '`';
+            if in_code { ' ' } else { c }
+        })
+        .collect();
+    without_code
+        .split("](")
+        .skip(1)
         .map(|rest| rest.split(')').next().unwrap_or_default().to_owned())
         .collect()
 }

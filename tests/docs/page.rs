@@ -86,8 +86,8 @@ impl Page {
     /// Lines outside of fenced blocks, with their numbers.
     pub(super) fn prose(&self) -> Vec<(usize, &str)> {
         let mut in_block = false;
-        let numbered = (1..).zip(self.text.lines());
-        numbered
+        (1..)
+            .zip(self.text.lines())
             .filter(|(_, line)| {
                 let is_fence = line.starts_with("```");
                 in_block ^= is_fence;
@@ -119,11 +119,11 @@ impl Page {
 
 /// A heading in lower case, without punctuation, with hyphens instead of spaces.
 fn anchor(heading: &str) -> String {
-    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
-    let lower = heading.trim().to_lowercase();
-    lower
+    heading
+        .trim()
+        .to_lowercase()
         .chars()
-        .filter(kept)
+        .filter(|&c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
         .map(|c| if c == ' ' { '-' } else { c })
         .collect()
 }

@@ -17,8 +17,10 @@ fn column(heading: &str, column: usize) -> BTreeSet<String> {
     let page = guide();
     let rows = page.table(heading);
     assert!(rows.len() > 1, "no table with {heading}");
-    let cells = rows.iter().map(|row| row[column]);
-    cells.flat_map(code_spans).map(str::to_owned).collect()
+    rows.iter()
+        .flat_map(|row| code_spans(row[column]))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
