@@ -1,7 +1,7 @@
 //! Every `broken/*.toml` has the expected answer beside it, as `.txt`.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test suite config` writes the answers anew; read the
-//! difference as a person who made that mistake would.
+//! difference as if the mistake were yours.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -137,7 +137,7 @@ fn what_the_help_tells_to_write_mends_the_file() {
             assert!(next.is_none(), "{name}:{line}: {next:#?} after\n{mended}");
         }
     }
-    // So that this cannot pass because nothing is proposed any more.
+    // Otherwise this would pass if nothing were proposed.
     assert!(
         applied.get(&Code::Syntax).is_some_and(|count| *count > 40),
         "{applied:?}"
