@@ -216,8 +216,10 @@ impl Autoscaling {
 
     /// The most replicas there may be at any time.
     pub fn most(&self) -> u32 {
-        let scheduled = self.schedule.iter().filter_map(|action| action.max);
-        scheduled.fold(self.max, u32::max)
+        self.schedule
+            .iter()
+            .filter_map(|action| action.max)
+            .fold(self.max, u32::max)
     }
 }
 

@@ -120,8 +120,11 @@ fn load_bytes(
 /// Makes the paths of target lists start at the folder of the configuration, as those of secrets
 /// do.
 fn anchor(config: &mut Config, folder: &Path) {
-    let groups = config.target_groups.iter_mut();
-    for target in groups.flat_map(|group| &mut group.targets) {
+    for target in config
+        .target_groups
+        .iter_mut()
+        .flat_map(|group| &mut group.targets)
+    {
         if let TargetAddress::File { path, .. } = &mut target.address {
             *path = folder.join(&*path);
         }
@@ -204,8 +207,11 @@ fn parse_in(file: &str, text: &str, around: Surroundings<'_>) -> Result<Parsed, 
 
 /// Withholds the variables of secrets from the programs that the configuration names.
 fn withhold(mut config: Config, secrets: &BTreeSet<String>) -> Config {
-    let groups = config.target_groups.iter_mut();
-    for replicas in groups.filter_map(|group| group.replicas.as_mut()) {
+    for replicas in config
+        .target_groups
+        .iter_mut()
+        .filter_map(|group| group.replicas.as_mut())
+    {
         match &mut replicas.runner {
             Runner::Process(process) => process.secrets.clone_from(secrets),
             Runner::Exec(exec) => exec.secrets.clone_from(secrets),

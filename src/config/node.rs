@@ -94,8 +94,9 @@ impl<'a> Node<'a> {
         let DeValue::Array(array) = self.value else {
             return vec![self.clone()];
         };
-        let items = array.iter().enumerate();
-        items
+        array
+            .iter()
+            .enumerate()
             .map(|(n, item)| Node::new(self.cx, format!("{}[{n}]", self.key), self.spec, item))
             .collect()
     }

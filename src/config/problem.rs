@@ -284,16 +284,19 @@ impl Collection {
     /// All problems in the order of the file. `text` is the file without its secrets.
     pub(super) fn finish(self, file: &str, text: &str, lines: &Lines) -> Problems {
         let counts = (self.errors.total, self.warnings.total);
-        let errors = self.errors.first.into_values();
         // Errors are the reason for the refusal: they are never cut in favour of warnings.
-        let both = errors.chain(self.warnings.first.into_values());
-        let mut list: Vec<_> = both.take(MAX_LISTED).collect();
+        let mut list: Vec<_> = self
+            .errors
+            .first
+            .into_values()
+            .chain(self.warnings.first.into_values())
+            .take(MAX_LISTED)
+            .collect();
         if counts.0 + counts.1 <= MAX_LISTED {
             list.sort_by_key(|problem| (problem.span, problem.severity));
         }
         for problem in &mut list {
-            let cut = |span| Excerpt::cut(text, lines, span);
-            problem.excerpt = problem.span.map(cut);
+            problem.excerpt = problem.span.map(|span| Excerpt::cut(text, lines, span));
         }
         Problems {
             file: file.to_owned(),

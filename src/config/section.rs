@@ -168,8 +168,9 @@ impl<'a> Section<'a> {
 
     /// Keys that do not belong here.
     pub(super) fn unknown_keys(&self) -> impl Iterator<Item = (&'a str, Span)> {
-        let keys = self.values.keys();
-        keys.map(|key| (&**key.get_ref(), Span::from(key.span())))
+        self.values
+            .keys()
+            .map(|key| (&**key.get_ref(), Span::from(key.span())))
             .filter(|(name, _)| self.table.key(name).is_none())
     }
 
@@ -312,9 +313,12 @@ impl<'a> Section<'a> {
         if let Some(up) = self.table.around().find(has) {
             return self.belongs_up(up);
         }
-        let siblings = self.table.names();
-        let longer = siblings.filter(|key| key.split('_').any(|part| part == name));
-        let longer: Vec<_> = longer.map(|key| format!("`{key}`")).collect();
+        let longer: Vec<_> = self
+            .table
+            .names()
+            .filter(|key| key.split('_').any(|part| part == name))
+            .map(|key| format!("`{key}`"))
+            .collect();
         if !longer.is_empty() {
             return format!("did you mean {}?", longer.join(" or "));
         }

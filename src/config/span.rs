@@ -38,10 +38,11 @@ pub(super) struct Lines {
 impl Lines {
     /// The lines of a text of less than 4 GiB.
     pub(super) fn of(text: &str) -> Self {
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let after = |(at, _): (usize, u8)| u32::try_from(at + 1).unwrap_or(u32::MAX);
+        let starts = text
+            .match_indices('\n')
+            .map(|(at, _)| u32::try_from(at + 1).unwrap_or(u32::MAX));
         Self {
-            starts: std::iter::once(0).chain(ends.map(after)).collect(),
+            starts: std::iter::once(0).chain(starts).collect(),
         }
     }
 

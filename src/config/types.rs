@@ -451,8 +451,9 @@ pub struct WebhookRunner {
 impl TargetGroup {
     /// Whether there may be no replica at some time.
     pub fn scales_to_zero(&self) -> bool {
-        let scaling = self.autoscaling.as_ref();
-        scaling.is_some_and(Autoscaling::may_be_zero)
+        self.autoscaling
+            .as_ref()
+            .is_some_and(Autoscaling::may_be_zero)
     }
 
     /// The number of replicas to begin with: `replicas.count`, or else `autoscaling.min`, or else

@@ -104,8 +104,10 @@ impl Table {
     /// The key that other products call by this word.
     pub(super) fn synonym(&self, word: &str) -> Option<&'static str> {
         let word = snake_case(word);
-        let is_meant = |key: &&Key| key.synonyms.split_whitespace().any(|known| known == word);
-        self.keys.iter().find(is_meant).map(|key| key.name)
+        self.keys
+            .iter()
+            .find(|key| key.synonyms.split_whitespace().any(|known| known == word))
+            .map(|key| key.name)
     }
 }
 

@@ -41,8 +41,7 @@ pub(super) fn mend(line: &str) -> Option<Mended> {
         .or_else(|| comment(text))
         .or_else(|| header(text))
         .or_else(|| statement(text))?;
-    let parses = |line: &String| DeTable::parse(line).is_ok();
-    finish(line, mended, parses)
+    finish(line, mended, |line| DeTable::parse(line).is_ok())
 }
 
 /// Mends a line between the brackets of a list.
@@ -78,8 +77,10 @@ fn drop_line(text: &str, message: &str) -> Mended {
 /// The marks of a merge conflict.
 fn conflict(text: &str) -> Option<Mended> {
     let marks = ["<<<<<<<", "=======", ">>>>>>>", "|||||||"];
-    let found = marks.iter().any(|mark| text.starts_with(mark));
-    found.then(|| drop_line(text, "a merge conflict that is not resolved"))
+    marks
+        .iter()
+        .any(|mark| text.starts_with(mark))
+        .then(|| drop_line(text, "a merge conflict that is not resolved"))
 }
 
 /// Lines that are copied along with a file from a page or a script.

@@ -34,16 +34,18 @@ pub(super) fn read(group: &Section<'_>, port: GroupPort) -> Scaling {
 impl Scaling {
     /// Whether there may be no replicas at some time.
     pub(super) fn may_be_zero(&self) -> bool {
-        let scaling = self.autoscaling.as_ref();
-        scaling.is_some_and(Autoscaling::may_be_zero)
+        self.autoscaling
+            .as_ref()
+            .is_some_and(Autoscaling::may_be_zero)
     }
 
     /// How many replicas there may be at most, as far as the configuration says.
     pub(super) fn most(&self) -> usize {
-        let replicas = self.replicas.as_ref();
-        let count = replicas.map_or(0, |replicas| replicas.count.unwrap_or(1));
-        let scaling = self.autoscaling.as_ref();
-        scaling.map_or(count, Autoscaling::most) as usize
+        let count = self
+            .replicas
+            .as_ref()
+            .map_or(0, |replicas| replicas.count.unwrap_or(1));
+        self.autoscaling.as_ref().map_or(count, Autoscaling::most) as usize
     }
 
     /// Reports settings of the two that do not fit each other, or the group.
