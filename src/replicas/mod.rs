@@ -1,18 +1,17 @@
-//! The replicas of a group: who runs them, how many there are and where.
+//! The replicas of a group: what runs them, how many there are and where.
 //!
-//! A [`Provider`] lists the replicas of one group and sets how many there are: one file for
-//! each engine that can, and [`Processes`] for Weir's own child processes. [`run`] keeps a
-//! provider per group that is configured to have replicas, registers those that answer as
-//! targets, and takes a replica out of the roster and waits for its requests before it lets
-//! the provider stop it.
+//! A [`Provider`] lists the replicas of one group and sets how many there are: one folder for
+//! each engine that can, and [`Processes`] for Weir's own child processes. `reconcile` makes
+//! actual what is wanted, for every group that is configured to have replicas: it asks the
+//! group's provider for them, registers those that answer as targets, and takes a replica out
+//! of the roster and waits for its requests before it lets the provider stop it. It knows no
+//! provider; [`run`] brings them together.
 //!
-//! How many there should be is the configuration's decision or the autoscaler's, who writes
-//! it to [`Wishes`]; whether a replica is well is `health`'s.
+//! How many there should be is the configuration's decision or the autoscaler's, which writes
+//! it to [`Wishes`]; whether a replica is healthy is `health`'s.
 
 mod backoff;
-mod call;
 mod child;
-mod crew;
 #[cfg(feature = "docker")]
 mod docker;
 #[cfg(feature = "docker")]
@@ -22,20 +21,13 @@ pub mod ecs;
 mod excerpt;
 mod exec;
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
-mod faults;
-#[cfg(test)]
 mod fixture;
-mod generation;
 #[cfg(any(feature = "docker", feature = "ecs", feature = "kubernetes"))]
 mod identity;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod last_error;
-mod listed;
 mod missing;
-mod operator;
 mod panic;
 #[cfg(any(feature = "docker", feature = "ecs"))]
 mod poll_timer;
@@ -43,28 +35,22 @@ mod polled_list;
 mod port_probe;
 mod process;
 mod provider;
+mod reconcile;
 mod replica_index;
 mod rollout;
 #[cfg(any(feature = "docker", feature = "kubernetes"))]
 mod scaler_lease;
-mod shortfall;
-mod standing;
-mod supervisor;
+mod status;
 #[cfg(feature = "docker")]
 mod swarm;
 #[cfg(test)]
 mod tests;
-mod trouble;
-mod victims;
 mod warm_up;
-mod warming;
 mod webhook;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use tokio::sync::watch;
 
@@ -77,7 +63,8 @@ pub use exec::Exec;
 pub use missing::Missing;
 pub use process::{Ports, Processes};
 pub use provider::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
-use supervisor::Supervisor;
+use reconcile::Supervisor;
+pub use status::{Fault, GroupReplicas, Status, Wishes};
 pub use webhook::Webhook;
 
 /// Runs the replicas of every snapshot's groups until `shutdown` is done; then stops those
@@ -118,7 +105,7 @@ pub async fn run(
     tokio::join!(run, keep);
 }
 
-/// Who runs the replicas of a group. An engine whose feature was left out is missing.
+/// The provider of a group's replicas. An engine whose feature was left out is [`Missing`].
 fn provider(
     group: &TargetGroupId,
     runner: &Runner,
@@ -154,37 +141,4 @@ fn provider(
         }
         Runner::Webhook(_) => Box::new(Webhook::default()),
     }
-}
-
-/// How many replicas groups should have, by the autoscaler.
-pub type Wishes = BTreeMap<TargetGroupId, u32>;
-
-/// The replicas of all groups.
-pub type Status = BTreeMap<TargetGroupId, GroupReplicas>;
-
-/// The replicas of one group, as their provider reported them last.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct GroupReplicas {
-    /// How many there should be, as the provider has it.
-    pub desired: u32,
-    /// Those that exist.
-    pub replicas: Vec<Replica>,
-    /// What each used when that was last measured. Empty when nobody asks for it or the
-    /// provider cannot tell; one that is missing could not be measured.
-    pub usage: BTreeMap<ReplicaId, Usage>,
-    /// When `usage` was measured.
-    pub measured: Option<Instant>,
-    /// What the provider cannot do at present.
-    pub fault: Option<Fault>,
-    /// Whether this Weir decides how many there are.
-    pub is_scaler: bool,
-}
-
-/// Why a provider does not do what it should. It is asked again, less and less often.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// For people.
-    pub message: String,
-    /// Since when without a success.
-    pub since: SystemTime,
 }

@@ -1,7 +1,7 @@
-//! One crew per group that has replicas, started and retired as snapshots come.
+//! One reconciler per group that has replicas, started and retired as snapshots come.
 //!
-//! A crew that panics is started again after a while, each time a longer one: whatever made it
-//! panic is likely to be there still.
+//! A reconciler that panics is started again after a while, each time a longer one: the cause
+//! of the panic is likely to be there still.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,46 +13,46 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
-use super::crew::{Crew, Order, Start};
-use super::panic::message;
-use super::trouble::Trouble;
-use super::{GroupReplicas, Status, Wishes};
+use super::group::{GroupReconciler, Order, StartProvider};
+use super::retry::RetryState;
 use crate::config::{Config, Scaler, TargetGroup};
 use crate::model::TargetGroupId;
+use crate::replicas::panic::message;
+use crate::replicas::{GroupReplicas, Status, Wishes};
 use crate::state::{Publisher, Reader, Snapshot};
 
-/// Owns the crews; dropping it drops them.
-pub(super) struct Supervisor {
+/// Owns the reconcilers; dropping it drops them.
+pub(crate) struct Supervisor {
     reader: Reader,
     publisher: Publisher,
     wishes: watch::Receiver<Wishes>,
     status: watch::Sender<Status>,
-    start: Start,
-    /// What the orders of the crews are taken from.
+    start: StartProvider,
+    /// The configuration that the orders were taken from.
     config: Arc<Config>,
-    crews: HashMap<TargetGroupId, Running>,
+    groups: HashMap<TargetGroupId, RunningGroup>,
     tasks: JoinSet<()>,
-    /// Of groups whose crew has panicked.
-    panics: HashMap<TargetGroupId, Trouble>,
+    /// Of groups whose reconciler has panicked.
+    panics: HashMap<TargetGroupId, RetryState>,
 }
 
-struct Running {
+struct RunningGroup {
     orders: watch::Sender<Order>,
     task: Id,
     since: Instant,
 }
 
-/// A crew that ran for so long did not panic for the same reason as the one before.
-const RECOVERED: Duration = Duration::from_secs(60);
+/// A reconciler that ran for so long did not panic for the same reason as the one before.
+const RECOVERY_TIME: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// `start` makes the provider of a group.
-    pub(super) fn new(
+    pub(crate) fn new(
         reader: Reader,
         publisher: Publisher,
         wishes: watch::Receiver<Wishes>,
         status: watch::Sender<Status>,
-        start: Start,
+        start: StartProvider,
     ) -> Self {
         Self {
             reader,
@@ -61,15 +61,14 @@ impl Supervisor {
             status,
             start,
             config: Arc::new(Config::empty()),
-            crews: HashMap::new(),
+            groups: HashMap::new(),
             tasks: JoinSet::new(),
             panics: HashMap::new(),
         }
     }
 
-    /// Follows the snapshots until `shutdown` is done, and ends when the last replica
-    /// has.
-    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) {
+    /// Follows the snapshots until `shutdown` is done, and ends when the last replica has.
+    pub(crate) async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         self.follow(&self.reader.load_full());
         loop {
@@ -91,23 +90,23 @@ impl Supervisor {
             }
             self.follow(&self.reader.load_full());
         }
-        for crew in self.crews.values() {
-            // A crew that has ended needs no order.
-            let _ = crew.orders.send(Order::Stop);
+        for group in self.groups.values() {
+            // A reconciler that has ended needs no order.
+            let _ = group.orders.send(Order::Stop);
         }
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Gives every crew its order, and starts those that are missing.
+    /// Gives every reconciler its order, and starts those that are missing.
     fn follow(&mut self, snapshot: &Snapshot) {
         self.config = Arc::clone(&snapshot.config);
         let groups = snapshot.config.target_groups.iter();
         let mut wanted: HashMap<&TargetGroupId, Order> = groups
             .filter_map(|group| Some((&group.id, self.order(group)?)))
             .collect();
-        for (group, crew) in &self.crews {
-            let order = wanted.remove(group).unwrap_or(Order::Retire);
-            crew.orders.send_if_modified(|current| {
+        for (id, group) in &self.groups {
+            let order = wanted.remove(id).unwrap_or(Order::Retire);
+            group.orders.send_if_modified(|current| {
                 let is_other = *current != order;
                 *current = order;
                 is_other
@@ -115,12 +114,9 @@ impl Supervisor {
         }
         let now = Instant::now();
         for (group, order) in wanted {
-            if self
-                .panics
-                .get(group)
-                .is_none_or(|panics| panics.is_due(now))
-            {
-                self.start_crew(group, order);
+            let panics = self.panics.get(group);
+            if panics.is_none_or(|panics| panics.is_due(now)) {
+                self.start_group(group, order);
             }
         }
         self.forget_panics(snapshot);
@@ -131,29 +127,29 @@ impl Supervisor {
         let groups = &snapshot.config.target_groups;
         let has_replicas =
             |id: &TargetGroupId| groups.iter().any(|g| g.id == *id && g.replicas.is_some());
-        let gone = self.panics.extract_if(|id, _| !has_replicas(id));
-        let gone: Vec<_> = gone.map(|(id, _)| id).collect();
-        for group in gone.into_iter().filter(|id| !self.crews.contains_key(id)) {
-            self.status.send_modify(|status| {
-                status.remove(&group);
-            });
+        for (gone, _) in self.panics.extract_if(|id, _| !has_replicas(id)) {
+            if !self.groups.contains_key(&gone) {
+                self.status.send_modify(|status| {
+                    status.remove(&gone);
+                });
+            }
         }
     }
 
-    /// When a crew that has panicked is to be started again.
+    /// When a reconciler that has panicked is to be started again.
     fn next_start(&self) -> Instant {
         let waiting = self.panics.iter();
-        let waiting = waiting.filter(|(group, _)| !self.crews.contains_key(*group));
+        let waiting = waiting.filter(|(group, _)| !self.groups.contains_key(*group));
         let first = waiting.filter_map(|(_, panics)| panics.retry_at()).min();
-        first.unwrap_or_else(|| Instant::now() + RECOVERED)
+        first.unwrap_or_else(|| Instant::now() + RECOVERY_TIME)
     }
 
-    /// What a group's crew is to do. A wish for a group that has no replicas yet is kept for
-    /// when it has.
+    /// What a group's reconciler is to do; `None` without replicas. What the autoscaler wants
+    /// for a group that has no replicas yet is kept for when it has.
     fn order(&self, group: &TargetGroup) -> Option<Order> {
         let replicas = group.replicas.clone()?;
         let wish = self.wishes.borrow().get(&group.id).copied();
-        // What another Weir scales, nobody's wish here is for.
+        // The autoscaler here has no say in what another Weir scales.
         let wish = wish.filter(|_| replicas.scaler != Scaler::No);
         // What an engine has scaled to stands when Weir is started again.
         let stands = !replicas.runner.is_own() && group.autoscaling.is_some();
@@ -161,47 +157,43 @@ impl Supervisor {
         Some(Order::Run(Box::new(replicas), wish.or(first)))
     }
 
-    fn start_crew(&mut self, group: &TargetGroupId, order: Order) {
-        let crew = Crew::new(
-            group.clone(),
+    fn start_group(&mut self, id: &TargetGroupId, order: Order) {
+        let reconciler = GroupReconciler::new(
+            id.clone(),
             self.start.clone(),
             self.publisher.clone(),
             self.reader.clone(),
             self.status.clone(),
         );
         let (orders, receiver) = watch::channel(order);
-        let task = self.tasks.spawn(crew.run(receiver)).id();
-        let since = Instant::now();
-        let crew = Running {
+        let group = RunningGroup {
             orders,
-            task,
-            since,
+            task: self.tasks.spawn(reconciler.run(receiver)).id(),
+            since: Instant::now(),
         };
-        self.crews.insert(group.clone(), crew);
+        self.groups.insert(id.clone(), group);
     }
 
-    /// Forgets a crew that has ended. The next look at the snapshot starts another one
+    /// Forgets a reconciler that has ended. The next look at the snapshot starts another one
     /// if there is to be one, and if it is time after a panic.
     fn forget(&mut self, ended: Result<(Id, ()), JoinError>) {
-        let (id, error) = match ended {
-            Ok((id, ())) => (id, None),
+        let (task, error) = match ended {
+            Ok((task, ())) => (task, None),
             Err(error) => (error.id(), Some(error)),
         };
-        let mut crews = self.crews.extract_if(|_, crew| crew.task == id);
-        let Some((group, crew)) = crews.next() else {
-            return;
-        };
-        drop(crews);
-        // Otherwise it has ended by itself, or Weir ends.
-        if let Some(Ok(panic)) = error.map(JoinError::try_into_panic) {
-            self.note_panic(group, crew.since, &message(&*panic));
+        let ended = self.groups.extract_if(|_, group| group.task == task).next();
+        // Without a panic it has ended by itself, or Weir ends.
+        if let Some((id, group)) = ended
+            && let Some(Ok(panic)) = error.map(JoinError::try_into_panic)
+        {
+            self.note_panic(id, group.since, &message(&*panic));
         }
     }
 
     fn note_panic(&mut self, group: TargetGroupId, since: Instant, panic: &str) {
         let panics = self.panics.entry(group.clone()).or_default();
-        if since.elapsed() >= RECOVERED {
-            panics.ended();
+        if since.elapsed() >= RECOVERY_TIME {
+            panics.succeeded();
         }
         let message = format!("managing the replicas {panic}");
         if panics.failed(message, Instant::now()) {
@@ -225,11 +217,11 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::sleep;
 
-    use super::super::Provider;
     use super::super::fake::{Fake, Script};
-    use super::super::fixture::processes;
     use super::*;
     use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Runner, Timing};
+    use crate::replicas::Provider;
+    use crate::replicas::fixture::processes;
     use crate::state::fixture::{config, empty_group, publish};
 
     struct Rig {
@@ -318,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_crew_that_panics_is_started_again_ever_more_slowly_and_shown() {
+    async fn a_reconciler_that_panics_is_started_again_ever_more_slowly_and_shown() {
         let rig = Rig::start().await;
         rig.fake.change(|script| {
             script.panics.insert("start");

@@ -1,10 +1,10 @@
-//! What a provider fails at: since when, and when it is asked again. Pure.
+//! Failures in a row at one kind of call: since when, and when to try again. Pure.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::Fault;
+use crate::replicas::Fault;
 
 /// Before the first repetition; each further failure doubles it.
 const FIRST: Duration = Duration::from_secs(1);
@@ -13,16 +13,16 @@ const FIRST: Duration = Duration::from_secs(1);
 /// is down costs two calls a minute.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Failures in a row at one kind of call.
+/// The rate limit of one kind of call, as of one key in a Kubernetes work queue.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct RetryState {
     fault: Option<Fault>,
     failures: u32,
     retry_at: Option<Instant>,
 }
 
-impl Trouble {
-    /// Takes in a failure; says whether it is the first of its row.
+impl RetryState {
+    /// Notes a failure. Returns whether it is the first in a row.
     pub(super) fn failed(&mut self, message: String, now: Instant) -> bool {
         let wait = FIRST.saturating_mul(1 << self.failures.min(16));
         self.retry_at = Some(now + wait.min(LONGEST));
@@ -35,28 +35,28 @@ impl Trouble {
         since.is_none()
     }
 
-    /// Takes in a success; says whether there was trouble.
-    pub(super) fn ended(&mut self) -> bool {
+    /// Notes a success. Returns whether there was a fault.
+    pub(super) fn succeeded(&mut self) -> bool {
         std::mem::take(self).fault.is_some()
     }
 
-    /// Lets the next attempt come at once: what is asked may be the cure.
-    pub(super) fn hurry(&mut self) {
+    /// Allows the next attempt at once: what is asked for now may be the cure.
+    pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
         self.failures = 0;
     }
 
-    /// Whether to ask now.
+    /// Whether an attempt is allowed.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.retry_at.is_none_or(|at| at <= now)
     }
 
-    /// When to ask again; `None` while all is well.
+    /// When the next attempt is allowed; `None` after a success.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// What is wrong.
+    /// The last failure, since the first in a row.
     pub(super) fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
     }
@@ -68,35 +68,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_up_to_the_longest_and_begin_anew_after_a_success() {
-        let mut trouble = Trouble::default();
+        let mut retry = RetryState::default();
         let now = Instant::now();
-        let fail = |trouble: &mut Trouble| {
-            trouble.failed("down".to_owned(), now);
-            (trouble.retry_at().unwrap() - now).as_secs()
+        let fail = |retry: &mut RetryState| {
+            retry.failed("down".to_owned(), now);
+            (retry.retry_at().unwrap() - now).as_secs()
         };
-        let waits: Vec<u64> = (0..7).map(|_| fail(&mut trouble)).collect();
+        let waits: Vec<u64> = (0..7).map(|_| fail(&mut retry)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         for _ in 0..100 {
-            assert_eq!(fail(&mut trouble), 30);
+            assert_eq!(fail(&mut retry), 30);
         }
-        assert!(trouble.ended());
-        assert!(!trouble.ended());
-        assert_eq!(fail(&mut trouble), 1);
+        assert!(retry.succeeded());
+        assert!(!retry.succeeded());
+        assert_eq!(fail(&mut retry), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_row_of_failures_is_new_once_and_has_the_last_message() {
-        let mut trouble = Trouble::default();
+        let mut retry = RetryState::default();
         let now = Instant::now();
-        assert!(trouble.failed("slow".to_owned(), now));
-        let since = trouble.fault().unwrap().since;
-        assert!(!trouble.failed("down".to_owned(), now));
-        let fault = trouble.fault().unwrap();
+        assert!(retry.failed("slow".to_owned(), now));
+        let since = retry.fault().unwrap().since;
+        assert!(!retry.failed("down".to_owned(), now));
+        let fault = retry.fault().unwrap();
         assert_eq!((fault.message.as_str(), fault.since), ("down", since));
-        assert!(!trouble.is_due(now + Duration::from_secs(1)));
-        assert!(trouble.is_due(now + Duration::from_secs(2)));
-        trouble.hurry();
-        assert!(trouble.is_due(now));
-        assert!(trouble.fault().is_some(), "still wrong");
+        assert!(!retry.is_due(now + Duration::from_secs(1)));
+        assert!(retry.is_due(now + Duration::from_secs(2)));
+        retry.retry_now();
+        assert!(retry.is_due(now));
+        assert!(retry.fault().is_some(), "the fault stands until a success");
     }
 }

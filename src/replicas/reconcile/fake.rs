@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::fixture::replica;
-use super::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use crate::config::Replicas;
+use crate::replicas::fixture::replica;
+use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 
 /// Replicas that run at once, and go when they are released.
 #[derive(Clone, Default)]
@@ -92,7 +92,7 @@ impl Fake {
 }
 
 impl Script {
-    /// From now on all is well.
+    /// From now on nothing fails.
     pub(super) fn recover(&mut self) {
         self.fails.clear();
         self.hangs.clear();

@@ -1,4 +1,4 @@
-//! What a crew makes of providers that are well, slow, broken or wrong.
+//! What a reconciler makes of providers that work, are slow, broken or wrong.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,15 +7,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::crew::{Crew, Order};
 use super::fake::{Fake, Script};
-use super::fixture::processes;
-use super::{GroupReplicas, Missing, Provider, ReplicaState, Status};
+use super::group::{GroupReconciler, Order};
 use crate::config::{
     Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
     TargetGroup, TargetTracking, Timing, WebhookRunner,
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
+use crate::replicas::fixture::processes;
+use crate::replicas::{GroupReplicas, Missing, Provider, ReplicaState, Status};
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader};
 use crate::target::Target;
@@ -33,7 +33,7 @@ struct Rig {
     reader: Reader,
     status: watch::Receiver<Status>,
     orders: watch::Sender<Order>,
-    crew: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
 }
 
 fn replicas(count: u32) -> Replicas {
@@ -93,7 +93,7 @@ fn scaled_by(scaler: Scaler, count: u32) -> Order {
 }
 
 impl Rig {
-    /// A crew with two replicas, both of them targets.
+    /// A reconciler with two replicas, both of them targets.
     async fn start() -> Self {
         let rig = Self::start_with(group(), run(2), |_| {}).await;
         assert_eq!(rig.targets().len(), 2);
@@ -119,7 +119,7 @@ impl Rig {
                 _ => Box::new(other),
             }
         };
-        let crew = Crew::new(
+        let reconciler = GroupReconciler::new(
             "todo".into(),
             Arc::new(start),
             publisher.clone(),
@@ -127,7 +127,7 @@ impl Rig {
             writer,
         );
         let (orders, receiver) = watch::channel(order);
-        let crew = tokio::spawn(crew.run(receiver));
+        let reconciler = tokio::spawn(reconciler.run(receiver));
         let rig = Self {
             fake,
             other,
@@ -135,7 +135,7 @@ impl Rig {
             reader,
             status,
             orders,
-            crew,
+            reconciler,
         };
         rig.settle().await;
         rig
@@ -199,7 +199,7 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_is_let_go_when_its_last_request_has_ended() {
+async fn a_replica_is_released_when_its_last_request_has_ended() {
     let rig = Rig::start().await;
     let leases: Vec<_> = rig.targets().iter().map(Target::lease).collect();
     rig.order(run(1)).await;
@@ -224,13 +224,13 @@ async fn a_request_without_end_does_not_keep_a_replica_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_waits_for_nobody() {
+async fn stopping_waits_for_no_request() {
     let rig = Rig::start().await;
     let _leases: Vec<_> = rig.targets().iter().map(Target::lease).collect();
     rig.order(run(1)).await;
     rig.order(Order::Stop).await;
     assert_eq!(rig.fake.count(), 0);
-    assert!(rig.crew.is_finished());
+    assert!(rig.reconciler.is_finished());
     assert!(rig.status.borrow().is_empty());
 }
 
@@ -239,11 +239,14 @@ async fn without_a_supervisor_everything_stops() {
     let rig = Rig::start().await;
     let _lease = rig.targets()[0].lease();
     let Rig {
-        orders, crew, fake, ..
+        orders,
+        reconciler,
+        fake,
+        ..
     } = rig;
     drop(orders);
     sleep(MOMENT).await;
-    assert!(crew.is_finished());
+    assert!(reconciler.is_finished());
     assert_eq!(fake.count(), 0);
 }
 
@@ -270,13 +273,14 @@ async fn a_provider_that_fails_keeps_its_targets_and_shows_the_fault() {
     sleep(30 * SECOND).await;
     assert_eq!(rig.fault(), None);
     assert_eq!(rig.shown().desired, 4);
-    assert_eq!(rig.targets().len(), 4, "the wish was asked again");
+    assert_eq!(rig.targets().len(), 4, "the count was asked for again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_hangs_does_not_keep_a_wish_waiting_for_ever() {
+async fn a_list_that_hangs_does_not_delay_a_count_for_ever() {
     let rig = Rig::start().await;
     rig.fake.change(|script| script.hangs = ["fleet"].into());
+    rig.settle().await;
     rig.order(run(3)).await;
     assert_eq!(rig.fake.calls("set_count 3"), 0, "one call at a time");
     sleep(5 * SECOND).await;
@@ -300,7 +304,7 @@ async fn stopping_cuts_a_call_short_that_hangs() {
         rig.fake.change(|script| script.hangs.clear());
         let begun = Instant::now();
         rig.order(Order::Stop).await;
-        assert!(rig.crew.is_finished(), "{call}");
+        assert!(rig.reconciler.is_finished(), "{call}");
         assert_eq!(begun.elapsed(), MOMENT);
         assert_eq!(rig.fake.count(), 0);
     }
@@ -312,9 +316,9 @@ async fn stopping_gives_up_on_a_provider_that_is_down() {
         let rig = Rig::start().await;
         rig.fake.change(|script| script.hangs = [broken].into());
         rig.order(Order::Stop).await;
-        assert!(!rig.crew.is_finished(), "{broken}");
+        assert!(!rig.reconciler.is_finished(), "{broken}");
         sleep(21 * SECOND).await;
-        assert!(rig.crew.is_finished(), "{broken}");
+        assert!(rig.reconciler.is_finished(), "{broken}");
     }
 }
 
@@ -329,7 +333,7 @@ async fn a_provider_that_always_reports_changes_is_not_asked_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_settings_are_tried_at_once_though_the_provider_is_in_trouble() {
+async fn other_settings_are_tried_at_once_though_the_provider_fails() {
     let rig = Rig::start_with(group(), run(2), |script| {
         script.fails = ["configure"].into();
     })
@@ -363,7 +367,7 @@ async fn a_provider_that_panics_is_one_that_fails() {
             "{fault}"
         );
         assert_eq!(rig.targets().len(), 2, "they stay");
-        assert!(!rig.crew.is_finished());
+        assert!(!rig.reconciler.is_finished());
         rig.fake.change(Script::recover);
         sleep(60 * SECOND).await;
         assert_eq!(rig.fault(), None, "{call}");
@@ -398,9 +402,9 @@ async fn replicas_that_do_not_go_although_that_was_accepted_are_left_behind_at_t
     assert_eq!(rig.fault().as_deref(), Some(fault));
     assert_eq!(rig.fake.calls("set_count 0"), 2, "asked again");
     rig.order(Order::Stop).await;
-    assert!(!rig.crew.is_finished());
+    assert!(!rig.reconciler.is_finished());
     sleep(20 * SECOND).await;
-    assert!(rig.crew.is_finished());
+    assert!(rig.reconciler.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,7 +429,7 @@ async fn an_engine_that_forgets_replicas_which_pass_their_checks_is_not_believed
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_is_believed_what_nobody_can_check() {
+async fn an_engine_is_believed_what_cannot_be_checked() {
     let rig = Rig::start_with(group(), run(2), |script| script.is_engine = true).await;
     rig.fake.change(|script| script.replicas.clear());
     rig.settle().await;
@@ -456,7 +460,7 @@ async fn an_engine_s_replicas_outlive_weir_and_stay_targets() {
             rig.publisher.configure(config(Vec::new())).await.unwrap();
         }
         rig.order(end.clone()).await;
-        assert!(rig.crew.is_finished());
+        assert!(rig.reconciler.is_finished());
         assert_eq!((rig.fake.count(), rig.fake.calls("set_count 0")), (2, 0));
         if end == Order::Stop {
             assert_eq!(rig.targets().len(), 2);
@@ -515,7 +519,7 @@ async fn a_runner_that_was_not_built_in_is_a_fault_and_the_one_before_serves_on(
     rig.settle().await;
     assert_eq!((rig.targets().len(), rig.fault()), (2, None), "taken back");
     rig.order(Order::Stop).await;
-    assert!(rig.crew.is_finished());
+    assert!(rig.reconciler.is_finished());
     assert_eq!(rig.fake.count(), 0);
 }
 
@@ -529,7 +533,7 @@ async fn an_engine_that_is_left_keeps_its_replicas() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_drains_only_when_who_comes_in_its_place_has_passed_a_check() {
+async fn a_replica_drains_only_when_the_one_in_its_place_has_passed_a_check() {
     let rig = Rig::start_with(checked(), run(1), |_| {}).await;
     rig.check(true).await;
     // As a rollout does: a new one runs, the old one is to go.
@@ -598,7 +602,7 @@ async fn a_replica_that_dies_again_and_again_is_a_fault_until_it_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_told_to_scale_does_so_without_a_lease() {
+async fn a_weir_told_to_scale_does_so_without_a_lease() {
     let rig = Rig::start_with(group(), scaled_by(Scaler::Yes, 2), |script| {
         script.follows = true;
     })
@@ -608,7 +612,7 @@ async fn who_is_told_to_scale_does_so_without_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_told_not_to_scale_runs_only_what_is_its_own() {
+async fn a_weir_told_not_to_scale_runs_only_what_is_its_own() {
     for is_engine in [false, true] {
         let order = scaled_by(Scaler::No, 2);
         let rig = Rig::start_with(group(), order, |script| script.is_engine = is_engine).await;
@@ -619,7 +623,7 @@ async fn who_is_told_not_to_scale_runs_only_what_is_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn usage_is_measured_each_second_while_somebody_wants_to_know() {
+async fn usage_is_measured_each_second_while_a_policy_goes_by_it() {
     let rig = Rig::start().await;
     sleep(5 * SECOND).await;
     assert_eq!(rig.fake.calls("usage"), 0);
@@ -661,11 +665,11 @@ async fn usage_is_measured_each_second_while_somebody_wants_to_know() {
         .await
         .unwrap();
     sleep(10 * SECOND).await;
-    assert_eq!(rig.fault(), None, "nobody wants to know");
+    assert_eq!(rig.fault(), None, "no policy goes by it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_the_fewest_clients_goes_first() {
+async fn the_replica_with_the_fewest_clients_goes_first() {
     let rig = Rig::start_with(group(), run(4), |_| {}).await;
     let targets = rig.targets();
     let _leases = [targets[0].lease(), targets[3].lease(), targets[3].lease()];
@@ -679,16 +683,16 @@ async fn who_has_the_fewest_clients_goes_first() {
     };
     assert_eq!(victims(&rig), [1, 0, 3, 2]);
     rig.order(run(4)).await;
-    assert!(victims(&rig).is_empty(), "nobody goes");
+    assert!(victims(&rig).is_empty(), "none has to go");
     // Four half-lives, and those of the sessions have been away.
     sleep(240 * SECOND).await;
     assert_eq!(targets[2].clients(), 0);
 }
 
-/// Whatever a provider has done, once it is well the group has what was ordered last, and
-/// the crew ends when it is told to.
+/// Whatever a provider has done, once it works again the group has what was ordered last, and
+/// the reconciler ends when it is told to.
 #[test]
-fn any_trouble_ends_with_what_was_wanted() {
+fn any_failure_ends_with_what_was_wanted() {
     const CALLS: [&str; 5] = ["configure", "may_scale", "set_count", "fleet", "release"];
     for seed in 0..40 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -735,7 +739,7 @@ fn any_trouble_ends_with_what_was_wanted() {
                 "{context}"
             );
             rig.order(Order::Stop).await;
-            assert!(rig.crew.is_finished(), "{context}");
+            assert!(rig.reconciler.is_finished(), "{context}");
             assert!(is_engine || rig.fake.count() == 0, "{context}");
         });
     }

@@ -1,15 +1,15 @@
-//! Who goes first when there are too many. Pure.
+//! Which replicas go first when there are too many. Pure.
 //!
-//! Who does not run yet costs nobody anything. Of those that run, whoever has the fewest
-//! clients, and of these the youngest, whose caches are the coldest.
+//! One that does not run yet costs no client anything. Of those that run the one with the
+//! fewest clients goes first, and of these the youngest, which has the coldest caches.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-use super::{Fleet, ReplicaId, ReplicaState};
+use crate::replicas::{Fleet, ReplicaId, ReplicaState};
 
-/// All replicas that nobody has told to go, the first victim first. `clients` says how many
-/// would have to wait or to move.
+/// All replicas that have not been told to go, the first victim first. `clients` is how many
+/// clients of the target at an address would have to wait or to move.
 pub(super) fn victims(fleet: &Fleet, clients: impl Fn(SocketAddr) -> u64) -> Vec<ReplicaId> {
     let mut ranked: Vec<_> = fleet
         .replicas
@@ -31,8 +31,8 @@ pub(super) fn victims(fleet: &Fleet, clients: impl Fn(SocketAddr) -> u64) -> Vec
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::fixture::replica;
     use super::*;
+    use crate::replicas::fixture::replica;
 
     fn port(id: u64) -> u16 {
         6400 + id as u16
@@ -50,15 +50,17 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_run_then_the_fewest_clients_then_the_youngest() {
+    fn those_that_do_not_run_then_the_fewest_clients_then_the_youngest() {
         use ReplicaState::{Draining, Running, Starting, Stopping};
         let fleet = fleet(&[
             Running, Starting, Running, Draining, Running, Running, Stopping, Starting,
         ]);
         let clients = [3, 9, 0, 0, 0, 1];
         let clients = |addr: SocketAddr| clients[usize::from(addr.port() - 6400)];
-        let order = victims(&fleet, clients).into_iter();
-        let order: Vec<u64> = order.map(|id| id.0).collect();
+        let order: Vec<u64> = victims(&fleet, clients)
+            .into_iter()
+            .map(|id| id.0)
+            .collect();
         assert_eq!(order, [7, 1, 4, 2, 5, 0]);
     }
 
@@ -73,14 +75,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_goes_before_somebody_who_costs_less(
+        fn no_replica_goes_before_one_that_costs_less(
             some in prop::collection::vec((state(), 0_u64..4), 0..20),
         ) {
             let states: Vec<ReplicaState> = some.iter().map(|(state, _)| *state).collect();
             let fleet = fleet(&states);
             let clients = |addr: SocketAddr| some[usize::from(addr.port() - 6400)].1;
             let order = victims(&fleet, clients);
-            prop_assert_eq!(order.len(), fleet.lasting() as usize);
+            prop_assert_eq!(order.len(), fleet.staying() as usize);
             for pair in order.windows(2) {
                 let [first, next] = [pair[0].0 as usize, pair[1].0 as usize];
                 let runs = |index: usize| some[index].0 == ReplicaState::Running;
