@@ -20,7 +20,7 @@ use super::sampler::{Clocks, SampleContext};
 use crate::config::{Autoscaling, Config};
 use crate::model::TargetGroupId;
 use crate::observe::Metrics;
-use crate::replicas::{Status, Wishes};
+use crate::replicas::{DesiredCount, DesiredCounts, Status};
 use crate::state::{self, Reader, Snapshot};
 
 /// Time from one evaluation of a group to the next.
@@ -38,11 +38,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Autoscaler {
     metrics: Arc<Metrics>,
     replicas: watch::Receiver<Status>,
-    wishes: watch::Sender<Wishes>,
+    /// How many replicas each group should have; outlives this.
+    desired: watch::Sender<DesiredCounts>,
     journal: Arc<Journal>,
     groups: BTreeMap<TargetGroupId, Group>,
-    /// What an autoscaler before has asked for, until there is a configuration.
-    left: Wishes,
     /// The configuration that the groups follow.
     config: Option<Arc<Config>>,
     /// Limits how many pages of replicas are read at a time.
@@ -56,17 +55,19 @@ impl Autoscaler {
     pub(super) fn new(
         metrics: Arc<Metrics>,
         replicas: watch::Receiver<Status>,
-        wishes: watch::Sender<Wishes>,
+        desired: watch::Sender<DesiredCounts>,
         journal: Arc<Journal>,
     ) -> Self {
-        let left = wishes.borrow().clone();
+        desired.send_if_modified(|desired| {
+            desired.values_mut().for_each(DesiredCount::resume);
+            false
+        });
         Self {
             metrics,
             replicas,
-            wishes,
+            desired,
             journal,
             groups: BTreeMap::new(),
-            left,
             config: None,
             permits: Arc::new(Semaphore::new(MAX_SCRAPES)),
             writers: JoinSet::new(),
@@ -119,20 +120,23 @@ impl Autoscaler {
             .filter(|group| group.replicas.is_some())
             .filter_map(|group| Some((&group.id, group.autoscaling.as_ref()?)))
             .collect();
+        // What an autoscaler before has requested stands until there is a configuration.
+        if !config.target_groups.is_empty() || !self.groups.is_empty() {
+            self.desired.send_if_modified(|desired| {
+                let known = desired.len();
+                desired.retain(|id, _| scaled.contains_key(id));
+                desired.len() != known
+            });
+        }
         self.groups.retain(|id, _| scaled.contains_key(id));
         self.journal.retain(|id| scaled.contains_key(id));
         for (id, policy) in scaled {
-            let (permits, left) = (&self.permits, &mut self.left);
             let group = self
                 .groups
                 .entry(id.clone())
-                .or_insert_with(|| Group::new(id, policy, Arc::clone(permits), left.remove(id)));
+                .or_insert_with(|| Group::new(id, policy, Arc::clone(&self.permits)));
             group.configure(policy, &mut self.writers);
         }
-        if !config.target_groups.is_empty() {
-            self.left.clear();
-        }
-        self.tell_wishes();
     }
 
     /// Evaluates the groups for which `is_due` returns true.
@@ -143,8 +147,9 @@ impl Autoscaler {
     ) {
         self.follow(snapshot);
         let clocks = self.clocks();
-        {
-            let status = self.replicas.borrow();
+        let status = self.replicas.borrow();
+        self.desired.send_if_modified(|desired| {
+            let mut is_other = false;
             for configured in snapshot.groups() {
                 let (Some(group), Some(replicas), Some(policy)) = (
                     self.groups.get_mut(&configured.id),
@@ -160,21 +165,12 @@ impl Autoscaler {
                     metrics: &self.metrics,
                 };
                 if is_due(group, configured) {
-                    group.evaluate(context, clocks, &self.journal);
+                    let desired = desired.entry(configured.id.clone()).or_default();
+                    let before = desired.count();
+                    group.evaluate(context, clocks, desired, &self.journal);
+                    is_other |= desired.count() != before;
                 }
             }
-        }
-        self.tell_wishes();
-    }
-
-    fn tell_wishes(&self) {
-        let groups = self.groups.iter();
-        let asked = groups.filter_map(|(id, group)| Some((id.clone(), group.wish()?)));
-        let mut wishes = self.left.clone();
-        wishes.extend(asked);
-        self.wishes.send_if_modified(|current| {
-            let is_other = *current != wishes;
-            *current = wishes;
             is_other
         });
     }

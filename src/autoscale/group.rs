@@ -12,11 +12,10 @@ use super::history_file::HistoryFile;
 use super::missing::MissingMetrics;
 use super::record::{LostLines, Recorder, label};
 use super::sampler::{Clocks, SampleContext, Sampler};
-use super::wish::Wish;
 use super::{Decision, Journal, Scaler, ScalingOutcome};
 use crate::config::Autoscaling;
 use crate::model::TargetGroupId;
-use crate::replicas::{Fault, GroupReplicas};
+use crate::replicas::{DesiredCount, Fault, GroupReplicas};
 use crate::state;
 
 /// The state of one group.
@@ -26,7 +25,6 @@ pub(super) struct Group {
     policy: Autoscaling,
     scaler: Scaler,
     sampler: Sampler,
-    wish: Wish,
     missing: MissingMetrics,
     recorder: Option<Recorder>,
     /// Shared by all recorders of the group.
@@ -48,14 +46,8 @@ enum Sleep {
 }
 
 impl Group {
-    /// `permits` bounds how many pages all groups read at a time; `wish` is what the provider
-    /// has been asked for.
-    pub(super) fn new(
-        id: &TargetGroupId,
-        policy: &Autoscaling,
-        permits: Arc<Semaphore>,
-        wish: Option<u32>,
-    ) -> Self {
+    /// `permits` bounds how many pages all groups read at a time.
+    pub(super) fn new(id: &TargetGroupId, policy: &Autoscaling, permits: Arc<Semaphore>) -> Self {
         let scaler = Scaler::new(&id.0, policy.clone());
         let mut sampler = Sampler::new(permits);
         sampler.set_metrics(scaler.metrics());
@@ -64,7 +56,6 @@ impl Group {
             policy: policy.clone(),
             scaler,
             sampler,
-            wish: Wish::resumed(wish),
             missing: MissingMetrics::default(),
             recorder: None,
             lost: Arc::default(),
@@ -111,11 +102,6 @@ impl Group {
         }
     }
 
-    /// What the provider is to be asked for; `None` leaves it the configuration's number.
-    pub(super) fn wish(&self) -> Option<u32> {
-        self.wish.count()
-    }
-
     /// Stores the history of the forecast if that is due.
     pub(super) fn save_history(&mut self, now: Duration, writers: &mut JoinSet<()>) {
         let Some(history) = &mut self.history else {
@@ -144,23 +130,24 @@ impl Group {
         &mut self,
         context: SampleContext<'_>,
         clocks: Clocks,
+        desired: &mut DesiredCount,
         journal: &Journal,
     ) {
         let replicas = context.replicas;
         if !self.update_known(replicas) {
             return;
         }
-        let desired = self.wish.desired(replicas, clocks.now.uptime);
-        if desired.is_foreign {
+        let observed = desired.observe(replicas, clocks.now.uptime);
+        if observed.is_foreign {
             self.scaler.follow_provider();
         }
         let mut sample = self.sampler.sample(context, clocks);
-        sample.capacity.desired = desired.count;
+        sample.capacity.desired = observed.count;
         self.missing.record(&self.id.0, &sample);
         let readings = sample.readings.clone();
         let decision = self.scaler.decide(sample, replicas.is_scaler);
-        if replicas.is_scaler && decision.desired != desired.count {
-            self.wish.ask(decision.desired, replicas, clocks.now.uptime);
+        if replicas.is_scaler && decision.desired != observed.count {
+            desired.request(decision.desired, replicas, clocks.now.uptime);
         }
         log_change(&decision, replicas.fault.as_ref());
         if let Some(recorder) = &self.recorder {

@@ -28,7 +28,6 @@ mod scrape;
 mod stepping;
 mod tracking;
 mod usage;
-mod wish;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::observe::Metrics;
-use crate::replicas::{Status, Wishes};
+use crate::replicas::{DesiredCounts, Status};
 use crate::state::Reader;
 
 use autoscaler::Autoscaler;
@@ -51,7 +50,7 @@ pub use scaler::Scaler;
 
 /// Scales the groups that have replicas and policies, until `shutdown` completes or no further
 /// snapshot can follow. Writes each evaluation to `journal`, and the decided counts of the
-/// groups which this process scales to `wishes`.
+/// groups which this process scales to `desired`.
 ///
 /// Complete `shutdown` before the replicas are stopped, or the autoscaler would replace the
 /// replicas that stop.
@@ -59,11 +58,11 @@ pub async fn run(
     reader: Reader,
     metrics: Arc<Metrics>,
     replicas: watch::Receiver<Status>,
-    wishes: watch::Sender<Wishes>,
+    desired: watch::Sender<DesiredCounts>,
     journal: Arc<Journal>,
     shutdown: impl Future<Output = ()>,
 ) {
-    Autoscaler::new(metrics, replicas, wishes, journal)
+    Autoscaler::new(metrics, replicas, desired, journal)
         .run(reader, shutdown)
         .await;
 }

@@ -19,7 +19,8 @@ use crate::config::{
 use crate::model::TargetId;
 use crate::observe::Metrics;
 use crate::replicas::{
-    Fault, GroupReplicas, Replica, ReplicaId, ReplicaState, Status, Usage, Wishes,
+    DesiredCount, DesiredCounts, Fault, GroupReplicas, Replica, ReplicaId, ReplicaState, Status,
+    Usage,
 };
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader, Source};
@@ -58,12 +59,18 @@ fn group(policy: Autoscaling) -> TargetGroup {
     }
 }
 
+/// What the autoscaler has requested for the group.
+fn requested(desired: &watch::Receiver<DesiredCounts>) -> Option<u32> {
+    let desired = desired.borrow();
+    desired.get(&"todo".into()).and_then(DesiredCount::count)
+}
+
 /// An autoscaler of one group, and the simulated replicas of that group.
 struct Rig {
     publisher: Publisher,
     reader: Reader,
     fleet: watch::Sender<Status>,
-    wishes: watch::Receiver<Wishes>,
+    desired: watch::Receiver<DesiredCounts>,
     journal: Arc<Journal>,
     shutdown: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -74,7 +81,7 @@ impl Rig {
     async fn start(group: TargetGroup, count: u32) -> Self {
         let (publisher, reader) = publish(vec![group]).await;
         let (fleet, status) = watch::channel(Status::new());
-        let (writer, wishes) = watch::channel(Wishes::new());
+        let (writer, desired) = watch::channel(DesiredCounts::new());
         let journal = Arc::new(Journal::default());
         let (shutdown, down) = oneshot::channel::<()>();
         let metrics = Arc::new(Metrics::default());
@@ -91,7 +98,7 @@ impl Rig {
             publisher,
             reader,
             fleet,
-            wishes,
+            desired,
             journal,
             shutdown,
             task,
@@ -154,8 +161,8 @@ impl Rig {
     /// Sends `per_second` requests to each target until the desired count changes or the time is
     /// over. Returns how long that took.
     async fn ask(&self, per_second: u32, longest: Duration) -> Duration {
-        let (began, before) = (Instant::now(), self.wish());
-        while began.elapsed() < longest && self.wish() == before {
+        let (began, before) = (Instant::now(), self.requested());
+        while began.elapsed() < longest && self.requested() == before {
             for target in self.targets() {
                 for _ in 0..per_second / 10 {
                     drop(target.lease());
@@ -172,8 +179,9 @@ impl Rig {
         targets.map(|t| Arc::clone(&t.target)).collect()
     }
 
-    fn wish(&self) -> Option<u32> {
-        self.wishes.borrow().get(&"todo".into()).copied()
+    /// What the autoscaler has requested.
+    fn requested(&self) -> Option<u32> {
+        requested(&self.desired)
     }
 
     fn log(&self) -> GroupJournal {
@@ -187,26 +195,26 @@ impl Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_step_becomes_a_wish_within_three_seconds() {
+async fn a_load_step_becomes_a_request_for_replicas_within_three_seconds() {
     let rig = Rig::start(group(policy(Metric::RequestsPerTarget, 20.0)), 1).await;
     rig.ask(20, 20 * SECOND).await;
-    assert_eq!(rig.wish(), None, "at the target nothing happens");
+    assert_eq!(rig.requested(), None, "at the target nothing happens");
     let took = rig.ask(100, 20 * SECOND).await;
     assert!(took <= 3 * SECOND, "{took:?}");
-    let wish = rig.wish().unwrap();
+    let count = rig.requested().unwrap();
     assert!(
-        (4..=5).contains(&wish),
-        "{wish}: a datapoint may be of both"
+        (4..=5).contains(&count),
+        "{count}: a datapoint may be of both"
     );
     let change = rig.log().last_change().unwrap().clone();
     assert_eq!(
         (change.outcome, change.desired),
-        (ScalingOutcome::ScaleOut, wish)
+        (ScalingOutcome::ScaleOut, count)
     );
-    assert_eq!(change.recompute(), wish);
+    assert_eq!(change.recompute(), count);
     rig.ask(100, 3 * SECOND).await;
     assert!(
-        rig.wish() >= Some(wish),
+        rig.requested() >= Some(count),
         "an unhurried provider changes nothing"
     );
     rig.stop().await;
@@ -237,9 +245,13 @@ async fn cpu_that_is_not_measured_scales_nothing_and_says_so() {
         latest.outcome,
         ScalingOutcome::Hold(Reason::InsufficientData)
     );
-    assert_eq!(rig.wish(), None);
+    assert_eq!(rig.requested(), None);
     rig.use_cpu(90.0, 5 * SECOND).await;
-    assert_eq!(rig.wish(), Some(8), "ceil(2 * 90 / 20) is beyond the bound");
+    assert_eq!(
+        rig.requested(),
+        Some(8),
+        "ceil(2 * 90 / 20) is beyond the bound"
+    );
     rig.stop().await;
 }
 
@@ -248,7 +260,7 @@ async fn a_process_that_is_not_the_scaler_only_evaluates() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     rig.change(|group| group.is_scaler = false);
     rig.use_cpu(65.0, 10 * SECOND).await;
-    assert_eq!(rig.wish(), None);
+    assert_eq!(rig.requested(), None);
     let log = rig.log();
     assert_eq!(log.latest.outcome, ScalingOutcome::Hold(Reason::NotScaler));
     assert_eq!(
@@ -259,7 +271,7 @@ async fn a_process_that_is_not_the_scaler_only_evaluates() {
     // The other process is gone.
     rig.change(|group| group.is_scaler = true);
     rig.use_cpu(65.0, 2 * SECOND).await;
-    assert_eq!(rig.wish(), Some(4));
+    assert_eq!(rig.requested(), Some(4));
     rig.stop().await;
 }
 
@@ -284,7 +296,7 @@ async fn a_request_that_waits_wakes_a_group_at_once() {
     let _waiter = admission.enqueue(wants, 1).expect("a place in the line");
     assert_eq!(admission.waiting(), 1);
     sleep(Duration::from_millis(60)).await;
-    assert_eq!(rig.wish(), Some(1));
+    assert_eq!(rig.requested(), Some(1));
     assert_eq!(
         rig.log().last_change().unwrap().results[1].kind,
         PolicyKind::Zero
@@ -327,18 +339,18 @@ async fn a_person_who_scales_by_hand_is_respected() {
     rig.use_cpu(20.0, 3 * SECOND).await;
     rig.run(3, SystemTime::UNIX_EPOCH).await;
     rig.use_cpu(18.5, 70 * SECOND).await;
-    assert_eq!(rig.wish(), None);
+    assert_eq!(rig.requested(), None);
     let latest = rig.log().latest;
     assert_eq!((latest.before, latest.desired), (3, 3));
     rig.use_cpu(40.0, 4 * SECOND).await;
-    assert_eq!(rig.wish(), Some(6), "ceil(3 * 40 / 20)");
+    assert_eq!(rig.requested(), Some(6), "ceil(3 * 40 / 20)");
     rig.run(5, SystemTime::UNIX_EPOCH).await;
     rig.use_cpu(20.0, 3 * SECOND).await;
-    assert_eq!(rig.wish(), Some(5), "6 is not asked for again");
+    assert_eq!(rig.requested(), Some(5), "6 is not asked for again");
     // Out of bounds is out of bounds.
     rig.run(12, SystemTime::UNIX_EPOCH).await;
     rig.use_cpu(20.0, 3 * SECOND).await;
-    assert_eq!(rig.wish(), Some(8));
+    assert_eq!(rig.requested(), Some(8));
     rig.stop().await;
 }
 
@@ -346,7 +358,7 @@ async fn a_person_who_scales_by_hand_is_respected() {
 async fn what_is_asked_of_a_slow_provider_is_asked_once() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     rig.use_cpu(65.0, 30 * SECOND).await;
-    assert_eq!(rig.wish(), Some(4));
+    assert_eq!(rig.requested(), Some(4));
     let log = rig.log();
     let changes = log.counts.get(&("scale_out", None));
     assert_eq!(changes, Some(&1), "{:?}", log.counts);
@@ -365,7 +377,7 @@ async fn before_the_provider_has_answered_nothing_is_asked() {
         ..GroupReplicas::default()
     };
     let (fleet, status) = watch::channel(Status::from([("todo".into(), unknown.clone())]));
-    let (writer, wishes) = watch::channel(Wishes::new());
+    let (writer, desired) = watch::channel(DesiredCounts::new());
     let journal = Arc::new(Journal::default());
     let metrics = Arc::new(Metrics::default());
     let forever = std::future::pending();
@@ -378,7 +390,7 @@ async fn before_the_provider_has_answered_nothing_is_asked() {
         forever,
     ));
     sleep(10 * SECOND).await;
-    assert!(wishes.borrow().is_empty());
+    assert_eq!(requested(&desired), None);
     assert!(journal.group(&"todo".into()).is_none());
     (unknown.fault, unknown.desired) = (None, 4);
     fleet.send_replace(Status::from([("todo".into(), unknown)]));
@@ -390,7 +402,7 @@ async fn before_the_provider_has_answered_nothing_is_asked() {
 async fn groups_and_policies_come_and_go_with_the_configuration() {
     let rig = Rig::start(group(policy(Metric::Cpu, 20.0)), 1).await;
     rig.use_cpu(65.0, 5 * SECOND).await;
-    assert_eq!(rig.wish(), Some(4));
+    assert_eq!(rig.requested(), Some(4));
     let mut fewer = policy(Metric::Cpu, 20.0);
     fewer.max = 2;
     let changed = config(vec![empty_group(), group(fewer)]);
@@ -398,12 +410,12 @@ async fn groups_and_policies_come_and_go_with_the_configuration() {
     other.target_groups[0].id = "other".into();
     rig.publisher.configure(other).await.unwrap();
     rig.use_cpu(65.0, 2 * SECOND).await;
-    assert_eq!(rig.wish(), Some(2), "the new bound holds");
+    assert_eq!(rig.requested(), Some(2), "the new bound holds");
     let mut still = group(policy(Metric::Cpu, 20.0));
     still.autoscaling = None;
     rig.publisher.configure(config(vec![still])).await.unwrap();
     rig.use_cpu(65.0, 2 * SECOND).await;
-    assert_eq!(rig.wish(), None);
+    assert_eq!(rig.requested(), None);
     assert!(rig.journal.group(&"todo".into()).is_none());
     rig.stop().await;
 }
@@ -444,7 +456,8 @@ async fn what_was_left_to_be_asked_outlives_the_time_before_the_first_configurat
     let (publisher, task, reader) = Publisher::new(1);
     let _task = tokio::spawn(task.run());
     let (fleet, status) = watch::channel(Status::new());
-    let (writer, wishes) = watch::channel(Wishes::from([("todo".into(), 3)]));
+    let three = DesiredCount::of(3);
+    let (writer, desired) = watch::channel(DesiredCounts::from([("todo".into(), three)]));
     let _scaling = tokio::spawn(run(
         reader,
         Arc::new(Metrics::default()),
@@ -453,9 +466,8 @@ async fn what_was_left_to_be_asked_outlives_the_time_before_the_first_configurat
         Arc::new(Journal::default()),
         std::future::pending(),
     ));
-    let wish = || wishes.borrow().get(&"todo".into()).copied();
     sleep(3 * SECOND).await;
-    assert_eq!(wish(), Some(3), "nothing is configured yet");
+    assert_eq!(requested(&desired), Some(3), "nothing is configured yet");
     let scaled = group(policy(Metric::Cpu, 20.0));
     publisher.configure(config(vec![scaled])).await.unwrap();
     let three = GroupReplicas {
@@ -465,13 +477,17 @@ async fn what_was_left_to_be_asked_outlives_the_time_before_the_first_configurat
     };
     fleet.send_replace(Status::from([("todo".into(), three)]));
     sleep(3 * SECOND).await;
-    assert_eq!(wish(), Some(3));
+    assert_eq!(requested(&desired), Some(3));
     publisher
         .configure(config(vec![empty_group()]))
         .await
         .unwrap();
     sleep(3 * SECOND).await;
-    assert_eq!(wish(), None, "no autoscaler scales it any more");
+    assert_eq!(
+        requested(&desired),
+        None,
+        "no autoscaler scales it any more"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,10 +8,11 @@
 //! provider; [`run`] brings them together.
 //!
 //! How many there should be is the configuration's decision or the autoscaler's, which writes
-//! it to [`Wishes`]; whether a replica is healthy is `health`'s.
+//! it to [`DesiredCounts`]; whether a replica is healthy is `health`'s.
 
 mod backoff;
 mod child;
+mod desired;
 #[cfg(feature = "docker")]
 mod docker;
 #[cfg(feature = "docker")]
@@ -59,12 +60,13 @@ use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
 pub use child::{Guardian, guard};
+pub use desired::{DesiredCount, DesiredCounts, ObservedCount, ReplicaCounts};
 pub use exec::Exec;
 pub use missing::Missing;
 pub use process::{Ports, Processes};
 pub use provider::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use reconcile::Supervisor;
-pub use status::{Fault, GroupReplicas, Status, Wishes};
+pub use status::{Fault, GroupReplicas, Status};
 pub use webhook::Webhook;
 
 /// Runs the replicas of every snapshot's groups until `shutdown` is done; then stops those
@@ -73,7 +75,7 @@ pub use webhook::Webhook;
 ///
 /// Complete `shutdown` after the data plane has drained: nothing is waited for. Dropping
 /// the future instead kills every process at once. `status` always shows all of them.
-/// `wishes` says how many each group should have; one that it does not name has what its
+/// `desired` says how many each group should have; one that it does not name has what its
 /// configuration says.
 ///
 /// Must run on a thread that lives as long as Weir: the kernel kills the processes when
@@ -82,7 +84,7 @@ pub use webhook::Webhook;
 pub async fn run(
     reader: Reader,
     publisher: Publisher,
-    wishes: watch::Receiver<Wishes>,
+    desired: watch::Receiver<DesiredCounts>,
     status: watch::Sender<Status>,
     guardian: Option<fn() -> Command>,
     shutdown: impl Future<Output = ()>,
@@ -92,7 +94,7 @@ pub async fn run(
         let guarded = guarded.clone();
         move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports, &guarded)
     };
-    let supervisor = Supervisor::new(reader, publisher, wishes, status, Arc::new(start));
+    let supervisor = Supervisor::new(reader, publisher, desired, status, Arc::new(start));
     let run = async {
         supervisor.run(shutdown).await;
         guarded.close();

@@ -36,6 +36,3 @@ pub struct Fault {
     /// When the first failure was that no success has followed.
     pub since: SystemTime,
 }
-
-/// How many replicas groups should have, as the autoscaler wants it.
-pub type Wishes = BTreeMap<TargetGroupId, u32>;

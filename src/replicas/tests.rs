@@ -41,7 +41,7 @@ impl Rig {
         let task = tokio::spawn(run(
             reader.clone(),
             publisher.clone(),
-            watch::channel(Wishes::new()).1,
+            watch::channel(DesiredCounts::new()).1,
             writer,
             None,
             down,

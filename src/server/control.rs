@@ -40,7 +40,7 @@ pub(super) struct ControlPlane {
     stop_replicas: oneshot::Sender<()>,
     replica_status: watch::Receiver<replicas::Status>,
     /// The desired counts that the autoscaler has decided.
-    wishes: watch::Sender<replicas::Wishes>,
+    desired: watch::Sender<replicas::DesiredCounts>,
     /// Lets the autoscaler decide; sent when this process is the one that scales.
     begin_scaling: Option<oneshot::Sender<()>>,
     /// Ended before the replicas, so that it starts no others while they stop.
@@ -76,7 +76,7 @@ impl ControlPlane {
         publisher: &Publisher,
         reader: &Reader,
         metrics: &Arc<Metrics>,
-        wishes: replicas::Wishes,
+        counts: replicas::ReplicaCounts,
         housekeeping: fn(),
         guardian: Option<fn() -> Command>,
         supervision: Supervision,
@@ -85,18 +85,18 @@ impl ControlPlane {
         let mut tasks = start_observers(publisher, reader, housekeeping, &supervision);
         tasks.spawn(watched().require("publisher", task.run()));
         let (status, replica_status) = watch::channel(replicas::Status::default());
-        let (wishes, orders) = watch::channel(wishes);
+        let (desired, wanted) = watch::channel(inherited(counts));
         let (stop_replicas, stopped) = oneshot::channel();
         let stopped = async {
             // Never sent: the sender is dropped.
             let _ = stopped.await;
         };
-        let (asked, left) = (wishes.clone(), wishes.clone());
+        let (shown, left) = (desired.clone(), desired.clone());
         let (known, scaler) = (reader.clone(), watched());
         let replicas = replicas::run(
             reader.clone(),
             publisher.clone(),
-            orders,
+            wanted,
             status,
             guardian,
             stopped,
@@ -114,7 +114,7 @@ impl ControlPlane {
                     reader.clone(),
                     Arc::clone(&metrics),
                     replicas.clone(),
-                    wishes.clone(),
+                    desired.clone(),
                     Arc::clone(&journal),
                     stopped,
                 )
@@ -126,7 +126,7 @@ impl ControlPlane {
             replicas: tokio::spawn(watched().require("replicas", replicas)),
             stop_replicas,
             replica_status,
-            wishes: asked,
+            desired: shown,
             begin_scaling: Some(begin_scaling),
             autoscaler: tokio::spawn(async move {
                 // An error means that the process ends and never was to scale.
@@ -177,16 +177,16 @@ impl ControlPlane {
 
     /// The desired count of each group: the autoscaler's decision, which a provider follows
     /// with a delay, and in other groups the provider's own count.
-    pub(super) fn counts(&self) -> replicas::Wishes {
+    pub(super) fn counts(&self) -> replicas::ReplicaCounts {
         let status = self.replica_status.borrow();
-        // The count of a provider that never answered is unknown.
+        let desired = self.desired.borrow();
+        // The number of a provider that has never answered is not known.
         let is_known = |group: &replicas::GroupReplicas| group.fault.is_none() || group.desired > 0;
-        let counts = status.iter().filter(|(_, group)| is_known(group));
-        let mut counts: replicas::Wishes = counts
-            .map(|(id, group)| (id.clone(), group.desired))
-            .collect();
-        counts.extend(self.wishes.borrow().clone());
-        counts
+        let seen = status.iter().filter(|(_, group)| is_known(group));
+        let wanted = desired.iter();
+        seen.map(|(id, group)| (id.clone(), group.desired))
+            .chain(wanted.filter_map(|(id, desired)| Some((id.clone(), desired.count()?))))
+            .collect()
     }
 
     /// Lets the autoscaler decide from now on.
@@ -293,14 +293,22 @@ async fn admin_stopped(mut stopped: watch::Receiver<Option<StopAdmin>>) -> bool 
     stopped.is_ok_and(|stop| *stop == Some(StopAdmin::AcceptQueue))
 }
 
+/// The counts that the predecessor had come to, as those to go on from.
+fn inherited(counts: replicas::ReplicaCounts) -> replicas::DesiredCounts {
+    counts
+        .into_iter()
+        .map(|(id, count)| (id, replicas::DesiredCount::of(count)))
+        .collect()
+}
+
 /// Withdraws the desired counts of groups with replicas that an engine runs: while this process
 /// drains, another may scale them.
-fn release_engines(wishes: &watch::Sender<replicas::Wishes>, reader: &Reader) {
+fn release_engines(desired: &watch::Sender<replicas::DesiredCounts>, reader: &Reader) {
     let snapshot = reader.load_full();
     let groups = snapshot.config.target_groups.iter();
     let own: Vec<_> = groups
         .filter(|group| group.replicas.as_ref().is_some_and(|r| r.runner.is_own()))
         .map(|group| &group.id)
         .collect();
-    wishes.send_modify(|wishes| wishes.retain(|group, _| own.contains(&group)));
+    desired.send_modify(|desired| desired.retain(|group, _| own.contains(&group)));
 }

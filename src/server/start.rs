@@ -64,7 +64,7 @@ impl Server {
             &publisher,
             &reader,
             &metrics,
-            inherited.wishes(&config),
+            inherited.replica_counts(&config),
             housekeeping,
             guardian,
             supervision,

@@ -18,21 +18,21 @@ use super::retry::RetryState;
 use crate::config::{Config, Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::replicas::panic::message;
-use crate::replicas::{GroupReplicas, Status, Wishes};
+use crate::replicas::{DesiredCount, DesiredCounts, GroupReplicas, Status};
 use crate::state::{Publisher, Reader, Snapshot};
 
 /// Owns the reconcilers; dropping it drops them.
 pub(crate) struct Supervisor {
     reader: Reader,
     publisher: Publisher,
-    wishes: watch::Receiver<Wishes>,
+    desired: watch::Receiver<DesiredCounts>,
     status: watch::Sender<Status>,
     start: StartProvider,
     /// The configuration that the orders were taken from.
     config: Arc<Config>,
     groups: HashMap<TargetGroupId, RunningGroup>,
     tasks: JoinSet<()>,
-    /// Of groups whose reconciler has panicked.
+    /// Of groups with a reconciler that has panicked.
     panics: HashMap<TargetGroupId, RetryState>,
 }
 
@@ -50,14 +50,14 @@ impl Supervisor {
     pub(crate) fn new(
         reader: Reader,
         publisher: Publisher,
-        wishes: watch::Receiver<Wishes>,
+        desired: watch::Receiver<DesiredCounts>,
         status: watch::Sender<Status>,
         start: StartProvider,
     ) -> Self {
         Self {
             reader,
             publisher,
-            wishes,
+            desired,
             status,
             start,
             config: Arc::new(Config::empty()),
@@ -84,7 +84,7 @@ impl Supervisor {
                         continue;
                     }
                 }
-                Ok(()) = self.wishes.changed() => {}
+                Ok(()) = self.desired.changed() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
                 () = sleep_until(next_start) => {}
             }
@@ -138,23 +138,28 @@ impl Supervisor {
 
     /// When a reconciler that has panicked is to be started again.
     fn next_start(&self) -> Instant {
-        let waiting = self.panics.iter();
-        let waiting = waiting.filter(|(group, _)| !self.groups.contains_key(*group));
-        let first = waiting.filter_map(|(_, panics)| panics.retry_at()).min();
-        first.unwrap_or_else(|| Instant::now() + RECOVERY_TIME)
+        self.panics
+            .iter()
+            .filter(|(group, _)| !self.groups.contains_key(*group))
+            .filter_map(|(_, panics)| panics.retry_at())
+            .min()
+            .unwrap_or_else(|| Instant::now() + RECOVERY_TIME)
     }
 
     /// What a group's reconciler is to do; `None` without replicas. What the autoscaler wants
     /// for a group that has no replicas yet is kept for when it has.
     fn order(&self, group: &TargetGroup) -> Option<Order> {
         let replicas = group.replicas.clone()?;
-        let wish = self.wishes.borrow().get(&group.id).copied();
+        let all_desired = self.desired.borrow();
         // The autoscaler here has no say in what another Weir scales.
-        let wish = wish.filter(|_| replicas.scaler != Scaler::No);
+        let desired = all_desired
+            .get(&group.id)
+            .filter(|_| replicas.scaler != Scaler::No)
+            .and_then(DesiredCount::count);
         // What an engine has scaled to stands when Weir is started again.
         let stands = !replicas.runner.is_own() && group.autoscaling.is_some();
         let first = group.first_replicas().filter(|_| !stands);
-        Some(Order::Run(Box::new(replicas), wish.or(first)))
+        Some(Order::Run(Box::new(replicas), desired.or(first)))
     }
 
     fn start_group(&mut self, id: &TargetGroupId, order: Order) {
@@ -227,7 +232,7 @@ mod tests {
     struct Rig {
         fake: Fake,
         publisher: Publisher,
-        wishes: watch::Sender<Wishes>,
+        desired: watch::Sender<DesiredCounts>,
         status: watch::Receiver<Status>,
         _supervisor: JoinHandle<()>,
     }
@@ -244,14 +249,14 @@ mod tests {
                 assert!(!is_broken, "no start");
                 Box::new(given.clone())
             };
-            let (wishes, receiver) = watch::channel(Wishes::new());
+            let (desired, receiver) = watch::channel(DesiredCounts::new());
             let (writer, status) = watch::channel(Status::new());
             let start = Arc::new(start);
             let supervisor = Supervisor::new(reader, publisher.clone(), receiver, writer, start);
             Self {
                 fake,
                 publisher,
-                wishes,
+                desired,
                 status,
                 _supervisor: tokio::spawn(supervisor.run(std::future::pending())),
             }
@@ -262,9 +267,9 @@ mod tests {
             self.settle().await;
         }
 
-        async fn wish(&self, count: u32) {
-            self.wishes.send_modify(|wishes| {
-                wishes.insert("todo".into(), count);
+        async fn want(&self, count: u32) {
+            self.desired.send_modify(|desired| {
+                desired.insert("todo".into(), DesiredCount::of(count));
             });
             self.settle().await;
         }
@@ -336,24 +341,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wish_comes_before_the_configured_count_and_waits_for_the_replicas() {
+    async fn a_desired_count_comes_before_the_configured_one_and_waits_for_the_replicas() {
         let rig = Rig::start().await;
-        rig.wish(3).await;
+        rig.want(3).await;
         assert!(rig.status.borrow().is_empty());
         rig.configure(group(processes(1, &["replica"]))).await;
         assert_eq!(rig.fake.count(), 3);
-        rig.wish(4).await;
+        rig.want(4).await;
         assert_eq!(rig.fake.count(), 4);
         assert_eq!(rig.status.borrow()[&"todo".into()].desired, 4);
-        rig.wishes.send_replace(Wishes::new());
+        rig.desired.send_replace(DesiredCounts::new());
         rig.settle().await;
-        assert_eq!(rig.fake.script().desired, 1, "nobody wishes any more");
+        assert_eq!(rig.fake.script().desired, 1, "no count is wanted any more");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn wishes_are_not_for_what_another_weir_scales() {
+    async fn desired_counts_are_not_for_what_another_weir_scales() {
         let rig = Rig::start().await;
-        rig.wish(3).await;
+        rig.want(3).await;
         let followed = Replicas {
             scaler: Scaler::No,
             ..processes(2, &["replica"])
@@ -373,9 +378,9 @@ mod tests {
         };
         rig.configure(scaled).await;
         assert_eq!((rig.fake.count(), rig.fake.calls("set_count")), (4, 0));
-        rig.wish(3).await;
+        rig.want(3).await;
         assert_eq!(rig.fake.count(), 3);
-        rig.wishes.send_replace(Wishes::new());
+        rig.desired.send_replace(DesiredCounts::new());
         rig.configure(group(engine())).await;
         assert_eq!(rig.fake.count(), 2, "as configured");
     }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use crate::model::ListenerId;
-use crate::replicas::Wishes;
+use crate::replicas::ReplicaCounts;
 use crate::state::Reader;
 
 /// Copies of the sockets that a process listens on, the desired counts of its groups, and the
@@ -12,7 +12,7 @@ use crate::state::Reader;
 pub(in crate::server) struct HandoverState {
     pub(in crate::server) listeners: Vec<ListenerSockets>,
     pub(in crate::server) admin: Option<AdminSocket>,
-    pub(in crate::server) replicas: Wishes,
+    pub(in crate::server) replicas: ReplicaCounts,
     pub(in crate::server) reader: Reader,
 }
 

@@ -21,7 +21,7 @@ use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::config::{Config, TargetGroup};
 use crate::model::ListenerId;
 use crate::rate_limit::UsedTokens;
-use crate::replicas::Wishes;
+use crate::replicas::ReplicaCounts;
 use crate::server::worker::WorkerPing;
 use crate::state::Reader;
 
@@ -32,7 +32,7 @@ use crate::state::Reader;
 pub struct Inherited {
     listeners: Vec<ListenerSockets>,
     admin: Option<AdminSocket>,
-    replicas: Wishes,
+    replicas: ReplicaCounts,
     in_flight: RemoteCounts,
     /// Tokens that clients have used of the rate limits of listeners, in parts.
     used_tokens: Vec<(ListenerId, UsedTokens)>,
@@ -91,7 +91,7 @@ impl Inherited {
     /// The count of replicas with which groups that scale begin: the one they had, because the
     /// load comes along with the sockets. Replicas of an engine run on anyway, and a process
     /// that has never seen them does not know their number.
-    pub(in crate::server) fn wishes(&mut self, config: &Config) -> Wishes {
+    pub(in crate::server) fn replica_counts(&mut self, config: &Config) -> ReplicaCounts {
         let mut inherited = std::mem::take(&mut self.replicas);
         let is_own = |group: &&TargetGroup| {
             let replicas = group.replicas.as_ref();

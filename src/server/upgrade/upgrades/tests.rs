@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::replicas::Wishes;
+use crate::replicas::ReplicaCounts;
 use crate::server::upgrade::ListenerSockets;
 use crate::server::upgrade::message::{Inbox, exchange};
 use crate::server::worker::Worker;
@@ -48,7 +48,7 @@ impl Old {
         HandoverState {
             listeners: (1..=3).map(listener).collect(),
             admin: None,
-            replicas: Wishes::from_iter([("todo".into(), 3)]),
+            replicas: ReplicaCounts::from_iter([("todo".into(), 3)]),
             reader: self.reader.clone(),
         }
     }

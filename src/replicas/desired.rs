@@ -1,0 +1,251 @@
+//! How many replicas the autoscaler wants, held against what the provider says.
+//!
+//! A provider follows late: until it does, the requested count is the desired one. A number
+//! that is neither what it was before nor what was requested was set by something else, such
+//! as a person who scales by hand, and is the desired count from then on. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::status::GroupReplicas;
+use crate::model::TargetGroupId;
+
+/// A provider without a fault that has not followed for so long is not going to.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most requested counts that are remembered: more than a provider that is asked once a second
+/// can be behind.
+const MAX_PASSING: usize = 64;
+
+/// Numbers of replicas by group.
+pub type ReplicaCounts = BTreeMap<TargetGroupId, u32>;
+
+/// What the autoscaler wants of each group that it scales. Written by the autoscaler alone;
+/// outlives it, so that another one goes on from there.
+pub type DesiredCounts = BTreeMap<TargetGroupId, DesiredCount>;
+
+/// How many replicas one group should have.
+#[derive(Clone, Debug, Default)]
+pub struct DesiredCount {
+    /// What was requested last, or was set by something else since; `None` while nothing was
+    /// requested.
+    count: Option<u32>,
+    pending: Option<Pending>,
+    /// What the provider said last.
+    known: Option<u32>,
+}
+
+/// A request that the provider does not follow yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    /// What the provider may say until it follows: its number at the first request, and what
+    /// was requested between that and the last.
+    passing: BTreeSet<u32>,
+    /// When it was requested, or the provider last had a fault.
+    since: Duration,
+}
+
+/// The desired count at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedCount {
+    /// How many there should be.
+    pub count: u32,
+    /// Whether something else has just changed it.
+    pub is_foreign: bool,
+}
+
+impl DesiredCount {
+    /// A count that another process has requested.
+    pub fn of(count: u32) -> Self {
+        Self {
+            count: Some(count),
+            ..Self::default()
+        }
+    }
+
+    /// Goes on from the requested count alone, on another clock.
+    pub fn resume(&mut self) {
+        *self = Self {
+            count: self.count,
+            ..Self::default()
+        };
+    }
+
+    /// How many there should be, by what was requested and what the provider says now. `now`
+    /// is the time on any clock that goes on steadily, always the same.
+    pub fn observe(&mut self, replicas: &GroupReplicas, now: Duration) -> ObservedCount {
+        let says = replicas.desired;
+        let earlier = self.known.replace(says);
+        if let (Some(count), Some(pending)) = (self.count, &mut self.pending) {
+            if replicas.fault.is_some() {
+                pending.since = now;
+            }
+            let is_in_time = now.saturating_sub(pending.since) < FOLLOW_TIMEOUT;
+            if pending.passing.contains(&says) && is_in_time {
+                return ObservedCount {
+                    count,
+                    is_foreign: false,
+                };
+            }
+            self.pending = None;
+        } else if self.count.is_none() && earlier == Some(says) {
+            return ObservedCount {
+                count: says,
+                is_foreign: false,
+            };
+        }
+        let is_foreign = match self.count {
+            Some(count) => count != says,
+            None => earlier.is_some(),
+        };
+        // So that the old number is not asked for again.
+        self.count = self.count.map(|_| says);
+        ObservedCount {
+            count: says,
+            is_foreign,
+        }
+    }
+
+    /// Requests another count.
+    pub fn request(&mut self, count: u32, replicas: &GroupReplicas, now: Duration) {
+        let mut passing = match (self.pending.take(), self.count) {
+            // A slow provider may carry out the earlier request first, and say so.
+            (Some(pending), Some(earlier)) if pending.passing.len() < MAX_PASSING => {
+                let mut passing = pending.passing;
+                passing.insert(earlier);
+                passing
+            }
+            _ => BTreeSet::new(),
+        };
+        passing.insert(replicas.desired);
+        self.count = Some(count);
+        self.pending = Some(Pending {
+            passing,
+            since: now,
+        });
+    }
+
+    /// What the provider is to be asked for; `None` leaves it the configuration's number.
+    pub fn count(&self) -> Option<u32> {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::replicas::Fault;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn says(count: u32) -> GroupReplicas {
+        GroupReplicas {
+            desired: count,
+            ..GroupReplicas::default()
+        }
+    }
+
+    fn own(count: u32) -> ObservedCount {
+        ObservedCount {
+            count,
+            is_foreign: false,
+        }
+    }
+
+    fn foreign(count: u32) -> ObservedCount {
+        ObservedCount {
+            count,
+            is_foreign: true,
+        }
+    }
+
+    #[test]
+    fn the_requested_count_holds_until_the_provider_follows() {
+        let mut desired = DesiredCount::default();
+        assert_eq!(desired.observe(&says(1), SECOND), own(1));
+        assert_eq!(desired.count(), None);
+        desired.request(4, &says(1), SECOND);
+        assert_eq!(desired.observe(&says(1), 2 * SECOND), own(4));
+        assert_eq!(desired.observe(&says(4), 3 * SECOND), own(4));
+        assert_eq!(desired.count(), Some(4));
+        assert_eq!(desired.observe(&says(4), 4 * SECOND), own(4));
+    }
+
+    #[test]
+    fn a_slow_provider_that_carries_out_the_earlier_request_first_is_not_foreign() {
+        let mut desired = DesiredCount::default();
+        assert_eq!(desired.observe(&says(1), SECOND), own(1));
+        desired.request(4, &says(1), SECOND);
+        assert_eq!(desired.observe(&says(1), 2 * SECOND), own(4));
+        desired.request(6, &says(1), 2 * SECOND);
+        assert_eq!(desired.observe(&says(4), 3 * SECOND), own(6));
+        desired.request(0, &says(4), 3 * SECOND);
+        assert_eq!(desired.observe(&says(6), 4 * SECOND), own(0));
+        assert_eq!(
+            desired.observe(&says(3), 4 * SECOND),
+            foreign(3),
+            "not requested here"
+        );
+        // And back before the provider has moved at all.
+        let mut desired = DesiredCount::default();
+        desired.request(0, &says(1), SECOND);
+        desired.request(1, &says(1), SECOND);
+        for number in [1, 0, 1] {
+            assert_eq!(desired.observe(&says(number), 2 * SECOND), own(1));
+        }
+        assert_eq!(
+            desired.observe(&says(0), FOLLOW_TIMEOUT + SECOND),
+            foreign(0)
+        );
+    }
+
+    #[test]
+    fn what_an_autoscaler_before_has_requested_is_taken_over() {
+        let mut desired = DesiredCount::of(4);
+        assert_eq!(desired.count(), Some(4));
+        assert_eq!(desired.observe(&says(4), SECOND), own(4));
+    }
+
+    #[test]
+    fn scaling_by_hand_is_respected() {
+        let mut desired = DesiredCount::default();
+        assert_eq!(desired.observe(&says(1), SECOND), own(1));
+        assert_eq!(desired.observe(&says(2), SECOND), foreign(2));
+        assert_eq!(desired.observe(&says(2), SECOND), own(2));
+        desired.request(4, &says(2), SECOND);
+        assert_eq!(desired.observe(&says(3), 2 * SECOND), foreign(3));
+        assert_eq!(desired.count(), Some(3));
+        assert_eq!(desired.observe(&says(3), 3 * SECOND), own(3));
+        assert_eq!(desired.observe(&says(6), 3 * SECOND), foreign(6));
+    }
+
+    #[test]
+    fn a_provider_that_says_yes_and_does_nothing_is_believed_in_the_end() {
+        let mut desired = DesiredCount::default();
+        desired.request(4, &says(1), SECOND);
+        assert_eq!(desired.observe(&says(1), FOLLOW_TIMEOUT), own(4));
+        assert_eq!(
+            desired.observe(&says(1), FOLLOW_TIMEOUT + SECOND),
+            foreign(1)
+        );
+    }
+
+    #[test]
+    fn a_provider_with_a_fault_is_waited_for() {
+        let mut desired = DesiredCount::default();
+        desired.request(4, &says(1), SECOND);
+        let mut faulty = says(1);
+        faulty.fault = Some(Fault {
+            message: "down".to_owned(),
+            since: SystemTime::UNIX_EPOCH,
+        });
+        assert_eq!(desired.observe(&faulty, 10 * FOLLOW_TIMEOUT), own(4));
+        assert_eq!(
+            desired.observe(&says(1), 10 * FOLLOW_TIMEOUT + SECOND),
+            own(4)
+        );
+        assert_eq!(desired.observe(&says(1), 11 * FOLLOW_TIMEOUT), foreign(1));
+    }
+}
