@@ -46,7 +46,6 @@ mod status;
 mod swarm;
 #[cfg(test)]
 mod tests;
-mod warm_up;
 mod webhook;
 
 use std::future::Future;

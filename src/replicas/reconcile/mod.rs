@@ -31,6 +31,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod victims;
+mod warm_up;
 mod warming;
 
 pub(super) use supervisor::Supervisor;

@@ -5,28 +5,34 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::replicas::Fault;
+use crate::replicas::backoff::Backoff;
 
-/// Before the first repetition; each further failure doubles it.
-const FIRST: Duration = Duration::from_secs(1);
-
-/// The longest wait: an engine that comes back is found within half a minute, and one that
-/// is down costs two calls a minute.
-const LONGEST: Duration = Duration::from_secs(30);
+/// From the first wait to the longest: an engine that comes back is found within half a minute,
+/// and one that is down costs two calls a minute.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// The rate limit of one kind of call, as of one key in a Kubernetes work queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RetryState {
     fault: Option<Fault>,
-    failures: u32,
+    backoff: Backoff,
     retry_at: Option<Instant>,
+}
+
+impl Default for RetryState {
+    fn default() -> Self {
+        Self {
+            fault: None,
+            backoff: BACKOFF,
+            retry_at: None,
+        }
+    }
 }
 
 impl RetryState {
     /// Notes a failure. Returns whether it is the first in a row.
     pub(super) fn failed(&mut self, message: String, now: Instant) -> bool {
-        let wait = FIRST.saturating_mul(1 << self.failures.min(16));
-        self.retry_at = Some(now + wait.min(LONGEST));
-        self.failures = self.failures.saturating_add(1);
+        self.retry_at = Some(now + self.backoff.next_wait());
         let since = self.fault.as_ref().map(|fault| fault.since);
         self.fault = Some(Fault {
             message,
@@ -43,7 +49,7 @@ impl RetryState {
     /// Allows the next attempt at once: what is asked for now may be the cure.
     pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
-        self.failures = 0;
+        self.backoff.reset();
     }
 
     /// Whether an attempt is allowed.

@@ -7,10 +7,10 @@ use tokio::task::{Id, JoinSet};
 use tracing::{info, warn};
 
 use super::listing::{Listing, Running};
+use super::warm_up::{Warmth, warm_up};
 use crate::config::WarmUpRequests;
 use crate::model::TargetGroupId;
 use crate::replicas::ReplicaId;
-use crate::replicas::warm_up::{Warmth, warm_up};
 
 /// Most replicas that are warmed up at a time.
 const MAX_WARM_UPS: usize = 256;
