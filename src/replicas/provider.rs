@@ -53,6 +53,12 @@ pub trait Provider: Send + 'static {
         Ok(true)
     }
 
+    /// The deadline that the settings give a call; the provider keeps to it itself. `None`
+    /// leaves it to the caller.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether the replicas end with this process. Those of an engine do not.
     fn is_own(&self) -> bool {
         false

@@ -144,6 +144,10 @@ impl Provider for Exec {
         self.list.update(&printed)
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        self.settings.as_ref().map(|settings| settings.timeout)
+    }
+
     async fn changed(&mut self) {
         match &self.settings {
             Some(settings) => self.list.expired(settings.interval).await,

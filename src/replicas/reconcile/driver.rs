@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::config::{Replicas, Runner};
+use crate::config::Replicas;
 use crate::replicas::panic::caught;
 use crate::replicas::provider::USAGE_TIMEOUT;
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, Usage};
@@ -23,7 +23,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a list. Shorter: a change that is seen late costs requests.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a provider with a timeout of its own gets beyond that.
+/// What a provider that keeps to a deadline of its own gets beyond that.
 const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 
 /// What a provider is asked: the methods of [`Provider`].
@@ -103,8 +103,8 @@ impl Call {
         }
     }
 
-    /// Its deadline, with a provider that may have a timeout of its own.
-    fn timeout(&self, runner: &Runner) -> Duration {
+    /// Its deadline, with a provider that may keep to one of its own.
+    fn timeout(&self, own: Option<Duration>) -> Duration {
         let usual = match self {
             Self::Measure => return USAGE_TIMEOUT,
             Self::List => LIST_TIMEOUT,
@@ -112,15 +112,7 @@ impl Call {
                 REQUEST_TIMEOUT
             }
         };
-        match runner {
-            Runner::Exec(exec) => exec.timeout + TIMEOUT_MARGIN,
-            Runner::Webhook(webhook) => webhook.timeout + TIMEOUT_MARGIN,
-            Runner::Process(_)
-            | Runner::Docker(_)
-            | Runner::Swarm(_)
-            | Runner::Kubernetes(_)
-            | Runner::Ecs(_) => usual,
-        }
+        own.map_or(usual, |own| own + TIMEOUT_MARGIN)
     }
 
     async fn perform(self, provider: &mut dyn Provider) -> Result<Answer, ProviderError> {
@@ -185,13 +177,13 @@ impl Driver {
         self.provider.is_some()
     }
 
-    /// Starts a call to a provider with settings for this kind of runner; does nothing while
-    /// another call is in flight. [`Self::answer`] makes it go on.
-    pub(super) fn start(&mut self, call: Call, runner: &Runner) {
+    /// Starts a call; does nothing while another one is in flight. [`Self::answer`] makes it go
+    /// on.
+    pub(super) fn start(&mut self, call: Call) {
         let Some(mut provider) = self.provider.take() else {
             return;
         };
-        let limit = call.timeout(runner);
+        let limit = call.timeout(provider.timeout());
         let (cancel, cancelled) = oneshot::channel();
         let future = async move {
             let answer = within(limit, cancelled, call, &mut *provider).await;

@@ -78,7 +78,7 @@ impl ManagedProvider {
         match self.state.next(Instant::now(), clients) {
             Next::Call(call) => {
                 self.called_for = self.state.wanted.purpose;
-                self.driver.start(call, &self.state.wanted.settings.runner);
+                self.driver.start(call);
             }
             Next::Wait { until, watch_from } => {
                 (self.wake_at, self.watch_from) = (until, watch_from);

@@ -66,6 +66,10 @@ impl Provider for Webhook {
         self.list.update(&text)
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        self.service.as_ref().map(|service| service.timeout)
+    }
+
     async fn changed(&mut self) {
         match &self.service {
             Some(service) => self.list.expired(service.interval).await,
