@@ -2,7 +2,7 @@
 //!
 //! A provider follows late: until it does, the requested count is the desired one. A number
 //! that is neither what it was before nor what was requested was set by something else, such
-//! as a person who scales by hand, and is the desired count from then on. Pure.
+//! as a person scaling by hand, and is the desired count from then on. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
