@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::control::ControlPlane;
+use super::control::{ControlParts, ControlPlane};
 use super::descriptors::Descriptors;
 use super::error::ApplyError;
 use super::listeners::Listeners;
@@ -59,16 +59,15 @@ impl Server {
             &supervision,
             &descriptors.targets,
         )?;
-        let mut control = ControlPlane::start(
-            task,
-            &publisher,
-            &reader,
-            &metrics,
-            inherited.replica_counts(&config),
+        let parts = ControlParts {
+            publisher: publisher.clone(),
+            reader: reader.clone(),
+            metrics: Arc::clone(&metrics),
             housekeeping,
             guardian,
             supervision,
-        );
+        };
+        let mut control = ControlPlane::start(task, inherited.replica_counts(&config), &parts);
         if !inherited.is_successor() {
             control.begin_scaling();
         }

@@ -1,0 +1,121 @@
+//! The tasks of the control plane, with one owner that ends them.
+
+mod admin_loops;
+mod parts;
+mod scaling;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::error;
+
+use super::housekeeping;
+use super::sockets::AdminOpening;
+use super::supervision::Supervision;
+use super::worker::Accepting;
+use crate::admin;
+use crate::autoscale;
+use crate::discovery;
+use crate::health;
+use crate::model::SocketId;
+use crate::replicas::{self, ReplicaCounts};
+use crate::state::PublisherTask;
+
+use admin_loops::AdminLoops;
+pub(super) use parts::ControlParts;
+use scaling::Scaling;
+
+/// All tasks of the control plane. They end with it.
+#[derive(Debug)]
+pub(super) struct ControlPlane {
+    tasks: JoinSet<()>,
+    admin: AdminLoops,
+    scaling: Scaling,
+    supervision: Supervision,
+}
+
+impl ControlPlane {
+    /// Starts all tasks but the admin listener. Groups begin with `counts` replicas.
+    pub(super) fn start(task: PublisherTask, counts: ReplicaCounts, parts: &ControlParts) -> Self {
+        let mut tasks = start_observers(parts);
+        tasks.spawn(parts.supervision.clone().require("publisher", task.run()));
+        Self {
+            tasks,
+            admin: AdminLoops::default(),
+            scaling: Scaling::start(parts, counts),
+            supervision: parts.supervision.clone(),
+        }
+    }
+
+    /// Accepts admin clients on a socket.
+    pub(super) fn serve_admin(&mut self, opening: AdminOpening, context: admin::Context) {
+        let supervision = self.supervision.clone();
+        self.admin
+            .serve(opening, context, supervision, &mut self.tasks);
+    }
+
+    /// Leaves sockets of the admin listener; its connections go on to their end.
+    pub(super) fn leave_admin(&mut self, id: SocketId, accepting: Accepting) {
+        self.admin.leave(id, accepting, &mut self.tasks);
+    }
+
+    /// Leaves the clients of the admin listener to the process that has its sockets now.
+    pub(super) fn close_admin(&mut self) {
+        self.admin.close();
+    }
+
+    /// The state of all replicas, for the status page.
+    pub(super) fn replicas(&self) -> &watch::Receiver<replicas::Status> {
+        self.scaling.status()
+    }
+
+    /// The decisions of the autoscaler, for the status page.
+    pub(super) fn journal(&self) -> &Arc<autoscale::Journal> {
+        self.scaling.journal()
+    }
+
+    /// The desired count of each group, for a successor.
+    pub(super) fn counts(&self) -> ReplicaCounts {
+        self.scaling.counts()
+    }
+
+    /// Lets the autoscaler decide from now on.
+    pub(super) fn begin_scaling(&mut self) {
+        self.scaling.begin();
+    }
+
+    /// Stops the autoscaler: another process scales from now on.
+    pub(super) fn leave_scaling(&mut self) {
+        self.scaling.leave();
+    }
+
+    /// Ends the autoscaler and the replicas, then every other task.
+    pub(super) async fn stop(mut self) {
+        self.scaling.stop().await;
+        self.tasks.abort_all();
+        while let Some(ended) = self.tasks.join_next().await {
+            if ended.is_err_and(|error| error.is_panic()) {
+                error!("a control task ended in a panic");
+            }
+        }
+    }
+}
+
+/// Starts health checks, outlier detection, discovery and housekeeping.
+fn start_observers(parts: &ControlParts) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let view = (parts.reader.clone(), parts.publisher.clone());
+    let task = move || health::run(view.0.clone(), view.1.clone());
+    tasks.spawn(parts.supervision.clone().restart("health", task));
+    let view = (parts.reader.clone(), parts.publisher.clone());
+    let task = move || health::monitor(view.0.clone(), view.1.clone());
+    tasks.spawn(parts.supervision.clone().restart("outlier_detection", task));
+    let view = (parts.reader.clone(), parts.publisher.clone());
+    let task = move || discovery::run(view.0.clone(), view.1.clone());
+    tasks.spawn(parts.supervision.clone().restart("discovery", task));
+    let (view, hook) = (parts.reader.clone(), parts.housekeeping);
+    let task = move || housekeeping::run(view.clone(), hook);
+    tasks.spawn(parts.supervision.clone().restart("housekeeping", task));
+    tasks
+}
