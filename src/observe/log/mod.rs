@@ -58,7 +58,7 @@ pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
         .is_none_or(|log| log.floods.admit_failure(failure, group))
 }
 
-/// The log of the process. Dropping it writes what is left, within [`CLOSE_TIMEOUT`].
+/// The log of the process. Dropping it writes what is left, within a second.
 #[derive(Debug)]
 pub struct Log {
     shared: Arc<Shared>,
