@@ -1,15 +1,135 @@
-//! Weir: an L7 HTTP load balancer.
+//! Weir: an L7 HTTP load balancer. This page is its architecture: the picture, the layers, five
+//! stories that lead through the code, and the words.
 //!
-//! A request goes down through `listener`, `connection`, `proxy`, `router`,
-//! `target_group` and `balance` to a target, by way of `upstream` and `relay`; its record
-//! comes out in `observe`. That path runs on worker threads that share nothing but one
-//! snapshot, which they only read.
+//! # The picture
 //!
-//! The control plane (`health`, `discovery`, `replicas`, reload in `server`, `admin`) runs
-//! on a thread of its own and reaches the path through `state` alone: every change goes
-//! to one task, which builds the next snapshot and swaps it in. What it reads from outside
-//! (the configuration, secrets, lists of targets) comes through `files`, which never waits
-//! without an end. A module names only modules below it; `tests/layering.rs` holds the table.
+//! ```text
+//!         DATA PLANE   (a request goes down; its record comes out at the bottom)
+//!
+//!   listener ──► connection ──► proxy ──► router ──► target_group ──► balance
+//!    accept,      HTTP/1.1       the       rule →      policy,         which
+//!    limits                      story     action      stickiness      member
+//!                                 ├────► relay, upstream   one attempt at one target
+//!                                 └────► observe           one record: metrics, log
+//!
+//!         CONTROL PLANE   (nothing here is called by a request)
+//!
+//!   server (reload) ─┐
+//!   health ──────────┤
+//!   discovery ───────┼──► state::Publisher ──► Snapshot ──► read by proxy
+//!   replicas ────────┤      one task, one writer
+//!   admin ───────────┘
+//!   autoscale ──► replicas
+//! ```
+//!
+//! The data plane counts (atomics of [`target::Target`], handles of [`observe`]) and calls
+//! nothing of the control plane. Nothing that a request does can block: no file, no pipe, and no
+//! lock that another thread may hold over a system call.
+//!
+//! # Threads
+//!
+//! - *Workers* carry the data plane: each has a current-thread runtime, its own listening
+//!   sockets (`SO_REUSEPORT`) and its own connections to targets. A connection never leaves its
+//!   worker.
+//! - The *control thread* runs everything else on a runtime of its own: signals, reloads, the
+//!   publisher, checks, discovery, replicas, autoscaling, the admin listener. What would take
+//!   long there (large tables, files) goes to blocking threads.
+//! - The *log thread* takes finished lines from bounded queues and writes them; a full queue
+//!   drops the line and counts it.
+//!
+//! A worker that ends or panics ends the process; other tasks are started again.
+//!
+//! # Layers
+//!
+//! A module names only modules below it; `tests/layering/mod.rs` holds the exact table, and
+//! further walls: the providers of [`replicas`] do not see each other, and no two files import
+//! each other. Lowest first:
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`model`] | nothing: ids, rules, patterns, limits, health states, as plain data |
+//! | [`target`] | nothing: the live counters of a target, and the queue for one |
+//! | [`files`] | how files are read and watched without waiting for ever |
+//! | [`observe`] | what is counted and logged, and how it is written |
+//! | [`net`] | bytes and sockets; `net::fetch`, the HTTP client of the control plane |
+//! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
+//! | [`router`] | which action a request gets |
+//! | [`rate_limit`] | whether a client may send another request |
+//! | [`lifecycle`] | nothing: the phase of the process |
+//! | [`config`] | what a file means, and what is wrong with it |
+//! | [`target_group`] | eligibility, stickiness, slow start, retry budget; takes the lease |
+//! | [`state`] | what the next snapshot is |
+//! | [`upstream`] | which connection to a target is used again |
+//! | [`relay`] | one attempt: heads rewritten, bodies streamed |
+//! | [`proxy`] | the way of a request, retries, answers of Weir's own |
+//! | [`connection`] | the deadlines and the end of a client's connection |
+//! | [`listener`] | how many connections are accepted |
+//! | [`health`] | what is healthy: active checks and outlier detection |
+//! | [`discovery`] | which targets exist: DNS and files |
+//! | [`replicas`] | what runs the replicas, and that there are as many as desired |
+//! | [`autoscale`] | how many replicas are desired |
+//! | [`admin`] | what operators see and may change |
+//! | [`server`] | start, reload, shutdown, upgrade |
+//! | `tools` | offline commands: simulate, plot, import (feature `tools`) |
+//! | [`cli`] | nothing: arguments and commands |
+//!
+//! # Five stories
+//!
+//! *A request.* [`listener::Listener`] accepts a connection on its worker and [`connection`]
+//! serves it. For each request [`proxy::Proxy`] loads the current snapshot and asks its
+//! [`router::RuleTable`] for an action. A fixed response or a redirect is answered at once. To
+//! forward, it acquires a target from the [`target_group::TargetGroup`]: the session's target if
+//! there is one, else the one that the group's [`balance::Picker`] picks, else a place in the
+//! queue. A lease counts the request on the target until its last byte has been sent. [`relay`]
+//! sends it over a connection of [`upstream::Pool`]; a failure that a retry may follow goes back
+//! to the group, with the targets that were tried. Whatever happens becomes a response and one
+//! record of [`observe`].
+//!
+//! *A change of health.* A probe loop of [`health`] writes the result of each check into the
+//! target's health cell. When the thresholds are crossed it sends a [`state::Change`]; the
+//! publisher builds a new roster and picker for that group alone, and stores a
+//! [`state::Snapshot`] that shares everything else with the one before. The next request of
+//! every worker sees it. Requests that are on the target go on.
+//!
+//! *A scaling decision.* Once a second [`autoscale`] takes a sample of each group: requests from
+//! the data plane's counters, CPU and memory from the provider, series from the replicas' own
+//! metrics page. The group's [`autoscale::Scaler`], which is pure, turns it into a
+//! [`autoscale::Decision`] with its formula and reasons. The count goes to the group's
+//! reconciler in [`replicas`], which compares desired with actual and asks the
+//! [`replicas::Provider`]. A new replica becomes a target when it accepts connections, and gets
+//! requests after its first passed check; one that is to go first leaves the roster, and is
+//! stopped when its last request has ended.
+//!
+//! *A reload.* A signal or a changed file makes [`server`] read and validate the file; all
+//! problems are reported at once and nothing changes if there is an error. New listening sockets
+//! are bound. New groups are published beside the old rules, and when their targets are known and
+//! checked (or a deadline has passed) the rules are switched. Removed listeners and targets
+//! drain. Live counters stay, because targets are kept by group and address.
+//!
+//! *A configuration key.* Its path, kind, default, bounds and help stand in one row of the tables
+//! in `config::keys`. Parsing, bounds checks, suggestions for misspelt keys, the comments of
+//! `config/full.toml` and the reference in `config/README.md` follow from the row. The value
+//! becomes a field of a type of [`config`], and what the data plane needs of it is compiled into
+//! the snapshot by [`state`]: a request never looks at the configuration.
+//!
+//! # Words
+//!
+//! | word | means |
+//! |---|---|
+//! | downstream, upstream | the client's side, the target's side |
+//! | listener, rule, condition, action | as in AWS's Application Load Balancer |
+//! | target group, target | one service; one address at which it answers |
+//! | roster, picker | the members that may be picked now; what picks among them |
+//! | lease | one request in flight on one target |
+//! | attempt, retry, budget | one try at one target; another one; what limits retries |
+//! | eligible | healthy and not draining |
+//! | fail open | too few targets are healthy, so all of them get requests |
+//! | ejection | outlier detection takes a target out for a while |
+//! | snapshot, publisher | everything that a request needs, immutable; its one writer |
+//! | replica, provider, reconciler | an instance of the service; what runs it; the loop that makes actual equal desired |
+//! | desired, running, ready | how many replicas there should be, are, and can serve |
+//! | lame duck, drain | not ready but accepting; finishing what there is |
+//! | handover, successor | a binary upgrade, and the process that takes over |
 
 pub mod admin;
 pub mod autoscale;
