@@ -111,13 +111,13 @@ async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_
         bind = "127.0.0.1:0"
         forward = "asked"
         [[listener]]
-        name = "knocking"
+        name = "by_tcp"
         bind = "127.0.0.1:0"
-        forward = "knocked"
+        forward = "tcp"
         [target_group.asked]
         targets = {targets}
         health = {{ {OFTEN}, healthy = 2, unhealthy = 2 }}
-        [target_group.knocked]
+        [target_group.tcp]
         targets = {targets}
         health = {{ type = "tcp", interval = "200ms", timeout = "190ms", healthy = 2, unhealthy = 2 }}
         outlier = false
@@ -125,18 +125,18 @@ async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_
     ))
     .await;
     let mut asking = Connection::open(lb.addr_of("asking")).await;
-    let mut knocking = Connection::open(lb.addr_of("knocking")).await;
+    let mut by_tcp = Connection::open(lb.addr_of("by_tcp")).await;
     assert_eq!(statuses(&mut asking, 30).await, [(200, 30)]);
-    assert_eq!(statuses(&mut knocking, 30).await, [(200, 30)]);
+    assert_eq!(statuses(&mut by_tcp, 30).await, [(200, 30)]);
 
     storage.store(false, Ordering::SeqCst);
     zombie.fail_health(true);
     lb.until_health("asked", zombie.addr(), Health::Unhealthy)
         .await;
-    let knocks = lb.target("knocked", zombie.addr()).unwrap();
-    let before = knocks.health().lock().checks;
-    eventually("more knocks", || async {
-        let checks = knocks.health().lock().checks;
+    let tcp = lb.target("tcp", zombie.addr()).unwrap();
+    let before = tcp.health().lock().checks;
+    eventually("more checks by TCP", || async {
+        let checks = tcp.health().lock().checks;
         (checks > before + 2)
             .then_some(())
             .ok_or(format!("{checks}"))
@@ -144,8 +144,8 @@ async fn a_broken_target_with_an_open_port_fails_an_http_check_and_passes_a_tcp_
     .await;
     // Clients behind the TCP check get the broken target every third time, the others never.
     assert_eq!(statuses(&mut asking, 30).await, [(200, 30)]);
-    assert_eq!(statuses(&mut knocking, 30).await, [(200, 20), (500, 10)]);
-    assert_eq!(knocks.health().now(), Health::Healthy);
+    assert_eq!(statuses(&mut by_tcp, 30).await, [(200, 20), (500, 10)]);
+    assert_eq!(tcp.health().now(), Health::Healthy);
 
     storage.store(true, Ordering::SeqCst);
     zombie.fail_health(false);
@@ -375,7 +375,7 @@ async fn checks_count_while_enough_targets_are_healthy() {
 type Case = (&'static str, SocketAddr, &'static str, Option<&'static str>);
 
 /// Each case as a group of its own, checked once.
-async fn judge(cases: &[Case]) -> Lb {
+async fn check_once(cases: &[Case]) -> Lb {
     let mut config = format!(
         "{ADMIN}\n[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = {{ status = 200 }}\n"
     );
@@ -421,7 +421,7 @@ async fn every_status_and_body_gets_its_result_and_its_reason() {
     let (well, empty, lost_at) = (well.addr(), empty.addr(), lost.addr());
     let status = Some("Target.ResponseCodeMismatch");
     let body = Some("Target.ResponseBodyMismatch");
-    let lb = judge(&[
+    let lb = check_once(&[
         ("plain", well, "path = \"/a\"", None),
         ("narrow", empty, "path = \"/a\"", status),
         ("wide", empty, "matcher = \"200-299\"", None),
@@ -456,9 +456,9 @@ async fn a_target_that_does_not_answer_gets_the_reason_for_that() {
     let (stuck, rude) = (stuck.addr(), rude.addr());
     let closed = Some("Target.ConnectionError");
     let garbage = Some("Target.MalformedResponse");
-    let lb = judge(&[
+    let lb = check_once(&[
         ("slow", stuck, "timeout = \"200ms\"", Some("Target.Timeout")),
-        ("knock", stuck, "type = \"tcp\"", None),
+        ("tcp_open", stuck, "type = \"tcp\"", None),
         ("closed", gone, "path = \"/a\"", closed),
         ("closed_port", gone, "type = \"tcp\"", closed),
         ("not_http", rude, "path = \"/a\"", garbage),
