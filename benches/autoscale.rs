@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group};
 use jiff::{SignedDuration, Timestamp};
 use weir::autoscale::{Capacity, Now, Reading, Sample, Scaler};
-use weir::config::{Autoscaling, Metric, Profile, TargetTracking, Timing};
+use weir::config::{Autoscaling, Metric, Profile, TargetTracking};
 
 const GROUPS: usize = 1000;
 
@@ -18,19 +18,11 @@ fn policy(profile: Profile) -> Autoscaling {
         scale_in: true,
     };
     Autoscaling {
-        min: 1,
-        max: 10,
-        profile,
-        timing: Timing::of(profile),
-        scale_in: true,
         target_tracking: vec![
             tracking(Metric::Cpu, 60.0),
             tracking(Metric::RequestsPerTarget, 100.0),
         ],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
+        ..Autoscaling::without_policies(profile, 1, 10)
     }
 }
 

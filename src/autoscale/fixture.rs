@@ -5,22 +5,11 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::config::{Autoscaling, Metric, Profile, TargetTracking, Timing};
+use crate::config::{Autoscaling, Metric, Profile, TargetTracking};
 
 /// An autoscaling of the profile `fast` without policies.
 pub(crate) fn no_policies(min: u32, max: u32) -> Autoscaling {
-    Autoscaling {
-        min,
-        max,
-        profile: Profile::Fast,
-        timing: Timing::of(Profile::Fast),
-        scale_in: true,
-        target_tracking: Vec::new(),
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
-    }
+    Autoscaling::without_policies(Profile::Fast, min, max)
 }
 
 pub(crate) fn tracking(metric: Metric, target: f64) -> TargetTracking {

@@ -30,6 +30,25 @@ pub struct Autoscaling {
     pub record: Option<PathBuf>,
 }
 
+impl Autoscaling {
+    /// Between `min` and `max` replicas with the timing of `profile`, and no policy yet.
+    #[must_use]
+    pub fn without_policies(profile: Profile, min: u32, max: u32) -> Self {
+        Self {
+            min,
+            max,
+            profile,
+            timing: Timing::of(profile),
+            scale_in: true,
+            target_tracking: Vec::new(),
+            step_scaling: Vec::new(),
+            schedule: Vec::new(),
+            predictive: None,
+            record: None,
+        }
+    }
+}
+
 /// A set of timings under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {

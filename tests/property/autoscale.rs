@@ -17,20 +17,12 @@ const MIDNIGHT: i64 = 20_759 * 24 * 3600;
 /// Target tracking of CPU alone.
 pub(crate) fn tracking(profile: Profile, target: f64, max: u32) -> Autoscaling {
     Autoscaling {
-        min: 1,
-        max,
-        profile,
-        timing: Timing::of(profile),
-        scale_in: true,
         target_tracking: vec![TargetTracking {
             metric: Metric::Cpu,
             target,
             scale_in: true,
         }],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
+        ..Autoscaling::without_policies(profile, 1, max)
     }
 }
 

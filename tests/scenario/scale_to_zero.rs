@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use weir::config::{Autoscaling, Profile, Timing};
+use weir::config::{Autoscaling, Profile};
 use weir::model::Health;
 
 use crate::scenario::support::{Backend, Connection, Lb, answer, ask, eventually, until_waiting};
@@ -41,18 +41,7 @@ async fn start(queue_length: usize, queue_timeout: Duration) -> Lb {
 }
 
 fn from_zero() -> Autoscaling {
-    Autoscaling {
-        min: 0,
-        max: 1,
-        profile: Profile::Fast,
-        timing: Timing::of(Profile::Fast),
-        scale_in: true,
-        target_tracking: Vec::new(),
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
-    }
+    Autoscaling::without_policies(Profile::Fast, 0, 1)
 }
 
 /// Registers a target, as the first replica is.

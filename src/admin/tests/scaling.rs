@@ -86,18 +86,11 @@ fn decision(second: i64, outcome: ScalingOutcome) -> Decision {
 
 fn scaling_config() -> Config {
     let mut config = config();
-    config.target_groups[0].autoscaling = Some(config::Autoscaling {
-        min: 1,
-        max: 4,
-        profile: config::Profile::Fast,
-        timing: config::Timing::of(config::Profile::Fast),
-        scale_in: true,
-        target_tracking: Vec::new(),
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
-    });
+    config.target_groups[0].autoscaling = Some(config::Autoscaling::without_policies(
+        config::Profile::Fast,
+        1,
+        4,
+    ));
     config
 }
 

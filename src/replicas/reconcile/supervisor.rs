@@ -224,7 +224,7 @@ mod tests {
 
     use super::super::fake::{Fake, Script};
     use super::*;
-    use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Runner, Timing};
+    use crate::config::{Autoscaling, ExecRunner, Profile, Replicas, Runner};
     use crate::replicas::Provider;
     use crate::replicas::fixture::processes;
     use crate::state::fixture::{config, empty_group, publish};
@@ -300,18 +300,7 @@ mod tests {
     }
 
     fn autoscaling() -> Autoscaling {
-        Autoscaling {
-            min: 1,
-            max: 4,
-            profile: Profile::Fast,
-            timing: Timing::of(Profile::Fast),
-            scale_in: true,
-            target_tracking: Vec::new(),
-            step_scaling: Vec::new(),
-            schedule: Vec::new(),
-            predictive: None,
-            record: None,
-        }
+        Autoscaling::without_policies(Profile::Fast, 1, 4)
     }
 
     #[tokio::test(start_paused = true)]

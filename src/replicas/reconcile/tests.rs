@@ -11,7 +11,7 @@ use super::fake::{Fake, Script};
 use super::group::{GroupReconciler, Order};
 use crate::config::{
     Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
-    TargetGroup, TargetTracking, Timing, WebhookRunner,
+    TargetGroup, TargetTracking, WebhookRunner,
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
 use crate::replicas::fixture::processes;
@@ -628,20 +628,12 @@ async fn usage_is_measured_each_second_while_a_policy_goes_by_it() {
     sleep(5 * SECOND).await;
     assert_eq!(rig.fake.calls("usage"), 0);
     let autoscaling = Autoscaling {
-        min: 1,
-        max: 4,
-        profile: Profile::Fast,
-        timing: Timing::of(Profile::Fast),
-        scale_in: true,
         target_tracking: vec![TargetTracking {
             metric: Metric::Cpu,
             target: 20.0,
             scale_in: true,
         }],
-        step_scaling: Vec::new(),
-        schedule: Vec::new(),
-        predictive: None,
-        record: None,
+        ..Autoscaling::without_policies(Profile::Fast, 1, 4)
     };
     let scaled = TargetGroup {
         autoscaling: Some(autoscaling),
