@@ -38,6 +38,8 @@ pub(super) struct Script {
     pub(super) hangs: BTreeSet<&'static str>,
     /// Whether counts are accepted and forgotten.
     pub(super) is_idle: bool,
+    /// Whether counts are accepted and never answered.
+    pub(super) is_mute: bool,
     /// Whether another has the lease.
     pub(super) follows: bool,
     /// Whether it always says that something has changed.
@@ -98,6 +100,7 @@ impl Script {
         self.hangs.clear();
         self.panics.clear();
         self.is_idle = false;
+        self.is_mute = false;
         self.follows = false;
         self.is_restless = false;
     }
@@ -142,6 +145,10 @@ impl Provider for Fake {
             script.victims = victims.to_vec();
             script.scale(count);
         });
+        let is_mute = self.script().is_mute;
+        if is_mute {
+            pending::<()>().await;
+        }
         Ok(())
     }
 

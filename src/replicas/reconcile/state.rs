@@ -250,6 +250,10 @@ impl ProviderState {
     }
 
     fn note_error(&mut self, error: &CallError, now: Instant) {
+        if error.kind == CallKind::SetCount {
+            // It may have been accepted all the same: a call without an answer is no refusal.
+            self.asked.count = None;
+        }
         let retry = match error.kind {
             CallKind::Configure | CallKind::SetCount | CallKind::Release => {
                 &mut self.retries.requests
@@ -340,7 +344,9 @@ impl ProviderState {
         let is_empty = |fleet: &Fleet| fleet.replicas.is_empty();
         self.wanted.purpose != Purpose::Serve
             && (!self.is_configured()
-                || self.asked.count == Some(0) && self.fleet().is_some_and(is_empty))
+                || self.asked.count == Some(0)
+                    && !self.seen.is_stale
+                    && self.fleet().is_some_and(is_empty))
     }
 
     /// Whether the provider, told to stop, fails to, or does not even begin.

@@ -349,6 +349,35 @@ async fn other_settings_are_tried_at_once_though_the_provider_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_count_whose_answer_never_came_is_taken_back() {
+    let rig = Rig::start().await;
+    rig.fake.script().is_mute = true;
+    rig.order(run(4)).await;
+    // Accepted, but not answered: it is not known whether two or four are to come.
+    sleep(11 * SECOND).await;
+    rig.fake.script().is_mute = false;
+    rig.order(run(2)).await;
+    sleep(60 * SECOND).await;
+    assert_eq!(rig.targets().len(), 2);
+    assert_eq!((rig.shown().desired, rig.fault()), (2, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_goes_by_no_list_from_before_the_last_count() {
+    let order = Order::Run(Box::new(replicas(0)), Some(0));
+    let rig = Rig::start_with(group(), order, |_| {}).await;
+    rig.fake.script().is_mute = true;
+    // Replicas start, of which the list does not know yet.
+    rig.orders.send_replace(run(2));
+    sleep(MOMENT).await;
+    assert_eq!(rig.fake.count(), 2);
+    rig.fake.script().is_mute = false;
+    rig.order(Order::Stop).await;
+    assert!(rig.reconciler.is_finished());
+    assert_eq!(rig.fake.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_panics_is_one_that_fails() {
     for call in ["fleet", "changed"] {
         let rig = Rig::start().await;
