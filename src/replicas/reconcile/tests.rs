@@ -11,7 +11,7 @@ use super::fake::{Fake, Script};
 use super::group::{GroupReconciler, Order};
 use crate::config::{
     Autoscaling, ExecRunner, HealthCheck, Metric, Probe, Profile, Replicas, Runner, Scaler,
-    TargetGroup, TargetTracking, WebhookRunner,
+    TargetGroup, TargetTracking, WarmUpRequests, WebhookRunner,
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
 use crate::replicas::fixture::processes;
@@ -375,6 +375,27 @@ async fn stopping_goes_by_no_list_from_before_the_last_count() {
     rig.order(Order::Stop).await;
     assert!(rig.reconciler.is_finished());
     assert_eq!(rig.fake.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_to_warm_up_that_a_reload_adds_take_no_replica_out() {
+    // It accepts and never answers, so that a warm-up would take its whole time.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let rig = Rig::start_with(group(), run(1), |script| script.port = port).await;
+    assert_eq!(rig.ports(), [port]);
+    let warmed = Replicas {
+        warm_up: Some(WarmUpRequests {
+            path: "/".to_owned(),
+            count: 1,
+            timeout: 10 * SECOND,
+        }),
+        ..replicas(1)
+    };
+    rig.order(Order::Run(Box::new(warmed), Some(1))).await;
+    assert_eq!(rig.ports(), [port]);
+    sleep(60 * SECOND).await;
+    assert_eq!(rig.ports(), [port]);
 }
 
 #[tokio::test(start_paused = true)]

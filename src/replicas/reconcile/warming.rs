@@ -22,6 +22,8 @@ pub(super) struct Warming {
     /// The task that warms a replica up; `None` once it is warm.
     known: HashMap<Running, Option<Id>>,
     tasks: JoinSet<()>,
+    /// Whether there were requests when the list was followed last.
+    has_requests: bool,
 }
 
 impl Warming {
@@ -30,11 +32,13 @@ impl Warming {
             group,
             known: HashMap::new(),
             tasks: JoinSet::new(),
+            has_requests: false,
         }
     }
 
     /// Begins with the replicas that run and are no targets yet, and forgets those that are
-    /// not listed any more. Begins nothing without `requests`.
+    /// not listed any more. Begins nothing without `requests`. Replicas that are targets when
+    /// the first requests are configured are warm: they serve already.
     pub(super) fn follow(
         &mut self,
         listing: &Listing,
@@ -43,9 +47,15 @@ impl Warming {
     ) {
         self.known
             .retain(|known, _| listing.running.contains(known));
+        let had_requests = std::mem::replace(&mut self.has_requests, requests.is_some());
         let Some(requests) = requests else {
             return;
         };
+        if !had_requests {
+            let running = listing.running.iter().copied();
+            let serving = running.filter(|replica| members.contains(&replica.address));
+            self.known.extend(serving.map(|replica| (replica, None)));
+        }
         for new in &listing.running {
             let is_known = members.contains(&new.address) || self.known.contains_key(new);
             if is_known || self.tasks.len() >= MAX_WARM_UPS {
