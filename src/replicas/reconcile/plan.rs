@@ -98,7 +98,9 @@ fn next_request(
         if asked.settings.as_deref() != Some(&wanted.settings) {
             return Some(Call::Configure(Box::new(wanted.settings.clone())));
         }
-        let is_about_to_scale = wanted.count.is_some_and(|count| asked.count != Some(count));
+        // A count that may not be asked for yet needs no renewal: it would be made without end.
+        let count = state.count_to_ask(now);
+        let is_about_to_scale = count.is_some_and(|count| asked.count != Some(count));
         let has_lease = wanted.settings.scaler == Scaler::Lease;
         if has_lease && state.leadership.is_due(is_about_to_scale, now) {
             return Some(Call::MayScale);
@@ -271,6 +273,25 @@ mod tests {
         let calls = settle(&mut state, &fleet(&[]), now);
         assert_eq!(calls, [set_count(0, &[1, 0]), Call::List]);
         assert!(state.is_gone());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn planning_again_makes_no_call_while_a_gained_lease_settles() {
+        let now = Instant::now();
+        let mut state = state(Some(3), now);
+        let has = fleet(&[RUNNING, RUNNING]);
+        settle(&mut state, &has, now);
+        let later = now + RELIST_INTERVAL;
+        state.note(Ok(Answer::MayScale(false)), later);
+        state.note(Ok(Answer::MayScale(true)), later);
+        settle(&mut state, &has, later);
+        for _ in 0..3 {
+            let next = state.next(later, |_| 0);
+            assert!(matches!(next, Next::Wait { .. }), "{next:?}");
+        }
+        let settled = later + Duration::from_secs(3);
+        let calls = settle(&mut state, &has, settled);
+        assert_eq!(calls[..2], [Call::MayScale, set_count(3, &[])]);
     }
 
     #[tokio::test(start_paused = true)]
