@@ -33,9 +33,9 @@ pub enum Refusal {
     /// Only a target of a group can be changed.
     #[error("{} is not a target of {}", .0.addr, .0.group)]
     UnknownTarget(TargetId),
-    /// A replica cannot be deregistered: its process would go on running, and count.
+    /// A replica cannot be deregistered: it would go on running, and count.
     #[error(
-        "{} is a replica of {} that Weir runs: `replicas.count` says how many there are, \
+        "{} is a replica of {}: the count of replicas decides how many there are, \
          and drain takes one out of service", .0.addr, .0.group
     )]
     Replica(TargetId),
