@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use crate::http::{self, Message};
@@ -116,6 +117,8 @@ struct State {
     ending: Cell<bool>,
     busy: Cell<usize>,
     most: Cell<usize>,
+    /// Told each time a request has been worked on.
+    finished: Notify,
 }
 
 /// Runs a backend process until it is terminated.
@@ -131,6 +134,7 @@ pub async fn run(addr: SocketAddr, journal: PathBuf) -> io::Result<()> {
         ending: Cell::default(),
         busy: Cell::default(),
         most: Cell::default(),
+        finished: Notify::new(),
     });
     let mut terminate = signal(SignalKind::terminate())?;
     loop {
@@ -149,7 +153,7 @@ pub async fn run(addr: SocketAddr, journal: PathBuf) -> io::Result<()> {
     drop(listener);
     state.ending.set(true);
     while state.busy.get() > 0 {
-        sleep(WORK).await;
+        state.finished.notified().await;
     }
     Ok(())
 }
@@ -214,6 +218,7 @@ impl State {
         }
         sleep(WORK).await;
         self.busy.update(|busy| busy - 1);
+        self.finished.notify_one();
         Ok(self.name.clone())
     }
 

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::process::support::eventually;
 
 /// The size of the body in each direction. `WEIR_TEST_STREAM_MIB` changes it.
 const MIB: u64 = 2048;
@@ -125,11 +127,9 @@ impl Weir {
     }
 
     fn until_it_listens(&self) {
-        let end = Instant::now() + STALL;
-        while TcpStream::connect(self.addr).is_err() {
-            assert!(Instant::now() < end, "weir does not listen");
-            thread::sleep(Duration::from_millis(5));
-        }
+        eventually("weir listens", || {
+            TcpStream::connect(self.addr).map_err(|error| error.to_string())
+        });
     }
 
     fn connect(&self) -> TcpStream {

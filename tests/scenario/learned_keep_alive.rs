@@ -80,13 +80,10 @@ async fn a_timeout_is_learned_from_one_close_and_kept_over_a_reload() {
     let target = Backend::raw(move |mut stream| {
         let number = accepted.fetch_add(1, Ordering::SeqCst);
         async move {
-            while read_request(&mut stream).await.is_some() {
+            // Long enough for Weir to put the connection into its pool.
+            let idle = Duration::from_millis(if number == 0 { 20 } else { 600_000 });
+            while let Ok(Some(_)) = timeout(idle, read_request(&mut stream)).await {
                 stream.write_all(OK.as_bytes()).await.unwrap();
-                if number == 0 {
-                    // Long enough for Weir to put the connection into its pool.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    return;
-                }
             }
         }
     })
