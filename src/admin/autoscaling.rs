@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::scaling::ScalingStatus;
+use super::scaling_status::ScalingStatus;
 use super::time::timestamp;
 use crate::autoscale::{Decision, GroupJournal, JournalEntry, PolicyResult};
 

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::context::Context;
 use super::process;
-use super::scaling::{OutcomeCount, ScalingStatus};
+use super::scaling_status::{OutcomeCount, ScalingStatus};
 use super::status::{ReplicaStatus, Status};
 use super::target_status::{ANOMALOUS, DRAINING, HEALTHY, TARGET_STATES, TargetStatus};
 use crate::net::descriptors;

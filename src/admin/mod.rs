@@ -16,7 +16,7 @@ mod pages;
 pub mod paths;
 mod process;
 mod response;
-mod scaling;
+mod scaling_status;
 mod serve;
 mod status;
 mod target_status;
@@ -27,7 +27,7 @@ mod time;
 
 pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDecision};
 pub use context::Context;
-pub use scaling::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
+pub use scaling_status::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
 pub use serve::serve;
 pub use status::{GroupStatus, ListenerStatus, ReplicaStatus, Status};
 pub use target_status::{AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, TargetStatus};

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::scaling::{FaultStatus, ScalingStatus};
+use super::scaling_status::{FaultStatus, ScalingStatus};
 use super::target_status::{TargetStatus, target};
 use super::time::{seconds, timestamp};
 use crate::autoscale::GroupJournal;

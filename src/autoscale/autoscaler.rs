@@ -81,7 +81,7 @@ impl Autoscaler {
         let (mut tick, mut wake) = (every(EVALUATION_INTERVAL), every(WAKE_INTERVAL));
         self.follow(&reader.load_full());
         loop {
-            let is_asleep = self.groups.values().any(Group::is_asleep);
+            let awaits_request = self.groups.values().any(Group::awaits_request);
             // Every arm is cancel-safe: each waits for a tick, a version or the end.
             tokio::select! {
                 () = &mut shutdown => break,
@@ -92,11 +92,14 @@ impl Autoscaler {
                     self.follow(&reader.load_full());
                 }
                 _ = tick.tick() => {
-                    self.evaluate(&reader.load_full(), |group, _| group.is_due());
+                    self.evaluate(&reader.load_full(), |group, _| {
+                        group.begin_regular();
+                        true
+                    });
                     self.save_histories(self.started.elapsed());
                 }
-                _ = wake.tick(), if is_asleep => {
-                    self.evaluate(&reader.load_full(), Group::is_called);
+                _ = wake.tick(), if awaits_request => {
+                    self.evaluate(&reader.load_full(), Group::take_request);
                 }
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::page::sum;
+use super::prometheus_text::sum;
 use super::sample::Reading;
 use super::scrape::{TIMEOUT, page};
 use crate::config::CustomMetric;

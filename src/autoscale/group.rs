@@ -32,17 +32,18 @@ pub(super) struct Group {
     history: Option<HistoryFile>,
     /// Whether the provider has ever reported its replicas.
     is_known: bool,
-    sleep: Sleep,
+    at_zero: AtZero,
 }
 
 /// Whether a group has no replicas, so that a waiting request has to start the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sleep {
-    Awake,
-    Asleep,
-    /// It was called and has not started a replica: it is called again after the next regular
-    /// evaluation at the earliest.
-    Called,
+enum AtZero {
+    No,
+    /// The next request causes an evaluation at once.
+    Waiting,
+    /// A request has caused one, which has not started a replica: another one can only after
+    /// the next regular evaluation.
+    Requested,
 }
 
 impl Group {
@@ -61,7 +62,7 @@ impl Group {
             lost: Arc::default(),
             history: None,
             is_known: false,
-            sleep: Sleep::Awake,
+            at_zero: AtZero::No,
         }
     }
 
@@ -153,10 +154,10 @@ impl Group {
         if let Some(recorder) = &self.recorder {
             recorder.write(&decision, &readings);
         }
-        self.sleep = match (decision.desired, self.sleep) {
-            (0, Sleep::Called) => Sleep::Called,
-            (0, Sleep::Awake | Sleep::Asleep) => Sleep::Asleep,
-            (_, _) => Sleep::Awake,
+        self.at_zero = match (decision.desired, self.at_zero) {
+            (0, AtZero::Requested) => AtZero::Requested,
+            (0, AtZero::No | AtZero::Waiting) => AtZero::Waiting,
+            (_, _) => AtZero::No,
         };
         let readings = readings
             .into_iter()
@@ -168,28 +169,26 @@ impl Group {
         }
     }
 
-    /// Whether a regular evaluation is due, which is always so. The group may be called again
-    /// after it.
-    pub(super) fn is_due(&mut self) -> bool {
-        if self.sleep == Sleep::Called {
-            self.sleep = Sleep::Asleep;
+    /// Begins a regular evaluation: after it a request can cause another one.
+    pub(super) fn begin_regular(&mut self) {
+        if self.at_zero == AtZero::Requested {
+            self.at_zero = AtZero::Waiting;
         }
-        true
     }
 
-    /// Whether requests wait for the first replica and the group was not called for them yet: it
-    /// must be evaluated at once.
-    pub(super) fn is_called(&mut self, group: &state::Group) -> bool {
-        let is_called = self.is_asleep() && group.admission.waiting() > 0;
-        if is_called {
-            self.sleep = Sleep::Called;
+    /// Whether a request waits for the first replica and has not caused an evaluation yet. It
+    /// has then.
+    pub(super) fn take_request(&mut self, group: &state::Group) -> bool {
+        let is_requested = self.awaits_request() && group.admission.waiting() > 0;
+        if is_requested {
+            self.at_zero = AtZero::Requested;
         }
-        is_called
+        is_requested
     }
 
-    /// Whether [`Self::is_called`] may return true before the next evaluation.
-    pub(super) fn is_asleep(&self) -> bool {
-        self.sleep == Sleep::Asleep
+    /// Whether [`Self::take_request`] may return true before the next evaluation.
+    pub(super) fn awaits_request(&self) -> bool {
+        self.at_zero == AtZero::Waiting
     }
 
     /// Returns whether the provider has reported its replicas. Before that, asking for the lower

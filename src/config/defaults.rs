@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use super::keys;
 use super::types::{
     AccessLog, ClientLimits, Config, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
-    Shutdown, TargetGroup, Upstream,
+    Shutdown, TargetGroup, UpstreamLimits,
 };
 use crate::model::{Algorithm, HashPolicy, TargetGroupId};
 
@@ -57,7 +57,7 @@ pub const FAIL_OPEN: FailOpen = FailOpen {
 };
 
 /// The deadlines and pools of a group without `upstream`.
-pub const UPSTREAM: Upstream = Upstream {
+pub const UPSTREAM: UpstreamLimits = UpstreamLimits {
     connect_timeout: keys::UPSTREAM.duration("connect_timeout"),
     response_timeout: keys::UPSTREAM.duration("response_timeout"),
     body_timeout: keys::UPSTREAM.duration("body_timeout"),

@@ -14,8 +14,8 @@ use super::autoscaling::Autoscaling;
 use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
 
 pub use crate::model::{
-    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Sticky,
-    Upstream,
+    AccessLog, ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit,
+    Retry, Sticky, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -39,17 +39,6 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file.
     pub target_groups: Vec<TargetGroup>,
-}
-
-/// Which requests the access log holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// No requests.
-    Off,
-    /// Requests without a complete response of a target.
-    Failures,
-    /// All requests.
-    All,
 }
 
 /// The phases of a shutdown.
@@ -131,7 +120,7 @@ pub struct TargetGroup {
     /// When requests go to unhealthy targets too.
     pub fail_open: FailOpen,
     /// Deadlines and connection pools towards the targets.
-    pub upstream: Upstream,
+    pub upstream: UpstreamLimits,
     /// When a failed request goes to another target.
     pub retry: Retry,
     /// When a target that fails requests is taken out; `None` never takes one out.

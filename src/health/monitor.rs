@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::anomaly;
-use super::outlier::{self, Decision, History, Rules, TargetView};
+use super::outlier::{self, Decision, History, OutlierRules, TargetView};
 use super::tally::Tally;
 use crate::config;
 use crate::model::{Algorithm, Ejection, HealthRecord, Outlier, TargetGroupId, TargetId};
@@ -230,7 +230,7 @@ impl Group {
                     .flatten(),
             });
         }
-        let rules = Rules {
+        let rules = OutlierRules {
             outlier: self.outlier.as_ref(),
             min_healthy: self.min_healthy,
         };

@@ -15,7 +15,7 @@ use crate::target::Failings;
 
 /// The rules of a group.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
+pub struct OutlierRules<'a> {
     /// `None` ejects no target, and readmits those that are ejected.
     pub outlier: Option<&'a Outlier>,
     /// Targets that stay eligible, whatever they do.
@@ -75,7 +75,7 @@ pub enum Decision {
 pub enum Limit {
     /// [`Outlier::max_ejected`].
     MaxEjected,
-    /// [`Rules::min_healthy`].
+    /// [`OutlierRules::min_healthy`].
     MinHealthy,
 }
 
@@ -307,7 +307,7 @@ impl Peers {
 pub fn evaluate(
     histories: &mut [History],
     views: &[TargetView],
-    rules: Rules<'_>,
+    rules: OutlierRules<'_>,
     now: Instant,
 ) -> Vec<(usize, Decision)> {
     let mut decisions = Vec::new();

@@ -52,7 +52,7 @@ pub enum ForwardedMode {
 
 /// Deadlines and connection pools towards the targets of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub struct UpstreamLimits {
     /// Most time to open a connection.
     pub connect_timeout: Duration,
     /// Most time from the sent request to the head of the response.

@@ -6,6 +6,7 @@
 //! an argument. The crates named here are `http`, `ipnet` and `regex`, which are data too.
 //! Live state of targets is in `target`.
 
+mod access_log;
 mod algorithm;
 mod ejection;
 mod escape;
@@ -18,6 +19,7 @@ mod registration;
 mod rule;
 mod sticky;
 
+pub use access_log::AccessLog;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
 pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
@@ -27,7 +29,8 @@ pub use health::{
 };
 pub use id::{GroupIndex, ListenerId, ListenerSlot, SocketId, TargetGroupId, TargetId};
 pub use limits::{
-    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry, Upstream,
+    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry,
+    UpstreamLimits,
 };
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use registration::{DrainReason, Draining, Registration};

@@ -6,7 +6,7 @@ mod client_io;
 pub mod descriptors;
 mod dial;
 pub mod fetch;
-pub mod handover;
+pub mod pass_sockets;
 mod timer;
 
 pub use bind::{BindError, listen, reserve, reserve_beside};

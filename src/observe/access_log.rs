@@ -7,33 +7,20 @@ use tracing::info;
 
 use super::exchange::{Attempt, ExchangeFacts};
 use super::log;
+use crate::model::AccessLog;
 
-/// Which exchanges are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// None.
-    Off,
-    /// Those that no target answered to the end. Of many with one reason in one group some are
-    /// written and the others counted.
-    Failures,
-    /// Every one.
-    All,
-}
-
-impl AccessLog {
-    /// Writes an exchange if it is one of those.
-    pub(super) fn write(self, exchange: &ExchangeFacts, elapsed: Duration) {
-        let wanted = match self {
-            Self::Off => false,
-            Self::Failures => exchange.failure.is_some_and(|failure| {
-                let group = exchange.group.as_ref().map(|group| &*group.0);
-                log::admits(failure, group)
-            }),
-            Self::All => true,
-        };
-        if wanted {
-            write(exchange, elapsed);
-        }
+/// Writes an exchange if `logged` includes it.
+pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Duration) {
+    let is_logged = match logged {
+        AccessLog::Off => false,
+        AccessLog::Failures => exchange.failure.is_some_and(|failure| {
+            let group = exchange.group.as_ref().map(|group| &*group.0);
+            log::admits(failure, group)
+        }),
+        AccessLog::All => true,
+    };
+    if is_logged {
+        write(exchange, elapsed);
     }
 }
 

@@ -300,9 +300,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TargetId;
+    use crate::model::{AccessLog, TargetId};
+    use crate::observe::Record;
     use crate::observe::openmetrics::ParsedPage;
-    use crate::observe::{AccessLog, Record};
 
     fn target(group: &str, port: u16) -> Arc<Target> {
         Arc::new(Target::new(TargetId {

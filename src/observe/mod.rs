@@ -4,6 +4,7 @@
 //! once per worker and then only added to: no lock, no shared cache line.
 
 mod access_log;
+mod collector;
 mod durations;
 mod exchange;
 pub(crate) mod exposition;
@@ -15,10 +16,8 @@ pub(crate) mod openmetrics;
 mod panics;
 mod record;
 mod response_times;
-mod scrape;
 mod text_format;
 
-pub use access_log::AccessLog;
 pub use durations::Durations;
 pub use exchange::{ExchangeFacts, RequestHead};
 pub use log::{Log, LogFormat};

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use super::access_log::AccessLog;
+use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
-use crate::model::{ListenerId, ListenerSlot};
+use crate::model::{AccessLog, ListenerId, ListenerSlot};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -16,7 +16,7 @@ use crate::model::{ListenerId, ListenerSlot};
 #[derive(Debug)]
 pub struct Record {
     metrics: Rc<WorkerMetrics>,
-    log: AccessLog,
+    logged: AccessLog,
     facts: ExchangeFacts,
 }
 
@@ -24,20 +24,20 @@ impl Record {
     /// Begins the record of a request that a listener received.
     pub fn begin(
         metrics: &Rc<WorkerMetrics>,
-        log: AccessLog,
+        logged: AccessLog,
         listener: (ListenerSlot, ListenerId),
         client: IpAddr,
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),
-            log,
+            logged,
             facts: ExchangeFacts::new(listener, client),
         }
     }
 
     /// Whether the access log may write it.
     pub fn is_logged(&self) -> bool {
-        self.log != AccessLog::Off
+        self.logged != AccessLog::Off
     }
 
     /// The exchange has become a tunnel: counts it as long as the guard lives.
@@ -69,6 +69,6 @@ impl Drop for Record {
         facts.waits_no_more();
         let elapsed = facts.started().elapsed();
         self.metrics.record(facts, elapsed);
-        self.log.write(facts, elapsed);
+        access_log::record(self.logged, facts, elapsed);
     }
 }

@@ -84,8 +84,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{ListenerSlot, TargetId};
-    use crate::observe::{AccessLog, Record, WorkerMetrics};
+    use crate::model::{AccessLog, ListenerSlot, TargetId};
+    use crate::observe::{Record, WorkerMetrics};
     use crate::target::Target;
 
     struct Rig {

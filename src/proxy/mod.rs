@@ -28,11 +28,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::model::{Action, Failure};
-use crate::observe::{AccessLog, Record, RequestHead, WorkerMetrics};
+use crate::model::{AccessLog, Action, Failure};
+use crate::observe::{Record, RequestHead, WorkerMetrics};
 use crate::relay::{Outgoing, RequestFields, ResponseBody, UpstreamResponse, prepare_request};
 use crate::router::{self, RequestView};
-use crate::state::{DataPlaneReader, DataPlaneSnapshot, Listener};
+use crate::state::{CompiledListener, DataPlaneReader, DataPlaneSnapshot};
 use crate::target_group::TargetGroup;
 use crate::upstream::Pool;
 
@@ -68,7 +68,7 @@ struct Routed {
     route: Route,
     parts: http::request::Parts,
     host: Host,
-    listener: Arc<Listener>,
+    listener: Arc<CompiledListener>,
     trusted: bool,
     client: std::net::IpAddr,
 }
@@ -171,7 +171,7 @@ impl Proxy {
         (record, routed, body)
     }
 
-    fn begin(&self, client: &Client, listener: Option<&Listener>) -> Record {
+    fn begin(&self, client: &Client, listener: Option<&CompiledListener>) -> Record {
         let (log, id) = match listener {
             Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
             None => (AccessLog::Failures, client.listener.clone()),
@@ -186,7 +186,7 @@ impl Proxy {
         &self,
         client: &Client,
         snapshot: &DataPlaneSnapshot,
-        listener: &Arc<Listener>,
+        listener: &Arc<CompiledListener>,
         parts: http::request::Parts,
         record: &mut Record,
     ) -> Result<Box<Routed>, Failure> {

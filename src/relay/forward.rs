@@ -16,7 +16,7 @@ use super::headers::prepare_response;
 use super::request_body::{ReplayBody, RequestBody};
 use super::response_body::{Relayed, ResponseBody};
 use super::upgrade::Upgrade;
-use crate::model::{Failure, Stage, Upstream};
+use crate::model::{Failure, Stage, UpstreamLimits};
 use crate::net::{ClientState, Timer};
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};
@@ -211,7 +211,7 @@ pub async fn forward(
     mut checkout: Checkout<RequestBody>,
     lease: Lease,
     outgoing: &mut Outgoing,
-    policy: &Upstream,
+    policy: &UpstreamLimits,
     again: bool,
 ) -> Result<UpstreamResponse, AttemptError> {
     let reused = checkout.is_reused();

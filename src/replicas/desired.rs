@@ -47,7 +47,7 @@ struct Pending {
 
 /// The desired count at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ObservedCount {
+pub struct CurrentDesired {
     /// How many there should be.
     pub count: u32,
     /// Whether something else has just changed it.
@@ -73,7 +73,7 @@ impl DesiredCount {
 
     /// How many there should be, by what was requested and what the provider says now. `now`
     /// is the time on any clock that goes on steadily, always the same.
-    pub fn observe(&mut self, replicas: &GroupReplicas, now: Duration) -> ObservedCount {
+    pub fn observe(&mut self, replicas: &GroupReplicas, now: Duration) -> CurrentDesired {
         let says = replicas.desired;
         let earlier = self.known.replace(says);
         if let (Some(count), Some(pending)) = (self.count, &mut self.pending) {
@@ -82,14 +82,14 @@ impl DesiredCount {
             }
             let is_in_time = now.saturating_sub(pending.since) < FOLLOW_TIMEOUT;
             if pending.passing.contains(&says) && is_in_time {
-                return ObservedCount {
+                return CurrentDesired {
                     count,
                     is_foreign: false,
                 };
             }
             self.pending = None;
         } else if self.count.is_none() && earlier == Some(says) {
-            return ObservedCount {
+            return CurrentDesired {
                 count: says,
                 is_foreign: false,
             };
@@ -100,7 +100,7 @@ impl DesiredCount {
         };
         // So that the old number is not asked for again.
         self.count = self.count.map(|_| says);
-        ObservedCount {
+        CurrentDesired {
             count: says,
             is_foreign,
         }
@@ -147,15 +147,15 @@ mod tests {
         }
     }
 
-    fn own(count: u32) -> ObservedCount {
-        ObservedCount {
+    fn own(count: u32) -> CurrentDesired {
+        CurrentDesired {
             count,
             is_foreign: false,
         }
     }
 
-    fn foreign(count: u32) -> ObservedCount {
-        ObservedCount {
+    fn foreign(count: u32) -> CurrentDesired {
+        CurrentDesired {
             count,
             is_foreign: true,
         }

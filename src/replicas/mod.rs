@@ -28,7 +28,7 @@ mod identity;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 mod last_error;
-mod missing;
+mod not_built;
 mod panic;
 #[cfg(any(feature = "docker", feature = "ecs"))]
 mod poll_timer;
@@ -59,9 +59,9 @@ use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
 pub use child::{Guardian, guard};
-pub use desired::{DesiredCount, DesiredCounts, ObservedCount, ReplicaCounts};
+pub use desired::{CurrentDesired, DesiredCount, DesiredCounts, ReplicaCounts};
 pub use exec::Exec;
-pub use missing::Missing;
+pub use not_built::NotBuilt;
 pub use process::{Ports, Processes};
 pub use provider::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
 use reconcile::Supervisor;
@@ -106,7 +106,7 @@ pub async fn run(
     tokio::join!(run, keep);
 }
 
-/// The provider of a group's replicas. An engine whose feature was left out is [`Missing`].
+/// The provider of a group's replicas. An engine whose feature was left out is [`NotBuilt`].
 fn provider(
     group: &TargetGroupId,
     runner: &Runner,
@@ -127,15 +127,15 @@ fn provider(
         #[cfg(feature = "docker")]
         Runner::Swarm(_) => Box::new(swarm::Swarm::new(group.clone())),
         #[cfg(not(feature = "docker"))]
-        Runner::Docker(_) | Runner::Swarm(_) => Box::new(Missing("docker")),
+        Runner::Docker(_) | Runner::Swarm(_) => Box::new(NotBuilt("docker")),
         #[cfg(feature = "kubernetes")]
         Runner::Kubernetes(_) => Box::new(kubernetes::Kubernetes::new(group.clone())),
         #[cfg(not(feature = "kubernetes"))]
-        Runner::Kubernetes(_) => Box::new(Missing("kubernetes")),
+        Runner::Kubernetes(_) => Box::new(NotBuilt("kubernetes")),
         #[cfg(feature = "ecs")]
         Runner::Ecs(_) => Box::new(ecs::Ecs::new(group.clone())),
         #[cfg(not(feature = "ecs"))]
-        Runner::Ecs(_) => Box::new(Missing("ecs")),
+        Runner::Ecs(_) => Box::new(NotBuilt("ecs")),
         Runner::Exec(_) => {
             guardian.prepare();
             Box::new(Exec::new(guardian.clone()))

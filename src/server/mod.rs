@@ -8,7 +8,7 @@
 //!
 //! | looking for                                      | see                                     |
 //! |--------------------------------------------------|-----------------------------------------|
-//! | the daemon: signals, events, the end             | `run`, `signals`, `source`              |
+//! | the daemon: signals, events, the end             | `run`, `signals`, `config_source`       |
 //! | a running server and its events                  | `running`                               |
 //! | start, reload, opening of listeners, shutdown    | `start`, `reload`, `opening`, `shutdown`|
 //! | which groups are waited for, and how long        | `pending_reload`, `ready`               |
@@ -23,6 +23,7 @@
 //!
 //! Nothing here blocks the event loop of the control thread, which polls `Server::next`.
 
+mod config_source;
 mod control;
 mod descriptors;
 mod error;
@@ -41,7 +42,6 @@ mod shutdown;
 mod signals;
 mod socket_plan;
 mod sockets;
-mod source;
 mod start;
 mod supervision;
 mod upgrade;

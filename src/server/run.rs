@@ -5,11 +5,11 @@ use std::process::Command;
 
 use tracing::{error, info, warn};
 
+use super::config_source::ConfigSource;
 use super::error::ApplyError;
 use super::running::{Server, ServerEvent};
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
-use super::source::Source;
 use super::supervision::Defect;
 use super::upgrade::{Inherited, TakeOverError, UpgradeEvent, Upgrades};
 use crate::config::{self, Config, LoadError, Parsed};
@@ -68,7 +68,7 @@ where
 {
     let mut signals = Signals::new().map_err(ApplyError::Signals)?;
     let file = program.file;
-    let mut source = Source::new(move || config::load_watched(&file), program.files);
+    let mut source = ConfigSource::new(move || config::load_watched(&file), program.files);
     let mut upgrades = Upgrades::default();
     let inherited = if program.upgrade {
         let path = config.upgrade_socket.as_deref();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::diff::Diff;
-use super::runtime::Refusal;
+use super::runtime_settings::Refusal;
 use crate::config::Config;
 use crate::model::{TargetGroupId, TargetId};
 use crate::target_group::Registered;

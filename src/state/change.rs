@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 use super::diff::Diff;
-use super::runtime::{Refusal, TargetChange};
+use super::runtime_settings::{Refusal, TargetChange};
 use crate::config::Config;
 use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;

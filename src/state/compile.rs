@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::registry::Registry;
-use super::snapshot::{Listener, Positions, Snapshot};
+use super::snapshot::{CompiledListener, Positions, Snapshot};
 use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
-use crate::model::{Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId};
-use crate::observe::AccessLog;
+use crate::model::{
+    AccessLog, Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId,
+};
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target::{Admission, Target};
 use crate::target_group::{
-    self, Choices, FailOpen, Live, Registered, Selection, Sessions, TargetGroup, TrafficShare,
+    self, Choices, FailOpenPolicy, Live, Registered, Selection, Sessions, TargetGroup, TrafficShare,
 };
 
 #[cfg(test)]
@@ -32,14 +33,14 @@ pub(super) fn compile_listeners(
     positions: &Positions,
     registry: &mut Registry,
     key: &CookieKey,
-) -> Vec<Option<Arc<Listener>>> {
+) -> Vec<Option<Arc<CompiledListener>>> {
     registry.retain_listeners(&config.listeners.iter().map(|l| &l.id).collect());
     let before: HashMap<&ListenerId, &config::Listener> = kept
         .iter()
         .flat_map(|kept| &kept.config.listeners)
         .map(|listener| (&listener.id, listener))
         .collect();
-    let mut slots: Vec<Option<Arc<Listener>>> = Vec::new();
+    let mut slots: Vec<Option<Arc<CompiledListener>>> = Vec::new();
     for listener in &config.listeners {
         let slot = registry.slot(&listener.id);
         let is_same = before.get(&listener.id) == Some(&listener);
@@ -66,11 +67,11 @@ pub(super) fn compile_listeners(
 fn compile_listener(
     listener: &config::Listener,
     slot: ListenerSlot,
-    access_log: config::AccessLog,
+    access_log: AccessLog,
     positions: &Positions,
     rate_limit: Option<Arc<RateLimiter>>,
     key: &CookieKey,
-) -> Listener {
+) -> CompiledListener {
     let index = |id: &TargetGroupId| {
         positions
             .get(id)
@@ -88,17 +89,13 @@ fn compile_listener(
         })
         .collect();
     let default = listener.default.try_map(index).expect(named);
-    Listener {
+    CompiledListener {
         id: listener.id.clone(),
         slot,
         client: listener.client,
         forwarded: listener.forwarded.clone(),
         rate_limit,
-        access_log: match access_log {
-            config::AccessLog::Off => AccessLog::Off,
-            config::AccessLog::Failures => AccessLog::Failures,
-            config::AccessLog::All => AccessLog::All,
-        },
+        access_log,
         rules: RuleTable::new(rules, default),
         choices: Choices::seal_of(&key.0),
     }
@@ -159,7 +156,7 @@ impl GroupParts<'_> {
         let active = targets
             .iter()
             .filter(|t| t.registration.is_active() && t.weight > 0);
-        let fail_open = FailOpen {
+        let fail_open = FailOpenPolicy {
             min_healthy: config.fail_open.min_healthy.of(active.count()),
             enabled: config.fail_open.enabled,
             before_checks: !config.scales_to_zero(),

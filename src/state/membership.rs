@@ -13,7 +13,7 @@ use std::time::Instant;
 use tracing::info;
 
 use super::change::Source;
-use super::runtime::{
+use super::runtime_settings::{
     GroupMember, ListedBy, ListedTarget, MAX_CHANGED_TARGETS, Presence, Refusal, RuntimeSettings,
     TargetChange,
 };

@@ -21,7 +21,7 @@ mod off_thread;
 mod publisher;
 mod reader;
 mod registry;
-mod runtime;
+mod runtime_settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -32,5 +32,5 @@ pub use compile::compile_group;
 pub use diff::Diff;
 pub use publisher::{Publisher, PublisherTask};
 pub use reader::{DataPlaneReader, DataPlaneSnapshot, Reader};
-pub use runtime::{Refusal, TargetChange};
-pub use snapshot::{Group, Listener, Snapshot};
+pub use runtime_settings::{Refusal, TargetChange};
+pub use snapshot::{CompiledListener, Group, Snapshot};

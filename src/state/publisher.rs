@@ -19,7 +19,7 @@ use super::diff::Diff;
 use super::draining::DRAIN_CHECK_INTERVAL;
 use super::off_thread::off_thread;
 use super::reader::Reader;
-use super::runtime::{Refusal, TargetChange};
+use super::runtime_settings::{Refusal, TargetChange};
 use super::snapshot::Snapshot;
 use super::work::Work;
 use crate::balance::{KeyTable, Roster};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use super::snapshot::{Listener, Snapshot};
+use super::snapshot::{CompiledListener, Snapshot};
 use crate::model::{GroupIndex, SocketId};
 use crate::target_group::TargetGroup;
 
@@ -76,7 +76,7 @@ impl DataPlaneSnapshot {
 
     /// The listener that serves the connections of a socket; `None` once none does.
     #[inline] // read for every request
-    pub fn serving(&self, socket: SocketId) -> Option<&Arc<Listener>> {
+    pub fn serving(&self, socket: SocketId) -> Option<&Arc<CompiledListener>> {
         let slot = (*self.0.sockets.get(socket.0)?)?;
         self.0.listener(slot)
     }

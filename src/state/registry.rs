@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::draining::DrainingTargets;
-use super::runtime::GroupMember;
+use super::runtime_settings::GroupMember;
 use crate::balance::KeyTable;
 use crate::config;
 use crate::model::{ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};

@@ -5,8 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
-use crate::model::{ClientLimits, Forwarded, ListenerId, ListenerSlot, SocketId, TargetGroupId};
-use crate::observe::AccessLog;
+use crate::model::{
+    AccessLog, ClientLimits, Forwarded, ListenerId, ListenerSlot, SocketId, TargetGroupId,
+};
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target_group::{Seal, TargetGroup};
@@ -25,7 +26,7 @@ pub struct Snapshot {
     /// What it was compiled from.
     pub config: Arc<Config>,
     /// By slot; a slot stays empty after its listener is gone.
-    pub(super) listeners: Vec<Option<Arc<Listener>>>,
+    pub(super) listeners: Vec<Option<Arc<CompiledListener>>>,
     /// By [`SocketId`]: the listener that serves what these sockets accept.
     pub(super) sockets: Vec<Option<ListenerSlot>>,
     /// In the order of the configuration.
@@ -63,7 +64,7 @@ impl Deref for Group {
 
 /// What a connection needs to know about the listener it came in by.
 #[derive(Debug)]
-pub struct Listener {
+pub struct CompiledListener {
     /// Its name.
     pub id: ListenerId,
     /// Its slot in every snapshot.
@@ -112,12 +113,12 @@ impl Snapshot {
     }
 
     /// The listener in a slot; `None` once it has been removed.
-    pub fn listener(&self, slot: ListenerSlot) -> Option<&Arc<Listener>> {
+    pub fn listener(&self, slot: ListenerSlot) -> Option<&Arc<CompiledListener>> {
         self.listeners.get(slot.0)?.as_ref()
     }
 
     /// Every listener.
-    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<CompiledListener>> {
         self.listeners.iter().flatten()
     }
 

@@ -4,9 +4,9 @@
 //! one. Roster and picker change together or not at all.
 
 mod budget;
+mod eligibility;
 mod pick_request;
 mod registered;
-mod roster;
 mod selection;
 mod slow_start;
 mod sticky;
@@ -15,14 +15,14 @@ mod traffic_share;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::model::{HashKey, Overload, Retry, TargetGroupId, Upstream};
+use crate::model::{HashKey, Overload, Retry, TargetGroupId, UpstreamLimits};
 use crate::target::{Admission, KeepAlive, Lease, Serial, Target, Waiter, Wants};
 
 pub use crate::balance::{hash_client, hash_key, hash_target};
 pub use budget::{Budget, Permit};
+pub use eligibility::{EligibleRoster, FailOpenPolicy, choose};
 pub use pick_request::{MAX_ATTEMPTS, PickRequest, Tried, Unavailable};
 pub use registered::Registered;
-pub use roster::{Choice, FailOpen, choose};
 pub use selection::Selection;
 pub use slow_start::advance;
 pub use sticky::{
@@ -37,7 +37,7 @@ pub struct TargetGroup {
     /// Its name.
     pub id: TargetGroupId,
     /// Deadlines and pools towards its targets.
-    pub upstream: Upstream,
+    pub upstream: UpstreamLimits,
     /// When a failed request goes to another target.
     pub retry: Retry,
     /// How many requests its targets take at a time, and how many wait.

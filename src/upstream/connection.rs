@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::lifespan::Lifespan;
 use super::target_io::{Signals, TargetIo};
-use crate::model::Upstream;
+use crate::model::UpstreamLimits;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Timer, dial};
 use crate::target::Target;
@@ -69,7 +69,7 @@ impl<B> Connection<B> {
 /// Connects to a target. `descriptor` is given back when the socket closes.
 pub(super) async fn connect<B>(
     target: &Target,
-    policy: &Upstream,
+    policy: &UpstreamLimits,
     lifespan: &Rc<Lifespan>,
     descriptor: DescriptorPermit,
 ) -> Result<Connection<B>, ConnectError>

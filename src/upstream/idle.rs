@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::lifespan::Lifespan;
-use crate::model::Upstream;
+use crate::model::UpstreamLimits;
 use crate::target::{KeepAlive, Target};
 
 /// The idle connections of one worker to one target, the one used last at the end.
@@ -35,7 +35,7 @@ impl<B> IdleList<B> {
     }
 
     /// Adopts what the group's configuration says now.
-    pub(super) fn adapt(&self, policy: &Upstream) {
+    pub(super) fn adapt(&self, policy: &UpstreamLimits) {
         self.max_idle.set(policy.max_idle);
         self.lifespan.adapt(policy);
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
 
-use crate::model::Upstream;
+use crate::model::UpstreamLimits;
 use crate::target::KeepAlive;
 
 /// Age limit of connections to a target of unknown timeout: below the shortest
@@ -58,7 +58,7 @@ impl Lifespan {
     }
 
     /// Adopts what the group's configuration says now.
-    pub(super) fn adapt(&self, policy: &Upstream) {
+    pub(super) fn adapt(&self, policy: &UpstreamLimits) {
         self.configured.set(policy.idle_timeout);
     }
 
@@ -138,8 +138,8 @@ mod tests {
         HeaderMap::from_iter([field])
     }
 
-    fn upstream(idle_timeout: Option<Duration>) -> Upstream {
-        Upstream {
+    fn upstream(idle_timeout: Option<Duration>) -> UpstreamLimits {
+        UpstreamLimits {
             connect_timeout: SECOND,
             response_timeout: SECOND,
             body_timeout: SECOND,

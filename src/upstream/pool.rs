@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 use super::checkout::Checkout;
 use super::connection::{ConnectError, connect};
 use super::idle::IdleList;
-use crate::model::Upstream;
+use crate::model::UpstreamLimits;
 use crate::net::DialError;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 use crate::target::{KeepAlive, Serial, Target};
@@ -43,7 +43,7 @@ where
     pub async fn checkout(
         &self,
         target: &Arc<Target>,
-        policy: &Upstream,
+        policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
     ) -> Result<Checkout<B>, ConnectError> {
         let list = self.list(target, policy, learned);
@@ -111,7 +111,7 @@ where
     fn list(
         &self,
         target: &Arc<Target>,
-        policy: &Upstream,
+        policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
     ) -> Rc<IdleList<B>> {
         let key = target.serial;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::model::TargetId;
 
-    const POLICY: Upstream = Upstream {
+    const POLICY: UpstreamLimits = UpstreamLimits {
         connect_timeout: Duration::from_secs(10),
         response_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),

@@ -8,13 +8,15 @@ use fastrand::Rng;
 use proptest::prelude::*;
 use weir::balance::{PickContext, Picker, Roster, build};
 use weir::config::defaults::OUTLIER;
-use weir::health::outlier::{Decision, History, Limit, Readmission, Rules, TargetView, evaluate};
+use weir::health::outlier::{
+    Decision, History, Limit, OutlierRules, Readmission, TargetView, evaluate,
+};
 use weir::health::{Tally, anomaly};
 use weir::model::{
     Algorithm, Ejection, EjectionReason, HashPolicy, Outlier, Registration, TargetId,
 };
 use weir::target::{Failings, RequestResult, Target, WHOLE_SHARE};
-use weir::target_group::{FailOpen, Registered, choose};
+use weir::target_group::{FailOpenPolicy, Registered, choose};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -115,7 +117,7 @@ impl Simulation {
             checked: *checked,
         };
         let sights: Vec<TargetView> = self.targets.iter().zip(&self.checked).map(sight).collect();
-        let rules = Rules {
+        let rules = OutlierRules {
             outlier: self.outlier.as_ref(),
             min_healthy: self.min_healthy,
         };
@@ -174,7 +176,7 @@ impl Simulation {
 }
 
 fn select(targets: &[Registered], algorithm: Algorithm) -> (Arc<Roster>, Box<dyn Picker>) {
-    let fail_open = FailOpen {
+    let fail_open = FailOpenPolicy {
         min_healthy: 1,
         enabled: true,
         before_checks: true,

@@ -12,7 +12,7 @@ use super::files::read_load;
 use super::report::{Outputs, Report};
 use crate::cli::format::FormatArguments;
 use crate::config::{self, Autoscaling, Config, Profile, TargetGroup, Timing};
-use crate::tools::simulate::{self, Rules, Service, Setting, is_simulated};
+use crate::tools::simulate::{self, ScalingRules, Service, Setting, is_simulated};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SimulateArguments {
@@ -73,7 +73,7 @@ struct ReplicaArguments {
     start: Duration,
 }
 
-/// The names of [`Rules`].
+/// The names of [`ScalingRules`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
     /// The configuration with its own timings
@@ -91,13 +91,13 @@ enum Name {
 }
 
 impl Name {
-    fn rules(self) -> Rules {
+    fn rules(self) -> ScalingRules {
         match self {
-            Self::Configured => Rules::Configured,
-            Self::Fast => Rules::Profile(Profile::Fast),
-            Self::Aws => Rules::Profile(Profile::Aws),
-            Self::AwsHighResolution => Rules::Profile(Profile::AwsHighResolution),
-            Self::Kubernetes => Rules::Kubernetes,
+            Self::Configured => ScalingRules::Configured,
+            Self::Fast => ScalingRules::Profile(Profile::Fast),
+            Self::Aws => ScalingRules::Profile(Profile::Aws),
+            Self::AwsHighResolution => ScalingRules::Profile(Profile::AwsHighResolution),
+            Self::Kubernetes => ScalingRules::Kubernetes,
         }
     }
 }
@@ -229,13 +229,13 @@ fn rules(
     arguments: &SimulateArguments,
     policy: &Autoscaling,
     notes: &mut Vec<String>,
-) -> Vec<Rules> {
-    let mut rules: Vec<Rules> = arguments.profile.iter().map(|name| name.rules()).collect();
+) -> Vec<ScalingRules> {
+    let mut rules: Vec<ScalingRules> = arguments.profile.iter().map(|name| name.rules()).collect();
     if rules.is_empty() {
         if policy.timing != Timing::of(policy.profile) {
-            rules.push(Rules::Configured);
+            rules.push(ScalingRules::Configured);
         }
-        rules.extend(Rules::COMPARED);
+        rules.extend(ScalingRules::COMPARED);
     }
     rules.retain(|rules| {
         let apply = rules.apply_to(policy);
@@ -244,7 +244,7 @@ fn rules(
         }
         apply
     });
-    if rules.contains(&Rules::Kubernetes) && !policy.schedule.is_empty() {
+    if rules.contains(&ScalingRules::Kubernetes) && !policy.schedule.is_empty() {
         let (min, max) = (policy.min, policy.max);
         notes.push(format!(
             "kubernetes knows no schedule: it keeps from {min} to {max}"

@@ -16,7 +16,7 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::span::Span;
 use crate::config::types::{
-    FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, Upstream,
+    FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
 };
 use crate::config::units::display_duration;
 use crate::model::{Algorithm, TargetGroupId};
@@ -342,9 +342,9 @@ fn check_min_healthy(
     }
 }
 
-fn upstream_limits(section: &Section<'_>) -> Upstream {
+fn upstream_limits(section: &Section<'_>) -> UpstreamLimits {
     let optional = |key| section.get(key).and_then(|node| node.duration());
-    Upstream {
+    UpstreamLimits {
         connect_timeout: section.duration("connect_timeout"),
         response_timeout: section.duration("response_timeout"),
         body_timeout: section.duration("body_timeout"),

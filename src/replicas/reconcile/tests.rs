@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
 use crate::replicas::fixture::processes;
-use crate::replicas::{GroupReplicas, Missing, Provider, ReplicaState, Status};
+use crate::replicas::{GroupReplicas, NotBuilt, Provider, ReplicaState, Status};
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader};
 use crate::target::Target;
@@ -115,7 +115,7 @@ impl Rig {
             let [fake, other] = providers.clone();
             match runner {
                 Runner::Process(_) => Box::new(fake),
-                Runner::Webhook(_) => Box::new(Missing("webhook")),
+                Runner::Webhook(_) => Box::new(NotBuilt("webhook")),
                 _ => Box::new(other),
             }
         };

@@ -18,7 +18,7 @@ use super::message::{HandoverMessage, Inbox, Outbox};
 use super::notice::{Notice, SocketRequest};
 use super::state::HandoverState;
 use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
-use crate::net::handover::MAX_DESCRIPTORS;
+use crate::net::pass_sockets::MAX_DESCRIPTORS;
 use crate::state::Reader;
 
 /// How long a new process that serves is watched before it is confirmed: one that fails under

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::timing::STEP_TIMEOUT;
-use crate::net::handover;
+use crate::net::pass_sockets;
 use crate::rate_limit::UsedTokens;
 
 /// A message, as JSON on the connection.
@@ -167,7 +167,7 @@ pub(super) async fn send(
     descriptors: &[OwnedFd],
 ) -> io::Result<()> {
     let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    handover::send(stream, &serde_json::to_vec(message)?, &descriptors).await
+    pass_sockets::send(stream, &serde_json::to_vec(message)?, &descriptors).await
 }
 
 /// The result of a read.
@@ -181,7 +181,7 @@ enum Received {
 
 /// Reads one message.
 async fn receive(stream: &UnixStream) -> io::Result<Received> {
-    let Some((text, descriptors)) = handover::receive(stream).await? else {
+    let Some((text, descriptors)) = pass_sockets::receive(stream).await? else {
         return Ok(Received::End);
     };
     match serde_json::from_slice(&text) {
@@ -208,7 +208,9 @@ mod tests {
             r#"{"serving":"x"}"#,
         ];
         for text in unknown {
-            handover::send(&here, text.as_bytes(), &[]).await.unwrap();
+            pass_sockets::send(&here, text.as_bytes(), &[])
+                .await
+                .unwrap();
         }
         send(&here, &HandoverMessage::Serving(7), &[])
             .await
@@ -221,9 +223,11 @@ mod tests {
     async fn a_text_that_is_no_message_ends_the_connection() {
         let (here, there) = UnixStream::pair().unwrap();
         let (outbox, mut inbox) = exchange(there);
-        handover::send(&here, b"GET / HTTP/1.1", &[]).await.unwrap();
+        pass_sockets::send(&here, b"GET / HTTP/1.1", &[])
+            .await
+            .unwrap();
         assert!(inbox.next().await.is_none());
-        assert!(handover::receive(&here).await.unwrap().is_none());
+        assert!(pass_sockets::receive(&here).await.unwrap().is_none());
         drop(outbox);
     }
 

@@ -28,6 +28,9 @@
 //! | `child`          | old     | the process that SIGUSR2 starts                              |
 //! | `in_flight`      | both    | the counts of requests in flight of the other process        |
 //! | `message`        | both    | the messages and how they are sent                           |
+//! | `notice`         | both    | what the tasks of an upgrade report to `upgrades`            |
+//! | `state`          | old     | the sockets, counts and live state that are handed over      |
+//! | `timing`         | both    | deadlines and intervals                                      |
 
 mod child;
 mod hand_over;

@@ -24,7 +24,7 @@ pub use figure::{load_panel, run_panel};
 pub use metric::{is_simulated, tracked};
 pub use read::{Load, LoadFormat, ReadError, read};
 pub use recorded::{Selection, recorded};
-pub use rules::Rules;
+pub use rules::ScalingRules;
 pub use run::{Change, Row, Run, Setting, run};
 pub use service::{ResponseTime, ServedSecond, Service};
 pub use summary::{Summary, summary};

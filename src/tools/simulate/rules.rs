@@ -9,7 +9,7 @@ use crate::config::{Autoscaling, Metric, Profile, Timing};
 
 /// The rules by which the count of replicas follows the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rules {
+pub enum ScalingRules {
     /// The group's policies with their own timings.
     Configured,
     /// The group's policies with the timings of a profile.
@@ -33,7 +33,7 @@ pub(super) struct RulesDecision {
     pub(super) why: String,
 }
 
-impl Rules {
+impl ScalingRules {
     /// The rules that are compared by default.
     pub const COMPARED: [Self; 4] = [
         Self::Profile(Profile::Fast),

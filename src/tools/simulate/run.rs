@@ -8,7 +8,7 @@ use super::metric::{is_short, reading};
 use super::replica_set::ReplicaSet;
 use super::rules::Controller;
 use super::service::Queue;
-use super::{LoadCurve, Rules, ServedSecond, Service};
+use super::{LoadCurve, ScalingRules, ServedSecond, Service};
 use crate::autoscale::{Now, Sample};
 use crate::config::Autoscaling;
 
@@ -33,7 +33,7 @@ pub struct Setting<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// The rules.
-    pub rules: Rules,
+    pub rules: ScalingRules,
     /// One for each second.
     pub rows: Vec<Row>,
     /// The changes of the desired count.
@@ -74,7 +74,7 @@ pub struct Change {
 }
 
 /// Simulates a whole curve.
-pub fn run(setting: &Setting<'_>, rules: Rules) -> Run {
+pub fn run(setting: &Setting<'_>, rules: ScalingRules) -> Run {
     let mut controller = rules.controller(setting.group, setting.policy);
     let mut state = State::new(setting);
     let (mut rows, mut changes) = (Vec::with_capacity(setting.curve.seconds()), Vec::new());

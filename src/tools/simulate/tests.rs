@@ -17,7 +17,7 @@ fn policy() -> Autoscaling {
 }
 
 /// Replicas of 500 requests/s that start in 2 seconds.
-fn simulated(policy: &Autoscaling, rules: Rules, rates: Vec<f64>) -> Run {
+fn simulated(policy: &Autoscaling, rules: ScalingRules, rates: Vec<f64>) -> Run {
     let curve = LoadCurve::new(None, rates).unwrap();
     let service = Service::with_capacity(500.0, Duration::from_secs(2)).unwrap();
     run(
@@ -62,7 +62,7 @@ fn a_scheduled_time_that_the_clock_skips_is_simulated_right_after() {
             first: 1,
             start: "2027-03-28T01:59:00+01:00".parse().unwrap(),
         },
-        Rules::Profile(Profile::Fast),
+        ScalingRules::Profile(Profile::Fast),
     );
     assert_eq!(numbers(&run), [(60, 1, 3)], "{:?}", run.changes);
 }
@@ -76,7 +76,11 @@ fn numbers(run: &Run) -> Vec<(u64, u32, u32)> {
 
 #[test]
 fn fast_reacts_to_a_step_within_three_seconds() {
-    let run = simulated(&policy(), Rules::Profile(Profile::Fast), step(60, 300));
+    let run = simulated(
+        &policy(),
+        ScalingRules::Profile(Profile::Fast),
+        step(60, 300),
+    );
     assert_eq!(numbers(&run), [(62, 1, 4)], "{:?}", run.changes);
     assert!(
         run.changes[0].why.contains("target_tracking cpu 20"),
@@ -102,7 +106,7 @@ fn fast_reacts_to_a_step_within_three_seconds() {
 #[test]
 fn aws_reacts_within_its_known_minutes() {
     for (profile, period) in [(Profile::Aws, 60), (Profile::AwsHighResolution, 20)] {
-        let run = simulated(&policy(), Rules::Profile(profile), step(600, 2400));
+        let run = simulated(&policy(), ScalingRules::Profile(profile), step(600, 2400));
         let reaction = summary(&run).reaction.unwrap();
         // Three periods, and at most one that began before the step.
         assert!(
@@ -119,7 +123,7 @@ fn aws_takes_fifteen_minutes_to_go_back() {
     let rates = (0..7200)
         .map(|second| if second < 1200 { 400.0 } else { 10.0 })
         .collect();
-    let run = simulated(&policy(), Rules::Profile(Profile::Aws), rates);
+    let run = simulated(&policy(), ScalingRules::Profile(Profile::Aws), rates);
     let back = run
         .changes
         .iter()
@@ -132,7 +136,7 @@ fn aws_takes_fifteen_minutes_to_go_back() {
 
 #[test]
 fn kubernetes_reacts_at_a_sync_after_its_metrics_came() {
-    let run = simulated(&policy(), Rules::Kubernetes, step(60, 900));
+    let run = simulated(&policy(), ScalingRules::Kubernetes, step(60, 900));
     let changes = numbers(&run);
     assert_eq!(changes.len(), 1, "{:?}", run.changes);
     assert_eq!(changes[0], (90, 1, 4), "{:?}", run.changes);
@@ -141,7 +145,7 @@ fn kubernetes_reacts_at_a_sync_after_its_metrics_came() {
 
 #[test]
 fn a_constant_load_becomes_stable() {
-    for rules in Rules::COMPARED {
+    for rules in ScalingRules::COMPARED {
         for load in [0.0, 30.0, 95.0, 100.0, 150.0, 250.0, 399.0, 900.0, 5000.0] {
             let run = simulated(&policy(), rules, vec![load; 7200]);
             let late = numbers(&run).into_iter().find(|change| change.0 > 3600);
@@ -167,8 +171,16 @@ fn a_constant_load_becomes_stable() {
 
 #[test]
 fn overload_is_seen_and_counted() {
-    let slow = simulated(&policy(), Rules::Profile(Profile::Aws), vec![1500.0; 600]);
-    let fast = simulated(&policy(), Rules::Profile(Profile::Fast), vec![1500.0; 600]);
+    let slow = simulated(
+        &policy(),
+        ScalingRules::Profile(Profile::Aws),
+        vec![1500.0; 600],
+    );
+    let fast = simulated(
+        &policy(),
+        ScalingRules::Profile(Profile::Fast),
+        vec![1500.0; 600],
+    );
     let (slow, fast) = (summary(&slow), summary(&fast));
     assert!(fast.overloaded < 15, "{fast:?}");
     assert!(slow.overloaded > 180 && slow.lost > 10_000.0, "{slow:?}");
@@ -183,7 +195,7 @@ fn a_group_at_zero_starts_when_requests_come() {
     let policy = Autoscaling { min: 0, ..policy() };
     let mut rates = vec![0.0; 30];
     rates.extend([50.0; 60]);
-    let run = simulated(&policy, Rules::Profile(Profile::Fast), rates);
+    let run = simulated(&policy, ScalingRules::Profile(Profile::Fast), rates);
     assert_eq!(
         run.changes.first().map(|change| (change.from, change.to)),
         Some((0, 1)),
@@ -200,7 +212,7 @@ fn a_group_at_zero_starts_when_requests_come() {
 
 #[test]
 fn the_same_arguments_give_the_same_numbers() {
-    for rules in Rules::COMPARED {
+    for rules in ScalingRules::COMPARED {
         let rates: Vec<f64> = (0..600).map(|n| f64::from(n * 7919 % 1000)).collect();
         let once = simulated(&policy(), rules, rates.clone());
         assert_eq!(once, simulated(&policy(), rules, rates));
@@ -209,7 +221,7 @@ fn the_same_arguments_give_the_same_numbers() {
 
 #[test]
 fn without_load_nothing_is_estimated() {
-    let run = simulated(&policy(), Rules::Configured, vec![0.0; 60]);
+    let run = simulated(&policy(), ScalingRules::Configured, vec![0.0; 60]);
     let summary = summary(&run);
     assert_eq!((summary.reaction, summary.enough), (None, None));
     assert_eq!(summary.p95.to_bits(), 0.0_f64.to_bits());
@@ -222,14 +234,14 @@ fn kubernetes_does_not_apply_to_steps() {
         target_tracking: Vec::new(),
         ..policy()
     };
-    assert!(!Rules::Kubernetes.apply_to(&steps));
-    assert!(Rules::Kubernetes.apply_to(&policy()));
-    assert!(Rules::Configured.apply_to(&steps));
+    assert!(!ScalingRules::Kubernetes.apply_to(&steps));
+    assert!(ScalingRules::Kubernetes.apply_to(&policy()));
+    assert!(ScalingRules::Configured.apply_to(&steps));
 }
 
 #[test]
 fn a_run_is_drawn_with_its_metric_and_target() {
-    let run = simulated(&policy(), Rules::Configured, step(60, 120));
+    let run = simulated(&policy(), ScalingRules::Configured, step(60, 120));
     let panel = run_panel(&run, &policy(), "noted".to_owned());
     let right = panel.right.unwrap();
     assert_eq!(right.label, "cpu (%)");

@@ -20,10 +20,10 @@ mod functions;
 mod group;
 mod ingress;
 mod input;
-mod known;
 mod module;
 mod node;
 mod operators;
+mod placeholders;
 mod plan;
 mod repeat;
 mod replicas;
@@ -32,7 +32,7 @@ mod schedule;
 mod section;
 mod service;
 mod source;
-mod standin;
+mod stand_ins;
 mod state;
 mod steps;
 mod template;
@@ -146,7 +146,7 @@ fn plan(files: &Files<'_>) -> Plan {
     service::read(files, &mut groups);
     scaling::read(files, &mut groups);
     let mut listeners = balancer::read(files, &mut groups);
-    standin::complete(files, &mut listeners, &mut groups);
+    placeholders::add(files, &mut listeners, &mut groups);
     files.list_others();
     Plan { listeners, groups }
 }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use super::folder::Source;
-use super::known;
 use super::repeat;
 use super::source::{Attribute, Block};
+use super::stand_ins;
 use super::translation::{Addressed, Inputs, Instance, Module, ModuleCall, Scope, Translation};
 use super::types;
 use super::value::{Evaluated, Mistake, reference_in, text, unresolved};
@@ -224,7 +224,7 @@ impl<'a> Module<'a> {
                 return found;
             }
         }
-        known::source(&source, block, self.translation.notes)
+        stand_ins::source(&source, block, self.translation.notes)
     }
 }
 

@@ -12,7 +12,7 @@ const MOST: usize = 20;
 const FIRST_PORT: u16 = 8080;
 
 /// Completes the listeners and groups, with a note about each addition.
-pub(super) fn complete(files: &Files<'_>, listeners: &mut Vec<Listener>, groups: &mut [Group]) {
+pub(super) fn add(files: &Files<'_>, listeners: &mut Vec<Listener>, groups: &mut [Group]) {
     for group in groups.iter_mut() {
         let is_served = group.service.is_some() || !group.targets.is_empty();
         if is_served || !group.placeholders.is_empty() {

@@ -11,42 +11,42 @@ use super::source::{self, Block};
 use crate::tools::import::note::{Location, NoteKind, Notes};
 
 /// Names in the registry, and their stand-ins.
-const KNOWN: [(&str, &str); 9] = [
+const STAND_INS: [(&str, &str); 9] = [
     (
         "terraform-aws-modules/alb/aws",
-        include_str!("known/alb.tf"),
+        include_str!("stand_ins/alb.tf"),
     ),
     (
         "terraform-aws-modules/ecs/aws",
-        include_str!("known/ecs.tf"),
+        include_str!("stand_ins/ecs.tf"),
     ),
     (
         "terraform-aws-modules/ecs/aws//modules/service",
-        include_str!("known/ecs_service.tf"),
+        include_str!("stand_ins/ecs_service.tf"),
     ),
     (
         "terraform-aws-modules/ecs/aws//modules/cluster",
-        include_str!("known/ecs_cluster.tf"),
+        include_str!("stand_ins/ecs_cluster.tf"),
     ),
     (
         "terraform-aws-modules/security-group/aws",
-        include_str!("known/security_group.tf"),
+        include_str!("stand_ins/security_group.tf"),
     ),
     (
         "cloudposse/alb/aws",
-        include_str!("known/cloudposse_alb.tf"),
+        include_str!("stand_ins/cloudposse_alb.tf"),
     ),
     (
         "cloudposse/alb-ingress/aws",
-        include_str!("known/cloudposse_alb_ingress.tf"),
+        include_str!("stand_ins/cloudposse_alb_ingress.tf"),
     ),
     (
         "cloudposse/ecs-container-definition/aws",
-        include_str!("known/cloudposse_container.tf"),
+        include_str!("stand_ins/cloudposse_container.tf"),
     ),
     (
         "cloudposse/ecs-alb-service-task/aws",
-        include_str!("known/cloudposse_service.tf"),
+        include_str!("stand_ins/cloudposse_service.tf"),
     ),
 ];
 
@@ -63,7 +63,7 @@ const META: [&str; 6] = [
 /// The stand-in of a module; inputs that it does not read become a note.
 pub(super) fn source(name: &str, call: &Block, notes: &Notes) -> Option<Rc<Source>> {
     let name = registry_name(name);
-    let (name, text) = KNOWN.iter().find(|(known, _)| *known == name)?;
+    let (name, text) = STAND_INS.iter().find(|(known, _)| *known == name)?;
     let mut blocks = source::read(name, text, notes)?.blocks;
     for block in &mut blocks {
         move_to(block, &call.location);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn each_stand_in_is_terraform() {
-        for (name, text) in KNOWN {
+        for (name, text) in STAND_INS {
             let notes = Notes::default();
             assert!(source::read(name, text, &notes).is_some(), "{name}");
         }

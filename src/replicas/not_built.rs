@@ -8,13 +8,13 @@ use crate::config::Replicas;
 /// The provider of an engine that is not in the build: each call fails with
 /// [`ProviderError::NotBuilt`], and the group keeps the targets it has.
 #[derive(Clone, Copy, Debug)]
-pub struct Missing(
+pub struct NotBuilt(
     /// The cargo feature.
     pub &'static str,
 );
 
 #[async_trait]
-impl Provider for Missing {
+impl Provider for NotBuilt {
     async fn configure(&mut self, _: &Replicas) -> Result<(), ProviderError> {
         Err(ProviderError::NotBuilt(self.0))
     }

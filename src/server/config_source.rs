@@ -12,7 +12,7 @@ use crate::files::{Blocking, FileWatcher, Unfinished, Versions};
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the configuration on a blocking thread, when it changes or a signal requests it.
-pub(super) struct Source<L> {
+pub(super) struct ConfigSource<L> {
     load: Arc<L>,
     reading: Blocking<Loaded>,
     /// Whether another reading was requested and has not begun.
@@ -22,7 +22,7 @@ pub(super) struct Source<L> {
     watcher: FileWatcher,
 }
 
-impl<L: Fn() -> Loaded + Send + Sync + 'static> Source<L> {
+impl<L: Fn() -> Loaded + Send + Sync + 'static> ConfigSource<L> {
     /// `files` are those that the running configuration was read from. Needs a runtime.
     pub(super) fn new(load: L, files: Versions) -> Self {
         let mut watcher = FileWatcher::default();
@@ -86,11 +86,11 @@ mod tests {
     use super::*;
 
     /// A source with readings that end when the test sends their result.
-    fn source() -> (mpsc::Sender<Loaded>, Source<impl Fn() -> Loaded>) {
+    fn source() -> (mpsc::Sender<Loaded>, ConfigSource<impl Fn() -> Loaded>) {
         let (sender, results) = mpsc::channel();
         let results = Mutex::new(results);
         let load = move || results.lock().unwrap().recv().unwrap();
-        (sender, Source::new(load, Vec::new()))
+        (sender, ConfigSource::new(load, Vec::new()))
     }
 
     fn loaded(files: Versions) -> Loaded {

@@ -6,9 +6,9 @@ use super::registered::Registered;
 use crate::balance::{Member, Roster};
 use crate::model::Health;
 
-/// When a group ignores its checks.
+/// When a group ignores its checks: `fail_open` of its configuration, for the targets it has now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailOpen {
+pub struct FailOpenPolicy {
     /// Fewest healthy targets among the active ones.
     pub min_healthy: usize,
     /// Whether targets that are not healthy are picked then.
@@ -19,7 +19,7 @@ pub struct FailOpen {
 
 /// What [`choose`] returns.
 #[derive(Debug)]
-pub struct Choice {
+pub struct EligibleRoster {
     /// `None` if no target is eligible.
     pub roster: Option<Roster>,
     /// Whether it holds targets that are not healthy.
@@ -35,7 +35,7 @@ pub struct Choice {
 ///
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.
-pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Choice {
+pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpenPolicy) -> EligibleRoster {
     let active: Vec<&Registered> = targets
         .iter()
         .filter(|t| t.registration.is_active() && t.weight > 0)
@@ -76,7 +76,7 @@ pub fn choose(targets: &[Registered], checked: bool, fail_open: FailOpen) -> Cho
         .iter()
         .filter(|t| !t.registration.is_leaving())
         .count();
-    Choice {
+    EligibleRoster {
         roster: roster.map(|roster| roster.drawn_from(registered)),
         failing_open,
     }
@@ -101,7 +101,7 @@ mod tests {
     };
     use crate::target::Target;
 
-    const OPEN: FailOpen = FailOpen {
+    const OPEN: FailOpenPolicy = FailOpenPolicy {
         min_healthy: 1,
         enabled: true,
         before_checks: true,
@@ -142,7 +142,7 @@ mod tests {
         healthy.iter().enumerate().map(register).collect()
     }
 
-    fn size(choice: &Choice) -> usize {
+    fn size(choice: &EligibleRoster) -> usize {
         choice.roster.as_ref().map_or(0, |r| r.members().len())
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn below_the_minimum_every_active_target_is_eligible() {
         let choice = choose(&targets(&[false, false]), true, OPEN);
         assert_eq!((size(&choice), choice.failing_open), (2, true));
-        let two = FailOpen {
+        let two = FailOpenPolicy {
             min_healthy: 2,
             ..OPEN
         };
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn with_fail_open_switched_off_no_target_is_left() {
-        let off = FailOpen {
+        let off = FailOpenPolicy {
             enabled: false,
             ..OPEN
         };
@@ -204,7 +204,7 @@ mod tests {
         let mut some = targets(&[false]);
         some.push(unchecked());
         assert_eq!(size(&choose(&some, true, OPEN)), 1, "the one that fails");
-        let two = FailOpen {
+        let two = FailOpenPolicy {
             min_healthy: 2,
             ..OPEN
         };
@@ -218,7 +218,7 @@ mod tests {
         );
         let fresh = [unchecked(), unchecked()];
         assert_eq!(size(&choose(&fresh, true, OPEN)), 2);
-        let waits = FailOpen {
+        let waits = FailOpenPolicy {
             before_checks: false,
             ..OPEN
         };
