@@ -7,8 +7,8 @@
 //!         DATA PLANE   (a request goes down; its record comes out at the bottom)
 //!
 //!   listener ──► connection ──► proxy ──► router ──► target_group ──► balance
-//!    accept,      HTTP/1.1       the       rule →      policy,         which
-//!    limits                      story     action      stickiness      member
+//!    accept,      HTTP/1.1       one       rule →      policy,         which
+//!    limits                      exchange  action      stickiness      member
 //!                                 ├────► relay, upstream   one attempt at one target
 //!                                 └────► observe           one record: metrics, log
 //!
@@ -37,7 +37,8 @@
 //! - The *log thread* takes finished lines from bounded queues and writes them; a full queue
 //!   drops the line and counts it.
 //!
-//! A worker that ends or panics ends the process; other tasks are started again.
+//! A panic of a worker, of the publisher or of the supervisor of the replicas ends the process;
+//! every other task is started again.
 //!
 //! # Layers
 //!
@@ -61,7 +62,7 @@
 //! | [`state`] | what the next snapshot is |
 //! | [`upstream`] | which connection to a target is used again |
 //! | [`relay`] | one attempt: heads rewritten, bodies streamed |
-//! | [`proxy`] | the way of a request, retries, answers of Weir's own |
+//! | [`proxy`] | the path of a request, retries, responses of Weir's own |
 //! | [`connection`] | the deadlines and the end of a client's connection |
 //! | [`listener`] | how many connections are accepted |
 //! | [`health`] | what is healthy: active checks and outlier detection |
@@ -122,8 +123,8 @@
 //! | roster, picker | the members that may be picked now; what picks among them |
 //! | lease | one request in flight on one target |
 //! | attempt, retry, budget | one try at one target; another one; what limits retries |
-//! | eligible | healthy and not draining |
-//! | fail open | too few targets are healthy, so all of them get requests |
+//! | eligible | active, with a weight, passing its checks and not ejected |
+//! | fail open | too few targets are healthy, so all active ones get requests |
 //! | ejection | outlier detection takes a target out for a while |
 //! | snapshot, publisher | everything that a request needs, immutable; its one writer |
 //! | replica, provider, reconciler | an instance of the service; what runs it; the loop that makes actual equal desired |

@@ -1,9 +1,10 @@
 //! The admin listener: liveness, readiness, metrics, status, and changes of targets.
 //!
-//! Every client that reaches it may read the snapshot, the counters and the phase; a client with
-//! the token may change targets. One request per connection, so that one deadline bounds
-//! everything that a client can do to it, and a limit of connections: a client beyond it replaces
-//! the oldest connection. It runs on the control thread.
+//! A client that reaches it by an address or as `localhost` may read the snapshot, the counters
+//! and the phase. Changes of targets need the token, and so does everything but a probe under any
+//! other host name. One request per connection, so that one deadline bounds everything that a
+//! client can do to it, and a limit of connections: one beyond it replaces the oldest. It runs on
+//! the control thread.
 
 mod authorize;
 mod autoscaling;

@@ -5,7 +5,7 @@
 use super::hash::{mix, scale};
 use super::roster::Member;
 
-/// Draws before a caller that keeps drawing refused members should look for itself.
+/// Most draws for an accepted member. If all of them are refused, the caller searches for one.
 pub(super) const DRAWS: usize = 8;
 
 /// A table of draws: every column is drawn alike and shared by at most two members.

@@ -2,8 +2,8 @@
 //!
 //! A [`Picker`] is the data-plane half of an algorithm: built by the control plane
 //! for one [`Roster`], never updated, replaced whenever membership, weight or
-//! health changes. Every algorithm has a file of its own; [`build`] is the only
-//! function that knows them all.
+//! health changes. Every algorithm has a file of its own (`weighted_random` picks as
+//! `random` does); [`build_with`] is the only function that knows them all.
 //!
 //! A pick takes no lock and allocates nothing, and costs less than 100 ns among
 //! 100 targets (`benches/picker.rs`). Two picks on two workers may see the same

@@ -41,7 +41,7 @@ enum Command {
     /// Show the targets and replicas of a running Weir
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArguments),
-    /// Register, deregister, drain or weigh a target of a running Weir
+    /// Register, deregister or drain a target of a running Weir, or set its weight
     #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
     #[cfg(feature = "tools")]

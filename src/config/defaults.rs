@@ -89,8 +89,8 @@ pub const OUTLIER: Outlier = Outlier {
     max_ejected: keys::OUTLIER.percent("max_ejected"),
 };
 
-/// The limits of a group without `max_concurrency` and `queue`: none, so that no request waits. With a limit and no `queue`,
-/// what is beyond it fails at once.
+/// The limits of a group without `max_concurrency` and `queue`: none, so that no request waits.
+/// With a limit and no `queue`, what is beyond it fails at once.
 pub const OVERLOAD: Overload = Overload {
     max_concurrency: None,
     queue_length: 0,

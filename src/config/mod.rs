@@ -1,9 +1,9 @@
-//! Text to [`Config`]: the only place that deserializes.
+//! Text to [`Config`]: the only place that parses a configuration file.
 //!
 //! [`parse`] reads a file completely and reports every problem it finds in one
-//! go, each with its place, the line and what to write instead. The same text
-//! serves `weir check`, start-up, reload and the admin API. A [`Config`] that is
-//! returned is legal: every name in it exists, every value is within its bounds.
+//! go, each with its place, the line and what to write instead. `weir check`, the
+//! start and every reload use it. A [`Config`] that is returned is legal: every
+//! name in it exists, every value is within its bounds.
 //!
 //! How it works: `toml` turns text into a tree with spans and recovers from syntax
 //! errors; `node` and `section` read typed values from that tree and report instead

@@ -1,4 +1,4 @@
-//! Problems for people: the place, the line, a caret, the way out.
+//! Problems as text: the place, the line with a caret, and what to write instead.
 
 use std::fmt::{self, Display, Formatter, Write};
 

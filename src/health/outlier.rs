@@ -66,7 +66,7 @@ pub enum Decision {
         /// The setting that allows no more.
         limit: Limit,
     },
-    /// An ejection that was withheld is called for no longer.
+    /// There is no reason any more for an ejection that was withheld.
     Clear,
 }
 

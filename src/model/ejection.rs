@@ -44,7 +44,7 @@ pub struct Ejection {
     pub since: SystemTime,
     /// When it ends, unless a check ends it sooner; to be shown.
     pub until: SystemTime,
-    /// The number of ejections so far, less those forgotten for good behaviour since.
+    /// How many ejections count, with this one; one less for each interval without one.
     pub times: u32,
 }
 

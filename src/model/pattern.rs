@@ -75,8 +75,8 @@ impl Pattern {
 }
 
 impl Pattern {
-    /// Whether `text` matches, letters of ASCII compared without regard to case. The pattern must be [`Pattern::lowercase`]; a regular expression decides
-    /// by its own flags.
+    /// Whether `text` matches, letters of ASCII compared without regard to case. The pattern
+    /// must be [`Pattern::lowercase`]; a regular expression decides by its own flags.
     pub fn matches_ignoring_case(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => exact.eq_ignore_ascii_case(text),

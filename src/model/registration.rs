@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-/// What the file, the operator or the autoscaler wants from a target. Independent of [`Health`](super::Health): a healthy
-/// target can drain and a draining one can fail.
+/// Whether a target is to get requests, by the file, the admin API or the reconciler. Independent
+/// of [`Health`](super::Health): a healthy target can drain and a draining one can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Registration {
     /// May be picked.

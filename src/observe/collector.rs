@@ -1,4 +1,4 @@
-//! The sum over all workers, written to a metrics page.
+//! Adds the counters of all workers up, and writes them to a metrics page.
 
 use std::collections::BTreeMap;
 use std::fmt;

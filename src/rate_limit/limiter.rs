@@ -19,7 +19,7 @@ pub struct RateLimiter {
     pace: Pace,
     table: Table,
     /// Keys made of what clients send are secret: no client can make one that collides with
-    /// that of another. Another process may bring its own along.
+    /// that of another. A predecessor hands its seed over with its buckets.
     seed: AtomicU64,
     /// Times in the table count from here.
     start: Instant,

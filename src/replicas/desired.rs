@@ -1,4 +1,4 @@
-//! How many replicas the autoscaler wants, held against what the provider says.
+//! The count that the autoscaler has requested, compared with the provider's own.
 //!
 //! A provider follows late: until it does, the requested count is the desired one. A number
 //! that is neither what it was before nor what was requested was set by something else, such
@@ -20,8 +20,8 @@ const MAX_PASSING: usize = 64;
 /// Numbers of replicas by group.
 pub type ReplicaCounts = BTreeMap<TargetGroupId, u32>;
 
-/// What the autoscaler wants of each group that it scales. Written by the autoscaler alone;
-/// outlives it, so that another one goes on from there.
+/// The count that the autoscaler has requested for each group that it scales. Written by the
+/// autoscaler alone; outlives it, so that another one goes on from there.
 pub type DesiredCounts = BTreeMap<TargetGroupId, DesiredCount>;
 
 /// How many replicas one group should have.

@@ -40,8 +40,8 @@ pub trait Provider: Send + 'static {
         Ok(())
     }
 
-    /// Measures what the replicas use, about once a second while a metric or a reader of the
-    /// status needs it. Replicas that cannot be measured are left out. Its deadline is three
+    /// Measures what the replicas use, about once a second while a policy of the group goes by
+    /// CPU or memory. Replicas that cannot be measured are left out. Its deadline is three
     /// seconds.
     async fn usage(&mut self) -> Result<Vec<(ReplicaId, Usage)>, ProviderError> {
         Ok(Vec::new())

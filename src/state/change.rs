@@ -1,4 +1,4 @@
-//! What the publisher is told: everything that leads to another snapshot.
+//! The messages to the publisher: everything that leads to another snapshot.
 
 use std::path::PathBuf;
 

@@ -31,8 +31,8 @@ pub trait Slots {
 /// The concurrency limit of a group's targets, shared by all of them, and the queue of
 /// requests that wait for a slot.
 ///
-/// A setting, and yet live state: a request that ends must know whether its slot goes to
-/// another request, and it knows nothing but its target.
+/// A setting that is kept with the live state: when a request ends, its slot may go to another
+/// one, and what leads there from its lease is the target alone.
 #[derive(Debug)]
 pub struct Admission<T: Slots> {
     /// Requests each target takes at a time; `u32::MAX` is no limit.

@@ -16,9 +16,9 @@ pub struct KeepAlive {
 
 const UNKNOWN: u64 = u64::MAX;
 
-/// After so long without a closing the age is forgotten, and the next closing teaches it
-/// anew: a group may have been deployed with a longer timeout since, and as long as
-/// connections are retired before their targets close them nothing else would tell.
+/// After so long without a closing the age is forgotten, to be learned anew from the next one:
+/// a group may have been deployed with a longer timeout since, which does not show as long as
+/// connections are retired before their targets close them.
 const MEMORY: Duration = Duration::from_secs(600);
 
 impl KeepAlive {

@@ -115,7 +115,7 @@ impl Target {
         &self.counters.sessions
     }
 
-    /// How much anomaly mitigation leaves it.
+    /// Its share of the requests it is picked for, which anomaly mitigation lowers.
     pub fn share(&self) -> &ShareCell {
         &self.counters.share
     }
@@ -179,7 +179,7 @@ impl Target {
         self.outcomes().read(self.load().finished())
     }
 
-    /// How many clients would notice if it went: the requests in flight, and those of
+    /// About how many clients its removal affects: the requests in flight, and those of
     /// sessions in the last minutes. A client that sends many of them counts as often.
     pub fn clients(&self) -> u64 {
         u64::from(self.load().in_flight()) + u64::from(self.sessions().get())

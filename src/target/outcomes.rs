@@ -66,7 +66,7 @@ impl Outcomes {
         }
     }
 
-    /// Starts the runs of errors anew, for a target that is given another chance.
+    /// Starts the runs of errors anew, for a target that gets requests again.
     pub fn forget_runs(&self) {
         self.run.store(0, Ordering::Relaxed);
         self.gateway_run.store(0, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! How many retries a group may be sent: what keeps retries from making an overload worse.
 //!
-//! `tower::retry::budget` was looked at first. It takes a lock and reads the clock for
-//! every request, retried or not, and it counts in whole requests per retry: 30 percent
-//! become 33, and 60 become 100.
+//! Not `tower::retry::budget`: that takes a lock and reads the clock for every request,
+//! retried or not, and it counts in whole requests per retry: 30 percent become 33, and
+//! 60 become 100.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! Which targets of a group may be picked: the rule of fail-open.
+//! Which targets of a group may be picked, and when the group fails open.
 
 use std::num::NonZeroU16;
 
@@ -28,10 +28,10 @@ pub struct EligibleRoster {
 
 /// The eligible targets: the healthy and active ones that are not ejected.
 ///
-/// When these are fewer than the minimum, the ejected ones come first: their checks pass.
-/// When with them too few are healthy, every active target is eligible (fail open; ALB
+/// When these are fewer than the minimum, ejected targets that pass their checks are eligible
+/// too. When with them too few are healthy, every active target is eligible (fail open; ALB
 /// user guide, "Target group health"); those without a finished check only if that holds for
-/// all of them, and if the group does not rather wait for the checks.
+/// all of them, and [`FailOpenPolicy::before_checks`] allows it.
 ///
 /// Weight 0 is never eligible and does not count as active: the operator has taken
 /// the target out, so it is no reason to distrust the checks of the others.

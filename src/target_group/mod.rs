@@ -67,11 +67,11 @@ pub struct TargetGroup {
     pub live: Live,
 }
 
-/// What a group has learned and spent: kept by `state::Registry`, so that it outlives the
-/// group's next version.
+/// The live state of a group. Kept by `state::Registry`, so that the next version of the group
+/// goes on with it.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// What its retries may cost.
+    /// Limits its retries.
     pub budget: Arc<Budget>,
     /// For how long its targets keep idle connections.
     pub keep_alive: Arc<KeepAlive>,

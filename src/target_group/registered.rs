@@ -12,7 +12,7 @@ pub struct Registered {
     pub target: Arc<Target>,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
-    /// What is wanted from it.
+    /// Whether it is active or drains.
     pub registration: Registration,
 }
 

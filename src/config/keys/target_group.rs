@@ -25,7 +25,7 @@ pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*
     key("hash", Kind::Table(&HASH), Described("the client's address"), "the part of a request that `consistent_hash` looks at"),
     key("health", Kind::Either(SWITCH, &HEALTH), Described("true"),
         "how targets are checked; false checks nothing and trusts them all"),
-    // As long as one target is healthy it is believed; when none is, the checks are the likelier culprit.
+    // If no target passes, the checks are more likely wrong than every target is.
     key("min_healthy", Kind::Count(1..=10_000), Count(1),
         "with fewer healthy targets than this count or share, requests go to all targets"),
     key("fail_open", Kind::Flag, Flag(true), "false: answer 503 instead when no target is healthy"),

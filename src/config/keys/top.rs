@@ -13,7 +13,7 @@ pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top l
     // More threads than any machine has cores are a mistake.
     key("workers", Kind::Count(1..=1024), Described("one per core the process may use"), "threads that serve requests")
         .called("threads worker_processes nbthread concurrency num_workers"),
-    // A healthy system writes nothing, and what a user complains about is there.
+    // While no request fails nothing is written, and each that does can be looked up.
     key("access_log", Kind::Word(names::<AccessLog>), Text("failures"), "which requests are logged")
         .called("access_logs accesslog"),
     key("shutdown", Kind::Table(&SHUTDOWN), Described("those of its keys"), "how a shutdown proceeds"),
@@ -44,6 +44,6 @@ pub(in crate::config) static ADMIN: Table = Table { path: "admin", heading: "", 
     key("bind", Kind::Value("IP address and port"), Text("127.0.0.1:9090"),
         "where it listens; reading needs no token, so keep it private").called("listen address addr port"),
     key("token", Kind::Secret(TOKEN), Described("changes are refused"),
-        "bearer token of those that may register, drain and weigh targets").called("password secret bearer auth"),
+        "bearer token of requests that change targets").called("password secret bearer auth"),
     key("token_file", Kind::Value("path of a file"), Described("none"), "the file that holds it"),
 ] };

@@ -1,6 +1,7 @@
 //! The tree of the file as a [`Config`], one section per function.
 //!
-//! Readers report what is missing or wrong, return `None` for it, and go on with the rest. Names are resolved by [`super::cross`].
+//! Readers report what is missing or wrong, return `None` for it, and go on with the rest. Names
+//! are resolved by [`super::cross`].
 
 mod action;
 mod address;

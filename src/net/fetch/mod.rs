@@ -1,10 +1,10 @@
 //! The HTTP client of the control plane: health checks, warm-up requests, scrapes, webhooks, the
 //! API of a Docker engine, and the commands which ask a running Weir.
 //!
-//! Each call opens a [`Connection`] to an [`Endpoint`], sends one request, and reads as much of
-//! the [`Response`] as it needs. There is no pool: a check over a connection which was open
-//! before proves less, and nothing here is called often. No redirect is followed: a redirect is
-//! a status like any other.
+//! A call opens a [`Connection`] to an [`Endpoint`], sends one request, and reads as much of the
+//! [`Response`] as it needs; only the warm-up requests to one replica share a connection. There
+//! is no pool: a check over a connection which was open before proves less, and nothing here is
+//! called often. No redirect is followed: a redirect is a status like any other.
 //!
 //! The peer is not trusted. A head has at most [`HEAD_LIMIT`] bytes, everything that a connection
 //! receives is bounded, and so is a body ([`Response::bytes`]). The caller puts one deadline over

@@ -51,7 +51,8 @@ pub(super) fn dropped() -> Dropped {
         .map_or_else(Dropped::default, |log| log.dropped())
 }
 
-/// Whether an access log of failures gets this one too: of many alike only some are written.
+/// Whether the access log writes an exchange with this failure: of many alike only some are
+/// written.
 pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
     CURRENT
         .get()

@@ -1,4 +1,4 @@
-//! What the server tells a worker. Few and rare: reloads, checks and shutdown.
+//! The commands of the server to a worker, at reloads, checks and the shutdown.
 
 use std::convert::Infallible;
 use std::net::TcpListener;

@@ -9,7 +9,7 @@ use super::seal::{Nonce, Seal};
 ///
 /// A site has one such cookie and may have several weighted forwards, so it remembers more
 /// than one group. Which forward made a choice does not matter: rules that share their
-/// groups share the choice, and a page finds the version of its API that it knows.
+/// groups share the choice, so that a page and its API come from the same version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choices([Option<(u64, SystemTime)>; CHOICES]);
 
