@@ -130,8 +130,10 @@ pub(super) fn target(text: &str) -> Result<Written, AddressError> {
     if let Err(reason) = check_name(host) {
         return error(format!("{not_a_target}: {reason}"), EXAMPLE);
     }
-    let host = Host::Name(host.to_ascii_lowercase());
-    Ok(Written { host, port })
+    Ok(Written {
+        host: Host::Name(host.to_ascii_lowercase()),
+        port,
+    })
 }
 
 /// What to write for several addresses in one string, or for one with what another product writes

@@ -90,9 +90,13 @@ pub(super) fn recognize(text: &str) -> Option<Foreign> {
 
 /// Lines that are neither empty nor comments, without the space at their ends.
 fn significant_lines(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.lines().take(MAX_LINES).map(str::trim_end);
-    let comment = |line: &str| line.starts_with('#') && !line.starts_with("#!");
-    lines.filter(move |line| !line.trim().is_empty() && !comment(line.trim_start()))
+    text.lines()
+        .take(MAX_LINES)
+        .map(str::trim_end)
+        .filter(|line| {
+            let text = line.trim_start();
+            !text.is_empty() && (!text.starts_with('#') || text.starts_with("#!"))
+        })
 }
 
 /// Formats with a first line that no other format has.
@@ -237,11 +241,13 @@ fn is_haproxy(lines: &[&str]) -> bool {
 
 /// INI files, systemd units and environment files: headers of other names, values without quotes.
 fn sections(lines: &[&str]) -> Option<Foreign> {
-    let header = |line: &str| {
-        let name = line.strip_prefix('[')?.strip_suffix(']')?;
-        (!name.starts_with('[')).then(|| name.to_owned())
-    };
-    let headers: Vec<_> = lines.iter().filter_map(|line| header(line)).collect();
+    let headers: Vec<_> = lines
+        .iter()
+        .filter_map(|line| {
+            let name = line.strip_prefix('[')?.strip_suffix(']')?;
+            (!name.starts_with('[')).then(|| name.to_owned())
+        })
+        .collect();
     if headers
         .iter()
         .any(|name| matches!(&**name, "Unit" | "Service" | "Install"))

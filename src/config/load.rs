@@ -61,8 +61,10 @@ pub fn load(path: &Path) -> Result<Parsed, LoadError> {
 pub fn load_watched(path: &Path) -> Loaded {
     let files = RefCell::new(vec![(path.to_owned(), Stamp::of(path))]);
     let result = read_and_parse(path, &files);
-    let files = files.into_inner();
-    Loaded { result, files }
+    Loaded {
+        result,
+        files: files.into_inner(),
+    }
 }
 
 fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadError> {
@@ -132,8 +134,7 @@ fn anchor(config: &mut Config, folder: &Path) {
 }
 
 fn is_program(path: &Path) -> bool {
-    let executable = |mode: u32| mode & 0o111 != 0;
-    fs::metadata(path).is_ok_and(|found| found.is_file() && executable(found.mode()))
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
 }
 
 /// Whether this build has the cargo feature of an engine.
@@ -153,8 +154,9 @@ pub fn parse(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Parsed, Problems> {
-    let none = |_: &Path| Err(io::Error::other("no files are read here"));
-    parse_with_files(file, text, env, &none)
+    parse_with_files(file, text, env, &|_: &Path| {
+        Err(io::Error::other("no files are read here"))
+    })
 }
 
 /// Checks a text; `files` reads those that it names.

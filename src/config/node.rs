@@ -240,8 +240,10 @@ impl<'a> Node<'a> {
 
     /// The value as the file writes it.
     pub(super) fn source(&self) -> &'a str {
-        let text = self.cx.text.get(self.span.start..self.span.end);
-        text.unwrap_or_default()
+        self.cx
+            .text
+            .get(self.span.start..self.span.end)
+            .unwrap_or_default()
     }
 
     /// The text with its variables replaced, and whether there was one.

@@ -37,14 +37,13 @@ pub(super) fn masked(text: &str) -> String {
             continue;
         }
         shown.push_str(&text[kept..start]);
-        let hidden = |byte| {
+        shown.extend(text[start..end].bytes().map(|byte| {
             if matches!(byte, b'\r' | b'\n') {
                 char::from(byte)
             } else {
                 '*'
             }
-        };
-        shown.extend(text[start..end].bytes().map(hidden));
+        }));
         kept = end;
     }
     shown.push_str(&text[kept..]);

@@ -162,8 +162,9 @@ impl<'a> Section<'a> {
 
     /// Which key of this table an unknown one probably stands for.
     fn meaning(&self, name: &str) -> Option<&'static str> {
-        let similar = || nearest(name, self.table.names());
-        self.table.synonym(name).or_else(similar)
+        self.table
+            .synonym(name)
+            .or_else(|| nearest(name, self.table.names()))
     }
 
     /// Keys that do not belong here.
@@ -332,9 +333,9 @@ impl<'a> Section<'a> {
     fn elsewhere(&self, name: &str) -> String {
         // Outside of a group the words of the providers of replicas are not meant.
         let in_group = self.group().is_some();
-        let is_near = |table: &&Table| in_group || !table.path.contains(".replicas.");
-        let tables = keys::tables().filter(is_near);
-        let similar = tables.filter_map(|table| Some((table, nearest(name, table.names())?)));
+        let similar = keys::tables()
+            .filter(|table| in_group || !table.path.contains(".replicas."))
+            .filter_map(|table| Some((table, nearest(name, table.names())?)));
         match similar.min_by_key(|(_, key)| *key != name) {
             Some((table, key)) if key == name => {
                 format!("it belongs in {}", table.heading(self.group()))

@@ -138,8 +138,9 @@ fn exact_paths(conditions: &[Condition]) -> Option<Vec<String>> {
 
 /// Whether every request that meets `later` meets `earlier` too.
 fn covers(earlier: &[Condition], later: &[Condition]) -> bool {
-    let implied = |wide: &Condition| later.iter().any(|narrow| implies(narrow, wide));
-    earlier.iter().all(implied)
+    earlier
+        .iter()
+        .all(|wide| later.iter().any(|narrow| implies(narrow, wide)))
 }
 
 /// Whether every request that meets `narrow` meets `wide`.
@@ -174,8 +175,9 @@ fn implies(narrow: &Condition, wide: &Condition) -> bool {
 }
 
 fn all_in<T>(narrow: &[T], wide: &[T], within: impl Fn(&T, &T) -> bool) -> bool {
-    let covered = |narrow: &T| wide.iter().any(|wide| within(narrow, wide));
-    narrow.iter().all(covered)
+    narrow
+        .iter()
+        .all(|narrow| wide.iter().any(|wide| within(narrow, wide)))
 }
 
 /// Exact hosts cost one comparison: a thousand rules for as many hosts are common.

@@ -288,8 +288,8 @@ fn place(text: &str, lines: &Lines, span: Span) -> (usize, Span) {
 /// The lines after a header up to the next one. The table that they belong to is unknown if the
 /// header is broken.
 fn table_below(text: &str, lines: &Lines, header: usize) -> Range<usize> {
-    let is_header = |number: &usize| lines.line(text, *number).trim_start().starts_with('[');
-    let end = (header + 1..=lines.count()).find(is_header);
+    let end = (header + 1..=lines.count())
+        .find(|number| lines.line(text, *number).trim_start().starts_with('['));
     header + 1..end.unwrap_or(lines.count() + 1)
 }
 

@@ -122,8 +122,10 @@ pub fn display_duration(duration: Duration) -> String {
 /// A size as the configuration writes it: in the largest unit that leaves no rest.
 pub fn display_size(bytes: u64) -> String {
     let bytes = u128::from(bytes);
-    let fits = |(_, factor): &&(&str, u128)| bytes >= *factor && bytes.is_multiple_of(*factor);
-    let (unit, factor) = SIZE_UNITS.iter().find(fits).unwrap_or(&("B", 1));
+    let (unit, factor) = SIZE_UNITS
+        .iter()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
+        .unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 

@@ -10,7 +10,7 @@ use super::socket_plan::{self, HeldSockets, NewSockets, Owner, SocketPlan, Wante
 use super::sockets::{AdminOpening, BoundSockets, LeftSockets, copies, local_address};
 use super::upgrade::Inherited;
 use super::worker::{Accepting, Leaving, Opening};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::listener::ConnectionLimit;
 use crate::model::{ListenerId, SocketId};
 use crate::net::descriptors::DescriptorPool;
@@ -296,12 +296,15 @@ impl Listeners {
         &'a self,
         config: &'a Config,
     ) -> BTreeMap<&'a ListenerId, SocketAddr> {
-        let address = |listener: &'a config::Listener| {
-            let mut own = self.of(&listener.id);
-            let bound = own.find(|bound| bound.bind == listener.bind)?;
-            Some((&listener.id, bound.addr))
-        };
-        config.listeners.iter().filter_map(address).collect()
+        config
+            .listeners
+            .iter()
+            .filter_map(|listener| {
+                let mut own = self.of(&listener.id);
+                let bound = own.find(|bound| bound.bind == listener.bind)?;
+                Some((&listener.id, bound.addr))
+            })
+            .collect()
     }
 
     /// The bound address of the admin listener.

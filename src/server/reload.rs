@@ -148,8 +148,8 @@ impl Server {
             return;
         };
         let Some(published) = published else {
-            let gone = Err(ApplyError::PublisherGone);
-            self.events.push_back(ServerEvent::Reloaded(gone));
+            self.events
+                .push_back(ServerEvent::Reloaded(Err(ApplyError::PublisherGone)));
             return;
         };
         self.carry_out(switch.changes);

@@ -71,8 +71,7 @@ where
     let mut source = ConfigSource::new(move || config::load_watched(&file), program.files);
     let mut upgrades = Upgrades::default();
     let inherited = if program.upgrade {
-        let path = config.upgrade_socket.as_deref();
-        upgrades.take_over(path).await?
+        upgrades.take_over(config.upgrade_socket.as_deref()).await?
     } else {
         Inherited::default()
     };
@@ -139,8 +138,8 @@ impl Daemon {
     /// Lets another process ask for the sockets at the configured path, unless the predecessor
     /// still answers there.
     fn offer(&mut self) {
-        let path = self.server.config.upgrade_socket.as_deref();
-        self.upgrades.move_to(path);
+        self.upgrades
+            .move_to(self.server.config.upgrade_socket.as_deref());
     }
 
     fn handle_server_event(&mut self, event: ServerEvent) -> Option<Ending> {
@@ -209,8 +208,7 @@ impl Daemon {
 
     /// Whether this process has told the service manager that it is ready.
     fn is_known_to_serve(&self) -> bool {
-        let phase = self.server.lifecycle.phase();
-        phase == Phase::Serving && !self.upgrades.is_successor()
+        self.server.lifecycle.phase() == Phase::Serving && !self.upgrades.is_successor()
     }
 
     fn start_successor(&mut self, command: fn() -> Command) -> Option<Ending> {
@@ -221,8 +219,8 @@ impl Daemon {
     async fn handle_upgrade_event(&mut self, event: UpgradeEvent) -> Option<Ending> {
         match event {
             UpgradeEvent::Asked(request) => {
-                let state = self.server.handover_state();
-                self.upgrades.hand_over(request, state);
+                self.upgrades
+                    .hand_over(request, self.server.handover_state());
                 None
             }
             UpgradeEvent::Confirmed => {

@@ -80,10 +80,11 @@ pub(super) fn look_for(
         }
         return;
     }
-    let own = || (node.cx.around.env)("PATH");
-    let path = path.map(str::to_owned).or_else(own);
-    // The folders that execvp(3) takes without a PATH.
-    let path = path.unwrap_or_else(|| "/bin:/usr/bin".to_owned());
+    let path = path
+        .map(str::to_owned)
+        .or_else(|| (node.cx.around.env)("PATH"))
+        // The folders that execvp(3) takes without a PATH.
+        .unwrap_or_else(|| "/bin:/usr/bin".to_owned());
     let mut folders = path.split(':').map(|folder| from.join(folder));
     if !folders.any(|folder| is_program(&folder.join(program))) {
         let message = format!("no folder of PATH holds a program `{program}`");

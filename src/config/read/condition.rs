@@ -210,17 +210,19 @@ fn headers(node: &Node<'_>) -> Vec<Option<Condition>> {
         node.error(Code::InvalidValue, "`header` names no header", EXAMPLE);
         return vec![None];
     }
-    let read = |(name, span, values): &(String, _, Node<'_>)| {
-        let at = Node {
-            span: *span,
-            ..values.clone()
-        };
-        let name = header_name(name, &at);
-        let values = values.items_of(header_value);
-        let (name, values) = (name?, values?);
-        Some(Condition::Header { name, values })
-    };
-    names.iter().map(read).collect()
+    names
+        .iter()
+        .map(|(name, span, values)| {
+            let at = Node {
+                span: *span,
+                ..values.clone()
+            };
+            let name = header_name(name, &at);
+            let values = values.items_of(header_value);
+            let (name, values) = (name?, values?);
+            Some(Condition::Header { name, values })
+        })
+        .collect()
 }
 
 /// The name of a header that a rule or a hash may look at.
@@ -266,17 +268,19 @@ fn queries(node: &Node<'_>) -> Vec<Option<Condition>> {
         node.error(Code::InvalidValue, "`query` names no parameter", EXAMPLE);
         return vec![None];
     }
-    let read = |(key, _, values): &(String, _, Node<'_>)| {
-        let matches = values.items_of(|node| {
-            let value = pattern(node, Pattern::glob(&node.text()?))?.lowercase();
-            Some(QueryMatch {
-                key: Some(key.to_lowercase()),
-                value,
-            })
-        });
-        matches.map(Condition::Query)
-    };
-    names.iter().map(read).collect()
+    names
+        .iter()
+        .map(|(key, _, values)| {
+            let matches = values.items_of(|node| {
+                let value = pattern(node, Pattern::glob(&node.text()?))?.lowercase();
+                Some(QueryMatch {
+                    key: Some(key.to_lowercase()),
+                    value,
+                })
+            });
+            matches.map(Condition::Query)
+        })
+        .collect()
 }
 
 /// `key=value`, or a value that any key may have.

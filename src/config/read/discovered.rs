@@ -55,6 +55,8 @@ fn file(node: &Node<'_>, port: GroupPort) -> Option<TargetAddress> {
         Some(read) => Some(read?),
         None => None,
     };
-    let path = PathBuf::from(text);
-    Some(TargetAddress::File { path, port })
+    Some(TargetAddress::File {
+        path: PathBuf::from(text),
+        port,
+    })
 }

@@ -134,8 +134,10 @@ fn port(section: &Section<'_>, group: GroupPort) -> Option<u16> {
 /// paths of its API.
 fn name(node: &Node<'_>, without: &[char]) -> Option<String> {
     let text = node.text()?;
-    let bad = |c: char| !c.is_ascii_graphic() || "?#%\\\"".contains(c) || without.contains(&c);
-    if let Some(c) = text.chars().find(|c| bad(*c)) {
+    if let Some(c) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || "?#%\\\"".contains(*c) || without.contains(c))
+    {
         let message = format!(
             "`{}` is not a name: `{}` cannot be in it",
             text.escape_default(),

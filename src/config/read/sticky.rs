@@ -91,8 +91,10 @@ fn check_names(section: &Section<'_>, sticky: &Sticky) {
 /// The name of a cookie: a token (RFC 6265 section 4.1.1).
 pub(super) fn cookie_name(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
-    let separator = |c: char| !c.is_ascii_graphic() || "()<>@,;:\\\"/[]?={}".contains(c);
-    if let Some(c) = text.chars().find(|c| separator(*c)) {
+    if let Some(c) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || "()<>@,;:\\\"/[]?={}".contains(*c))
+    {
         let message = format!(
             "no cookie is called `{text}`: `{}` cannot be in its name",
             c.escape_default()

@@ -198,12 +198,16 @@ fn target<'a>(node: &Node<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>> {
     let read: Vec<_> = addresses
         .map(|text| target_address(text, port, &at))
         .collect();
-    let placed = |address| Placed {
-        spec: TargetSpec { address, weight },
-        node: at.clone(),
-    };
     read.into_iter()
-        .map(|address| address.map(placed))
+        .map(|address| {
+            Some(Placed {
+                spec: TargetSpec {
+                    address: address?,
+                    weight,
+                },
+                node: at.clone(),
+            })
+        })
         .collect()
 }
 

@@ -181,9 +181,10 @@ impl Docker {
 
     /// The group's name may have characters that a container's may not.
     fn container_name(&self, id: ReplicaId) -> String {
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let group = self.group.to_string();
-        let group = group.replace(|c: char| !is_allowed(c), "-");
+        let group = self.group.to_string().replace(
+            |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_'),
+            "-",
+        );
         format!("weir-{group}-{}-{}", self.owner.hash(), id.0)
     }
 

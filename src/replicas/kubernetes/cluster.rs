@@ -200,8 +200,10 @@ impl Cluster {
             items.extend(page.items);
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let Some(next) = next else {
-                let version = page.metadata.resource_version;
-                return Ok(Listed { items, version });
+                return Ok(Listed {
+                    items,
+                    version: page.metadata.resource_version,
+                });
             };
             params = params.continue_token(&next);
         }
@@ -249,8 +251,7 @@ impl Cluster {
 /// never sent in clear.
 async fn config(settings: &KubernetesRunner) -> Result<Config, ProviderError> {
     let Some(api) = &settings.api else {
-        let found = Config::infer().await;
-        return found.map_err(|error| {
+        return Config::infer().await.map_err(|error| {
             refused(format!(
                 "neither a kubeconfig nor a pod's service account: {error}"
             ))

@@ -8,8 +8,7 @@ use super::cluster::Events;
 
 /// So many changes at once, and then none.
 pub(super) fn modified(count: usize) -> Events {
-    let event = || Ok(WatchEvent::Modified(IgnoredAny));
-    let events = stream::repeat_with(event).take(count);
+    let events = stream::repeat_with(|| Ok(WatchEvent::Modified(IgnoredAny))).take(count);
     Box::pin(events.chain(silent()))
 }
 

@@ -241,8 +241,11 @@ impl Provider for Kubernetes {
         if !self.has_changed {
             let watched = self.connection.as_ref().and_then(|connection| {
                 let version = connection.version.as_deref()?;
-                let service = connection.settings.service.as_str();
-                Some((&connection.cluster, service, version))
+                Some((
+                    &connection.cluster,
+                    connection.settings.service.as_str(),
+                    version,
+                ))
             });
             tokio::select! {
                 () = sleep_until(self.polled_at + POLL_INTERVAL) => {}

@@ -44,8 +44,10 @@ impl AdminLoops {
         tasks: &mut JoinSet<()>,
     ) {
         let (stop, stopped) = watch::channel(None);
-        let id = opening.id;
-        self.0.push(AdminLoop { id, stop });
+        self.0.push(AdminLoop {
+            id: opening.id,
+            stop,
+        });
         let task = supervision.restart("admin", serve_again(opening.socket, context, stopped));
         tasks.spawn(async move {
             task.await;

@@ -105,11 +105,10 @@ impl Scaling {
     pub(super) fn counts(&self) -> ReplicaCounts {
         let status = self.status.borrow();
         let desired = self.desired.borrow();
-        // The number of a provider that has never answered is not known.
-        let is_known = |group: &replicas::GroupReplicas| group.fault.is_none() || group.desired > 0;
         status
             .iter()
-            .filter(|(_, group)| is_known(group))
+            // The number of a provider that has never answered is not known.
+            .filter(|(_, group)| group.fault.is_none() || group.desired > 0)
             .map(|(id, group)| (id.clone(), group.desired))
             .chain(
                 desired

@@ -122,12 +122,14 @@ impl Handover {
             self.outbox.send(message, Vec::new()).await?;
         }
         if let Some(init) = init {
-            let message = HandoverMessage::InitProcess;
-            self.outbox.send(message, vec![init]).await?;
+            self.outbox
+                .send(HandoverMessage::InitProcess, vec![init])
+                .await?;
         }
         for report in self.reporter.report(&self.reader, &self.remote) {
-            let message = HandoverMessage::InFlight(report);
-            self.outbox.send(message, Vec::new()).await?;
+            self.outbox
+                .send(HandoverMessage::InFlight(report), Vec::new())
+                .await?;
         }
         self.send_used_tokens().await?;
         self.outbox.send(HandoverMessage::Done, Vec::new()).await
@@ -156,10 +158,10 @@ impl Handover {
             let began = Instant::now();
             let check = HandoverMessage::Check(number);
             self.outbox.send(check, Vec::new()).await?;
-            let is_answer = |message: &HandoverMessage| {
+            self.receive(began + STEP_TIMEOUT, |message| {
                 (*message == HandoverMessage::Alive(number)).then_some(())
-            };
-            self.receive(began + STEP_TIMEOUT, is_answer).await?;
+            })
+            .await?;
             let until = end.min(began + CHECK_INTERVAL);
             self.wait(until).await?;
             if until == end {

@@ -39,8 +39,10 @@ pub(super) struct Worker {
 /// How many workers a configuration has: as many as the process may use cores, unless the
 /// configuration has a number.
 pub(super) fn count(config: &Config) -> usize {
-    let cores = || thread::available_parallelism().map_or(1, usize::from);
-    config.workers.map_or_else(cores, usize::from)
+    config.workers.map_or_else(
+        || thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    )
 }
 
 impl Worker {

@@ -6,12 +6,14 @@ const MOST_POINTS: usize = 1000;
 /// Averages neighbours so that at most [`MOST_POINTS`] remain.
 pub(super) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(MOST_POINTS).max(1);
-    let mean = |chunk: &[(f64, f64)]| {
-        let count = chunk.len() as f64;
-        let sum = |part: fn(&(f64, f64)) -> f64| chunk.iter().map(part).sum::<f64>() / count;
-        (sum(|point| point.0), sum(|point| point.1))
-    };
-    points.chunks(size).map(mean).collect()
+    points
+        .chunks(size)
+        .map(|chunk| {
+            let count = chunk.len() as f64;
+            let mean = |part: fn(&(f64, f64)) -> f64| chunk.iter().map(part).sum::<f64>() / count;
+            (mean(|point| point.0), mean(|point| point.1))
+        })
+        .collect()
 }
 
 /// The corners of a stepped line, which holds each value until the next and the last one until

@@ -131,8 +131,8 @@ impl Record {
         }
         let count = |name: &str| {
             let text = cell(name);
-            let not = |_| format!("`{text}` is no number of replicas ({name})");
-            text.parse::<u32>().map_err(not)
+            text.parse::<u32>()
+                .map_err(|_| format!("`{text}` is no number of replicas ({name})"))
         };
         let time = cell("time");
         let at: Timestamp = time

@@ -245,8 +245,7 @@ fn listener_of(section: &Section<'_>, listeners: &mut Vec<Listener>) -> Option<S
     );
     section.not_mapped("listener_arn", message);
     let name = group::short_name(&written);
-    let taken = |name: &String| listeners.iter().any(|listener| listener.name == *name);
-    let name = if taken(&name) {
+    let name = if listeners.iter().any(|listener| listener.name == name) {
         format!("{name}_{}", listeners.len())
     } else {
         name
@@ -265,10 +264,9 @@ fn number(address: &str, mut rule: Rule, listeners: &mut [Listener]) {
     };
     let last = listener.rules.iter().map(|rule| rule.priority).max();
     let next = last.unwrap_or_default() + 1;
-    let taken = |number: &u32| listener.rules.iter().any(|rule| rule.priority == *number);
     let free = (next..LAST_PRIORITY)
         .chain((1..next).rev())
-        .find(|number| !taken(number));
+        .find(|number| listener.rules.iter().all(|rule| rule.priority != *number));
     rule.priority = free.unwrap_or(LAST_PRIORITY);
     listener.rules.push(rule);
 }
@@ -317,8 +315,9 @@ fn restrict(listener: &mut Listener) {
         // A rule without networks is for clients that cannot connect.
         !rule.when.source_ip.is_empty()
     });
-    let taken = |number: &u32| listener.rules.iter().any(|rule| rule.priority == *number);
-    let last = (1..=LAST_PRIORITY).rev().find(|number| !taken(number));
+    let last = (1..=LAST_PRIORITY)
+        .rev()
+        .find(|number| listener.rules.iter().all(|rule| rule.priority != *number));
     let rule = Rule {
         origin: format!("{}: its default action", listener.origin),
         priority: last.unwrap_or(LAST_PRIORITY),

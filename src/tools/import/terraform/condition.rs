@@ -109,19 +109,21 @@ fn query(block: &Section<'_>, pairs: Vec<Section<'_>>, when: &mut Conditions) ->
     }
     let before = match std::mem::take(&mut when.query) {
         Query::Any => {
-            let join = |(key, value): (Option<String>, String)| match key {
+            let values = read.into_iter().map(|(key, value)| match key {
                 Some(key) => format!("{key}={value}"),
                 None => value,
-            };
-            when.query = Query::OneOf(read.into_iter().map(join).collect());
+            });
+            when.query = Query::OneOf(values.collect());
             return complete;
         }
         Query::OneOf(values) => {
-            let split = |text: &String| {
-                let (key, value) = text.split_once('=')?;
-                Some((Some(key.to_owned()), value.to_owned()))
-            };
-            let pairs: Option<Vec<_>> = values.iter().map(split).collect();
+            let pairs: Option<Vec<_>> = values
+                .iter()
+                .map(|text| {
+                    let (key, value) = text.split_once('=')?;
+                    Some((Some(key.to_owned()), value.to_owned()))
+                })
+                .collect();
             pairs.and_then(one_name).map(|pair| vec![pair])
         }
         Query::All(pairs) => Some(pairs),
@@ -150,14 +152,15 @@ fn one_name(pairs: Vec<(Option<String>, String)>) -> Option<(String, Vec<String>
 
 /// The networks that both lists contain: if two networks overlap, one contains the other.
 pub(super) fn common(a: &[IpNet], b: &[IpNet]) -> Vec<IpNet> {
-    let inner = |a: &IpNet, b: &IpNet| {
-        if a.contains(b) {
-            Some(*b)
-        } else {
-            b.contains(a).then_some(*a)
-        }
-    };
     let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (a, b)));
-    let both: Vec<IpNet> = pairs.filter_map(|(a, b)| inner(a, b)).collect();
+    let both: Vec<IpNet> = pairs
+        .filter_map(|(a, b)| {
+            if a.contains(b) {
+                Some(*b)
+            } else {
+                b.contains(a).then_some(*a)
+            }
+        })
+        .collect();
     IpNet::aggregate(&both)
 }

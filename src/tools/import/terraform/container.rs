@@ -65,8 +65,10 @@ fn no_containers(section: &Section<'_>, reason: &str) -> Vec<Value> {
 
 pub(super) fn container(task: &Task<'_>, name: Option<&Value>) -> Container {
     let key = "container_definitions";
-    let is_named = |container: &&Value| name.is_none_or(|name| container["name"] == *name);
-    let found = task.containers.iter().find(is_named);
+    let found = task
+        .containers
+        .iter()
+        .find(|container| name.is_none_or(|name| container["name"] == *name));
     // An unknown name is assumed to be that of the only container.
     let only = task
         .containers

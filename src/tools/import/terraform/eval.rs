@@ -19,8 +19,8 @@ use super::value::{
 impl Scope<'_> {
     /// The value of an expression; a marked text if it has an error.
     pub(super) fn value(&self, expression: &Expression) -> Value {
-        let value = self.eval(expression);
-        value.unwrap_or_else(|Mistake| written(expression))
+        self.eval(expression)
+            .unwrap_or_else(|Mistake| written(expression))
     }
 
     pub(super) fn eval(&self, expression: &Expression) -> Evaluated {
@@ -425,14 +425,18 @@ impl Scope<'_> {
 /// Keys and values of a collection; the keys of lists are indexes.
 pub(super) fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
     match collection {
-        Value::Array(items) => {
-            let pair = |(n, item): (usize, &Value)| (Value::from(n), item.clone());
-            Some(items.iter().enumerate().map(pair).collect())
-        }
-        Value::Object(map) => {
-            let pair = |(key, value): (&String, &Value)| (Value::from(key.as_str()), value.clone());
-            Some(map.iter().map(pair).collect())
-        }
+        Value::Array(items) => Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(n, item)| (Value::from(n), item.clone()))
+                .collect(),
+        ),
+        Value::Object(map) => Some(
+            map.iter()
+                .map(|(key, value)| (Value::from(key.as_str()), value.clone()))
+                .collect(),
+        ),
         _ => None,
     }
 }

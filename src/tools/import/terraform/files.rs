@@ -205,14 +205,18 @@ impl<'a> Files<'a> {
             parts.push(&found.label);
         }
         parts.extend(key);
-        let legal = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        };
-        let whole: String = parts.join("_").chars().map(legal).take(56).collect();
+        let whole: String = parts
+            .join("_")
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(56)
+            .collect();
         let mut names = self.names.borrow_mut();
         let numbered = (1..).map(|n| {
             if n == 1 {
@@ -272,8 +276,7 @@ impl<'a> Files<'a> {
 
     /// Adds a note about a resource that was read, or about the files as a whole.
     pub(super) fn remark(&self, subject: &str, message: &str) {
-        let is_it = |found: &&Found<'_>| found.address == subject;
-        let resource = self.found.iter().find(is_it);
+        let resource = self.found.iter().find(|found| found.address == subject);
         let location = resource.map_or(&self.start, |found| &found.location);
         self.notes
             .add(NoteKind::NotMapped, location, subject, message);
@@ -344,8 +347,10 @@ fn list_assumed(module: &Rc<Module<'_>>, block: &Rc<Block>, subject: &str) {
         .flat_map(|all| all.iter())
         .find_map(|one| one.assumed.clone());
     if let Some(assumed) = assumed {
-        let notes = module.translation.notes;
-        notes.add(NoteKind::NotMapped, &block.location, subject, assumed);
+        module
+            .translation
+            .notes
+            .add(NoteKind::NotMapped, &block.location, subject, assumed);
     }
 }
 

@@ -78,7 +78,6 @@ pub(super) fn unknown<'g>(
     let written = plain(value);
     let at = groups.iter().position(|group| group.address == written);
     let at = at.unwrap_or_else(|| {
-        let known = |name: &str| groups.iter().any(|group| group.name == name);
         let name = short_name(&written);
         let numbered = (1..).map(|n| {
             if n == 1 {
@@ -87,7 +86,8 @@ pub(super) fn unknown<'g>(
                 format!("{name}_{n}")
             }
         });
-        let name: String = numbered.filter(|name| !known(name)).take(1).collect();
+        let mut free = numbered.filter(|name| groups.iter().all(|group| group.name != *name));
+        let name = free.next().unwrap_or_default();
         groups.push(Group {
             origin: format!("{written}, which is not in these files"),
             address: written,

@@ -116,10 +116,12 @@ impl<'a> Module<'a> {
             None if block.attribute("for_each").is_some() => Value::Object(Map::new()),
             None => Value::Array(Vec::new()),
             Some(None) => instances.iter().map(mark).next()?,
-            Some(Some(Value::String(_))) => {
-                let pair = |instance: &Instance<'_>| Some((instance.key_text()?, mark(instance)));
-                Value::Object(instances.iter().filter_map(pair).collect())
-            }
+            Some(Some(Value::String(_))) => Value::Object(
+                instances
+                    .iter()
+                    .filter_map(|instance| Some((instance.key_text()?, mark(instance))))
+                    .collect(),
+            ),
             Some(Some(_)) => instances.iter().map(mark).collect(),
         })
     }

@@ -60,8 +60,8 @@ fn assign_ports(files: &Files<'_>, listeners: &mut [Listener]) {
             continue;
         };
         let taken = |port: u16| {
-            let same = |other: &&Listener| other.own_port() == port;
-            before.iter().find(same).map(|other| other.name.clone())
+            let same = before.iter().find(|other| other.own_port() == port)?;
+            Some(same.name.clone())
         };
         let Some(other) = taken(listener.port) else {
             continue;

@@ -33,17 +33,16 @@ pub(super) fn instances<'a>(scope: &Scope<'a>, base: &str, block: &Block) -> Vec
     match repeat(scope, block) {
         Repeat::Once => vec![once(None)],
         Repeat::Unknown(reason) => vec![once(Some(reason))],
-        Repeat::Count(count) => {
-            let counted = |n| keyed(Value::from(n), scope.with("count", json!({ "index": n })));
-            (0..count).map(counted).collect()
-        }
-        Repeat::Each(pairs) => {
-            let each = |(key, value): (String, Value)| {
+        Repeat::Count(count) => (0..count)
+            .map(|n| keyed(Value::from(n), scope.with("count", json!({ "index": n }))))
+            .collect(),
+        Repeat::Each(pairs) => pairs
+            .into_iter()
+            .map(|(key, value)| {
                 let each = json!({ "key": key, "value": value });
                 keyed(Value::from(key), scope.with("each", each))
-            };
-            pairs.into_iter().map(each).collect()
-        }
+            })
+            .collect(),
     }
 }
 
@@ -65,10 +64,10 @@ fn repeat(scope: &Scope<'_>, block: &Block) -> Repeat {
 fn each_of(value: &Value) -> Option<Vec<(String, Value)>> {
     let pairs: Vec<(String, Value)> = match value {
         Value::Object(map) => map.clone().into_iter().collect(),
-        Value::Array(items) => {
-            let pair = |item: &Value| Some((item.as_str()?.to_owned(), item.clone()));
-            items.iter().map(pair).collect::<Option<_>>()?
-        }
+        Value::Array(items) => items
+            .iter()
+            .map(|item| Some((item.as_str()?.to_owned(), item.clone())))
+            .collect::<Option<_>>()?,
         _ => return None,
     };
     let is_known = |(key, _): &(String, Value)| reference_in(&Value::from(key.as_str())).is_none();

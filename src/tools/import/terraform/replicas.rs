@@ -125,8 +125,10 @@ fn ecs(service: &Service) -> String {
 }
 
 fn env(service: &Service) -> String {
-    let entry = |(name, value): &(String, String)| format!("{} = {}", key(name), quote(value));
-    let entries: Vec<_> = service.container.env.iter().map(entry).collect();
+    let env = service.container.env.iter();
+    let entries: Vec<_> = env
+        .map(|(name, value)| format!("{} = {}", key(name), quote(value)))
+        .collect();
     format!("{{ {} }}", entries.join(", "))
 }
 

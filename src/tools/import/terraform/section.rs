@@ -212,11 +212,13 @@ impl<'a> Section<'a> {
     /// The inner blocks of a kind.
     pub(super) fn blocks(&self, kind: &str) -> Vec<Section<'a>> {
         self.read.borrow_mut().insert(kind.to_owned());
-        let section = |node| {
-            let subject = format!("{} {kind}", self.subject);
-            Section::new(node, self.notes, Rc::clone(&self.named), subject)
-        };
-        self.node.blocks(kind).into_iter().map(section).collect()
+        let blocks = self.node.blocks(kind).into_iter();
+        blocks
+            .map(|node| {
+                let subject = format!("{} {kind}", self.subject);
+                Section::new(node, self.notes, Rc::clone(&self.named), subject)
+            })
+            .collect()
     }
 
     /// The first inner block of a kind; further ones become notes.

@@ -69,12 +69,12 @@ pub(super) fn source(name: &str, call: &Block, notes: &Notes) -> Option<Rc<Sourc
         move_to(block, &call.location);
     }
     let source = Source::new(Path::new(name), blocks, Vec::new());
-    let is_read = |key: &str| META.contains(&key) || source.find("variable", &[key]).is_some();
-    let keys = call
+    let others: Vec<_> = call
         .attributes
         .iter()
-        .map(|attribute| attribute.key.as_str());
-    let others: Vec<_> = keys.filter(|key| !is_read(key)).collect();
+        .map(|attribute| attribute.key.as_str())
+        .filter(|key| !META.contains(key) && source.find("variable", &[key]).is_none())
+        .collect();
     if !others.is_empty() {
         let subject = format!("module.{}", call.labels.join("."));
         let message = format!("no use for `{}` of {name}", others.join("`, `"));

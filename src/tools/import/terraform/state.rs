@@ -292,12 +292,14 @@ impl<'p> Plan<'p> {
 }
 
 fn address_of(calls: &[ModuleCall]) -> String {
-    let part = |ModuleCall { name, key }: &ModuleCall| match key {
-        Some(key) if key.parse::<u32>().is_ok() => format!("module.{name}[{key}]."),
-        Some(key) => format!("module.{name}[\"{key}\"]."),
-        None => format!("module.{name}."),
-    };
-    calls.iter().map(part).collect()
+    calls
+        .iter()
+        .map(|ModuleCall { name, key }| match key {
+            Some(key) if key.parse::<u32>().is_ok() => format!("module.{name}[{key}]."),
+            Some(key) => format!("module.{name}[\"{key}\"]."),
+            None => format!("module.{name}."),
+        })
+        .collect()
 }
 
 #[cfg(test)]

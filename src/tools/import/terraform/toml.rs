@@ -73,14 +73,16 @@ pub(super) fn key(name: &str) -> String {
 
 /// A name as the name of an environment variable.
 pub(super) fn variable(name: &str) -> String {
-    let legal = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    let name: String = name.chars().map(legal).collect();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
     // A variable must not begin with a digit.
     let prefix = if name.starts_with(|c: char| c.is_ascii_digit()) {
         "_"

@@ -270,9 +270,12 @@ fn installed(disk: &dyn Disk, root: &Path) -> HashMap<String, PathBuf> {
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let modules = list["Modules"].as_array();
-    let entry = |module: &Value| {
-        let (key, folder) = (module["Key"].as_str()?, module["Dir"].as_str()?);
-        Some((key.to_owned(), root.join(folder)))
-    };
-    modules.into_iter().flatten().filter_map(entry).collect()
+    modules
+        .into_iter()
+        .flatten()
+        .filter_map(|module| {
+            let (key, folder) = (module["Key"].as_str()?, module["Dir"].as_str()?);
+            Some((key.to_owned(), root.join(folder)))
+        })
+        .collect()
 }

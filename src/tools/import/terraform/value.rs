@@ -93,8 +93,8 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => {
-            let read = text.trim().parse();
-            read.ok().filter(|number: &f64| number.is_finite())
+            let number: f64 = text.trim().parse().ok()?;
+            number.is_finite().then_some(number)
         }
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
@@ -135,8 +135,8 @@ pub(super) fn size(value: &Value) -> usize {
         Value::String(text) => text.len() + 8,
         Value::Array(items) => items.iter().map(size).sum::<usize>() + 8,
         Value::Object(map) => {
-            let entry = |(key, value): (&String, &Value)| key.len() + size(value);
-            map.iter().map(entry).sum::<usize>() + 8
+            let entries = map.iter().map(|(key, value)| key.len() + size(value));
+            entries.sum::<usize>() + 8
         }
     }
 }

@@ -133,13 +133,15 @@ fn write_conditions(out: &mut Text, when: &Conditions) {
 fn write_action(out: &mut Text, action: &Action) {
     match action {
         Action::Forward { groups, sticky } => {
-            let weighted = |(name, weight): &(String, u32)| {
-                format!("{{ group = {}, weight = {weight} }}", quote(name))
-            };
             match groups.as_slice() {
                 [(name, 1..)] => out.entry("forward", &quote(name)),
                 groups => {
-                    let groups: Vec<_> = groups.iter().map(weighted).collect();
+                    let groups: Vec<_> = groups
+                        .iter()
+                        .map(|(name, weight)| {
+                            format!("{{ group = {}, weight = {weight} }}", quote(name))
+                        })
+                        .collect();
                     out.entry("forward", &format!("[{}]", groups.join(", ")));
                 }
             }
@@ -151,14 +153,16 @@ fn write_action(out: &mut Text, action: &Action) {
             let number = |key: &str, value: &str| {
                 matches!(key, "status" | "port") && value.bytes().all(|byte| byte.is_ascii_digit())
             };
-            let part = |(key, value): &(&str, String)| {
-                if number(key, value) {
-                    format!("{key} = {value}")
-                } else {
-                    format!("{key} = {}", quote(value))
-                }
-            };
-            let parts: Vec<_> = parts.iter().map(part).collect();
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|(key, value)| {
+                    if number(key, value) {
+                        format!("{key} = {value}")
+                    } else {
+                        format!("{key} = {}", quote(value))
+                    }
+                })
+                .collect();
             out.entry("redirect", &format!("{{ {} }}", parts.join(", ")));
         }
         Action::FixedResponse {
@@ -236,14 +240,16 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
 
 /// A target that does not exist (RFC 6761), unless a variable names others.
 fn placeholder(name: &str, port: Option<u16>) -> String {
-    let legal = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let host: String = name.chars().map(legal).collect();
+    let host: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let host = match host.trim_matches('-') {
         "" => "targets",
         host => host,
@@ -290,7 +296,9 @@ fn write_health(out: &mut Text, group: &Group, heading: &str) {
 }
 
 fn table(pairs: &[(String, Vec<String>)]) -> String {
-    let pair = |(name, values): &(String, Vec<String>)| format!("{} = {}", key(name), list(values));
-    let pairs: Vec<_> = pairs.iter().map(pair).collect();
+    let pairs: Vec<_> = pairs
+        .iter()
+        .map(|(name, values)| format!("{} = {}", key(name), list(values)))
+        .collect();
     format!("{{ {} }}", pairs.join(", "))
 }

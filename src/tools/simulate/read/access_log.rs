@@ -125,8 +125,9 @@ impl Requests {
             }
             return Ok(());
         }
-        let not = |error| format!("`{ended}` is no time: {error}");
-        let ended: Timestamp = ended.parse().map_err(not)?;
+        let ended: Timestamp = ended
+            .parse()
+            .map_err(|error| format!("`{ended}` is no time: {error}"))?;
         if !(0.0..=MAX_MILLIS).contains(&millis) {
             return Err(format!("a request cannot take {millis} ms"));
         }
@@ -140,14 +141,13 @@ impl Requests {
     fn finish(self) -> Result<LoadCurve, String> {
         let group = self.group;
         let names: Vec<String> = self.others.iter().map(|name| format!("`{name}`")).collect();
-        let none = || {
+        self.counter.finish().ok_or_else(|| {
             if names.is_empty() {
                 return "no requests are in the log: is `access_log = \"all\"` set?".to_owned();
             }
             let names = names.join(", ");
             format!("no requests to group `{group}` are in the log, only to {names}")
-        };
-        self.counter.finish().ok_or_else(none)
+        })
     }
 }
 

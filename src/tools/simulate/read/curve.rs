@@ -49,10 +49,10 @@ impl FormatReader for Curve {
     }
 
     fn finish(self: Box<Self>) -> Result<LoadCurve, String> {
-        let none = || format!("no line of `{HEAD}` is in it");
         let is_unix = self.start >= UNIX;
         let start = is_unix.then(|| Timestamp::from_second(self.start as i64).ok());
-        LoadCurve::new(start.flatten(), self.rates).ok_or_else(none)
+        LoadCurve::new(start.flatten(), self.rates)
+            .ok_or_else(|| format!("no line of `{HEAD}` is in it"))
     }
 }
 

@@ -79,9 +79,11 @@ impl FormatReader for Csv {
         if metric != REQUESTS {
             return Ok(());
         }
-        let not = |_| format!("`{value}` is no number of requests");
-        self.0
-            .add(csv_time(time)?, count(value.parse().map_err(not)?)?)
+        let time = csv_time(time)?;
+        let value = value
+            .parse::<f64>()
+            .map_err(|_| format!("`{value}` is no number of requests"))?;
+        self.0.add(time, count(value)?)
     }
 
     fn finish(self: Box<Self>) -> Result<LoadCurve, String> {
@@ -102,8 +104,8 @@ fn count(value: f64) -> Result<f64, String> {
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
-    let not = |error| format!("`{text}` is no time: {error}");
-    text.parse().map_err(not)
+    text.parse()
+        .map_err(|error| format!("`{text}` is no time: {error}"))
 }
 
 /// Parses a time of any `K6_CSV_TIME_FORMAT`: the formats differ by magnitude and shape.

@@ -38,8 +38,9 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<CallResult> {
         ("setproduct", lists) => return Some(Ok(product(lists))),
         ("range", arguments) => return Some(Ok(range(arguments))),
         ("coalesce", values) => {
-            let empty = |value: &&Value| value.is_null() || value.as_str() == Some("");
-            let first = values.iter().find(|value| !empty(value));
+            let first = values
+                .iter()
+                .find(|value| !value.is_null() && value.as_str() != Some(""));
             return Some(first.cloned().map(Some).ok_or(Mistake));
         }
         ("one", [Value::Array(items)]) => match items.as_slice() {
@@ -65,10 +66,13 @@ fn shaped(name: &str, arguments: &[Value]) -> Option<CallResult> {
             flatten(items, &mut flat);
             Value::Array(flat)
         }
-        ("compact", [Value::Array(items)]) => {
-            let empty = |item: &&Value| item.is_null() || item.as_str() == Some("");
-            Value::Array(items.iter().filter(|item| !empty(item)).cloned().collect())
-        }
+        ("compact", [Value::Array(items)]) => Value::Array(
+            items
+                .iter()
+                .filter(|item| !item.is_null() && item.as_str() != Some(""))
+                .cloned()
+                .collect(),
+        ),
         ("distinct", [Value::Array(items)]) => distinct(items),
         ("reverse", [Value::Array(items)]) => Value::Array(items.iter().rev().cloned().collect()),
         ("slice", [Value::Array(items), from, to]) => {
@@ -181,9 +185,16 @@ fn flatten(items: &[Value], flat: &mut Vec<Value>) {
 
 /// The items of the first list that are in all others (`wanted`), or in none of them.
 fn kept(first: &[Value], others: &[Value], wanted: bool) -> Vec<Value> {
-    let is_in = |item: &Value, other: &Value| other.as_array().is_some_and(|o| o.contains(item));
-    let keep = |item: &&Value| others.iter().all(|other| is_in(item, other) == wanted);
-    first.iter().filter(keep).cloned().collect()
+    first
+        .iter()
+        .filter(|item| {
+            others.iter().all(|other| {
+                let has = other.as_array().is_some_and(|other| other.contains(item));
+                has == wanted
+            })
+        })
+        .cloned()
+        .collect()
 }
 
 fn product(lists: &[Value]) -> Option<Value> {
@@ -215,9 +226,8 @@ fn range(arguments: &[Value]) -> Option<Value> {
     if !(0.0..=MOST as f64).contains(&count) {
         return None;
     }
-    let number = |n: usize| from_float(start + step * n as f64);
     (0..count as usize)
-        .map(number)
+        .map(|n| from_float(start + step * n as f64))
         .collect::<Option<Vec<_>>>()
         .map(Value::Array)
 }

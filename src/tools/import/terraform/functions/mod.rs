@@ -49,10 +49,9 @@ fn lenient(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<Value>>> 
     Some(Ok(match (name, arguments) {
         ("jsonencode", [value]) => Some(Value::String(value.to_string())),
         ("jsondecode", [written @ Value::String(text)]) if whole_reference(written).is_none() => {
-            let marked = || serde_json::from_str(&json_with_marks(text));
             return Some(
                 serde_json::from_str(text)
-                    .or_else(|_| marked())
+                    .or_else(|_| serde_json::from_str(&json_with_marks(text)))
                     .map(Some)
                     .map_err(|_| Mistake),
             );

@@ -47,16 +47,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Option<Evaluated<Option<V
             items.join(&separator)
         }
         ("format", [format, arguments @ ..]) => self::format(&text(format), arguments)?,
-        ("basename", [path]) => {
-            let path = text(path);
-            path.rsplit('/').next().unwrap_or_default().to_owned()
-        }
-        ("dirname", [path]) => {
-            let path = text(path);
-            path.rsplit_once('/')
-                .map_or(".", |(folder, _)| folder)
-                .to_owned()
-        }
+        ("basename", [path]) => text(path).rsplit('/').next().unwrap_or_default().to_owned(),
+        ("dirname", [path]) => text(path)
+            .rsplit_once('/')
+            .map_or(".", |(folder, _)| folder)
+            .to_owned(),
         ("abspath" | "pathexpand", [path]) => text(path),
         _ => return None,
     };
@@ -80,12 +75,13 @@ fn inspect(name: &str, arguments: &[Value]) -> Option<Value> {
 
 fn title(text: &str) -> String {
     let mut start = true;
-    let mut one = |c: char| {
-        let changed = if start { c.to_ascii_uppercase() } else { c };
-        start = c.is_whitespace();
-        changed
-    };
-    text.chars().map(&mut one).collect()
+    text.chars()
+        .map(|c| {
+            let changed = if start { c.to_ascii_uppercase() } else { c };
+            start = c.is_whitespace();
+            changed
+        })
+        .collect()
 }
 
 fn substr(text: &str, from: &Value, length: &Value) -> Option<String> {
