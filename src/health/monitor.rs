@@ -377,7 +377,7 @@ mod tests {
 
     use super::super::fixture::{group, publish};
     use super::*;
-    use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
+    use crate::model::fixture::{ONCE, check_result};
     use crate::state::fixture::config;
     use crate::target::RequestResult;
 
@@ -402,26 +402,9 @@ mod tests {
 
     /// A check that began now, whatever the wall clock says.
     async fn check_at(at: SystemTime, publisher: &Publisher, target: &Target, passed: bool) {
-        let outcome = if passed {
-            Ok(())
-        } else {
-            Err(CheckFailure {
-                reason: HealthReason::Timeout,
-                detail: String::new(),
-            })
-        };
-        let result = CheckResult {
-            at,
-            began: now(),
-            elapsed: Duration::ZERO,
-            status: None,
-            outcome,
-        };
-        let once = Thresholds {
-            healthy: 1,
-            unhealthy: 1,
-        };
-        target.health().lock().record(result, once);
+        let mut result = check_result(passed, now());
+        result.at = at;
+        target.health().lock().record(result, ONCE);
         let target = target.id.clone();
         publisher.send(Change::Health { target }).await;
     }

@@ -254,6 +254,7 @@ impl Default for HealthRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixture::check_result;
 
     const ALB: Thresholds = Thresholds {
         healthy: 5,
@@ -298,20 +299,14 @@ mod tests {
     #[test]
     fn a_check_that_weir_could_not_run_is_kept_and_changes_nothing() {
         let mut record = HealthRecord::default();
-        let result = |outcome| CheckResult {
-            at: SystemTime::UNIX_EPOCH,
-            began: Instant::now(),
-            elapsed: Duration::ZERO,
-            status: None,
-            outcome,
-        };
-        record.record(result(Ok(())), ALB);
+        record.record(check_result(true, Instant::now()), ALB);
         for _ in 0..5 {
-            let failure = CheckFailure {
+            let mut result = check_result(true, Instant::now());
+            result.outcome = Err(CheckFailure {
                 reason: HealthReason::InternalError,
                 detail: String::new(),
-            };
-            assert_eq!(record.record(result(Err(failure)), ALB), None);
+            });
+            assert_eq!(record.record(result, ALB), None);
         }
         assert_eq!(record.state.health(), Health::Healthy);
         assert_eq!((record.last.len(), record.failures), (6, 5));
@@ -320,30 +315,18 @@ mod tests {
     #[test]
     fn the_record_keeps_the_reason_until_the_target_is_back_and_only_ten_results() {
         let mut record = HealthRecord::default();
-        let result = |outcome| CheckResult {
-            at: SystemTime::UNIX_EPOCH,
-            began: Instant::now(),
-            elapsed: Duration::ZERO,
-            status: None,
-            outcome,
-        };
-        let failed = || {
-            result(Err(CheckFailure {
-                reason: HealthReason::Timeout,
-                detail: String::new(),
-            }))
-        };
-        record.record(failed(), ALB);
-        record.record(failed(), ALB);
+        let result = |passed| check_result(passed, Instant::now());
+        record.record(result(false), ALB);
+        record.record(result(false), ALB);
         assert_eq!(record.state.health(), Health::Unhealthy);
         for _ in 0..4 {
-            record.record(result(Ok(())), ALB);
+            record.record(result(true), ALB);
             assert_eq!(record.reason, Some(HealthReason::Timeout));
         }
-        assert_eq!(record.record(result(Ok(())), ALB), Some(Health::Healthy));
+        assert_eq!(record.record(result(true), ALB), Some(Health::Healthy));
         assert_eq!(record.reason, None);
         for _ in 0..20 {
-            record.record(result(Ok(())), ALB);
+            record.record(result(true), ALB);
         }
         assert_eq!(record.last.len(), HealthRecord::KEPT);
         assert_eq!((record.checks, record.failures), (27, 2));

@@ -11,6 +11,8 @@ mod algorithm;
 mod ejection;
 mod escape;
 mod failure;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod health;
 mod id;
 mod limits;

@@ -185,12 +185,11 @@ fn ends(
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::super::listeners::Listeners;
     use super::*;
     use crate::config::parse;
-    use crate::model::{CheckFailure, CheckResult, Health, HealthReason, Thresholds};
+    use crate::model::Health;
+    use crate::model::fixture::{ONCE, check_result};
     use crate::net::descriptors::DescriptorPool;
     use crate::state::{Change, Publisher, Reader};
 
@@ -241,26 +240,12 @@ mod tests {
         }
 
         async fn check(&self, port: u16, passes: bool) {
-            let failure = || CheckFailure {
-                reason: HealthReason::ConnectionError,
-                detail: "refused".to_owned(),
-            };
-            let result = CheckResult {
-                at: SystemTime::UNIX_EPOCH,
-                began: std::time::Instant::now(),
-                elapsed: Duration::ZERO,
-                status: None,
-                outcome: if passes { Ok(()) } else { Err(failure()) },
-            };
-            let once = Thresholds {
-                healthy: 1,
-                unhealthy: 1,
-            };
+            let result = check_result(passes, std::time::Instant::now());
             let snapshot = self.reader.load_full();
             for group in snapshot.groups() {
                 let targets = group.targets.iter().map(|t| &t.target);
                 for target in targets.filter(|target| target.id.addr.port() == port) {
-                    target.health().lock().record(result.clone(), once);
+                    target.health().lock().record(result.clone(), ONCE);
                     let target = target.id.clone();
                     self.publisher.send(Change::Health { target }).await;
                 }

@@ -92,13 +92,11 @@ fn member(registered: &Registered) -> Option<Member> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, Instant, SystemTime};
+    use std::time::{Instant, SystemTime};
 
     use super::*;
-    use crate::model::{
-        CheckFailure, CheckResult, DrainReason, Draining, Ejection, EjectionReason, HealthReason,
-        Registration, TargetId, Thresholds,
-    };
+    use crate::model::fixture::{ONCE, check_result};
+    use crate::model::{DrainReason, Draining, Ejection, EjectionReason, Registration, TargetId};
     use crate::target::Target;
 
     const OPEN: FailOpenPolicy = FailOpenPolicy {
@@ -113,26 +111,8 @@ mod tests {
                 group: "todo".into(),
                 addr: ([127, 0, 0, 1], 6400 + n as u16).into(),
             });
-            let outcome = if passed {
-                Ok(())
-            } else {
-                Err(CheckFailure {
-                    reason: HealthReason::Timeout,
-                    detail: String::new(),
-                })
-            };
-            let result = CheckResult {
-                at: SystemTime::UNIX_EPOCH,
-                began: Instant::now(),
-                elapsed: Duration::ZERO,
-                status: None,
-                outcome,
-            };
-            let once = Thresholds {
-                healthy: 1,
-                unhealthy: 1,
-            };
-            target.health().lock().record(result, once);
+            let result = check_result(passed, Instant::now());
+            target.health().lock().record(result, ONCE);
             Registered {
                 target: Arc::new(target),
                 weight: 1,

@@ -1,15 +1,17 @@
 //! A snapshot built step by step by changes equals one that is built from scratch.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 use weir::balance::PickContext;
 use weir::config::{Config, CookieKey, HealthCheck, Probe, TargetAddress, TargetGroup, TargetSpec};
-use weir::model::{Algorithm, CheckFailure, CheckResult, HealthReason, TargetId, Thresholds};
+use weir::model::{Algorithm, TargetId, Thresholds};
 use weir::state::{Change, Publisher, Reader, Snapshot, Source, TargetChange, compile_group};
 use weir::target_group;
+
+use crate::property::simulation;
 
 /// One step: groups by their position, targets by their port.
 #[derive(Clone, Debug)]
@@ -122,20 +124,6 @@ fn config(groups: &[(usize, u16)]) -> Config {
     }
 }
 
-fn result(passes: bool) -> CheckResult {
-    let failure = CheckFailure {
-        reason: HealthReason::Timeout,
-        detail: String::new(),
-    };
-    CheckResult {
-        at: SystemTime::UNIX_EPOCH,
-        began: Instant::now(),
-        elapsed: Duration::ZERO,
-        status: None,
-        outcome: if passes { Ok(()) } else { Err(failure) },
-    }
-}
-
 /// Carries a step out. Returns the group that it concerns; `None` for all of them.
 async fn carry_out(publisher: &Publisher, reader: &Reader, step: &Step) -> Option<&'static str> {
     match *step {
@@ -153,11 +141,7 @@ async fn carry_out(publisher: &Publisher, reader: &Reader, step: &Step) -> Optio
             let group = snapshot.group_named(&NAMES[place].into());
             let target = group.and_then(|group| group.targets.get(index));
             if let Some(registered) = target {
-                registered
-                    .target
-                    .health()
-                    .lock()
-                    .record(result(passes), ONCE);
+                simulation::check(&registered.target, passes);
                 let target = registered.target.id.clone();
                 publisher.send(Change::Health { target }).await;
             }
