@@ -16,6 +16,7 @@ pub(crate) mod fixture;
 mod health;
 mod id;
 mod limits;
+mod path;
 mod pattern;
 mod registration;
 mod rule;
@@ -34,6 +35,7 @@ pub use limits::{
     ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry,
     UpstreamLimits,
 };
+pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{
