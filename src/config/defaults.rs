@@ -3,16 +3,17 @@
 //! Where ALB has the same setting, the value is ALB's unless [`keys`] gives a reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::keys;
 use super::types::{
-    AccessLog, ClientLimits, Config, FailOpen, ForwardedMode, MinHealthy, Outlier, Overload, Retry,
-    Shutdown, TargetGroup, UpstreamLimits,
+    AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, MinHealthy, Outlier,
+    Overload, Retry, Shutdown, TargetGroup, UpstreamLimits,
 };
-use crate::model::{Algorithm, HashPolicy, TargetGroupId};
+use crate::model::{Algorithm, ForwardedFormat, HashPolicy, TargetGroupId};
 
 /// The phases of a shutdown without `shutdown`.
 pub const SHUTDOWN: Shutdown = Shutdown {
@@ -32,10 +33,23 @@ pub const CLIENT: ClientLimits = ClientLimits {
     max_fields: keys::CLIENT.count("max_fields") as usize,
     max_body: None,
     max_requests: None,
+    abort_on_close: keys::CLIENT.flag("abort_on_close"),
+    body_min_rate: NonZeroU32::new(keys::CLIENT.count("body_min_rate") as u32),
 };
 
 /// Default of `listener.forwarded.mode`.
 pub const FORWARDED_MODE: ForwardedMode = ForwardedMode::Append;
+
+/// Default of `listener.forwarded.identity_headers`.
+pub const IDENTITY_HEADERS: [HeaderName; 7] = [
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-forwarded-ssl"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
 
 /// Default of `redirect.status`.
 pub const REDIRECT_STATUS: StatusCode = StatusCode::FOUND;
@@ -65,6 +79,9 @@ pub const UPSTREAM: UpstreamLimits = UpstreamLimits {
     tunnel_timeout: keys::UPSTREAM.duration("tunnel_timeout"),
     idle_timeout: None,
     max_idle: keys::UPSTREAM.count("max_idle") as usize,
+    max_head: keys::UPSTREAM.size("max_head") as usize,
+    max_fields: keys::UPSTREAM.count("max_fields") as usize,
+    body_min_rate: NonZeroU32::new(keys::UPSTREAM.count("body_min_rate") as u32),
 };
 
 /// The retries of a group without `retry`.
@@ -96,6 +113,31 @@ pub const OVERLOAD: Overload = Overload {
     queue_length: 0,
     queue_timeout: keys::QUEUE.duration("timeout"),
 };
+
+// The defaults of `model`'s types are those of the table of keys, so that they stand once.
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        CLIENT
+    }
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        UPSTREAM
+    }
+}
+
+impl Default for Forwarded {
+    fn default() -> Self {
+        Self {
+            mode: FORWARDED_MODE,
+            trusted_proxies: Vec::new(),
+            identity_headers: IDENTITY_HEADERS.to_vec(),
+            send: ForwardedFormat::XForwarded,
+        }
+    }
+}
 
 impl TargetGroup {
     /// A group without targets, with every default.
@@ -143,7 +185,26 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::Words;
+    use crate::config::keys::{DefaultValue, Words};
+    use crate::model::HttpPolicy;
+
+    /// The default of a key of a listener.
+    fn word<T: Words>(key: &str) -> T {
+        T::of(keys::LISTENER.text(key)).expect("one of its words")
+    }
+
+    #[test]
+    fn the_identity_headers_are_those_that_the_table_of_keys_lists() {
+        let key = keys::FORWARDED.key("identity_headers").expect("a key");
+        let DefaultValue::Described(listed) = key.default else {
+            panic!("{:?}", key.default);
+        };
+        let listed = listed.replace(" and ", ", ").to_ascii_lowercase();
+        assert_eq!(
+            listed,
+            IDENTITY_HEADERS.map(|name| name.to_string()).join(", ")
+        );
+    }
 
     /// These are made of more than a number, so that the table of keys has them as text.
     #[test]
@@ -151,6 +212,16 @@ mod tests {
         assert_eq!(keys::ADMIN.text("bind"), ADMIN_BIND.to_string());
         let mode = ForwardedMode::of(keys::FORWARDED.text("mode"));
         assert_eq!(mode, Some(FORWARDED_MODE));
+        let send = ForwardedFormat::of(keys::FORWARDED.text("send"));
+        assert_eq!(send, Some(Forwarded::default().send));
+        let http = HttpPolicy {
+            desync_mitigation: word("desync_mitigation"),
+            field_names: word("field_names"),
+            normalize_path: word("normalize_path"),
+            encoded_slashes: word("encoded_slashes"),
+            via: None,
+        };
+        assert_eq!(http, HttpPolicy::default());
         assert_eq!(keys::REDIRECT.count("status"), 302);
         assert_eq!(REDIRECT_STATUS.as_u16(), 302);
         let algorithm = Algorithm::of(keys::TARGET_GROUP.text("algorithm"));

@@ -199,6 +199,7 @@ pub(super) fn sentence(path: &str, word: &str) -> Option<&'static str> {
             "all target tracking of a group has one: `out_cooldown` and `in_cooldown` one level up",
         ),
         "cooldown" if in_autoscaling => Some("did you mean `out_cooldown` or `in_cooldown`?"),
+        "path" if is_in(&keys::LISTENER) => Some(ROUTES),
         "disable_scale_in" | "DisableScaleIn" if in_autoscaling || in_tracking => {
             Some("write scale_in = false")
         }

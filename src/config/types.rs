@@ -14,8 +14,8 @@ use super::autoscaling::Autoscaling;
 use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
 
 pub use crate::model::{
-    AccessLog, ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit,
-    Retry, Sticky, UpstreamLimits,
+    AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload, RateKey,
+    RateLimit, Retry, Sticky, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -92,7 +92,9 @@ pub struct Listener {
     pub max_connections: usize,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
-    /// What becomes of the X-Forwarded-* fields.
+    /// How strictly HTTP is read, and in which spelling it is matched and forwarded.
+    pub http: HttpPolicy,
+    /// How targets learn about the client.
     pub forwarded: Forwarded,
     /// How many requests a client may send; `None` limits nothing.
     pub rate_limit: Option<RateLimit>,

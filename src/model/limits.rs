@@ -26,9 +26,20 @@ pub struct ClientLimits {
     /// Most requests on one connection; the last one's response closes it. `None` sets no
     /// limit.
     pub max_requests: Option<NonZeroU32>,
+    /// Whether a client that closes its sending side after its request was complete has left, so
+    /// that its request is cancelled. One that closes it with the request is always answered.
+    pub abort_on_close: bool,
+    /// Least bytes of a body per second, once [`BODY_MIN_RATE_GRACE`] is over: of the request as it
+    /// comes, and of the response as the client reads it. `None` sets no limit.
+    pub body_min_rate: Option<NonZeroU32>,
 }
 
-/// How `X-Forwarded-*` is treated.
+/// How long a body may be slower than `body_min_rate`: a connection that has just been opened or
+/// has lost packets recovers in that time.
+pub const BODY_MIN_RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// How a request tells its target about the client, and which of the client's own words about
+/// itself are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarded {
     /// How fields are treated that a request already has.
@@ -36,6 +47,35 @@ pub struct Forwarded {
     /// Peers from which `X-Forwarded-*` is accepted. The client is the last address in
     /// `X-Forwarded-For` that is not one of them.
     pub trusted_proxies: Vec<IpNet>,
+    /// Further fields that targets may believe, and that therefore no untrusted peer may send.
+    /// `X-Real-IP`, `Forwarded` and `X-Forwarded-*` are treated so without being listed.
+    pub identity_headers: Vec<HeaderName>,
+    /// The fields that are sent.
+    pub send: ForwardedFormat,
+}
+
+/// The fields that tell a target about the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedFormat {
+    /// `X-Forwarded-For`, `-Proto`, `-Port` and `-Host`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// All of them.
+    Both,
+}
+
+impl ForwardedFormat {
+    /// Whether `X-Forwarded-*` is sent.
+    pub fn has_x_forwarded(self) -> bool {
+        matches!(self, Self::XForwarded | Self::Both)
+    }
+
+    /// Whether `Forwarded` is sent.
+    pub fn has_forwarded(self) -> bool {
+        matches!(self, Self::Forwarded | Self::Both)
+    }
 }
 
 /// ALB's `routing.http.xff_header_processing.mode`, for the whole family of fields.
@@ -70,6 +110,13 @@ pub struct UpstreamLimits {
     pub idle_timeout: Option<Duration>,
     /// Most idle connections kept per worker and target; 0 keeps none.
     pub max_idle: usize,
+    /// Most bytes of a response head: 1 KiB to 1 MiB.
+    pub max_head: usize,
+    /// Most fields of a response head: 1 to 10000.
+    pub max_fields: usize,
+    /// Least bytes of a body per second, once [`BODY_MIN_RATE_GRACE`] is over: of the request as the
+    /// target reads it, and of the response as it comes. `None` sets no limit.
+    pub body_min_rate: Option<NonZeroU32>,
 }
 
 /// When a request that failed on one target is sent to another.

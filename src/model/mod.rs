@@ -14,6 +14,7 @@ mod failure;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod health;
+mod http_policy;
 mod id;
 mod limits;
 mod path;
@@ -30,10 +31,11 @@ pub use failure::{Blame, Failure, Stage};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
+pub use http_policy::{DesyncMitigation, EncodedSlashes, FieldNames, HttpPolicy, NormalizePath};
 pub use id::{GroupIndex, ListenerId, ListenerSlot, SocketId, TargetGroupId, TargetId};
 pub use limits::{
-    ClientLimits, Forwarded, ForwardedMode, Outlier, Overload, RateKey, RateLimit, Retry,
-    UpstreamLimits,
+    BODY_MIN_RATE_GRACE, ClientLimits, Forwarded, ForwardedFormat, ForwardedMode, Outlier,
+    Overload, RateKey, RateLimit, Retry, UpstreamLimits,
 };
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};

@@ -112,7 +112,6 @@ fn canonical(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ForwardedMode;
 
     fn client_for(chain: &[&str], trusted: &[&str]) -> IpAddr {
         let (peer, local) = (
@@ -135,8 +134,8 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
         let forwarded = Forwarded {
-            mode: ForwardedMode::Append,
             trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            ..Forwarded::default()
         };
         if client.is_trusted(&forwarded) {
             client.behind_proxies(&headers, &forwarded)

@@ -93,6 +93,7 @@ fn compile_listener(
         id: listener.id.clone(),
         slot,
         client: listener.client,
+        http: listener.http.clone(),
         forwarded: listener.forwarded.clone(),
         rate_limit,
         access_log,

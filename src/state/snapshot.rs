@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::model::{
-    AccessLog, ClientLimits, Forwarded, ListenerId, ListenerSlot, SocketId, TargetGroupId,
+    AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot, SocketId,
+    TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
@@ -71,6 +72,8 @@ pub struct CompiledListener {
     pub slot: ListenerSlot,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
+    /// How strictly HTTP is read, and in which spelling it is matched and forwarded.
+    pub http: HttpPolicy,
     /// How the target learns about the client.
     pub forwarded: Forwarded,
     /// How many requests a client may send.

@@ -12,9 +12,11 @@ use super::fixture::{config, empty_group, publish};
 use super::{Change, Publisher, Reader, Refusal, Source, TargetChange};
 use crate::config::{
     Allowance, ProcessRunner, Replicas, Runner, Scaler, TargetAddress, TargetGroup, TargetSpec,
+    parse,
 };
 use crate::model::{
-    CookieSource, DrainReason, Registration, Sticky, StickyDraining, StickyFull, TargetId,
+    CookieSource, DrainReason, HttpPolicy, Registration, Sticky, StickyDraining, StickyFull,
+    TargetId,
 };
 use crate::target::Target;
 use crate::target_group::Registered;
@@ -345,6 +347,22 @@ enum Step {
     Deregister(u16),
     Weight(u16, u16),
     Reload(BTreeMap<u16, u16>),
+}
+
+#[tokio::test]
+async fn how_a_listener_reads_http_reaches_the_data_path() {
+    let text = "[[listener]]\nbind = \"127.0.0.1:0\"\nfixed_response = { status = 404 }\n\
+                via = \"weir\"\nnormalize_path = \"off\"\nclient = { abort_on_close = false }\n\
+                forwarded = { send = \"both\" }";
+    let file = parse("weir.toml", text, &|_| None).unwrap().config;
+    let (publisher, reader) = publish(Vec::new()).await;
+    publisher.configure(file.clone()).await.unwrap();
+    let snapshot = reader.load();
+    let (compiled, written) = (snapshot.listeners().next().unwrap(), &file.listeners[0]);
+    assert_eq!(compiled.http, written.http);
+    assert_ne!(compiled.http, HttpPolicy::default());
+    assert_eq!(compiled.client, written.client);
+    assert_eq!(compiled.forwarded, written.forwarded);
 }
 
 fn step() -> impl Strategy<Value = Step> {

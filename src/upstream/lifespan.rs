@@ -140,13 +140,8 @@ mod tests {
 
     fn upstream(idle_timeout: Option<Duration>) -> UpstreamLimits {
         UpstreamLimits {
-            connect_timeout: SECOND,
-            response_timeout: SECOND,
-            body_timeout: SECOND,
-            request_timeout: None,
             idle_timeout,
-            max_idle: 1,
-            tunnel_timeout: SECOND,
+            ..UpstreamLimits::default()
         }
     }
 

@@ -135,15 +135,12 @@ mod tests {
     use super::*;
     use crate::model::TargetId;
 
-    const POLICY: UpstreamLimits = UpstreamLimits {
-        connect_timeout: Duration::from_secs(10),
-        response_timeout: Duration::from_secs(10),
-        body_timeout: Duration::from_secs(10),
-        request_timeout: None,
-        tunnel_timeout: Duration::from_secs(10),
-        idle_timeout: Some(Duration::from_secs(10)),
-        max_idle: 10,
-    };
+    fn policy() -> UpstreamLimits {
+        UpstreamLimits {
+            idle_timeout: Some(Duration::from_secs(10)),
+            ..UpstreamLimits::default()
+        }
+    }
 
     async fn target() -> (TcpListener, Arc<Target>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -160,21 +157,22 @@ mod tests {
         let (_b_listens, b) = target().await;
         let learned = Arc::new(KeepAlive::new(Instant::now()));
         let pool = Pool::<Empty<bytes::Bytes>>::new(DescriptorPool::new(2));
+        let policy = policy();
         let connections = async {
-            let first = pool.checkout(&a, &POLICY, &learned).await.unwrap();
-            pool.checkout(&a, &POLICY, &learned)
+            let first = pool.checkout(&a, &policy, &learned).await.unwrap();
+            pool.checkout(&a, &policy, &learned)
                 .await
                 .unwrap()
                 .recycle();
             assert_eq!(pool.idle(), 1);
-            let second = pool.checkout(&b, &POLICY, &learned).await.unwrap();
+            let second = pool.checkout(&b, &policy, &learned).await.unwrap();
             assert_eq!(pool.idle(), 0, "the idle one was closed for it");
-            let third = pool.checkout(&b, &POLICY, &learned).await;
+            let third = pool.checkout(&b, &policy, &learned).await;
             let error = third.expect_err("no descriptor is left");
             assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
             drop((first, second));
             yield_now().await;
-            assert!(pool.checkout(&b, &POLICY, &learned).await.is_ok());
+            assert!(pool.checkout(&b, &policy, &learned).await.is_ok());
         };
         LocalSet::new().run_until(connections).await;
     }

@@ -7,6 +7,7 @@ mod full;
 mod garbage;
 mod golden;
 mod help;
+mod http;
 mod large;
 mod meaning;
 mod reference;

@@ -16,7 +16,7 @@ use crate::admin::{Context, Status, paths, serve};
 use crate::config::{self, Config};
 use crate::model::{
     Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward, Forwarded,
-    ForwardedMode, HealthReason, ListenerId, Priority, Redirect, RedirectPart, Rule, TargetGroupId,
+    HealthReason, HttpPolicy, ListenerId, Priority, Redirect, RedirectPart, Rule, TargetGroupId,
     Thresholds,
 };
 use crate::observe::openmetrics::ParsedPage;
@@ -207,24 +207,13 @@ fn group(name: &str) -> config::TargetGroup {
 }
 
 fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
-    let second = Duration::from_secs(1);
     config::Listener {
         id: ListenerId::from(name),
         bind: ([127, 0, 0, 1], 8080).into(),
         max_connections: 100,
-        client: ClientLimits {
-            head_timeout: second,
-            idle_timeout: second,
-            body_timeout: second,
-            max_head: 8192,
-            max_fields: 100,
-            max_body: None,
-            max_requests: None,
-        },
-        forwarded: Forwarded {
-            mode: ForwardedMode::Append,
-            trusted_proxies: Vec::new(),
-        },
+        client: ClientLimits::default(),
+        http: HttpPolicy::default(),
+        forwarded: Forwarded::default(),
         rate_limit: None,
         rules: vec![Rule {
             priority: Priority(1),

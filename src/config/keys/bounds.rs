@@ -32,6 +32,9 @@ pub(super) const WEIGHT: RangeInclusive<i64> = 0..=999;
 /// least a clock can tell.
 pub(super) const RATE: RangeInclusive<i64> = 1..=1_000_000;
 
+/// Least bytes of a body per second: beyond a megabyte it is no slow client that is meant.
+pub(super) const BODY_RATE: RangeInclusive<i64> = 0..=1_000_000;
+
 /// Characters of the token of the admin listener: 16 cannot be guessed, 1024 fit in a head.
 pub(super) const TOKEN: RangeInclusive<usize> = 16..=1024;
 

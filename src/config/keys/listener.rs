@@ -1,12 +1,14 @@
 //! `[[listener]]`: where requests come in, and what their clients may take.
 
 use super::action::{FIXED_RESPONSE, REDIRECT, WEIGHTED_GROUP};
-use super::bounds::{RATE, SESSION, TIMEOUT};
-use super::key::DefaultValue::{Count, Described, Required, Text};
+use super::bounds::{BODY_RATE, RATE, SESSION, TIMEOUT};
+use super::key::DefaultValue::{Count, Described, Flag, Required, Text};
 use super::key::{ANY, Kind, Table, key, kib, secs};
 use super::rule::RULE;
 use super::words::names;
-use crate::model::ForwardedMode;
+use crate::model::{
+    DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode, NormalizePath,
+};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading: "[[listener]]", keys: &[
@@ -25,10 +27,27 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     // Ten thousand clients cost some hundred megabytes at worst, and stay below the file
     // descriptors a service usually gets; ten million are what Linux can be made to open.
     key("max_connections", Kind::Count(1..=10_000_000), Count(10_000), "client connections at a time; further ones wait"),
+    // ALB's.
+    key("desync_mitigation", Kind::Word(names::<DesyncMitigation>), Text("defensive"),
+        "requests that another parser could read otherwise: \"monitor\" counts them, \"defensive\" closes both connections after \
+         ambiguous ones and answers severe ones with 400, \"strictest\" answers all with 400")
+        .called("desync_mitigation_mode http_desync_mitigation desync"),
+    key("field_names", Kind::Word(names::<FieldNames>), Text("strict"),
+        "fields whose names a target could take for others (X_Real_IP) are dropped; \"pass\" passes them on")
+        .called("underscores_in_headers header_names headers_with_underscores_action drop_invalid_header_fields"),
+    key("normalize_path", Kind::Word(names::<NormalizePath>), Text("match"),
+        "rules match paths with dot segments resolved, slashes merged and unreserved characters decoded; \"forward\" forwards \
+         them so too, \"off\" matches what was sent")
+        .called("merge_slashes path_normalization normalise_path clean_path"),
+    key("encoded_slashes", Kind::Word(names::<EncodedSlashes>), Text("pass"),
+        "%2F in a path passes and does not equal a slash; \"reject\" answers it with 400")
+        .called("allow_encoded_slashes path_with_escaped_slashes_action"),
+    key("via", Kind::Value("name of 1 to 64 characters, perhaps with a port"), Described("off"),
+        "the name in the Via field of requests and responses"),
     key("rate_limit", Kind::Table(&RATE_LIMIT), Described("no limit"), "how many requests a client may send")
         .called("limit_req ratelimit throttle"),
     key("client", Kind::Table(&CLIENT), Described("those of its keys"), "what a client may take, in time and space"),
-    key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"), "X-Forwarded-For, -Proto, -Port and -Host"),
+    key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"), "how targets learn about the client: X-Forwarded-For, -Proto, -Port and -Host"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows
@@ -48,6 +67,15 @@ pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", he
     // Beyond a billion it is no limit.
     key("max_requests", Kind::Count(1..=1_000_000_000), Described("no limit"), "on one connection, which then closes")
         .called("keepalive_requests max_keepalive_requests"),
+    // A client that has left reads no answer, and few half-close on purpose.
+    key("abort_on_close", Kind::Flag, Flag(true),
+        "a client that closes its sending side after its request has left, and the request is cancelled; closed with the \
+         request it is answered")
+        .called("abortonclose option_abortonclose proxy_ignore_client_abort half_close"),
+    // A phone at the edge of its network is ten times as fast; what is slower holds a target.
+    key("body_min_rate", Kind::Count(BODY_RATE), Count(500),
+        "bytes of a body per second in either direction, from its first 10s on; 0 sets no limit")
+        .called("min_body_rate min_data_rate body_rate minrate"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows
@@ -56,6 +84,12 @@ pub(in crate::config) static FORWARDED: Table = Table { path: "listener.forwarde
     key("mode", Kind::Word(names::<ForwardedMode>), Text("append"),
         "\"preserve\" passes them on as they are, \"remove\" takes them out"),
     key("trusted_proxies", Kind::Value("list of networks"), Described("none"), "the proxies of which X-Forwarded-* is believed"),
+    // What frameworks and CDNs are known to believe.
+    key("identity_headers", Kind::Value("list of field names"),
+        Described("True-Client-IP, X-Client-IP, X-Forwarded-Ssl, X-Forwarded-Scheme, X-Forwarded-Prefix, X-Original-URL and X-Rewrite-URL"),
+        "fields that, like X-Forwarded-*, Forwarded and X-Real-IP, no other client may send"),
+    key("send", Kind::Word(names::<ForwardedFormat>), Text("x-forwarded"),
+        "what targets get; \"forwarded\" is the field of RFC 7239"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

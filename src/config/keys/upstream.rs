@@ -1,6 +1,6 @@
 //! `upstream` and `retry`: requests on their way to targets.
 
-use super::bounds::TIMEOUT;
+use super::bounds::{BODY_RATE, TIMEOUT};
 use super::key::DefaultValue::{Count, Described, Flag, Percent};
 use super::key::{Kind, Table, key, kib, secs};
 
@@ -21,6 +21,15 @@ pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.ups
     // More than a worker has in flight to one target under any load it can carry; the idle
     // timeout takes what a burst leaves behind.
     key("max_idle", Kind::Count(0..=10_000), Count(128), "connections kept per worker and target; 0 keeps none"),
+    // Some applications answer with dozens of cookies or a long policy; a MiB is a broken one.
+    key("max_head", Kind::Size(1024..=1024 * 1024), kib(64), "of a response head")
+        .called("max_header_size proxy_buffer_size max_response_headers_kb response_header_limit"),
+    key("max_fields", Kind::Count(1..=10_000), Count(1000), "header fields of a response")
+        .called("max_headers_count max_header_count"),
+    // As for clients.
+    key("body_min_rate", Kind::Count(BODY_RATE), Count(500),
+        "bytes of a body per second in either direction, from its first 10s on; 0 sets no limit")
+        .called("min_body_rate min_data_rate body_rate minrate"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

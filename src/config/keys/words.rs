@@ -4,7 +4,10 @@ use http::Method;
 
 use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
 use crate::config::types::AccessLog;
-use crate::model::{Algorithm, ForwardedMode, StickyDraining, StickyFull};
+use crate::model::{
+    Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
+    NormalizePath, StickyDraining, StickyFull,
+};
 
 /// Words and their values.
 type Rows<T> = &'static [(&'static str, T)];
@@ -69,6 +72,38 @@ impl Words for ForwardedMode {
         ("preserve", Self::Preserve),
         ("remove", Self::Remove),
     ];
+}
+
+impl Words for ForwardedFormat {
+    const WORDS: Rows<Self> = &[
+        ("x-forwarded", Self::XForwarded),
+        ("forwarded", Self::Forwarded),
+        ("both", Self::Both),
+    ];
+}
+
+impl Words for DesyncMitigation {
+    const WORDS: Rows<Self> = &[
+        ("monitor", Self::Monitor),
+        ("defensive", Self::Defensive),
+        ("strictest", Self::Strictest),
+    ];
+}
+
+impl Words for FieldNames {
+    const WORDS: Rows<Self> = &[("strict", Self::Strict), ("pass", Self::Pass)];
+}
+
+impl Words for NormalizePath {
+    const WORDS: Rows<Self> = &[
+        ("match", Self::Match),
+        ("forward", Self::Forward),
+        ("off", Self::Off),
+    ];
+}
+
+impl Words for EncodedSlashes {
+    const WORDS: Rows<Self> = &[("pass", Self::Pass), ("reject", Self::Reject)];
 }
 
 const ALGORITHMS: [(&str, Algorithm); Algorithm::ALL.len()] = {

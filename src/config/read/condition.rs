@@ -6,23 +6,27 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::field;
+use super::pattern::{self, Spelling};
 use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::suggest::nearest;
-use crate::model::{Condition, HostPattern, Pattern, PatternError, QueryMatch};
+use crate::model::{Condition, HostPattern, Pattern, QueryMatch};
 
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
 ];
 
-/// All conditions of a rule; at least one.
-pub(super) fn read(node: &Node<'_>) -> Option<Vec<Condition>> {
+/// All conditions of a rule; at least one. `spelling` is that of the paths which they match.
+pub(super) fn read(node: &Node<'_>, spelling: Spelling) -> Option<Vec<Condition>> {
     let section = node.section(&keys::WHEN)?;
     let get = |key| section.get(key);
     let mut read = Vec::new();
     read.extend(get("host").map(|node| node.items_of(host).map(Condition::Host)));
+    let path = |node: &Node<'_>| pattern::path(node, spelling);
+    let regex = |node: &Node<'_>| pattern::path_regex(node, spelling);
     read.extend(get("path").map(|node| node.items_of(path).map(Condition::Path)));
     read.extend(get("path_regex").map(|node| node.items_of(regex).map(Condition::Path)));
     read.extend(get("method").map(|node| node.items_of(method).map(Condition::Method)));
@@ -39,6 +43,10 @@ pub(super) fn read(node: &Node<'_>) -> Option<Vec<Condition>> {
 
 fn host(node: &Node<'_>) -> Option<HostPattern> {
     let text = node.text()?;
+    if let Some((reason, help)) = other_spelling(&text) {
+        let message = format!("no host matches `{text}`: {reason}");
+        return node.refuse(Code::NeverMatches, message, help);
+    }
     if let Ok(host) = HostPattern::new(&text) {
         return Some(host);
     }
@@ -64,106 +72,22 @@ fn host(node: &Node<'_>) -> Option<HostPattern> {
     )
 }
 
-fn path(node: &Node<'_>) -> Option<Pattern> {
-    let text = node.text()?;
-    if let Some(help) = location(&text) {
-        let message = format!("no path matches `{text}`: it is how nginx writes a location");
-        return node.refuse(Code::NeverMatches, message, help);
+/// Why no request has a host in this spelling, and what to write.
+fn other_spelling(host: &str) -> Option<(String, String)> {
+    if let Some(c) = host.chars().find(|c| !c.is_ascii() && !c.is_whitespace()) {
+        let reason = format!("clients send `{c}` in the ASCII form of the name");
+        let help = "write that form, which begins with `xn--`".to_owned();
+        return Some((reason, help));
     }
-    if !text.starts_with(['/', '*', '?']) {
-        let message = format!("no path matches `{text}`: paths start with `/`");
-        let start = text
-            .split_once("://")
-            .map_or(text.as_str(), |(_, rest)| rest);
-        let start = match start.split_once('/') {
-            Some((_, path)) if text.contains("://") => path,
-            _ => start,
-        };
-        return node.refuse(Code::NeverMatches, message, format!("write \"/{start}\""));
+    if let Some(c) = host.chars().find(|c| "\"<>\\^`{|}".contains(*c)) {
+        let reason = format!("`{c}` cannot be in one");
+        return Some((reason, "`*` is any number of characters".to_owned()));
     }
-    if let Some(c) = text
-        .chars()
-        .find(|c| matches!(c, '#') || c.is_whitespace() || c.is_control())
-    {
-        let message = format!(
-            "no path matches `{text}`: `{}` cannot be in one",
-            c.escape_default()
-        );
-        return node.refuse(
-            Code::NeverMatches,
-            message,
-            "write it percent-encoded, as clients send it",
-        );
+    if let Some(name) = host.strip_suffix('.').filter(|name| !name.is_empty()) {
+        let reason = "rules match names without their final dot".to_owned();
+        return Some((reason, format!("write \"{name}\"")));
     }
-    if let Some((before, query)) = text.split_once('?')
-        && query.contains('=')
-    {
-        let message = "`?` stands for one character in a path, and a path has no query string";
-        let help = format!("write path = \"{before}\", query = \"{query}\"");
-        node.warn(Code::Suspicious, message, help);
-    }
-    if let Some(part) = text.split('/').find(|part| is_parameter(part)) {
-        let message = format!("`{part}` stands for itself: a path has no parameters");
-        let help = format!(
-            "write \"{}\": `*` is any number of characters",
-            text.replace(part, "*")
-        );
-        node.warn(Code::Suspicious, message, help);
-    }
-    pattern(node, Pattern::glob(&text))
-}
-
-/// What to write for `= /a`, `^~ /a` and `~ ^/a`.
-fn location(text: &str) -> Option<String> {
-    let (sign, path) = text.split_once(' ')?;
-    let path = path.trim();
-    match sign {
-        "=" => Some(format!("write path = \"{path}\"")),
-        "^~" => Some(format!("write path = \"{path}*\"")),
-        "~" => Some(format!("write path_regex = '{path}'")),
-        "~*" => Some(format!("write path_regex = '(?i){path}'")),
-        _ => None,
-    }
-}
-
-/// `:id`, `{id}` and `<id>` of a router.
-fn is_parameter(part: &str) -> bool {
-    let inside = |open, close| {
-        part.strip_prefix(open)
-            .is_some_and(|part: &str| part.ends_with(close))
-    };
-    let named = part.strip_prefix(':').is_some_and(|name| !name.is_empty());
-    named || inside('{', '}') || inside('<', '>')
-}
-
-fn regex(node: &Node<'_>) -> Option<Pattern> {
-    let text = node.text()?;
-    let first = text.strip_prefix('^').and_then(|rest| rest.chars().next());
-    if let Some(first) = first.filter(char::is_ascii_alphanumeric) {
-        let message = format!("no path begins with `{first}`: paths start with `/`");
-        let help = format!("write '^/{}'", &text[1..]);
-        return node.refuse(Code::NeverMatches, message, help);
-    }
-    pattern(node, Pattern::regex(&text))
-}
-
-fn pattern(node: &Node<'_>, pattern: Result<Pattern, PatternError>) -> Option<Pattern> {
-    let error = match pattern {
-        Ok(pattern) => return Some(pattern),
-        Err(error) => error,
-    };
-    let message = match &error {
-        PatternError::Regex(error) => {
-            // The crate shows the expression over several lines; the last one is the reason.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default();
-            let reason = reason.trim_start_matches("error: ");
-            format!("not a regular expression: {reason}")
-        }
-        PatternError::Empty | PatternError::NotAHost(_) => error.to_string(),
-    };
-    let help = "the syntax is that of the Rust crate `regex`: no look-around, no back-references";
-    node.refuse(Code::InvalidValue, message, help)
+    None
 }
 
 fn method(node: &Node<'_>) -> Option<Method> {
@@ -227,14 +151,7 @@ fn headers(node: &Node<'_>) -> Vec<Option<Condition>> {
 
 /// The name of a header that a rule or a hash may look at.
 pub(super) fn header_name(name: &str, at: &Node<'_>) -> Option<HeaderName> {
-    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-        let message = format!("`{name}` is not the name of a header");
-        return at.refuse(
-            Code::InvalidValue,
-            message,
-            "names are letters, digits and `-`",
-        );
-    };
+    let header = field::name(name, at)?;
     if header == http::header::HOST {
         let help = "use the condition `host`, which knows about ports and case";
         at.warn(
@@ -252,7 +169,7 @@ fn header_value(node: &Node<'_>) -> Option<Pattern> {
         let message = "no header value contains control characters";
         return node.refuse(Code::NeverMatches, message, "");
     }
-    pattern(node, Pattern::glob(&text)).map(Pattern::lowercase)
+    pattern::compiled(node, Pattern::glob(&text)).map(Pattern::lowercase)
 }
 
 /// A list is one condition, any entry of which may match. A table is a condition
@@ -272,7 +189,7 @@ fn queries(node: &Node<'_>) -> Vec<Option<Condition>> {
         .iter()
         .map(|(key, _, values)| {
             let matches = values.items_of(|node| {
-                let value = pattern(node, Pattern::glob(&node.text()?))?.lowercase();
+                let value = pattern::compiled(node, Pattern::glob(&node.text()?))?.lowercase();
                 Some(QueryMatch {
                     key: Some(key.to_lowercase()),
                     value,
@@ -312,7 +229,7 @@ fn query(node: &Node<'_>) -> Option<QueryMatch> {
     }
     Some(QueryMatch {
         key: key.map(str::to_lowercase),
-        value: pattern(node, Pattern::glob(value))?.lowercase(),
+        value: pattern::compiled(node, Pattern::glob(value))?.lowercase(),
     })
 }
 

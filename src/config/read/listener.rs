@@ -6,16 +6,20 @@ use std::num::NonZeroU32;
 
 use toml::de::DeValue;
 
-use super::{action, address, condition, name, overload};
+use super::pattern::Spelling;
+use super::{action, address, condition, field, name, overload};
 use crate::config::jump::Jump;
 use crate::config::node::Node;
 use crate::config::placed::Placed;
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::span::Mark;
-use crate::config::types::{ClientLimits, Forwarded, Listener};
+use crate::config::types::{ClientLimits, Forwarded, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
 use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
+
+/// Longest name in a `Via` field, bytes: a host name fits.
+const MAX_VIA: usize = 64;
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let section = node.section(&keys::LISTENER)?;
@@ -33,9 +37,11 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     }
     let bind = bind.map(|(bind, _)| bind);
     let id = id(&section, node, bind);
+    let (http, via) = (http_policy(&section), section.optional("via", via));
+    let spelling = Spelling::of(&http);
     let default = action::read(&section, bind, &[]);
     let own = own_redirect(&section, bind, default.as_ref());
-    let rules = rules(&section, bind, own.as_ref());
+    let rules = rules(&section, bind, spelling, own.as_ref());
     let max_connections = section.count("max_connections");
     let rate_limit = overload::rate_limit(&section);
     let client = section
@@ -44,6 +50,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     Some(Listener {
         client: client.map_or(defaults::CLIENT, |section| client_limits(&section)),
         forwarded: forwarded(&section)?,
+        http: HttpPolicy { via: via?, ..http },
         id: id?,
         bind: bind?,
         max_connections,
@@ -83,25 +90,65 @@ fn client_limits(section: &Section<'_>) -> ClientLimits {
             .get("max_requests")
             .and_then(|node| node.count())
             .and_then(NonZeroU32::new),
+        abort_on_close: section.flag("abort_on_close"),
+        body_min_rate: NonZeroU32::new(section.count("body_min_rate")),
     }
 }
 
+/// All of it but the name for `Via`.
+fn http_policy(section: &Section<'_>) -> HttpPolicy {
+    HttpPolicy {
+        desync_mitigation: section.word("desync_mitigation"),
+        field_names: section.word("field_names"),
+        normalize_path: section.word("normalize_path"),
+        encoded_slashes: section.word("encoded_slashes"),
+        via: None,
+    }
+}
+
+/// A pseudonym, perhaps with a port (RFC 9110 section 7.6.3). A host is one too, as its characters
+/// are those of a token.
+fn via(node: &Node<'_>) -> Option<Box<str>> {
+    let text = node.text()?;
+    let (name, port) = text.split_once(':').unwrap_or((&text, "80"));
+    let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+    if (1..=MAX_VIA).contains(&name.len()) && name.bytes().all(is_token) && is_port {
+        return Some(text.into());
+    }
+    let message = format!(
+        "`{}` cannot name Weir in a Via field",
+        text.escape_default()
+    );
+    let help = format!(
+        "write a name of 1 to {MAX_VIA} letters, digits, `-`, `_` and `.`, without the version: \"weir\""
+    );
+    node.refuse(Code::InvalidValue, message, help)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
+    let default = Forwarded::default();
     let Some(node) = section.get("forwarded") else {
-        return Some(Forwarded {
-            mode: defaults::FORWARDED_MODE,
-            trusted_proxies: Vec::new(),
-        });
+        return Some(default);
     };
     let section = node.section(&keys::FORWARDED)?;
-    let mode = section.word("mode");
     let trusted_proxies = section.optional("trusted_proxies", |node| {
         let networks: Vec<_> = node.items().iter().map(condition::network).collect();
         networks.into_iter().collect()
     });
+    let identity_headers = section.optional("identity_headers", |node| {
+        let names: Vec<_> = node.items().iter().map(field::identity_header).collect();
+        names.into_iter().collect()
+    });
     Some(Forwarded {
-        mode,
+        mode: section.word("mode"),
         trusted_proxies: trusted_proxies?.unwrap_or_default(),
+        identity_headers: identity_headers?.unwrap_or(default.identity_headers),
+        send: section.word("send"),
     })
 }
 
@@ -125,6 +172,7 @@ fn own_redirect(
 fn rules(
     section: &Section<'_>,
     bind: Option<SocketAddr>,
+    spelling: Spelling,
     own: Option<&Mark<Jump>>,
 ) -> Option<Vec<Rule<TargetGroupId>>> {
     let Some(node) = section.get("rule") else {
@@ -137,7 +185,7 @@ fn rules(
         let help = "write [[listener.rule]] with two brackets";
         node.error(Code::WrongType, "a rule is an entry of a list", help);
         if matches!(node.value, DeValue::Table(_)) {
-            let _ = rule(&node, bind, &mut Vec::new());
+            let _ = rule(&node, bind, spelling, &mut Vec::new());
         }
         return None;
     };
@@ -145,7 +193,7 @@ fn rules(
     let items = node.items();
     let read: Vec<_> = items
         .iter()
-        .map(|node| rule(node, bind, &mut priorities))
+        .map(|node| rule(node, bind, spelling, &mut priorities))
         .collect();
     let complete = read.iter().all(Option::is_some);
     let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
@@ -162,6 +210,7 @@ fn rules(
 fn rule<'a>(
     node: &Node<'a>,
     bind: Option<SocketAddr>,
+    spelling: Spelling,
     priorities: &mut Vec<(u32, Node<'a>)>,
 ) -> Option<Placed<'a>> {
     let section = node.section(&keys::RULE)?;
@@ -177,7 +226,7 @@ fn rule<'a>(
             "when",
             "write when = { path = \"/api/*\" }; what else comes is the listener's own action",
         )
-        .and_then(|node| condition::read(&node));
+        .and_then(|node| condition::read(&node, spelling));
     let then = section.require("then", "write then = { forward = \"NAME\" }");
     let action = then
         .as_ref()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -356,5 +357,8 @@ fn upstream_limits(section: &Section<'_>) -> UpstreamLimits {
         tunnel_timeout: section.duration("tunnel_timeout"),
         idle_timeout: optional("idle_timeout"),
         max_idle: section.count("max_idle"),
+        max_head: section.size("max_head"),
+        max_fields: section.count("max_fields"),
+        body_min_rate: NonZeroU32::new(section.count("body_min_rate")),
     }
 }
