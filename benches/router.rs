@@ -18,10 +18,7 @@ use weir::router::{RequestView, RuleTable};
 const SIZES: [u32; 3] = [1, 50, 1000];
 
 fn forward(group: u32) -> Action<GroupIndex> {
-    Action::Forward(Forward {
-        groups: vec![(GroupIndex(group as usize), 1)],
-        sticky: None,
-    })
+    Action::Forward(Forward::to(vec![(GroupIndex(group as usize), 1)]))
 }
 
 fn rule(priority: u32, condition: Condition) -> Rule<GroupIndex> {

@@ -48,7 +48,7 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`model`] | nothing: ids, rules, patterns, limits, health states, as plain data |
+//! | [`model`] | nothing: ids, rules, filters, patterns, limits, health states, as plain data |
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
@@ -119,6 +119,7 @@
 //! |---|---|
 //! | downstream, upstream | the client's side, the target's side |
 //! | listener, rule, condition, action | as in AWS's Application Load Balancer |
+//! | filter | what a forward changes in a request or response on its way |
 //! | target group, target | one service; one address at which it answers |
 //! | roster, picker | the members that may be picked now; what picks among them |
 //! | lease | one request in flight on one target |

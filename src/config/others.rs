@@ -36,15 +36,13 @@ const EVERYWHERE: &Remarks = &[
       security_groups cidr_blocks acl firewall",
         "a listener accepts every address; to answer others with 403 write\n    fixed_response = { status = 403 \
          }\nand for those that may a rule: when = { source_ip = [\"10.0.0.0/8\"] }, then = { forward = \"NAME\" }"),
-    ("rewrite rewrites url_rewrite path_rewrite prefix_rewrite strip_prefix strip_path replace_path rewrite_target \
-      add_prefix",
-        "Weir passes paths on as they come and cannot rewrite them yet; a redirect can change them: redirect = { path \
-         = \"/new/#{path}\" }"),
-    ("add_header proxy_set_header set_header request_headers response_headers http_request http_response \
-      custom_request_headers custom_response_headers header_up header_down request_headers_to_add \
-      response_headers_to_add expires proxy_hide_header server_tokens middlewares filters plugins headers",
-        "Weir cannot add, change or take out headers yet; X-Forwarded-For, -Proto, -Port and -Host are set by \
-         themselves, see [listener.forwarded]"),
+    ("rewrites url_rewrite path_rewrite prefix_rewrite strip_prefix strip_path replace_path rewrite_target add_prefix \
+      regex_rewrite host_rewrite",
+        "write rewrite = { prefix = { from = \"/api\", to = \"/\" } } beside `forward`; `path`, `regex` and `host` are other ways"),
+    ("add_header proxy_set_header set_header http_request http_response custom_request_headers custom_response_headers \
+      header_up header_down request_headers_to_add response_headers_to_add expires proxy_hide_header server_tokens \
+      middlewares filters plugins headers",
+        "write request_headers or response_headers = { set = { \"X-Name\" = \"value\" }, remove = [\"X-Other\"] } beside `forward`"),
     ("gzip compress compression brotli zstd encode deflate",
         "Weir does not compress; responses pass as the targets send them"),
     ("cache proxy_cache proxy_cache_path caching", "Weir does not cache; responses come from the targets each time"),

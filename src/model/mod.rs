@@ -13,6 +13,7 @@ mod escape;
 mod failure;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod filter;
 mod health;
 mod http_policy;
 mod id;
@@ -22,12 +23,14 @@ mod pattern;
 mod registration;
 mod rule;
 mod sticky;
+mod template;
 
 pub use access_log::AccessLog;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
 pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
 pub use failure::{Blame, Failure, Stage};
+pub use filter::{FieldEdit, Filters, PathRewrite, ReplacementPart, Rewrite};
 pub use health::{
     CheckFailure, CheckResult, Health, HealthReason, HealthRecord, HealthState, Thresholds,
 };
@@ -44,3 +47,4 @@ pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,
 };
 pub use sticky::{CookieSource, Sticky, StickyDraining, StickyFull};
+pub use template::{Placeholder, Template, TemplatePart};

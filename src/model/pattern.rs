@@ -101,7 +101,7 @@ impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exact(a), Self::Exact(b)) | (Self::Glob(a), Self::Glob(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Regex(a), Self::Regex(b)) => a == b,
             (Self::Exact(_) | Self::Glob(_) | Self::Regex(_), _) => false,
         }
     }
@@ -137,6 +137,35 @@ impl Regex {
         self.compiled().is_match(text)
     }
 
+    /// How many groups it has, without the whole match.
+    pub fn groups(&self) -> usize {
+        self.compiled().captures_len() - 1
+    }
+
+    /// The number of the group of that name.
+    pub fn group_named(&self, name: &str) -> Option<usize> {
+        let mut names = self.compiled().capture_names();
+        names.position(|known| known == Some(name))
+    }
+
+    /// The text with each match replaced by what `replace` appends for it; `None` without a match.
+    pub(super) fn replace_all(
+        &self,
+        text: &str,
+        mut replace: impl FnMut(&regex::Captures<'_>, &mut String),
+    ) -> Option<String> {
+        let mut replaced = String::new();
+        let mut end = None;
+        for captures in self.compiled().captures_iter(text) {
+            let found = captures.get_match();
+            replaced.push_str(&text[end.unwrap_or(0)..found.start()]);
+            replace(&captures, &mut replaced);
+            end = Some(found.end());
+        }
+        replaced.push_str(&text[end?..]);
+        Some(replaced)
+    }
+
     /// Compiles it now rather than when it is first needed.
     pub fn compile(&self) {
         self.compiled();
@@ -148,6 +177,15 @@ impl Regex {
         })
     }
 }
+
+/// Two are equal if their sources are.
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Regex {}
 
 impl fmt::Debug for Regex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

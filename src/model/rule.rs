@@ -1,11 +1,13 @@
 //! Listener rules: conditions and actions, in ALB's words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
+use super::filter::Filters;
 use super::pattern::{HostPattern, Pattern};
 
 /// The order of a rule: 1 to 50000, lowest first.
@@ -83,6 +85,8 @@ pub struct Forward<G> {
     /// How long a client stays with the group it was sent to (ALB's target group stickiness);
     /// `None` chooses anew for every request.
     pub sticky: Option<Duration>,
+    /// What changes in requests and responses on their way; `None` passes them as they are.
+    pub filters: Option<Arc<Filters>>,
 }
 
 /// A redirect to a location that is made of parts of the request.
@@ -123,6 +127,17 @@ pub struct FixedResponse {
     pub body: Bytes,
 }
 
+impl<G> Forward<G> {
+    /// To these groups, and nothing else.
+    pub fn to(groups: Vec<(G, u16)>) -> Self {
+        Self {
+            groups,
+            sticky: None,
+            filters: None,
+        }
+    }
+}
+
 impl<G> Action<G> {
     /// The same action with each group named another way, or the first error of `name`.
     pub fn try_map<H, E>(&self, mut name: impl FnMut(&G) -> Result<H, E>) -> Result<Action<H>, E> {
@@ -134,9 +149,43 @@ impl<G> Action<G> {
                     .map(|(group, weight)| Ok((name(group)?, *weight)))
                     .collect::<Result<_, E>>()?,
                 sticky: forward.sticky,
+                filters: forward.filters.clone(),
             }),
             Self::Redirect(redirect) => Action::Redirect(redirect.clone()),
             Self::FixedResponse(fixed) => Action::FixedResponse(fixed.clone()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GroupIndex, PathRewrite, Rewrite, Template};
+
+    #[test]
+    fn another_name_of_its_group_leaves_a_forward_its_filters() {
+        let filters = Arc::new(Filters {
+            rewrite: Rewrite {
+                path: Some(PathRewrite::Replace(Template::new(Vec::new()))),
+                host: None,
+            },
+            ..Filters::default()
+        });
+        let forward = Action::Forward(Forward {
+            filters: Some(Arc::clone(&filters)),
+            sticky: Some(Duration::from_secs(1)),
+            ..Forward::to(vec![("todo", 3)])
+        });
+        let index = |name: &&str| (*name == "todo").then_some(GroupIndex(7)).ok_or(());
+        let Ok(Action::Forward(named)) = forward.try_map(index) else {
+            panic!("it is a forward");
+        };
+        assert_eq!(named.groups, [(GroupIndex(7), 3)]);
+        assert_eq!(named.sticky, Some(Duration::from_secs(1)));
+        assert!(
+            named
+                .filters
+                .is_some_and(|kept| Arc::ptr_eq(&kept, &filters))
+        );
     }
 }

@@ -55,10 +55,11 @@ mod tests {
 
     #[test]
     fn groups_are_chosen_in_exact_proportion() {
-        let forward = Forward {
-            groups: vec![(GroupIndex(0), 90), (GroupIndex(1), 0), (GroupIndex(2), 10)],
-            sticky: None,
-        };
+        let forward = Forward::to(vec![
+            (GroupIndex(0), 90),
+            (GroupIndex(1), 0),
+            (GroupIndex(2), 10),
+        ]);
         let mut counts = [0; 3];
         for step in 0..1000_u128 {
             // The middle of each thousandth.
@@ -71,10 +72,11 @@ mod tests {
 
     #[test]
     fn a_held_group_is_kept_while_it_has_a_weight_and_is_alive() {
-        let forward = Forward {
-            groups: vec![(GroupIndex(0), 1), (GroupIndex(1), 0), (GroupIndex(2), 1)],
-            sticky: None,
-        };
+        let forward = Forward::to(vec![
+            (GroupIndex(0), 1),
+            (GroupIndex(1), 0),
+            (GroupIndex(2), 1),
+        ]);
         let again = |held: usize, alive: &[usize]| {
             let chosen = [0, u64::MAX].map(|entropy| {
                 let holds = |GroupIndex(group)| group == held;
@@ -93,10 +95,7 @@ mod tests {
 
     #[test]
     fn the_only_group_is_always_chosen() {
-        let forward = Forward {
-            groups: vec![(GroupIndex(7), 1)],
-            sticky: None,
-        };
+        let forward = Forward::to(vec![(GroupIndex(7), 1)]);
         for entropy in [0, 1 << 63, u64::MAX] {
             assert_eq!(choose(&forward, entropy), GroupIndex(7));
         }

@@ -3,6 +3,7 @@
 
 mod describe;
 mod elastic;
+mod filters;
 mod full;
 mod garbage;
 mod golden;

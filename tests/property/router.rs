@@ -9,10 +9,7 @@ use weir::model::{
 use weir::router::{RequestView, RuleTable, hold};
 
 fn forward(group: usize) -> Action<GroupIndex> {
-    Action::Forward(Forward {
-        groups: vec![(GroupIndex(group), 1)],
-        sticky: None,
-    })
+    Action::Forward(Forward::to(vec![(GroupIndex(group), 1)]))
 }
 
 fn rule(priority: u32, conditions: Vec<Condition>) -> Rule<GroupIndex> {

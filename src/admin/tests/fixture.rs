@@ -153,10 +153,7 @@ impl Fixture {
 }
 
 pub(super) fn config() -> Config {
-    let forward = Action::Forward(Forward {
-        groups: vec![("todo".into(), 90), ("empty".into(), 10)],
-        sticky: None,
-    });
+    let forward = Action::Forward(Forward::to(vec![("todo".into(), 90), ("empty".into(), 10)]));
     let redirect = Action::Redirect(Redirect {
         status: StatusCode::MOVED_PERMANENTLY,
         location: vec![

@@ -2,6 +2,7 @@
 
 use super::action::{FIXED_RESPONSE, REDIRECT, WEIGHTED_GROUP};
 use super::bounds::{BODY_RATE, RATE, SESSION, TIMEOUT};
+use super::filter::{FIELD_EDITS, REWRITE};
 use super::key::DefaultValue::{Count, Described, Flag, Required, Text};
 use super::key::{ANY, Kind, Table, key, kib, secs};
 use super::rule::RULE;
@@ -23,6 +24,12 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("fixed_response", Kind::Table(&FIXED_RESPONSE), Described("none"), "an answer without any target"),
     key("group_sticky", Kind::Duration(SESSION), Described("every request chooses anew"),
         "how long a client stays with the group it got").called("stickiness session"),
+    key("rewrite", Kind::Table(&REWRITE), Described("none"), "what targets are asked for instead, beside a `forward`")
+        .called("rewrites url_rewrite path_rewrite transform transforms"),
+    key("request_headers", Kind::Table(&FIELD_EDITS), Described("none"), "changes of header fields for the target, beside a `forward`")
+        .called("proxy_set_header request_headers_to_add custom_request_headers header_up"),
+    key("response_headers", Kind::Table(&FIELD_EDITS), Described("none"), "changes of header fields for the client, beside a `forward`")
+        .called("add_header response_headers_to_add custom_response_headers header_down proxy_hide_header"),
     key("rule", Kind::Tables(&RULE, ANY), Described("none"), "rules are tried from the lowest priority number to the highest"),
     // Ten thousand clients cost some hundred megabytes at worst, and stay below the file
     // descriptors a service usually gets; ten million are what Linux can be made to open.

@@ -9,6 +9,7 @@
 mod action;
 mod autoscaling;
 mod bounds;
+mod filter;
 mod health;
 mod key;
 mod listener;
@@ -27,6 +28,7 @@ pub(super) use autoscaling::{
     AUTOSCALING, CUSTOM_METRIC, PREDICTIVE, SCHEDULED, STEP, STEP_SCALING, TARGET_TRACKING,
 };
 pub(super) use bounds::{DAY, LOCAL_REPLICAS, METRIC, PHASE, REPLICAS as MOST_REPLICAS};
+pub(super) use filter::{FIELD_EDITS, REWRITE, REWRITE_PREFIX, REWRITE_REGEX};
 pub(super) use health::{HEALTH, OUTLIER};
 pub use key::{DefaultValue, Key, Kind, Table};
 pub(super) use listener::{CLIENT, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT};
@@ -44,10 +46,16 @@ static TABLES: LazyLock<Vec<&'static Table>> = LazyLock::new(|| {
     let mut tables: Vec<&'static Table> = vec![&FILE];
     let mut next = 0;
     while let Some(table) = tables.get(next) {
-        let inside = table.keys.iter().filter_map(|key| key.kind.table());
-        let new: Vec<_> = inside
-            .filter(|inside| tables.iter().all(|known| known.path != inside.path))
-            .collect();
+        let mut new: Vec<&Table> = Vec::new();
+        for inside in table.keys.iter().filter_map(|key| key.kind.table()) {
+            if tables
+                .iter()
+                .chain(&new)
+                .all(|known| known.path != inside.path)
+            {
+                new.push(inside);
+            }
+        }
         next += 1;
         tables.splice(next..next, new);
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use toml::de::DeValue;
 
-use super::{redirect, sticky};
+use super::pattern::Spelling;
+use super::{filters, redirect, sticky};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::{Section, exclude_each_other};
@@ -16,12 +17,15 @@ use crate::model::{Action, Condition, FixedResponse, Forward, TargetGroupId};
 
 const ACTIONS: [&str; 3] = ["forward", "redirect", "fixed_response"];
 
-/// The one action of a listener or a rule; `conditions` are those of the rule.
+/// The one action of a listener or a rule; `conditions` are those of the rule, and `spelling` is
+/// that of the paths which they match.
 pub(super) fn read(
     section: &Section<'_>,
     bind: Option<SocketAddr>,
     conditions: &[Condition],
+    spelling: Spelling,
 ) -> Option<Action<TargetGroupId>> {
+    let filters = filters::read(section, spelling);
     let given = section.given(&ACTIONS);
     let Some(node) = given.first() else {
         if ACTIONS.iter().any(|key| section.is_meant(key)) {
@@ -43,10 +47,12 @@ pub(super) fn read(
     match action? {
         Action::Forward(mut forward) => {
             forward.sticky = sticky::group_sticky(section, Some(forward.groups.len()));
+            forward.filters = filters;
             Some(Action::Forward(forward))
         }
         other => {
             sticky::group_sticky(section, None);
+            filters::refuse(section);
             Some(other)
         }
     }
@@ -76,10 +82,7 @@ fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
             );
         }
     }
-    Some(Forward {
-        groups,
-        sticky: None,
-    })
+    Some(Forward::to(groups))
 }
 
 fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {

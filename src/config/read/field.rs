@@ -44,6 +44,25 @@ pub(super) fn name(text: &str, at: &Node<'_>) -> Option<HeaderName> {
     name
 }
 
+/// Why a field is not the file's to change, and what to do instead; `None` if it is.
+pub(super) fn why_fixed(name: &HeaderName) -> Option<(&'static str, &'static str)> {
+    if name == HOST {
+        let reason = "it is a part of what is asked for";
+        return Some((
+            reason,
+            "write rewrite = { host = \"...\" } beside `forward`",
+        ));
+    }
+    if [CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
+        let reason = "it frames the message, which Weir does for each connection";
+        return Some((reason, "take it out"));
+    }
+    OF_THE_HOP.contains(name).then_some((
+        "it is of one connection, and Weir writes it for each",
+        "take it out; upgrades, trailers and `Expect` pass without a setting",
+    ))
+}
+
 /// A field that only trusted proxies may send.
 pub(super) fn identity_header(node: &Node<'_>) -> Option<HeaderName> {
     let name = name(&node.text()?, node)?;

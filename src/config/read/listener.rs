@@ -39,7 +39,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let id = id(&section, node, bind);
     let (http, via) = (http_policy(&section), section.optional("via", via));
     let spelling = Spelling::of(&http);
-    let default = action::read(&section, bind, &[]);
+    let default = action::read(&section, bind, &[], spelling);
     let own = own_redirect(&section, bind, default.as_ref());
     let rules = rules(&section, bind, spelling, own.as_ref());
     let max_connections = section.count("max_connections");
@@ -231,7 +231,14 @@ fn rule<'a>(
     let action = then
         .as_ref()
         .and_then(|node| node.section(&keys::THEN))
-        .and_then(|then| action::read(&then, bind, conditions.as_deref().unwrap_or_default()));
+        .and_then(|then| {
+            action::read(
+                &then,
+                bind,
+                conditions.as_deref().unwrap_or_default(),
+                spelling,
+            )
+        });
     let (priority, at) = priority?;
     Some(Placed {
         rule: Rule {

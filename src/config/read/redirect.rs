@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use http::StatusCode;
 use toml::de::DeValue;
 
+use super::template::{self, Piece};
 use crate::config::node::Node;
 use crate::config::problem::Code;
-use crate::config::suggest::nearest;
 use crate::config::{defaults, keys};
 use crate::model::{Condition, Redirect, RedirectPart};
 
@@ -153,26 +153,15 @@ fn query(node: &Node<'_>) -> Option<Vec<RedirectPart>> {
 
 /// Text with `#{...}` in it.
 fn template(node: &Node<'_>, text: &str) -> Option<Vec<RedirectPart>> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some((literal, after)) = rest.split_once("#{") {
-        push_literal(node, literal, &mut parts)?;
-        let Some((name, after)) = after.split_once('}') else {
-            return node.refuse(Code::InvalidValue, "a `#{` without its `}`", "");
-        };
-        let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
-        let Some((_, part)) = known else {
-            unknown_placeholder(node, name);
-            return None;
-        };
-        parts.push(part.clone());
-        rest = after;
-    }
-    push_literal(node, rest, &mut parts)?;
-    Some(parts)
+    let pieces = template::pieces(node, text, &PLACEHOLDERS)?;
+    let parts = pieces.into_iter().map(|piece| match piece {
+        Piece::Literal(text) => literal(node, text),
+        Piece::Placeholder(part) => Some(part),
+    });
+    parts.collect()
 }
 
-fn push_literal(node: &Node<'_>, text: &str, parts: &mut Vec<RedirectPart>) -> Option<()> {
+fn literal(node: &Node<'_>, text: &str) -> Option<RedirectPart> {
     // Other characters would have to be encoded, or would split the header.
     if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
         let message = format!("`{}` cannot be in a location", c.escape_default());
@@ -182,24 +171,7 @@ fn push_literal(node: &Node<'_>, text: &str, parts: &mut Vec<RedirectPart>) -> O
             "write it percent-encoded, like %20",
         );
     }
-    if !text.is_empty() {
-        parts.push(RedirectPart::Literal(text.to_owned()));
-    }
-    Some(())
-}
-
-fn unknown_placeholder(node: &Node<'_>, name: &str) {
-    let names = || PLACEHOLDERS.iter().map(|(name, _)| *name);
-    let list: Vec<_> = names().map(|name| format!("#{{{name}}}")).collect();
-    let help = match nearest(name, names()) {
-        Some(known) => format!("did you mean `#{{{known}}}`?"),
-        None => format!("known are {}", list.join(", ")),
-    };
-    node.error(
-        Code::InvalidValue,
-        format!("unknown placeholder `#{{{name}}}`"),
-        help,
-    );
+    Some(RedirectPart::Literal(text.to_owned()))
 }
 
 impl Parts {
