@@ -14,7 +14,7 @@ use crate::config::placed::Placed;
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::span::Mark;
-use crate::config::types::{ClientLimits, Forwarded, HttpPolicy, Listener};
+use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
 use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
 
@@ -144,8 +144,19 @@ fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
         let names: Vec<_> = node.items().iter().map(field::identity_header).collect();
         names.into_iter().collect()
     });
+    let mode = section.word("mode");
+    if let Some(node) = section.get("send")
+        && mode != ForwardedMode::Append
+    {
+        let message = "`send` does nothing with this `mode`: Weir adds no fields of its own";
+        node.warn(
+            Code::NoEffect,
+            message,
+            "write mode = \"append\", or take `send` out",
+        );
+    }
     Some(Forwarded {
-        mode: section.word("mode"),
+        mode,
         trusted_proxies: trusted_proxies?.unwrap_or_default(),
         identity_headers: identity_headers?.unwrap_or(default.identity_headers),
         send: section.word("send"),
