@@ -52,6 +52,7 @@
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
+//! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
 //! | [`net`] | bytes and sockets; `net::fetch`, the HTTP client of the control plane |
 //! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
 //! | [`router`] | which action a request gets |
@@ -144,6 +145,7 @@ pub mod files;
 pub mod health;
 pub mod lifecycle;
 pub mod listener;
+pub mod message;
 pub mod model;
 pub mod net;
 pub mod observe;

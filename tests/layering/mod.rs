@@ -20,6 +20,7 @@ const LAYERS: &str = "
     target       : model
     files        :
     observe      : model target
+    message      : model
     net          : model observe
     balance      : model target
     router       : model

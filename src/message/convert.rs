@@ -1,0 +1,127 @@
+//! Heads from and to the types of the `http` crate, for the wires that use it.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, request, response};
+
+use super::{FieldName, Fields, Invalid, RequestHead, ResponseHead, Version};
+
+/// A head that the other form does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotConvertible;
+
+impl fmt::Display for NotConvertible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the head cannot be converted")
+    }
+}
+
+impl std::error::Error for NotConvertible {}
+
+impl From<Invalid> for NotConvertible {
+    fn from(_: Invalid) -> Self {
+        Self
+    }
+}
+
+impl RequestHead {
+    /// The head of a request that came over another wire than HTTP/1. Its authority becomes the
+    /// Host field (RFC 9113 section 8.3.1), its target path and query.
+    pub fn from_http(parts: &request::Parts) -> Result<Self, NotConvertible> {
+        let mut head = Self::new();
+        head.set_method(parts.method.as_str().as_bytes())?;
+        head.set_target(target_of(&parts.method, &parts.uri)?.as_bytes())?;
+        head.fields.extend_from_map(&parts.headers)?;
+        if let Some(authority) = parts.uri.authority() {
+            head.fields.remove(FieldName::Host);
+            head.set_host(authority.as_str().as_bytes())?;
+        }
+        Ok(head)
+    }
+
+    /// The parts of a request with this head; the URI is the target alone.
+    pub fn to_http(&self) -> Result<request::Parts, NotConvertible> {
+        let uri = Uri::try_from(self.target()).map_err(|_| NotConvertible)?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = http::Method::from_bytes(self.method_name()).map_err(|_| NotConvertible)?;
+        parts.uri = uri;
+        parts.version = version_of(self.version());
+        parts.headers = self.fields.to_map()?;
+        Ok(parts)
+    }
+}
+
+impl ResponseHead {
+    /// The head of a response that came over another wire than HTTP/1.
+    pub fn from_http(parts: &response::Parts) -> Result<Self, NotConvertible> {
+        let mut head = Self::new();
+        head.set_status(parts.status.as_u16())?;
+        head.fields.extend_from_map(&parts.headers)?;
+        Ok(head)
+    }
+
+    /// The parts of a response with this head.
+    pub fn to_http(&self) -> Result<response::Parts, NotConvertible> {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = http::StatusCode::from_u16(self.status()).map_err(|_| NotConvertible)?;
+        parts.version = version_of(self.version());
+        parts.headers = self.fields.to_map()?;
+        Ok(parts)
+    }
+}
+
+impl Fields {
+    /// Adds what a map has.
+    pub fn extend_from_map(&mut self, map: &HeaderMap) -> Result<(), NotConvertible> {
+        for (name, value) in map {
+            self.append(name.as_str(), value.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// As a map. The order among different names and the case of names are lost.
+    pub fn to_map(&self) -> Result<HeaderMap, NotConvertible> {
+        let mut map = HeaderMap::new();
+        for field in self.iter() {
+            let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
+            let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
+            map.try_append(name, value).map_err(|_| NotConvertible)?;
+        }
+        Ok(map)
+    }
+}
+
+fn target_of<'u>(method: &http::Method, uri: &'u Uri) -> Result<&'u str, NotConvertible> {
+    if *method == http::Method::CONNECT {
+        return Ok(uri.authority().ok_or(NotConvertible)?.as_str());
+    }
+    let target = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+    Ok(target.filter(|target| !target.is_empty()).unwrap_or("/"))
+}
+
+fn version_of(version: Version) -> http::Version {
+    match version {
+        Version::Http10 => http::Version::HTTP_10,
+        Version::Http11 => http::Version::HTTP_11,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Form;
+    use super::*;
+
+    #[test]
+    fn an_authority_form_survives_both_ways() {
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method = http::Method::CONNECT;
+        parts.uri = Uri::from_static("a.example:443");
+        let head = RequestHead::from_http(&parts).expect("valid");
+        assert_eq!(head.form(), Form::Authority);
+        assert_eq!(
+            head.fields.get(FieldName::Host),
+            Some(&b"a.example:443"[..])
+        );
+        assert_eq!(head.to_http().expect("valid").uri, parts.uri);
+    }
+}

@@ -1,0 +1,153 @@
+//! Names of fields that identify a client, and the names that a target may take for them.
+
+use super::{FieldName, Fields, NameSet, PLAIN, is_in, prefix};
+
+/// Fields that only a trusted proxy may send.
+#[derive(Clone, Debug)]
+pub struct IdentityFields {
+    /// Those that heads know.
+    known: NameSet,
+    /// The others.
+    others: Box<[Box<[u8]>]>,
+}
+
+/// The longest name that a look-alike can be found for: the longest one that heads know is
+/// shorter.
+const MAX_FOLDED: usize = 32;
+
+/// Fields of which every target may believe that a proxy wrote them.
+const WELL_KNOWN: NameSet = NameSet::of(&[
+    FieldName::Forwarded,
+    FieldName::XForwardedFor,
+    FieldName::XForwardedHost,
+    FieldName::XForwardedPort,
+    FieldName::XForwardedProto,
+    FieldName::XRealIp,
+]);
+
+impl IdentityFields {
+    /// `Forwarded`, `X-Forwarded-For`, `-Host`, `-Port`, `-Proto`, `X-Real-IP`, and these.
+    pub fn new<'n>(further: impl IntoIterator<Item = &'n str>) -> Self {
+        let (mut known, mut others) = (Vec::new(), Vec::new());
+        for name in further {
+            match FieldName::from_bytes(name.as_bytes()) {
+                FieldName::Other => others.push(name.as_bytes().into()),
+                name => known.push(name),
+            }
+        }
+        Self {
+            known: WELL_KNOWN.and(NameSet::of(&known)),
+            others: others.into(),
+        }
+    }
+
+    /// Removes these fields, except those that `kept` names, and what a target may take for one of
+    /// them: a CGI gives `X_Real_IP` the variable of `X-Real-IP` (RFC 3875 section 4.1.18). One look at
+    /// each field, and none if the head has only harmless names that it knows.
+    pub fn remove_from(&self, fields: &mut Fields, kept: NameSet) {
+        const OTHER: NameSet = NameSet::of(&[FieldName::Other]);
+        if fields.may_contain(self.known.and(OTHER)) {
+            fields.retain(|field| match field.id {
+                FieldName::Other => !self.looks_like_one(field.name),
+                id => !self.known.contains(id) || kept.contains(id),
+            });
+        }
+    }
+
+    /// Whether a name that heads do not know is one of these, or folds into one.
+    fn looks_like_one(&self, name: &[u8]) -> bool {
+        let is_other = self.others.iter().any(|other| fold_alike(name, other));
+        is_other || self.folds_into_known(name)
+    }
+
+    fn folds_into_known(&self, name: &[u8]) -> bool {
+        let mut folded = [0; MAX_FOLDED];
+        let Some(folded) = folded.get_mut(..name.len()) else {
+            return false;
+        };
+        if prefix(name, PLAIN) == name.len() {
+            return false;
+        }
+        for (to, from) in folded.iter_mut().zip(name) {
+            *to = fold(*from);
+        }
+        self.known.contains(FieldName::from_bytes(folded))
+    }
+}
+
+fn fold_alike(name: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| fold(*byte).to_ascii_lowercase();
+    name.len() == other.len() && name.iter().map(fold).eq(other.iter().map(fold))
+}
+
+/// Symbols are alike: some targets make one character of all of them.
+fn fold(byte: u8) -> u8 {
+    if is_in(byte, PLAIN) { byte } else { b'-' }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names that are left.
+    fn left(identity: &IdentityFields, kept: NameSet, names: &[&str]) -> Vec<String> {
+        let mut fields = Fields::new();
+        for name in names {
+            fields.append(name, b"1").unwrap();
+        }
+        identity.remove_from(&mut fields, kept);
+        let left = fields.iter().map(|field| field.name.to_vec());
+        left.map(|name| String::from_utf8(name).unwrap()).collect()
+    }
+
+    const NONE: NameSet = NameSet::of(&[]);
+
+    fn identity() -> IdentityFields {
+        IdentityFields::new(["true-client-ip", "x-tenant-id", "cf_ip"])
+    }
+
+    #[test]
+    fn names_and_their_look_alikes_are_removed() {
+        let names = [
+            "X-Real-IP",
+            "x-real-ip",
+            "X_Real_IP",
+            "x_real-ip",
+            "X.Real.Ip",
+            "X_Forwarded_For",
+            "True-Client-IP",
+            "true_client_ip",
+            "X-Tenant-Id",
+            "X_TENANT_ID",
+            "x-tenant_id",
+            "CF-IP",
+            "cf_ip",
+        ];
+        for name in names {
+            assert!(left(&identity(), NONE, &[name]).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_stay() {
+        let names = [
+            "Host",
+            "X-Real-IPs",
+            "X-RealIP",
+            "XReal-IP",
+            "X_Other",
+            "X-Client-IP",
+            "a-name-that-is-longer-than-every-name-that-heads-know",
+            "a_name_that_is_longer_than_every_name_that_heads_know",
+            "_",
+        ];
+        assert_eq!(left(&identity(), NONE, &names), names);
+    }
+
+    #[test]
+    fn a_field_can_be_kept_but_not_its_look_alike() {
+        let kept = NameSet::of(&[FieldName::XForwardedFor]);
+        let names = ["X-Forwarded-For", "X_Forwarded_For", "X-Real-IP"];
+        assert_eq!(left(&identity(), kept, &names), ["X-Forwarded-For"]);
+    }
+}

@@ -1,0 +1,47 @@
+//! The one form that a request or a response has inside Weir, whatever the wire.
+//!
+//! A head is the bytes that came, with an index beside them: where each field's name and value
+//! stand, and a [`FieldName`] of one byte for the names that Weir cares about. Edits are marks in
+//! the index and text appended at its end, so order, case and duplicates of what stays are kept,
+//! and a head that is used again allocates nothing.
+//!
+//! A head that exists is well-formed by RFC 9110: its method is a token, its target has one of the
+//! four forms of RFC 9112 section 3.2, no name or value contains what could end a line. How a
+//! message is framed is decided by the codec of its wire (`http1`). Everything here is pure.
+
+mod authority;
+mod chars;
+mod convert;
+mod debug;
+mod exchange;
+mod fields;
+mod frame;
+mod identity;
+mod lists;
+mod method;
+mod name_set;
+mod names;
+mod request;
+mod response;
+mod span;
+mod target;
+mod version;
+
+pub use authority::Authority;
+pub(crate) use chars::{LOOSE, PLAIN, TARGET, TOKEN, is_in, prefix};
+pub use convert::NotConvertible;
+pub use exchange::{BodyLength, Exchange};
+pub use fields::{Field, Fields, Invalid};
+pub use frame::Frame;
+pub use identity::IdentityFields;
+pub use lists::list;
+pub use method::Method;
+pub use name_set::NameSet;
+pub use names::FieldName;
+pub(crate) use names::{MAX_GROUPS, is_same_name};
+pub use request::RequestHead;
+pub use response::ResponseHead;
+pub(crate) use span::Span;
+pub use target::Form;
+pub(crate) use target::{TargetFault, TargetShape};
+pub use version::Version;
