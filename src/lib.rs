@@ -53,6 +53,7 @@
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
 //! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
+//! | [`http1`] | what is well-formed HTTP/1.1, and where a message ends |
 //! | [`net`] | bytes and sockets; `net::fetch`, the HTTP client of the control plane |
 //! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
 //! | [`router`] | which action a request gets |
@@ -143,6 +144,7 @@ pub mod connection;
 pub mod discovery;
 pub mod files;
 pub mod health;
+pub mod http1;
 pub mod lifecycle;
 pub mod listener;
 pub mod message;

@@ -2,6 +2,7 @@
 //!
 //! `cargo test --test suite scenario::retries` runs a part of it by the paths of its modules.
 
+mod codec;
 mod config;
 mod docs;
 mod engines;

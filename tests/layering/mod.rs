@@ -21,6 +21,7 @@ const LAYERS: &str = "
     files        :
     observe      : model target
     message      : model
+    http1        : message
     net          : model observe
     balance      : model target
     router       : model
