@@ -6,6 +6,7 @@ temporary folder, and is ended by its pid.
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -62,6 +63,15 @@ def need(program, package=None):
     return path
 
 
+def allow_files(count):
+    """Raises the limit on open files to at least `count`; processes started later inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise Failed(f"only {hard} files may be open, {count} are needed: ulimit -Hn {count}, or fewer clients")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
 class Process:
     """A child process and its children, ended by pid at the end of the `with` block."""
 
@@ -114,6 +124,18 @@ class Process:
         """Resident memory in KiB: `VmHWM` is the peak, `VmRSS` the present value."""
         status = (Path(f"/proc/{pid}/status").read_text() for pid in self.pids())
         return sum(int(re.search(rf"{field}:\s+(\d+)", text).group(1)) for text in status)
+
+    def settled_memory(self, seconds):
+        """Resident memory in KiB once two readings agree: idle threads return memory about every second."""
+        deadline = time.monotonic() + seconds
+        last = None
+        while time.monotonic() < deadline:
+            now = self.memory("VmRSS")
+            if last is not None and abs(now - last) <= 64:
+                return now
+            last = now
+            time.sleep(1.5)
+        raise Failed("the memory does not settle")
 
     def stop(self):
         """SIGTERM, then SIGKILL; returns the exit status."""
