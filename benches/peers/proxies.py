@@ -13,14 +13,19 @@ import socket
 import string
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+from workloads import FILES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # How long a daemon may take to accept connections; under valgrind a start takes seconds.
 START_SECONDS = 60
 STOP_SECONDS = 15
+# What the peers are configured for, if a run does not need more.
+CLIENTS = 4096
 
 
 class Failed(Exception):
@@ -137,23 +142,33 @@ class Process:
             time.sleep(1.5)
         raise Failed("the memory does not settle")
 
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def stop(self):
         """SIGTERM, then SIGKILL; returns the exit status."""
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
-            try:
-                self.child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
+        # Twice: nginx without a master does not notice one which arrives just before it waits for events.
+        for seconds in (STOP_SECONDS / 3, STOP_SECONDS):
+            if self.child.poll() is None:
+                self.child.send_signal(signal.SIGTERM)
+                try:
+                    self.child.wait(seconds)
+                except subprocess.TimeoutExpired:
+                    continue
+        self.child.kill()
         return self.child.wait()
 
 
 class Backends(Process):
-    """Four ports, each answering a small response."""
+    """Four ports, each answering a small response, and the files of the workloads below /files/."""
 
     def __init__(self, directory, cpus=None):
         self.ports = free_ports(4)
         listens = "\n".join(f"        listen 127.0.0.1:{port};" for port in self.ports)
+        files = directory / "root" / "files"
+        files.mkdir(parents=True, exist_ok=True)
+        for name, size in FILES.items():
+            (files / name).write_bytes(b"x" * size)
         config = fill("backends.conf", directory / "backends.conf", directory=directory, listens=listens)
         command = [need("nginx"), "-p", str(directory), "-c", str(config), "-e", f"{directory}/backends.log"]
         super().__init__(command, directory / "backends.out", cpus)
@@ -163,6 +178,7 @@ class Weir:
     """Weir, built with `cargo build --release`."""
 
     name = "weir"
+    template = "weir.toml"
 
     def __init__(self, binary):
         self.binary = str(binary)
@@ -172,10 +188,29 @@ class Weir:
     def version(self):
         return first_line([self.binary, "--version"])
 
-    def command(self, directory, port, backends, workers, alone=False):
+    def config(self, directory, port, backends, workers):
         servers = ", ".join(f'"127.0.0.1:{one}"' for one in backends)
-        config = fill("weir.toml", directory / f"weir-{port}.toml", port=port, servers=servers, workers=workers)
-        return [self.binary, "run", "--config", str(config)]
+        return fill(self.template, directory / f"weir-{port}.toml", port=port, servers=servers, workers=workers)
+
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
+        return [self.binary, "run", "--config", str(self.config(directory, port, backends, workers))]
+
+    def refusal(self):
+        """Why `weir check` refuses the configuration, or None if it does not."""
+        with tempfile.TemporaryDirectory(prefix="weir-check-") as directory:
+            config = self.config(Path(directory), 8080, [8081], 1)
+            command = [self.binary, "check", str(config)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode == 0:
+            return None
+        return first_of(done.stdout)
+
+
+class WeirTcp(Weir):
+    """Weir as an L4 proxy."""
+
+    name = "weir-tcp"
+    template = "weir-tcp.toml"
 
 
 class Nginx:
@@ -189,35 +224,52 @@ class Nginx:
     def version(self):
         return first_line([self.binary, "-v"])
 
-    def command(self, directory, port, backends, workers, alone=False):
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
         """`alone` keeps all work in the process that was started, where callgrind counts it."""
-        servers = "\n".join(f"        server 127.0.0.1:{one};" for one in backends)
         own = directory / f"nginx-{port}"
         own.mkdir()
-        master = "off" if alone else "on"
-        config = fill(
-            "nginx.conf", own / "nginx.conf", directory=own, port=port, servers=servers, workers=workers, master=master
-        )
+        values = {
+            "servers": "\n".join(f"        server 127.0.0.1:{one};" for one in backends),
+            "master": "off" if alone else "on",
+            # Those to the backends count too, and nginx closes idle ones before it uses the last sixteenth.
+            "connections": 3 * clients,
+        }
+        config = fill("nginx.conf", own / "nginx.conf", directory=own, port=port, workers=workers, **values)
         return [self.binary, "-p", str(own), "-c", str(config), "-e", f"{own}/nginx.log"]
 
 
 class Haproxy:
-    """HAProxy, measured when it is installed."""
+    """HAProxy from Debian."""
 
     name = "haproxy"
+    template = "haproxy.cfg"
 
     def __init__(self):
-        self.binary = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        self.binary = need("haproxy")
 
     def version(self):
         return first_line([self.binary, "-v"])
 
-    def command(self, directory, port, backends, workers, alone=False):
-        servers = "\n".join(f"    server b{i} 127.0.0.1:{one}" for i, one in enumerate(backends))
-        config = fill("haproxy.cfg", directory / f"haproxy-{port}.cfg", port=port, servers=servers, workers=workers)
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
+        values = {
+            "servers": "\n".join(f"    server b{i} 127.0.0.1:{one}" for i, one in enumerate(backends)),
+            "connections": clients,
+        }
+        config = fill(self.template, directory / f"{self.name}-{port}.cfg", port=port, workers=workers, **values)
         return [self.binary, "-db", "-f", str(config)]
+
+
+class HaproxyTcp(Haproxy):
+    """HAProxy as an L4 proxy."""
+
+    name = "haproxy-tcp"
+    template = "haproxy-tcp.cfg"
 
 
 def first_line(command):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return done.stdout.splitlines()[0] if done.stdout else "unknown"
+    return first_of(done.stdout)
+
+
+def first_of(text):
+    return text.splitlines()[0] if text else "unknown"
