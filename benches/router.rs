@@ -8,10 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group};
-use http::{HeaderName, Request};
+use http::HeaderName;
 use ipnet::IpNet;
+use weir::message::RequestHead;
 use weir::model::{
-    Action, Condition, Forward, GroupIndex, HostPattern, Pattern, Priority, QueryMatch, Rule,
+    Action, Condition, Forward, GroupIndex, HostPattern, NormalizePath, Pattern, Priority,
+    QueryMatch, Rule,
 };
 use weir::router::{RequestView, RuleTable};
 
@@ -66,9 +68,25 @@ fn wildcards(len: u32) -> Vec<Rule<GroupIndex>> {
         .collect()
 }
 
+/// A GET of `target` with some fields.
+fn get(target: &str, host: &str, fields: &[(&str, &str)]) -> RequestHead {
+    let mut head = RequestHead::new();
+    head.set_target(target.as_bytes()).expect("a target");
+    head.set_host(host.as_bytes()).expect("a host");
+    for (name, value) in fields {
+        let field = head.fields.append(name, value.as_bytes());
+        field.expect("a field");
+    }
+    head
+}
+
+fn view(head: &RequestHead, client: IpAddr) -> RequestView<'_> {
+    RequestView::new(head, client, NormalizePath::Match)
+}
+
 /// The part of the request that the rules look at, the rules, and a request for the last of
 /// them.
-type Case = (&'static str, Vec<Rule<GroupIndex>>, Request<()>);
+type Case = (&'static str, Vec<Rule<GroupIndex>>, RequestHead);
 
 /// For each part of a request, a rule for each of `len` values of it.
 fn by_part(len: u32) -> Vec<Case> {
@@ -81,14 +99,9 @@ fn by_part(len: u32) -> Vec<Case> {
         name: HeaderName::from_static("x-tenant"),
         values: vec![value],
     };
-    let get = |uri: String| {
-        Request::get(uri)
-            .header("host", "example.com")
-            .header("user-agent", "bench/1")
-            .header("x-tenant", format!("tenant-{len}"))
-            .body(())
-            .expect("a request")
-    };
+    let tenant = format!("tenant-{len}");
+    let fields = [("User-Agent", "bench/1"), ("X-Tenant", tenant.as_str())];
+    let get = |target: String| get(&target, "example.com", &fields);
     vec![
         (
             "path",
@@ -152,14 +165,13 @@ fn by_part(len: u32) -> Vec<Case> {
 fn parts(c: &mut Criterion) {
     let mut group = c.benchmark_group("part");
     for len in [10, 30_000] {
-        for (name, rules, request) in by_part(len) {
+        for (name, rules, head) in by_part(len) {
             let table = RuleTable::new(rules, forward(0));
-            let (parts, ()) = request.into_parts();
             let [_, b, c, d] = len.to_be_bytes();
             let client = IpAddr::from([10, b, c, d]);
             group.bench_function(BenchmarkId::new(name, len), |bench| {
                 bench.iter(|| {
-                    let view = RequestView::new(black_box(&parts), client);
+                    let view = view(black_box(&head), client);
                     black_box(table.route(&view));
                 });
             });
@@ -174,11 +186,10 @@ fn unanchored(c: &mut Criterion) {
         let path = |n: u32| Pattern::regex(&format!("service-{n}/[0-9]+")).expect("an expression");
         let rules = (1..=len).map(|n| rule(n, Condition::Path(vec![path(n)])));
         let table = RuleTable::new(rules.collect(), forward(0));
-        let request = Request::get(format!("/api/service-{len}/42")).body(());
-        let (parts, ()) = request.expect("a request").into_parts();
+        let head = get(&format!("/api/service-{len}/42"), "example.com", &[]);
         group.bench_function(BenchmarkId::from_parameter(len), |bench| {
             bench.iter(|| {
-                let view = RequestView::new(black_box(&parts), [192, 0, 2, 1].into());
+                let view = view(black_box(&head), [192, 0, 2, 1].into());
                 black_box(table.route(&view));
             });
         });
@@ -210,11 +221,10 @@ fn route(c: &mut Criterion) {
         ];
         for (name, rules, host) in cases {
             let table = RuleTable::new(rules, forward(0));
-            let request = Request::get("/api/v1/todos?limit=10").header("host", host);
-            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            let head = get("/api/v1/todos?limit=10", &host, &[]);
             group.bench_function(BenchmarkId::new(name, len), |b| {
                 b.iter(|| {
-                    let view = RequestView::new(black_box(&parts), client);
+                    let view = view(black_box(&head), client);
                     black_box(table.route(&view));
                 });
             });

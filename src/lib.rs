@@ -6,11 +6,14 @@
 //! ```text
 //!         DATA PLANE   (a request goes down; its record comes out at the bottom)
 //!
-//!   listener ──► connection ──► proxy ──► router ──► target_group ──► balance
-//!    accept,      HTTP/1.1       one       rule →      policy,         which
-//!    limits                      exchange  action      stickiness      member
-//!                                 ├────► relay, upstream   one attempt at one target
-//!                                 └────► observe           one record: metrics, log
+//!   listener ──► downstream ──► proxy ──► router ──► target_group ──► balance
+//!    accept,      one client     the       rule →      policy,         which
+//!    limits                      story     action      stickiness      member
+//!                                 ├────► upstream   connections to targets
+//!                                 ├────► tunnel     bytes after a switch of protocols
+//!                                 └────► observe    one record: metrics, log
+//!              message   the one form that a request or response has, whatever the wire
+//!              http1     the HTTP/1.1 codec of both sides: pure, bytes in and out
 //!
 //!         CONTROL PLANE   (nothing here is called by a request)
 //!
@@ -48,7 +51,9 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`model`] | nothing: ids, rules, filters, patterns, limits, health states, as plain data |
+//! | [`model`] | nothing: ids, rules, patterns, limits, health states, as plain data |
+//! | [`message`] | nothing: heads and bodies in the one form they have inside |
+//! | [`http1`] | where a message of HTTP/1.1 ends, and whether it may pass |
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
@@ -63,9 +68,9 @@
 //! | [`target_group`] | eligibility, stickiness, slow start, retry budget; takes the lease |
 //! | [`state`] | what the next snapshot is |
 //! | [`upstream`] | which connection to a target is used again |
-//! | [`relay`] | one attempt: heads rewritten, bodies streamed |
-//! | [`proxy`] | the path of a request, retries, responses of Weir's own |
-//! | [`connection`] | the deadlines and the end of a client's connection |
+//! | [`tunnel`] | how bytes are copied after a switch of protocols, and when that ends |
+//! | [`proxy`] | the way of a request, retries, answers of Weir's own |
+//! | [`downstream`] | how a client's connection is read, written, timed and ended |
 //! | [`listener`] | how many connections are accepted |
 //! | [`health`] | what is healthy: active checks and outlier detection |
 //! | [`discovery`] | which targets exist: DNS and files |
@@ -78,15 +83,17 @@
 //!
 //! # Five stories
 //!
-//! *A request.* [`listener::Listener`] accepts a connection on its worker and [`connection`]
-//! serves it. For each request [`proxy::Proxy`] loads the current snapshot and asks its
+//! *A request.* [`listener::Listener`] accepts a connection on its worker and [`downstream`]
+//! serves it: [`http1`] reads each head into a [`message::RequestHead`]. [`proxy::Proxy`] takes it
+//! with the [`message::Exchange`], loads the current snapshot and asks its
 //! [`router::RuleTable`] for an action. A fixed response or a redirect is answered at once. To
 //! forward, it acquires a target from the [`target_group::TargetGroup`]: the session's target if
 //! there is one, else the one that the group's [`balance::Picker`] picks, else a place in the
-//! queue. A lease counts the request on the target until its last byte has been sent. [`relay`]
-//! sends it over a connection of [`upstream::Pool`]; a failure that a retry may follow goes back
-//! to the group, with the targets that were tried. Whatever happens becomes a response and one
-//! record of [`observe`].
+//! queue. A lease counts the request on the target until its last byte has been sent. The request
+//! is written to a connection of [`upstream::Pool`] while its response is read: one task, that of
+//! the client's connection, drives both directions. A failure that a retry may follow goes back to
+//! the group, with the targets that were tried. Whatever happens becomes a response and one record
+//! of [`observe`].
 //!
 //! *A change of health.* A probe loop of [`health`] writes the result of each check into the
 //! target's health cell. When the thresholds are crossed it sends a [`state::Change`]; the
@@ -140,8 +147,8 @@ pub mod autoscale;
 pub mod balance;
 pub mod cli;
 pub mod config;
-pub mod connection;
 pub mod discovery;
+pub mod downstream;
 pub mod files;
 pub mod health;
 pub mod http1;
@@ -153,7 +160,6 @@ pub mod net;
 pub mod observe;
 pub mod proxy;
 pub mod rate_limit;
-pub mod relay;
 pub mod replicas;
 pub mod router;
 pub mod server;
@@ -162,4 +168,5 @@ pub mod target;
 pub mod target_group;
 #[cfg(feature = "tools")]
 pub mod tools;
+pub mod tunnel;
 pub mod upstream;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 
@@ -18,6 +18,24 @@ pub struct ConnectionLimit {
     open: AtomicUsize,
     /// Notified when a connection may have become possible.
     freed: Notify,
+    /// How many clients wait for a permit.
+    waiting: watch::Sender<usize>,
+}
+
+/// Counts a client that waits.
+struct Waiting<'l>(&'l ConnectionLimit);
+
+impl<'l> Waiting<'l> {
+    fn begin(limit: &'l ConnectionLimit) -> Self {
+        limit.waiting.send_modify(|waiting| *waiting += 1);
+        Self(limit)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.send_modify(|waiting| *waiting -= 1);
+    }
 }
 
 /// The right to one connection below a limit; given back by dropping it.
@@ -35,6 +53,7 @@ impl ConnectionLimit {
             max: AtomicUsize::new(max),
             open: AtomicUsize::new(0),
             freed: Notify::new(),
+            waiting: watch::Sender::default(),
         }
     }
 
@@ -50,19 +69,34 @@ impl ConnectionLimit {
         self.freed.notify_waiters();
     }
 
+    /// How many clients wait for a permit, and when that changes.
+    pub(super) fn waiting(&self) -> watch::Receiver<usize> {
+        self.waiting.subscribe()
+    }
+
     /// Waits until one more connection is allowed, and counts it. Cancel-safe.
     pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
+        if let Some(descriptor) = self.descriptors.try_take()
+            && self.try_count()
+        {
+            return self.permit(descriptor);
+        }
+        let _waiting = Waiting::begin(self);
         let descriptor = self.descriptors.take().await;
         loop {
             // Created before the check, so that a permit dropped in between is not missed.
             let freed = self.freed.notified();
             if self.try_count() {
-                return Permit {
-                    limit: Arc::clone(self),
-                    _descriptor: descriptor,
-                };
+                return self.permit(descriptor);
             }
             freed.await;
+        }
+    }
+
+    fn permit(self: &Arc<Self>, descriptor: DescriptorPermit) -> Permit {
+        Permit {
+            limit: Arc::clone(self),
+            _descriptor: descriptor,
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::connection::{Accepted, Backlog, DrainSignal, serve};
+use crate::downstream::{Accepted, Backlog, DrainSignal, serve};
 use crate::model::{ListenerId, SocketId};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
@@ -69,11 +69,13 @@ impl Listener {
     pub async fn run(self) {
         let mut connections = JoinSet::new();
         let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.name.clone());
+        let mut waiting = self.limit.waiting();
         let backlog = loop {
             tokio::select! {
                 biased;
                 backlog = self.drain.stopped() => break backlog,
                 Some(ended) = connections.join_next() => note(ended, &id, &metrics),
+                Ok(()) = waiting.changed() => self.drain.press(*waiting.borrow_and_update() > 0),
                 accepted = self.accept() => {
                     if let Some((accepted, permit)) = accepted {
                         connections.spawn_local(self.serve(accepted, ready(permit)));
@@ -151,12 +153,16 @@ impl Listener {
         self.proxy.metrics().connected();
         let snapshot = self.reader.load();
         let listener = snapshot.serving(self.id)?;
+        // Already reset if it has no address.
+        let local = stream.local_addr().ok()?;
         Some(Accepted {
-            stream: prepared(stream),
+            stream: prepared(stream).into(),
             peer,
+            local,
             socket: self.id,
             listener: (listener.slot, listener.id.clone()),
             limits: listener.client,
+            policy: listener.http.clone(),
         })
     }
 

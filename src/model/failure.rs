@@ -25,6 +25,10 @@ pub enum Stage {
 pub enum Failure {
     /// The request is not HTTP/1.1 as RFC 9112 writes it.
     MalformedRequest,
+    /// The request asks for a method or a transfer coding that Weir does not know.
+    NotImplemented,
+    /// The request is of another major version than HTTP/1.
+    VersionNotSupported,
     /// `Host` is missing, repeated, or not a host (RFC 9112 section 3.2).
     BadHost,
     /// A method Weir does not forward (`CONNECT`, `TRACE`).
@@ -100,6 +104,8 @@ impl Failure {
             Self::MalformedRequest | Self::BadHost | Self::RequestBodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::MethodNotForwarded => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestHeadTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -129,6 +135,8 @@ impl Failure {
     pub const fn code(self) -> &'static str {
         match self {
             Self::MalformedRequest => "malformed_request",
+            Self::NotImplemented => "not_implemented",
+            Self::VersionNotSupported => "version_not_supported",
             Self::BadHost => "bad_host",
             Self::MethodNotForwarded => "method_not_forwarded",
             Self::RequestHeadTimeout => "request_head_timeout",
@@ -165,6 +173,8 @@ impl Failure {
     pub const fn blame(self) -> Blame {
         match self {
             Self::MalformedRequest
+            | Self::NotImplemented
+            | Self::VersionNotSupported
             | Self::BadHost
             | Self::MethodNotForwarded
             | Self::RequestHeadTimeout
@@ -210,6 +220,8 @@ impl Failure {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::MalformedRequest => "the request is not well-formed HTTP/1.1",
+            Self::NotImplemented => "the method or the transfer coding is not known",
+            Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::BadHost => "the Host header is missing, repeated or not a host",
             Self::MethodNotForwarded => "this method is not forwarded",
             Self::RequestHeadTimeout => "the request head did not arrive in time",

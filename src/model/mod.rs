@@ -11,9 +11,9 @@ mod algorithm;
 mod ejection;
 mod escape;
 mod failure;
+mod filter;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod filter;
 mod health;
 mod http_policy;
 mod id;

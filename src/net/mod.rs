@@ -2,14 +2,18 @@
 //! HTTP client of the control plane.
 
 mod bind;
-mod client_io;
+mod buffer;
 pub mod descriptors;
 mod dial;
 pub mod fetch;
+mod pace;
 pub mod pass_sockets;
+mod stream;
 mod timer;
 
 pub use bind::{BindError, listen, reserve, reserve_beside};
-pub use client_io::{ClientIo, ClientState, Deadlines};
+pub use buffer::{Buffers, Input, Output};
 pub use dial::{DialError, dial, is_own_shortage};
+pub use pace::Pace;
+pub use stream::{HangUp, Peek, Stream};
 pub use timer::Timer;

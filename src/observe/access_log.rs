@@ -7,7 +7,9 @@ use tracing::info;
 
 use super::exchange::{Attempt, ExchangeFacts};
 use super::log;
-use crate::model::AccessLog;
+use super::request_head::RequestHead;
+use super::request_id::RequestId;
+use crate::model::{AccessLog, Failure};
 
 /// Writes an exchange if `logged` includes it.
 pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Duration) {
@@ -26,20 +28,18 @@ pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Durat
 
 fn write(exchange: &ExchangeFacts, elapsed: Duration) {
     let head = exchange.head.as_ref();
-    let status = exchange
-        .status
-        .or(exchange.failure.map(crate::model::Failure::status));
-    let host = head.and_then(|head| head.host.as_ref());
-    let id = exchange.request_id.as_ref();
+    let failed = exchange.failure.map(|failure| failure.status().as_u16());
     info!(
         target: log::ACCESS,
         client = %exchange.client,
-        method = head.map(|head| head.method.as_str()),
-        host = host.and_then(|host| host.to_str().ok()),
-        path = head.map(|head| head.uri.path()),
-        query = head.and_then(|head| head.uri.query()),
-        status = status.map(|status| status.as_u16()),
-        reason = exchange.failure.map(crate::model::Failure::code),
+        method = head.map(RequestHead::method),
+        host = head.and_then(RequestHead::host),
+        path = head.map(RequestHead::path),
+        query = head.and_then(RequestHead::query),
+        status = exchange.status.or(failed),
+        reason = exchange.failure.map(Failure::code),
+        class = exchange.desync.map(|desync| desync.class),
+        desync_reason = exchange.desync.map(|desync| desync.reason),
         ms = millis(elapsed),
         queued_ms = exchange.queued().map(millis),
         received = exchange.received,
@@ -50,7 +50,7 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
         target = exchange.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
         attempts = exchange.attempts,
         tried = (!exchange.tried.is_empty()).then(|| tracing::field::display(Tried(&exchange.tried))),
-        request_id = id.and_then(|id| id.to_str().ok()),
+        request_id = exchange.request_id.as_ref().map(RequestId::as_str),
         "{}", Summary(exchange)
     );
 }

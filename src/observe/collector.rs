@@ -23,11 +23,14 @@ struct Sum {
     durations: BTreeMap<(String, String), Durations>,
     /// By target group, empty if none was chosen, and reason.
     failures: BTreeMap<(String, &'static str), u64>,
+    /// By class and reason.
+    desync: BTreeMap<(&'static str, &'static str), u64>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
     retries: BTreeMap<(String, &'static str), u64>,
     connections: u64,
     fail_open: u64,
+    unsolicited: u64,
     tunnels: u64,
     /// Connections that ended in a panic.
     panics: u64,
@@ -46,6 +49,7 @@ impl Sum {
         for shard in lock(&metrics.workers).iter() {
             sum.connections += load(&shard.connections);
             sum.fail_open += load(&shard.fail_open);
+            sum.unsolicited += load(&shard.unsolicited);
             sum.tunnels += load(&shard.tunnels);
             sum.panics += load(&shard.panics);
             for ((group, code), count) in lock(&shard.failures).iter() {
@@ -53,6 +57,10 @@ impl Sum {
                     .as_ref()
                     .map_or(String::new(), TargetGroupId::to_string);
                 *sum.failures.entry((group, *code)).or_default() += count;
+            }
+            for (desync, count) in lock(&shard.desync).iter() {
+                let series = (desync.class, desync.reason);
+                *sum.desync.entry(series).or_default() += count;
             }
             for (group, waits) in lock(&shard.queued).iter() {
                 sum.queued.entry(group.to_string()).or_default().add(waits);
@@ -100,6 +108,12 @@ impl Collector for Metrics {
             }
             Ok(())
         })?;
+        page.counters(names::DESYNC, |family| {
+            for ((class, reason), count) in &sum.desync {
+                family.count(*count, &[("class", class), ("reason", reason)])?;
+            }
+            Ok(())
+        })?;
         queues(page, &sum)?;
         page.counters(names::RETRIES, |family| {
             for ((group, reason), count) in &sum.retries {
@@ -122,6 +136,9 @@ impl Collector for Metrics {
         })?;
         page.counters(names::CONNECTIONS, |family| {
             family.count(sum.connections, &[])
+        })?;
+        page.counters(names::UNSOLICITED, |family| {
+            family.count(sum.unsolicited, &[])
         })?;
         page.gauges(names::TUNNELS, |family| family.gauge(&sum.tunnels, &[]))?;
         page.counters(names::FAIL_OPEN, |family| family.count(sum.fail_open, &[]))

@@ -4,20 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode, Uri};
-
+use super::request_head::RequestHead;
+use super::request_id::RequestId;
 use crate::model::{Failure, ListenerId, ListenerSlot, TargetGroupId};
 use crate::target::Target;
 
-/// What the access log writes of a request's head. Cheap to keep: all parts are shared.
-#[derive(Clone, Debug)]
-pub struct RequestHead {
-    /// As sent.
-    pub method: Method,
-    /// As sent.
-    pub uri: Uri,
-    /// The `Host` field, if there was one.
-    pub host: Option<HeaderValue>,
+/// How far a request is from the grammar of HTTP, if two recipients could understand it in two
+/// ways (ALB's desync mitigation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Desync {
+    /// `acceptable`, `ambiguous` or `severe`.
+    pub class: &'static str,
+    /// The first thing that is wrong with it.
+    pub reason: &'static str,
 }
 
 /// One of several attempts at a request.
@@ -39,10 +38,12 @@ pub struct ExchangeFacts {
     pub listener: (ListenerSlot, ListenerId),
     /// The client, as trusted proxies report it.
     pub client: IpAddr,
-    /// The value of the `x-request-id` field.
-    pub request_id: Option<HeaderValue>,
+    /// The value of the `X-Request-Id` field.
+    pub request_id: Option<RequestId>,
     /// Kept while the access log may need it.
     pub head: Option<RequestHead>,
+    /// `None` for a request that is compliant, or was not read.
+    pub desync: Option<Desync>,
     /// Whether the method is `HEAD`: the response has no body.
     pub is_head: bool,
     /// The rule that matched, by priority; `None` for the default action.
@@ -58,7 +59,7 @@ pub struct ExchangeFacts {
     /// Each attempt, if there was more than one.
     pub tried: Vec<Attempt>,
     /// The status sent to the client, once the response's head is decided.
-    pub status: Option<StatusCode>,
+    pub status: Option<u16>,
     /// Why no target answered, or not to the end.
     pub failure: Option<Failure>,
     /// Whether the response was sent to its end.
@@ -87,6 +88,7 @@ impl ExchangeFacts {
             client,
             request_id: None,
             head: None,
+            desync: None,
             is_head: false,
             rule: None,
             group: None,

@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
 use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
-use super::exchange::ExchangeFacts;
+use super::exchange::{Desync, ExchangeFacts};
 use crate::model::{Failure, ListenerSlot, TargetGroupId};
 use crate::target::{Serial, Target};
 
 /// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
+
+/// The status of a response after which the connection is a tunnel.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// All counters of the process.
 #[derive(Debug)]
@@ -35,11 +37,14 @@ pub(super) struct Shard {
     pub(super) ledger: Mutex<Ledger>,
     /// By target group, if one was chosen, and reason.
     pub(super) failures: Mutex<FxHashMap<(Option<TargetGroupId>, &'static str), u64>>,
+    /// By class and reason.
+    pub(super) desync: Mutex<FxHashMap<Desync, u64>>,
     /// By target group.
     pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
     /// By group and reason.
     pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
     pub(super) connections: AtomicU64,
+    pub(super) unsolicited: AtomicU64,
     pub(super) fail_open: AtomicU64,
     pub(super) tunnels: AtomicU64,
     /// Connections that ended in a panic.
@@ -181,6 +186,11 @@ impl WorkerMetrics {
         add(&self.shard.fail_open, 1);
     }
 
+    /// Counts connections on which a target has sent bytes that no request asked for.
+    pub fn unsolicited(&self, count: u64) {
+        add(&self.shard.unsolicited, count);
+    }
+
     /// Counts a retry by its reason.
     pub fn retried(&self, group: &TargetGroupId, reason: &'static str) {
         let mut retries = lock(&self.shard.retries);
@@ -224,6 +234,9 @@ impl WorkerMetrics {
         if let Some(failure) = exchange.failure {
             let key = (exchange.group.clone(), failure.code());
             *lock(&self.shard.failures).entry(key).or_default() += 1;
+        }
+        if let Some(desync) = exchange.desync {
+            *lock(&self.shard.desync).entry(desync).or_default() += 1;
         }
         if let (Some(time), Some(group)) = (exchange.queued(), &exchange.group) {
             let mut queued = lock(&self.shard.queued);
@@ -272,13 +285,13 @@ impl Series {
 
     fn count(&self, exchange: &ExchangeFacts, elapsed: Duration) {
         let class = match exchange.status {
-            Some(status) => usize::from(status.as_u16() / 100 - 1).min(4),
+            Some(status) => usize::from((status / 100).clamp(1, 5) - 1),
             None => CLASSES.len() - 1,
         };
         add(&self.classes[class], 1);
         add(&self.received, exchange.received);
         add(&self.sent, exchange.sent);
-        if exchange.status == Some(StatusCode::SWITCHING_PROTOCOLS) {
+        if exchange.status == Some(SWITCHING_PROTOCOLS) {
             // The lifetime of a tunnel says nothing about the speed of requests.
             return;
         }
@@ -317,7 +330,7 @@ mod tests {
         let mut record = Record::begin(worker, AccessLog::Off, listener, client);
         record.target = target.cloned();
         record.group = target.map(|target| target.id.group.clone());
-        record.status = Some(StatusCode::OK);
+        record.status = Some(200);
         record.complete = true;
         record
     }
@@ -387,7 +400,7 @@ mod tests {
         for group in ["todo", "other"] {
             let mut record = record(&worker, None);
             record.group = Some(group.into());
-            record.status = Some(StatusCode::SERVICE_UNAVAILABLE);
+            record.status = Some(503);
             record.failure = Some(Failure::NoTarget);
         }
         drop(record(&worker, None));
@@ -402,6 +415,25 @@ mod tests {
             let failures = format!("weir_request_failures_total{{{labels}}}");
             assert_eq!(page.value(&failures), Some(1.0), "{failures}");
         }
+    }
+
+    #[test]
+    fn requests_that_are_not_compliant_are_counted_by_class_and_reason() {
+        let metrics = Arc::new(Metrics::default());
+        for (class, reason) in [("ambiguous", "a"), ("ambiguous", "a"), ("severe", "b")] {
+            let mut record = record(&metrics.worker(), None);
+            record.desync = Some(Desync { class, reason });
+        }
+        drop(record(&metrics.worker(), None));
+        let page = page(&metrics);
+        for (labels, count) in [
+            (r#"class="ambiguous",reason="a""#, 2.0),
+            (r#"class="severe",reason="b""#, 1.0),
+        ] {
+            let series = format!("weir_desync_total{{{labels}}}");
+            assert_eq!(page.value(&series), Some(count), "{series}");
+        }
+        assert!(!page.has(r#"class="""#));
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub(crate) const FAILURES: Name = (
     "weir_request_failures",
     "Requests that no target answered to the end, by target group and reason",
 );
+/// ALB's `DesyncMitigationMode_NonCompliant_Request_Count`, by class and reason.
+pub(crate) const DESYNC: Name = (
+    "weir_desync",
+    "Requests that recipients could understand in two ways, by class (acceptable, ambiguous or severe) and reason",
+);
 /// Requests sent to another target, by group and by the reason which the attempt before gave; and
 /// retries that were not made because the budget was spent.
 pub(crate) const RETRIES: Name = (
@@ -34,6 +39,11 @@ pub(crate) const RECEIVED: Name = (
 pub(crate) const SENT: Name = (
     "weir_response_body_bytes",
     "Bytes of response bodies sent to clients",
+);
+/// Bytes of targets that would be taken for the response to the next request.
+pub(crate) const UNSOLICITED: Name = (
+    "weir_unsolicited_responses",
+    "Connections closed because a target sent bytes that no request asked for",
 );
 /// ALB's `UnhealthyRoutingRequestCount`.
 pub(crate) const FAIL_OPEN: Name = (

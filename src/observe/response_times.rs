@@ -114,7 +114,7 @@ mod tests {
                 let client = [127, 0, 0, 1].into();
                 let mut record = Record::begin(&self.worker, AccessLog::Off, listener, client);
                 record.target = Some(Arc::clone(target));
-                record.status = Some(http::StatusCode::OK);
+                record.status = Some(200);
                 record.complete = true;
             }
         }

@@ -3,17 +3,14 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use http::header::{COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue};
-
+use crate::message::{FieldName, Fields};
 use crate::target_group::ApplicationCookie;
 
 /// The values of the cookies of a name in a request, in order.
-pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+pub(super) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    fields
+        .get_all(FieldName::Cookie)
+        .flat_map(|field| field.split(|byte| *byte == b';'))
         .filter_map(move |pair| {
             let pair = pair.trim_ascii();
             pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
@@ -21,8 +18,8 @@ pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<It
 }
 
 /// Whether a request has a cookie of a name, whatever its value.
-pub(super) fn has(headers: &HeaderMap, name: &str) -> bool {
-    values(headers, name).next().is_some()
+pub(super) fn has(fields: &Fields, name: &str) -> bool {
+    values(fields, name).next().is_some()
 }
 
 /// A `Set-Cookie` value for the whole site (`Path=/`), hidden from scripts (`HttpOnly`) and sent
@@ -33,7 +30,7 @@ pub(super) fn set(
     value: &str,
     max_age: Option<Duration>,
     secure: bool,
-) -> Option<HeaderValue> {
+) -> Option<String> {
     let mut text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
     if let Some(age) = max_age {
         write!(text, "; Max-Age={}", age.as_secs()).ok()?;
@@ -41,17 +38,16 @@ pub(super) fn set(
     if secure {
         text.push_str("; Secure");
     }
-    HeaderValue::try_from(text).ok()
+    (!text.bytes().any(|byte| byte.is_ascii_control())).then_some(text)
 }
 
 /// Whether a response sets or deletes the application's cookie `name`. Of several fields the
 /// last one counts, as in a browser.
-pub(super) fn cookie_state(headers: &HeaderMap, name: &str, now: SystemTime) -> ApplicationCookie {
-    headers
-        .get_all(SET_COOKIE)
-        .iter()
-        .rev()
-        .find_map(|field| state_in(field.as_bytes(), name, now))
+pub(super) fn cookie_state(fields: &Fields, name: &str, now: SystemTime) -> ApplicationCookie {
+    fields
+        .get_all(FieldName::SetCookie)
+        .filter_map(|field| state_in(field, name, now))
+        .last()
         .unwrap_or(ApplicationCookie::Unmentioned)
 }
 
@@ -114,15 +110,23 @@ fn date(text: &str) -> Option<SystemTime> {
 mod tests {
     use super::*;
 
+    /// Fields of one name.
+    fn fields(name: FieldName, values: &[&str]) -> Fields {
+        let mut fields = Fields::new();
+        for value in values {
+            fields.append_known(name, value.as_bytes()).unwrap();
+        }
+        fields
+    }
+
     #[test]
     fn a_cookie_is_found_among_others_by_its_whole_name() {
-        let mut headers = HeaderMap::new();
-        headers.append(COOKIE, "xid=1; id=2;id=4".parse().unwrap());
-        headers.append(COOKIE, "other=3; id=".parse().unwrap());
-        let values = |name| values(&headers, name).collect::<Vec<_>>();
+        let sent = ["xid=1; id=2;id=4", "other=3; id="];
+        let fields = fields(FieldName::Cookie, &sent);
+        let values = |name| values(&fields, name).collect::<Vec<_>>();
         assert_eq!(values("id"), [&b"2"[..], b"4", b""]);
         assert_eq!(values("other"), [b"3"]);
-        assert!(!has(&headers, "none") && has(&headers, "id"));
+        assert!(!has(&fields, "none") && has(&fields, "id"));
     }
 
     #[test]
@@ -158,20 +162,15 @@ mod tests {
             ("id", ApplicationCookie::Unmentioned),
         ];
         for (text, expected) in cases {
-            let mut headers = HeaderMap::new();
-            headers.append(SET_COOKIE, "id=0; Max-Age=1".parse().unwrap());
-            headers.insert(SET_COOKIE, text.parse().unwrap());
-            headers.append(SET_COOKIE, "other=1; Max-Age=0".parse().unwrap());
-            assert_eq!(cookie_state(&headers, "id", now), expected, "{text}");
+            let fields = fields(FieldName::SetCookie, &[text, "other=1; Max-Age=0"]);
+            assert_eq!(cookie_state(&fields, "id", now), expected, "{text}");
         }
     }
 
     #[test]
     fn the_last_field_of_a_name_counts() {
-        let mut headers = HeaderMap::new();
-        headers.append(SET_COOKIE, "id=; Max-Age=0".parse().unwrap());
-        headers.append(SET_COOKIE, "id=1".parse().unwrap());
-        let state = cookie_state(&headers, "id", SystemTime::UNIX_EPOCH);
+        let fields = fields(FieldName::SetCookie, &["id=; Max-Age=0", "id=1"]);
+        let state = cookie_state(&fields, "id", SystemTime::UNIX_EPOCH);
         assert_eq!(state, ApplicationCookie::Set(None));
     }
 

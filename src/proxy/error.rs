@@ -1,7 +1,6 @@
 //! The [`Failure`] behind each error of the layers below.
 
-use http::StatusCode;
-
+use crate::http1::Reason;
 use crate::model::{Failure, Stage};
 use crate::net::DialError;
 use crate::target_group::Unavailable;
@@ -22,23 +21,32 @@ impl From<&ConnectError> for Failure {
         match error {
             ConnectError::Dial(DialError::TimedOut) => Self::TargetTimeout(Stage::Connect),
             ConnectError::Dial(DialError::Shortage(_)) => Self::OutOfResources,
-            ConnectError::Dial(DialError::Io(_)) | ConnectError::Handshake(_) => Self::ConnectError,
+            ConnectError::Dial(DialError::Io(_)) => Self::ConnectError,
         }
     }
 }
 
-/// The failure behind the status that hyper would answer an unreadable head with.
-pub fn refusal(status: StatusCode) -> Failure {
-    match status {
-        StatusCode::URI_TOO_LONG => Failure::UriTooLong,
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Failure::RequestHeadTooLarge,
-        _ => Failure::MalformedRequest,
+/// The failure behind a head that cannot be read.
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::MissingHost | Reason::DuplicateHost | Reason::BadHost => Self::BadHost,
+            reason => match reason.status() {
+                414 => Self::UriTooLong,
+                431 => Self::RequestHeadTooLarge,
+                501 => Self::NotImplemented,
+                505 => Self::VersionNotSupported,
+                _ => Self::MalformedRequest,
+            },
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io;
+
+    use http::StatusCode;
 
     use super::*;
     use crate::model::Blame;

@@ -1,24 +1,57 @@
 //! Sends a request to one target after another until one has answered it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-use super::Proxy;
+use tokio::time::timeout_at;
+
+use super::attempt::{Attempt, AttemptError, Progress, UpstreamResponse};
+use super::filters::{RequestFacts, apply_to_request};
 use super::preference::Preference;
 use super::queue::wait_for_slot;
+use super::replay_body::ReplayBody;
 use super::retry::{Retries, Retry, reason};
-use crate::model::{Blame, Failure};
+use super::upgrade::Upgrade;
+use super::worker::Proxy;
+use crate::http1::{Hop, Persistence};
+use crate::message::{Exchange, RequestHead, ResponseHead};
+use crate::model::{Blame, Failure, Filters, Stage};
+use crate::net::Timer;
 use crate::observe::Record;
-use crate::relay::{AttemptError, Outgoing, Progress, UpstreamResponse};
 use crate::target::{Lease, RequestResult};
 use crate::target_group::{Permit, PickRequest, TargetGroup, Tried, Unavailable};
+use crate::upstream::Connection;
+
+/// A request for a group, with what is needed to send it again.
+pub(super) struct Outgoing<'a, E> {
+    pub(super) exchange: &'a mut E,
+    pub(super) upload: &'a mut ReplayBody,
+    /// Rewritten for targets.
+    pub(super) head: &'a RequestHead,
+    /// Whether the client takes trailers.
+    pub(super) te_trailers: bool,
+    /// The protocols it asks to switch to.
+    pub(super) upgrade: Option<&'a Upgrade>,
+    /// What changes the head for each target.
+    pub(super) filters: Option<&'a (Arc<Filters>, RequestFacts)>,
+    /// Whether the target's connection is to end with it.
+    pub(super) closes: bool,
+    /// The deadline of the whole request, if it has one.
+    pub(super) until: Option<tokio::time::Instant>,
+    pub(super) preference: Preference,
+    /// Where the head of the response goes.
+    pub(super) response: &'a mut ResponseHead,
+    pub(super) timer: &'a mut Timer,
+}
 
 /// One request while it is sent to one target after another.
-struct Forwarding<'a> {
+struct Forwarding<'a, E> {
     proxy: &'a Proxy,
     group: &'a TargetGroup,
-    preference: Preference,
-    outgoing: &'a mut Outgoing,
+    outgoing: Outgoing<'a, E>,
     record: &'a mut Record,
     retries: Retries<'a>,
     tried: Tried,
@@ -39,17 +72,15 @@ type AttemptResult = Result<UpstreamResponse, AttemptError>;
 impl Proxy {
     /// Tries targets until one has answered, or until another attempt could execute the
     /// request twice.
-    pub(super) async fn forward(
+    pub(super) async fn forward<E: Exchange>(
         &self,
         group: &TargetGroup,
-        preference: Preference,
-        outgoing: &mut Outgoing,
+        outgoing: Outgoing<'_, E>,
         record: &mut Record,
     ) -> Result<UpstreamResponse, Failure> {
-        let (method, fields) = outgoing.head().ok_or(Failure::Internal)?;
-        let retries = Retries::new(&group.retry, method, fields);
+        let retries = Retries::new(&group.retry, outgoing.head);
         if retries.may_rewrite() {
-            outgoing.keep_body(group.retry.max_body);
+            outgoing.upload.keep(group.retry.max_body);
         }
         if group.retry.attempts > 1 {
             group.live.budget.request(record.started());
@@ -57,7 +88,6 @@ impl Proxy {
         let forwarding = Forwarding {
             proxy: self,
             group,
-            preference,
             outgoing,
             record,
             retries,
@@ -67,7 +97,7 @@ impl Proxy {
     }
 }
 
-impl<'a> Forwarding<'a> {
+impl<'a, E: Exchange> Forwarding<'a, E> {
     async fn run(mut self) -> Result<UpstreamResponse, Failure> {
         let mut lease = match self.acquire() {
             Err(Unavailable::Full) => self.wait_for_slot().await?,
@@ -82,7 +112,7 @@ impl<'a> Forwarding<'a> {
             let result = self.attempt(lease).await;
             _permit = None;
             if let Some(begun) = begun {
-                measure(&result, begun);
+                self.measure(&result, begun);
             }
             lease = match (self.next(&result), result) {
                 (Some(NextAttempt::OtherTarget(other, permit)), _) => {
@@ -104,7 +134,7 @@ impl<'a> Forwarding<'a> {
 
     fn acquire(&mut self) -> Result<Lease, Unavailable> {
         let request = PickRequest {
-            key: self.preference.key,
+            key: self.outgoing.preference.key,
             session: self.session(),
             entropy: self.proxy.entropy.next(),
             now: self.record.started(),
@@ -114,7 +144,8 @@ impl<'a> Forwarding<'a> {
 
     /// The target of the session, which counts for the first attempt only.
     fn session(&self) -> Option<u64> {
-        self.preference
+        self.outgoing
+            .preference
             .session
             .filter(|_| self.record.attempts == 0)
     }
@@ -125,34 +156,35 @@ impl<'a> Forwarding<'a> {
     }
 
     async fn wait_for_slot(&mut self) -> Result<Lease, Failure> {
-        let (session, until) = (self.session(), self.outgoing.until());
-        wait_for_slot(self.group, session, &mut self.tried, until, self.record).await
+        let session = self.session();
+        wait_for_slot(
+            self.group,
+            session,
+            &mut self.tried,
+            self.outgoing.until,
+            self.record,
+            self.outgoing.exchange,
+        )
+        .await
     }
 
     /// Sends the request to one target: on a kept-alive connection if there is one, on the
     /// next if the target had closed that one already.
     async fn attempt(&mut self, mut lease: Lease) -> AttemptResult {
-        let group = self.group;
         loop {
-            let learned = &group.live.keep_alive;
-            let pool = &self.proxy.pool;
-            let checkout = pool.checkout(lease.target(), &group.upstream, learned);
-            let checkout = match self.outgoing.in_time(checkout).await {
-                Ok(Ok(checkout)) => checkout,
-                Ok(Err(error)) => {
-                    self.proxy.shortages.note(&lease.target().id, &error);
-                    return Err(unwritten((&error).into(), lease));
-                }
+            let connection = match self.connect(&lease).await {
+                Ok(connection) => connection,
                 Err(failure) => return Err(unwritten(failure, lease)),
             };
-            let reused = checkout.is_reused();
-            // The head is kept only if a retry is likely to find a target. Without the copy a
-            // retry is impossible after the request was written.
-            let has_next = reused || group.has_another(&self.tried);
-            let again = has_next && self.retries.may_rewrite() && self.outgoing.is_whole();
-            let upstream = &group.upstream;
-            match crate::relay::forward(checkout, lease, self.outgoing, upstream, again).await {
-                Err(error) if reused && error.progress == Progress::Unwritten => {
+            let reused = connection.is_reused();
+            // The body is kept only if a retry is likely to find a target. Without it a retry is
+            // impossible after the request was written.
+            match self.send(connection, lease).await {
+                Err(error)
+                    if reused
+                        && error.progress == Progress::Unwritten
+                        && error.failure == Failure::TargetClosed =>
+                {
                     lease = error.lease;
                 }
                 result => return result,
@@ -160,11 +192,72 @@ impl<'a> Forwarding<'a> {
         }
     }
 
+    async fn connect(&mut self, lease: &Lease) -> Result<Connection, Failure> {
+        let (group, pool) = (self.group, &self.proxy.pool);
+        let learned = &group.live.keep_alive;
+        let target = lease.target();
+        if let Some(connection) = pool.take(target, &group.upstream, learned).await {
+            return Ok(connection);
+        }
+        let connecting = pool.connect(target, &group.upstream, learned);
+        let exchange = &mut *self.outgoing.exchange;
+        match unless_gone(connecting, exchange, self.outgoing.until).await? {
+            Ok(connection) => Ok(connection),
+            Err(error) => {
+                self.proxy.shortages.note(&target.id, &error);
+                Err((&error).into())
+            }
+        }
+    }
+
+    async fn send(&mut self, connection: Connection, lease: Lease) -> AttemptResult {
+        let outgoing = &mut self.outgoing;
+        let for_target = outgoing.filters.map(|(filters, facts)| {
+            let mut head = outgoing.head.clone();
+            let target = lease.target().id.addr.to_string();
+            apply_to_request(filters, &mut head, facts, &target);
+            head
+        });
+        let mut attempt = Attempt {
+            exchange: &mut *outgoing.exchange,
+            upload: &mut *outgoing.upload,
+            head: for_target.as_ref().unwrap_or(outgoing.head),
+            hop: Hop {
+                persistence: if outgoing.closes {
+                    Persistence::Close
+                } else {
+                    Persistence::Implied
+                },
+                upgrade: outgoing.upgrade.map(Upgrade::as_bytes),
+                te_trailers: outgoing.te_trailers,
+            },
+            response: &mut *outgoing.response,
+            policy: &self.group.upstream,
+            until: outgoing.until,
+        };
+        let answered = attempt.run(connection, lease, outgoing.timer).await?;
+        if outgoing.response.status() != 101 || self.is_switch_asked_for() {
+            return Ok(answered);
+        }
+        // A client cannot follow to a protocol that it did not ask for.
+        Err(AttemptError {
+            failure: Failure::MalformedResponse,
+            progress: Progress::ResponseBegun,
+            lease: answered.lease,
+        })
+    }
+
+    fn is_switch_asked_for(&self) -> bool {
+        let chosen = Upgrade::chosen(&self.outgoing.response.fields);
+        let asked = self.outgoing.upgrade;
+        asked.is_some_and(|asked| chosen.is_some_and(|chosen| asked.allows(&chosen)))
+    }
+
     /// The next attempt; `None` if this result stands.
     fn next(&mut self, result: &AttemptResult) -> Option<NextAttempt<'a>> {
         let (retry, reason) = match result {
-            Ok(response) => {
-                let status = response.status();
+            Ok(_) => {
+                let status = self.outgoing.response.status();
                 (self.retries.after_response(status), reason(status))
             }
             Err(error) => {
@@ -174,13 +267,14 @@ impl<'a> Forwarding<'a> {
             }
         };
         let next = retry
-            .filter(|_| self.outgoing.is_whole())
+            .filter(|_| self.outgoing.upload.is_whole())
             .and_then(|retry| self.find(retry));
         if next.is_some() {
             self.proxy.metrics.retried(&self.group.id, reason);
             self.record.attempt_ended(reason);
             if let Ok(response) = result {
-                response.lease().target().report(response.verdict());
+                let status = self.outgoing.response.status();
+                response.lease.target().report(verdict(status));
             }
         } else if self.record.attempts > 1 {
             // The last of several attempts is in the record like the others.
@@ -206,6 +300,23 @@ impl<'a> Forwarding<'a> {
             }
             Err(_) => (retry == Retry::Reconnect).then_some(NextAttempt::SameTarget),
         }
+    }
+
+    /// Adds the time to the response head to the target's latency, which the group's algorithm
+    /// uses.
+    fn measure(&self, result: &AttemptResult, begun: Instant) {
+        let (lease, verdict) = match result {
+            Ok(response) => (&response.lease, verdict(self.outgoing.response.status())),
+            Err(error) if error.failure.blame() == Blame::Target => {
+                (&error.lease, RequestResult::GatewayError)
+            }
+            // A failure of the client or of Weir says nothing about the target.
+            Err(_) => return,
+        };
+        lease
+            .target()
+            .latency()
+            .record(begun, Instant::now(), verdict.is_failure());
     }
 
     fn permit(&self) -> Option<Permit<'a>> {
@@ -234,19 +345,33 @@ fn report(error: &AttemptError) {
     }
 }
 
-/// Adds the time to the response head to the target's latency, which the group's algorithm
-/// uses.
-fn measure(result: &AttemptResult, begun: Instant) {
-    let (lease, verdict) = match result {
-        Ok(response) => (response.lease(), response.verdict()),
-        Err(error) if error.failure.blame() == Blame::Target => {
-            (&error.lease, RequestResult::GatewayError)
+/// How a status counts in its target's statistics.
+pub(super) fn verdict(status: u16) -> RequestResult {
+    match status {
+        502..=504 => RequestResult::GatewayError,
+        500.. => RequestResult::ServerError,
+        _ => RequestResult::Served,
+    }
+}
+
+/// Waits for a step, unless the client goes away before, or the deadline of the whole request
+/// passes.
+async fn unless_gone<T>(
+    step: impl Future<Output = T>,
+    exchange: &mut impl Exchange,
+    until: Option<tokio::time::Instant>,
+) -> Result<T, Failure> {
+    let mut step = pin!(step);
+    let or_gone = poll_fn(|cx| {
+        if let Poll::Ready(done) = step.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
         }
-        // A failure of the client or of Weir says nothing about the target.
-        Err(_) => return,
-    };
-    lease
-        .target()
-        .latency()
-        .record(begun, Instant::now(), verdict.is_failure());
+        exchange.poll_gone(cx).map(Err)
+    });
+    match until {
+        None => or_gone.await,
+        Some(until) => timeout_at(until, or_gone)
+            .await
+            .unwrap_or(Err(Failure::TargetTimeout(Stage::Request))),
+    }
 }

@@ -1,9 +1,8 @@
 //! Request ids and random bits, per worker.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
-use bytes::BytesMut;
-use http::HeaderValue;
+use crate::observe::RequestId;
 
 /// Request ids: 32 hexadecimal digits, the first half drawn once per worker, the
 /// second a counter that starts at random. Unique, not secret.
@@ -11,48 +10,22 @@ use http::HeaderValue;
 pub(super) struct RequestIds {
     worker: u64,
     next: Cell<u64>,
-    /// Ids are cut from one allocation after another, which all their copies share.
-    block: RefCell<BytesMut>,
 }
-
-/// Bytes of an id.
-const LENGTH: usize = 32;
-
-/// Ids per allocation, which lives as long as the longest request among them.
-const PER_BLOCK: usize = 64;
 
 impl Default for RequestIds {
     fn default() -> Self {
         Self {
             worker: fastrand::u64(..),
             next: Cell::new(fastrand::u64(..)),
-            block: RefCell::default(),
         }
     }
 }
 
 impl RequestIds {
-    pub(super) fn next(&self) -> HeaderValue {
+    pub(super) fn next(&self) -> RequestId {
         let count = self.next.get();
         self.next.set(count.wrapping_add(1));
-        let mut block = self.block.borrow_mut();
-        if block.capacity() < LENGTH {
-            *block = BytesMut::with_capacity(PER_BLOCK * LENGTH);
-        }
-        let mut digits = [0; LENGTH];
-        write_hex(self.worker, &mut digits[..LENGTH / 2]);
-        write_hex(count, &mut digits[LENGTH / 2..]);
-        block.extend_from_slice(&digits);
-        let id = block.split().freeze();
-        HeaderValue::from_maybe_shared(id).expect("hexadecimal digits are a legal value")
-    }
-}
-
-fn write_hex(mut number: u64, digits: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in digits.iter_mut().rev() {
-        *digit = DIGITS[(number & 0xF) as usize];
-        number >>= 4;
+        RequestId::new(self.worker, count)
     }
 }
 
@@ -86,7 +59,7 @@ mod tests {
         let ids = RequestIds::default();
         let (a, b) = (ids.next(), ids.next());
         assert_ne!(a, b);
-        assert_eq!(a.len(), 32);
+        assert_eq!(a.as_bytes().len(), 32);
         assert!(a.as_bytes().iter().all(u8::is_ascii_hexdigit));
     }
 }

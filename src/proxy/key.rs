@@ -1,96 +1,67 @@
-//! The hash key of a request, read before its target is chosen: from the head, or from the
-//! beginning of the body.
+//! The hash key of a request: read from its head, or from the beginning of its body.
 
 use std::net::IpAddr;
-use std::rc::Rc;
-
-use bytes::BytesMut;
-use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
-use http::request::Parts;
-use http_body::Body;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::time::timeout;
 
 use super::cookie;
-use crate::model::{ClientLimits, Failure, HashKey};
-use crate::relay::{BodyStart, ReplayBody, RequestBodyLimits};
+use super::replay_body::ReplayBody;
+use crate::message::{Exchange, RequestHead};
+use crate::model::{Failure, HashKey};
 use crate::target_group::{TargetGroup, hash_client, hash_key};
 
-/// A request's hash key, and its body ready to be forwarded.
-pub(super) struct Prepared {
-    /// `None` if the group's algorithm uses no key.
-    pub(super) key: Option<u64>,
-    /// `None` if the request has no body.
-    pub(super) body: Option<Rc<ReplayBody>>,
-}
-
-/// Refuses a body with a `Content-Length` above the limit.
-pub(super) fn check_length(headers: &HeaderMap, limit: Option<u64>) -> Result<(), Failure> {
-    let Some(limit) = limit else { return Ok(()) };
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    match announced.and_then(|text| text.parse::<u64>().ok()) {
-        Some(length) if length > limit => Err(Failure::RequestBodyTooLarge),
-        Some(_) | None => Ok(()),
+/// Refuses a body of a known length above the limit.
+pub(super) fn check_length(known: Option<u64>, limit: Option<u64>) -> Result<(), Failure> {
+    match (known, limit) {
+        (Some(length), Some(limit)) if length > limit => Err(Failure::RequestBodyTooLarge),
+        _ => Ok(()),
     }
 }
 
-/// Finds the key and prepares the body. Waits only if the key is in the body.
-pub(super) async fn prepare(
+/// The hash key of a request; `None` if the group's algorithm uses none. Waits only if the key is
+/// in the body.
+pub(super) async fn find<E: Exchange>(
     group: &TargetGroup,
-    parts: &Parts,
+    head: &RequestHead,
     client: IpAddr,
-    mut incoming: Incoming,
-    limits: &ClientLimits,
-) -> Result<Prepared, Failure> {
-    let mut start = BodyStart::default();
-    let key = match &group.hash_key {
-        None => None,
+    upload: &mut ReplayBody,
+    exchange: &mut E,
+) -> Result<Option<u64>, Failure> {
+    let found = match &group.hash_key {
+        None => return Ok(None),
         Some(HashKey::Body { limit, field }) => {
-            start = read_start(&mut incoming, *limit, limits).await?;
-            // How much was read beyond the limit depends on the sizes of the body's frames.
-            let hashed = &start.data[..start.data.len().min(*limit)];
-            Some(body_key(hashed, field.as_deref()).unwrap_or_else(|| hash_client(client)))
+            let read = upload.read_start(exchange, *limit).await?;
+            body_key(read, *limit, field.as_deref())
         }
-        Some(key) => Some(head_key(key, parts).unwrap_or_else(|| hash_client(client))),
+        Some(key) => head_key(key, head),
     };
-    if start.is_empty() && incoming.is_end_stream() {
-        return Ok(Prepared { key, body: None });
-    }
-    let limits = RequestBodyLimits {
-        length: limits.max_body,
-        idle: limits.body_timeout,
-    };
-    Ok(Prepared {
-        key,
-        body: Some(Rc::new(ReplayBody::new(start, incoming, limits))),
-    })
+    Ok(Some(found.unwrap_or_else(|| hash_client(client))))
 }
 
-/// The key in a request's head; `None` if the head has no such field, cookie or parameter.
-fn head_key(key: &HashKey, parts: &Parts) -> Option<u64> {
+/// The key in a request's head; `None` if the head has no such field, cookie or parameter, or the
+/// key is not there.
+pub(super) fn head_key(key: &HashKey, head: &RequestHead) -> Option<u64> {
     match key {
-        HashKey::Header(name) => Some(hash_key(parts.headers.get(name)?.as_bytes())),
-        HashKey::Cookie(name) => cookie::values(&parts.headers, name).next().map(hash_key),
-        HashKey::Query(name) => query(parts.uri.query()?, name).map(|v| hash_key(v.as_bytes())),
-        HashKey::Path => Some(hash_key(parts.uri.path().as_bytes())),
+        HashKey::Header(name) => head.fields.get_by_name(name.as_str()).map(hash_key),
+        HashKey::Cookie(name) => cookie::values(&head.fields, name).next().map(hash_key),
+        HashKey::Query(name) => query(head.query()?, name.as_bytes()).map(hash_key),
+        HashKey::Path => Some(hash_key(head.path())),
         HashKey::ClientIp | HashKey::Body { .. } => None,
     }
 }
 
-fn query<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = query.split('&');
-    pairs.find_map(|pair| match pair.split_once('=') {
-        Some((key, value)) => (key == name).then_some(value),
-        None => (pair == name).then_some(""),
+fn query<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut pairs = query.split(|byte| *byte == b'&');
+    pairs.find_map(|pair| match pair.strip_prefix(name)? {
+        [] => Some(&b""[..]),
+        [b'=', value @ ..] => Some(value),
+        _ => None,
     })
 }
 
-/// The hash of the bytes that were read, or of one field if they are a JSON object.
-fn body_key(read: &[u8], field: Option<&str>) -> Option<u64> {
+/// The hash of what was read of a body, or of one field if it is a JSON object; `None` if there is
+/// no such field, or nothing was read. Bytes beyond `limit` do not count: how many of them were
+/// read depends on how they came.
+pub(super) fn body_key(read: &[u8], limit: usize, field: Option<&str>) -> Option<u64> {
+    let read = &read[..read.len().min(limit)];
     let Some(field) = field else {
         return (!read.is_empty()).then(|| hash_key(read));
     };
@@ -103,49 +74,73 @@ fn body_key(read: &[u8], field: Option<&str>) -> Option<u64> {
     Some(hash_key(text.as_bytes()))
 }
 
-/// Reads until the end of the body, or until at least `limit` bytes are read.
-async fn read_start(
-    incoming: &mut Incoming,
-    limit: usize,
-    limits: &ClientLimits,
-) -> Result<BodyStart, Failure> {
-    let mut read = BytesMut::new();
-    let mut trailers = None;
-    while read.len() < limit && !incoming.is_end_stream() {
-        let frame = timeout(limits.body_timeout, incoming.frame()).await;
-        let frame = frame.map_err(|_| Failure::RequestBodyTimeout)?;
-        let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Failure::RequestBodyBroken)?;
-        match frame.into_data() {
-            Ok(data) => read.extend_from_slice(&data),
-            Err(last) => trailers = last.into_trailers().ok(),
-        }
-        if limits.max_body.is_some_and(|max| read.len() as u64 > max) {
-            return Err(Failure::RequestBodyTooLarge);
-        }
-    }
-    Ok(BodyStart {
-        data: read.freeze(),
-        trailers,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
     fn a_query_parameter_is_found_by_its_whole_name() {
-        assert_eq!(query("aid=1&id=2&flag", "id"), Some("2"));
-        assert_eq!(query("aid=1&id=2&flag", "flag"), Some(""));
+        let query = |text: &'static str, name: &str| query(text.as_bytes(), name.as_bytes());
+        assert_eq!(query("aid=1&id=2&flag", "id"), Some(&b"2"[..]));
+        assert_eq!(query("aid=1&id=2&flag", "flag"), Some(&b""[..]));
+        assert_eq!(query("idx=1&id", "id"), Some(&b""[..]));
+        assert_eq!(query("id=a=b", "id"), Some(&b"a=b"[..]));
         assert_eq!(query("aid=1", "id"), None);
     }
 
     #[test]
     fn a_json_field_is_a_key_and_broken_json_is_none() {
-        let key = |text: &str| body_key(text.as_bytes(), Some("user"));
+        let key = |text: &str| body_key(text.as_bytes(), 100, Some("user"));
         assert_eq!(key(r#"{"user":"7","x":1}"#), key(r#"{"x":2,"user":7}"#));
+        assert_eq!(key(r#"{"user":"7"}"#), Some(hash_key(b"7")));
         assert_eq!(key("{"), None);
         assert_eq!(key(r#"{"x":2}"#), None);
+    }
+
+    #[test]
+    fn bytes_beyond_the_limit_do_not_count() {
+        assert_eq!(body_key(b"abcd", 3, None), body_key(b"abc", 3, None));
+        assert_ne!(body_key(b"abcd", 4, None), body_key(b"abc", 4, None));
+        assert_eq!(body_key(b"", 4, None), None);
+    }
+
+    #[test]
+    fn a_head_has_the_keys_that_it_names() {
+        let mut head = RequestHead::new();
+        head.set_target(b"/a?user=1").unwrap();
+        for (name, value) in [("X-User", "2"), ("Cookie", "user=3"), ("Referer", "4")] {
+            head.fields.append(name, value.as_bytes()).unwrap();
+        }
+        let header = |name| HashKey::Header(HeaderName::from_static(name));
+        let user = || "user".to_owned();
+        let cases: [(HashKey, &[u8]); 5] = [
+            (HashKey::Query(user()), b"1"),
+            (header("x-user"), b"2"),
+            (HashKey::Cookie(user()), b"3"),
+            (header("referer"), b"4"),
+            (HashKey::Path, b"/a"),
+        ];
+        for (key, value) in cases {
+            assert_eq!(head_key(&key, &head), Some(hash_key(value)), "{key:?}");
+        }
+        let missing = [
+            HashKey::Query("aus".to_owned()),
+            header("x-other"),
+            HashKey::Cookie("a".to_owned()),
+            HashKey::ClientIp,
+        ];
+        for key in missing {
+            assert_eq!(head_key(&key, &head), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_known_length_above_the_limit_is_refused() {
+        assert!(check_length(Some(11), Some(10)).is_err());
+        for (known, limit) in [(Some(10), Some(10)), (Some(11), None), (None, Some(10))] {
+            assert!(check_length(known, limit).is_ok());
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Waiting for a target with capacity.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use tokio::time::{Instant, timeout_at};
 
+use crate::message::Exchange;
 use crate::model::Failure;
 use crate::observe::Record;
 use crate::target::Lease;
@@ -10,7 +14,7 @@ use crate::target_group::{TargetGroup, Tried};
 /// Waits until a target that was not tried has capacity for the request, at most until
 /// the group's queue timeout or the request's own deadline. A session may wait for its own
 /// target; if that one becomes unavailable, for any other. The target that is found is added
-/// to `tried`.
+/// to `tried`. A client that leaves gives its place up.
 ///
 /// The wait is boxed, because the future of every request would be as large otherwise, and few
 /// requests wait.
@@ -20,6 +24,7 @@ pub(super) async fn wait_for_slot(
     tried: &mut Tried,
     until: Option<Instant>,
     record: &mut Record,
+    exchange: &mut impl Exchange,
 ) -> Result<Lease, Failure> {
     if group.overload.queue_length == 0 {
         return Err(Failure::Overloaded);
@@ -28,10 +33,23 @@ pub(super) async fn wait_for_slot(
     let end = until.map_or(end, |until| until.min(end));
     loop {
         let waiter = group.enqueue(session, tried).ok_or(Failure::QueueFull)?;
+        let mut waiter = Box::pin(waiter);
         record.waits();
-        let found = Box::pin(timeout_at(end, waiter)).await;
+        let found = timeout_at(
+            end,
+            poll_fn(|cx| {
+                // Asked first: a request whose client has left is not to be executed.
+                if let Poll::Ready(gone) = exchange.poll_gone(cx) {
+                    return Poll::Ready(Err(gone));
+                }
+                waiter.as_mut().poll(cx).map(Ok)
+            }),
+        );
+        let found = Box::pin(found).await;
         record.waits_no_more();
-        match found.map_err(|_| Failure::QueueTimeout)? {
+        match found.map_err(|_| Failure::QueueTimeout)?? {
+            // Its leaving may not have been noticed yet.
+            Some(_) if exchange.has_left() => return Err(Failure::ClientGone),
             Some(lease) => {
                 group.mark_tried(lease.target(), tried);
                 return Ok(lease);

@@ -1,56 +1,39 @@
 //! Responses that Weir itself gives: fixed responses, redirects and errors.
 
-use std::rc::Rc;
-use std::time::Duration;
+use std::future::poll_fn;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use http::uri::Scheme;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::client::Client;
+use super::date::Date;
+use crate::message::{BodyLength, Exchange, FieldName, ResponseHead};
 use crate::model::{Failure, FixedResponse, Redirect};
-use crate::observe::Record;
-use crate::relay::ResponseBody;
+use crate::observe::{Record, RequestId};
 use crate::router::{RequestView, location};
-
-const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// For `Allow`, which a 405 must have (RFC 9110 section 15.5.6). Other methods are forwarded
 /// too, except `CONNECT` and `TRACE`.
-const FORWARDED_METHODS: HeaderValue =
-    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const FORWARDED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// How long a client should wait before it asks again, in seconds: about as long as a
 /// replacement needs to start and pass its first check.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The response of a rule that needs no target.
+/// The response of a rule that needs no target, or to a request that failed.
 #[derive(Debug)]
 pub(super) struct OwnResponse {
-    status: StatusCode,
-    field: (HeaderName, HeaderValue),
+    head: ResponseHead,
     body: Bytes,
-}
-
-impl OwnResponse {
-    pub(super) fn into_response(
-        self,
-        mut record: Record,
-        client: &Client,
-    ) -> Response<ResponseBody> {
-        record.status = Some(self.status);
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(self.field.0, self.field.1);
-        respond(self.status, headers, self.body, record, client)
-    }
 }
 
 /// The response of a fixed-response action.
 pub(super) fn fixed(fixed: &FixedResponse) -> OwnResponse {
+    let mut head = ResponseHead::with_status(fixed.status.as_u16());
+    head.fields
+        .put(FieldName::ContentType, fixed.content_type.as_bytes());
     OwnResponse {
-        status: fixed.status,
-        field: (CONTENT_TYPE, fixed.content_type.clone()),
+        head,
         body: fixed.body.clone(),
     }
 }
@@ -61,112 +44,113 @@ pub(super) fn redirect(
     view: &RequestView<'_>,
     client: &Client,
 ) -> OwnResponse {
-    let location = location(redirect, view, &Scheme::HTTP, client.local.port());
+    let mut head = ResponseHead::with_status(redirect.status.as_u16());
+    let location = location(redirect, view, client.scheme(), client.local.port());
+    head.fields.put(FieldName::Location, location.as_bytes());
     OwnResponse {
-        status: redirect.status,
-        field: (LOCATION, location),
+        head,
+        body: Bytes::new(),
+    }
+}
+
+/// The response to a request that may be forwarded no further (RFC 9110 section 7.6.2).
+pub(super) fn last_hop() -> OwnResponse {
+    let mut head = ResponseHead::with_status(200);
+    head.fields
+        .put(FieldName::Allow, FORWARDED_METHODS.as_bytes());
+    OwnResponse {
+        head,
         body: Bytes::new(),
     }
 }
 
 /// The response to a request that failed. Its body has status, reason and request id.
-pub(super) fn failure(
-    failure: Failure,
-    mut record: Record,
-    client: &Client,
-) -> Response<ResponseBody> {
+pub(super) fn failure(failure: Failure, record: &mut Record) -> OwnResponse {
     let status = failure.status();
     record.failure = Some(failure);
-    record.status = Some(status);
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_TYPE, PLAIN_TEXT);
-    if let Failure::RateLimited(wait) = failure {
-        headers.insert(RETRY_AFTER, seconds(wait));
-    } else if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    let mut head = ResponseHead::with_status(status.as_u16());
+    head.fields
+        .put(FieldName::ContentType, b"text/plain; charset=utf-8");
+    let retry_after = match failure {
+        Failure::RateLimited(wait) => Some(seconds(wait)),
+        _ => (status.as_u16() == 503).then_some(RETRY_AFTER_SECONDS),
+    };
+    if let Some(seconds) = retry_after {
+        head.fields
+            .put(FieldName::RetryAfter, seconds.to_string().as_bytes());
     }
     if failure == Failure::MethodNotForwarded {
-        headers.insert(ALLOW, FORWARDED_METHODS);
+        head.fields
+            .put(FieldName::Allow, FORWARDED_METHODS.as_bytes());
     }
-    let id = record.request_id.as_ref().and_then(|id| id.to_str().ok());
-    let body = failure_text(failure, id.unwrap_or_default());
-    let mut response = respond(status, headers, body.into(), record, client);
-    if failure.ends_connection() {
-        close(&mut response);
-        client.state.linger();
+    let body = failure_text(failure, record);
+    OwnResponse {
+        head,
+        body: body.into(),
     }
-    response
 }
 
 /// Rounded up, so that a client that waits as long is let through.
-fn seconds(wait: Duration) -> HeaderValue {
-    let begun = u64::from(wait.subsec_nanos() > 0);
-    HeaderValue::from(wait.as_secs() + begun)
-}
-
-/// The response to a head that could not be read, as text: hyper writes no response then.
-pub(super) fn refusal(failure: Failure, mut record: Record) -> String {
-    let status = failure.status();
-    record.failure = Some(failure);
-    record.status = Some(status);
-    let id = record.request_id.clone();
-    let id = id.as_ref().and_then(|id| id.to_str().ok());
-    let id = id.unwrap_or_default();
-    let body = failure_text(failure, id);
-    record.sent = body.len() as u64;
-    format!(
-        "HTTP/1.1 {status}\r\n\
-         content-type: text/plain; charset=utf-8\r\n\
-         content-length: {}\r\n\
-         connection: close\r\n\
-         x-request-id: {id}\r\n\r\n\
-         {body}",
-        body.len()
-    )
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// The body of an error response, for a person to read.
-fn failure_text(failure: Failure, request_id: &str) -> String {
+fn failure_text(failure: Failure, record: &Record) -> String {
+    let id = record.request_id.as_ref().map(RequestId::as_str);
     format!(
-        "{} {}: {} (request {request_id})\n",
+        "{} {}: {} (request {})\n",
         failure.status().as_u16(),
         failure.code(),
         failure.explanation(),
+        id.unwrap_or_default(),
     )
 }
 
 /// Whether a GET with this status has content, so that a HEAD may have its `Content-Length`.
 /// RFC 9110 section 8.6 forbids the field with 204, and with 304 it would be that of the 200.
-fn has_content(status: StatusCode) -> bool {
-    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+fn has_content(status: u16) -> bool {
+    !matches!(status, 204 | 304)
 }
 
-/// Closes the connection after this response.
-pub(super) fn close(response: &mut Response<ResponseBody>) {
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
-}
-
-fn respond(
-    status: StatusCode,
-    mut headers: HeaderMap,
-    mut body: Bytes,
-    record: Record,
-    client: &Client,
-) -> Response<ResponseBody> {
-    if let Some(id) = &record.request_id {
-        headers.insert("x-request-id", id.clone());
-    }
-    // hyper would drop the body unsent, which the record would take for a client that left.
-    if record.is_head {
-        if has_content(status) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+impl OwnResponse {
+    /// Sends it to the end. The error says why the client did not get it.
+    pub(super) async fn send(
+        mut self,
+        exchange: &mut impl Exchange,
+        date: &Date,
+        record: &mut Record,
+    ) -> Result<(), Failure> {
+        let status = self.head.status();
+        record.status = Some(status);
+        if let Some(id) = &record.request_id {
+            self.head.fields.put(FieldName::XRequestId, id.as_bytes());
         }
-        body = Bytes::new();
+        date.with(SystemTime::now(), |date| {
+            self.head.fields.put(FieldName::Date, date.as_bytes());
+        });
+        let length = if has_content(status) {
+            // For an answer to HEAD, which has no body to count.
+            let length = self.body.len().to_string();
+            self.head
+                .fields
+                .put(FieldName::ContentLength, length.as_bytes());
+            BodyLength::Exact(self.body.len() as u64)
+        } else {
+            BodyLength::Empty
+        };
+        exchange.send_head(&self.head, length);
+        if !record.is_head && has_content(status) {
+            let mut left = &self.body[..];
+            while !left.is_empty() {
+                let count = poll_fn(|cx| exchange.poll_send(cx, left)).await?;
+                left = &left[count..];
+            }
+            record.sent = self.body.len() as u64;
+        }
+        exchange.end(None);
+        poll_fn(|cx| exchange.poll_flush(cx)).await?;
+        record.complete = true;
+        Ok(())
     }
-    let body = ResponseBody::own(body, record, Rc::clone(&client.state));
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }

@@ -13,10 +13,9 @@
 //! and an idempotent request may be repeated whatever became of it; but a target that has
 //! begun to answer has executed the request, which rules out all other methods.
 
-use http::{HeaderMap, HeaderName, Method, StatusCode};
-
+use super::attempt::Progress;
+use crate::message::RequestHead;
 use crate::model::{self, Blame, Failure, Stage};
-use crate::relay::Progress;
 
 /// Whether one request may be retried, and how often it still may.
 #[derive(Debug)]
@@ -53,10 +52,10 @@ pub(super) enum Retry {
 }
 
 impl<'a> Retries<'a> {
-    pub(super) fn new(policy: &'a model::Retry, method: &Method, fields: &HeaderMap) -> Self {
+    pub(super) fn new(policy: &'a model::Retry, head: &RequestHead) -> Self {
         Self {
             policy,
-            safety: Safety::of(policy, method, fields),
+            safety: Safety::of(policy, head),
             left: policy.attempts,
         }
     }
@@ -89,9 +88,9 @@ impl<'a> Retries<'a> {
     }
 
     /// How to retry after a response with this status; `None` if the response stands.
-    pub(super) fn after_response(&mut self, status: StatusCode) -> Option<Retry> {
+    pub(super) fn after_response(&mut self, status: u16) -> Option<Retry> {
         self.left = self.left.saturating_sub(1);
-        let is_retried = self.lists(status.as_u16()) && self.allows(Safety::Always);
+        let is_retried = self.lists(status) && self.allows(Safety::Always);
         is_retried.then_some(Retry::Budgeted)
     }
 
@@ -110,11 +109,10 @@ impl<'a> Retries<'a> {
 }
 
 impl Safety {
-    fn of(policy: &model::Retry, method: &Method, fields: &HeaderMap) -> Self {
-        const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-        if method.is_idempotent() {
+    fn of(policy: &model::Retry, head: &RequestHead) -> Self {
+        if head.method().is_idempotent() {
             Self::Always
-        } else if policy.non_idempotent || fields.contains_key(IDEMPOTENCY_KEY) {
+        } else if policy.non_idempotent || head.fields.get_by_name("idempotency-key").is_some() {
             Self::Unanswered
         } else {
             Self::Unwritten
@@ -123,8 +121,8 @@ impl Safety {
 }
 
 /// The name under which a retry after this status is counted and logged.
-pub(super) fn reason(status: StatusCode) -> &'static str {
-    match status.as_u16() {
+pub(super) fn reason(status: u16) -> &'static str {
+    match status {
         502 => "status_502",
         503 => "status_503",
         504 => "status_504",
@@ -150,20 +148,26 @@ mod tests {
         }
     }
 
+    fn head(method: &str) -> RequestHead {
+        let mut head = RequestHead::new();
+        head.set_method(method.as_bytes()).unwrap();
+        head
+    }
+
     fn after(
         policy: &model::Retry,
-        method: &Method,
+        method: &str,
         failure: Failure,
         progress: Progress,
     ) -> Option<Retry> {
-        Retries::new(policy, method, &HeaderMap::new()).after_error(failure, progress)
+        Retries::new(policy, &head(method)).after_error(failure, progress)
     }
 
     #[test]
     fn a_request_that_was_never_written_is_always_sent_again() {
         let never = policy(1, &[]);
         for failure in [Failure::ConnectError, Failure::TargetClosed] {
-            let retry = after(&never, &Method::POST, failure, Progress::Unwritten);
+            let retry = after(&never, "POST", failure, Progress::Unwritten);
             assert_eq!(retry, Some(Retry::Free));
         }
     }
@@ -179,7 +183,7 @@ mod tests {
             Failure::TargetTimeout(Stage::Request),
         ] {
             for progress in [Progress::Unwritten, SILENT, STALE, Progress::ResponseBegun] {
-                assert_eq!(after(&policy, &Method::GET, failure, progress), None);
+                assert_eq!(after(&policy, "GET", failure, progress), None);
             }
         }
     }
@@ -189,15 +193,15 @@ mod tests {
         let policy = policy(3, &[]);
         let closed = Failure::TargetClosed;
         let cases = [
-            (Method::GET, SILENT, Some(Retry::Budgeted)),
-            (Method::GET, STALE, Some(Retry::Reconnect)),
-            (Method::GET, Progress::ResponseBegun, Some(Retry::Budgeted)),
-            (Method::POST, SILENT, None),
-            (Method::POST, STALE, None),
-            (Method::POST, Progress::ResponseBegun, None),
+            ("GET", SILENT, Some(Retry::Budgeted)),
+            ("GET", STALE, Some(Retry::Reconnect)),
+            ("GET", Progress::ResponseBegun, Some(Retry::Budgeted)),
+            ("POST", SILENT, None),
+            ("POST", STALE, None),
+            ("POST", Progress::ResponseBegun, None),
         ];
         for (method, progress, expected) in cases {
-            let found = after(&policy, &method, closed, progress);
+            let found = after(&policy, method, closed, progress);
             assert_eq!(found, expected, "{method} {progress:?}");
         }
     }
@@ -205,12 +209,12 @@ mod tests {
     #[test]
     fn only_attempts_that_were_written_count() {
         let policy = policy(3, &[503]);
-        let mut retries = Retries::new(&policy, &Method::GET, &HeaderMap::new());
+        let mut retries = Retries::new(&policy, &head("GET"));
         for _ in 0..5 {
             let retry = retries.after_error(Failure::ConnectError, Progress::Unwritten);
             assert_eq!(retry, Some(Retry::Free));
         }
-        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        let busy = 503;
         assert_eq!(retries.after_response(busy), Some(Retry::Budgeted));
         assert!(retries.may_rewrite());
         assert!(retries.after_error(Failure::TargetClosed, SILENT).is_some());

@@ -1,22 +1,19 @@
 //! Sessions in heads: the group and the target that a request's cookies name, and the cookies
-//! that its response sets.
+//! that its response sets. The cookies are values of `Set-Cookie` fields for the response.
 //!
 //! A response with a new cookie stays as cacheable as its target made it. Shared caches
 //! commonly store no response that sets a cookie, and most responses of a session set none.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue};
-
-use super::client::Client;
 use super::cookie;
+use crate::message::Fields;
 use crate::model::{CookieSource, Forward, GroupIndex};
 use crate::router;
-use crate::state::DataPlaneSnapshot;
 use crate::target::Target;
 use crate::target_group::{
-    ApplicationCookie, Choices, CookieUpdate, Nonce, Seal, Session, Sessions, hash_key,
+    ApplicationCookie, Choices, CookieUpdate, Nonce, Seal, Session, Sessions, TargetGroup, hash_key,
 };
 
 /// The cookie of group stickiness (ALB's `AWSALBTG`).
@@ -25,45 +22,32 @@ const GROUP_COOKIE: &str = "WEIRTG";
 /// The facts about a request that decide about its cookies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StickyContext<'a> {
-    headers: &'a HeaderMap,
-    now: SystemTime,
-    /// Whether the client's own connection is encrypted.
-    is_secure: bool,
-}
-
-impl<'a> StickyContext<'a> {
-    /// `trusted` is whether the peer is a trusted proxy, so that its `X-Forwarded-Proto` counts.
-    pub(super) fn new(headers: &'a HeaderMap, client: &Client, trusted: bool) -> Self {
-        let forwarded = headers.get("x-forwarded-proto").filter(|_| trusted);
-        let proto = forwarded.unwrap_or(&client.forwarded.proto);
-        // With several proxies in a row the first value is from the one next to the client.
-        let first = proto.as_bytes().split(|byte| *byte == b',').next();
-        Self {
-            headers,
-            now: SystemTime::now(),
-            is_secure: first.is_some_and(|proto| proto.trim_ascii().eq_ignore_ascii_case(b"https")),
-        }
-    }
+    /// The request's.
+    pub(super) fields: &'a Fields,
+    /// When it came.
+    pub(super) now: SystemTime,
+    /// Whether the client's own connection is encrypted, as trusted proxies report it.
+    pub(super) is_secure: bool,
 }
 
 /// The group with which a client stays for `duration`, and the cookie that names it; `None` if
-/// the client has that cookie already.
-pub(super) fn choose_group(
+/// the client has that cookie already. `group` finds the groups of a snapshot.
+pub(super) fn choose_group<'s>(
     forward: &Forward<GroupIndex>,
     duration: Duration,
-    snapshot: &DataPlaneSnapshot,
+    group: impl Fn(GroupIndex) -> &'s Arc<TargetGroup>,
     seal: &Seal,
     context: StickyContext<'_>,
     entropy: u64,
-) -> (GroupIndex, Option<HeaderValue>) {
-    let cookies = cookie::values(context.headers, GROUP_COOKIE);
+) -> (GroupIndex, Option<String>) {
+    let cookies = cookie::values(context.fields, GROUP_COOKIE);
     let choices = Choices::find(seal, cookies, context.now);
-    let hash = |index: GroupIndex| hash_key(snapshot.group(index).id.0.as_bytes());
+    let hash = |index: GroupIndex| hash_key(group(index).id.0.as_bytes());
     let chosen = router::choose_again(
         forward,
         entropy,
         |index| choices.until(hash(index)).is_some(),
-        |index| snapshot.group(index).is_alive,
+        |index| group(index).is_alive,
     );
     let siblings: Vec<u64> = forward
         .groups
@@ -95,10 +79,10 @@ impl<'g> StickyRequest<'g> {
     /// Reads the request's cookies.
     pub(super) fn new(sessions: &'g Sessions, context: StickyContext<'_>) -> Self {
         let settings = &sessions.settings;
-        let cookies = || cookie::values(context.headers, &settings.cookie);
+        let cookies = || cookie::values(context.fields, &settings.cookie);
         let is_open = match &settings.source {
             CookieSource::LoadBalancer => true,
-            CookieSource::Application(name) => cookie::has(context.headers, name),
+            CookieSource::Application(name) => cookie::has(context.fields, name),
         };
         let held = is_open.then(|| sessions.find(cookies(), context.now));
         Self {
@@ -115,9 +99,9 @@ impl<'g> StickyRequest<'g> {
         Some(self.held?.target)
     }
 
-    /// Adds the session's cookie to the response of `target` if the client needs another one,
-    /// and counts the session there.
-    pub(super) fn finish(&self, target: &Target, response: &mut HeaderMap) {
+    /// The session's cookie for the response of `target` if the client needs another one than it
+    /// has; counts the session there.
+    pub(super) fn finish(&self, target: &Target, response: &Fields) -> Option<String> {
         let settings = &self.sessions.settings;
         let application = match &settings.source {
             CookieSource::LoadBalancer => ApplicationCookie::Unmentioned,
@@ -134,7 +118,7 @@ impl<'g> StickyRequest<'g> {
         if has_session {
             target.sessions().count();
         }
-        let cookie = match update {
+        match update {
             CookieUpdate::Issue(session) => nonce().and_then(|nonce| {
                 let value = self.sessions.seal(&session, nonce);
                 let max_age = self.sessions.max_age(&session, self.now);
@@ -144,9 +128,6 @@ impl<'g> StickyRequest<'g> {
                 cookie::set(&settings.cookie, "", Some(Duration::ZERO), self.is_secure)
             }
             CookieUpdate::Keep | CookieUpdate::Delete => None,
-        };
-        if let Some(cookie) = cookie {
-            response.append(SET_COOKIE, cookie);
         }
     }
 }
@@ -157,4 +138,108 @@ fn nonce() -> Option<Nonce> {
     let mut nonce = Nonce::default();
     getrandom::fill(&mut nonce).ok()?;
     Some(nonce)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::FieldName;
+    use crate::model::{Sticky, StickyDraining, StickyFull, TargetId};
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+    }
+
+    fn target() -> Arc<Target> {
+        Arc::new(Target::new(TargetId {
+            group: "todo".into(),
+            addr: ([10, 0, 0, 1], 6400).into(),
+        }))
+    }
+
+    /// Sessions that know one target, and nothing of a roster.
+    fn sessions(source: CookieSource, target: &Arc<Target>) -> Sessions {
+        let settings = Sticky {
+            source,
+            cookie: "WEIRLB".to_owned(),
+            duration: Duration::from_secs(3600),
+            when_full: StickyFull::Move,
+            when_draining: StickyDraining::Stay,
+        };
+        let targets = std::iter::once(Arc::clone(target));
+        Sessions::new(settings, &[7; 32], &"todo".into(), None, targets)
+    }
+
+    fn fields(name: FieldName, values: &[&str]) -> Fields {
+        let mut fields = Fields::new();
+        for value in values {
+            fields.append_known(name, value.as_bytes()).unwrap();
+        }
+        fields
+    }
+
+    fn context(fields: &Fields, is_secure: bool) -> StickyContext<'_> {
+        StickyContext {
+            fields,
+            now: now(),
+            is_secure,
+        }
+    }
+
+    /// The cookie as a client sends it back.
+    fn pair(cookie: &str) -> &str {
+        cookie.split(';').next().unwrap()
+    }
+
+    #[test]
+    fn a_client_gets_a_cookie_once_and_is_found_by_it() {
+        let target = target();
+        let sessions = sessions(CookieSource::LoadBalancer, &target);
+        let none = Fields::new();
+        let first = StickyRequest::new(&sessions, context(&none, true));
+        assert_eq!(first.target(), None);
+        let cookie = first.finish(&target, &none).unwrap();
+        assert!(cookie.starts_with("WEIRLB="), "{cookie}");
+        let attributes = "; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600; Secure";
+        assert!(cookie.ends_with(attributes), "{cookie}");
+
+        let sent = fields(FieldName::Cookie, &["a=b", pair(&cookie)]);
+        let second = StickyRequest::new(&sessions, context(&sent, false));
+        assert_eq!(
+            second.target(),
+            Some(crate::target_group::hash_target(target.id.addr))
+        );
+        assert_eq!(second.finish(&target, &none), None);
+    }
+
+    #[test]
+    fn a_session_ends_with_the_cookie_of_the_application() {
+        let target = target();
+        let sessions = sessions(CookieSource::Application("app".to_owned()), &target);
+        let (none, begins) = (Fields::new(), fields(FieldName::SetCookie, &["app=1"]));
+        let request = StickyRequest::new(&sessions, context(&none, false));
+        assert_eq!(
+            request.finish(&target, &none),
+            None,
+            "no session without it"
+        );
+        let cookie = request.finish(&target, &begins).unwrap();
+        assert!(!cookie.contains("Secure") && !cookie.contains("Max-Age"));
+
+        let ends = fields(FieldName::SetCookie, &["app=; Max-Age=0"]);
+        assert_eq!(
+            request.finish(&target, &ends),
+            None,
+            "there is none to delete"
+        );
+        let sent = fields(FieldName::Cookie, &["app=1", pair(&cookie)]);
+        let request = StickyRequest::new(&sessions, context(&sent, false));
+        assert!(request.target().is_some());
+        let deletion = request.finish(&target, &ends).unwrap();
+        assert!(deletion.starts_with("WEIRLB=; ") && deletion.contains("Max-Age=0"));
+
+        let sent = fields(FieldName::Cookie, &[pair(&cookie)]);
+        let request = StickyRequest::new(&sessions, context(&sent, false));
+        assert_eq!(request.target(), None, "without the application's cookie");
+    }
 }

@@ -6,16 +6,17 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::table::{Bounds, Key, Table};
+use crate::message::{FieldName, Fields};
 use crate::model::{RateKey, RateLimit};
 
 /// The limit of a listener and what its clients have used of it.
 pub struct RateLimiter {
     limit: RateLimit,
+    source: KeySource,
     pace: Pace,
     table: Table,
     /// Keys made of what clients send are secret: no client can make one that collides with
@@ -70,6 +71,7 @@ impl RateLimiter {
 
     fn with(limit: RateLimit, bounds: Bounds, seed: u64) -> Self {
         Self {
+            source: KeySource::of(&limit.key),
             pace: Pace::of(&limit),
             table: Table::new(bounds),
             limit,
@@ -85,15 +87,11 @@ impl RateLimiter {
 
     /// Takes a token of the client that sent a request at `now`. The error is the time until
     /// there will be one again.
-    pub fn check(&self, client: IpAddr, headers: &HeaderMap, now: Instant) -> Result<(), Duration> {
+    pub fn check(&self, client: IpAddr, fields: &Fields, now: Instant) -> Result<(), Duration> {
         let now = self.nanos(now);
         let address = network(client);
-        let sent = match &self.limit.key {
-            RateKey::ClientIp => None,
-            RateKey::Header(name) => headers.get(name),
-        };
-        let key = sent.map_or(address, |value| {
-            xxh3_128_with_seed(value.as_bytes(), self.seed.load(Ordering::Relaxed))
+        let key = self.source.value(fields).map_or(address, |value| {
+            xxh3_128_with_seed(value, self.seed.load(Ordering::Relaxed))
         });
         self.table
             .update(key, address, |full_at| self.pace.take(full_at, now))
@@ -142,6 +140,36 @@ impl fmt::Debug for RateLimiter {
         f.debug_struct("RateLimiter")
             .field("limit", &self.limit)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where the key of a request stands.
+enum KeySource {
+    Address,
+    /// A field with a name that heads know.
+    Known(FieldName),
+    /// A field with any other name.
+    Other(Box<str>),
+}
+
+impl KeySource {
+    fn of(key: &RateKey) -> Self {
+        match key {
+            RateKey::ClientIp => Self::Address,
+            RateKey::Header(name) => match FieldName::from_bytes(name.as_str().as_bytes()) {
+                FieldName::Other => Self::Other(name.as_str().into()),
+                known => Self::Known(known),
+            },
+        }
+    }
+
+    /// What the client sent as its key; `None` if its address is the key.
+    fn value<'f>(&self, fields: &'f Fields) -> Option<&'f [u8]> {
+        match self {
+            Self::Address => None,
+            Self::Known(name) => fields.get(*name),
+            Self::Other(name) => fields.get_by_name(name),
+        }
     }
 }
 
@@ -231,14 +259,14 @@ mod tests {
 
         fn check(&self, client: &str) -> Result<(), Duration> {
             let client = client.parse().unwrap();
-            self.limiter.check(client, &HeaderMap::new(), self.now)
+            self.limiter.check(client, &Fields::new(), self.now)
         }
 
         /// How many of ten requests are let through.
-        fn passed(&self, client: &str, headers: &HeaderMap) -> usize {
+        fn passed(&self, client: &str, fields: &Fields) -> usize {
             let client = client.parse().unwrap();
             (0..10)
-                .filter(|_| self.limiter.check(client, headers, self.now).is_ok())
+                .filter(|_| self.limiter.check(client, fields, self.now).is_ok())
                 .count()
         }
     }
@@ -247,16 +275,16 @@ mod tests {
         RateKey::Header(HeaderName::from_static("x-key"))
     }
 
-    fn header(value: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-key", value.parse().unwrap());
-        headers
+    fn header(value: &str) -> Fields {
+        let mut fields = Fields::new();
+        fields.append("X-Key", value.as_bytes()).unwrap();
+        fields
     }
 
     #[test]
     fn a_burst_passes_and_then_as_many_as_come_back() {
         let mut fixture = limiter(RateKey::ClientIp);
-        let none = HeaderMap::new();
+        let none = Fields::new();
         assert_eq!(fixture.passed("10.0.0.1", &none), 3);
         assert_eq!(fixture.check("10.0.0.1"), Err(Duration::from_secs(2)));
         fixture.advance(500);
@@ -270,7 +298,7 @@ mod tests {
     #[test]
     fn clients_do_not_share_a_bucket_unless_they_share_a_network() {
         let fixture = limiter(RateKey::ClientIp);
-        let none = HeaderMap::new();
+        let none = Fields::new();
         assert_eq!(fixture.passed("10.0.0.1", &none), 3);
         assert_eq!(fixture.passed("10.0.0.2", &none), 3);
         assert_eq!(fixture.passed("::ffff:10.0.0.2", &none), 0);
@@ -285,13 +313,23 @@ mod tests {
         assert_eq!(fixture.passed("10.0.0.1", &header("a")), 3);
         assert_eq!(fixture.passed("10.0.0.2", &header("a")), 0);
         assert_eq!(fixture.passed("10.0.0.2", &header("b")), 3);
-        assert_eq!(fixture.passed("10.0.0.2", &HeaderMap::new()), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &Fields::new()), 3);
+    }
+
+    #[test]
+    fn a_header_that_heads_know_is_a_key_as_well() {
+        let fixture = limiter(RateKey::Header(http::header::AUTHORIZATION));
+        let mut fields = Fields::new();
+        fields.append("authorization", b"a").unwrap();
+        assert_eq!(fixture.passed("10.0.0.1", &fields), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &fields), 0);
+        assert_eq!(fixture.passed("10.0.0.2", &header("a")), 3, "by address");
     }
 
     #[test]
     fn full_buckets_are_forgotten_and_the_others_kept() {
         let mut fixture = limiter(RateKey::ClientIp);
-        let none = HeaderMap::new();
+        let none = Fields::new();
         assert_eq!(fixture.passed("10.0.0.1", &none), 3);
         fixture.advance(4000);
         fixture.limiter.sweep(fixture.now);
@@ -324,7 +362,7 @@ mod tests {
     fn what_was_used_is_handed_over() {
         let mut fixture = limiter(by_header());
         assert_eq!(fixture.passed("10.0.0.1", &header("a")), 3);
-        assert_eq!(fixture.passed("10.0.0.2", &HeaderMap::new()), 3);
+        assert_eq!(fixture.passed("10.0.0.2", &Fields::new()), 3);
         fixture.advance(2000);
         let used = fixture.limiter.used(fixture.now);
         let parts: Vec<UsedTokens> = used.parts().collect();
@@ -338,7 +376,7 @@ mod tests {
         limiter.resume(&used, now);
         let next = Fixture { limiter, now };
         assert_eq!(next.passed("10.0.0.1", &header("a")), 1);
-        assert_eq!(next.passed("10.0.0.2", &HeaderMap::new()), 1);
+        assert_eq!(next.passed("10.0.0.2", &Fields::new()), 1);
         assert_eq!(next.passed("10.0.0.3", &header("b")), 3);
     }
 
@@ -374,7 +412,7 @@ mod tests {
             let limiter = RateLimiter::with(limit, BOUNDS, 0);
             let now = limiter.start;
             let fixture = Fixture { limiter, now };
-            assert!(fixture.passed("10.0.0.1", &HeaderMap::new()) >= 1);
+            assert!(fixture.passed("10.0.0.1", &Fields::new()) >= 1);
             let used = fixture.limiter.used(now);
             let again = RateLimiter::new(fixture.limiter.limit().clone());
             again.resume(&used, Instant::now());

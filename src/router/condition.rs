@@ -15,15 +15,20 @@ pub fn hold(conditions: &[Condition], request: &RequestView<'_>) -> bool {
 fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
     match condition {
         Condition::Host(hosts) => hosts.iter().any(|host| host.matches(&request.host)),
-        Condition::Path(paths) => paths.iter().any(|path| path.matches(request.path)),
-        Condition::Method(methods) => methods.contains(request.method),
-        Condition::Header { name, values } => request.headers.get_all(name).iter().any(|sent| {
-            // Bytes outside of UTF-8 match wildcards and nothing else; only they allocate.
-            let sent = String::from_utf8_lossy(sent.as_bytes());
-            values
-                .iter()
-                .any(|value| value.matches_ignoring_case(&sent))
-        }),
+        Condition::Path(paths) => paths.iter().any(|path| path.matches(&request.path)),
+        Condition::Method(methods) => methods
+            .iter()
+            .any(|method| method.as_str().as_bytes() == request.method),
+        Condition::Header { name, values } => {
+            let mut sent = request.fields.get_all_by_name(name.as_str());
+            sent.any(|sent| {
+                // Bytes outside of UTF-8 match wildcards and nothing else; only they allocate.
+                let sent = String::from_utf8_lossy(sent);
+                values
+                    .iter()
+                    .any(|value| value.matches_ignoring_case(&sent))
+            })
+        }
         Condition::Query(accepted) => {
             parameters(request.query).any(|sent| accepted.iter().any(|one| accepts(one, sent)))
         }

@@ -18,6 +18,7 @@ use super::request::RequestView;
 use super::shape::{Shape, shapes};
 use super::text_map::{Case, TextMap};
 use super::values::Values;
+use crate::message::{FieldName, Fields};
 use crate::model::{Condition, GroupIndex, Rule};
 
 /// Rules by the condition they are filed under.
@@ -25,8 +26,8 @@ use crate::model::{Condition, GroupIndex, Rule};
 pub(super) struct Index {
     hosts: Option<Values>,
     paths: Option<Values>,
-    methods: HashMap<Method, Positions>,
-    headers: HashMap<HeaderName, Values>,
+    methods: TextMap<Positions>,
+    fields: FieldValues,
     /// By name, in any case.
     parameters: TextMap<Values>,
     any_parameter: Option<Values>,
@@ -83,14 +84,16 @@ impl Index {
 
     fn of(filed: HashMap<Key, Positions>, always: Positions) -> Self {
         let mut texts: HashMap<Part, Vec<(Shape, Positions)>> = HashMap::new();
-        let mut methods = HashMap::new();
+        let mut methods = TextMap::new(Case::Sensitive);
         let mut clients = Clients::default();
         for (key, positions) in filed {
             match key {
                 Key::Text(part, shape) => {
                     texts.entry(part).or_default().push((shape, positions));
                 }
-                Key::Method(method) => drop(methods.insert(method, positions)),
+                Key::Method(method) => {
+                    methods.get_or_insert_with(method.as_str(), || positions);
+                }
                 Key::Client(network) => clients.insert(network, positions),
             }
         }
@@ -98,7 +101,7 @@ impl Index {
             hosts: None,
             paths: None,
             methods,
-            headers: HashMap::new(),
+            fields: FieldValues::default(),
             parameters: TextMap::new(Case::Folded),
             any_parameter: None,
             clients,
@@ -111,7 +114,7 @@ impl Index {
                 Part::Path => index.paths = Some(Values::new(Case::Sensitive, shapes)),
                 Part::Header(name) => {
                     let values = Values::new(Case::Folded, shapes);
-                    index.headers.insert(name, values);
+                    index.fields.insert(&name, values);
                 }
                 Part::Parameter(name) => {
                     let values = Values::new(Case::Folded, shapes);
@@ -134,20 +137,13 @@ impl Index {
             hosts.visit(&request.host, &mut visit);
         }
         if let Some(paths) = &self.paths {
-            paths.visit(request.path, &mut visit);
+            paths.visit(&request.path, &mut visit);
         }
-        if !self.headers.is_empty() {
-            for (name, value) in request.headers {
-                if let Some(values) = self.headers.get(name) {
-                    let value = String::from_utf8_lossy(value.as_bytes());
-                    values.visit(&value, &mut visit);
-                }
-            }
-        }
+        self.fields.visit(request.fields, &mut visit);
         if self.any_parameter.is_some() || !self.parameters.is_empty() {
             for (name, value) in parameters(request.query) {
                 let value = decoded(value);
-                if let Some(values) = self.parameters.get(&decoded(name)) {
+                if let Some(values) = self.parameters.get(decoded(name).as_ref()) {
                     values.visit(&value, &mut visit);
                 }
                 if let Some(values) = &self.any_parameter {
@@ -162,6 +158,52 @@ impl Index {
             visit(positions);
         }
         visit(&self.always);
+    }
+}
+
+/// Rules by the values of fields.
+#[derive(Debug)]
+struct FieldValues {
+    /// Of names that a head finds by their id.
+    known: Vec<(FieldName, Values)>,
+    /// Of other names, in any case.
+    others: TextMap<Values>,
+}
+
+impl Default for FieldValues {
+    fn default() -> Self {
+        Self {
+            known: Vec::new(),
+            others: TextMap::new(Case::Folded),
+        }
+    }
+}
+
+impl FieldValues {
+    /// Names come once each.
+    fn insert(&mut self, name: &HeaderName, values: Values) {
+        match FieldName::from_bytes(name.as_str().as_bytes()) {
+            FieldName::Other => {
+                self.others.get_or_insert_with(name.as_str(), || values);
+            }
+            known => self.known.push((known, values)),
+        }
+    }
+
+    fn visit(&self, fields: &Fields, visit: &mut impl FnMut(&[u32])) {
+        for (name, values) in &self.known {
+            for value in fields.get_all(*name) {
+                values.visit(&String::from_utf8_lossy(value), visit);
+            }
+        }
+        if self.others.is_empty() {
+            return;
+        }
+        for field in fields.iter().filter(|field| field.id == FieldName::Other) {
+            if let Some(values) = self.others.get(field.name) {
+                values.visit(&String::from_utf8_lossy(field.value), visit);
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A [`RuleTable`] is built from a listener's rules when a snapshot is compiled and
 //! never changes. Routing allocates nothing (a query parameter with escapes in it
-//! is decoded for the comparison) and cannot fail: there is always a default.
+//! is decoded for the comparison) and cannot fail: there is always a default. Paths may be
+//! compared in one normal spelling, so that no other spelling evades a rule.
 //!
 //! A request is compared only with rules that may hold for it: an index finds each rule by
 //! the condition that sets it apart, so a route costs about the same among ten rules and

@@ -3,64 +3,71 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::header::HOST;
-use http::request::Parts;
-use http::{HeaderMap, Method};
+use crate::message::{FieldName, Fields, Form, RequestHead};
+use crate::model::{NormalizePath, normalize_path};
 
 /// The parts of a request that conditions and redirects look at.
 #[derive(Clone, Debug)]
 pub struct RequestView<'a> {
     /// As sent.
-    pub method: &'a Method,
+    pub method: &'a [u8],
     /// In lower case, without a port and without the final dot of an absolute name;
     /// empty if the request names none. An IPv6 literal keeps its brackets.
     pub host: Cow<'a, str>,
+    /// Without the query, in the spelling that conditions compare.
+    pub path: Cow<'a, str>,
     /// As sent, without the query.
-    pub path: &'a str,
+    pub sent_path: &'a str,
     /// As sent, without the question mark.
     pub query: Option<&'a str>,
-    /// As sent.
-    pub headers: &'a HeaderMap,
+    /// Those that the target will see.
+    pub fields: &'a Fields,
     /// The address of the client, as trusted proxies report it.
     pub client: IpAddr,
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of a request that was parsed and accepted.
-    ///
-    /// The host is that of an absolute request target, else that of `Host` (RFC 9112
-    /// section 3.2.2). Allocates only for a host with upper-case letters.
-    pub fn new(parts: &'a Parts, client: IpAddr) -> Self {
-        let authority = match parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => parts
-                .headers
-                .get(HOST)
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or_default(),
-        };
+    /// A view of a request. Allocates only for a host with upper-case letters, and for a path that
+    /// is compared in another spelling than it was sent in.
+    pub fn new(head: &'a RequestHead, client: IpAddr, spelling: NormalizePath) -> Self {
+        let sent_path = text(head.path());
         Self {
-            method: &parts.method,
-            host: canonical_host(authority),
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &parts.headers,
+            method: head.method_name(),
+            host: canonical_host(authority(head)),
+            path: match spelling {
+                NormalizePath::Match | NormalizePath::Forward => normalize_path(sent_path),
+                NormalizePath::Off => Cow::Borrowed(sent_path),
+            },
+            sent_path,
+            query: head.query().map(text),
+            fields: &head.fields,
             client,
         }
     }
 }
 
+/// Targets and hosts consist of ASCII.
+fn text(part: &[u8]) -> &str {
+    std::str::from_utf8(part).unwrap_or_default()
+}
+
+/// The host that is asked for and perhaps a port; empty for HTTP/1.0 without Host.
+fn authority(head: &RequestHead) -> &str {
+    text(match head.form() {
+        Form::Authority => head.target(),
+        Form::Origin | Form::Absolute | Form::Asterisk => {
+            head.fields.get(FieldName::Host).unwrap_or_default()
+        }
+    })
+}
+
 /// The name in `host[:port]` or `[v6][:port]`, in the one spelling rules are kept in.
 fn canonical_host(authority: &str) -> Cow<'_, str> {
-    // RFC 9110 section 4.2.4: user information in a request target is not the host.
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let end = match host.find(']') {
-        Some(bracket) if host.starts_with('[') => bracket + 1,
-        _ => host.find(':').unwrap_or(host.len()),
+    let end = match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => bracket + 1,
+        _ => authority.find(':').unwrap_or(authority.len()),
     };
-    let host = &host[..end];
+    let host = &authority[..end];
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
@@ -73,6 +80,17 @@ fn canonical_host(authority: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
+    fn head(target: &str, host: Option<&str>) -> RequestHead {
+        let mut head = RequestHead::new();
+        head.set_target(target.as_bytes()).unwrap();
+        if let Some(host) = host {
+            head.set_host(host.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     #[test]
     fn a_host_has_one_spelling() {
         let cases = [
@@ -82,7 +100,6 @@ mod tests {
             ("example.com.:80", "example.com"),
             ("[::1]:8080", "[::1]"),
             ("[2001:DB8::1]", "[2001:db8::1]"),
-            ("user:secret@example.com:1", "example.com"),
             ("", ""),
             (":80", ""),
         ];
@@ -93,14 +110,42 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_overrides_the_host_header() {
-        let request = http::Request::get("http://Target.example/a?b=c")
-            .header("host", "other.example")
-            .body(())
-            .unwrap();
-        let (parts, ()) = request.into_parts();
-        let view = RequestView::new(&parts, [192, 0, 2, 1].into());
+    fn a_view_has_the_parts_of_the_head() {
+        let mut head = head("/a?b=c", Some("Target.example:81"));
+        head.set_method(b"PURGE").unwrap();
+        let view = RequestView::new(&head, CLIENT, NormalizePath::Match);
+        assert_eq!(view.method, b"PURGE");
         assert_eq!(view.host, "target.example");
-        assert_eq!((view.path, view.query), ("/a", Some("b=c")));
+        assert_eq!((&*view.path, view.query), ("/a", Some("b=c")));
+        assert_eq!(
+            RequestView::new(&RequestHead::new(), CLIENT, NormalizePath::Off).host,
+            ""
+        );
+    }
+
+    #[test]
+    fn the_authority_of_connect_is_its_host() {
+        let mut head = RequestHead::new();
+        head.set_method(b"CONNECT").unwrap();
+        head.set_target(b"a.example:443").unwrap();
+        assert_eq!(
+            RequestView::new(&head, CLIENT, NormalizePath::Match).host,
+            "a.example"
+        );
+    }
+
+    #[test]
+    fn a_path_is_compared_in_its_normal_spelling_and_kept_as_sent() {
+        let head = head("/x/../%61?%61", None);
+        let compared = [
+            (NormalizePath::Match, "/a"),
+            (NormalizePath::Forward, "/a"),
+            (NormalizePath::Off, "/x/../%61"),
+        ];
+        for (spelling, expected) in compared {
+            let view = RequestView::new(&head, CLIENT, spelling);
+            assert_eq!(view.path, expected);
+            assert_eq!((view.sent_path, view.query), ("/x/../%61", Some("%61")));
+        }
     }
 }

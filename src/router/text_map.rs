@@ -1,4 +1,5 @@
-//! Maps from texts, found again with or without regard to ASCII case.
+//! Maps from texts, found again with or without regard to ASCII case. Names of fields and
+//! methods are looked up as the bytes they are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -24,7 +25,7 @@ impl Case {
         }
     }
 
-    fn equal(self, one: &str, other: &str) -> bool {
+    fn equal(self, one: &[u8], other: &[u8]) -> bool {
         match self {
             Self::Sensitive => one == other,
             Self::Folded => one.eq_ignore_ascii_case(other),
@@ -44,7 +45,7 @@ pub(super) struct TextMap<V> {
 }
 
 /// A value and its key.
-type Keyed<V> = (Box<str>, V);
+type Keyed<V> = (Box<[u8]>, V);
 
 impl<V> TextMap<V> {
     pub(super) fn new(case: Case) -> Self {
@@ -58,7 +59,8 @@ impl<V> TextMap<V> {
         self.entries.is_empty()
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&V> {
+    pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Option<&V> {
+        let key = key.as_ref();
         let same = self.entries.get(&hash(self.case, key))?;
         same.iter()
             .find(|(known, _)| self.case.equal(known, key))
@@ -66,6 +68,7 @@ impl<V> TextMap<V> {
     }
 
     pub(super) fn get_or_insert_with(&mut self, key: &str, new: impl FnOnce() -> V) -> &mut V {
+        let key = key.as_bytes();
         let case = self.case;
         let same = self.entries.entry(hash(case, key)).or_default();
         let found = same.iter().position(|(known, _)| case.equal(known, key));
@@ -81,10 +84,10 @@ impl<V> TextMap<V> {
     }
 }
 
-fn hash(case: Case, text: &str) -> u64 {
+fn hash(case: Case, text: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     let mut folded = [0; 32];
-    for chunk in text.as_bytes().chunks(folded.len()) {
+    for chunk in text.chunks(folded.len()) {
         for (to, from) in folded.iter_mut().zip(chunk) {
             *to = case.fold(*from);
         }
@@ -107,7 +110,7 @@ mod tests {
         }
         assert_eq!(map.get("gOLD"), Some(&1004));
         assert_eq!(map.get(""), Some(&1000));
-        assert_eq!(map.get(&long.to_lowercase()), Some(&1080));
+        assert_eq!(map.get(long.to_lowercase()), Some(&1080));
         assert_eq!(map.get("silver"), None);
     }
 

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderName;
+
 use super::registry::Registry;
 use super::snapshot::{CompiledListener, Positions, Snapshot};
 use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
+use crate::message::IdentityFields;
 use crate::model::{
     AccessLog, Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId,
 };
@@ -78,6 +81,7 @@ fn compile_listener(
             .map(|position| GroupIndex(*position))
             .ok_or(())
     };
+    let identity = listener.forwarded.identity_headers.iter();
     let named = "a checked configuration names only groups it has";
     let rules = listener
         .rules
@@ -94,6 +98,7 @@ fn compile_listener(
         slot,
         client: listener.client,
         http: listener.http.clone(),
+        identity: IdentityFields::new(identity.map(HeaderName::as_str)),
         forwarded: listener.forwarded.clone(),
         rate_limit,
         access_log,

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
+use crate::message::IdentityFields;
 use crate::model::{
     AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot, SocketId,
     TargetGroupId,
@@ -76,6 +77,8 @@ pub struct CompiledListener {
     pub http: HttpPolicy,
     /// How the target learns about the client.
     pub forwarded: Forwarded,
+    /// Fields that no untrusted peer may send.
+    pub identity: IdentityFields,
     /// How many requests a client may send.
     pub rate_limit: Option<Arc<RateLimiter>>,
     /// Which of its requests are logged.

@@ -1,27 +1,15 @@
-//! One HTTP/1.1 connection to a target, and how it is made.
+//! One connection to a target, with what its pool knows of it.
 
-use std::cell::Cell;
-use std::error::Error;
-use std::io;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body::Body;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
-use tracing::debug;
-
-use super::lifespan::Lifespan;
-use super::target_io::{Signals, TargetIo};
-use crate::model::UpstreamLimits;
+use super::http1::Http1;
+use super::idle::{IdleConnection, IdleList};
+use crate::message::Fields;
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{DialError, Timer, dial};
-use crate::target::Target;
-
-/// Largest response head a target may send, in bytes; ALB allows 32 KiB.
-const MAX_RESPONSE_HEAD: usize = 64 * 1024;
+use crate::net::{DialError, Input, Stream};
 
 /// Why no connection to a target could be made.
 #[derive(Debug, thiserror::Error)]
@@ -29,89 +17,111 @@ pub enum ConnectError {
     /// The socket could not be opened.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The socket closed before hyper could use it.
-    #[error(transparent)]
-    Handshake(#[from] hyper::Error),
 }
 
-/// An open connection: the sender of its requests, and the task that drives it. Dropping it
-/// closes the socket at once, even if the target reads no more of a request or sends without
-/// end.
-#[derive(Debug)]
-pub(super) struct Connection<B> {
-    pub(super) sender: SendRequest<B>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) timer: Timer,
-    /// When it became idle; `None` while it has a request.
-    idle_since: Rc<Cell<Option<Instant>>>,
-    driver: AbortHandle,
-}
-
-impl<B> Drop for Connection<B> {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
-impl<B> Connection<B> {
-    /// For how long it has been idle.
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        let since = self.idle_since.get().unwrap_or(now);
-        now.saturating_duration_since(since)
-    }
-
-    /// Notes when it became idle; `None` if a request uses it from now on.
-    pub(super) fn set_idle_since(&self, since: Option<Instant>) {
-        self.idle_since.set(since);
-    }
-}
-
-/// Connects to a target. `descriptor` is given back when the socket closes.
-pub(super) async fn connect<B>(
-    target: &Target,
-    policy: &UpstreamLimits,
-    lifespan: &Rc<Lifespan>,
+/// A connection that one request uses. It returns to its pool only through
+/// [`Connection::recycle`]; dropping it closes it.
+pub struct Connection {
+    http: Box<Http1>,
+    list: Rc<IdleList>,
+    /// For how long it was idle before this request; `None` if it is new.
+    idle: Option<Duration>,
     descriptor: DescriptorPermit,
-) -> Result<Connection<B>, ConnectError>
-where
-    B: Body<Data = bytes::Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let stream = dial(target.id.addr, policy.connect_timeout).await?;
-    let io = TargetIo::new(stream, descriptor);
-    let signals = Arc::clone(io.signals());
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_RESPONSE_HEAD)
-        .handshake(TokioIo::new(io))
-        .await?;
-    let idle_since = Rc::<Cell<Option<Instant>>>::default();
-    let (id, since, lifespan) = (
-        target.id.clone(),
-        Rc::clone(&idle_since),
-        Rc::clone(lifespan),
-    );
-    // Aborted with the connection; ends by itself when the target closes.
-    let driver = tokio::task::spawn_local(async move {
-        let ended = connection.with_upgrades().await;
-        if let Err(error) = &ended {
-            debug!(target = %id, %error, "connection to target ended");
-        }
-        if let Some(since) = since.get().filter(|_| is_closing(&ended)) {
-            lifespan.closed(since.elapsed(), Instant::now());
-        }
-    });
-    Ok(Connection {
-        sender,
-        signals,
-        timer: Timer::default(),
-        idle_since,
-        driver: driver.abort_handle(),
-    })
 }
 
-/// Whether the target closed or reset the connection. An idle connection may also end because
-/// the target sent something without a request.
-fn is_closing(ended: &hyper::Result<()>) -> bool {
-    let Err(error) = ended else { return true };
-    error.source().is_some_and(<dyn Error>::is::<io::Error>)
+impl Connection {
+    pub(super) fn new(http: Box<Http1>, list: Rc<IdleList>, descriptor: DescriptorPermit) -> Self {
+        Self {
+            http,
+            list,
+            idle: None,
+            descriptor,
+        }
+    }
+
+    /// A connection of the pool, which has been idle for `age`.
+    pub(super) fn reused(idle: IdleConnection, list: Rc<IdleList>, age: Duration) -> Self {
+        Self {
+            http: idle.http,
+            list,
+            idle: Some(age),
+            descriptor: idle.descriptor,
+        }
+    }
+
+    /// Whether it served a request before. Its target may have closed it already.
+    pub fn is_reused(&self) -> bool {
+        self.idle.is_some()
+    }
+
+    /// Learns the target's keep-alive timeout from the first response of a connection.
+    pub fn learn(&self, fields: &Fields) {
+        if self.idle.is_none() {
+            self.list.lifespan.announced(fields);
+        }
+    }
+
+    /// Notes that the target closed the connection before a byte of a response came.
+    ///
+    /// If the request was written, the close was seen too late. The connections that are idle
+    /// now are older still, and are closed as well.
+    pub fn closed(&self) {
+        let Some(idle) = self.idle else { return };
+        self.list.lifespan.closed(idle, Instant::now());
+        if self.http.is_written() {
+            self.list.clear();
+        }
+    }
+
+    /// Notes that the target has sent bytes before a request was written.
+    pub fn note_unsolicited(&self) {
+        self.list.distrust();
+    }
+
+    /// Gives the connection back if it can serve another request; closes it otherwise.
+    pub fn recycle(mut self) {
+        if self.http.has_excess() {
+            self.list.distrust();
+        }
+        if !self.http.is_reusable() {
+            return;
+        }
+        self.http.release();
+        let now = Instant::now();
+        let idle = IdleConnection {
+            http: self.http,
+            since: now,
+            descriptor: self.descriptor,
+        };
+        self.list.put(idle, self.idle, now);
+    }
+
+    /// The stream after a switch of protocols, what the target has sent beyond the head of its
+    /// 101, and what is to be held for as long as the stream.
+    pub fn into_stream(self) -> (Stream, Input, DescriptorPermit) {
+        let (stream, input) = (*self.http).into_parts();
+        (stream, input, self.descriptor)
+    }
+}
+
+impl Deref for Connection {
+    type Target = Http1;
+
+    fn deref(&self) -> &Http1 {
+        &self.http
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Http1 {
+        &mut self.http
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
 }

@@ -1,36 +1,67 @@
 //! The idle connections to one target.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use tracing::warn;
+
+use super::http1::{Http1, Staleness};
 use super::lifespan::Lifespan;
 use crate::model::UpstreamLimits;
+use crate::net::Peek;
+use crate::net::descriptors::DescriptorPermit;
 use crate::target::{KeepAlive, Target};
 
+/// How long no connection is kept to a target that has sent bytes which no request asked for:
+/// they could be taken for the response to the next one.
+const DISTRUST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A connection in the pool. Its state is boxed, because it is moved in and out.
+pub(super) struct IdleConnection {
+    pub(super) http: Box<Http1>,
+    pub(super) since: Instant,
+    pub(super) descriptor: DescriptorPermit,
+}
+
+impl IdleConnection {
+    /// For how long it has been idle.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
 /// The idle connections of one worker to one target, the one used last at the end.
-#[derive(Debug)]
-pub(super) struct IdleList<B> {
+pub(super) struct IdleList {
     pub(super) target: Arc<Target>,
-    idle: RefCell<Vec<Connection<B>>>,
+    idle: RefCell<Vec<IdleConnection>>,
     /// How old they may get.
-    pub(super) lifespan: Rc<Lifespan>,
+    pub(super) lifespan: Lifespan,
     /// As the group had it at the last checkout.
     max_idle: Cell<usize>,
     /// The target has left the snapshot: no connection is kept.
     closed: Cell<bool>,
+    /// When the target has sent bytes last that no request asked for.
+    distrusted: Cell<Option<Instant>>,
+    /// How often that was, since the counters were read last.
+    unsolicited: Cell<u64>,
+    /// Of the task that notices closed connections.
+    watcher: Waker,
 }
 
-impl<B> IdleList<B> {
-    pub(super) fn new(target: &Arc<Target>, learned: &Arc<KeepAlive>) -> Self {
+impl IdleList {
+    pub(super) fn new(target: &Arc<Target>, learned: &Arc<KeepAlive>, watcher: Waker) -> Self {
         Self {
             target: Arc::clone(target),
             idle: RefCell::default(),
-            lifespan: Rc::new(Lifespan::new(learned, Instant::now())),
+            lifespan: Lifespan::new(learned, Instant::now()),
             max_idle: Cell::default(),
             closed: Cell::default(),
+            distrusted: Cell::default(),
+            unsolicited: Cell::default(),
+            watcher,
         }
     }
 
@@ -44,47 +75,101 @@ impl<B> IdleList<B> {
         self.idle.borrow().len()
     }
 
-    /// The connection used last and its age. `None` if it is too old, or there is none.
-    pub(super) fn take(&self) -> Option<(Connection<B>, Duration)> {
-        let mut idle = self.idle.borrow_mut();
-        let newest = idle.pop()?;
-        let age = newest.age(Instant::now());
-        let limit = self.lifespan.limit().unwrap_or_default();
-        if age > limit {
-            // All below it are older still.
-            idle.clear();
-            return None;
+    /// The connection used last, if it is not too old, and its target has neither closed it nor
+    /// sent anything; and for how long it has been idle.
+    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<(IdleConnection, Duration)> {
+        loop {
+            let mut newest = self.idle.borrow_mut().pop()?;
+            let age = newest.age(Instant::now());
+            let limit = self.lifespan.limit().unwrap_or_default();
+            if age > limit {
+                // All below it are older still.
+                self.clear();
+                return None;
+            }
+            let mut staleness = newest.http.staleness(cx);
+            // A system call for each request would cost more than it saves, and a connection that
+            // is in constant use is not closed for being idle.
+            if staleness == Staleness::Fresh && age + age > limit {
+                staleness = match newest.http.peek() {
+                    Peek::Nothing => Staleness::Fresh,
+                    Peek::Bytes => Staleness::Unsolicited,
+                    Peek::Closed => Staleness::Closed,
+                };
+            }
+            match staleness {
+                Staleness::Fresh => return Some((newest, age)),
+                Staleness::Closed => self.lifespan.closed(age, Instant::now()),
+                Staleness::Unsolicited => self.distrust(),
+            }
         }
-        // A system call for each request would cost more than it saves, and a connection that
-        // is in constant use is not closed for being idle.
-        if age + age > limit {
-            newest.signals.check_closed();
-        }
-        Some((newest, age))
     }
 
     /// Takes a connection back that had been idle for `proven` before its last request.
-    pub(super) fn put(&self, connection: Connection<B>, proven: Option<Duration>) {
-        let now = Instant::now();
+    pub(super) fn put(&self, connection: IdleConnection, proven: Option<Duration>, now: Instant) {
         if let Some(age) = proven {
             self.lifespan.proved(age, now);
         }
         let mut idle = self.idle.borrow_mut();
         let is_wanted = !self.closed.get() && idle.len() < self.max_idle.get();
-        if is_wanted && !connection.sender.is_closed() && self.lifespan.limit().is_some() {
-            connection.set_idle_since(Some(now));
+        if is_wanted && self.is_trusted(now) && self.lifespan.limit().is_some() {
+            connection
+                .http
+                .watch(&mut Context::from_waker(&self.watcher));
             idle.push(connection);
         }
     }
 
-    /// Closes those that are too old, or closed by the target already.
+    fn is_trusted(&self, now: Instant) -> bool {
+        let distrusted = self.distrusted.get();
+        distrusted.is_none_or(|at| now.saturating_duration_since(at) > DISTRUST_INTERVAL)
+    }
+
+    /// The target has sent bytes that no request asked for: closes its idle connections, and
+    /// keeps none for a while.
+    pub(super) fn distrust(&self) {
+        let now = Instant::now();
+        if self.is_trusted(now) {
+            warn!(
+                target = %self.target.id,
+                "a target sends bytes that no request asked for; its connections are used for one \
+                 request each for a while"
+            );
+        }
+        self.distrusted.set(Some(now));
+        self.unsolicited.set(self.unsolicited.get() + 1);
+        self.clear();
+    }
+
+    /// Closes those that are too old, closed by the target, or that have received something.
     pub(super) fn reap(&self) {
         let now = Instant::now();
         self.lifespan.forget(now);
         let limit = self.lifespan.limit().unwrap_or_default();
+        let mut is_unsolicited = false;
         self.idle.borrow_mut().retain_mut(|connection| {
-            !connection.sender.is_closed() && connection.age(now) <= limit
+            let age = connection.age(now);
+            let cx = &mut Context::from_waker(&self.watcher);
+            match connection.http.staleness(cx) {
+                Staleness::Fresh => age <= limit,
+                Staleness::Closed => {
+                    self.lifespan.closed(age, now);
+                    false
+                }
+                Staleness::Unsolicited => {
+                    is_unsolicited = true;
+                    false
+                }
+            }
         });
+        if is_unsolicited {
+            self.distrust();
+        }
+    }
+
+    /// How often bytes came that no request asked for, since the last call.
+    pub(super) fn take_unsolicited(&self) -> u64 {
+        self.unsolicited.take()
     }
 
     /// Closes all of them.
@@ -96,5 +181,14 @@ impl<B> IdleList<B> {
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.clear();
+    }
+}
+
+impl fmt::Debug for IdleList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleList")
+            .field("target", &self.target.id)
+            .field("idle", &self.len())
+            .finish_non_exhaustive()
     }
 }

@@ -9,8 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName};
-
+use crate::message::{FieldName, Fields};
 use crate::model::UpstreamLimits;
 use crate::target::KeepAlive;
 
@@ -74,9 +73,9 @@ impl Lifespan {
     }
 
     /// Learns from the head of the first response on a connection.
-    pub(super) fn announced(&self, headers: &HeaderMap) {
+    pub(super) fn announced(&self, fields: &Fields) {
         self.announced
-            .set(timeout(headers).map(KeepAlive::retirement_before));
+            .set(timeout(fields).map(KeepAlive::retirement_before));
     }
 
     /// Notes that a connection served after it had been idle for `age`.
@@ -112,9 +111,8 @@ impl Proven {
 
 /// The seconds in `Keep-Alive: timeout=5, max=100` (RFC 2068 section 19.7.1.1; RFC 9112 does
 /// not define the field any more, and servers send it all the same).
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    let field = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+fn timeout(fields: &Fields) -> Option<Duration> {
+    let field = str::from_utf8(fields.get(FieldName::KeepAlive)?).ok()?;
     let mut parameters = field.split(',').filter_map(|part| part.split_once('='));
     let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
     seconds.trim().parse().ok().map(Duration::from_secs)
@@ -130,12 +128,10 @@ mod tests {
         Lifespan::new(&Arc::new(KeepAlive::new(now)), now)
     }
 
-    fn announcing(field: &'static str) -> HeaderMap {
-        let field = (
-            HeaderName::from_static("keep-alive"),
-            field.parse().unwrap(),
-        );
-        HeaderMap::from_iter([field])
+    fn announcing(value: &str) -> Fields {
+        let mut fields = Fields::new();
+        fields.append("keep-alive", value.as_bytes()).unwrap();
+        fields
     }
 
     fn upstream(idle_timeout: Option<Duration>) -> UpstreamLimits {

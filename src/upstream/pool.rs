@@ -1,81 +1,111 @@
 //! The connections of one worker to targets.
 
-use std::cell::RefCell;
-use std::error::Error;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
 
-use http_body::Body;
 use rustc_hash::FxHashMap;
-use tokio::task::yield_now;
+use tokio::sync::Notify;
 
-use super::checkout::Checkout;
-use super::connection::{ConnectError, connect};
+use super::connection::{ConnectError, Connection};
+use super::http1::Http1;
 use super::idle::IdleList;
 use crate::model::UpstreamLimits;
-use crate::net::DialError;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
+use crate::net::{Buffers, DialError, dial};
 use crate::target::{KeepAlive, Serial, Target};
 
 /// Idle connections of one worker, by target.
 #[derive(Debug)]
-pub struct Pool<B> {
+pub struct Pool {
     /// Shared by the pools of all workers.
     descriptors: DescriptorPool,
-    targets: RefCell<FxHashMap<Serial, Rc<IdleList<B>>>>,
+    buffers: Buffers,
+    targets: RefCell<FxHashMap<Serial, Rc<IdleList>>>,
+    /// How often targets have sent what no request asked for, those included that have left.
+    unsolicited: Cell<u64>,
+    /// Told when something happens to an idle connection.
+    events: Arc<Events>,
 }
 
-impl<B> Pool<B>
-where
-    B: Body<Data = bytes::Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+/// Wakes the task that watches the idle connections.
+#[derive(Debug, Default)]
+struct Events(Notify);
+
+impl Wake for Events {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl Pool {
     /// An empty pool. All pools that share `descriptors` have as many connections together.
-    pub fn new(descriptors: DescriptorPool) -> Self {
+    pub fn new(descriptors: DescriptorPool, buffers: Buffers) -> Self {
         Self {
             descriptors,
+            buffers,
             targets: RefCell::default(),
+            unsolicited: Cell::default(),
+            events: Arc::default(),
         }
     }
 
-    /// A connection to the target: the idle one used last, or a new one.
-    pub async fn checkout(
+    /// The idle connection to the target that was used last; `None` if there is none that can
+    /// be used.
+    pub async fn take(
         &self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
-    ) -> Result<Checkout<B>, ConnectError> {
+    ) -> Option<Connection> {
         let list = self.list(target, policy, learned);
-        while let Some((mut connection, age)) = list.take() {
-            // A connection that was put back a moment ago becomes ready when its task has
-            // seen the end of the last response; one that its target closed never does.
-            if connection.sender.ready().await.is_ok() {
-                connection.set_idle_since(None);
-                return Ok(Checkout::new(connection, list, Some(age)));
-            }
-        }
-        let descriptor = self.descriptor().await?;
-        let connection = connect(target, policy, &list.lifespan, descriptor).await?;
-        Ok(Checkout::new(connection, list, None))
+        let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx))).await?;
+        Some(Connection::reused(idle, list, age))
+    }
+
+    /// A new connection to the target.
+    pub async fn connect(
+        &self,
+        target: &Arc<Target>,
+        policy: &UpstreamLimits,
+        learned: &Arc<KeepAlive>,
+    ) -> Result<Connection, ConnectError> {
+        let list = self.list(target, policy, learned);
+        let descriptor = self.descriptor()?;
+        let stream = dial(target.id.addr, policy.connect_timeout).await?;
+        let http = Box::new(Http1::new(stream.into(), self.buffers.clone()));
+        Ok(Connection::new(http, list, descriptor))
     }
 
     /// A descriptor for a new connection; idle ones are closed for it if there is no other.
-    async fn descriptor(&self) -> Result<DescriptorPermit, DialError> {
+    fn descriptor(&self) -> Result<DescriptorPermit, DialError> {
         if let Some(descriptor) = self.descriptors.try_take() {
             return Ok(descriptor);
         }
         self.clear();
-        // Their tasks end in the meantime, and give their descriptors back.
-        yield_now().await;
         self.descriptors.try_take().ok_or_else(|| {
             let message = "every descriptor for connections to targets is in use";
             DialError::Shortage(io::Error::other(message))
         })
     }
 
-    /// Closes idle connections that are too old, and all while descriptors are short: this
-    /// worker may hold what another one needs.
+    /// Closes idle connections as their targets close them. Never ends. Cancel-safe.
+    pub async fn watch(&self) {
+        loop {
+            self.events.0.notified().await;
+            self.reap();
+        }
+    }
+
+    /// Closes idle connections that are closed by their targets or too old, and all while
+    /// descriptors are short: this worker may hold what another one needs.
     pub fn reap(&self) {
         if self.descriptors.is_used_up() {
             self.clear();
@@ -98,6 +128,7 @@ where
             let kept = keep(&list.target);
             if !kept {
                 list.close();
+                self.count_unsolicited(list);
             }
             kept
         });
@@ -108,17 +139,30 @@ where
         self.targets.borrow().values().map(|list| list.len()).sum()
     }
 
+    /// How often targets have sent bytes that no request asked for, since the last call.
+    pub fn take_unsolicited(&self) -> u64 {
+        for list in self.targets.borrow().values() {
+            self.count_unsolicited(list);
+        }
+        self.unsolicited.take()
+    }
+
+    fn count_unsolicited(&self, list: &IdleList) {
+        let count = self.unsolicited.get() + list.take_unsolicited();
+        self.unsolicited.set(count);
+    }
+
     fn list(
         &self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
-    ) -> Rc<IdleList<B>> {
-        let key = target.serial;
+    ) -> Rc<IdleList> {
         let mut targets = self.targets.borrow_mut();
-        let list = targets
-            .entry(key)
-            .or_insert_with(|| Rc::new(IdleList::new(target, learned)));
+        let list = targets.entry(target.serial).or_insert_with(|| {
+            let watcher = Waker::from(Arc::clone(&self.events));
+            Rc::new(IdleList::new(target, learned, watcher))
+        });
         list.adapt(policy);
         Rc::clone(list)
     }
@@ -128,9 +172,7 @@ where
 mod tests {
     use std::time::{Duration, Instant};
 
-    use http_body_util::Empty;
     use tokio::net::TcpListener;
-    use tokio::task::LocalSet;
 
     use super::*;
     use crate::model::TargetId;
@@ -156,24 +198,19 @@ mod tests {
         let (_a_listens, a) = target().await;
         let (_b_listens, b) = target().await;
         let learned = Arc::new(KeepAlive::new(Instant::now()));
-        let pool = Pool::<Empty<bytes::Bytes>>::new(DescriptorPool::new(2));
-        let policy = policy();
-        let connections = async {
-            let first = pool.checkout(&a, &policy, &learned).await.unwrap();
-            pool.checkout(&a, &policy, &learned)
-                .await
-                .unwrap()
-                .recycle();
-            assert_eq!(pool.idle(), 1);
-            let second = pool.checkout(&b, &policy, &learned).await.unwrap();
-            assert_eq!(pool.idle(), 0, "the idle one was closed for it");
-            let third = pool.checkout(&b, &policy, &learned).await;
-            let error = third.expect_err("no descriptor is left");
-            assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
-            drop((first, second));
-            yield_now().await;
-            assert!(pool.checkout(&b, &policy, &learned).await.is_ok());
-        };
-        LocalSet::new().run_until(connections).await;
+        let (pool, policy) = (
+            Pool::new(DescriptorPool::new(2), Buffers::default()),
+            policy(),
+        );
+        let first = pool.connect(&a, &policy, &learned).await.unwrap();
+        pool.connect(&a, &policy, &learned).await.unwrap().recycle();
+        assert_eq!(pool.idle(), 1);
+        let second = pool.connect(&b, &policy, &learned).await.unwrap();
+        assert_eq!(pool.idle(), 0, "the idle one was closed for it");
+        let third = pool.connect(&b, &policy, &learned).await;
+        let error = third.expect_err("no descriptor is left");
+        assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
+        drop((first, second));
+        assert!(pool.connect(&b, &policy, &learned).await.is_ok());
     }
 }

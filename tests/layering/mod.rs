@@ -24,24 +24,24 @@ const LAYERS: &str = "
     http1        : message
     net          : model observe
     balance      : model target
-    router       : model
-    rate_limit   : model
+    router       : model message
+    rate_limit   : model message
     lifecycle    :
     config       : model files
     target_group : model target balance
-    state        : model target observe config balance router rate_limit target_group
-    upstream     : model target observe net
-    relay        : model target observe net upstream
-    proxy        : model target observe net router target_group state upstream relay
-    connection   : model observe net state proxy
-    listener     : model observe net state proxy connection
+    state        : model target observe message config balance router rate_limit target_group
+    upstream     : model target net message http1
+    tunnel       : model target observe net
+    proxy        : model target observe message http1 net router target_group state upstream tunnel
+    downstream   : model message http1 net proxy tunnel
+    listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
     replicas     : model target observe config net state
     autoscale    : model target observe config net state replicas
     admin        : model target observe net lifecycle state replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
-                   upstream proxy connection listener health discovery replicas autoscale admin
+                   upstream proxy downstream listener health discovery replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config replicas admin server tools
 ";

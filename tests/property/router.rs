@@ -2,9 +2,11 @@
 //! they mean in ALB.
 
 use fastrand::Rng;
-use http::{HeaderName, Method, Request};
+use http::{HeaderName, Method};
+use weir::message::RequestHead;
 use weir::model::{
-    Action, Condition, Forward, GroupIndex, HostPattern, Pattern, Priority, QueryMatch, Rule,
+    Action, Condition, Forward, GroupIndex, HostPattern, NormalizePath, Pattern, Priority,
+    QueryMatch, Rule,
 };
 use weir::router::{RequestView, RuleTable, hold};
 
@@ -57,29 +59,29 @@ fn source(networks: &[&str]) -> Condition {
 }
 
 /// A request as a test writes it: `GET example.com/path?query from 192.0.2.1 x-a=b`.
-fn request(text: &str) -> (http::request::Parts, std::net::IpAddr) {
+fn request(text: &str) -> (RequestHead, std::net::IpAddr) {
     let mut words = text.split(' ');
-    let method = Method::from_bytes(words.next().unwrap().as_bytes()).unwrap();
+    let mut head = RequestHead::new();
+    head.set_method(words.next().unwrap().as_bytes()).unwrap();
     let target = words.next().unwrap();
     let (host, path) = target.split_at(target.find('/').unwrap());
-    let mut request = Request::builder().method(method).uri(path);
+    head.set_target(path.as_bytes()).unwrap();
     if !host.is_empty() {
-        request = request.header("host", host);
+        head.set_host(host.as_bytes()).unwrap();
     }
     let mut client = "192.0.2.1".parse().unwrap();
     while let Some(word) = words.next() {
         match word.split_once('=') {
             None => client = words.next().unwrap().parse().unwrap(),
-            Some((name, value)) => request = request.header(name, value),
+            Some((name, value)) => head.fields.append(name, value.as_bytes()).unwrap(),
         }
     }
-    let (parts, ()) = request.body(()).unwrap().into_parts();
-    (parts, client)
+    (head, client)
 }
 
 fn routed(table: &RuleTable, text: &str) -> u32 {
-    let (parts, client) = request(text);
-    let (action, priority) = table.route(&RequestView::new(&parts, client));
+    let (head, client) = request(text);
+    let (action, priority) = table.route(&RequestView::new(&head, client, NormalizePath::Match));
     let priority = priority.map_or(0, |Priority(number)| number);
     assert_eq!(*action, forward(priority as usize), "{text}");
     priority
@@ -166,6 +168,33 @@ fn paths_respect_case_and_exclude_the_query() {
 }
 
 #[test]
+fn another_spelling_of_a_path_meets_the_same_rule() {
+    let rules = vec![
+        rule(10, vec![path(&["/admin/*"])]),
+        rule(20, vec![path(&["/a%2Fb"])]),
+        rule(30, vec![path(&["/a/b"])]),
+    ];
+    check(
+        rules.clone(),
+        &[
+            ("GET a/admin/x", 10),
+            ("GET a/%61dmin/x", 10),
+            ("GET a/./admin/x", 10),
+            ("GET a//admin/x", 10),
+            ("GET a/x/%2e%2e/admin//x", 10),
+            ("GET a/admin%2Fx", 0),
+            ("GET a/a%2fb", 20),
+            ("GET a/a//b", 30),
+            ("GET a/?p=/admin/x", 0),
+        ],
+    );
+    let table = RuleTable::new(rules, forward(0));
+    let (head, client) = request("GET a//admin/x");
+    let (_, priority) = table.route(&RequestView::new(&head, client, NormalizePath::Off));
+    assert_eq!(priority, None, "as sent");
+}
+
+#[test]
 fn methods_respect_case() {
     let custom = Method::from_bytes(b"PURGE").unwrap();
     check(
@@ -191,6 +220,7 @@ fn headers_ignore_case_and_try_every_value() {
             rule(10, vec![header("user-agent", &["*Chrome*", "*Safari*"])]),
             rule(20, vec![header("x-tenant", &["Gold"])]),
             rule(30, vec![header("x-flag", &["*"])]),
+            rule(40, vec![header("referer", &["*.example"])]),
         ],
         &[
             ("GET a/ user-agent=Mozilla/5.0(chrome/1)", 10),
@@ -202,6 +232,8 @@ fn headers_ignore_case_and_try_every_value() {
             ("GET a/ x-tenant=silver x-tenant=gold", 20),
             ("GET a/ x-flag=", 30),
             ("GET a/ x-flag=\u{e4}", 30),
+            ("GET a/ Referer=a referer=B.Example", 40),
+            ("GET a/ referer=a", 0),
             ("GET a/", 0),
         ],
     );
@@ -407,8 +439,8 @@ fn the_table_answers_like_a_scan_of_all_rules() {
         let table = RuleTable::new(rules.clone(), forward(0));
         for _ in 0..40 {
             let text = any_request(&mut rng);
-            let (parts, client) = request(&text);
-            let view = RequestView::new(&parts, client);
+            let (head, client) = request(&text);
+            let view = RequestView::new(&head, client, NormalizePath::Match);
             let (_, found) = table.route(&view);
             assert_eq!(found, scanned(&rules, &view), "{text}");
             routes += usize::from(found.is_some());

@@ -65,9 +65,9 @@ pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", he
     key("idle_timeout", Kind::Duration(TIMEOUT), secs(60), "between two requests on one connection"),
     // The same for a body that stalls.
     key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of a body in either direction"),
-    // ALB's limit for all header fields together. hyper needs 8 KiB; a MiB is an attack.
+    // ALB's limit for all header fields together. Less than 8 KiB breaks browsers; a MiB is an attack.
     key("max_head", Kind::Size(8 * 1024..=1024 * 1024), kib(64), "of a request head"),
-    // hyper keeps a hundred on the stack; more cost every request an allocation.
+    // Browsers send some twenty, chains of proxies some more.
     key("max_fields", Kind::Count(1..=1000), Count(100), "header fields of a request"),
     // Weir streams bodies, so their size costs it nothing. 0 allows requests without a body.
     key("max_body", Kind::Size(0..=1 << 50), Described("no limit"), "of a request body"),

@@ -12,12 +12,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error};
 
 use super::command::{Accepting, Command, LATE_HANDSHAKE_TIMEOUT, Leaving, Opening, TunnelsClosed};
-use crate::connection::{Backlog, DrainSignal};
+use crate::downstream::{Backlog, DrainSignal};
 use crate::listener::Listener;
 use crate::model::{Failure, SocketId};
+use crate::net::Buffers;
 use crate::net::descriptors::DescriptorPool;
 use crate::observe::Metrics;
-use crate::proxy::{Proxy, RequestBody};
+use crate::proxy::Proxy;
 use crate::server::housekeeping;
 use crate::state::DataPlaneReader;
 use crate::target::Target;
@@ -29,7 +30,7 @@ const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The worker's proxy, pool and accept loops.
 pub(super) struct WorkerState {
     reader: DataPlaneReader,
-    pool: Rc<Pool<RequestBody>>,
+    pool: Rc<Pool>,
     proxy: Rc<Proxy>,
     /// One for each socket, until its last connection has ended.
     accept_loops: Vec<AcceptLoop>,
@@ -61,8 +62,9 @@ impl WorkerState {
         metrics: &Metrics,
         descriptors: DescriptorPool,
     ) -> Self {
-        let pool = Rc::new(Pool::new(descriptors));
-        let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), metrics.worker());
+        let buffers = Buffers::default();
+        let pool = Rc::new(Pool::new(descriptors, buffers.clone()));
+        let proxy = Proxy::new(reader.clone(), Rc::clone(&pool), buffers, metrics.worker());
         let (panic_sender, panics) = mpsc::unbounded_channel();
         Self {
             reader,
@@ -85,6 +87,7 @@ impl WorkerState {
     ) {
         let mut ticks = interval(housekeeping::INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pool = Rc::clone(&self.pool);
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
@@ -96,8 +99,10 @@ impl WorkerState {
                 },
                 true = self.reader.changed() => self.forget_removed_targets(),
                 Some(panic) = self.panics.recv() => resume_unwind(panic),
+                () = pool.watch() => {}
                 _ = ticks.tick() => {
                     self.pool.reap();
+                    self.proxy.metrics().unsolicited(self.pool.take_unsolicited());
                     housekeeping();
                 }
             }

@@ -1,7 +1,9 @@
 //! How the accept loop and the connections of one socket are told to end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
@@ -31,6 +33,26 @@ pub struct DrainSignal {
     connections: Cell<usize>,
     tunnels: Cell<usize>,
     tunnel_ended: Notify,
+    /// The connections without a request, the one that has been idle for longest first.
+    idle: RefCell<BTreeMap<u64, Rc<IdleSlot>>>,
+    next_idle: Cell<u64>,
+    /// Whether new clients wait for a connection below the limit.
+    is_pressed: Cell<bool>,
+}
+
+/// An idle connection, as those see it that may end it.
+#[derive(Debug, Default)]
+struct IdleSlot {
+    evicted: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Keeps an idle connection among those that may have to give way to a new client.
+#[derive(Debug)]
+pub(super) struct IdleGuard<'d> {
+    signal: &'d DrainSignal,
+    number: u64,
+    slot: Rc<IdleSlot>,
 }
 
 /// Counts one connection or one tunnel of a socket for as long as it lives.
@@ -87,6 +109,11 @@ impl DrainSignal {
         }
     }
 
+    /// Whether the listener drains.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
     /// Resolves when the listener drains. Cancel-safe.
     pub async fn draining(&self) {
         // Registered before the flag is read, so that a call in between is not missed.
@@ -118,6 +145,35 @@ impl DrainSignal {
         }
     }
 
+    /// Says whether new clients wait for a connection below the limit. While they do, connections
+    /// end as soon as they are idle; the one that has been idle for longest ends now.
+    pub fn press(&self, is_pressed: bool) {
+        self.is_pressed.set(is_pressed);
+        if !is_pressed {
+            return;
+        }
+        if let Some((_, slot)) = self.idle.borrow_mut().pop_first() {
+            slot.evicted.set(true);
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Counts a connection as idle until the guard is dropped.
+    pub(super) fn idle(&self) -> IdleGuard<'_> {
+        let number = self.next_idle.get();
+        self.next_idle.set(number + 1);
+        let slot = Rc::<IdleSlot>::default();
+        slot.evicted.set(self.is_pressed.get());
+        self.idle.borrow_mut().insert(number, Rc::clone(&slot));
+        IdleGuard {
+            signal: self,
+            number,
+            slot,
+        }
+    }
+
     /// Connections that are open.
     pub fn connections(&self) -> usize {
         self.connections.get()
@@ -131,6 +187,29 @@ impl DrainSignal {
     /// Counts a connection that has become a tunnel until the guard is dropped.
     pub(super) fn guard_tunnel(self: &Rc<Self>) -> ConnectionGuard {
         ConnectionGuard::new(self, |signal| &signal.tunnels)
+    }
+}
+
+impl IdleGuard<'_> {
+    /// Ready when the connection has to give way.
+    pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.slot.evicted.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.slot.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for IdleGuard<'_> {
+    fn drop(&mut self) {
+        self.signal.idle.borrow_mut().remove(&self.number);
     }
 }
 
@@ -152,5 +231,31 @@ impl Drop for ConnectionGuard {
         if self.signal.tunnels.get() == 0 {
             self.signal.tunnel_ended.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_evicted(guard: &IdleGuard<'_>) -> bool {
+        guard
+            .poll_evicted(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn the_connection_that_has_been_idle_for_longest_gives_way() {
+        let signal = DrainSignal::default();
+        let (first, second, third) = (signal.idle(), signal.idle(), signal.idle());
+        drop(first);
+        assert!(!is_evicted(&second));
+        signal.press(true);
+        assert!(is_evicted(&second) && !is_evicted(&third));
+        assert!(is_evicted(&signal.idle()), "clients wait");
+        signal.press(false);
+        assert!(!is_evicted(&signal.idle()));
+        drop((second, third));
+        assert!(signal.idle.borrow().is_empty());
     }
 }

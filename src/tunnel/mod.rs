@@ -7,30 +7,23 @@
 //! here: after the idle timeout, when the target is released, or when Weir shuts down. Both
 //! ends of a WebSocket get a Close frame then.
 
+mod websocket;
+
 use std::cell::Cell;
 use std::io;
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::{Response, StatusCode};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use bytes::{Buf, BytesMut};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::forward::UpstreamResponse;
-use super::headers::prepare_response;
-use super::response_body::ResponseBody;
-use super::upgrade::Upgrade;
-use super::websocket::{self, Frames};
 use crate::model::Failure;
-use crate::net::ClientState;
 use crate::net::descriptors::DescriptorPermit;
+use crate::net::{Input, Stream};
 use crate::observe::{OpenTunnel, Record};
-use crate::target::{Lease, RequestResult};
+use crate::target::Lease;
+use websocket::Frames;
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
@@ -46,11 +39,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// lease on the target and the record of the request.
 #[derive(Debug)]
 pub struct Tunnel {
-    target: TcpStream,
+    target: Stream,
     /// Counted for `target`.
     _descriptor: DescriptorPermit,
     /// Bytes that the target has sent beyond the head of its 101.
-    early: Bytes,
+    early: Input,
     lease: Lease,
     idle: Duration,
     is_websocket: bool,
@@ -77,34 +70,23 @@ impl Drop for TunnelRecord {
 }
 
 impl Tunnel {
-    /// Takes the connection of a target that has switched protocols, and returns the response
-    /// for the client. If the connection broke, the error is the record.
-    pub async fn open(
-        response: UpstreamResponse,
-        mut record: Record,
-        client_state: Rc<ClientState>,
-    ) -> Result<(Response<ResponseBody>, Self), Record> {
-        let UpstreamResponse {
-            mut head,
-            checkout,
+    /// A tunnel to a target that has switched protocols: its stream, what it has sent beyond the
+    /// head of its 101, and the descriptor counted for the stream. `idle` is the longest time
+    /// without a byte in either direction.
+    pub fn new(
+        (target, early, descriptor): (Stream, Input, DescriptorPermit),
+        lease: Lease,
+        record: Record,
+        idle: Duration,
+        is_websocket: bool,
+    ) -> Self {
+        Self {
+            target,
+            early,
+            _descriptor: descriptor,
             lease,
             idle,
-            ..
-        } = response;
-        let Some(switched) = checkout.switch(&mut head).await else {
-            return Err(record);
-        };
-        // Now and not at the end: how a tunnel ends says nothing about the target.
-        lease.target().report(RequestResult::Served);
-        record.status = Some(StatusCode::SWITCHING_PROTOCOLS);
-        let protocol = Upgrade::chosen(head.headers());
-        let tunnel = Self {
-            target: switched.stream,
-            early: switched.early,
-            _descriptor: switched.descriptor,
-            lease,
-            idle,
-            is_websocket: protocol.is_some_and(|protocol| protocol.is_websocket()),
+            is_websocket,
             record: TunnelRecord {
                 _open: record.tunnel(),
                 record,
@@ -112,12 +94,7 @@ impl Tunnel {
                 sent: Cell::new(0),
                 last: Cell::new(Instant::now()),
             },
-        };
-        let id = tunnel.record.record.request_id.clone();
-        let (mut parts, _) = head.into_parts();
-        prepare_response(&mut parts, id);
-        let body = ResponseBody::switched(client_state);
-        Ok((Response::from_parts(parts, body), tunnel))
+        }
     }
 
     /// Copies bytes until both sides have ended, or one breaks, or the tunnel has to end;
@@ -127,35 +104,33 @@ impl Tunnel {
     /// Cancel safety: dropping the future resets both sides.
     pub async fn run(
         mut self,
-        mut client: TcpStream,
-        early: Bytes,
+        client: Stream,
+        early: Input,
         closing: impl Future<Output = Failure>,
     ) {
         let record = &self.record;
-        let (from_client, to_client) = client.split();
-        let (from_target, to_target) = self.target.split();
         let frames = || self.is_websocket.then(Frames::default);
         let mut up = Direction {
-            from: from_client,
-            to: to_target,
+            from: &client,
+            to: &self.target,
             frames: frames(),
             read_failure: Failure::ClientGone,
             write_failure: Failure::TargetBodyBroken,
             copied: &record.received,
             last: &record.last,
-            unsent: into_buffer(early),
+            unsent: early.unread().into(),
             is_over: false,
             failure: None,
         };
         let mut down = Direction {
-            from: from_target,
-            to: to_client,
+            from: &self.target,
+            to: &client,
             frames: frames(),
             read_failure: Failure::TargetBodyBroken,
             write_failure: Failure::ClientGone,
             copied: &record.sent,
             last: &record.last,
-            unsent: into_buffer(std::mem::take(&mut self.early)),
+            unsent: std::mem::take(&mut self.early).unread().into(),
             is_over: false,
             failure: None,
         };
@@ -170,7 +145,7 @@ impl Tunnel {
             let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
             // A side that neither reads nor ends in time is closed all the same.
             let _ = timeout(CLOSE_TIMEOUT, closed).await;
-            let _ = tokio::join!(up.to.shutdown(), down.to.shutdown());
+            let _ = (up.to.shutdown_write(), down.to.shutdown_write());
         }
         let record = &mut self.record.record;
         match failure {
@@ -178,14 +153,6 @@ impl Tunnel {
             Some(_) => record.failure = failure,
         }
     }
-}
-
-/// Early bytes as a buffer. Without any, no buffer is allocated.
-fn into_buffer(early: Bytes) -> BytesMut {
-    if early.is_empty() {
-        return BytesMut::new();
-    }
-    early.into()
 }
 
 /// Copies in both directions until both are over, or reading fails in one.
@@ -221,8 +188,8 @@ async fn must_end(
 
 /// One direction of a tunnel.
 struct Direction<'a> {
-    from: ReadHalf<'a>,
-    to: WriteHalf<'a>,
+    from: &'a Stream,
+    to: &'a Stream,
     /// Where in a frame the written bytes end; `None` if it is not a WebSocket.
     frames: Option<Frames>,
     /// What a failed read means.
@@ -255,7 +222,7 @@ impl Direction<'_> {
             self.is_over = !self.receive().await.map_err(|_| self.read_failure)?;
         }
         // An error means that the other side has closed already.
-        let _ = self.to.shutdown().await;
+        let _ = self.to.shutdown_write();
         Ok(())
     }
 
@@ -279,22 +246,14 @@ impl Direction<'_> {
 
     /// Waits for bytes; returns `false` at the end. Cancel-safe.
     async fn receive(&mut self) -> io::Result<bool> {
-        loop {
-            // tokio does not count `try_read_buf`: without this, a side that sends without end
-            // would keep the worker from everything else.
-            consume_budget().await;
-            self.from.readable().await?;
-            let mut buffer = BytesMut::with_capacity(BUFFER);
-            match self.from.try_read_buf(&mut buffer) {
-                Ok(len) => {
-                    self.unsent = buffer;
-                    self.last.set(Instant::now());
-                    return Ok(len > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
+        // Without this, a side that sends without end would keep the worker from everything else.
+        consume_budget().await;
+        self.from.readable().await?;
+        let mut buffer = BytesMut::with_capacity(BUFFER);
+        let len = self.from.read_into(&mut buffer).await?;
+        self.unsent = buffer;
+        self.last.set(Instant::now());
+        Ok(len > 0)
     }
 
     /// Ends this direction: a frame that was begun is copied to its end, `close_frame` follows
@@ -305,10 +264,10 @@ impl Direction<'_> {
         }
         self.finish_frame().await?;
         match &self.frames {
-            None => self.to.shutdown().await?,
+            None => self.to.shutdown_write()?,
             // Nothing may follow a Close frame (RFC 6455 section 5.5.1).
             Some(frames) if frames.is_closed() => {}
-            Some(_) => self.to.write_all(close_frame).await?,
+            Some(_) => write_all(self.to, close_frame).await?,
         }
         loop {
             if let Some(frames) = &mut self.frames {
@@ -339,4 +298,12 @@ impl Direction<'_> {
             }
         }
     }
+}
+
+async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let len = to.write(bytes).await?;
+        bytes = &bytes[len..];
+    }
+    Ok(())
 }

@@ -1,0 +1,110 @@
+//! Whether the client is still there while its request is served.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use crate::model::Failure;
+use crate::net::{HangUp, Timer};
+
+/// How soon after its request the end of a client's sending side counts as part of it: such a
+/// client wants its response.
+const HALF_CLOSE_GRACE: Duration = Duration::from_millis(250);
+
+/// How often the socket is asked when there is nothing to be read from it.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What is sent to a client that has ended its sending side, half a second later: one that only
+/// reads passes over it (RFC 9110 section 15.2), one that has closed answers with a reset. Nothing
+/// else tells them apart.
+const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Notices that a client goes away, whatever it has sent ahead.
+#[derive(Debug)]
+pub(super) struct Departure {
+    /// When the last byte of the request came.
+    received: Instant,
+    abort_on_close: bool,
+    /// How often the socket was asked.
+    checks: u32,
+    /// After which of these checks it was known that the client had ended its sending side
+    /// together with its request.
+    half_closed: Option<u32>,
+    check_at: Option<Instant>,
+    timer: Timer,
+}
+
+impl Departure {
+    pub(super) fn new(now: Instant, abort_on_close: bool) -> Self {
+        Self {
+            received: now,
+            abort_on_close,
+            checks: 0,
+            half_closed: None,
+            check_at: None,
+            timer: Timer::default(),
+        }
+    }
+
+    /// Notes that a part of the request has come.
+    pub(super) fn note_received(&mut self) {
+        self.received = Instant::now();
+    }
+
+    /// Ready once the client has gone. Reads ahead what the client sends, up to a bound.
+    /// `may_probe` is whether an interim response may be sent now.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        may_probe: bool,
+    ) -> Poll<Failure> {
+        while self.half_closed.is_none() && !connection.input.is_full() {
+            match ready!(connection.poll_fill(cx)) {
+                Ok(0) if self.is_part_of_the_request() => self.half_closed = Some(self.checks),
+                Ok(0) | Err(_) => return Poll::Ready(Failure::ClientGone),
+                Ok(_) => {}
+            }
+        }
+        self.poll_hang_up(cx, connection, may_probe)
+    }
+
+    fn is_part_of_the_request(&self) -> bool {
+        !self.abort_on_close || self.received.elapsed() <= HALF_CLOSE_GRACE
+    }
+
+    /// Asks the socket now and then: nothing is read from it, so that no event tells.
+    pub(super) fn poll_hang_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        may_probe: bool,
+    ) -> Poll<Failure> {
+        loop {
+            let now = Instant::now();
+            let check_at = *self.check_at.get_or_insert(now + CHECK_INTERVAL);
+            ready!(self.timer.poll(cx, check_at));
+            self.check_at = None;
+            self.checks += 1;
+            match connection.stream.hang_up() {
+                HangUp::Closed => return Poll::Ready(Failure::ClientGone),
+                HangUp::None => {}
+                // The first check finds an end that came behind more than is read ahead.
+                HangUp::SendingSide if self.half_closed.is_some() || self.checks == 1 => {
+                    self.half_closed.get_or_insert(self.checks);
+                }
+                HangUp::SendingSide if self.abort_on_close => {
+                    return Poll::Ready(Failure::ClientGone);
+                }
+                HangUp::SendingSide => self.half_closed = Some(self.checks),
+            }
+            if may_probe && self.half_closed.is_some_and(|at| self.checks == at + 2) {
+                connection.writer().extend_from_slice(PROBE);
+                // Pending or not: the next check tells.
+                let _ = connection.poll_drain(cx);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! One client's connection, from its first byte to its last.
+//!
+//! [`serve`] reads requests, hands each to the proxy and writes its response; after a switch of
+//! protocols it copies the bytes of the tunnel. It ends the connection when its listener drains,
+//! and closes in a way that lets the last response arrive.
+
+mod drain;
+mod http1;
+mod linger;
+
+use std::net::SocketAddr;
+
+use crate::model::{ClientLimits, HttpPolicy, ListenerId, ListenerSlot, SocketId};
+use crate::net::Stream;
+
+pub use drain::{Backlog, ConnectionGuard, DrainSignal};
+pub use http1::serve;
+
+/// A stream as the accept loop hands it over.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The client's stream.
+    pub stream: Stream,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// The socket that accepted it.
+    pub socket: SocketId,
+    /// The listener that serves it at first, by slot and by name.
+    pub listener: (ListenerSlot, ListenerId),
+    /// The listener's limits.
+    pub limits: ClientLimits,
+    /// How strictly the listener reads.
+    pub policy: HttpPolicy,
+}

@@ -1,0 +1,309 @@
+//! Bytes between two sockets, and the list from which their memory is taken while a message is
+//! under way.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::ReadBuf;
+
+use super::stream::Stream;
+
+/// Bytes that a buffer has room for at first: a head and a small body, or a good part of a large
+/// one.
+const CAPACITY: usize = 16 * 1024;
+
+/// Buffers of each kind that a worker keeps for the next messages; more are freed.
+const MAX_FREE: usize = 256;
+
+/// The free memory of one worker. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers(Rc<Free>);
+
+#[derive(Debug, Default)]
+struct Free {
+    /// Initialized to their whole length.
+    inputs: RefCell<Vec<Vec<u8>>>,
+    /// Empty.
+    outputs: RefCell<Vec<Vec<u8>>>,
+}
+
+fn take(free: &RefCell<Vec<Vec<u8>>>) -> Option<Vec<u8>> {
+    free.borrow_mut().pop()
+}
+
+/// One that has grown for a large head is not worth keeping.
+fn give(free: &RefCell<Vec<Vec<u8>>>, memory: Vec<u8>) {
+    let mut free = free.borrow_mut();
+    if memory.capacity() == CAPACITY && free.len() < MAX_FREE {
+        free.push(memory);
+    }
+}
+
+/// Bytes that were received and not used yet.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// Initialized to its whole length, so that reading into it needs no `unsafe`.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    /// The bytes in it.
+    pub fn unread(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// How many bytes are in it.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Removes the first `count` bytes.
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end, "consumed what is not there");
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Removes all bytes.
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Gives the memory back if there are no bytes in it.
+    pub fn release(&mut self, buffers: &Buffers) {
+        if self.is_empty() && !self.memory.is_empty() {
+            give(&buffers.0.inputs, std::mem::take(&mut self.memory));
+        }
+    }
+
+    /// Receives more from `stream`, as much as there is room for; returns how many bytes, 0 at
+    /// the end of the stream. There is always room for some.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<usize>> {
+        if self.memory.is_empty() {
+            // Nothing is taken for a peer that is silent.
+            ready!(stream.poll_read_ready(cx))?;
+        }
+        self.make_room(buffers);
+        let mut room = ReadBuf::new(&mut self.memory[self.end..]);
+        ready!(stream.poll_read(cx, &mut room))?;
+        let count = room.filled().len();
+        self.end += count;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Whether it holds so much that nothing more should be read ahead.
+    pub fn is_full(&self) -> bool {
+        self.len() >= CAPACITY
+    }
+
+    fn make_room(&mut self, buffers: &Buffers) {
+        if self.memory.is_empty() {
+            let free = take(&buffers.0.inputs);
+            self.memory = free.unwrap_or_else(|| vec![0; CAPACITY]);
+        }
+        // A few bytes at the end would cost a system call each.
+        if self.memory.len() - self.end >= CAPACITY / 4 {
+            return;
+        }
+        if self.start > 0 {
+            self.memory.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.memory.len() - self.end < CAPACITY / 4 {
+            self.memory.resize(self.memory.len() * 2, 0);
+        }
+    }
+}
+
+/// Bytes that were encoded and not sent yet.
+#[derive(Debug, Default)]
+pub struct Output {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Output {
+    /// How many bytes are in it.
+    pub fn len(&self) -> usize {
+        self.memory.len() - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.memory.len()
+    }
+
+    /// Whether it has so much to send that nothing more should be added before.
+    pub fn is_full(&self) -> bool {
+        self.len() >= CAPACITY
+    }
+
+    /// What encoders append to.
+    pub fn writer(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
+        if self.memory.capacity() == 0 {
+            let free = take(&buffers.0.outputs);
+            self.memory = free.unwrap_or_else(|| Vec::with_capacity(CAPACITY));
+        }
+        &mut self.memory
+    }
+
+    /// Removes what was added after there were `len` bytes in it.
+    pub fn truncate(&mut self, len: usize) {
+        self.memory.truncate(self.start + len);
+    }
+
+    /// Removes all bytes.
+    pub fn clear(&mut self) {
+        self.memory.clear();
+        self.start = 0;
+    }
+
+    /// Sends what is in it until it is empty.
+    pub fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let count = ready!(stream.poll_write(cx, &self.memory[self.start..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.start += count;
+        }
+        self.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is in it and, behind that, `data`, in one system call. Returns how much of
+    /// `data` was sent.
+    pub fn poll_write_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let own = &self.memory[self.start..];
+            let slices = [IoSlice::new(own), IoSlice::new(data)];
+            let slices = if own.is_empty() {
+                &slices[1..]
+            } else {
+                &slices
+            };
+            let count = ready!(stream.poll_write_vectored(cx, slices))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let own = count.min(self.len());
+            self.start += own;
+            if self.is_empty() {
+                self.clear();
+            }
+            if count > own {
+                return Poll::Ready(Ok(count - own));
+            }
+        }
+    }
+
+    /// Gives the memory back if there are no bytes in it.
+    pub fn release(&mut self, buffers: &Buffers) {
+        if self.is_empty() && self.memory.capacity() > 0 {
+            let mut memory = std::mem::take(&mut self.memory);
+            memory.clear();
+            self.start = 0;
+            give(&buffers.0.outputs, memory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    async fn fill(input: &mut Input, stream: &mut Stream, buffers: &Buffers) -> usize {
+        poll_fn(|cx| input.poll_fill(cx, stream, buffers))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn bytes_are_kept_in_order_while_some_are_used() {
+        let (mut peer, stream) = UnixStream::pair().unwrap();
+        let (mut stream, buffers) = (Stream::from(stream), Buffers::default());
+        let sent: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+        let expected = sent.clone();
+        let writer = tokio::spawn(async move { peer.write_all(&sent).await });
+        let (mut input, mut got) = (Input::default(), Vec::new());
+        while fill(&mut input, &mut stream, &buffers).await > 0 {
+            let used = input.len() * 2 / 3;
+            got.extend_from_slice(&input.unread()[..used]);
+            input.consume(used);
+        }
+        got.extend_from_slice(input.unread());
+        assert!(got == expected);
+        writer.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn memory_is_given_back_and_used_again() {
+        let (mut peer, stream) = UnixStream::pair().unwrap();
+        let (mut stream, buffers) = (Stream::from(stream), Buffers::default());
+        let free = |buffers: &Buffers| buffers.0.inputs.borrow().len();
+        let mut input = Input::default();
+        peer.write_all(b"hello").await.unwrap();
+        assert_eq!(fill(&mut input, &mut stream, &buffers).await, 5);
+        input.release(&buffers);
+        assert_eq!(free(&buffers), 0, "it has bytes in it");
+        input.consume(5);
+        input.release(&buffers);
+        assert_eq!(free(&buffers), 1);
+        peer.write_all(b"again").await.unwrap();
+        fill(&mut input, &mut stream, &buffers).await;
+        assert_eq!((input.unread(), free(&buffers)), (&b"again"[..], 0));
+    }
+
+    #[tokio::test]
+    async fn a_silent_peer_costs_no_memory() {
+        let (_peer, stream) = UnixStream::pair().unwrap();
+        let (mut stream, buffers) = (Stream::from(stream), Buffers::default());
+        let mut input = Input::default();
+        let polled = poll_fn(|cx| Poll::Ready(input.poll_fill(cx, &mut stream, &buffers)));
+        assert!(polled.await.is_pending());
+        assert!(input.memory.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_encoded_goes_out_before_the_data_behind_it() {
+        let (mut peer, stream) = UnixStream::pair().unwrap();
+        let (mut stream, buffers) = (Stream::from(stream), Buffers::default());
+        let mut output = Output::default();
+        output.writer(&buffers).extend_from_slice(b"head ");
+        let sent = poll_fn(|cx| output.poll_write_with(cx, &mut stream, b"body")).await;
+        assert_eq!((sent.unwrap(), output.is_empty()), (4, true));
+        let mut got = [0; 16];
+        assert_eq!(peer.read(&mut got).await.unwrap(), 9);
+        assert_eq!(&got[..9], b"head body");
+    }
+}

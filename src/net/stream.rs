@@ -1,0 +1,202 @@
+//! A stream of bytes to a client or a target, whatever carries it.
+//!
+//! The poll methods register the task's waker, and count against tokio's budget of a task, so
+//! that no peer keeps a worker from the others.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected stream.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A Unix domain socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Reads what has arrived into `buffer`; nothing read is the end of the stream. Makes no
+    /// system call if the runtime knows of nothing to read.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Ready when there is something to read, or the end.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// As [`Self::poll_write`], from several buffers.
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+        }
+    }
+
+    /// Waits until there is something to read, or the end, and appends it to `buffer`, at most as
+    /// much as fits. `Ok(0)` is the end. Cancel-safe.
+    pub async fn read_into(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            let read = match self {
+                Self::Tcp(stream) => stream.try_read_buf(buffer),
+                Self::Unix(stream) => stream.try_read_buf(buffer),
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
+                read => return read,
+            }
+        }
+    }
+
+    /// Waits until there is something to read, or the end. Cancel-safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Writes as much as the socket takes, at least a byte. Cancel-safe.
+    pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let written = match self {
+                Self::Tcp(stream) => stream.try_write(bytes),
+                Self::Unix(stream) => stream.try_write(bytes),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
+                    Self::Tcp(stream) => stream.writable().await?,
+                    Self::Unix(stream) => stream.writable().await?,
+                },
+                written => return written,
+            }
+        }
+    }
+
+    /// How many bytes have arrived and were not read yet. One system call.
+    pub fn received(&self) -> io::Result<usize> {
+        let count = rustix::io::ioctl_fionread(self)?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Whether the peer has ended its side or the whole connection, as the kernel knows it now and
+    /// whatever is left to be read. One system call.
+    pub fn hang_up(&self) -> HangUp {
+        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
+        // An error means that the kernel is out of memory: it is asked again later.
+        if rustix::event::poll(&mut polled, Some(&Timespec::default())).is_err() {
+            return HangUp::None;
+        }
+        let events = polled[0].revents();
+        if events.intersects(PollFlags::HUP | PollFlags::ERR) {
+            HangUp::Closed
+        } else if events.contains(PollFlags::RDHUP) {
+            HangUp::SendingSide
+        } else {
+            HangUp::None
+        }
+    }
+
+    /// What the kernel has now, without taking it: whether a byte has arrived, the peer has
+    /// closed, or nothing has happened. One system call.
+    pub fn peek(&self) -> Peek {
+        let mut byte = [MaybeUninit::uninit()];
+        match SockRef::from(self).peek(&mut byte) {
+            Ok(0) => Peek::Closed,
+            Ok(_) => Peek::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peek::Nothing,
+            Err(_) => Peek::Closed,
+        }
+    }
+
+    /// Ends the direction towards the peer, which reads everything written before and then the
+    /// end.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(self).shutdown(Shutdown::Write)
+    }
+
+    /// Makes the close that follows a reset, by which the peer can tell that something is
+    /// missing.
+    pub fn reset_on_close(&self) {
+        // Fails only for a socket that is closed already.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// What [`Stream::peek`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peek {
+    /// The peer is silent.
+    Nothing,
+    /// At least one byte has arrived.
+    Bytes,
+    /// The peer has closed or reset the connection.
+    Closed,
+}
+
+/// What [`Stream::hang_up`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    /// The peer sends and reads.
+    None,
+    /// The peer sends no more; it may read.
+    SendingSide,
+    /// The connection was reset, or ended in both directions.
+    Closed,
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}

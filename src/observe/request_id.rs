@@ -1,0 +1,106 @@
+//! The id of a request, in its log line and in its `X-Request-Id` field.
+
+use std::fmt;
+
+/// What identifies a request: 1 to 128 characters of visible ASCII.
+///
+/// An id of Weir's own needs no memory beside itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RequestId(Text);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Text {
+    /// Hexadecimal digits.
+    Own([u8; OWN_LENGTH]),
+    Given(Box<str>),
+}
+
+/// The digits of 128 bits.
+const OWN_LENGTH: usize = 32;
+
+/// A longer id is not taken from a client, trusted or not: it goes into every line about the
+/// request.
+const MAX_LENGTH: usize = 128;
+
+impl RequestId {
+    /// An id of Weir's own: the hexadecimal digits of two numbers.
+    pub fn new(high: u64, low: u64) -> Self {
+        let mut digits = [0; OWN_LENGTH];
+        write_hex(high, &mut digits[..OWN_LENGTH / 2]);
+        write_hex(low, &mut digits[OWN_LENGTH / 2..]);
+        Self(Text::Own(digits))
+    }
+
+    /// The id that a trusted client gives; `None` if it is empty, too long, or has other
+    /// characters than visible ones of ASCII.
+    pub fn given(text: &[u8]) -> Option<Self> {
+        let is_id = (1..=MAX_LENGTH).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+        let text = std::str::from_utf8(text).ok()?;
+        is_id.then(|| Self(Text::Given(text.into())))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Own(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+            Text::Given(text) => text,
+        }
+    }
+
+    /// The id as the value of a field.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Own(digits) => digits,
+            Text::Given(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RequestId").field(&self.as_str()).finish()
+    }
+}
+
+fn write_hex(mut number: u64, digits: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[(number & 0xF) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_id_is_hexadecimal() {
+        let id = RequestId::new(0x0123_4567_89ab_cdef, 10);
+        assert_eq!(id.as_str(), "0123456789abcdef000000000000000a");
+        assert_eq!(
+            (id.to_string().as_bytes(), id.as_bytes().len()),
+            (id.as_bytes(), 32)
+        );
+        assert_ne!(id, RequestId::new(0x0123_4567_89ab_cdef, 11));
+    }
+
+    #[test]
+    fn a_given_id_is_visible_and_bounded() {
+        let longest = "x".repeat(MAX_LENGTH);
+        for text in ["a", "Root=1-67891233-abcdef012345678912345678", &longest] {
+            let id = RequestId::given(text.as_bytes()).unwrap();
+            assert_eq!((id.as_str(), id.as_bytes()), (text, text.as_bytes()));
+        }
+        let too_long = "x".repeat(MAX_LENGTH + 1);
+        for text in ["", "a b", "a\tb", "a\u{7f}", "\u{e4}", &too_long] {
+            assert_eq!(RequestId::given(text.as_bytes()), None, "{text}");
+        }
+    }
+}

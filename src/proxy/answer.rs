@@ -1,0 +1,250 @@
+//! Forwards a request to its group, and passes the response on.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::attempt::UpstreamResponse;
+use super::client::Client;
+use super::download::Download;
+use super::filters::{self, RequestFacts};
+use super::forward::{Outgoing, verdict};
+use super::hops;
+use super::key;
+use super::preference::Preference;
+use super::replay_body::ReplayBody;
+use super::reported::Reported;
+use super::routing::{Routed, forwarded_policy, sticky_context};
+use super::sticky::StickyRequest;
+use super::upgrade::Upgrade;
+use super::worker::Proxy;
+use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead};
+use crate::model::{Blame, Failure, Filters};
+use crate::net::{Pace, Timer};
+use crate::observe::Record;
+use crate::target::{Lease, RequestResult};
+use crate::target_group::TargetGroup;
+use crate::upstream::Connection;
+
+/// A target that has switched to another protocol.
+pub(super) struct Switched {
+    pub(super) connection: Connection,
+    pub(super) lease: Lease,
+    /// Longest time without a byte in either direction.
+    pub(super) idle: Duration,
+    pub(super) is_websocket: bool,
+}
+
+/// A request on its way to a group and back.
+pub(super) struct Answer<'a, E> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) client: &'a Client,
+    /// The group, and the cookie that names it.
+    pub(super) group: &'a TargetGroup,
+    pub(super) group_cookie: Option<&'a str>,
+    pub(super) routed: &'a Routed,
+    pub(super) exchange: &'a mut E,
+    pub(super) record: &'a mut Record,
+    pub(super) timer: &'a mut Timer,
+}
+
+impl<'a, E: Exchange> Answer<'a, E> {
+    /// Returns the target's connection if it has switched to another protocol. An error is to be
+    /// answered: the client has nothing yet.
+    pub(super) async fn run(
+        &mut self,
+        head: &mut RequestHead,
+    ) -> Result<Option<Switched>, Failure> {
+        self.record.group = Some(self.group.id.clone());
+        if self.group.failing_open {
+            self.proxy.metrics.failed_open();
+        }
+        let (sticky, mut upload) = (self.sticky(head), self.upload()?);
+        let preference = Preference {
+            session: sticky.as_ref().and_then(StickyRequest::target),
+            key: self.key(head, &mut upload).await?,
+        };
+        let mut response = self.proxy.take_head();
+        let answered = self.forward(head, preference, &mut upload, &mut response);
+        let answered = answered.await?;
+        let upgrade = self.rewrite_response(&mut response, sticky);
+        let passed = self.pass(answered, &response, upgrade, &mut upload).await;
+        self.proxy.keep_head(response);
+        passed
+    }
+
+    fn sticky(&self, head: &RequestHead) -> Option<StickyRequest<'a>> {
+        let sessions = self.group.sticky.as_ref()?;
+        let (listener, trusted) = (&self.routed.listener, self.routed.trusted);
+        let context = sticky_context(self.client, listener, head, trusted);
+        Some(StickyRequest::new(sessions, context))
+    }
+
+    fn upload(&self) -> Result<ReplayBody, Failure> {
+        let limit = self.routed.listener.client.max_body;
+        if let BodyLength::Exact(length) = self.exchange.body_length() {
+            key::check_length(Some(length), limit)?;
+        }
+        let distrusts = (!self.routed.trusted).then(|| Arc::clone(&self.routed.listener));
+        Ok(ReplayBody::new(self.exchange, limit, distrusts))
+    }
+
+    async fn key(
+        &mut self,
+        head: &RequestHead,
+        upload: &mut ReplayBody,
+    ) -> Result<Option<u64>, Failure> {
+        let client = self.record.client;
+        let key = key::find(self.group, head, client, upload, self.exchange).await;
+        self.record.received = upload.received();
+        key
+    }
+
+    async fn forward(
+        &mut self,
+        head: &mut RequestHead,
+        preference: Preference,
+        upload: &mut ReplayBody,
+        response: &mut ResponseHead,
+    ) -> Result<UpstreamResponse, Failure> {
+        self.describe(head);
+        let routed = self.routed;
+        let outgoing = Outgoing {
+            exchange: &mut *self.exchange,
+            upload: &mut *upload,
+            te_trailers: routed.hop.te_trailers,
+            upgrade: routed.hop.upgrade.as_ref(),
+            filters: filter_request(routed.filters.as_deref(), head),
+            head,
+            closes: routed.closes,
+            until: until(self.group, self.record),
+            preference,
+            response,
+            timer: &mut *self.timer,
+        };
+        let answered = self.proxy.forward(self.group, outgoing, self.record).await;
+        self.record.received = upload.received();
+        answered
+    }
+
+    /// Adds to a request what its target is told about the client.
+    fn describe(&self, head: &mut RequestHead) {
+        let listener = &self.routed.listener;
+        forwarded_policy(listener).describe(head, &self.client.facts);
+        if let Some(name) = &listener.http.via {
+            let version = head.version();
+            hops::add_via(&mut head.fields, version, name);
+        }
+        if let Some(id) = &self.record.request_id {
+            head.fields.put(FieldName::XRequestId, id.as_bytes());
+        }
+    }
+
+    /// Makes the head of the target's response what the client gets. Returns the protocols that
+    /// the target has switched to.
+    fn rewrite_response(
+        &self,
+        response: &mut ResponseHead,
+        sticky: Option<StickyRequest<'_>>,
+    ) -> Option<Upgrade> {
+        let upgrade = hops::strip_response(response);
+        let version = response.version();
+        let fields = &mut response.fields;
+        if !fields.contains(FieldName::Date) {
+            // RFC 9110 section 6.6.1 demands it of what forwards a response without.
+            let date = |date: &str| fields.add(FieldName::Date, date.as_bytes());
+            self.proxy.date.with(SystemTime::now(), date);
+        }
+        if let Some(id) = &self.record.request_id {
+            fields.put(FieldName::XRequestId, id.as_bytes());
+        }
+        if let Some(name) = &self.routed.listener.http.via {
+            hops::add_via(fields, version, name);
+        }
+        let target = self.record.target.as_ref();
+        let session = sticky.zip(target);
+        let session = session.and_then(|(sticky, target)| sticky.finish(target, fields));
+        for cookie in session.as_deref().into_iter().chain(self.group_cookie) {
+            fields.add(FieldName::SetCookie, cookie.as_bytes());
+        }
+        if let (Some((filters, facts)), Some(target)) = (self.routed.filters.as_deref(), target) {
+            let target = target.id.addr.to_string();
+            filters::apply_to_response(filters, response, facts, &target);
+        }
+        upgrade
+    }
+
+    async fn pass(
+        &mut self,
+        answered: UpstreamResponse,
+        response: &ResponseHead,
+        upgrade: Option<Upgrade>,
+        upload: &mut ReplayBody,
+    ) -> Result<Option<Switched>, Failure> {
+        let UpstreamResponse { connection, lease } = answered;
+        self.record.status = Some(response.status());
+        if let Some(upgrade) = upgrade.filter(|_| response.status() == 101) {
+            self.exchange.send_switch(response, upgrade.as_bytes());
+            return Ok(Some(Switched {
+                connection,
+                lease,
+                idle: self.group.upstream.tunnel_timeout,
+                is_websocket: upgrade.is_websocket(),
+            }));
+        }
+        self.exchange.send_head(response, connection.length());
+        let limits = &self.group.upstream;
+        let mut download = Download {
+            exchange: &mut *self.exchange,
+            upload: &mut *upload,
+            connection: Some(connection),
+            reported: Some(Reported::new(lease, verdict(response.status()))),
+            pace: Pace::new(limits.body_timeout, limits.body_min_rate),
+            until: until(self.group, self.record),
+            sent: &mut self.record.sent,
+        };
+        let passed = download.run(self.timer).await;
+        let reported = download.reported.take();
+        self.record.received = upload.received();
+        match passed {
+            Ok(()) => self.record.complete = true,
+            Err(failure) => self.break_off(failure, reported)?,
+        }
+        Ok(None)
+    }
+
+    /// Ends a response that broke off. The failure is to be answered if the client has nothing yet.
+    fn break_off(&mut self, failure: Failure, reported: Option<Reported>) -> Result<(), Failure> {
+        if let Some(mut reported) = reported.filter(|_| failure.blame() == Blame::Target) {
+            reported.set(RequestResult::GatewayError);
+        }
+        if self.exchange.retract() {
+            self.record.sent = 0;
+            return Err(failure);
+        }
+        self.exchange.abort();
+        self.record.failure = Some(failure);
+        Ok(())
+    }
+}
+
+/// Changes a request as its filters say. Returns them if they differ between targets, so that they
+/// have to be applied for each.
+fn filter_request<'f>(
+    filters: Option<&'f (Arc<Filters>, RequestFacts)>,
+    head: &mut RequestHead,
+) -> Option<&'f (Arc<Filters>, RequestFacts)> {
+    let (of_request, facts) = filters?;
+    if filters::depend_on_target(of_request) {
+        return filters;
+    }
+    filters::apply_to_request(of_request, head, facts, "");
+    None
+}
+
+/// The deadline of the whole request, if it has one.
+fn until(group: &TargetGroup, record: &Record) -> Option<Instant> {
+    let timeout = group.upstream.request_timeout?;
+    Some(Instant::from_std(record.started()) + timeout)
+}

@@ -1,0 +1,169 @@
+//! One attempt: a request sent to one target, until the head of its response is there.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::hops;
+use super::replay_body::ReplayBody;
+use crate::http1::Hop;
+use crate::message::{Exchange, RequestHead, ResponseHead};
+use crate::model::{Failure, Stage, UpstreamLimits};
+use crate::net::Timer;
+use crate::target::Lease;
+use crate::upstream::{Connection, HeadKind, ReadError, ResponseLimits};
+
+/// A target's response, of which the head was read. All that must last until its body has ended.
+#[derive(Debug)]
+pub(super) struct UpstreamResponse {
+    pub(super) connection: Connection,
+    pub(super) lease: Lease,
+}
+
+/// An attempt that got no response.
+#[derive(Debug)]
+pub(super) struct AttemptError {
+    /// The reason.
+    pub(super) failure: Failure,
+    /// How far the attempt came.
+    pub(super) progress: Progress,
+    /// The lease on the target, which another attempt there may use.
+    pub(super) lease: Lease,
+}
+
+/// How far an attempt came. Whether it may be repeated depends on this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// No byte of the request was written.
+    Unwritten,
+    /// The request was written, perhaps in part, and no byte came back.
+    NoResponse {
+        /// Whether the connection had served before: then its target may just have closed it
+        /// for being idle.
+        reused: bool,
+    },
+    /// A part of a response came.
+    ResponseBegun,
+}
+
+/// What an attempt sends, and where the head of the response goes.
+pub(super) struct Attempt<'a, E> {
+    pub(super) exchange: &'a mut E,
+    pub(super) upload: &'a mut ReplayBody,
+    pub(super) head: &'a RequestHead,
+    pub(super) hop: Hop<'a>,
+    pub(super) response: &'a mut ResponseHead,
+    pub(super) policy: &'a UpstreamLimits,
+    /// The deadline of the whole request, if it has one.
+    pub(super) until: Option<Instant>,
+}
+
+impl<E: Exchange> Attempt<'_, E> {
+    /// Sends the request on a connection and waits for the head of the response.
+    pub(super) async fn run(
+        &mut self,
+        mut connection: Connection,
+        lease: Lease,
+        timer: &mut Timer,
+    ) -> Result<UpstreamResponse, AttemptError> {
+        let limits = ResponseLimits {
+            max_head: self.policy.max_head,
+            max_fields: self.policy.max_fields,
+        };
+        self.upload.begin(self.exchange);
+        let length = self.upload.length(self.exchange);
+        connection.begin(self.head, length, &self.hop, limits);
+        let mut deadline = self.head_end(Instant::now());
+        let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut deadline)).await;
+        let Err(failure) = answered else {
+            connection.learn(&self.response.fields);
+            return Ok(UpstreamResponse { connection, lease });
+        };
+        let progress = if connection.is_received() && connection.is_written() {
+            Progress::ResponseBegun
+        } else if connection.is_written() {
+            let reused = connection.is_reused();
+            Progress::NoResponse { reused }
+        } else {
+            Progress::Unwritten
+        };
+        if failure == Failure::TargetClosed && progress != Progress::ResponseBegun {
+            connection.closed();
+        }
+        Err(AttemptError {
+            failure,
+            progress,
+            lease,
+        })
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        timer: &mut Timer,
+        deadline: &mut (Instant, Stage),
+    ) -> Poll<Result<(), Failure>> {
+        // What the target says comes first: one that has answered may read no more.
+        while let Poll::Ready(head) = connection.poll_head(cx, self.response) {
+            if !connection.is_written() {
+                // It cannot be the answer to a request that has not left.
+                connection.note_unsolicited();
+                return Poll::Ready(Err(Failure::TargetClosed));
+            }
+            match head {
+                Ok(HeadKind::Final) => return Poll::Ready(Ok(())),
+                Ok(HeadKind::Interim) => self.pass_interim(cx),
+                Err(ReadError::Closed) => return Poll::Ready(Err(Failure::TargetClosed)),
+                Err(ReadError::Malformed(_) | ReadError::TooManyInterim) => {
+                    return Poll::Ready(Err(Failure::MalformedResponse));
+                }
+            }
+        }
+        if let Poll::Ready(Err(failure)) = self.upload.poll(cx, self.exchange, connection) {
+            return Poll::Ready(Err(failure));
+        }
+        if let Poll::Ready(failure) = self.exchange.poll_gone(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        loop {
+            if timer.poll(cx, deadline.0).is_pending() {
+                return Poll::Pending;
+            }
+            // The target's time begins when it has the whole request; it does not run while the
+            // client sends, however long that takes.
+            match self.upload.waiting_on_target_since() {
+                Some(since)
+                    if deadline.1 == Stage::ResponseHead
+                        && since + self.policy.response_timeout > deadline.0 =>
+                {
+                    *deadline = self.head_end(since);
+                }
+                Some(_) if deadline.1 == Stage::Request && self.upload.is_waiting_on_client() => {
+                    return Poll::Ready(Err(Failure::RequestBodyTimeout));
+                }
+                Some(_) | None => return Poll::Ready(Err(Failure::TargetTimeout(deadline.1))),
+            }
+        }
+    }
+
+    fn pass_interim(&mut self, cx: &mut Context<'_>) {
+        if self.response.status() == 100 {
+            self.upload.go_on();
+        }
+        hops::strip_response(self.response);
+        self.exchange.send_interim(self.response);
+        // A client that does not read it has not gone yet.
+        let _ = self.exchange.poll_flush(cx);
+    }
+
+    /// The end of the wait for a response head that began or went on at `since`.
+    fn head_end(&self, since: Instant) -> (Instant, Stage) {
+        let head_end = since + self.policy.response_timeout;
+        match self.until {
+            Some(until) if until < head_end => (until, Stage::Request),
+            Some(_) | None => (head_end, Stage::ResponseHead),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The response of a target on its way to the client.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::replay_body::ReplayBody;
+use super::reported::Reported;
+use crate::message::Exchange;
+use crate::model::{Failure, Stage};
+use crate::net::{Pace, Timer};
+use crate::upstream::Connection;
+
+/// A response of which the head was given to the exchange.
+pub(super) struct Download<'a, E> {
+    pub(super) exchange: &'a mut E,
+    pub(super) upload: &'a mut ReplayBody,
+    /// `None` once it has gone back to its pool.
+    pub(super) connection: Option<Connection>,
+    /// Ends the exchange as load of the target, when its last byte was read: what is left to be
+    /// sent to the client is no work of the target.
+    pub(super) reported: Option<Reported>,
+    /// How slowly the target may send.
+    pub(super) pace: Pace,
+    /// The deadline of the whole request, if it has one.
+    pub(super) until: Option<Instant>,
+    /// Body bytes given to the client.
+    pub(super) sent: &'a mut u64,
+}
+
+impl<E: Exchange> Download<'_, E> {
+    /// Passes the response on, and the rest of the request up, until the client has the last byte.
+    pub(super) async fn run(&mut self, timer: &mut Timer) -> Result<(), Failure> {
+        poll_fn(|cx| self.poll(cx, timer)).await?;
+        poll_fn(|cx| self.poll_flush(cx, timer)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
+        let Some(mut connection) = self.connection.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        let polled = self.poll_with(cx, timer, &mut connection);
+        match polled {
+            // Given back as soon as the last byte is read, not when the client has it: another
+            // request can use it meanwhile.
+            Poll::Ready(Ok(())) => {
+                connection.recycle();
+                self.reported = None;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.connection = Some(connection),
+        }
+        polled
+    }
+
+    fn poll_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Timer,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), Failure>> {
+        if !connection.is_sent()
+            && let Poll::Ready(Err(failure)) = self.upload.poll(cx, self.exchange, connection)
+        {
+            return Poll::Ready(Err(failure));
+        }
+        loop {
+            match connection.poll_data(cx) {
+                Poll::Ready(Ok(Some(data))) => match self.exchange.poll_send(cx, data) {
+                    Poll::Ready(Ok(count)) => {
+                        connection.consume(count);
+                        *self.sent += count as u64;
+                        self.pace.moved(count);
+                    }
+                    Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                    Poll::Pending => return self.poll_until(cx, timer),
+                },
+                Poll::Ready(Ok(None)) => {
+                    self.exchange.end(connection.trailers());
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::TargetBodyBroken)),
+                Poll::Pending => return self.poll_idle(cx, timer),
+            }
+        }
+    }
+
+    /// The target has nothing more at the moment.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
+        if let Poll::Ready(Err(failure)) = self.exchange.poll_flush(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        if let Poll::Ready(failure) = self.exchange.poll_gone(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        if self.pace.poll_too_slow(cx).is_ready() {
+            return Poll::Ready(Err(Failure::TargetTimeout(Stage::ResponseBody)));
+        }
+        self.poll_until(cx, timer)
+    }
+
+    /// The client takes nothing more at the moment, for which the exchange has its own deadline.
+    fn poll_until(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
+        let Some(until) = self.until else {
+            return Poll::Pending;
+        };
+        timer
+            .poll(cx, until)
+            .map(|()| Err(Failure::TargetTimeout(Stage::Request)))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
+        match self.exchange.poll_flush(cx) {
+            Poll::Pending => self.poll_until(cx, timer),
+            Poll::Ready(flushed) => Poll::Ready(flushed),
+        }
+    }
+}

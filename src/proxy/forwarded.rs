@@ -1,0 +1,395 @@
+//! How a target learns about the client, and which of the client's own words reach it.
+//!
+//! Every client can send `X-Forwarded-For`; targets believe it. So what an untrusted peer says about
+//! itself is removed before the request is routed, and what Weir knows is added before it is sent.
+//! What a trusted proxy says is kept and extended.
+
+use std::net::IpAddr;
+
+use super::forwarded_list;
+
+use super::trust::parse_address;
+use crate::message::{FieldName, Fields, IdentityFields, NameSet, RequestHead};
+use crate::model::{Forwarded, ForwardedMode};
+
+/// The fields that `mode` is about.
+const FORWARDED: NameSet = NameSet::of(&[
+    FieldName::XForwardedFor,
+    FieldName::XForwardedProto,
+    FieldName::XForwardedPort,
+    FieldName::XForwardedHost,
+    FieldName::Forwarded,
+]);
+
+/// What a listener tells its targets, and what it believes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ForwardedPolicy<'l> {
+    /// As configured.
+    pub(super) settings: &'l Forwarded,
+    /// What no untrusted peer may send.
+    pub(super) identity: &'l IdentityFields,
+}
+
+/// What the fields say about a client's connection. It holds for all of its requests.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionFacts {
+    address: IpAddr,
+    /// The peer's address, for `X-Forwarded-For`.
+    peer: Box<str>,
+    /// `http` or `https`.
+    pub(super) proto: &'static str,
+    /// The port that the client connected to.
+    port: Box<str>,
+}
+
+impl ConnectionFacts {
+    /// Of a connection of `peer` to a port, with `http` or `https`.
+    pub(super) fn new(peer: IpAddr, port: u16, proto: &'static str) -> Self {
+        // An IPv4 address may come over IPv6.
+        let address = peer.to_canonical();
+        Self {
+            address,
+            peer: address.to_string().into(),
+            proto,
+            port: port.to_string().into(),
+        }
+    }
+}
+
+impl ForwardedPolicy<'_> {
+    /// Removes what a peer is not to say. To be called before the request is routed.
+    ///
+    /// Of an untrusted peer these are all fields that a target may believe, except that `preserve`
+    /// lets the forwarding fields pass; `remove` takes those out whoever sent them.
+    pub(super) fn strip(&self, fields: &mut Fields, is_trusted: bool) {
+        let kept = match self.settings.mode {
+            ForwardedMode::Append => NameSet::of(&[]),
+            ForwardedMode::Preserve => FORWARDED,
+            ForwardedMode::Remove => {
+                fields.remove_all(FORWARDED);
+                NameSet::of(&[])
+            }
+        };
+        if !is_trusted {
+            self.identity.remove_from(fields, kept);
+        }
+    }
+
+    /// Adds what a target is told about the client. To be called once [`ForwardedPolicy::strip`] has
+    /// left only what is to be believed, and before the host is rewritten.
+    pub(super) fn describe(&self, head: &mut RequestHead, connection: &ConnectionFacts) {
+        match self.settings.mode {
+            ForwardedMode::Append => {}
+            ForwardedMode::Preserve | ForwardedMode::Remove => return,
+        }
+        let host = HostText::of(head);
+        let (fields, send) = (&mut head.fields, self.settings.send);
+        if send.has_forwarded() {
+            // Before the chain of X-Forwarded-For has the peer, too.
+            let list = forwarded_elements(fields, host.as_bytes(), connection);
+            fields.put(FieldName::Forwarded, &list);
+        }
+        if send.has_x_forwarded() {
+            add_x_forwarded(fields, host.as_bytes(), connection);
+        }
+    }
+}
+
+fn add_x_forwarded(fields: &mut Fields, host: Option<&[u8]>, connection: &ConnectionFacts) {
+    let peer = connection.peer.as_bytes();
+    if fields.contains(FieldName::XForwardedFor) {
+        let mut chain = joined(fields, FieldName::XForwardedFor);
+        chain.extend_from_slice(b", ");
+        chain.extend_from_slice(peer);
+        fields.put(FieldName::XForwardedFor, &chain);
+    } else {
+        fields.put(FieldName::XForwardedFor, peer);
+    }
+    let others = [
+        (
+            FieldName::XForwardedProto,
+            Some(connection.proto.as_bytes()),
+        ),
+        (FieldName::XForwardedPort, Some(connection.port.as_bytes())),
+        (FieldName::XForwardedHost, host),
+    ];
+    for (name, value) in others {
+        if let Some(value) = value
+            && !fields.contains(name)
+        {
+            fields.put(name, value);
+        }
+    }
+}
+
+/// The elements so far and one for this hop. If trusted proxies sent `X-Forwarded-*` alone, their
+/// chain is put into the other form (RFC 7239 section 7.4).
+fn forwarded_elements(
+    fields: &Fields,
+    host: Option<&[u8]>,
+    connection: &ConnectionFacts,
+) -> Vec<u8> {
+    let mut list = joined(fields, FieldName::Forwarded);
+    if list.is_empty() {
+        let mut first_host = fields.get(FieldName::XForwardedHost);
+        let mut first_proto = fields.get(FieldName::XForwardedProto);
+        for member in fields.members(FieldName::XForwardedFor) {
+            let node = parse_address(member).map(forwarded_list::node);
+            let client = node.as_deref().unwrap_or("unknown");
+            let (host, proto) = (first_host.take(), first_proto.take());
+            forwarded_list::push_element(&mut list, client.as_bytes(), host, proto);
+        }
+    }
+    let peer = forwarded_list::node(connection.address);
+    let proto = Some(connection.proto.as_bytes());
+    forwarded_list::push_element(&mut list, peer.as_bytes(), host, proto);
+    list
+}
+
+/// All fields of a name as one list.
+fn joined(fields: &Fields, name: FieldName) -> Vec<u8> {
+    let mut list = Vec::new();
+    for value in fields.get_all(name).filter(|value| !value.is_empty()) {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(value);
+    }
+    list
+}
+
+/// A copy of the host of a request, so that its fields can be changed: without an allocation unless
+/// the host is longer than a name of the DNS may be.
+enum HostText {
+    Short([u8; MAX_SHORT_HOST], usize),
+    Long(Vec<u8>),
+    None,
+}
+
+/// Most hosts with their port are shorter; 253 is the most that the DNS allows.
+const MAX_SHORT_HOST: usize = 64;
+
+impl HostText {
+    fn of(head: &RequestHead) -> Self {
+        let Some(host) = head.fields.get(FieldName::Host) else {
+            return Self::None;
+        };
+        let mut text = [0; MAX_SHORT_HOST];
+        match text.get_mut(..host.len()) {
+            Some(part) => {
+                part.copy_from_slice(host);
+                Self::Short(text, host.len())
+            }
+            None => Self::Long(host.to_vec()),
+        }
+    }
+
+    fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Short(text, length) => text.get(..*length),
+            Self::Long(text) => Some(text),
+            Self::None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::super::trust::is_trusted;
+    use super::*;
+    use crate::model::ForwardedFormat;
+
+    /// A policy that tests own.
+    struct Owned {
+        settings: Forwarded,
+        identity: IdentityFields,
+    }
+
+    impl Owned {
+        fn new(mode: ForwardedMode, send: ForwardedFormat, trusted: &[&str]) -> Self {
+            let identity_headers = ["x-forwarded-ssl", "true-client-ip", "x-company-user"];
+            Self {
+                identity: IdentityFields::new(identity_headers),
+                settings: Forwarded {
+                    mode,
+                    send,
+                    trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+                    identity_headers: identity_headers.map(HeaderName::from_static).into(),
+                },
+            }
+        }
+
+        fn policy(&self) -> ForwardedPolicy<'_> {
+            ForwardedPolicy {
+                settings: &self.settings,
+                identity: &self.identity,
+            }
+        }
+    }
+
+    fn appending(trusted: &[&str]) -> Owned {
+        Owned::new(ForwardedMode::Append, ForwardedFormat::XForwarded, trusted)
+    }
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead::new();
+        head.set_host(b"shop.example").unwrap();
+        for (name, value) in fields {
+            head.fields.append(name, value.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+
+    /// What the target gets of a request of [`PEER`].
+    fn sent(policy: &Owned, fields: &[(&str, &str)]) -> RequestHead {
+        let policy = policy.policy();
+        let mut head = head(fields);
+        policy.strip(&mut head.fields, is_trusted(policy.settings, PEER));
+        policy.describe(&mut head, &ConnectionFacts::new(PEER, 8080, "http"));
+        head
+    }
+
+    fn values<'h>(head: &'h RequestHead, name: &str) -> Vec<&'h str> {
+        let values = head.fields.get_all_by_name(name);
+        values.map(|value| str::from_utf8(value).unwrap()).collect()
+    }
+
+    const TRUSTED: &[&str] = &["10.0.0.0/8"];
+
+    #[test]
+    fn a_target_is_told_about_a_client_that_says_nothing() {
+        let head = sent(&appending(&[]), &[]);
+        assert_eq!(values(&head, "x-forwarded-for"), ["10.0.0.9"]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["http"]);
+        assert_eq!(values(&head, "x-forwarded-port"), ["8080"]);
+        assert_eq!(values(&head, "x-forwarded-host"), ["shop.example"]);
+        assert_eq!(values(&head, "forwarded"), [""; 0]);
+    }
+
+    const CHAIN: [(&str, &str); 3] = [
+        ("x-forwarded-for", "1.1.1.1"),
+        ("x-forwarded-for", "2.2.2.2, 3.3.3.3"),
+        ("x-forwarded-proto", "https"),
+    ];
+
+    #[test]
+    fn append_keeps_what_trusted_peers_say_and_nothing_of_others() {
+        let head = sent(&appending(&[]), &CHAIN);
+        assert_eq!(values(&head, "x-forwarded-for"), ["10.0.0.9"]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["http"]);
+        assert_eq!(values(&head, "x-forwarded-port"), ["8080"]);
+        assert_eq!(values(&head, "x-forwarded-host"), ["shop.example"]);
+
+        let head = sent(&appending(TRUSTED), &CHAIN);
+        let chain = "1.1.1.1, 2.2.2.2, 3.3.3.3, 10.0.0.9";
+        assert_eq!(values(&head, "x-forwarded-for"), [chain]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["https"]);
+        let head = sent(&appending(TRUSTED), &CHAIN[2..]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["https"]);
+        assert_eq!(values(&head, "x-forwarded-for"), ["10.0.0.9"]);
+    }
+
+    #[test]
+    fn preserve_leaves_the_fields_and_remove_removes_them() {
+        let preserve = Owned::new(ForwardedMode::Preserve, ForwardedFormat::Both, &[]);
+        let head = sent(&preserve, &CHAIN);
+        assert_eq!(
+            values(&head, "x-forwarded-for"),
+            ["1.1.1.1", "2.2.2.2, 3.3.3.3"]
+        );
+        assert_eq!(values(&head, "x-forwarded-host"), [""; 0]);
+        assert_eq!(values(&head, "forwarded"), [""; 0]);
+        for trusted in [&[][..], TRUSTED] {
+            let remove = Owned::new(ForwardedMode::Remove, ForwardedFormat::Both, trusted);
+            let fields = [("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1")];
+            let head = sent(&remove, &fields);
+            assert_eq!(head.fields.len(), 1, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn identity_fields_of_untrusted_peers_never_reach_a_target() {
+        let names = [
+            "X-Real-IP",
+            "x_real_ip",
+            "Forwarded",
+            "X_Forwarded_For",
+            "X-Forwarded-Ssl",
+            "True-Client-IP",
+            "True_Client_IP",
+            "X-Company-User",
+            "x_company_user",
+        ];
+        let policy = |mode, trusted| Owned::new(mode, ForwardedFormat::XForwarded, trusted);
+        for name in names {
+            for mode in [ForwardedMode::Append, ForwardedMode::Remove] {
+                let head = sent(&policy(mode, &[]), &[(name, "1")]);
+                assert_eq!(values(&head, name), [""; 0], "{name} {mode:?}");
+            }
+            let head = sent(&policy(ForwardedMode::Append, TRUSTED), &[(name, "1")]);
+            assert_eq!(values(&head, name), ["1"], "{name}");
+        }
+        let preserve = policy(ForwardedMode::Preserve, &[]);
+        for name in names.iter().filter(|name| **name != "Forwarded") {
+            let head = sent(&preserve, &[(name, "1")]);
+            assert_eq!(values(&head, name), [""; 0], "{name}");
+        }
+        assert_eq!(
+            values(&sent(&preserve, &[("Forwarded", "a")]), "forwarded"),
+            ["a"]
+        );
+    }
+
+    #[test]
+    fn forwarded_is_sent_instead_or_beside() {
+        let instead = Owned::new(ForwardedMode::Append, ForwardedFormat::Forwarded, TRUSTED);
+        let ours = "for=10.0.0.9;host=shop.example;proto=http";
+        let head = sent(&instead, &[]);
+        assert_eq!(values(&head, "forwarded"), [ours]);
+        assert_eq!(values(&head, "x-forwarded-for"), [""; 0]);
+
+        let both = Owned::new(ForwardedMode::Append, ForwardedFormat::Both, TRUSTED);
+        let head = sent(
+            &both,
+            &[("forwarded", "for=1.1.1.1"), ("forwarded", "for=\"_a\"")],
+        );
+        let chain = format!("for=1.1.1.1, for=\"_a\", {ours}");
+        assert_eq!(values(&head, "forwarded"), [&chain]);
+        assert_eq!(values(&head, "x-forwarded-for"), ["10.0.0.9"]);
+    }
+
+    #[test]
+    fn a_chain_of_trusted_proxies_is_put_into_the_other_form() {
+        let both = Owned::new(ForwardedMode::Append, ForwardedFormat::Both, TRUSTED);
+        let chain = [
+            ("x-forwarded-for", "2001:db8::1, nonsense, 1.1.1.1:99"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "a.example:443"),
+        ];
+        let head = sent(&both, &chain);
+        let expected = "for=\"[2001:db8::1]\";host=\"a.example:443\";proto=https, for=unknown, \
+                        for=1.1.1.1, for=10.0.0.9;host=shop.example;proto=http";
+        assert_eq!(values(&head, "forwarded"), [expected]);
+        let extended = "2001:db8::1, nonsense, 1.1.1.1:99, 10.0.0.9";
+        assert_eq!(values(&head, "x-forwarded-for"), [extended]);
+    }
+
+    #[test]
+    fn long_and_missing_hosts_are_told_as_they_are() {
+        let facts = ConnectionFacts::new("::ffff:10.0.0.9".parse().unwrap(), 80, "https");
+        let mut request = head(&[]);
+        let host = format!("{}.example", "a".repeat(200));
+        request.set_host(host.as_bytes()).unwrap();
+        appending(&[]).policy().describe(&mut request, &facts);
+        assert_eq!(values(&request, "x-forwarded-host"), [&host]);
+        assert_eq!(values(&request, "x-forwarded-for"), ["10.0.0.9"]);
+        assert_eq!(values(&request, "x-forwarded-proto"), ["https"]);
+        let mut request = RequestHead::new();
+        appending(&[]).policy().describe(&mut request, &facts);
+        assert_eq!(values(&request, "x-forwarded-host"), [""; 0]);
+    }
+}

@@ -1,0 +1,94 @@
+//! What the proxy of one worker has.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::client::Client;
+use super::date::Date;
+use super::ids::{Entropy, RequestIds};
+use super::shortage::Shortages;
+use crate::message::ResponseHead;
+use crate::model::AccessLog;
+use crate::net::Buffers;
+use crate::observe::{Record, WorkerMetrics};
+use crate::state::DataPlaneReader;
+use crate::upstream::Pool;
+
+/// Handles the requests of one worker.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(super) reader: DataPlaneReader,
+    pub(super) pool: Rc<Pool>,
+    buffers: Buffers,
+    pub(super) metrics: Rc<WorkerMetrics>,
+    pub(super) ids: RequestIds,
+    pub(super) entropy: Entropy,
+    pub(super) shortages: Shortages,
+    pub(super) date: Date,
+    /// Heads of responses that are not in use, for their memory.
+    heads: RefCell<Vec<ResponseHead>>,
+}
+
+/// Heads that are kept; more are freed.
+const MAX_HEADS: usize = 64;
+
+/// Bytes of text that a kept head has room for.
+const KEPT_HEAD: usize = 4 * 1024;
+
+impl Proxy {
+    /// A proxy that sends requests over the connections of `pool`.
+    pub fn new(
+        reader: DataPlaneReader,
+        pool: Rc<Pool>,
+        buffers: Buffers,
+        metrics: Rc<WorkerMetrics>,
+    ) -> Self {
+        Self {
+            reader,
+            pool,
+            buffers,
+            metrics,
+            ids: RequestIds::default(),
+            entropy: Entropy::default(),
+            shortages: Shortages::default(),
+            date: Date::default(),
+            heads: RefCell::default(),
+        }
+    }
+
+    /// The metrics of this worker.
+    pub fn metrics(&self) -> &Rc<WorkerMetrics> {
+        &self.metrics
+    }
+
+    /// The free memory of this worker.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// Begins the record of a request.
+    pub(super) fn begin(&self, client: &Client) -> Record {
+        let snapshot = self.reader.load();
+        let (log, id) = match snapshot.serving(client.socket) {
+            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
+            None => (AccessLog::Failures, client.listener.clone()),
+        };
+        let mut record = Record::begin(&self.metrics, log, id, client.peer.ip());
+        record.request_id = Some(self.ids.next());
+        record
+    }
+
+    /// A head for a response.
+    pub(super) fn take_head(&self) -> ResponseHead {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a head back that is not needed any more.
+    pub(super) fn keep_head(&self, mut head: ResponseHead) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < MAX_HEADS {
+            head.shrink(KEPT_HEAD);
+            heads.push(head);
+        }
+    }
+}
