@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use crate::scenario::support::{
-    Backend, Message, Rig, Wire, answer, eventually, read_request, read_request_head,
+    Backend, Message, Rig, Wire, answer, eventually, fields_of, read_request, read_request_head,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -30,13 +32,14 @@ async fn saying(bytes: impl Into<Vec<u8>>) -> Backend {
     .await
 }
 
-/// Reads a request, then sends `bytes` and closes in an orderly way.
+/// Reads a request, then sends `bytes` and closes in an orderly way, both in one segment.
 async fn saying_and_closing(bytes: impl Into<Vec<u8>>) -> Backend {
     let bytes: Arc<Vec<u8>> = Arc::new(bytes.into());
     Backend::raw(move |mut stream| {
         let bytes = Arc::clone(&bytes);
         async move {
             read_request(&mut stream).await;
+            SockRef::from(&stream).set_tcp_cork(true).unwrap();
             stream.write_all(&bytes).await.unwrap();
             stream.shutdown().await.unwrap();
             until_closed(&mut stream).await;
@@ -60,7 +63,7 @@ async fn assert_fails(
 ) -> Message {
     let rig = Rig::with(&[target.addr()], "", group).await;
     let mut wire = rig.wire(GET).await;
-    let reply = wire.response().await;
+    let reply = wire.final_response().await;
     assert_eq!(reply.status(), status, "{name}: {reply:?}");
     let log = rig.logged(1).await;
     let code = status.to_string();
@@ -172,7 +175,7 @@ async fn a_target_that_closes_without_a_byte_is_a_502() {
     assert_fails("close", &closing, "", 502, "target_closed").await;
     let resetting = Backend::raw(|mut stream| async move {
         read_request_head(&mut stream).await;
-        socket2::SockRef::from(&stream)
+        SockRef::from(&stream)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
     })
@@ -193,7 +196,7 @@ async fn a_target_that_closes_without_a_byte_is_a_502() {
 
 /// Responses that are not HTTP.
 fn not_http() -> Vec<(&'static str, String)> {
-    let many = "x: 1\r\n".repeat(101);
+    let many = "x: 1\r\n".repeat(1001);
     vec![
         ("garbage", "this is not HTTP\r\n\r\n".to_owned()),
         ("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n".to_owned()),
@@ -261,6 +264,25 @@ fn misleading() -> Vec<(&'static str, String)> {
             "chunked in HTTP/1.0",
             "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
         ),
+        // RFC 9112 section 6.3: both framings ought to be handled as an error.
+        (
+            "chunked before a length",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n"
+                .to_owned(),
+        ),
+        (
+            "chunked after a length",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n"
+                .to_owned(),
+        ),
+        (
+            "chunked beside a length, and named by Connection",
+            "HTTP/1.1 200 OK\r\ncontent-length: 300\r\nconnection: transfer-encoding\r\n\
+             transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+                .to_owned(),
+        ),
     ]
 }
 
@@ -310,36 +332,81 @@ async fn a_target_that_stalls_inside_its_body_is_cut() {
     }
 }
 
-#[tokio::test]
-async fn a_target_that_closes_inside_its_body_is_cut() {
-    let cases = [
+/// Responses that break off: what a client gets before the rest comes, that beginning as the client
+/// gets it, and the rest.
+fn broken_off() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    const CHUNK: &str = "5\r\nhello\r\n";
+    vec![
         (
             "a length",
             "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+            "hello",
+            "",
         ),
-        (
-            "chunks",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
-        ),
+        ("chunks", CHUNKED, CHUNK, ""),
         (
             "inside a chunk",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhello",
+            CHUNK,
+            "",
         ),
-        (
-            "inside the last chunk",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
-        ),
-        (
-            "a chunk size that is no number",
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n",
-        ),
-    ];
-    for (name, bytes) in cases {
-        let target = saying_and_closing(bytes).await;
-        let reply = assert_fails(name, &target, "", 200, "target_body_broken").await;
-        assert!(!reply.complete, "{name}: {reply:?}");
-        assert_eq!(reply.text(), "hello", "{name}");
+        ("inside the last chunk", CHUNKED, CHUNK, "0\r\n"),
+        ("inside the trailers", CHUNKED, CHUNK, "0\r\nx-sum: 1\r\n"),
+        ("a size that is no number", CHUNKED, CHUNK, "x\r\n"),
+        ("LF alone after the last chunk", CHUNKED, CHUNK, "0\r\n\n"),
+    ]
+}
+
+#[tokio::test]
+async fn a_target_that_closes_inside_its_body_is_cut() {
+    for (name, start, passed, rest) in broken_off() {
+        let has_it = Arc::new(Notify::new());
+        let told = Arc::clone(&has_it);
+        let target = Backend::raw(move |mut stream| {
+            let told = Arc::clone(&told);
+            async move {
+                read_request(&mut stream).await;
+                stream.write_all(start.as_bytes()).await.unwrap();
+                told.notified().await;
+                stream.write_all(rest.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                until_closed(&mut stream).await;
+            }
+        })
+        .await;
+        let rig = Rig::forward(&[target.addr()]).await;
+        let mut wire = rig.wire(GET).await;
+        assert!(
+            wire.head().await.starts_with("HTTP/1.1 200 OK\r\n"),
+            "{name}"
+        );
+        let begun = wire.take(passed.len()).await;
+        assert_eq!(String::from_utf8_lossy(&begun), passed, "{name}");
+        has_it.notify_one();
+        // RFC 9112 section 8: the end of the connection tells the client that something is missing.
+        wire.ends().await;
+        let log = rig.logged(1).await;
+        let result = log[0].status_and_reason();
+        assert_eq!(result, ("200", "target_body_broken"), "{name}");
+        assert_eq!(rig.failures("target_body_broken").await, 1, "{name}");
+        drop(wire);
+        rig.quiet().await;
+        until_no_connection(name, &target).await;
     }
+}
+
+/// The head of a response waits for what comes with it, so that a client hears of a response that
+/// breaks at once.
+#[tokio::test]
+async fn a_response_that_breaks_before_a_byte_was_passed_on_is_a_502() {
+    for (name, start, _, rest) in broken_off() {
+        let target = saying_and_closing(format!("{start}{rest}")).await;
+        assert_fails(name, &target, "", 502, "target_body_broken").await;
+    }
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n";
+    let target = saying_and_closing(head).await;
+    assert_fails("after the head", &target, "", 502, "target_body_broken").await;
 }
 
 #[tokio::test]
@@ -397,53 +464,55 @@ async fn extra_bytes_never_reach_the_next_client() {
     }
 }
 
-/// Chunked framing overrides a length (RFC 9112 section 6.3), and the client must not get
-/// both.
+/// RFC 9112 section 6.3 lets a recipient take equal lengths for one.
 #[tokio::test]
-async fn a_response_with_two_framings_reaches_the_client_with_one() {
+async fn a_length_that_a_target_says_twice_is_passed_on_once() {
     for fields in [
-        "transfer-encoding: chunked\r\ncontent-length: 3",
-        "content-length: 3\r\ntransfer-encoding: chunked",
-        "content-length: 300\r\nconnection: transfer-encoding\r\ntransfer-encoding: chunked",
+        "content-length: 5\r\ncontent-length: 5",
+        "content-length: 5, 5",
+        "content-length: 05",
     ] {
-        let bytes = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
-        let target = saying(bytes).await;
+        let target = saying(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello")).await;
         let rig = Rig::forward(&[target.addr()]).await;
-        let mut wire = rig.wire(GET).await;
-        let reply = wire.response().await;
-        assert!(reply.complete, "{fields}: {reply:?}");
+        let reply = rig.wire(GET).await.response().await;
         assert_eq!(reply.text(), "hello", "{fields}");
-        assert_eq!(reply.fields("content-length"), [""; 0], "{fields}");
+        assert_eq!(reply.fields("content-length"), ["5"], "{fields}");
+        // Another recipient might see another end.
+        until_no_connection(fields, &target).await;
     }
-    let twice = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello";
-    let target = saying(twice).await;
-    let rig = Rig::forward(&[target.addr()]).await;
-    let reply = rig.wire(GET).await.response().await;
-    assert_eq!(reply.text(), "hello");
-    assert_eq!(reply.fields("content-length"), ["5"], "said once");
 }
 
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
+
+/// RFC 9110 section 15.2: a proxy passes interim responses on. How many may come is not said.
 #[tokio::test]
-async fn informational_responses_are_skipped_however_many_there_are() {
-    let hints = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+async fn interim_responses_pass_up_to_a_bound() {
     let last = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    let target = saying(format!("{}{last}", hints.repeat(5000))).await;
+    let target = saying(format!("{}{last}", HINT.repeat(64))).await;
     let rig = Rig::forward(&[target.addr()]).await;
-    let reply = rig.wire(GET).await.response().await;
+    let (interim, reply) = rig.wire(GET).await.interim_and_final().await;
     assert_eq!((reply.status(), reply.text().as_str()), (200, "ok"));
     assert_eq!(reply.field("link"), None);
+    assert_eq!(interim.len(), 64);
+    assert!(
+        interim
+            .iter()
+            .all(|hint| hint.status() == 103 && hint.fields("link") == ["x"]),
+        "{interim:?}"
+    );
+    let target = saying(format!("{}{last}", HINT.repeat(65))).await;
+    assert_fails("one more", &target, "", 502, "malformed_response").await;
 }
 
 #[tokio::test]
-async fn a_flood_of_informational_responses_ends_at_the_deadline() {
+async fn a_flood_of_interim_responses_is_a_502() {
     let target = Backend::raw(|mut stream| async move {
         read_request(&mut stream).await;
-        let hint = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n".repeat(100);
-        while stream.write_all(hint.as_bytes()).await.is_ok() {}
+        let hints = HINT.repeat(100);
+        while stream.write_all(hints.as_bytes()).await.is_ok() {}
     })
     .await;
-    let upstream = "upstream = { response_timeout = \"300ms\" }";
-    assert_fails("flood", &target, upstream, 504, "response_head_timeout").await;
+    assert_fails("flood", &target, "", 502, "malformed_response").await;
 }
 
 #[tokio::test]
@@ -502,7 +571,12 @@ async fn a_response_that_cannot_have_a_body_has_none() {
         ("HEAD", "200 OK\r\ncontent-length: 1000", Some("1000")),
         ("HEAD", "200 OK\r\ntransfer-encoding: chunked", None),
         ("GET", "204 No Content\r\ncontent-length: 5", None),
-        ("GET", "304 Not Modified\r\ncontent-length: 1000", None),
+        // RFC 9110 section 8.6: the length of what a GET would have got.
+        (
+            "GET",
+            "304 Not Modified\r\ncontent-length: 1000",
+            Some("1000"),
+        ),
     ];
     for (method, head, length) in cases {
         let bytes = Arc::new(format!("HTTP/1.1 {head}\r\n\r\n"));
@@ -521,10 +595,9 @@ async fn a_response_that_cannot_have_a_body_has_none() {
             wire.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"))
                 .await;
             let got = wire.head().await;
-            let found = got
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            assert_eq!(found, length, "{method} {head}: {got}");
+            let found = fields_of(&got, "content-length");
+            let expected: Vec<&str> = length.into_iter().collect();
+            assert_eq!(found, expected, "{method} {head}: {got}");
             let log = rig.logged(n).await;
             assert_eq!(log[n - 1].get("reason"), "", "{method} {head}");
         }
@@ -542,7 +615,7 @@ async fn a_head_request_that_weir_itself_answers_is_not_logged_as_a_client_that_
     let rig = Rig::with(&[target.addr()], rule, "").await;
     let mut wire = rig.wire("HEAD /fixed HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let head = wire.head().await;
-    assert!(head.contains("content-length: 4\r\n"), "{head}");
+    assert_eq!(fields_of(&head, "content-length"), ["4"], "{head}");
     wire.send("GET /fixed HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(wire.response().await.text(), "four");
     let log = rig.logged(2).await;
@@ -550,8 +623,10 @@ async fn a_head_request_that_weir_itself_answers_is_not_logged_as_a_client_that_
     assert_eq!(log[1].status_and_reason(), ("200", ""));
 }
 
+/// `TE` only says that trailers are welcome; every client of HTTP/1.1 can read them (RFC 9112
+/// section 7.1.2).
 #[tokio::test]
-async fn trailers_pass_if_the_client_wants_them() {
+async fn trailers_pass_whether_the_client_asks_for_them_or_not() {
     let target = Backend::raw(|mut stream| async move {
         let answer = "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
                       5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n";
@@ -561,15 +636,15 @@ async fn trailers_pass_if_the_client_wants_them() {
     })
     .await;
     let rig = Rig::forward(&[target.addr()]).await;
-    let request = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n";
-    let whole = String::from_utf8(rig.wire(request).await.rest().await).unwrap();
-    assert!(
-        whole.ends_with("5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n"),
-        "{whole}"
-    );
-    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let whole = String::from_utf8(rig.wire(request).await.rest().await).unwrap();
-    assert!(whole.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{whole}");
+    for fields in ["TE: trailers\r\nConnection: close, TE", "Connection: close"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+        let whole = String::from_utf8(rig.wire(request).await.rest().await).unwrap();
+        assert_eq!(fields_of(&whole, "trailer"), ["x-sum"], "{whole}");
+        assert!(
+            whole.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n"),
+            "{whole}"
+        );
+    }
     let log = rig.logged(2).await;
     assert!(
         log.iter()
@@ -580,8 +655,8 @@ async fn trailers_pass_if_the_client_wants_them() {
     rig.quiet().await;
 }
 
-/// A target may refuse an upload on its head alone. The client gets that response even if
-/// it reads only after it has sent everything; the connection serves no other request.
+/// A target may refuse an upload on its head alone. The client gets that response while it is still
+/// sending (RFC 9112 section 9.6); the connection serves no other request.
 #[tokio::test]
 async fn an_answer_before_the_whole_request_ends_the_exchange() {
     let early = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno";
@@ -597,9 +672,7 @@ async fn an_answer_before_the_whole_request_ends_the_exchange() {
     let length = 64 << 20;
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     let mut wire = rig.wire(head).await;
-    for _ in 0..length / 65536 {
-        wire.send(vec![b'x'; 65536]).await;
-    }
+    wire.send_while_reading(vec![b'x'; length]).await;
     let reply = wire.response().await;
     assert_eq!((reply.status(), reply.text().as_str()), (401, "no"));
     wire.ends().await;
@@ -625,9 +698,7 @@ async fn a_502_reaches_a_client_that_is_still_sending() {
     let length = 4 << 20;
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     let mut wire = rig.wire(head).await;
-    for _ in 0..length / 65536 {
-        wire.send(vec![b'x'; 65536]).await;
-    }
+    wire.send_while_reading(vec![b'x'; length]).await;
     let reply = wire.response().await;
     assert_eq!(reply.status(), 502, "{reply:?}");
     assert_eq!(

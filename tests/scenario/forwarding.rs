@@ -95,11 +95,13 @@ async fn a_client_without_forwarding_fields_is_described() {
 }
 
 #[tokio::test]
-async fn append_extends_the_chain_and_replaces_the_other_fields_of_an_untrusted_peer() {
+async fn append_replaces_what_an_untrusted_peer_says() {
     let (values, port) = forwarded("", &CLAIMS).await;
     let port = port.to_string();
-    let chain = "203.0.113.1, 203.0.113.2, 203.0.113.3, 127.0.0.1";
-    assert_eq!(values, [[chain], ["http"], [&port], ["shop.example:81"]]);
+    assert_eq!(
+        values,
+        [["127.0.0.1"], ["http"], [&port], ["shop.example:81"]]
+    );
 }
 
 #[tokio::test]
@@ -358,6 +360,7 @@ async fn a_target_of_http_1_0_is_invisible_to_the_client() {
     let answered = raw(lb.addr(), twice).await;
     assert_eq!(answered.matches("HTTP/1.1 200 OK").count(), 2, "{answered}");
     assert_eq!(answered.matches("until the end").count(), 2, "{answered}");
+    let answered = answered.to_lowercase();
     assert_eq!(answered.matches("transfer-encoding: chunked").count(), 2);
 }
 

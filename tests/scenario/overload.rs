@@ -228,6 +228,8 @@ async fn a_request_that_waits_too_long_is_refused_and_leaves_room_for_the_next()
         let lease = rig.lb.target("app", target.addr()).unwrap().lease();
         let reply = rig.lb.get("/").await;
         assert_refused(&reply, "queue_timeout");
+        // Counted when the record has ended, which may be after the client has the response.
+        rig.logged(1).await;
         assert_eq!(rig.failures("queue_timeout").await, 1);
         drop(lease);
         if upstream == "60s" {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 
-use crate::scenario::support::{Backend, Lb, answer, eventually, raw};
+use crate::scenario::support::{Backend, Lb, answer, eventually, fields_of, raw};
 
 /// One listener in front of one group.
 fn forward_to(targets: &[&Backend], more: &str) -> String {
@@ -79,7 +79,8 @@ async fn the_response_to_a_refused_method_lists_those_that_are_forwarded() {
     let lb = Lb::start(&forward_to(&[&target], "")).await;
     let answer = raw(lb.addr(), b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    assert!(answer.contains("\r\nallow: GET, HEAD, POST"), "{answer}");
+    let allowed = fields_of(&answer, "allow").join("; ");
+    assert!(allowed.starts_with("GET, HEAD, POST"), "{answer}");
     assert_eq!(target.requests(), 0);
 }
 
@@ -96,13 +97,14 @@ async fn the_target_learns_about_the_client() {
     let seen = lb.connect().await.send(request).await.unwrap();
     let port = lb.addr().port();
     for field in [
-        "x-forwarded-for: 6.6.6.6, 127.0.0.1",
-        "x-forwarded-proto: http",
+        "x-forwarded-for: 127.0.0.1\n",
+        "x-forwarded-proto: http\n",
         "x-forwarded-host: shop.example",
         &format!("x-forwarded-port: {port}"),
     ] {
         assert!(seen.text().contains(field), "{field} in {}", seen.text());
     }
+    assert!(!seen.text().contains("6.6.6.6"), "{}", seen.text());
 }
 
 #[tokio::test]

@@ -112,6 +112,30 @@ async fn a_slow_body_is_answered_408() {
     assert!(target.requests().iter().all(|request| !request.complete));
 }
 
+/// RFC 9110 section 15.5.9: what took too long is the client's body, and no target is blamed.
+#[tokio::test]
+async fn a_body_that_trickles_past_the_deadline_of_its_request_is_answered_408() {
+    let target = Recorder::start().await;
+    let upstream = "upstream = { request_timeout = \"400ms\" }";
+    let rig = Rig::with(&[target.addr()], "", upstream).await;
+    let mut wire = rig
+        .wire("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        .await;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..7 {
+        pace.tick().await;
+        wire.send("x").await;
+    }
+    let reply = wire.response().await;
+    assert_eq!(reply.status(), 408, "{reply:?}");
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].status_and_reason(), ("408", "request_body_timeout"));
+    let live = rig.lb.target("app", target.addr()).unwrap();
+    assert_eq!(live.failings().errors, 0, "the target did nothing wrong");
+    drop(wire);
+    rig.quiet().await;
+}
+
 #[tokio::test]
 async fn a_truncated_body_is_cut_for_the_target_too() {
     let target = Recorder::start().await;

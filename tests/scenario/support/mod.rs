@@ -27,7 +27,9 @@ pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
 pub use rig::Rig;
 pub use users::Users;
-pub use wire::{Message, Recorder, Wire, read_request, read_request_head, read_request_start};
+pub use wire::{
+    Message, Recorder, Wire, fields_of, read_request, read_request_head, read_request_start,
+};
 
 /// How long a condition may take: 10 s, or `WEIR_TEST_TIMEOUT_MS` on slow machines.
 pub fn timeout() -> Duration {

@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -39,17 +41,28 @@ impl Message {
 
     /// The values of a field, in order.
     pub fn fields(&self, name: &str) -> Vec<String> {
-        let lines = self.head.lines().skip(1);
-        lines
-            .filter_map(|line| line.split_once(':'))
-            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim().to_owned())
-            .collect()
+        fields_of(&self.head, name)
     }
 
     pub fn field(&self, name: &str) -> Option<String> {
         self.fields(name).into_iter().next()
     }
+
+    /// Whether another response to the same request follows (RFC 9110 section 15.2).
+    fn is_interim(&self) -> bool {
+        matches!(self.status(), 100 | 102..200)
+    }
+}
+
+/// The values of a field in the text of a message, in order. Names have no case (RFC 9110
+/// section 5.1).
+pub fn fields_of(head: &str, name: &str) -> Vec<String> {
+    let lines = head.lines().skip(1).take_while(|line| !line.is_empty());
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim().to_owned())
+        .collect()
 }
 
 impl Wire {
@@ -74,8 +87,31 @@ impl Wire {
         soon("bytes to be sent", sent).await.unwrap();
     }
 
+    /// Sends bytes and reads meanwhile, as clients do that want to hear of a refusal before they
+    /// have sent everything. Ends early if the other side does.
+    pub async fn send_while_reading(&mut self, bytes: impl AsRef<[u8]>) {
+        let mut left = bytes.as_ref();
+        let (mut from, mut to) = self.stream.split();
+        let unread = &mut self.unread;
+        soon("bytes to be sent", async {
+            while !left.is_empty() {
+                tokio::select! {
+                    read = from.read_buf(unread) => if read.unwrap_or(0) == 0 {
+                        return;
+                    },
+                    sent = to.write(left) => match sent {
+                        Ok(count) => left = &left[count..],
+                        // What was said before is still to be read.
+                        Err(_) => return,
+                    },
+                }
+            }
+        })
+        .await;
+    }
+
     /// Sends as long as the other side takes anything; returns how much it took.
-    pub async fn send_until_stuck(&mut self, within: std::time::Duration) -> u64 {
+    pub async fn send_until_stuck(&mut self, within: Duration) -> u64 {
         let chunk = vec![b'x'; 64 * 1024];
         let mut sent = 0;
         while let Ok(written) = tokio::time::timeout(within, self.stream.write(&chunk)).await {
@@ -92,6 +128,12 @@ impl Wire {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// Ends both sides at once, as a process does that dies with bytes unread.
+    pub fn reset(self) {
+        let linger = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        linger.unwrap();
+    }
+
     /// The stream, for operations that this type does not have.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
@@ -105,6 +147,23 @@ impl Wire {
         )
         .await
         .expect("a response, not the end of the connection")
+    }
+
+    /// The next response that is not an interim one.
+    pub async fn final_response(&mut self) -> Message {
+        self.interim_and_final().await.1
+    }
+
+    /// The next response with the interim ones before it.
+    pub async fn interim_and_final(&mut self) -> (Vec<Message>, Message) {
+        let mut interim = Vec::new();
+        loop {
+            let next = self.response().await;
+            if !next.is_interim() {
+                return (interim, next);
+            }
+            interim.push(next);
+        }
     }
 
     /// The next response, or `None` if the connection ended before it began.
