@@ -108,6 +108,9 @@ impl Tunnel {
         early: Input,
         closing: impl Future<Output = Failure>,
     ) {
+        let unsent = BytesMut::from(early.unread());
+        // A tunnel may be idle for long, and needs no memory while it is.
+        drop(early);
         let record = &self.record;
         let frames = || self.is_websocket.then(Frames::default);
         let mut up = Direction {
@@ -118,7 +121,7 @@ impl Tunnel {
             write_failure: Failure::TargetBodyBroken,
             copied: &record.received,
             last: &record.last,
-            unsent: early.unread().into(),
+            unsent,
             is_over: false,
             failure: None,
         };
