@@ -363,6 +363,25 @@ async fn a_client_above_the_limit_is_served_when_another_leaves() {
 }
 
 #[tokio::test]
+async fn the_connection_that_is_idle_for_longest_gives_way_at_the_limit() {
+    let web = named("web", "127.0.0.1:0", "max_connections = 2");
+    let lb = Lb::start(&format!("workers = 1\n{web}")).await;
+    let mut first = lb.connect().await;
+    assert_eq!(first.get("/").await.text(), "web");
+    let mut second = lb.connect().await;
+    assert_eq!(second.get("/").await.text(), "web");
+    let mut third = lb.connect().await;
+    let reply = soon("the third client", third.get("/")).await;
+    assert_eq!(reply.text(), "web");
+    eventually("the first connection is closed", || async {
+        first.is_closed().then_some(()).ok_or("open".to_owned())
+    })
+    .await;
+    assert!(!second.is_closed());
+    assert_eq!(lb.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_reload_raises_and_lowers_the_connection_limit() {
     let web = |cap| {
         let more = format!("max_connections = {cap}");
