@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2_iter;
+
 /// The path in its normal spelling. It is decided in this order:
 ///
 /// 1. Percent-encoded unreserved characters are decoded, and the digits of other encodings are
@@ -30,12 +32,8 @@ pub fn normalize_path(path: &str) -> Cow<'_, str> {
 
 /// Whether there is an encoding, an empty segment, or one that begins with a dot.
 fn may_change(path: &[u8]) -> bool {
-    let mut before = 0;
-    path.iter().any(|&byte| {
-        let after_slash = before == b'/' && matches!(byte, b'/' | b'.');
-        before = byte;
-        after_slash || byte == b'%'
-    })
+    memchr2_iter(b'/', b'%', path)
+        .any(|at| path[at] == b'%' || matches!(path.get(at + 1), Some(b'/' | b'.')))
 }
 
 /// Unreserved characters as themselves, other encodings in upper case.

@@ -68,13 +68,23 @@ impl fmt::Debug for RequestId {
     }
 }
 
-fn write_hex(mut number: u64, digits: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in digits.iter_mut().rev() {
-        *digit = DIGITS[(number & 0xF) as usize];
-        number >>= 4;
+fn write_hex(number: u64, digits: &mut [u8]) {
+    for (byte, pair) in number.to_be_bytes().iter().zip(digits.chunks_exact_mut(2)) {
+        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
+
+/// The two digits of each byte.
+const PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xF]];
+        byte += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

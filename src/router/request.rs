@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use memchr::memchr;
+
 use crate::message::{FieldName, Fields, Form, RequestHead};
 use crate::model::{NormalizePath, normalize_path};
 
@@ -30,7 +32,11 @@ impl<'a> RequestView<'a> {
     /// A view of a request. Allocates only for a host with upper-case letters, and for a path that
     /// is compared in another spelling than it was sent in.
     pub fn new(head: &'a RequestHead, client: IpAddr, spelling: NormalizePath) -> Self {
-        let sent_path = text(head.path());
+        let target = text(head.target());
+        let (sent_path, query) = match memchr(b'?', target.as_bytes()) {
+            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
+            None => (target, None),
+        };
         Self {
             method: head.method_name(),
             host: canonical_host(authority(head)),
@@ -39,7 +45,7 @@ impl<'a> RequestView<'a> {
                 NormalizePath::Off => Cow::Borrowed(sent_path),
             },
             sent_path,
-            query: head.query().map(text),
+            query,
             fields: &head.fields,
             client,
         }
@@ -63,11 +69,12 @@ fn authority(head: &RequestHead) -> &str {
 
 /// The name in `host[:port]` or `[v6][:port]`, in the one spelling rules are kept in.
 fn canonical_host(authority: &str) -> Cow<'_, str> {
-    let end = match authority.find(']') {
-        Some(bracket) if authority.starts_with('[') => bracket + 1,
-        _ => authority.find(':').unwrap_or(authority.len()),
+    let bytes = authority.as_bytes();
+    let end = match bytes.first() {
+        Some(b'[') => memchr(b']', bytes).map(|bracket| bracket + 1),
+        _ => memchr(b':', bytes),
     };
-    let host = &authority[..end];
+    let host = &authority[..end.unwrap_or(bytes.len())];
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
