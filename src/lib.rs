@@ -1,5 +1,5 @@
-//! Weir: an L7 HTTP load balancer. This page is its architecture: the picture, the layers, five
-//! stories that lead through the code, and the words.
+//! Weir: an L7 HTTP load balancer. This page is its architecture: a picture, the threads, the
+//! layers, five walks through the code, and the words.
 //!
 //! # The picture
 //!
@@ -7,8 +7,8 @@
 //!         DATA PLANE   (a request goes down; its record comes out at the bottom)
 //!
 //!   listener ──► downstream ──► proxy ──► router ──► target_group ──► balance
-//!    accept,      one client     the       rule →      policy,         which
-//!    limits                      story     action      stickiness      member
+//!    accept,      one client's   retries,  rule →      policy,         which
+//!    limits       connection     filters   action      stickiness      member
 //!                                 ├────► upstream   connections to targets
 //!                                 ├────► tunnel     bytes after a switch of protocols
 //!                                 └────► observe    one record: metrics, log
@@ -52,13 +52,11 @@
 //! | module | decides |
 //! |---|---|
 //! | [`model`] | nothing: ids, rules, patterns, limits, health states, as plain data |
-//! | [`message`] | nothing: heads and bodies in the one form they have inside |
-//! | [`http1`] | where a message of HTTP/1.1 ends, and whether it may pass |
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
 //! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
-//! | [`http1`] | what is well-formed HTTP/1.1, and where a message ends |
+//! | [`http1`] | what is well-formed HTTP/1.1, where a message ends, and what is refused |
 //! | [`net`] | bytes and sockets; `net::fetch`, the HTTP client of the control plane |
 //! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
 //! | [`router`] | which action a request gets |
@@ -81,7 +79,7 @@
 //! | `tools` | offline commands: simulate, plot, import (feature `tools`) |
 //! | [`cli`] | nothing: arguments and commands |
 //!
-//! # Five stories
+//! # Five walks through the code
 //!
 //! *A request.* [`listener::Listener`] accepts a connection on its worker and [`downstream`]
 //! serves it: [`http1`] reads each head into a [`message::RequestHead`]. [`proxy::Proxy`] takes it
@@ -89,11 +87,12 @@
 //! [`router::RuleTable`] for an action. A fixed response or a redirect is answered at once. To
 //! forward, it acquires a target from the [`target_group::TargetGroup`]: the session's target if
 //! there is one, else the one that the group's [`balance::Picker`] picks, else a place in the
-//! queue. A lease counts the request on the target until its last byte has been sent. The request
-//! is written to a connection of [`upstream::Pool`] while its response is read: one task, that of
-//! the client's connection, drives both directions. A failure that a retry may follow goes back to
-//! the group, with the targets that were tried. Whatever happens becomes a response and one record
-//! of [`observe`].
+//! queue. A lease counts the request on the target until the last byte of the response was read
+//! from it. The request is written to a connection of [`upstream::Pool`] while its response is
+//! read: one task, that of the client's connection, drives both directions. After a 101 both
+//! streams become a [`tunnel::Tunnel`]. A failure that a retry may follow goes back to the group,
+//! with the targets that were tried. Whatever happens becomes a response and one record of
+//! [`observe`].
 //!
 //! *A change of health.* A probe loop of [`health`] writes the result of each check into the
 //! target's health cell. When the thresholds are crossed it sends a [`state::Change`]; the
@@ -128,11 +127,14 @@
 //! |---|---|
 //! | downstream, upstream | the client's side, the target's side |
 //! | listener, rule, condition, action | as in AWS's Application Load Balancer |
+//! | exchange | one request with its response, whatever the protocol |
+//! | head, fields, trailers | as in RFC 9110; a target is a server, a request target is in a head |
 //! | filter | what a forward changes in a request or response on its way |
 //! | target group, target | one service; one address at which it answers |
 //! | roster, picker | the members that may be picked now; what picks among them |
-//! | lease | one request in flight on one target |
+//! | lease | one request in flight on one target, from the pick to the last byte read |
 //! | attempt, retry, budget | one try at one target; another one; what limits retries |
+//! | tunnel | the two streams of an exchange after a switch of protocols |
 //! | eligible | active, with a weight, passing its checks and not ejected |
 //! | fail open | too few targets are healthy, so all active ones get requests |
 //! | ejection | outlier detection takes a target out for a while |

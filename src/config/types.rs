@@ -87,8 +87,8 @@ pub struct Listener {
     pub id: ListenerId,
     /// The address to listen on. Port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Most client connections at a time, over all workers; further ones wait in
-    /// the accept queue.
+    /// Most client connections at a time, over all workers. At the limit idle ones are closed for
+    /// new clients, which otherwise wait in the accept queue.
     pub max_connections: usize,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,

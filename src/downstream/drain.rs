@@ -1,4 +1,5 @@
-//! How the accept loop and the connections of one socket are told to end.
+//! How the accept loop and the connections of one socket are told to end: all of them by a drain,
+//! and idle ones to make room for new clients.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,18 +37,18 @@ pub struct DrainSignal {
     /// The connections without a request, the one that has been idle for longest first.
     idle: RefCell<BTreeMap<u64, Rc<IdleSlot>>>,
     next_idle: Cell<u64>,
-    /// Whether new clients wait for a connection below the limit.
+    /// Whether clients wait because the listener is at its limit of connections.
     is_pressed: Cell<bool>,
 }
 
-/// An idle connection, as those see it that may end it.
+/// What an idle connection shares with the signal, which may end it.
 #[derive(Debug, Default)]
 struct IdleSlot {
     evicted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// Keeps an idle connection among those that may have to give way to a new client.
+/// Counts a connection as idle, so that it may be ended for a new client, until it is dropped.
 #[derive(Debug)]
 pub(super) struct IdleGuard<'d> {
     signal: &'d DrainSignal,
@@ -92,7 +93,7 @@ impl DrainSignal {
         self.tunnels.get()
     }
 
-    /// Whether the next response closes its connection; every connection shares the cell.
+    /// Whether every response closes its connection; all connections share the cell.
     pub(super) fn closing(&self) -> &Rc<Cell<bool>> {
         &self.closing
     }
@@ -145,8 +146,9 @@ impl DrainSignal {
         }
     }
 
-    /// Says whether new clients wait for a connection below the limit. While they do, connections
-    /// end as soon as they are idle; the one that has been idle for longest ends now.
+    /// Notes whether clients wait because the listener is at its limit of connections. While they
+    /// do, connections end as soon as they are idle. Each call with `true` ends the one that has
+    /// been idle for longest, if there is one.
     pub fn press(&self, is_pressed: bool) {
         self.is_pressed.set(is_pressed);
         if !is_pressed {
@@ -191,7 +193,7 @@ impl DrainSignal {
 }
 
 impl IdleGuard<'_> {
-    /// Ready when the connection has to give way.
+    /// Ready when the connection has to end for a new client.
     pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.slot.evicted.get() {
             return Poll::Ready(());

@@ -13,7 +13,7 @@ use crate::net::{Buffers, Input, Stream};
 /// response. Closing at once would reset its connection and could destroy the response on its way.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Most bytes that are discarded beyond those that were on their way.
+/// Most bytes that are discarded, beyond those that have been received already.
 const MAX_DISCARDED: usize = 1024 * 1024;
 
 /// Ends the sending side, and reads until the client has ended its own, or for a while.

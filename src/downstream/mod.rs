@@ -1,8 +1,9 @@
 //! One client's connection, from its first byte to its last.
 //!
 //! [`serve`] reads requests, hands each to the proxy and writes its response; after a switch of
-//! protocols it copies the bytes of the tunnel. It ends the connection when its listener drains,
-//! and closes in a way that lets the last response arrive.
+//! protocols it runs the tunnel. It ends the connection when its listener drains, or when it is
+//! idle and new clients wait below the listener's limit, and closes in a way that lets the last
+//! response arrive. What is forwarded, and to which target, is left to the proxy.
 
 mod drain;
 mod http1;
@@ -31,6 +32,6 @@ pub struct Accepted {
     pub listener: (ListenerSlot, ListenerId),
     /// The listener's limits.
     pub limits: ClientLimits,
-    /// How strictly the listener reads.
+    /// How strictly the listener reads requests.
     pub policy: HttpPolicy,
 }

@@ -1,15 +1,18 @@
 //! HTTP/1.1 for both directions: bytes to heads and bodies, and back.
 //!
-//! One parser decides where a message ends, and what goes on is always encoded anew, so that the
-//! next hop cannot read anything else into it. No byte is skipped, repaired or guessed: a fault is
-//! a [`Violation`], whose [`Reason`] names the section that it is against. What can be forwarded
-//! in one sense only is taken, and the worst that is to be said about it is in
-//! [`Parsed::reason`]; [`decide`] turns its [`Class`] into what happens, as the desync mitigation
-//! of AWS's load balancers does.
+//! One parser decides where a message ends, and every message is encoded anew for the next hop,
+//! which therefore cannot read it in another way. Nothing is guessed: a message that cannot be
+//! forwarded without a choice among its readings is a [`Violation`], whose [`Reason`] names the
+//! section that it is against. Of any other fault a note is taken: the worst one is in
+//! [`Parsed::reason`], and [`decide`] turns its [`Class`] into what happens, as the desync
+//! mitigation of AWS's load balancers does.
 //!
-//! Equal bytes have equal results however they were cut: a parser is called again with a longer
-//! buffer and goes on at the line where it stopped. Everything is pure: no sockets, no clock, and
-//! no allocation per field.
+//! Heads: [`parse_request`], [`parse_response`], [`encode_request`], [`encode_response`]. Bodies:
+//! [`BodyReader`], and [`ChunkWriter`] for the chunked coding.
+//!
+//! The result does not depend on how the bytes were cut: a parser is called again with a longer
+//! buffer and goes on at the line where it stopped ([`Scan`]). Everything is pure: no sockets, no
+//! clock, and no allocation per field.
 
 mod body;
 mod chunk_writer;

@@ -1,9 +1,9 @@
 //! The accept loop of one listener on one worker.
 //!
-//! Accepting pauses at the listener's connection limit (the next client of each worker
-//! waits unserved, further ones wait in the kernel's queue) and backs off when the process
-//! runs out of descriptors. The loop owns its connections: it ends when they have ended,
-//! and drops them when its future is dropped.
+//! Accepting pauses at the listener's connection limit: the next client of each worker waits
+//! unserved, further ones wait in the kernel's queue, and idle connections are closed for them.
+//! Accepting backs off when the process runs out of descriptors. The loop owns its connections: it
+//! ends when they have ended, and drops them when its future is dropped.
 
 mod limit;
 

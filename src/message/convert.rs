@@ -1,4 +1,5 @@
-//! Heads from and to the types of the `http` crate, for the wires that use it.
+//! Heads from and to the types of the `http` crate, for protocols whose crates use it. HTTP/1.1
+//! does not come here.
 
 use std::fmt;
 
@@ -71,7 +72,7 @@ impl ResponseHead {
 }
 
 impl Fields {
-    /// Adds what a map has.
+    /// Adds the fields of a map.
     pub fn extend_from_map(&mut self, map: &HeaderMap) -> Result<(), NotConvertible> {
         for (name, value) in map {
             self.append(name.as_str(), value.as_bytes())?;
@@ -79,7 +80,7 @@ impl Fields {
         Ok(())
     }
 
-    /// As a map. The order among different names and the case of names are lost.
+    /// A map with the same fields. The order among different names and the case of names are lost.
     pub fn to_map(&self) -> Result<HeaderMap, NotConvertible> {
         let mut map = HeaderMap::new();
         for field in self.iter() {

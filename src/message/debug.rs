@@ -1,4 +1,4 @@
-//! Heads and fields as text for people. Credentials are never shown.
+//! `Debug` of heads and fields. Of credentials and cookies only the length is shown.
 
 use std::fmt;
 

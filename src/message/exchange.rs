@@ -5,14 +5,14 @@ use std::task::{Context, Poll};
 use super::{Fields, ResponseHead};
 use crate::model::Failure;
 
-/// How long a body is.
+/// How long a body, or the rest of one, is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
     /// There is none.
     Empty,
     /// So many bytes.
     Exact(u64),
-    /// Only its end tells.
+    /// Known only at its end: it comes in chunks, or ends with the connection.
     Unknown,
 }
 
@@ -25,11 +25,13 @@ impl BodyLength {
 
 /// One request and its response on the connection of a client.
 ///
-/// The connection's task drives both directions in one place, so nothing here waits: the poll
+/// One task drives the connections to the client and to the target, so nothing here waits: the poll
 /// methods register the task's waker when they return `Pending`. An error of a poll method says
-/// why the exchange cannot go on, and is the client's or Weir's fault.
+/// why the exchange cannot go on, and is never the target's fault. The exchange has the deadlines
+/// of its client: a body that stalls or is too slow is such an error.
 pub trait Exchange {
-    /// The length of the request's body, as its head says.
+    /// How much of the request's body is left: [`BodyLength::Exact`] falls as bytes are
+    /// [consumed](Self::consume_body), and is [`BodyLength::Empty`] at the end.
     fn body_length(&self) -> BodyLength;
 
     /// Bytes of the request's body that have arrived and were not [consumed](Self::consume_body);
@@ -45,29 +47,36 @@ pub trait Exchange {
     /// Whether the client waits for a 100 before it sends the body.
     fn awaits_continue(&self) -> bool;
 
-    /// Ready when the client has gone away, with the failure.
+    /// Ready when the client has gone away, with the failure. Pending as long as it is there; may
+    /// read ahead, and send it an interim response to find out.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Failure>;
 
-    /// Tells a client that [waits](Self::awaits_continue) to send the body.
+    /// Tells a client that [waits](Self::awaits_continue) to send the body; does nothing for any
+    /// other. Sent by the next [`Self::poll_flush`].
     fn send_continue(&mut self);
 
-    /// Whether the client has gone away, as the system knows it now. One system call.
+    /// Whether the client's connection is reset or ended in both directions, as the kernel knows it
+    /// now. One system call; [`Self::poll_gone`] finds more, but later.
     fn has_left(&self) -> bool;
 
-    /// Sends an interim response (1xx) if the client's protocol has them.
+    /// Sends an interim response (1xx but 101) with the next [`Self::poll_flush`]; drops it if the
+    /// client's protocol has none, or if the response has begun.
     fn send_interim(&mut self, head: &ResponseHead);
 
-    /// Begins the response. Nothing is sent before the next [`Self::poll_send`],
-    /// [`Self::poll_flush`] or [`Self::end`].
+    /// Begins the response. Nothing of it is sent before the next [`Self::poll_send`] or
+    /// [`Self::poll_flush`].
     fn send_head(&mut self, head: &ResponseHead, length: BodyLength);
 
-    /// Begins the response that switches to other protocols, the value of an `Upgrade` field.
+    /// Begins and ends a 101, the response that switches to other protocols. `protocols` is the
+    /// value of its `Upgrade` field.
     fn send_switch(&mut self, head: &ResponseHead, protocols: &[u8]);
 
-    /// Takes the head back, if no byte of it was sent. Returns whether it was taken back.
+    /// Takes the response back, its head and what was given of its body, if no byte of it was sent.
+    /// Returns whether it was taken back; then another response can begin.
     fn retract(&mut self) -> bool;
 
-    /// Sends bytes of the response's body. Returns how many were taken.
+    /// Takes bytes of the response's body, and returns how many. They are sent now, or together
+    /// with later ones, at the latest by [`Self::poll_flush`].
     fn poll_send(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, Failure>>;
 
     /// Ends the response. What is left of it is sent by [`Self::poll_flush`].

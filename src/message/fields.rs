@@ -35,7 +35,7 @@ pub struct Field<'f> {
     pub name: &'f [u8],
     /// The value, which may contain bytes beyond ASCII.
     pub value: &'f [u8],
-    /// What Weir knows of the name.
+    /// The name, if it is one that Weir knows; else [`FieldName::Other`].
     pub id: FieldName,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Invalid {
 impl std::error::Error for Invalid {}
 
 impl Fields {
-    /// None, without an allocation.
+    /// No fields, without an allocation.
     pub fn new() -> Self {
         Self::default()
     }
@@ -65,7 +65,7 @@ impl Fields {
         self.seen = NameSet::default();
     }
 
-    /// Gives back memory beyond these bytes of text, and the index that goes with them.
+    /// Gives back memory beyond `max_text` bytes of text, and beyond as many bytes of index.
     pub fn shrink(&mut self, max_text: usize) {
         self.text.shrink_to(max_text);
         self.entries.shrink_to(max_text / size_of::<Entry>());
@@ -86,12 +86,13 @@ impl Fields {
         self.present().next().is_none()
     }
 
-    /// The first value of a name. [`FieldName::Other`] is no name.
+    /// The first value of a name. Not for [`FieldName::Other`], which all names share that Weir
+    /// does not know: [`Fields::get_by_name`] tells them apart.
     pub fn get(&self, id: FieldName) -> Option<&[u8]> {
         self.get_all(id).next()
     }
 
-    /// The values of a name, in their order.
+    /// The values of a name, in their order. Not for [`FieldName::Other`], as [`Fields::get`].
     pub fn get_all(&self, id: FieldName) -> impl Iterator<Item = &[u8]> {
         let is_possible = self.seen.contains(id);
         let entries = if is_possible { &self.entries[..] } else { &[] };
@@ -119,7 +120,8 @@ impl Fields {
         self.get(id).is_some()
     }
 
-    /// Whether one of the names may be there; a removed one may count.
+    /// `false` if none of the names is there. `true` promises nothing: fields that were removed
+    /// count. One test of bits, where [`Fields::contains`] searches.
     pub fn may_contain(&self, names: NameSet) -> bool {
         self.seen.intersects(names)
     }
@@ -223,9 +225,10 @@ impl Fields {
     }
 }
 
-/// For the codec and the proxy, which vouch for what they put in.
+/// For the codec and the proxy. None of these checks names or values: `put` is an unchecked `set`,
+/// `add` an unchecked `append`.
 impl Fields {
-    /// The text, with what was removed and replaced.
+    /// The text, which still has what was removed and replaced.
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
@@ -238,13 +241,13 @@ impl Fields {
             .extend_from_slice(read.get(from..).unwrap_or_default());
     }
 
-    /// Puts a field in place of all of its name. The caller vouches for the value.
+    /// Removes all fields of a name and adds one behind all others. The value has to be legal.
     pub(crate) fn put(&mut self, id: FieldName, value: &[u8]) {
         self.remove(id);
         self.add(id, value);
     }
 
-    /// Adds a field behind all others. The caller vouches for the value.
+    /// Adds a field behind all others. The value has to be legal.
     pub(crate) fn add(&mut self, id: FieldName, value: &[u8]) {
         debug_assert_eq!(checked_value(value), Ok(value), "{id:?} has no legal value");
         self.push(id.as_str().as_bytes(), value, id);
@@ -257,7 +260,7 @@ impl Fields {
         Span::new(start, self.text.len())
     }
 
-    /// Adds a field that stands in the text, or will.
+    /// Adds a field to the index. Its name and value are in the text, or will be when it is read.
     pub(crate) fn push_parsed(
         &mut self,
         name: Span,
@@ -275,8 +278,8 @@ impl Fields {
         });
     }
 
-    /// Writes the field lines but those of `skipped`. What stands in one piece is copied in one
-    /// piece; whitespace around values becomes one space.
+    /// Writes the field lines but those of `skipped`. Lines that follow each other in the text are
+    /// copied in one piece; in others the whitespace around values becomes one space.
     pub(crate) fn encode(&self, skipped: NameSet, out: &mut Vec<u8>) {
         let mut run = Span::default();
         for entry in self.present().filter(|entry| !skipped.contains(entry.id)) {
@@ -314,7 +317,7 @@ impl Entry {
     }
 }
 
-/// A name to look for: known ones are found by their byte.
+/// A name to look for: a known one is compared as its [`FieldName`], another one as text.
 #[derive(Clone, Copy)]
 struct Wanted<'n> {
     name: &'n [u8],

@@ -1,4 +1,4 @@
-//! What a body consists of.
+//! The parts of a body.
 
 use bytes::Bytes;
 

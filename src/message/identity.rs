@@ -5,17 +5,17 @@ use super::{FieldName, Fields, NameSet, PLAIN, is_in, prefix};
 /// Fields that only a trusted proxy may send.
 #[derive(Clone, Debug)]
 pub struct IdentityFields {
-    /// Those that heads know.
+    /// Those with a [`FieldName`] of their own.
     known: NameSet,
-    /// The others.
+    /// The names of the others.
     others: Box<[Box<[u8]>]>,
 }
 
-/// The longest name that a look-alike can be found for: the longest one that heads know is
+/// Bytes of the longest name that is compared with those of [`FieldName`], all of which are
 /// shorter.
 const MAX_FOLDED: usize = 32;
 
-/// Fields of which every target may believe that a proxy wrote them.
+/// Fields that any target may believe, as if a proxy had written them.
 const WELL_KNOWN: NameSet = NameSet::of(&[
     FieldName::Forwarded,
     FieldName::XForwardedFor,
@@ -42,8 +42,8 @@ impl IdentityFields {
     }
 
     /// Removes these fields, except those that `kept` names, and what a target may take for one of
-    /// them: a CGI gives `X_Real_IP` the variable of `X-Real-IP` (RFC 3875 section 4.1.18). One look at
-    /// each field, and none if the head has only harmless names that it knows.
+    /// them: a CGI gives `X_Real_IP` the variable of `X-Real-IP` (RFC 3875 section 4.1.18). Passes
+    /// over the fields once; not at all if the head has only known names, and none of these.
     pub fn remove_from(&self, fields: &mut Fields, kept: NameSet) {
         const OTHER: NameSet = NameSet::of(&[FieldName::Other]);
         if fields.may_contain(self.known.and(OTHER)) {
@@ -54,7 +54,7 @@ impl IdentityFields {
         }
     }
 
-    /// Whether a name that heads do not know is one of these, or folds into one.
+    /// Whether a name that has no [`FieldName`] is one of these, or folds into one.
     fn looks_like_one(&self, name: &[u8]) -> bool {
         let is_other = self.others.iter().any(|other| fold_alike(name, other));
         is_other || self.folds_into_known(name)
@@ -80,7 +80,7 @@ fn fold_alike(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && name.iter().map(fold).eq(other.iter().map(fold))
 }
 
-/// Symbols are alike: some targets make one character of all of them.
+/// A hyphen for every symbol: some targets make one character of all of them.
 fn fold(byte: u8) -> u8 {
     if is_in(byte, PLAIN) { byte } else { b'-' }
 }

@@ -1,6 +1,7 @@
-//! Methods.
+//! Request methods.
 
-/// The methods of RFC 9110 section 9 and PATCH; the name of any other stands in its head only.
+/// The methods of RFC 9110 section 9 and PATCH. The name of any other one is in
+/// [`RequestHead::method_name`](super::RequestHead::method_name) alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Method {
     #[default]
@@ -27,7 +28,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Names are case-sensitive (RFC 9110 section 9.1): `get` is another method.
+    /// The method of a name. Case-sensitive (RFC 9110 section 9.1): `get` is [`Method::Other`].
     pub fn from_bytes(name: &[u8]) -> Self {
         match name {
             b"GET" => Self::Get,
@@ -43,12 +44,12 @@ impl Method {
         }
     }
 
-    /// RFC 9110 section 9.2.1: asks for no change of state.
+    /// Whether it asks for no change of state (RFC 9110 section 9.2.1).
     pub fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }
 
-    /// RFC 9110 section 9.2.2: twice has the effect of once.
+    /// Whether two such requests have the effect of one (RFC 9110 section 9.2.2).
     pub fn is_idempotent(self) -> bool {
         self.is_safe() || matches!(self, Self::Put | Self::Delete)
     }

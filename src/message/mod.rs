@@ -1,13 +1,17 @@
 //! The one form that a request or a response has inside Weir, whatever the wire.
 //!
 //! A head is the bytes that came, with an index beside them: where each field's name and value
-//! stand, and a [`FieldName`] of one byte for the names that Weir cares about. Edits are marks in
-//! the index and text appended at its end, so order, case and duplicates of what stays are kept,
-//! and a head that is used again allocates nothing.
+//! stand, and a [`FieldName`] of one byte for the names that Weir cares about. A removal is a mark
+//! in the index, an addition is appended to the text. So the order, case and duplicates of the
+//! other fields are kept, and a head that is used again allocates nothing.
 //!
-//! A head that exists is well-formed by RFC 9110: its method is a token, its target has one of the
-//! four forms of RFC 9112 section 3.2, no name or value contains what could end a line. How a
-//! message is framed is decided by the codec of its wire (`http1`). Everything here is pure.
+//! A head that exists is well-formed by RFC 9110: its method is a token, its request target has
+//! one of the four forms of RFC 9112 section 3.2, no name or value contains what could end a line.
+//! How a message is framed is decided by the codec of its wire ([`http1`](crate::http1)).
+//! [`Exchange`] is what the proxy sees of a client's connection. Everything else here is pure.
+//!
+//! In this module a target is a request target, the second word of a request line; elsewhere it is
+//! a server ([`crate::target`]).
 
 mod authority;
 mod chars;

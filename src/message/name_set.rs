@@ -2,7 +2,7 @@
 
 use super::FieldName;
 
-/// A set of names; asking costs one test of a bit.
+/// A set of names; a lookup tests one bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameSet([u64; 2]);
 
@@ -19,7 +19,7 @@ impl NameSet {
         Self(bits)
     }
 
-    /// With the names of both.
+    /// The union: the names of either.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         let ([a, b], [c, d]) = (self.0, other.0);

@@ -46,7 +46,7 @@ impl RequestHead {
         self.target = self.fields.add_text(b"/");
     }
 
-    /// Gives back memory beyond these bytes of text.
+    /// Gives back memory beyond `max_text` bytes of text.
     pub fn shrink(&mut self, max_text: usize) {
         self.fields.shrink(max_text);
     }
@@ -76,7 +76,8 @@ impl RequestHead {
         self.version
     }
 
-    /// The target up to its query: a path that begins with a slash, `*`, or the authority of CONNECT.
+    /// The target up to its query: a path that begins with a slash, `*`, or the authority of
+    /// CONNECT.
     pub fn path(&self) -> &[u8] {
         let target = self.target();
         &target[..query_at(target).unwrap_or(target.len())]
@@ -133,9 +134,9 @@ impl RequestHead {
     }
 }
 
-/// For the codec, which vouches for what it puts in.
+/// For the codec. None of these checks what it is given.
 impl RequestHead {
-    /// Nothing is left: the text is empty, so that it can become what is read.
+    /// Removes everything, the request line as well: the text becomes that of the next head.
     pub(crate) fn reset(&mut self) {
         self.fields.clear();
         self.method = Method::Get;
@@ -144,7 +145,7 @@ impl RequestHead {
         (self.method_name, self.target) = (Span::default(), Span::default());
     }
 
-    /// Takes a request line that stands in the text, or will.
+    /// Takes a request line whose parts are in the text, or will be when it is read.
     pub(crate) fn set_line(
         &mut self,
         method: Method,

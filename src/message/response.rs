@@ -48,7 +48,7 @@ impl ResponseHead {
         self.reason = self.fields.add_text(b"OK");
     }
 
-    /// Gives back memory beyond these bytes of text.
+    /// Gives back memory beyond `max_text` bytes of text.
     pub fn shrink(&mut self, max_text: usize) {
         self.fields.shrink(max_text);
     }
@@ -68,12 +68,14 @@ impl ResponseHead {
         self.version
     }
 
-    /// Whether another response to the same request follows: 1xx but 101 (RFC 9110 section 15.2).
+    /// Whether another response to the same request follows (RFC 9110 section 15.2): true of 1xx
+    /// except 101.
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
 
-    /// Replaces the status, and the reason phrase with the one that RFC 9110 recommends.
+    /// Replaces the status, and the reason phrase with the registered one, or an empty one. Fails
+    /// outside of 100 to 999.
     pub fn set_status(&mut self, status: u16) -> Result<(), Invalid> {
         let code = StatusCode::from_u16(status).map_err(|_| Invalid)?;
         let reason = code.canonical_reason().unwrap_or_default();
@@ -83,9 +85,9 @@ impl ResponseHead {
     }
 }
 
-/// For the codec, which vouches for what it puts in.
+/// For the codec. None of these checks what it is given.
 impl ResponseHead {
-    /// Nothing is left: the text is empty, so that it can become what is read.
+    /// Removes everything, the status line as well: the text becomes that of the next head.
     pub(crate) fn reset(&mut self) {
         self.fields.clear();
         self.status = 200;
@@ -93,7 +95,7 @@ impl ResponseHead {
         self.reason = Span::default();
     }
 
-    /// Takes a status line that stands in the text, or will.
+    /// Takes a status line whose parts are in the text, or will be when it is read.
     pub(crate) fn set_line(&mut self, version: Version, status: u16, reason: Span) {
         self.version = version;
         self.status = status;

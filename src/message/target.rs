@@ -5,7 +5,7 @@ use super::{Authority, Method, Span};
 /// How a target was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// A path and perhaps a query: what is sent to a target.
+    /// A path and perhaps a query: the form that most requests have, and that servers are sent.
     #[default]
     Origin,
     /// A whole URI. Its authority has become the Host field, and the target is what is left of it.
@@ -16,7 +16,7 @@ pub enum Form {
     Asterisk,
 }
 
-/// A target whose bytes are allowed, taken apart. Spans count from the target's beginning.
+/// The parts of a request target of legal bytes. Spans count from its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TargetShape {
     pub(crate) form: Form,

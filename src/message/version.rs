@@ -1,10 +1,11 @@
-//! Versions that a head may have had on its wire.
+//! The versions of HTTP/1.
 
-/// The version a message came with. What Weir sends over HTTP/1 is always HTTP/1.1 (RFC 9110
-/// section 2.5); a message of HTTP/2 has the facts of HTTP/1.1.
+/// The version that a message came with. What Weir sends is always HTTP/1.1 (RFC 9110 section 2.5).
+/// A message that does not come over HTTP/1 counts as HTTP/1.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
-    /// Closes by default, has no transfer codings and no interim responses.
+    /// HTTP/1.0: a connection closes by default, and there are no transfer codings and no interim
+    /// responses.
     Http10,
     /// HTTP/1.1, or a later minor version, which is to be read as this one.
     #[default]

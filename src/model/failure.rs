@@ -23,9 +23,10 @@ pub enum Stage {
 /// No match on it has a wildcard: a new variant needs a status, a party at fault and a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
-    /// The request is not HTTP/1.1 as RFC 9112 writes it.
+    /// The request is not HTTP/1.1 as RFC 9112 writes it, or is refused by `desync_mitigation` or
+    /// `encoded_slashes`.
     MalformedRequest,
-    /// The request asks for a method or a transfer coding that Weir does not know.
+    /// The request has another transfer coding than chunked, or a longer method than any known one.
     NotImplemented,
     /// The request is of another major version than HTTP/1.
     VersionNotSupported,
@@ -35,7 +36,7 @@ pub enum Failure {
     MethodNotForwarded,
     /// The request head did not arrive in time.
     RequestHeadTimeout,
-    /// The client stopped sending its request body.
+    /// The client stopped sending its request body, or sent it too slowly.
     RequestBodyTimeout,
     /// The client's request body broke off or was not framed as announced.
     RequestBodyBroken,
@@ -45,7 +46,7 @@ pub enum Failure {
     UriTooLong,
     /// The request head is larger, or has more fields, than the listener accepts.
     RequestHeadTooLarge,
-    /// The client closed the connection before its response was complete.
+    /// The client closed the connection before its response was complete, or read it too slowly.
     ClientGone,
     /// The group has no eligible target.
     NoTarget,
@@ -68,7 +69,8 @@ pub enum Failure {
     TargetClosed,
     /// The target closed or reset the connection inside its response body.
     TargetBodyBroken,
-    /// The target's response is not HTTP.
+    /// The target's response is not HTTP/1.1, is beyond its limits, or switches to a protocol that
+    /// was not asked for.
     MalformedResponse,
     /// A deadline on the target's side passed.
     TargetTimeout(Stage),

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 pub struct ClientLimits {
     /// Most time from the first byte of a request to the end of its head.
     pub head_timeout: Duration,
-    /// Most time without a request on a kept-alive connection.
+    /// Most time before the first byte of a request, on a new connection or after the last
+    /// response.
     pub idle_timeout: Duration,
     /// Most time without a byte of the request body, or without the client reading a byte of
     /// the response.
@@ -26,16 +27,18 @@ pub struct ClientLimits {
     /// Most requests on one connection; the last one's response closes it. `None` sets no
     /// limit.
     pub max_requests: Option<NonZeroU32>,
-    /// Whether a client that closes its sending side after its request was complete has left, so
-    /// that its request is cancelled. One that closes it with the request is always answered.
+    /// Whether a client that closes its sending side more than 250 ms after its request was
+    /// complete has left, so that its request is cancelled; one that closes it sooner is always
+    /// answered. A client that closes both directions has left in any case.
     pub abort_on_close: bool,
-    /// Least bytes of a body per second, once [`BODY_MIN_RATE_GRACE`] is over: of the request as it
-    /// comes, and of the response as the client reads it. `None` sets no limit.
+    /// Least bytes of a body per second of waiting for the client, once [`BODY_MIN_RATE_GRACE`] was
+    /// waited: of the request as it comes, and of the response as the client reads it. `None` sets
+    /// no limit.
     pub body_min_rate: Option<NonZeroU32>,
 }
 
-/// How long a body may be slower than `body_min_rate`: a connection that has just been opened or
-/// has lost packets recovers in that time.
+/// For how long in all a peer may be waited for before `body_min_rate` counts: a connection that
+/// has just been opened or has lost packets recovers in that time.
 pub const BODY_MIN_RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// How a request tells its target about the client, and which of the client's own words about
@@ -44,8 +47,9 @@ pub const BODY_MIN_RATE_GRACE: Duration = Duration::from_secs(10);
 pub struct Forwarded {
     /// How fields are treated that a request already has.
     pub mode: ForwardedMode,
-    /// Peers from which `X-Forwarded-*` is accepted. The client is the last address in
-    /// `X-Forwarded-For` that is not one of them.
+    /// Peers from which identity fields and `X-Request-Id` are accepted. The client is the last
+    /// address in `X-Forwarded-For` that is not one of them; without that field, and if
+    /// [`Self::send`] has it, in `Forwarded`.
     pub trusted_proxies: Vec<IpNet>,
     /// Further fields that targets may believe, and that therefore no untrusted peer may send.
     /// `X-Real-IP`, `Forwarded` and `X-Forwarded-*` are treated so without being listed.
@@ -95,7 +99,7 @@ pub enum ForwardedMode {
 pub struct UpstreamLimits {
     /// Most time to open a connection.
     pub connect_timeout: Duration,
-    /// Most time from the sent request to the head of the response.
+    /// Most time from the end of the request to the head of the final response.
     pub response_timeout: Duration,
     /// Most time without a byte of the response body.
     pub body_timeout: Duration,
@@ -114,8 +118,8 @@ pub struct UpstreamLimits {
     pub max_head: usize,
     /// Most fields of a response head: 1 to 10000.
     pub max_fields: usize,
-    /// Least bytes of a body per second, once [`BODY_MIN_RATE_GRACE`] is over: of the request as the
-    /// target reads it, and of the response as it comes. `None` sets no limit.
+    /// Least bytes of a response's body per second of waiting for the target, once
+    /// [`BODY_MIN_RATE_GRACE`] was waited. `None` sets no limit.
     pub body_min_rate: Option<NonZeroU32>,
 }
 

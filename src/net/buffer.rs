@@ -1,5 +1,5 @@
-//! Bytes between two sockets, and the list from which their memory is taken while a message is
-//! under way.
+//! The buffers of a connection, and the free list of a worker from which their memory is taken
+//! while a message is under way. A buffer without bytes in it needs no memory.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -17,7 +17,7 @@ const CAPACITY: usize = 16 * 1024;
 /// Buffers of each kind that a worker keeps for the next messages; more are freed.
 const MAX_FREE: usize = 256;
 
-/// The free memory of one worker. Clones share it.
+/// The free list of one worker: memory for [`Input`] and [`Output`]. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Buffers(Rc<Free>);
 
@@ -41,7 +41,7 @@ fn give(free: &RefCell<Vec<Vec<u8>>>, memory: Vec<u8>) {
     }
 }
 
-/// Bytes that were received and not used yet.
+/// Bytes that were received and not consumed yet.
 #[derive(Debug, Default)]
 pub struct Input {
     /// Initialized to its whole length, so that reading into it needs no `unsafe`.
@@ -80,7 +80,7 @@ impl Input {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Gives the memory back if there are no bytes in it.
+    /// Gives the memory back to the free list; does nothing while there are bytes in it.
     pub fn release(&mut self, buffers: &Buffers) {
         if self.is_empty() && !self.memory.is_empty() {
             give(&buffers.0.inputs, std::mem::take(&mut self.memory));
@@ -88,7 +88,8 @@ impl Input {
     }
 
     /// Receives more from `stream`, as much as there is room for; returns how many bytes, 0 at
-    /// the end of the stream. There is always room for some.
+    /// the end of the stream. There is always room for some, because the memory grows: the caller
+    /// bounds it, by a limit of heads or by [`Self::is_full`].
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -107,7 +108,7 @@ impl Input {
         Poll::Ready(Ok(count))
     }
 
-    /// Whether it holds so much that nothing more should be read ahead.
+    /// Whether it holds 16 KiB, so that nothing more should be read ahead.
     pub fn is_full(&self) -> bool {
         self.len() >= CAPACITY
     }
@@ -149,7 +150,7 @@ impl Output {
         self.start == self.memory.len()
     }
 
-    /// Whether it has so much to send that nothing more should be added before.
+    /// Whether it holds 16 KiB, so that they should be sent before anything is added.
     pub fn is_full(&self) -> bool {
         self.len() >= CAPACITY
     }
@@ -163,7 +164,7 @@ impl Output {
         &mut self.memory
     }
 
-    /// Removes what was added after there were `len` bytes in it.
+    /// Keeps the first `len` bytes. Only right if none was sent since there were so many.
     pub fn truncate(&mut self, len: usize) {
         self.memory.truncate(self.start + len);
     }
@@ -174,7 +175,7 @@ impl Output {
         self.start = 0;
     }
 
-    /// Sends what is in it until it is empty.
+    /// Sends what is in it. Ready when it is empty.
     pub fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -191,8 +192,8 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what is in it and, behind that, `data`, in one system call. Returns how much of
-    /// `data` was sent.
+    /// Sends what is in it and `data` behind that, together in one system call. Ready when a part
+    /// of `data`, which is not empty, was sent as well; returns how many bytes of it.
     pub fn poll_write_with(
         &mut self,
         cx: &mut Context<'_>,
@@ -222,7 +223,7 @@ impl Output {
         }
     }
 
-    /// Gives the memory back if there are no bytes in it.
+    /// Gives the memory back to the free list; does nothing while there are bytes in it.
     pub fn release(&mut self, buffers: &Buffers) {
         if self.is_empty() && self.memory.capacity() > 0 {
             let mut memory = std::mem::take(&mut self.memory);

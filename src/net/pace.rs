@@ -1,4 +1,5 @@
-//! How slowly a peer may send or accept a body.
+//! How slowly a peer may send or accept a body. Only the time in which the peer is waited for
+//! counts: a fast peer is not blamed for a slow one on the other side.
 
 use std::num::NonZeroU32;
 use std::task::{Context, Poll};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::timer::Timer;
 use crate::model::BODY_MIN_RATE_GRACE;
 
-/// Bytes that a peer has moved in the time in which it was waited for.
+/// How many bytes of a body a peer has sent or accepted, and how long it was waited for.
 #[derive(Debug)]
 pub struct Pace {
     /// Longest time without a byte.
@@ -17,14 +18,17 @@ pub struct Pace {
     /// Bytes per second; `None` sets no limit.
     min_rate: Option<NonZeroU32>,
     moved: u64,
+    /// In all, in waits that have ended.
     waited: Duration,
+    /// When the wait of now began; `None` while the peer is not waited for.
     since: Option<Instant>,
     timer: Timer,
 }
 
 impl Pace {
-    /// Nothing was moved yet. `stall` is the longest time without a byte, `min_rate` the fewest
-    /// bytes per second of waiting, once [`BODY_MIN_RATE_GRACE`] is over.
+    /// For a body of which nothing has moved. `stall` is the longest wait for a byte, `min_rate`
+    /// the fewest bytes per second of waiting, once [`BODY_MIN_RATE_GRACE`] was waited in all;
+    /// `None` sets no limit.
     pub fn new(stall: Duration, min_rate: Option<NonZeroU32>) -> Self {
         Self {
             stall,
@@ -36,7 +40,7 @@ impl Pace {
         }
     }
 
-    /// Notes that the peer has moved so many bytes.
+    /// Notes that the peer has sent or accepted `count` bytes, which ends the wait for them.
     pub fn moved(&mut self, count: usize) {
         if count == 0 {
             return;
@@ -47,7 +51,8 @@ impl Pace {
         }
     }
 
-    /// The peer is waited for: ready once it is too slow.
+    /// To be polled while the peer is waited for; the first poll begins the wait. Ready once the
+    /// peer has stalled, or is slower than the least rate.
     pub fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let since = *self.since.get_or_insert_with(Instant::now);
         let mut allowed = self.stall;

@@ -27,8 +27,8 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reads what has arrived into `buffer`; nothing read is the end of the stream. Makes no
-    /// system call if the runtime knows of nothing to read.
+    /// Reads what has arrived into `buffer`. Ready without a byte more in it is the end of the
+    /// stream. Makes no system call if the runtime knows of nothing to read.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -40,7 +40,7 @@ impl Stream {
         }
     }
 
-    /// Ready when there is something to read, or the end.
+    /// Ready when there is something to read, or the end. The runtime may say so too early.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
@@ -48,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as the socket takes, and returns how many bytes that were.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// As [`Self::poll_write`], from several buffers.
+    /// As [`Self::poll_write`], from several buffers in one system call.
     pub fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,8 +114,8 @@ impl Stream {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    /// Whether the peer has ended its side or the whole connection, as the kernel knows it now and
-    /// whatever is left to be read. One system call.
+    /// Whether the peer has ended its side or the whole connection, as the kernel knows it now.
+    /// Says so although bytes are left to be read, unlike [`Self::peek`]. One system call.
     pub fn hang_up(&self) -> HangUp {
         let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
         // An error means that the kernel is out of memory: it is asked again later.
@@ -132,8 +132,7 @@ impl Stream {
         }
     }
 
-    /// What the kernel has now, without taking it: whether a byte has arrived, the peer has
-    /// closed, or nothing has happened. One system call.
+    /// What a read would find now, without taking it. One system call.
     pub fn peek(&self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(self).peek(&mut byte) {
@@ -145,36 +144,36 @@ impl Stream {
     }
 
     /// Ends the direction towards the peer, which reads everything written before and then the
-    /// end.
+    /// end. An error means that the peer has closed the connection already.
     pub fn shutdown_write(&self) -> io::Result<()> {
         SockRef::from(self).shutdown(Shutdown::Write)
     }
 
-    /// Makes the close that follows a reset, by which the peer can tell that something is
-    /// missing.
+    /// Makes the next close a reset, by which the peer can tell that something is missing. Bytes
+    /// that were written and not sent yet are lost.
     pub fn reset_on_close(&self) {
         // Fails only for a socket that is closed already.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
-/// What [`Stream::peek`] has found.
+/// The state of a connection without bytes to read, or that there are some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peek {
-    /// The peer is silent.
+    /// Nothing to read, and the connection is open.
     Nothing,
-    /// At least one byte has arrived.
+    /// At least one byte to read.
     Bytes,
-    /// The peer has closed or reset the connection.
+    /// Nothing to read any more: the peer has ended its side, or the connection was reset.
     Closed,
 }
 
-/// What [`Stream::hang_up`] has found.
+/// Which directions of a connection its peer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HangUp {
-    /// The peer sends and reads.
+    /// None is known to have ended.
     None,
-    /// The peer sends no more; it may read.
+    /// The peer sends no more; it may still read.
     SendingSide,
     /// The connection was reset, or ended in both directions.
     Closed,

@@ -15,7 +15,7 @@ use crate::target::Target;
 pub struct Desync {
     /// `acceptable`, `ambiguous` or `severe`.
     pub class: &'static str,
-    /// The first thing that is wrong with it.
+    /// The worst fault; of several equal ones the first.
     pub reason: &'static str,
 }
 

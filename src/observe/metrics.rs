@@ -186,7 +186,7 @@ impl WorkerMetrics {
         add(&self.shard.fail_open, 1);
     }
 
-    /// Counts connections on which a target has sent bytes that no request asked for.
+    /// Counts times at which targets have sent bytes that no request asked for.
     pub fn unsolicited(&self, count: u64) {
         add(&self.shard.unsolicited, count);
     }

@@ -33,17 +33,17 @@ pub(crate) const RETRIES: Name = (
 /// Body bytes from clients.
 pub(crate) const RECEIVED: Name = (
     "weir_request_body_bytes",
-    "Bytes of request bodies relayed to targets",
+    "Bytes of request bodies received from clients",
 );
 /// Body bytes to clients.
 pub(crate) const SENT: Name = (
     "weir_response_body_bytes",
     "Bytes of response bodies sent to clients",
 );
-/// Bytes of targets that would be taken for the response to the next request.
+/// Times at which a target sent bytes that could be taken for the response to the next request.
 pub(crate) const UNSOLICITED: Name = (
     "weir_unsolicited_responses",
-    "Connections closed because a target sent bytes that no request asked for",
+    "Times that a target sent bytes that no request asked for; its idle connections are closed then",
 );
 /// ALB's `UnhealthyRoutingRequestCount`.
 pub(crate) const FAIL_OPEN: Name = (

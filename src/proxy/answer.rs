@@ -1,4 +1,5 @@
-//! Forwards a request to its group, and passes the response on.
+//! Forwards a request to its group and passes the response on: what is said to the target about the
+//! client, what is said to the client, and which session they get.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,12 +37,12 @@ pub(super) struct Switched {
     pub(super) is_websocket: bool,
 }
 
-/// A request on its way to a group and back.
+/// A request that is forwarded to a group, until the client has its response.
 pub(super) struct Answer<'a, E> {
     pub(super) proxy: &'a Proxy,
     pub(super) client: &'a Client,
-    /// The group, and the cookie that names it.
     pub(super) group: &'a TargetGroup,
+    /// A `Set-Cookie` value that keeps the client with the group; `None` if it needs none.
     pub(super) group_cookie: Option<&'a str>,
     pub(super) routed: &'a Routed,
     pub(super) exchange: &'a mut E,
@@ -50,8 +51,9 @@ pub(super) struct Answer<'a, E> {
 }
 
 impl<'a, E: Exchange> Answer<'a, E> {
-    /// Returns the target's connection if it has switched to another protocol. An error is to be
-    /// answered: the client has nothing yet.
+    /// Forwards the request, and returns when the client has its response or has lost it. Returns
+    /// the target's connection if it has switched to another protocol. An error is to be answered:
+    /// no byte of a response was sent.
     pub(super) async fn run(
         &mut self,
         head: &mut RequestHead,
@@ -214,7 +216,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
         Ok(None)
     }
 
-    /// Ends a response that broke off. The failure is to be answered if the client has nothing yet.
+    /// Ends a response that broke off. Returns the failure, which is to be answered, if no byte of
+    /// the response was sent.
     fn break_off(&mut self, failure: Failure, reported: Option<Reported>) -> Result<(), Failure> {
         if let Some(mut reported) = reported.filter(|_| failure.blame() == Blame::Target) {
             reported.set(RequestResult::GatewayError);
@@ -229,8 +232,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
     }
 }
 
-/// Changes a request as its filters say. Returns them if they differ between targets, so that they
-/// have to be applied for each.
+/// Applies the filters of a request, unless what they do depends on the target: then returns them,
+/// to be applied for each attempt.
 fn filter_request<'f>(
     filters: Option<&'f (Arc<Filters>, RequestFacts)>,
     head: &mut RequestHead,

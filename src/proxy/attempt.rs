@@ -14,7 +14,7 @@ use crate::net::Timer;
 use crate::target::Lease;
 use crate::upstream::{Connection, HeadKind, ReadError, ResponseLimits};
 
-/// A target's response, of which the head was read. All that must last until its body has ended.
+/// What lasts until the body of a response has ended. Its head is in [`Attempt::response`].
 #[derive(Debug)]
 pub(super) struct UpstreamResponse {
     pub(super) connection: Connection,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::forwarded::ConnectionFacts;
 use crate::model::{ListenerId, ListenerSlot, SocketId};
 
-/// How every client speaks.
+/// The scheme of every client: listeners have no TLS.
 const SCHEME: &str = "http";
 
 /// A client's connection, shared by its requests. Does not change.
@@ -40,7 +40,7 @@ impl Client {
         }
     }
 
-    /// How the client speaks: `http`.
+    /// `http` or `https`, by which the client came.
     pub(super) fn scheme(&self) -> &'static str {
         self.facts.proto
     }

@@ -1,4 +1,5 @@
-//! The `Date` of responses that Weir itself gives (RFC 9110 section 6.6.1).
+//! The `Date` of responses of Weir itself, and of those that a target sent without one (RFC 9110
+//! section 6.6.1).
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

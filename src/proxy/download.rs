@@ -12,14 +12,14 @@ use crate::model::{Failure, Stage};
 use crate::net::{Pace, Timer};
 use crate::upstream::Connection;
 
-/// A response of which the head was given to the exchange.
+/// A response whose head was given to the exchange, and whose body is passed on.
 pub(super) struct Download<'a, E> {
     pub(super) exchange: &'a mut E,
     pub(super) upload: &'a mut ReplayBody,
     /// `None` once it has gone back to its pool.
     pub(super) connection: Option<Connection>,
-    /// Ends the exchange as load of the target, when its last byte was read: what is left to be
-    /// sent to the client is no work of the target.
+    /// The lease, which ends when the last byte was read: what is left to be sent to the client is
+    /// no load of the target.
     pub(super) reported: Option<Reported>,
     /// How slowly the target may send.
     pub(super) pace: Pace,

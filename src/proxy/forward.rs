@@ -29,13 +29,13 @@ use crate::upstream::Connection;
 pub(super) struct Outgoing<'a, E> {
     pub(super) exchange: &'a mut E,
     pub(super) upload: &'a mut ReplayBody,
-    /// Rewritten for targets.
+    /// As targets get it, without what `filters` changes.
     pub(super) head: &'a RequestHead,
     /// Whether the client takes trailers.
     pub(super) te_trailers: bool,
     /// The protocols it asks to switch to.
     pub(super) upgrade: Option<&'a Upgrade>,
-    /// What changes the head for each target.
+    /// Filters that depend on the target, to be applied to a copy of the head for each attempt.
     pub(super) filters: Option<&'a (Arc<Filters>, RequestFacts)>,
     /// Whether the target's connection is to end with it.
     pub(super) closes: bool,
@@ -177,8 +177,6 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                 Err(failure) => return Err(unwritten(failure, lease)),
             };
             let reused = connection.is_reused();
-            // The body is kept only if a retry is likely to find a target. Without it a retry is
-            // impossible after the request was written.
             match self.send(connection, lease).await {
                 Err(error)
                     if reused

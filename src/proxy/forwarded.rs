@@ -12,7 +12,7 @@ use super::trust::parse_address;
 use crate::message::{FieldName, Fields, IdentityFields, NameSet, RequestHead};
 use crate::model::{Forwarded, ForwardedMode};
 
-/// The fields that `mode` is about.
+/// The fields that [`ForwardedMode`] is about.
 const FORWARDED: NameSet = NameSet::of(&[
     FieldName::XForwardedFor,
     FieldName::XForwardedProto,
@@ -59,8 +59,8 @@ impl ConnectionFacts {
 impl ForwardedPolicy<'_> {
     /// Removes what a peer is not to say. To be called before the request is routed.
     ///
-    /// Of an untrusted peer these are all fields that a target may believe, except that `preserve`
-    /// lets the forwarding fields pass; `remove` takes those out whoever sent them.
+    /// An untrusted peer loses all identity fields, except that `preserve` lets the forwarding
+    /// fields pass. `remove` takes the forwarding fields out, of trusted peers as well.
     pub(super) fn strip(&self, fields: &mut Fields, is_trusted: bool) {
         let kept = match self.settings.mode {
             ForwardedMode::Append => NameSet::of(&[]),
@@ -85,7 +85,7 @@ impl ForwardedPolicy<'_> {
         let host = HostText::of(head);
         let (fields, send) = (&mut head.fields, self.settings.send);
         if send.has_forwarded() {
-            // Before the chain of X-Forwarded-For has the peer, too.
+            // First: it reads X-Forwarded-For, to which the peer is added below.
             let list = forwarded_elements(fields, host.as_bytes(), connection);
             fields.put(FieldName::Forwarded, &list);
         }
@@ -158,15 +158,16 @@ fn joined(fields: &Fields, name: FieldName) -> Vec<u8> {
     list
 }
 
-/// A copy of the host of a request, so that its fields can be changed: without an allocation unless
-/// the host is longer than a name of the DNS may be.
+/// A copy of the host of a request, so that its fields can be changed; without an allocation for
+/// most hosts.
 enum HostText {
     Short([u8; MAX_SHORT_HOST], usize),
     Long(Vec<u8>),
     None,
 }
 
-/// Most hosts with their port are shorter; 253 is the most that the DNS allows.
+/// Bytes of a host with its port that are copied without an allocation. The DNS allows 253; most
+/// are shorter than this.
 const MAX_SHORT_HOST: usize = 64;
 
 impl HostText {

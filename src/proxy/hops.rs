@@ -25,11 +25,11 @@ pub(super) enum HopLimit {
     Answer,
 }
 
-/// For a proxy, which Weir is not: a target would see credentials that are none of its business
-/// (RFC 9110 section 11.7).
+/// Credentials for a forward proxy. Weir is none, and its targets are not to see them (RFC 9110
+/// section 11.7).
 const OF_REQUESTS: NameSet = NameSet::of(&[FieldName::ProxyAuthorization]);
 
-/// The same from targets.
+/// What only a forward proxy says to its clients (RFC 9110 section 11.7).
 const OF_RESPONSES: NameSet = NameSet::of(&[
     FieldName::ProxyAuthenticate,
     FieldName::ProxyAuthenticationInfo,

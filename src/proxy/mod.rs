@@ -1,8 +1,15 @@
 //! The path of a request from its head to its response.
 //!
-//! [`Proxy::handle`] never fails: every error becomes a response and a record. It
-//! reads top-down: `handle` routes, `forward` chooses targets until one answers the
-//! request, `attempt` sends it to one of them, `download` passes its response on.
+//! [`Proxy::handle`] never fails: every error becomes a response and a record. In the order in
+//! which a request meets them:
+//!
+//! - `routing` checks it, removes what is not to be believed (`trust`, `forwarded`, `hops`) and
+//!   finds its action; `respond` makes Weir's own responses;
+//! - `answer` prepares it for its group (`sticky`, `key`, `filters`) and makes the target's head
+//!   the client's;
+//! - `forward` chooses targets until one has answered (`queue`, `retry`), and `attempt` sends it to
+//!   one of them, with its body in `replay_body`;
+//! - `download` passes the response on.
 
 mod answer;
 mod attempt;
@@ -49,8 +56,9 @@ pub use client::Client;
 pub use worker::Proxy;
 
 impl Proxy {
-    /// Answers a request. `reason` is the worst that is to be said about its form. Returns the
-    /// tunnel if both sides have switched to another protocol.
+    /// Answers a request, whose head becomes what its target gets. `reason` is the worst fault of
+    /// the head as it was read. Returns the tunnel if both sides have switched to another protocol;
+    /// then the client has the 101.
     ///
     /// Cancel safety: dropping the future abandons the request, ends its lease and records that
     /// the client left.
@@ -92,7 +100,8 @@ impl Proxy {
         None
     }
 
-    /// Answers a head that could not be read.
+    /// Answers a head that could not be read, because of `failure`. `reason` is its fault; `None`
+    /// if it did not come in time.
     pub async fn refuse<E: Exchange>(
         &self,
         client: &Client,

@@ -1,4 +1,4 @@
-//! What a request brings along for the choice of its target.
+//! What of a request decides about its target.
 
 /// The key and the session of a request.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,8 @@ use crate::target_group::{TargetGroup, Tried};
 /// Waits until a target that was not tried has capacity for the request, at most until
 /// the group's queue timeout or the request's own deadline. A session may wait for its own
 /// target; if that one becomes unavailable, for any other. The target that is found is added
-/// to `tried`. A client that leaves gives its place up.
+/// to `tried`. Fails at once if the group has no queue or a full one, and as soon as the client has
+/// gone.
 ///
 /// The wait is boxed, because the future of every request would be as large otherwise, and few
 /// requests wait.

@@ -23,22 +23,23 @@ pub(super) struct ReplayBody {
     /// Most bytes; `None` sets no limit.
     limit: Option<u64>,
     received: u64,
-    /// What was read from the client first; sent before anything else.
+    /// The beginning of the body, which is sent again by another attempt.
     kept: Vec<u8>,
     /// How much of it was sent in this attempt.
     position: usize,
     keeping: Keeping,
-    /// Whether the length of the body is known from its head only by its end.
+    /// Whether the head does not say how long the body is.
     is_open_ended: bool,
     /// Whether the client's body was read to its end.
     is_read: bool,
-    /// Whether the whole body was given to the target.
+    /// Whether the whole body was given to the target's connection.
     is_over: bool,
     waiting_on: WaitingOn,
-    /// Whether the body waits for a 100 of the target, and since when.
+    /// Since when the body waits for a 100 of the target; `None` if it does not.
     held: Option<Instant>,
     timer: Timer,
-    /// Whose identity fields are no trailers of the client, which is not trusted.
+    /// Has the identity fields that are removed from the trailers of an untrusted client; `None` if
+    /// the client is trusted.
     distrusts: Option<Arc<CompiledListener>>,
 }
 
@@ -47,9 +48,9 @@ pub(super) struct ReplayBody {
 enum Keeping {
     /// They are, as long as they have no more than so many bytes in all.
     UpTo(usize),
-    /// They are not. No part was sent yet.
+    /// They are not, and none was sent yet.
     No,
-    /// A part that was sent is gone.
+    /// A part was sent and not kept: there can be no other attempt.
     TooLate,
 }
 
@@ -92,7 +93,7 @@ impl ReplayBody {
         self.received
     }
 
-    /// The length of the whole body, as its head says.
+    /// The length of the whole body, what was read included.
     pub(super) fn length(&self, exchange: &impl Exchange) -> BodyLength {
         match exchange.body_length() {
             _ if self.is_open_ended => BodyLength::Unknown,
@@ -104,7 +105,7 @@ impl ReplayBody {
     }
 
     /// Reads until the end of the body, or until at least `wanted` bytes are read. What was read
-    /// is kept and returned.
+    /// is kept and returned. A client that waits for a 100 gets one from Weir.
     pub(super) async fn read_start(
         &mut self,
         exchange: &mut impl Exchange,
@@ -140,12 +141,13 @@ impl ReplayBody {
         }
     }
 
-    /// Whether it can be sent (again).
+    /// Whether it can be sent from its first byte.
     pub(super) fn is_whole(&self) -> bool {
         self.keeping != Keeping::TooLate
     }
 
-    /// Begins an attempt.
+    /// Begins an attempt: the body is sent from its first byte, and waits for a 100 if the client
+    /// does.
     pub(super) fn begin(&mut self, exchange: &impl Exchange) {
         self.position = 0;
         self.is_over = self.length(exchange).is_empty();
@@ -153,13 +155,13 @@ impl ReplayBody {
         self.held = exchange.awaits_continue().then(Instant::now);
     }
 
-    /// The target wants the body.
+    /// Notes a 100 of the target: the body is sent.
     pub(super) fn go_on(&mut self) {
         self.held = None;
     }
 
-    /// Since when the request waits for its target: since the last part was given to it, or now,
-    /// if the next part has to come from the client. `None` while nothing was sent.
+    /// Since when the target has had all that the client sent: since the last part was given to it,
+    /// or now, if the next part has to come from the client. `None` while nothing was sent.
     pub(super) fn waiting_on_target_since(&self) -> Option<Instant> {
         match self.waiting_on {
             WaitingOn::Unstarted => None,
@@ -173,8 +175,8 @@ impl ReplayBody {
         matches!(self.waiting_on, WaitingOn::Client)
     }
 
-    /// Sends what can be sent. Ready when the whole request was written, or the target reads no
-    /// more of it. The error is the client's fault.
+    /// Sends what can be sent on the connection `target`. Ready when the whole request was written,
+    /// or the target reads no more of it. An error is never the target's fault.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -182,7 +184,8 @@ impl ReplayBody {
         target: &mut Http1,
     ) -> Poll<Result<(), Failure>> {
         loop {
-            // The head goes out with the first part of the body, and alone if that is to come.
+            // The head goes out together with the first part of the body, or alone if that part
+            // has not come.
             if (self.is_over || !target.has_room() || self.is_held(cx, exchange))
                 && target.poll_flush(cx).is_pending()
             {

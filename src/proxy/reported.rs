@@ -2,7 +2,7 @@
 
 use crate::target::{Lease, RequestResult};
 
-/// Reports the result to the target's statistics when it is dropped, and ends the lease.
+/// A lease that reports a result to its target's statistics when it is dropped, and ends.
 #[derive(Debug)]
 pub(super) struct Reported {
     lease: Lease,

@@ -1,4 +1,4 @@
-//! What becomes of a request, decided without waiting.
+//! Checks a request and finds its action, without waiting.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,29 +19,33 @@ use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
 use crate::target_group::TargetGroup;
 
-/// The action for a request, decided without waiting.
+/// The action for a request.
 pub(super) enum Route {
-    /// Forward to a group. The cookie names the group, if the client does not have it yet.
+    /// Forward to a group. The text is a `Set-Cookie` value that names the group, if the client
+    /// does not have it yet.
     Forward(Arc<TargetGroup>, Option<String>),
+    /// Answer without a target.
     Respond(Box<OwnResponse>),
 }
 
-/// A request that is checked and routed.
+/// What was found out about a request on the way to its action.
 pub(super) struct Routed {
     pub(super) listener: Arc<CompiledListener>,
-    /// What is changed in messages on their way, and what it depends on.
+    /// The filters of the action, and what their placeholders stand for.
     pub(super) filters: Option<Filtering>,
     pub(super) hop: RequestHop,
+    /// Whether the peer is a trusted proxy.
     pub(super) trusted: bool,
     /// Whether the connection to the target is to end with the request.
     pub(super) closes: bool,
 }
 
-/// The filters of a request.
+/// The filters of an action, and what their placeholders stand for in one request.
 pub(super) type Filtering = Box<(Arc<Filters>, RequestFacts)>;
 
 impl Proxy {
-    /// Finds the action, without waiting: the snapshot is not held while the request is forwarded.
+    /// Checks a request and finds its action. Does not wait, because the snapshot is not to be held
+    /// while the request is forwarded.
     pub(super) fn receive(
         &self,
         client: &Client,
@@ -89,8 +93,8 @@ impl Proxy {
         Ok(closes)
     }
 
-    /// Finds the action. The head becomes what the target will see, so that rules match nothing
-    /// that is dropped.
+    /// Makes the head what the target will see, so that rules match nothing that is dropped; then
+    /// applies the limit of the client's rate and finds the action.
     fn route(
         &self,
         client: &Client,
@@ -211,7 +215,7 @@ fn has_encoded_slash(path: &str) -> bool {
     false
 }
 
-/// What decides about a request's cookies.
+/// What [`sticky`] needs to know of a request.
 pub(super) fn sticky_context<'a>(
     client: &Client,
     listener: &CompiledListener,
@@ -228,7 +232,7 @@ pub(super) fn sticky_context<'a>(
     }
 }
 
-/// What targets are told about clients of a listener.
+/// What a listener tells its targets about clients, and what it believes.
 pub(super) fn forwarded_policy(listener: &CompiledListener) -> ForwardedPolicy<'_> {
     ForwardedPolicy {
         settings: &listener.forwarded,
@@ -236,7 +240,7 @@ pub(super) fn forwarded_policy(listener: &CompiledListener) -> ForwardedPolicy<'
     }
 }
 
-/// For the log and the metrics.
+/// The fault of a head, for the log and the metrics.
 pub(super) fn desync(reason: Reason) -> observe::Desync {
     observe::Desync {
         class: reason.class().as_str(),

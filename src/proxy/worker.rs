@@ -1,4 +1,4 @@
-//! What the proxy of one worker has.
+//! The proxy of one worker, and what its requests share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub struct Proxy {
 /// Heads that are kept; more are freed.
 const MAX_HEADS: usize = 64;
 
-/// Bytes of text that a kept head has room for.
+/// Bytes of text that a kept head has room for; memory beyond is freed.
 const KEPT_HEAD: usize = 4 * 1024;
 
 impl Proxy {
@@ -61,7 +61,7 @@ impl Proxy {
         &self.metrics
     }
 
-    /// The free memory of this worker.
+    /// The free list of this worker's buffers.
     pub fn buffers(&self) -> &Buffers {
         &self.buffers
     }
@@ -78,12 +78,13 @@ impl Proxy {
         record
     }
 
-    /// A head for a response.
+    /// A head for a response, to be cleared by its reader; with the memory of one that was kept, if
+    /// there is one.
     pub(super) fn take_head(&self) -> ResponseHead {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes a head back that is not needed any more.
+    /// Keeps the memory of a head for [`Self::take_head`].
     pub(super) fn keep_head(&self, mut head: ResponseHead) {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < MAX_HEADS {

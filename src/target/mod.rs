@@ -224,8 +224,8 @@ impl Slots for Target {
 
 /// One request in flight on a target; dropping it ends the request.
 ///
-/// The relay moves the lease into the response body, so the target stays loaded
-/// until the last byte is sent and not only until the head arrives.
+/// The proxy holds the lease until the last byte of the response was read from the target, so the
+/// target counts as loaded for as long as it works, and not only until the head arrives.
 #[derive(Debug)]
 pub struct Lease {
     target: Arc<Target>,

@@ -35,8 +35,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Weir ends a tunnel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A target's side of an upgraded connection. It carries all that must last as long: the
-/// lease on the target and the record of the request.
+/// The target's side of an upgraded connection; [`Tunnel::run`] gets the client's. It has all that
+/// must last as long: the lease on the target and the record of the request.
 #[derive(Debug)]
 pub struct Tunnel {
     target: Stream,

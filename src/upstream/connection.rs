@@ -19,8 +19,8 @@ pub enum ConnectError {
     Dial(#[from] DialError),
 }
 
-/// A connection that one request uses. It returns to its pool only through
-/// [`Connection::recycle`]; dropping it closes it.
+/// A connection that one exchange has for itself; its protocol is behind the deref to [`Http1`]. It
+/// returns to its pool only through [`Connection::recycle`]; dropping it closes it.
 pub struct Connection {
     http: Box<Http1>,
     list: Rc<IdleList>,
@@ -54,14 +54,16 @@ impl Connection {
         self.idle.is_some()
     }
 
-    /// Learns the target's keep-alive timeout from the first response of a connection.
+    /// Learns the target's keep-alive timeout from the fields of a response; does nothing if it is
+    /// not the first response of the connection.
     pub fn learn(&self, fields: &Fields) {
         if self.idle.is_none() {
             self.list.lifespan.announced(fields);
         }
     }
 
-    /// Notes that the target closed the connection before a byte of a response came.
+    /// Notes that the target closed the connection before a byte of a response came, by which the
+    /// target's keep-alive timeout is learned. Does nothing for a new connection.
     ///
     /// If the request was written, the close was seen too late. The connections that are idle
     /// now are older still, and are closed as well.
@@ -73,12 +75,14 @@ impl Connection {
         }
     }
 
-    /// Notes that the target has sent bytes before a request was written.
+    /// Notes that the target has sent bytes before the request was written, so that they cannot be
+    /// its response: the target is distrusted.
     pub fn note_unsolicited(&self) {
         self.list.distrust();
     }
 
-    /// Gives the connection back if it can serve another request; closes it otherwise.
+    /// Gives the connection back if it can serve another request, closes it otherwise. Bytes behind
+    /// the response make the target distrusted.
     pub fn recycle(mut self) {
         if self.http.has_excess() {
             self.list.distrust();
@@ -96,8 +100,8 @@ impl Connection {
         self.list.put(idle, self.idle, now);
     }
 
-    /// The stream after a switch of protocols, what the target has sent beyond the head of its
-    /// 101, and what is to be held for as long as the stream.
+    /// After a switch of protocols: the stream, what the target has sent beyond the head of its
+    /// 101, and the permit that counts the stream's descriptor, to be held as long as the stream.
     pub fn into_stream(self) -> (Stream, Input, DescriptorPermit) {
         let (stream, input) = (*self.http).into_parts();
         (stream, input, self.descriptor)

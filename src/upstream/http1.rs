@@ -23,13 +23,13 @@ pub struct ResponseLimits {
 pub enum ReadError {
     /// The target closed or reset the connection.
     Closed,
-    /// The bytes are no response, see the reason.
+    /// The bytes are no response that may pass, for this reason.
     Malformed(http1::Reason),
-    /// More than [`MAX_INTERIM`] interim responses.
+    /// More than 64 interim responses to one request.
     TooManyInterim,
 }
 
-/// What [`Connection::poll_head`] has read.
+/// What [`Http1::poll_head`] has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadKind {
     /// A 1xx, after which another head comes.
@@ -60,7 +60,9 @@ enum RequestState {
     Broken,
 }
 
-/// The protocol state of one connection.
+/// One connection and the state of the exchange on it. [`Http1::begin`] begins an exchange; then
+/// the request is written by [`Http1::push_body`], [`Http1::end_body`] and [`Http1::poll_flush`],
+/// while the response is read by [`Http1::poll_head`] and [`Http1::poll_data`].
 #[derive(Debug)]
 pub struct Http1 {
     stream: Stream,
@@ -126,7 +128,8 @@ impl Http1 {
         self.stream.peek()
     }
 
-    /// Begins a request.
+    /// Begins an exchange and encodes the head of its request, which [`Self::poll_flush`] writes. A
+    /// body of unknown length is sent in chunks. `limits` are those of the response.
     pub fn begin(
         &mut self,
         head: &RequestHead,
@@ -160,12 +163,12 @@ impl Http1 {
         self.limits.max_fields = limits.max_fields;
     }
 
-    /// Whether more of the request's body can be added.
+    /// Whether more of the request's body should be added before what was added is written.
     pub fn has_room(&self) -> bool {
         !self.output.is_full()
     }
 
-    /// Adds bytes of the request's body.
+    /// Adds bytes of the request's body, which [`Self::poll_flush`] writes.
     pub fn push_body(&mut self, data: &[u8]) {
         let output = self.output.writer(&self.buffers);
         match &mut self.chunks {
@@ -174,7 +177,7 @@ impl Http1 {
         }
     }
 
-    /// Ends the request.
+    /// Ends the request. Trailers are sent only behind a body of unknown length.
     pub fn end_body(&mut self, trailers: Option<&Fields>) {
         if let Some(chunks) = &mut self.chunks {
             let output = self.output.writer(&self.buffers);
@@ -186,8 +189,8 @@ impl Http1 {
         }
     }
 
-    /// Writes what was encoded. A target that reads no more may still have answered, so that is
-    /// no error: see [`Self::is_write_broken`].
+    /// Writes what was encoded; ready when all of it was written. That the target reads no more is
+    /// no error, because it may have answered: see [`Self::is_write_broken`].
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(chunks) = self.chunks.as_mut().filter(|chunks| chunks.is_open()) {
             chunks.seal(self.output.writer(&self.buffers));
@@ -223,7 +226,7 @@ impl Http1 {
         self.request == RequestState::Broken
     }
 
-    /// Whether a byte of the request may have reached the target.
+    /// Whether a byte of the request was written, so that the target may have executed it.
     pub fn is_written(&self) -> bool {
         self.is_written
     }
@@ -238,7 +241,8 @@ impl Http1 {
         self.request == RequestState::Ended && self.output.is_empty()
     }
 
-    /// Reads the next head of the response into `head`.
+    /// Reads the next head of the response into `head`: any number of interim ones up to 64, then
+    /// the final one.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -275,13 +279,14 @@ impl Http1 {
         Ok(Some(HeadKind::Final))
     }
 
-    /// The length of the response's body, once its head was read and before its body is.
+    /// How much of the response's body is left, once its head was read.
     pub fn length(&self) -> BodyLength {
         let download = self.download.as_ref();
         download.map_or(BodyLength::Empty, BodyReader::length)
     }
 
-    /// Bytes of the response's body, until they are [consumed](Self::consume); `None` at the end.
+    /// Bytes of the response's body, the same ones until they are [consumed](Self::consume); `None`
+    /// at the end.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<&[u8]>, ReadError>> {
         let Some(mut download) = self.download.take() else {
             return Poll::Ready(Ok(None));
@@ -328,7 +333,7 @@ impl Http1 {
         self.download.as_ref().is_some_and(BodyReader::is_ended)
     }
 
-    /// The trailers of a response that has ended.
+    /// The trailers of a response that has ended; `None` if it has none.
     pub fn trailers(&self) -> Option<&Fields> {
         self.download.as_ref()?.trailers()
     }
@@ -339,7 +344,7 @@ impl Http1 {
         self.is_ended() && self.is_sent() && self.keeps_alive && self.input.is_empty()
     }
 
-    /// Whether the target has sent more than its response.
+    /// Whether bytes have come behind the end of the response.
     pub fn has_excess(&self) -> bool {
         self.is_ended() && !self.input.is_empty()
     }

@@ -45,9 +45,9 @@ pub(super) struct IdleList {
     closed: Cell<bool>,
     /// When the target has sent bytes last that no request asked for.
     distrusted: Cell<Option<Instant>>,
-    /// How often that was, since the counters were read last.
+    /// How often it has, since the last [`IdleList::take_unsolicited`].
     unsolicited: Cell<u64>,
-    /// Of the task that notices closed connections.
+    /// Wakes [`Pool::watch`](super::Pool::watch).
     watcher: Waker,
 }
 
@@ -105,7 +105,8 @@ impl IdleList {
         }
     }
 
-    /// Takes a connection back that had been idle for `proven` before its last request.
+    /// Takes a connection back, or closes it if it is not to be kept. `proven` is for how long it
+    /// had been idle before its last request; `None` if that was its first.
     pub(super) fn put(&self, connection: IdleConnection, proven: Option<Duration>, now: Instant) {
         if let Some(age) = proven {
             self.lifespan.proved(age, now);

@@ -3,7 +3,7 @@
 //! A target that closes a connection just as a request is written on it loses that
 //! request. Connections are therefore closed before: at 80 percent of the idle timeout that
 //! the target announces (`Keep-Alive: timeout=5`) or was seen to have. Until either is known,
-//! a timeout of five seconds is assumed, as Node has.
+//! a timeout of five seconds is assumed, that of Node.js.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::UpstreamLimits;
 use crate::target::KeepAlive;
 
 /// Age limit of connections to a target of unknown timeout: below the shortest
-/// keep-alive among common servers, Node's five seconds.
+/// keep-alive among common servers, the five seconds of Node.js.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(4);
 
 /// A target with a shorter timeout than this closes after each response, or nearly so: its

@@ -1,8 +1,13 @@
 //! Connections to targets: one pool per worker, one list of idle connections per target. The
 //! most recently used connection is taken first, so that surplus ones reach their age limit.
 //!
-//! A pooled connection is a socket and its age, without a task or a buffer of its own. One task
-//! per worker, [`Pool::watch`], is woken when a target closes some of them.
+//! An idle connection is a socket and its age, without a task or a buffer of its own. One task
+//! per worker, [`Pool::watch`], is woken when a target closes some of them. A target that sends
+//! bytes which no request asked for is distrusted: its connections serve one request each for a
+//! minute.
+//!
+//! [`Pool::take`] and [`Pool::connect`] give a [`Connection`], which is driven by the task of the
+//! client's connection through [`Http1`] and comes back by [`Connection::recycle`].
 
 mod connection;
 mod http1;

@@ -25,9 +25,9 @@ pub struct Pool {
     descriptors: DescriptorPool,
     buffers: Buffers,
     targets: RefCell<FxHashMap<Serial, Rc<IdleList>>>,
-    /// How often targets have sent what no request asked for, those included that have left.
+    /// How often targets that have left the snapshot sent bytes that no request asked for.
     unsolicited: Cell<u64>,
-    /// Told when something happens to an idle connection.
+    /// Wakes [`Pool::watch`] when something happens to an idle connection.
     events: Arc<Events>,
 }
 
@@ -46,7 +46,8 @@ impl Wake for Events {
 }
 
 impl Pool {
-    /// An empty pool. All pools that share `descriptors` have as many connections together.
+    /// An empty pool. `descriptors` bounds the connections of all pools that share it, in use or
+    /// idle.
     pub fn new(descriptors: DescriptorPool, buffers: Buffers) -> Self {
         Self {
             descriptors,
@@ -58,7 +59,8 @@ impl Pool {
     }
 
     /// The idle connection to the target that was used last; `None` if there is none that can
-    /// be used.
+    /// be used. `learned` is what all workers know of the keep-alive timeout of the group's
+    /// targets. Does not wait.
     pub async fn take(
         &self,
         target: &Arc<Target>,
@@ -70,7 +72,8 @@ impl Pool {
         Some(Connection::reused(idle, list, age))
     }
 
-    /// A new connection to the target.
+    /// A new connection to the target. Fails if there is none within `policy.connect_timeout`, or
+    /// if the host has no descriptor, port or memory for it.
     pub async fn connect(
         &self,
         target: &Arc<Target>,
@@ -104,8 +107,8 @@ impl Pool {
         }
     }
 
-    /// Closes idle connections that are closed by their targets or too old, and all while
-    /// descriptors are short: this worker may hold what another one needs.
+    /// Closes idle connections that are closed by their targets, too old, or have bytes on them;
+    /// and all of them while descriptors are short, because another worker may need one.
     pub fn reap(&self) {
         if self.descriptors.is_used_up() {
             self.clear();
@@ -134,12 +137,13 @@ impl Pool {
         });
     }
 
-    /// How many connections are idle.
+    /// How many connections are idle now.
     pub fn idle(&self) -> usize {
         self.targets.borrow().values().map(|list| list.len()).sum()
     }
 
-    /// How often targets have sent bytes that no request asked for, since the last call.
+    /// How often targets have sent bytes that no request asked for, since the last call; what comes
+    /// on several connections of one target at once counts as one.
     pub fn take_unsolicited(&self) -> u64 {
         for list in self.targets.borrow().values() {
             self.count_unsolicited(list);

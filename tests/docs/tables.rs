@@ -39,7 +39,7 @@ fn the_guide_has_every_reason_of_a_scaling_decision() {
 }
 
 /// The failures which a client sees as an answer of Weir itself.
-const ANSWERED: [Failure; 25] = [
+const ANSWERED: [Failure; 29] = [
     Failure::MalformedRequest,
     Failure::BadHost,
     Failure::MethodNotForwarded,
@@ -49,6 +49,8 @@ const ANSWERED: [Failure; 25] = [
     Failure::RequestBodyTooLarge,
     Failure::UriTooLong,
     Failure::RequestHeadTooLarge,
+    Failure::NotImplemented,
+    Failure::VersionNotSupported,
     Failure::NoTarget,
     Failure::AllTried,
     Failure::Overloaded,
@@ -58,9 +60,11 @@ const ANSWERED: [Failure; 25] = [
     Failure::ListenerGone,
     Failure::ConnectError,
     Failure::TargetClosed,
+    Failure::TargetBodyBroken,
     Failure::MalformedResponse,
     Failure::TargetTimeout(Stage::Connect),
     Failure::TargetTimeout(Stage::ResponseHead),
+    Failure::TargetTimeout(Stage::ResponseBody),
     Failure::TargetTimeout(Stage::Request),
     Failure::OutOfResources,
     Failure::ShuttingDown,

@@ -33,11 +33,12 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("rule", Kind::Tables(&RULE, ANY), Described("none"), "rules are tried from the lowest priority number to the highest"),
     // Ten thousand clients cost some hundred megabytes at worst, and stay below the file
     // descriptors a service usually gets; ten million are what Linux can be made to open.
-    key("max_connections", Kind::Count(1..=10_000_000), Count(10_000), "client connections at a time; further ones wait"),
+    key("max_connections", Kind::Count(1..=10_000_000), Count(10_000),
+        "client connections at a time; at the limit those without a request close for new clients, which wait otherwise"),
     // ALB's.
     key("desync_mitigation", Kind::Word(names::<DesyncMitigation>), Text("defensive"),
-        "requests that another parser could read otherwise: \"monitor\" counts them, \"defensive\" closes both connections after \
-         ambiguous ones and answers severe ones with 400, \"strictest\" answers all with 400")
+        "requests that another parser could read otherwise; severe ones get 400 always: \"monitor\" counts the others, \"defensive\" \
+         closes both connections after ambiguous ones, \"strictest\" answers all with 400")
         .called("desync_mitigation_mode http_desync_mitigation desync"),
     key("field_names", Kind::Word(names::<FieldNames>), Text("strict"),
         "fields whose names a target could take for others (X_Real_IP) are dropped; \"pass\" passes them on")
@@ -54,7 +55,8 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("rate_limit", Kind::Table(&RATE_LIMIT), Described("no limit"), "how many requests a client may send")
         .called("limit_req ratelimit throttle"),
     key("client", Kind::Table(&CLIENT), Described("those of its keys"), "what a client may take, in time and space"),
-    key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"), "how targets learn about the client: X-Forwarded-For, -Proto, -Port and -Host"),
+    key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"),
+        "how targets learn about the client: X-Forwarded-For, -Proto, -Port and -Host, or Forwarded"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows
@@ -62,7 +64,7 @@ pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", he
     // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
     key("head_timeout", Kind::Duration(TIMEOUT), secs(10), "from the first byte of a request to the end of its head"),
     // ALB's idle timeout.
-    key("idle_timeout", Kind::Duration(TIMEOUT), secs(60), "between two requests on one connection"),
+    key("idle_timeout", Kind::Duration(TIMEOUT), secs(60), "before the first request of a connection, and between two"),
     // The same for a body that stalls.
     key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of a body in either direction"),
     // ALB's limit for all header fields together. Less than 8 KiB breaks browsers; a MiB is an attack.
@@ -76,12 +78,12 @@ pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", he
         .called("keepalive_requests max_keepalive_requests"),
     // A client that has left reads no answer, and few half-close on purpose.
     key("abort_on_close", Kind::Flag, Flag(true),
-        "a client that closes its sending side after its request has left, and the request is cancelled; closed with the \
-         request it is answered")
+        "true: a client that closes its sending side more than 250ms after its request has left, and the request is \
+         cancelled; false: it is answered")
         .called("abortonclose option_abortonclose proxy_ignore_client_abort half_close"),
     // A phone at the edge of its network is ten times as fast; what is slower holds a target.
     key("body_min_rate", Kind::Count(BODY_RATE), Count(500),
-        "bytes of a body per second in either direction, from its first 10s on; 0 sets no limit")
+        "least bytes of a body per second of waiting for the client, in either direction, once 10s were waited; 0 sets no limit")
         .called("min_body_rate min_data_rate body_rate minrate"),
 ] };
 
@@ -90,7 +92,8 @@ pub(in crate::config) static FORWARDED: Table = Table { path: "listener.forwarde
     // ALB's.
     key("mode", Kind::Word(names::<ForwardedMode>), Text("append"),
         "\"preserve\" passes them on as they are, \"remove\" takes them out"),
-    key("trusted_proxies", Kind::Value("list of networks"), Described("none"), "the proxies of which X-Forwarded-* is believed"),
+    key("trusted_proxies", Kind::Value("list of networks"), Described("none"),
+        "the proxies of which X-Forwarded-*, X-Request-Id and the other fields that identify a client are believed"),
     // What frameworks and CDNs are known to believe.
     key("identity_headers", Kind::Value("list of field names"),
         Described("True-Client-IP, X-Client-IP, X-Forwarded-Ssl, X-Forwarded-Scheme, X-Forwarded-Prefix, X-Original-URL and X-Rewrite-URL"),

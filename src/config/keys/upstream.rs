@@ -9,10 +9,10 @@ pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.ups
     // ALB's target connection timeout.
     key("connect_timeout", Kind::Duration(TIMEOUT), secs(10), "to open a connection"),
     // The client's idle timeout: beyond it no client is there to read the answer.
-    key("response_timeout", Kind::Duration(TIMEOUT), secs(60), "from the request to the head of the response"),
-    key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of the response"),
+    key("response_timeout", Kind::Duration(TIMEOUT), secs(60), "from the end of the request to the head of the response"),
+    key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of the response's body"),
     // Downloads may take hours.
-    key("request_timeout", Kind::Duration(TIMEOUT), Described("no limit"), "for everything together"),
+    key("request_timeout", Kind::Duration(TIMEOUT), Described("no limit"), "for everything together, waiting and retries included"),
     // A WebSocket may have nothing to say for long, and applications send pings of their own.
     key("tunnel_timeout", Kind::Duration(TIMEOUT), secs(60 * 60),
         "instead of those, once a connection is upgraded (WebSocket): without a byte in either direction"),
@@ -28,7 +28,7 @@ pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.ups
         .called("max_headers_count max_header_count"),
     // As for clients.
     key("body_min_rate", Kind::Count(BODY_RATE), Count(500),
-        "bytes of a body per second in either direction, from its first 10s on; 0 sets no limit")
+        "least bytes of a response's body per second of waiting for the target, once 10s were waited; 0 sets no limit")
         .called("min_body_rate min_data_rate body_rate minrate"),
 ] };
 

@@ -16,7 +16,7 @@ pub(super) struct Connection {
     buffers: Buffers,
     /// Set when every response ends its connection; shared by all connections of the socket.
     closing: Rc<Cell<bool>>,
-    /// Requests that it may still send.
+    /// How many more requests are read from it.
     pub(super) allowance: u32,
 }
 
@@ -42,12 +42,12 @@ impl Connection {
         self.closing.get() || self.allowance == 0
     }
 
-    /// Receives more; 0 bytes are the end.
+    /// Receives more, and returns how many bytes; 0 at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.input.poll_fill(cx, &mut self.stream, &self.buffers)
     }
 
-    /// Whether bytes have come, or the end: ready with `false` at the end. Takes no memory while it
+    /// Ready with `true` when bytes have come, with `false` at the end. Takes no memory while it
     /// waits.
     pub(super) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let filled = self.poll_fill(cx);
@@ -58,7 +58,7 @@ impl Connection {
         filled.map(|filled| filled.is_ok_and(|count| count > 0))
     }
 
-    /// Whether the client has sent bytes that were not used.
+    /// Whether the client has sent bytes that were not read, or not consumed.
     pub(super) fn has_unread(&self) -> bool {
         !self.input.is_empty() || self.stream.received().is_ok_and(|count| count > 0)
     }
@@ -82,7 +82,7 @@ impl Connection {
         self.output.poll_write_with(cx, &mut self.stream, data)
     }
 
-    /// The stream, and what was received and not used.
+    /// The stream, and what was received and not consumed.
     pub(super) fn into_parts(self) -> (Stream, Input) {
         (self.stream, self.input)
     }

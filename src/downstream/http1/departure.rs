@@ -13,7 +13,7 @@ use crate::net::{HangUp, Timer};
 /// client wants its response.
 const HALF_CLOSE_GRACE: Duration = Duration::from_millis(250);
 
-/// How often the socket is asked when there is nothing to be read from it.
+/// How often the kernel is asked while nothing is read from the socket.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What is sent to a client that has ended its sending side, half a second later: one that only
@@ -21,16 +21,18 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// else tells them apart.
 const PROBE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Notices that a client goes away, whatever it has sent ahead.
+/// Notices that a client goes away, although bytes that it has sent ahead are not read. A client
+/// that only ends its sending side has gone if `abort_on_close` is set and its request was complete
+/// for longer than [`HALF_CLOSE_GRACE`].
 #[derive(Debug)]
 pub(super) struct Departure {
-    /// When the last byte of the request came.
+    /// When bytes of the request came last.
     received: Instant,
     abort_on_close: bool,
-    /// How often the socket was asked.
+    /// How often the kernel was asked.
     checks: u32,
-    /// After which of these checks it was known that the client had ended its sending side
-    /// together with its request.
+    /// How many checks there had been when it was found that the client had ended its sending side
+    /// and still wants its response.
     half_closed: Option<u32>,
     check_at: Option<Instant>,
     timer: Timer,
@@ -75,7 +77,8 @@ impl Departure {
         !self.abort_on_close || self.received.elapsed() <= HALF_CLOSE_GRACE
     }
 
-    /// Asks the socket now and then: nothing is read from it, so that no event tells.
+    /// As [`Self::poll`] without reading: asks the kernel every [`CHECK_INTERVAL`], because no
+    /// event tells of an end behind bytes that are not read.
     pub(super) fn poll_hang_up(
         &mut self,
         cx: &mut Context<'_>,

@@ -11,18 +11,18 @@ use crate::message::{BodyLength, Exchange, Fields, Method, RequestHead, Response
 use crate::model::{ClientLimits, Failure};
 use crate::net::{HangUp, Pace};
 
-/// Bytes up to which data is copied behind what is to be sent already, to save a system call.
+/// Data of at most so many bytes is copied behind what waits to be sent, to save a system call.
 const COPIED: usize = 4 * 1024;
 
-/// How the response's body is written.
+/// How the response's body is written: as its head has said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Download {
-    /// The head was not sent yet.
+    /// Not at all: the response has not begun.
     Head,
     Length,
     Chunked,
     UntilClose,
-    /// No body, whatever is sent.
+    /// There is none: what is given is dropped.
     Bodiless,
 }
 
@@ -32,7 +32,7 @@ enum Reuse {
     Yes,
     /// The client has said that none follows.
     EndedByClient,
-    /// None may follow, although the client may have sent one already.
+    /// Weir closes, although the client may have sent another one already.
     EndedByWeir,
 }
 
@@ -77,7 +77,8 @@ pub(super) enum After {
     KeepAlive,
     /// It closes. Everything was read that the client has sent for the request.
     Close,
-    /// It closes once the client has seen the response: it may still be sending.
+    /// It closes after what the client still sends was read for a while: a close with unread bytes
+    /// is a reset, which may destroy the response.
     Linger,
     /// It closes at once, in a way that shows the client that something is missing.
     Abort,
@@ -158,8 +159,8 @@ impl<'c> Http1Exchange<'c> {
         }
     }
 
-    /// Passes over the rest of the request as far as it has been received. Returns whether that
-    /// was all.
+    /// Consumes the rest of the request as far as it has been received. Returns whether the request
+    /// ends there.
     fn skip_received(&mut self) -> bool {
         loop {
             match self.received() {
@@ -188,7 +189,8 @@ impl<'c> Http1Exchange<'c> {
         Ok(part.data)
     }
 
-    /// The framing of the response, and whether the connection can go on after it.
+    /// How the response is framed and written. Ends the connection's use if only its end can frame
+    /// the response.
     fn frame(&mut self, status: u16, length: BodyLength) -> (Framing, Download) {
         let is_bodiless = self.method == Method::Head || matches!(status, 101 | 204 | 304);
         match length {

@@ -44,7 +44,8 @@ const WARM_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of text that a head keeps room for between two requests.
 const KEPT_HEAD: usize = 4 * 1024;
 
-/// What a connection has while a request is served, and not while it is idle.
+/// What a connection has while requests are served, and not while it is idle: it is in the boxed
+/// future of [`Session::run`].
 struct Session<'s> {
     connection: &'s mut Connection,
     client: &'s Client,
@@ -53,9 +54,9 @@ struct Session<'s> {
     parsing: Limits,
 }
 
-/// What follows after some requests.
+/// What follows after a request, or after [`Session::run`].
 enum Next {
-    /// None was begun for a while.
+    /// Nothing yet: the next request may come.
     Idle,
     /// The connection has ended, or is to be closed.
     Over,
@@ -74,11 +75,13 @@ enum Waited {
     Draining,
     /// The connection has to give way to a new client.
     Evicted,
-    /// The time is over.
+    /// The deadline has passed.
     TimedOut,
 }
 
-/// Serves every request of a connection, in order, until it ends.
+/// Serves every request of a connection, in order, until the connection ends.
+///
+/// Cancel safety: dropping the future closes the connection, and abandons its request.
 pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
     let Accepted {
         stream,
@@ -138,7 +141,8 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
     }
 }
 
-/// Waits on an idle connection. Cancel-safe.
+/// Waits for the next bytes on an idle connection, or for a reason to end it. Without `idle` it
+/// does not have to end for a new client. Cancel-safe.
 async fn wait(
     connection: &mut Connection,
     timer: &mut Timer,
@@ -164,7 +168,7 @@ async fn wait(
     .await
 }
 
-/// The same, however the listener drains.
+/// As [`wait`], for the first request on a connection whose listener drains already.
 async fn wait_for_bytes(connection: &mut Connection, timer: &mut Timer, until: Instant) -> Waited {
     poll_fn(|cx| {
         let received = connection.poll_received(cx);

@@ -1,4 +1,4 @@
-//! The head of the next request, within its limits and deadlines.
+//! Reads the head of the next request, within its limits and deadlines.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
@@ -18,11 +18,12 @@ pub(super) enum HeadError {
     Ended,
     /// The head did not come in time.
     TimedOut,
-    /// It is no request.
+    /// The bytes are no request that can be read, for this reason.
     Malformed(Reason),
 }
 
-/// Reads a head, of which some bytes may be there already.
+/// Reads a head, of which some bytes may be in the connection's input already. `idle_timeout` holds
+/// until its first byte, `head_timeout` from then on.
 pub(super) async fn read_head(
     connection: &mut Connection,
     head: &mut RequestHead,
