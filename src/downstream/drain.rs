@@ -37,8 +37,10 @@ pub struct DrainSignal {
     /// The connections without a request, the one that has been idle for longest first.
     idle: RefCell<BTreeMap<u64, Rc<IdleSlot>>>,
     next_idle: Cell<u64>,
-    /// Whether clients wait because the listener is at its limit of connections.
-    is_pressed: Cell<bool>,
+    /// How many clients wait because the listener is at its limit of connections.
+    pressing: Cell<usize>,
+    /// How many connections are still to give way to them.
+    owed: Cell<usize>,
 }
 
 /// What an idle connection shares with the signal, which may end it.
@@ -146,20 +148,25 @@ impl DrainSignal {
         }
     }
 
-    /// Notes whether clients wait because the listener is at its limit of connections. While they
-    /// do, connections end as soon as they are idle. Each call with `true` ends the one that has
-    /// been idle for longest, if there is one.
-    pub fn press(&self, is_pressed: bool) {
-        self.is_pressed.set(is_pressed);
-        if !is_pressed {
-            return;
-        }
-        if let Some((_, slot)) = self.idle.borrow_mut().pop_first() {
-            slot.evicted.set(true);
+    /// Notes how many clients wait because the listener is at its limit of connections. For each of
+    /// them one connection gives way: the one that has been idle for longest, or the next that is.
+    pub fn press(&self, clients: usize) {
+        let before = self.pressing.replace(clients);
+        let more = clients.saturating_sub(before);
+        self.owed.set((self.owed.get() + more).min(clients));
+        while self.owed.get() > 0
+            && let Some((_, slot)) = self.idle.borrow_mut().pop_first()
+        {
+            self.evict(&slot);
             if let Some(waker) = slot.waker.take() {
                 waker.wake();
             }
         }
+    }
+
+    fn evict(&self, slot: &IdleSlot) {
+        self.owed.set(self.owed.get() - 1);
+        slot.evicted.set(true);
     }
 
     /// Counts a connection as idle until the guard is dropped.
@@ -167,7 +174,9 @@ impl DrainSignal {
         let number = self.next_idle.get();
         self.next_idle.set(number + 1);
         let slot = Rc::<IdleSlot>::default();
-        slot.evicted.set(self.is_pressed.get());
+        if self.owed.get() > 0 {
+            self.evict(&slot);
+        }
         self.idle.borrow_mut().insert(number, Rc::clone(&slot));
         IdleGuard {
             signal: self,
@@ -252,11 +261,16 @@ mod tests {
         let (first, second, third) = (signal.idle(), signal.idle(), signal.idle());
         drop(first);
         assert!(!is_evicted(&second));
-        signal.press(true);
+        signal.press(1);
         assert!(is_evicted(&second) && !is_evicted(&third));
-        assert!(is_evicted(&signal.idle()), "clients wait");
-        signal.press(false);
+        assert!(!is_evicted(&signal.idle()), "one is enough");
+        signal.press(3);
+        assert!(is_evicted(&third));
+        assert!(is_evicted(&signal.idle()), "it is owed");
         assert!(!is_evicted(&signal.idle()));
+        signal.press(4);
+        signal.press(0);
+        assert!(!is_evicted(&signal.idle()), "no client waits");
         drop((second, third));
         assert!(signal.idle.borrow().is_empty());
     }

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,15 +71,20 @@ impl Listener {
         let mut connections = JoinSet::new();
         let (metrics, id) = (Rc::clone(self.proxy.metrics()), self.name.clone());
         let mut waiting = self.limit.waiting();
-        let backlog = loop {
-            tokio::select! {
-                biased;
-                backlog = self.drain.stopped() => break backlog,
-                Some(ended) = connections.join_next() => note(ended, &id, &metrics),
-                Ok(()) = waiting.changed() => self.drain.press(*waiting.borrow_and_update() > 0),
-                accepted = self.accept() => {
-                    if let Some((accepted, permit)) = accepted {
-                        connections.spawn_local(self.serve(accepted, ready(permit)));
+        let backlog = {
+            // One future until it has accepted: a client that waits counts as one for as long.
+            let mut accept = pin!(self.accept());
+            loop {
+                tokio::select! {
+                    biased;
+                    backlog = self.drain.stopped() => break backlog,
+                    Some(ended) = connections.join_next() => note(ended, &id, &metrics),
+                    Ok(()) = waiting.changed() => self.drain.press(*waiting.borrow_and_update()),
+                    accepted = &mut accept => {
+                        accept.set(self.accept());
+                        if let Some((accepted, permit)) = accepted {
+                            connections.spawn_local(self.serve(accepted, ready(permit)));
+                        }
                     }
                 }
             }

@@ -222,7 +222,7 @@ impl Failure {
     pub const fn explanation(self) -> &'static str {
         match self {
             Self::MalformedRequest => "the request is not well-formed HTTP/1.1",
-            Self::NotImplemented => "the method or the transfer coding is not known",
+            Self::NotImplemented => "the method is too long or the transfer coding is not known",
             Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::BadHost => "the Host header is missing, repeated or not a host",
             Self::MethodNotForwarded => "this method is not forwarded",

@@ -40,15 +40,20 @@ impl Pace {
         }
     }
 
+    /// Notes that the peer is not waited for any more.
+    pub fn arrived(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.waited += since.elapsed();
+        }
+    }
+
     /// Notes that the peer has sent or accepted `count` bytes, which ends the wait for them.
     pub fn moved(&mut self, count: usize) {
         if count == 0 {
             return;
         }
         self.moved += count as u64;
-        if let Some(since) = self.since.take() {
-            self.waited += since.elapsed();
-        }
+        self.arrived();
     }
 
     /// To be polled while the peer is waited for; the first poll begins the wait. Ready once the

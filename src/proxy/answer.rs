@@ -205,9 +205,14 @@ impl<'a, E: Exchange> Answer<'a, E> {
             pace: Pace::new(limits.body_timeout, limits.body_min_rate),
             until: until(self.group, self.record),
             sent: &mut self.record.sent,
+            is_refusal: response.status() >= 300,
+            is_upload_over: false,
+            is_blocked_by_client: false,
         };
         let passed = download.run(self.timer).await;
-        let reported = download.reported.take();
+        // One that is dropped here reports the status that the target has answered with.
+        let is_blocked_by_client = download.is_blocked_by_client;
+        let reported = download.reported.take().filter(|_| !is_blocked_by_client);
         self.record.received = upload.received();
         match passed {
             Ok(()) => self.record.complete = true,

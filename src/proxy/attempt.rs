@@ -76,6 +76,9 @@ impl<E: Exchange> Attempt<'_, E> {
         connection.begin(self.head, length, &self.hop, limits);
         let mut deadline = self.head_end(Instant::now());
         let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut deadline)).await;
+        if connection.is_written() {
+            self.upload.note_written();
+        }
         let Err(failure) = answered else {
             connection.learn(&self.response.fields);
             return Ok(UpstreamResponse { connection, lease });
@@ -88,7 +91,7 @@ impl<E: Exchange> Attempt<'_, E> {
         } else {
             Progress::Unwritten
         };
-        if failure == Failure::TargetClosed && progress != Progress::ResponseBegun {
+        if failure == Failure::TargetClosed && !connection.is_received() {
             connection.closed();
         }
         Err(AttemptError {
@@ -109,19 +112,27 @@ impl<E: Exchange> Attempt<'_, E> {
         while let Poll::Ready(head) = connection.poll_head(cx, self.response) {
             if !connection.is_written() {
                 // It cannot be the answer to a request that has not left.
-                connection.note_unsolicited();
+                if connection.is_received() {
+                    connection.note_unsolicited();
+                }
                 return Poll::Ready(Err(Failure::TargetClosed));
             }
             match head {
                 Ok(HeadKind::Final) => return Poll::Ready(Ok(())),
                 Ok(HeadKind::Interim) => self.pass_interim(cx),
-                Err(ReadError::Closed) => return Poll::Ready(Err(Failure::TargetClosed)),
+                Err(ReadError::Closed | ReadError::Reset) => {
+                    return Poll::Ready(Err(Failure::TargetClosed));
+                }
                 Err(ReadError::Malformed(_) | ReadError::TooManyInterim) => {
                     return Poll::Ready(Err(Failure::MalformedResponse));
                 }
             }
         }
         if let Poll::Ready(Err(failure)) = self.upload.poll(cx, self.exchange, connection) {
+            return Poll::Ready(Err(failure));
+        }
+        // An interim response may not have left at once.
+        if let Poll::Ready(Err(failure)) = self.exchange.poll_flush(cx) {
             return Poll::Ready(Err(failure));
         }
         if let Poll::Ready(failure) = self.exchange.poll_gone(cx) {

@@ -27,7 +27,17 @@ pub(super) struct Download<'a, E> {
     pub(super) until: Option<Instant>,
     /// Body bytes given to the client.
     pub(super) sent: &'a mut u64,
+    /// Whether the response refuses the request.
+    pub(super) is_refusal: bool,
+    /// Whether the client sends no more of it.
+    pub(super) is_upload_over: bool,
+    /// Whether the client is waited for, so that a deadline that passes is no fault of the target.
+    pub(super) is_blocked_by_client: bool,
 }
+
+/// Most parts that are passed on before other connections have their turn: a target that sends a
+/// byte at a time must not keep the worker.
+const MAX_PARTS: u32 = 1024;
 
 impl<E: Exchange> Download<'_, E> {
     /// Passes the response on, and the rest of the request up, until the client has the last byte.
@@ -60,22 +70,22 @@ impl<E: Exchange> Download<'_, E> {
         timer: &mut Timer,
         connection: &mut Connection,
     ) -> Poll<Result<(), Failure>> {
-        if !connection.is_sent()
-            && let Poll::Ready(Err(failure)) = self.upload.poll(cx, self.exchange, connection)
-        {
-            return Poll::Ready(Err(failure));
-        }
-        loop {
+        self.is_blocked_by_client = false;
+        self.poll_upload(cx, connection)?;
+        for _ in 0..MAX_PARTS {
             match connection.poll_data(cx) {
-                Poll::Ready(Ok(Some(data))) => match self.exchange.poll_send(cx, data) {
-                    Poll::Ready(Ok(count)) => {
-                        connection.consume(count);
-                        *self.sent += count as u64;
-                        self.pace.moved(count);
+                Poll::Ready(Ok(Some(data))) => {
+                    self.pace.arrived();
+                    match self.exchange.poll_send(cx, data) {
+                        Poll::Ready(Ok(count)) => {
+                            connection.consume(count);
+                            *self.sent += count as u64;
+                            self.pace.moved(count);
+                        }
+                        Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                        Poll::Pending => return self.poll_blocked(cx, timer),
                     }
-                    Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
-                    Poll::Pending => return self.poll_until(cx, timer),
-                },
+                }
                 Poll::Ready(Ok(None)) => {
                     self.exchange.end(connection.trailers());
                     return Poll::Ready(Ok(()));
@@ -84,10 +94,33 @@ impl<E: Exchange> Download<'_, E> {
                 Poll::Pending => return self.poll_idle(cx, timer),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sends more of the request. A client that stops sending a request which is refused still
+    /// hears why; nothing is reused then.
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
+        if self.is_upload_over || connection.is_sent() || self.upload.awaits_continue() {
+            return Ok(());
+        }
+        match self.upload.poll(cx, self.exchange, connection) {
+            Poll::Ready(Err(failure)) if !self.is_refusal => Err(failure),
+            Poll::Ready(Err(_)) => {
+                self.is_upload_over = true;
+                Ok(())
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
     }
 
     /// The target has nothing more at the moment.
     fn poll_idle(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
+        self.is_blocked_by_client = self.upload.is_waiting_on_client();
         if let Poll::Ready(Err(failure)) = self.exchange.poll_flush(cx) {
             return Poll::Ready(Err(failure));
         }
@@ -101,6 +134,15 @@ impl<E: Exchange> Download<'_, E> {
     }
 
     /// The client takes nothing more at the moment, for which the exchange has its own deadline.
+    fn poll_blocked(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Timer,
+    ) -> Poll<Result<(), Failure>> {
+        self.is_blocked_by_client = true;
+        self.poll_until(cx, timer)
+    }
+
     fn poll_until(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
         let Some(until) = self.until else {
             return Poll::Pending;
@@ -112,7 +154,7 @@ impl<E: Exchange> Download<'_, E> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {
         match self.exchange.poll_flush(cx) {
-            Poll::Pending => self.poll_until(cx, timer),
+            Poll::Pending => self.poll_blocked(cx, timer),
             Poll::Ready(flushed) => Poll::Ready(flushed),
         }
     }

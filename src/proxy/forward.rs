@@ -123,7 +123,11 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                 (Some(NextAttempt::Queue), Err(AttemptError { failure, lease, .. })) => {
                     // A request that waits for capacity must not occupy some.
                     drop(lease);
-                    self.wait_for_slot().await.map_err(|_| failure)?
+                    let waited = self.wait_for_slot().await;
+                    waited.map_err(|error| match error {
+                        Failure::ClientGone => error,
+                        _ => failure,
+                    })?
                 }
                 (Some(NextAttempt::SameTarget | NextAttempt::Queue) | None, result) => {
                     return result.map_err(|error| error.failure);
@@ -181,7 +185,8 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                 Err(error)
                     if reused
                         && error.progress == Progress::Unwritten
-                        && error.failure == Failure::TargetClosed =>
+                        && error.failure == Failure::TargetClosed
+                        && self.outgoing.upload.is_whole() =>
                 {
                     lease = error.lease;
                 }

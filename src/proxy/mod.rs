@@ -110,7 +110,7 @@ impl Proxy {
         exchange: &mut E,
     ) {
         let mut record = self.begin(client);
-        record.desync = reason.map(desync);
+        record.desync = reason.and_then(desync);
         self.fail(failure, exchange, record).await;
     }
 

@@ -16,6 +16,10 @@ use crate::upstream::Http1;
 /// does not know of it (RFC 9110 section 10.1.1).
 const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Most parts that are passed on before other connections have their turn: a client that sends a
+/// byte at a time must not keep the worker.
+const MAX_PARTS: u32 = 1024;
+
 /// The body of one request: read from its client once, counted and limited. It can be sent several
 /// times as long as every part that was sent is kept.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) struct ReplayBody {
     /// Whether the whole body was given to the target's connection.
     is_over: bool,
     waiting_on: WaitingOn,
+    /// Parts that were given to targets.
+    given: u32,
     /// Since when the body waits for a 100 of the target; `None` if it does not.
     held: Option<Instant>,
     timer: Timer,
@@ -82,6 +88,7 @@ impl ReplayBody {
             is_read: exchange.body_length().is_empty(),
             is_over: false,
             waiting_on: WaitingOn::Unstarted,
+            given: 0,
             held: None,
             timer: Timer::default(),
             distrusts,
@@ -155,9 +162,23 @@ impl ReplayBody {
         self.held = exchange.awaits_continue().then(Instant::now);
     }
 
+    /// Notes that a byte of it may have left: what is longer than is to be kept cannot be sent again.
+    pub(super) fn note_written(&mut self) {
+        if matches!(self.keeping, Keeping::UpTo(limit) if self.kept.len() > limit) {
+            self.keeping = Keeping::TooLate;
+            self.kept = Vec::new();
+            self.position = 0;
+        }
+    }
+
     /// Notes a 100 of the target: the body is sent.
     pub(super) fn go_on(&mut self) {
         self.held = None;
+    }
+
+    /// Whether it waits for a 100 of the target.
+    pub(super) fn awaits_continue(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Since when the target has had all that the client sent: since the last part was given to it,
@@ -183,6 +204,25 @@ impl ReplayBody {
         exchange: &mut impl Exchange,
         target: &mut Http1,
     ) -> Poll<Result<(), Failure>> {
+        let given = self.given;
+        let polled = self.poll_parts(cx, exchange, target);
+        if self.given != given && !self.is_waiting_on_client() {
+            self.waiting_on = WaitingOn::Target(Instant::now());
+        }
+        polled
+    }
+
+    fn poll_parts(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut impl Exchange,
+        target: &mut Http1,
+    ) -> Poll<Result<(), Failure>> {
+        let last = self.given.wrapping_add(MAX_PARTS);
+        self.waiting_on = match self.waiting_on {
+            WaitingOn::Client => WaitingOn::Target(Instant::now()),
+            waiting_on => waiting_on,
+        };
         loop {
             // The head goes out together with the first part of the body, or alone if that part
             // has not come.
@@ -210,11 +250,15 @@ impl ReplayBody {
                 Poll::Ready(Ok(Some(data))) => {
                     target.push_body(data);
                     let count = data.len();
-                    keep(&mut self.kept, &mut self.keeping, data);
+                    self.keeping = keep(&mut self.kept, self.keeping, data, target.is_written());
                     self.position = self.kept.len();
                     exchange.consume_body(count);
                     self.count(count)?;
-                    self.waiting_on = WaitingOn::Target(Instant::now());
+                    self.given = self.given.wrapping_add(1);
+                    if self.given == last {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Ready(Ok(None)) => {
                     self.is_read = true;
@@ -243,7 +287,7 @@ impl ReplayBody {
             (trailers, _) => target.end_body(trailers),
         }
         self.is_over = true;
-        self.waiting_on = WaitingOn::Target(Instant::now());
+        self.given = self.given.wrapping_add(1);
     }
 
     /// Whether the body waits for the target's 100. A client that sends it nevertheless, or has
@@ -271,13 +315,16 @@ impl ReplayBody {
     }
 }
 
-/// Keeps a part that was sent, unless there is no room for it.
-fn keep(kept: &mut Vec<u8>, keeping: &mut Keeping, data: &[u8]) {
-    match *keeping {
+/// Keeps a part that was given to a target, unless there is no room for it. What cannot have left
+/// yet is kept in any case: it is at most what a connection has room for.
+fn keep(kept: &mut Vec<u8>, keeping: Keeping, data: &[u8], is_written: bool) -> Keeping {
+    match keeping {
         Keeping::UpTo(limit) if kept.len() + data.len() <= limit => kept.extend_from_slice(data),
-        _ => {
-            *keeping = Keeping::TooLate;
+        Keeping::UpTo(_) | Keeping::No if !is_written => kept.extend_from_slice(data),
+        Keeping::UpTo(_) | Keeping::No | Keeping::TooLate => {
             *kept = Vec::new();
+            return Keeping::TooLate;
         }
     }
+    keeping
 }

@@ -77,7 +77,7 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<bool, Failure> {
         let class = reason.map_or(Class::Compliant, Reason::class);
-        record.desync = reason.map(desync);
+        record.desync = reason.and_then(desync);
         let mode = desync_mode(listener);
         let closes = match decide(mode, class) {
             Decision::Reject => return Err(Failure::MalformedRequest),
@@ -240,12 +240,14 @@ pub(super) fn forwarded_policy(listener: &CompiledListener) -> ForwardedPolicy<'
     }
 }
 
-/// The fault of a head, for the log and the metrics.
-pub(super) fn desync(reason: Reason) -> observe::Desync {
-    observe::Desync {
-        class: reason.class().as_str(),
+/// The fault of a head, for the log and the metrics; `None` for one that is understood alike by
+/// all, such as a head that is too large.
+pub(super) fn desync(reason: Reason) -> Option<observe::Desync> {
+    let class = reason.class();
+    (class != Class::Compliant).then(|| observe::Desync {
+        class: class.as_str(),
         reason: reason.as_str(),
-    }
+    })
 }
 
 fn desync_mode(listener: &CompiledListener) -> Desync {

@@ -21,8 +21,10 @@ pub struct ResponseLimits {
 /// Why a response cannot be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The target closed or reset the connection.
+    /// The target closed the connection.
     Closed,
+    /// The target reset the connection, or it broke.
+    Reset,
     /// The bytes are no response that may pass, for this reason.
     Malformed(http1::Reason),
     /// More than 64 interim responses to one request.
@@ -314,7 +316,8 @@ impl Http1 {
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(()) => {}
-                Err(_) if download.close() => self.keeps_alive = false,
+                // After a reset the body is not complete (RFC 9112 section 8).
+                Err(ReadError::Closed) if download.close() => self.keeps_alive = false,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -354,6 +357,7 @@ impl Http1 {
         self.input.release(&self.buffers);
         self.output.release(&self.buffers);
         self.download = Some(BodyReader::ended());
+        self.chunks = None;
     }
 
     /// Lets `cx` be woken by the next event.
@@ -372,7 +376,8 @@ impl Http1 {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
         let filled = ready!(self.input.poll_fill(cx, &mut self.stream, &self.buffers));
         Poll::Ready(match filled {
-            Ok(0) | Err(_) => Err(ReadError::Closed),
+            Ok(0) => Err(ReadError::Closed),
+            Err(_) => Err(ReadError::Reset),
             Ok(_) => {
                 self.is_received = true;
                 Ok(())

@@ -64,7 +64,7 @@ fn a_rate_of_0_sets_no_limit() {
     assert!(client.abort_on_close);
     assert_eq!(client.body_min_rate, NonZeroU32::new(500));
     assert_eq!((upstream.max_head, upstream.max_fields), (65_536, 1000));
-    assert_eq!(upstream.body_min_rate, NonZeroU32::new(500));
+    assert_eq!(upstream.body_min_rate, None);
 
     let config = read(
         "client = { abort_on_close = false, body_min_rate = 0 }",

@@ -26,8 +26,8 @@ pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.ups
         .called("max_header_size proxy_buffer_size max_response_headers_kb response_header_limit"),
     key("max_fields", Kind::Count(1..=10_000), Count(1000), "header fields of a response")
         .called("max_headers_count max_header_count"),
-    // As for clients.
-    key("body_min_rate", Kind::Count(BODY_RATE), Count(500),
+    // A target may be silent for long and right: events that are rare, answers that take their time.
+    key("body_min_rate", Kind::Count(BODY_RATE), Count(0),
         "least bytes of a response's body per second of waiting for the target, once 10s were waited; 0 sets no limit")
         .called("min_body_rate min_data_rate body_rate minrate"),
 ] };

@@ -70,7 +70,7 @@ impl Departure {
                 Ok(_) => {}
             }
         }
-        self.poll_hang_up(cx, connection, may_probe)
+        self.poll_hang_up(cx, connection, may_probe, false)
     }
 
     fn is_part_of_the_request(&self) -> bool {
@@ -84,6 +84,7 @@ impl Departure {
         cx: &mut Context<'_>,
         connection: &mut Connection,
         may_probe: bool,
+        is_sending: bool,
     ) -> Poll<Failure> {
         loop {
             let now = Instant::now();
@@ -95,7 +96,9 @@ impl Departure {
                 HangUp::Closed => return Poll::Ready(Failure::ClientGone),
                 HangUp::None => {}
                 // The first check finds an end that came behind more than is read ahead.
-                HangUp::SendingSide if self.half_closed.is_some() || self.checks == 1 => {
+                HangUp::SendingSide
+                    if self.half_closed.is_some() || self.checks == 1 || is_sending =>
+                {
                     self.half_closed.get_or_insert(self.checks);
                 }
                 HangUp::SendingSide if self.abort_on_close => {

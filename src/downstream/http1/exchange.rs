@@ -267,7 +267,8 @@ impl Exchange for Http1Exchange<'_> {
             return self.departure.poll(cx, self.connection, may_probe);
         }
         // The reader of the body notices the end, unless nothing is read at the moment.
-        self.departure.poll_hang_up(cx, self.connection, may_probe)
+        self.departure
+            .poll_hang_up(cx, self.connection, may_probe, true)
     }
 
     fn has_left(&self) -> bool {
@@ -275,7 +276,7 @@ impl Exchange for Http1Exchange<'_> {
     }
 
     fn send_continue(&mut self) {
-        if self.awaits_continue {
+        if self.awaits_continue && self.download == Download::Head {
             self.awaits_continue = false;
             self.has_sent_continue = true;
             self.connection
