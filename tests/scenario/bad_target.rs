@@ -796,3 +796,32 @@ async fn a_target_that_takes_nothing_of_a_body_is_a_504() {
     drop(wire);
     rig.quiet().await;
 }
+
+/// RFC 9112 section 8: a body that ends with its connection is complete unless that broke.
+#[tokio::test]
+async fn a_body_that_ends_with_a_reset_is_not_complete() {
+    let told = Arc::new(Notify::new());
+    let reset = Arc::clone(&told);
+    let target = Backend::raw(move |mut stream| {
+        let reset = Arc::clone(&reset);
+        async move {
+            read_request(&mut stream).await;
+            let start = b"HTTP/1.0 200 OK\r\n\r\nhello";
+            stream.write_all(start).await.unwrap();
+            reset.notified().await;
+            SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+        }
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let mut wire = rig.wire(GET).await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(wire.take(10).await, b"5\r\nhello\r\n");
+    told.notify_one();
+    assert_eq!(wire.rest().await, b"", "no last chunk");
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].status_and_reason(), ("200", "target_body_broken"));
+}

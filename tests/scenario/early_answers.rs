@@ -6,6 +6,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::scenario::support::{Backend, Rig, Wire, eventually, read_request_start};
 
@@ -145,4 +146,52 @@ async fn a_target_that_reads_on_after_its_answer_is_told_that_it_is_over() {
         (open == 0).then_some(()).ok_or(format!("{open} open"))
     })
     .await;
+}
+
+/// A regression: after a second Weir asked for the body with a 100 in the middle of the response.
+#[tokio::test]
+async fn a_refusal_that_takes_its_time_is_passed_on_without_a_100_in_it() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request_start(&mut stream).await;
+        let head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\nfirst";
+        stream.write_all(head).await.unwrap();
+        // Longer than a target may be silent before it gets the body.
+        let mut nothing = [0; 1];
+        let read = timeout(Duration::from_millis(1500), stream.read(&mut nothing)).await;
+        assert!(
+            !matches!(read, Ok(Ok(1..))),
+            "it gets a body that it has refused"
+        );
+        stream.write_all(b" last").await.unwrap();
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    let mut wire = rig.wire(request).await;
+    let reply = wire.response().await;
+    assert_eq!((reply.status(), &*reply.text()), (401, "first last"));
+    wire.ends().await;
+}
+
+/// A regression: the end of the upload broke the answer off.
+#[tokio::test]
+async fn a_client_that_stops_sending_a_refused_request_hears_the_whole_answer() {
+    let target = Backend::raw(|mut stream| async move {
+        read_request_start(&mut stream).await;
+        let head = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 10\r\n\r\nfirst";
+        stream.write_all(head).await.unwrap();
+        // Until Weir passes on that the client has stopped, or for a moment.
+        let mut sink = [0; 4096];
+        while let Ok(Ok(1..)) = timeout(Duration::from_millis(500), stream.read(&mut sink)).await {}
+        let _ = stream.write_all(b" last").await;
+    })
+    .await;
+    let rig = Rig::forward(&[target.addr()]).await;
+    let request = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nhello";
+    let mut wire = rig.wire(request).await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    assert_eq!(wire.take(5).await, b"first");
+    wire.finish().await;
+    assert_eq!(wire.take(5).await, b" last");
 }
