@@ -153,7 +153,16 @@ impl DrainSignal {
     pub fn press(&self, clients: usize) {
         let before = self.pressing.replace(clients);
         let more = clients.saturating_sub(before);
-        self.owed.set((self.owed.get() + more).min(clients));
+        self.owe(self.owed.get() + more);
+    }
+
+    /// Notes that a connection that was to give way has got a request instead: another one has to.
+    pub(super) fn decline(&self) {
+        self.owe(self.owed.get() + 1);
+    }
+
+    fn owe(&self, connections: usize) {
+        self.owed.set(connections.min(self.pressing.get()));
         while self.owed.get() > 0
             && let Some((_, slot)) = self.idle.borrow_mut().pop_first()
         {

@@ -102,23 +102,17 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
     let (guard, drain) = (&drain, &*drain);
     loop {
         let is_first = connection.allowance == allowance;
-        let idle = drain.idle();
-        let until = Instant::now() + limits.idle_timeout;
-        let mut waited = wait(
+        let signal = draining.as_mut();
+        if !has_next(
             &mut connection,
             &mut timer,
-            until,
+            &limits,
             drain,
-            draining.as_mut(),
-            Some(&idle),
+            signal,
+            is_first,
         )
-        .await;
-        if waited == Waited::Draining && is_first {
-            let until = Instant::now() + FIRST_REQUEST_TIMEOUT;
-            waited = wait_for_bytes(&mut connection, &mut timer, until).await;
-        }
-        drop(idle);
-        if waited != Waited::Received {
+        .await
+        {
             return;
         }
         let session = Session {
@@ -138,6 +132,41 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
                 return Box::pin(tunnel.run(stream, early, guard.closed())).await;
             }
         }
+    }
+}
+
+/// Waits for the first bytes of the next request. Returns whether they have come.
+async fn has_next(
+    connection: &mut Connection,
+    timer: &mut Timer,
+    limits: &ClientLimits,
+    drain: &DrainSignal,
+    mut draining: Pin<&mut impl Future<Output = ()>>,
+    is_first: bool,
+) -> bool {
+    let begun = Instant::now();
+    let mut waited = Waited::TimedOut;
+    if is_first {
+        // Its first request is on its way, most likely: it does not give way yet.
+        let until = begun + FIRST_REQUEST_TIMEOUT.min(limits.idle_timeout);
+        waited = wait(connection, timer, until, drain, draining.as_mut(), None).await;
+    }
+    if waited == Waited::TimedOut {
+        let (until, idle) = (begun + limits.idle_timeout, drain.idle());
+        waited = wait(connection, timer, until, drain, draining, Some(&idle)).await;
+    }
+    match waited {
+        Waited::Received => true,
+        Waited::Draining if is_first => {
+            let until = Instant::now() + FIRST_REQUEST_TIMEOUT;
+            wait_for_bytes(connection, timer, until).await == Waited::Received
+        }
+        // A request came at the same time, so another connection has to give way.
+        Waited::Evicted if connection.has_unread() => {
+            drain.decline();
+            true
+        }
+        Waited::Draining | Waited::Evicted | Waited::Ended | Waited::TimedOut => false,
     }
 }
 
