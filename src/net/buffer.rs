@@ -1,7 +1,7 @@
 //! The buffers of a connection, and the free list of a worker from which their memory is taken
 //! while a message is under way. A buffer without bytes in it needs no memory.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,20 +24,48 @@ pub struct Buffers(Rc<Free>);
 #[derive(Debug, Default)]
 struct Free {
     /// Initialized to their whole length.
-    inputs: RefCell<Vec<Vec<u8>>>,
+    inputs: List,
     /// Empty.
-    outputs: RefCell<Vec<Vec<u8>>>,
+    outputs: List,
 }
 
-fn take(free: &RefCell<Vec<Vec<u8>>>) -> Option<Vec<u8>> {
-    free.borrow_mut().pop()
+#[derive(Debug, Default)]
+struct List {
+    free: RefCell<Vec<Vec<u8>>>,
+    /// The fewest that were free since the last [`Buffers::trim`].
+    unused: Cell<usize>,
 }
 
-/// One that has grown for a large head is not worth keeping.
-fn give(free: &RefCell<Vec<Vec<u8>>>, memory: Vec<u8>) {
-    let mut free = free.borrow_mut();
-    if memory.capacity() == CAPACITY && free.len() < MAX_FREE {
-        free.push(memory);
+impl List {
+    fn take(&self) -> Option<Vec<u8>> {
+        let mut free = self.free.borrow_mut();
+        let memory = free.pop();
+        self.unused.set(self.unused.get().min(free.len()));
+        memory
+    }
+
+    /// One that has grown for a large head is not worth keeping.
+    fn give(&self, memory: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if memory.capacity() == CAPACITY && free.len() < MAX_FREE {
+            free.push(memory);
+        }
+    }
+
+    fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        let needed = free.len() - self.unused.get().min(free.len());
+        free.truncate(needed);
+        free.shrink_to(needed);
+        self.unused.set(needed);
+    }
+}
+
+impl Buffers {
+    /// Frees the memory that was not needed since the last call. To be called about once a second.
+    pub fn trim(&self) {
+        self.0.inputs.trim();
+        self.0.outputs.trim();
     }
 }
 
@@ -83,7 +111,7 @@ impl Input {
     /// Gives the memory back to the free list; does nothing while there are bytes in it.
     pub fn release(&mut self, buffers: &Buffers) {
         if self.is_empty() && !self.memory.is_empty() {
-            give(&buffers.0.inputs, std::mem::take(&mut self.memory));
+            buffers.0.inputs.give(std::mem::take(&mut self.memory));
         }
     }
 
@@ -115,7 +143,7 @@ impl Input {
 
     fn make_room(&mut self, buffers: &Buffers) {
         if self.memory.is_empty() {
-            let free = take(&buffers.0.inputs);
+            let free = buffers.0.inputs.take();
             self.memory = free.unwrap_or_else(|| vec![0; CAPACITY]);
         }
         // A few bytes at the end would cost a system call each.
@@ -158,7 +186,7 @@ impl Output {
     /// What encoders append to.
     pub fn writer(&mut self, buffers: &Buffers) -> &mut Vec<u8> {
         if self.memory.capacity() == 0 {
-            let free = take(&buffers.0.outputs);
+            let free = buffers.0.outputs.take();
             self.memory = free.unwrap_or_else(|| Vec::with_capacity(CAPACITY));
         }
         &mut self.memory
@@ -229,7 +257,7 @@ impl Output {
             let mut memory = std::mem::take(&mut self.memory);
             memory.clear();
             self.start = 0;
-            give(&buffers.0.outputs, memory);
+            buffers.0.outputs.give(memory);
         }
     }
 }
@@ -271,7 +299,7 @@ mod tests {
     async fn memory_is_given_back_and_used_again() {
         let (mut peer, stream) = UnixStream::pair().unwrap();
         let (mut stream, buffers) = (Stream::from(stream), Buffers::default());
-        let free = |buffers: &Buffers| buffers.0.inputs.borrow().len();
+        let free = |buffers: &Buffers| buffers.0.inputs.free.borrow().len();
         let mut input = Input::default();
         peer.write_all(b"hello").await.unwrap();
         assert_eq!(fill(&mut input, &mut stream, &buffers).await, 5);
@@ -283,6 +311,22 @@ mod tests {
         peer.write_all(b"again").await.unwrap();
         fill(&mut input, &mut stream, &buffers).await;
         assert_eq!((input.unread(), free(&buffers)), (&b"again"[..], 0));
+    }
+
+    #[test]
+    fn memory_that_is_not_needed_for_a_while_is_freed() {
+        let list = List::default();
+        for _ in 0..4 {
+            list.give(Vec::with_capacity(CAPACITY));
+        }
+        list.trim();
+        assert_eq!(list.free.borrow().len(), 4, "it was all in use");
+        let used = list.take().unwrap();
+        list.give(used);
+        list.trim();
+        assert_eq!(list.free.borrow().len(), 1);
+        list.trim();
+        assert_eq!(list.free.borrow().len(), 0);
     }
 
     #[tokio::test]

@@ -102,6 +102,7 @@ impl WorkerState {
                 () = pool.watch() => {}
                 _ = ticks.tick() => {
                     self.pool.reap();
+                    self.proxy.buffers().trim();
                     self.proxy.metrics().unsolicited(self.pool.take_unsolicited());
                     housekeeping();
                 }
