@@ -38,11 +38,11 @@ impl RequestFacts {
         request_id: RequestId,
     ) -> Self {
         Self {
-            path: view.path.to_string(),
-            sent_path: view.sent_path.to_owned(),
-            query: view.query.map(str::to_owned),
-            host: view.host.to_string(),
-            client: view.client,
+            path: view.path().to_owned(),
+            sent_path: view.sent_path().to_owned(),
+            query: view.query().map(str::to_owned),
+            host: view.host().to_owned(),
+            client: view.client(),
             protocol,
             port,
             request_id,

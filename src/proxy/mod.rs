@@ -70,8 +70,12 @@ impl Proxy {
         exchange: &mut E,
         timer: &mut Timer,
     ) -> Option<Box<Tunnel>> {
-        let mut record = self.begin(client);
-        let routed = self.receive(client, head, reason, exchange, &mut record);
+        let (mut record, routed) = {
+            let snapshot = self.reader.load();
+            let mut record = self.begin(&snapshot, client);
+            let routed = self.receive(&snapshot, client, head, reason, exchange, &mut record);
+            (record, routed)
+        };
         let failure = match routed {
             Err(failure) => failure,
             Ok((Route::Respond(response), _)) => {
@@ -109,7 +113,7 @@ impl Proxy {
         reason: Option<Reason>,
         exchange: &mut E,
     ) {
-        let mut record = self.begin(client);
+        let mut record = self.begin(&self.reader.load(), client);
         record.desync = reason.and_then(desync);
         self.fail(failure, exchange, record).await;
     }

@@ -48,13 +48,13 @@ impl Proxy {
     /// while the request is forwarded.
     pub(super) fn receive(
         &self,
+        snapshot: &DataPlaneSnapshot,
         client: &Client,
         head: &mut RequestHead,
         reason: Option<Reason>,
         exchange: &mut impl Exchange,
         record: &mut Record,
     ) -> Result<(Route, Routed), Failure> {
-        let snapshot = self.reader.load();
         record.is_head = head.method() == Method::Head;
         if record.is_logged() {
             let host = head.fields.get(FieldName::Host);
@@ -65,7 +65,7 @@ impl Proxy {
             .ok_or(Failure::ListenerGone)?;
         let closes = Self::check(listener, head, reason, exchange, record)?;
         let facts = (!exchange.body_length().is_empty(), closes);
-        self.route(client, &snapshot, listener, head, facts, record)
+        self.route(client, snapshot, listener, head, facts, record)
     }
 
     /// Refuses what is not forwarded. Returns whether the connections are to end with the request.
@@ -156,10 +156,10 @@ impl Proxy {
     ) -> Result<(Route, Option<Filtering>), Failure> {
         let policy = &listener.http;
         let view = RequestView::new(head, record.client, policy.normalize_path);
-        if policy.encoded_slashes == EncodedSlashes::Reject && has_encoded_slash(view.sent_path) {
+        if policy.encoded_slashes == EncodedSlashes::Reject && has_encoded_slash(view.sent_path()) {
             return Err(Failure::MalformedRequest);
         }
-        if view.host.is_empty() {
+        if !view.has_host() {
             return Err(Failure::BadHost);
         }
         let (action, rule) = listener.rules.route(&view);
@@ -189,10 +189,11 @@ impl Proxy {
             }
             Action::FixedResponse(fixed) => Route::Respond(Box::new(respond::fixed(fixed))),
         };
-        if policy.normalize_path == NormalizePath::Forward && view.path != view.sent_path {
-            let target = match view.query {
-                Some(query) => format!("{}?{query}", view.path),
-                None => view.path.into_owned(),
+        if policy.normalize_path == NormalizePath::Forward && view.path() != view.sent_path() {
+            let path = view.path();
+            let target = match view.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
             };
             head.set_target(target.as_bytes())
                 .map_err(|_| Failure::MalformedRequest)?;

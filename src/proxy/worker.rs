@@ -11,7 +11,7 @@ use crate::message::ResponseHead;
 use crate::model::AccessLog;
 use crate::net::Buffers;
 use crate::observe::{Record, WorkerMetrics};
-use crate::state::DataPlaneReader;
+use crate::state::{DataPlaneReader, DataPlaneSnapshot};
 use crate::upstream::Pool;
 
 /// Handles the requests of one worker.
@@ -67,8 +67,7 @@ impl Proxy {
     }
 
     /// Begins the record of a request.
-    pub(super) fn begin(&self, client: &Client) -> Record {
-        let snapshot = self.reader.load();
+    pub(super) fn begin(&self, snapshot: &DataPlaneSnapshot, client: &Client) -> Record {
         let (log, id) = match snapshot.serving(client.socket) {
             Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
             None => (AccessLog::Failures, client.listener.clone()),

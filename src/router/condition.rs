@@ -14,13 +14,13 @@ pub fn hold(conditions: &[Condition], request: &RequestView<'_>) -> bool {
 /// Whether any value of one condition is satisfied.
 fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
     match condition {
-        Condition::Host(hosts) => hosts.iter().any(|host| host.matches(&request.host)),
-        Condition::Path(paths) => paths.iter().any(|path| path.matches(&request.path)),
+        Condition::Host(hosts) => hosts.iter().any(|host| host.matches(request.host())),
+        Condition::Path(paths) => paths.iter().any(|path| path.matches(request.path())),
         Condition::Method(methods) => methods
             .iter()
-            .any(|method| method.as_str().as_bytes() == request.method),
+            .any(|method| method.as_str().as_bytes() == request.method()),
         Condition::Header { name, values } => {
-            let mut sent = request.fields.get_all_by_name(name.as_str());
+            let mut sent = request.fields().get_all_by_name(name.as_str());
             sent.any(|sent| {
                 // Bytes outside of UTF-8 match wildcards and nothing else; only they allocate.
                 let sent = String::from_utf8_lossy(sent);
@@ -30,11 +30,11 @@ fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
             })
         }
         Condition::Query(accepted) => {
-            parameters(request.query).any(|sent| accepted.iter().any(|one| accepts(one, sent)))
+            parameters(request.query()).any(|sent| accepted.iter().any(|one| accepts(one, sent)))
         }
         Condition::SourceIp(networks) => {
             // A listener on `[::]` sees IPv4 clients as mapped addresses.
-            let client = request.client.to_canonical();
+            let client = request.client().to_canonical();
             networks.iter().any(|network| network.contains(&client))
         }
     }

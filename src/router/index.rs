@@ -134,14 +134,14 @@ impl Index {
     /// request, some perhaps twice; each list is in order.
     pub(super) fn visit(&self, request: &RequestView<'_>, mut visit: impl FnMut(&[u32])) {
         if let Some(hosts) = &self.hosts {
-            hosts.visit(&request.host, &mut visit);
+            hosts.visit(request.host(), &mut visit);
         }
         if let Some(paths) = &self.paths {
-            paths.visit(&request.path, &mut visit);
+            paths.visit(request.path(), &mut visit);
         }
-        self.fields.visit(request.fields, &mut visit);
+        self.fields.visit(request.fields(), &mut visit);
         if self.any_parameter.is_some() || !self.parameters.is_empty() {
-            for (name, value) in parameters(request.query) {
+            for (name, value) in parameters(request.query()) {
                 let value = decoded(value);
                 if let Some(values) = self.parameters.get(decoded(name).as_ref()) {
                     values.visit(&value, &mut visit);
@@ -151,9 +151,9 @@ impl Index {
                 }
             }
         }
-        self.clients.visit(request.client, &mut visit);
+        self.clients.visit(request.client(), &mut visit);
         if !self.methods.is_empty()
-            && let Some(positions) = self.methods.get(request.method)
+            && let Some(positions) = self.methods.get(request.method())
         {
             visit(positions);
         }

@@ -17,10 +17,10 @@ pub fn location(redirect: &Redirect, request: &RequestView<'_>, scheme: &str, po
         match part {
             RedirectPart::Literal(literal) => push(&mut text, literal),
             RedirectPart::Protocol => push(&mut text, scheme),
-            RedirectPart::Host => push(&mut text, &request.host),
+            RedirectPart::Host => push(&mut text, request.host()),
             RedirectPart::Port => push_port(&mut text, scheme, port),
-            RedirectPart::Path => push_path(&mut text, request.sent_path),
-            RedirectPart::Query => push_query(&mut text, request.query.unwrap_or_default()),
+            RedirectPart::Path => push_path(&mut text, request.sent_path()),
+            RedirectPart::Query => push_query(&mut text, request.query().unwrap_or_default()),
         }
     }
     text

@@ -1,6 +1,7 @@
 //! The parts of a request that rules and redirects look at.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use memchr::memchr;
@@ -8,47 +9,78 @@ use memchr::memchr;
 use crate::message::{FieldName, Fields, Form, RequestHead};
 use crate::model::{NormalizePath, normalize_path};
 
-/// The parts of a request that conditions and redirects look at.
+/// The parts of a request that conditions and redirects look at. Each is found when it is asked for:
+/// most listeners have rules about one or two of them, or none.
 #[derive(Clone, Debug)]
 pub struct RequestView<'a> {
-    /// As sent.
-    pub method: &'a [u8],
-    /// In lower case, without a port and without the final dot of an absolute name;
-    /// empty if the request names none. An IPv6 literal keeps its brackets.
-    pub host: Cow<'a, str>,
-    /// Without the query, in the spelling that conditions compare.
-    pub path: Cow<'a, str>,
-    /// As sent, without the query.
-    pub sent_path: &'a str,
-    /// As sent, without the question mark.
-    pub query: Option<&'a str>,
-    /// Those that the target will see.
-    pub fields: &'a Fields,
-    /// The address of the client, as trusted proxies report it.
-    pub client: IpAddr,
+    head: &'a RequestHead,
+    client: IpAddr,
+    spelling: NormalizePath,
+    host: OnceCell<Cow<'a, str>>,
+    path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of a request. Allocates only for a host with upper-case letters, and for a path that
-    /// is compared in another spelling than it was sent in.
+    /// A view of a request from `client`, the address that trusted proxies report. `spelling` is
+    /// that of [`Self::path`].
     pub fn new(head: &'a RequestHead, client: IpAddr, spelling: NormalizePath) -> Self {
-        let target = text(head.target());
-        let (sent_path, query) = match memchr(b'?', target.as_bytes()) {
-            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
-            None => (target, None),
-        };
         Self {
-            method: head.method_name(),
-            host: canonical_host(authority(head)),
-            path: match spelling {
-                NormalizePath::Match | NormalizePath::Forward => normalize_path(sent_path),
-                NormalizePath::Off => Cow::Borrowed(sent_path),
-            },
-            sent_path,
-            query,
-            fields: &head.fields,
+            head,
             client,
+            spelling,
+            host: OnceCell::new(),
+            path: OnceCell::new(),
         }
+    }
+
+    /// As sent.
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method_name()
+    }
+
+    /// Those that the target will see.
+    pub fn fields(&self) -> &'a Fields {
+        &self.head.fields
+    }
+
+    /// The address of the client.
+    pub fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// Whether the request names a host, so that [`Self::host`] is not empty.
+    pub fn has_host(&self) -> bool {
+        !matches!(
+            authority(self.head),
+            [] | [b':', ..] | [b'.'] | [b'.', b':', ..]
+        )
+    }
+
+    /// In lower case, without a port and without the final dot of an absolute name;
+    /// empty if the request names none. An IPv6 literal keeps its brackets. Allocates only for a
+    /// host with upper-case letters.
+    pub fn host(&self) -> &str {
+        let host = || canonical_host(text(authority(self.head)));
+        self.host.get_or_init(host)
+    }
+
+    /// Without the query, in the spelling that conditions compare. Allocates only if that is not
+    /// the one it was sent in.
+    pub fn path(&self) -> &str {
+        self.path.get_or_init(|| match self.spelling {
+            NormalizePath::Match | NormalizePath::Forward => normalize_path(self.sent_path()),
+            NormalizePath::Off => Cow::Borrowed(self.sent_path()),
+        })
+    }
+
+    /// As sent, without the query.
+    pub fn sent_path(&self) -> &'a str {
+        text(self.head.path())
+    }
+
+    /// As sent, without the question mark.
+    pub fn query(&self) -> Option<&'a str> {
+        self.head.query().map(text)
     }
 }
 
@@ -58,13 +90,13 @@ fn text(part: &[u8]) -> &str {
 }
 
 /// The host that is asked for and perhaps a port; empty for HTTP/1.0 without Host.
-fn authority(head: &RequestHead) -> &str {
-    text(match head.form() {
+fn authority(head: &RequestHead) -> &[u8] {
+    match head.form() {
         Form::Authority => head.target(),
         Form::Origin | Form::Absolute | Form::Asterisk => {
             head.fields.get(FieldName::Host).unwrap_or_default()
         }
-    })
+    }
 }
 
 /// The name in `host[:port]` or `[v6][:port]`, in the one spelling rules are kept in.
@@ -117,17 +149,31 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_there_if_it_is_not_empty() {
+        for authority in ["a", "A.example.:80", "[::1]", "a.", "", ":80", ":"] {
+            let mut head = head("/", None);
+            head.fields.append("Host", authority.as_bytes()).unwrap();
+            let view = RequestView::new(&head, CLIENT, NormalizePath::Off);
+            assert_eq!(view.has_host(), !view.host().is_empty(), "{authority}");
+        }
+        let without = head("/", None);
+        let view = RequestView::new(&without, CLIENT, NormalizePath::Off);
+        assert!(!view.has_host() && view.host().is_empty());
+        for root in [".", ".:80"] {
+            let mut head = head("/", None);
+            head.fields.append("Host", root.as_bytes()).unwrap();
+            assert!(!RequestView::new(&head, CLIENT, NormalizePath::Off).has_host());
+        }
+    }
+
+    #[test]
     fn a_view_has_the_parts_of_the_head() {
         let mut head = head("/a?b=c", Some("Target.example:81"));
         head.set_method(b"PURGE").unwrap();
         let view = RequestView::new(&head, CLIENT, NormalizePath::Match);
-        assert_eq!(view.method, b"PURGE");
-        assert_eq!(view.host, "target.example");
-        assert_eq!((&*view.path, view.query), ("/a", Some("b=c")));
-        assert_eq!(
-            RequestView::new(&RequestHead::new(), CLIENT, NormalizePath::Off).host,
-            ""
-        );
+        assert_eq!(view.method(), b"PURGE");
+        assert_eq!(view.host(), "target.example");
+        assert_eq!((view.path(), view.query()), ("/a", Some("b=c")));
     }
 
     #[test]
@@ -135,10 +181,8 @@ mod tests {
         let mut head = RequestHead::new();
         head.set_method(b"CONNECT").unwrap();
         head.set_target(b"a.example:443").unwrap();
-        assert_eq!(
-            RequestView::new(&head, CLIENT, NormalizePath::Match).host,
-            "a.example"
-        );
+        let view = RequestView::new(&head, CLIENT, NormalizePath::Match);
+        assert_eq!(view.host(), "a.example");
     }
 
     #[test]
@@ -151,8 +195,9 @@ mod tests {
         ];
         for (spelling, expected) in compared {
             let view = RequestView::new(&head, CLIENT, spelling);
-            assert_eq!(view.path, expected);
-            assert_eq!((view.sent_path, view.query), ("/x/../%61", Some("%61")));
+            assert_eq!(view.path(), expected);
+            assert_eq!(view.sent_path(), "/x/../%61");
+            assert_eq!(view.query(), Some("%61"));
         }
     }
 }
