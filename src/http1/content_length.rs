@@ -16,15 +16,21 @@ pub(super) struct ContentLength {
 pub(super) fn content_length(fields: &Fields) -> Result<Option<ContentLength>, Reason> {
     let mut found: Option<ContentLength> = None;
     for value in fields.get_all(FieldName::ContentLength) {
-        for member in value.split(|byte| *byte == b',') {
-            let next = one(member.trim_ascii())?;
-            found = Some(match found {
-                None => next,
-                Some(known) => agree(known, next)?,
-            });
-        }
+        let next = one(value).or_else(|_| of_list(value))?;
+        found = Some(match found {
+            None => next,
+            Some(known) => agree(known, next)?,
+        });
     }
     Ok(found)
+}
+
+/// The length that all members of a list agree on.
+#[cold]
+fn of_list(value: &[u8]) -> Result<ContentLength, Reason> {
+    let mut members = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let first = one(members.next().unwrap_or_default())?;
+    members.try_fold(first, |known, member| agree(known, one(member)?))
 }
 
 /// RFC 9112 section 6.3 lets a recipient take equal ones for one, and no others.

@@ -1,6 +1,6 @@
 //! One field line: `field-name ":" OWS field-value OWS` and CRLF (RFC 9112 section 5).
 
-use crate::message::{FieldName, MAX_GROUPS, PLAIN, Span, TOKEN, prefix};
+use crate::message::{FieldName, PLAIN, Span, TOKEN, chunk, prefix};
 
 use super::Reason;
 use super::line::{Stop, crlf, fault_at};
@@ -27,18 +27,21 @@ pub(super) struct FieldLine {
 }
 
 /// Reads the line that begins at `start`.
-#[inline]
+#[inline(always)]
 pub(super) fn read(bytes: &[u8], start: usize) -> Result<Line, Stop> {
+    if bytes.get(start) == Some(&b'\r') {
+        return Ok(Line::End(crlf(bytes, start, Reason::BareCr)?));
+    }
     let Name {
         length,
         id,
         is_plain,
-    } = name(&bytes[start..]);
+    } = name(bytes, start);
     let colon = start + length;
-    if colon == start || bytes.get(colon) != Some(&b':') {
-        return no_field(bytes, start, colon);
+    if length == 0 || bytes.get(colon) != Some(&b':') {
+        return Err(no_field(bytes, start, colon));
     }
-    let begin = skip_whitespace(bytes, colon + 1);
+    let (begin, is_after_space) = value_start(bytes, colon + 1);
     let (raw_end, is_ascii) = value_end(bytes, begin);
     let next = crlf(bytes, raw_end, Reason::ControlByte)?;
     let end = trim_whitespace(bytes, begin, raw_end);
@@ -47,7 +50,7 @@ pub(super) fn read(bytes: &[u8], start: usize) -> Result<Line, Stop> {
         value: Span::new(begin, end),
         id,
         is_plain,
-        is_verbatim: begin == colon + 2 && bytes[colon + 1] == b' ' && raw_end == end,
+        is_verbatim: is_after_space & (raw_end == end),
         is_ascii,
         next,
     }))
@@ -60,25 +63,26 @@ struct Name {
     is_plain: bool,
 }
 
-#[inline]
-fn name(line: &[u8]) -> Name {
-    let Some((length, id)) = before_near_colon(line) else {
-        let (length, is_plain) = token(line);
-        let id = FieldName::from_bytes(&line[..length]);
-        return Name {
+#[inline(always)]
+fn name(bytes: &[u8], start: usize) -> Name {
+    match before_near_colon(bytes, start) {
+        // A known name is a token.
+        (length, id) if id != FieldName::Other => Name {
             length,
             id,
-            is_plain,
-        };
-    };
-    // A known name is a token. What else stands before a colon is to be looked at.
-    let (length, is_plain) = match id {
-        FieldName::Other => token(line),
-        _ => (length, true),
-    };
+            is_plain: true,
+        },
+        _ => unknown_name(bytes.get(start..).unwrap_or_default()),
+    }
+}
+
+/// A name that is not known, or the beginning of a line without one.
+#[inline(never)]
+fn unknown_name(line: &[u8]) -> Name {
+    let (length, is_plain) = token(line);
     Name {
         length,
-        id,
+        id: FieldName::Other,
         is_plain,
     }
 }
@@ -93,29 +97,29 @@ fn token(line: &[u8]) -> (usize, bool) {
     (plain + rest, rest == 0)
 }
 
-/// What stands before the first colon, if that is where names have it that are known.
-#[inline]
-fn before_near_colon(line: &[u8]) -> Option<(usize, FieldName)> {
-    let mut groups = [0; MAX_GROUPS];
-    for (index, (group, bytes)) in groups.iter_mut().zip(line.as_chunks::<8>().0).enumerate() {
-        *group = u64::from_le_bytes(*bytes);
-        let colons = zeros(*group ^ (ONES * u64::from(b':')));
-        if colons != 0 {
-            let length = index * 8 + first_byte(colons);
-            return Some((length, FieldName::from_groups(&line[..length], &groups)));
-        }
+/// What stands before the first colon, if that is where known names have it.
+#[inline(always)]
+fn before_near_colon(bytes: &[u8], start: usize) -> (usize, FieldName) {
+    let first = chunk::at(bytes, start);
+    if let Some(length) = chunk::first_colon(first) {
+        return (length, FieldName::from_chunks(length, [first, 0]));
     }
-    None
+    let second = chunk::at(bytes, start + chunk::LENGTH);
+    match chunk::first_colon(second) {
+        Some(colon) => {
+            let length = chunk::LENGTH + colon;
+            (length, FieldName::from_chunks(length, [first, second]))
+        }
+        None => (0, FieldName::Other),
+    }
 }
 
 /// The line has no name, or none with a colon right behind it.
-fn no_field(bytes: &[u8], start: usize, at: usize) -> Result<Line, Stop> {
+#[cold]
+fn no_field(bytes: &[u8], start: usize, at: usize) -> Stop {
     let is_empty = at == start;
     let reason = match bytes.get(at) {
-        None => return Err(Stop::Incomplete),
-        Some(b'\r') if is_empty => {
-            return Ok(Line::End(crlf(bytes, at, Reason::BareCr)?));
-        }
+        None => return Stop::Incomplete,
         Some(b':') => Reason::EmptyFieldName,
         // RFC 9112 section 5.2: a folded value is refused, not unfolded.
         Some(b' ' | b'\t') if is_empty => Reason::ObsFold,
@@ -124,16 +128,27 @@ fn no_field(bytes: &[u8], start: usize, at: usize) -> Result<Line, Stop> {
         Some(b'\r') => Reason::MissingColon,
         Some(_) => Reason::BadFieldName,
     };
-    Err(fault_at(bytes, at, reason))
+    fault_at(bytes, at, reason)
 }
 
-fn skip_whitespace(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t') = bytes.get(at) {
-        at += 1;
+/// Where a value begins, and whether that is behind exactly one space.
+#[inline(always)]
+fn value_start(bytes: &[u8], at: usize) -> (usize, bool) {
+    match bytes.get(at..) {
+        Some([b' ', next, ..]) if *next > b' ' => (at + 1, true),
+        _ => skip_whitespace(bytes, at),
     }
-    at
 }
 
+#[inline(never)]
+fn skip_whitespace(bytes: &[u8], at: usize) -> (usize, bool) {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let spaces = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
+    let count = spaces.count();
+    (at + count, count == 1 && rest[0] == b' ')
+}
+
+#[inline(always)]
 fn trim_whitespace(bytes: &[u8], start: usize, mut end: usize) -> usize {
     while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
         end -= 1;
@@ -143,20 +158,22 @@ fn trim_whitespace(bytes: &[u8], start: usize, mut end: usize) -> usize {
 
 /// The first control character but HTAB, or the end of the bytes; and whether all before it is
 /// ASCII. RFC 9110 section 5.5 allows what is beyond ASCII, and no control character.
-#[inline]
+#[inline(always)]
 pub(super) fn value_end(bytes: &[u8], start: usize) -> (usize, bool) {
-    let groups = bytes.get(start..).unwrap_or_default().as_chunks::<8>().0;
-    let is_special = |group: &[u8; 8]| !is_plain(u64::from_le_bytes(*group));
-    let Some(plain) = groups.iter().position(is_special) else {
-        return value_end_by_bytes(bytes, start + groups.len() * 8);
-    };
-    let (length, is_ascii) = before_control(u64::from_le_bytes(groups[plain]));
-    let end = start + plain * 8 + length;
-    // Nearly always this is where the line ends.
-    if bytes.get(end) == Some(&b'\r') {
-        return (end, is_ascii);
+    let mut at = start;
+    while at < bytes.len() {
+        let Some(special) = chunk::first_special(chunk::at(bytes, at)) else {
+            at += chunk::LENGTH;
+            continue;
+        };
+        at += special;
+        // Nearly always this is where the line ends.
+        return match bytes.get(at) {
+            None | Some(b'\r') => (at, true),
+            Some(_) => value_end_by_bytes(bytes, start),
+        };
     }
-    value_end_by_bytes(bytes, start)
+    (bytes.len(), true)
 }
 
 #[cold]
@@ -166,44 +183,6 @@ fn value_end_by_bytes(bytes: &[u8], start: usize) -> (usize, bool) {
     let is_end = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
     let length = rest.iter().position(is_end).unwrap_or(rest.len());
     (start + length, rest[..length].is_ascii())
-}
-
-/// How many bytes of a group stand before its first control character, and whether they are ASCII.
-fn before_control(group: u64) -> (usize, bool) {
-    let controls = controls(group);
-    let before = match controls {
-        0 => u64::MAX,
-        controls => (controls & controls.wrapping_neg()) - 1,
-    };
-    (first_byte(controls), group & HIGH & before == 0)
-}
-
-// Eight bytes are tested at once. Each function marks bytes by their highest bit; marks behind the
-// first one mean nothing, because a subtraction may borrow from the byte behind.
-
-const ONES: u64 = u64::MAX / 255;
-const HIGH: u64 = ONES * 0x80;
-
-/// Whether all bytes are ASCII and none is a control character.
-fn is_plain(group: u64) -> bool {
-    let marks = group.wrapping_sub(ONES * 0x20) | group | group.wrapping_add(ONES);
-    marks & HIGH == 0
-}
-
-/// Marks bytes below 0x20, and 0x7f.
-fn controls(group: u64) -> u64 {
-    let low = group.wrapping_sub(ONES * 0x20) & !group & HIGH;
-    low | zeros(group ^ (ONES * 0x7f))
-}
-
-/// Marks zeros.
-fn zeros(group: u64) -> u64 {
-    group.wrapping_sub(ONES) & !group & HIGH
-}
-
-/// The index of the first marked byte; 8 if there is none.
-fn first_byte(marks: u64) -> usize {
-    marks.trailing_zeros() as usize / 8
 }
 
 #[cfg(test)]

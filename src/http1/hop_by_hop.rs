@@ -24,8 +24,6 @@ const HOP_BY_HOP: NameSet = NameSet::of(&[
     FieldName::Http2Settings,
 ]);
 
-const TE: NameSet = NameSet::of(&[FieldName::Te]);
-
 /// Removes the fields that concern the connection they came on: what Connection names, Connection
 /// itself and those that RFC 9110 section 7.6.1 lists. Trailer stays, as the trailers do.
 ///
@@ -36,14 +34,35 @@ pub fn strip_hop_by_hop(fields: &mut Fields) -> HopByHop {
     if !fields.may_contain(HOP_BY_HOP) {
         return HopByHop::default();
     }
-    let te_trailers = fields.may_contain(TE) && fields.has_token(FieldName::Te, "trailers");
-    let named = remove_named(fields);
-    fields.remove_all(HOP_BY_HOP);
+    let mut named = BTreeSet::new();
+    let mut te_trailers = false;
+    fields.retain(|field| {
+        match field.id {
+            // Nearly all say nothing else.
+            FieldName::Connection if !is_persistence(field.value) => {
+                add_named(field.value, &mut named);
+            }
+            FieldName::Te => te_trailers |= is_in_list(b"trailers", field.value),
+            _ => {}
+        }
+        !HOP_BY_HOP.contains(field.id)
+    });
+    let named = remove_named(fields, &named);
     HopByHop { te_trailers, named }
 }
 
-fn remove_named(fields: &mut Fields) -> usize {
-    let named = named(fields);
+fn is_in_list(token: &[u8], value: &[u8]) -> bool {
+    list(value).any(|member| member.eq_ignore_ascii_case(token))
+}
+
+/// Adds the options that may name a field which Weir does not know, in lower case. To a set,
+/// because a head has room for thousands.
+fn add_named(value: &[u8], named: &mut BTreeSet<Vec<u8>>) {
+    let options = list(value).filter(|option| !is_persistence(option));
+    named.extend(options.map(<[u8]>::to_ascii_lowercase));
+}
+
+fn remove_named(fields: &mut Fields, named: &BTreeSet<Vec<u8>>) -> usize {
     if named.is_empty() {
         return 0;
     }
@@ -52,19 +71,6 @@ fn remove_named(fields: &mut Fields) -> usize {
         field.id != FieldName::Other || !named.contains(&field.name.to_ascii_lowercase())
     });
     before - fields.len()
-}
-
-/// The options that may name a field which Weir does not know, in lower case. A set, because a head
-/// has room for thousands.
-fn named(fields: &Fields) -> BTreeSet<Vec<u8>> {
-    fields
-        .get_all(FieldName::Connection)
-        // Nearly all say nothing else.
-        .filter(|value| !is_persistence(value))
-        .flat_map(list)
-        .filter(|option| !is_persistence(option))
-        .map(<[u8]>::to_ascii_lowercase)
-        .collect()
 }
 
 fn is_persistence(value: &[u8]) -> bool {

@@ -15,6 +15,7 @@
 
 mod authority;
 mod chars;
+pub(crate) mod chunk;
 mod convert;
 mod debug;
 mod exchange;
@@ -42,7 +43,7 @@ pub use lists::list;
 pub use method::Method;
 pub use name_set::NameSet;
 pub use names::FieldName;
-pub(crate) use names::{MAX_GROUPS, is_same_name};
+pub(crate) use names::is_same_name;
 pub use request::RequestHead;
 pub use response::ResponseHead;
 pub(crate) use span::Span;

@@ -1,4 +1,6 @@
-//! The names of fields that Weir cares about, each one byte.
+//! The names of fields that Weir cares about, and of some that most messages have: each one byte.
+
+use super::chunk::{self, Chunk};
 
 macro_rules! names {
     ($($variant:ident $text:literal,)*) => {
@@ -21,6 +23,14 @@ macro_rules! names {
                 match self {
                     Self::Other => "",
                     $(Self::$variant => $text,)*
+                }
+            }
+
+            /// As RFCs spell it, with a colon and a space behind it.
+            pub(super) const fn with_colon(self) -> &'static str {
+                match self {
+                    Self::Other => ": ",
+                    $(Self::$variant => concat!($text, ": "),)*
                 }
             }
         }
@@ -102,49 +112,79 @@ names! {
     SecWebSocketAccept "Sec-WebSocket-Accept",
     SecWebSocketProtocol "Sec-WebSocket-Protocol",
     SecWebSocketExtensions "Sec-WebSocket-Extensions",
+    SecFetchSite "Sec-Fetch-Site",
+    SecFetchMode "Sec-Fetch-Mode",
+    SecFetchDest "Sec-Fetch-Dest",
+    SecFetchUser "Sec-Fetch-User",
+    SecChUa "Sec-CH-UA",
+    SecChUaMobile "Sec-CH-UA-Mobile",
+    SecChUaPlatform "Sec-CH-UA-Platform",
+    UpgradeInsecureRequests "Upgrade-Insecure-Requests",
+    Dnt "DNT",
+    Priority "Priority",
+    XRequestedWith "X-Requested-With",
+    Link "Link",
+    AltSvc "Alt-Svc",
+    StrictTransportSecurity "Strict-Transport-Security",
+    ContentSecurityPolicy "Content-Security-Policy",
+    ContentDisposition "Content-Disposition",
+    ReferrerPolicy "Referrer-Policy",
+    XContentTypeOptions "X-Content-Type-Options",
+    XFrameOptions "X-Frame-Options",
+    AccessControlAllowOrigin "Access-Control-Allow-Origin",
+    XPoweredBy "X-Powered-By",
 }
 
 impl FieldName {
     /// The name that these bytes spell, in whatever case (RFC 9110 section 5.1).
     pub fn from_bytes(name: &[u8]) -> Self {
-        if name.is_empty() {
+        let chunks = [chunk::at(name, 0), chunk::at(name, chunk::LENGTH)];
+        Self::from_chunks(name.len(), chunks)
+    }
+
+    /// As [`FieldName::from_bytes`], for a name of so many bytes: those of the chunks, in which
+    /// others may stand behind them.
+    #[inline(always)]
+    pub(crate) fn from_chunks(length: usize, chunks: [Chunk; 2]) -> Self {
+        let Some(mask) = MASKS.get(length.min(chunk::LENGTH)) else {
             return Self::Other;
+        };
+        let known = TABLE[slot(length, (chunks[0] | CASE) & mask)];
+        let pattern = &PATTERNS[known as usize];
+        let mut difference = (chunks[0] ^ pattern.chunks[0].0) & pattern.chunks[0].1;
+        if length > chunk::LENGTH {
+            difference |= (chunks[1] ^ pattern.chunks[1].0) & pattern.chunks[1].1;
         }
-        let known = TABLE[slot(name)];
-        if is_same_name(name, known.as_str().as_bytes()) {
+        if difference == 0 && pattern.length == length {
             known
         } else {
             Self::Other
         }
     }
-
-    /// As [`FieldName::from_bytes`], for a name of which `groups` has all bytes, perhaps with others
-    /// behind them.
-    #[inline]
-    pub(crate) fn from_groups(name: &[u8], groups: &[u64; MAX_GROUPS]) -> Self {
-        if name.is_empty() {
-            return Self::Other;
-        }
-        let known = TABLE[slot(name)];
-        let Some(pattern) = PATTERNS.get(known as usize) else {
-            return Self::Other;
-        };
-        let mut difference = (pattern.length ^ name.len()) as u64;
-        for (group, (bytes, mask)) in groups.iter().zip(&pattern.groups) {
-            difference |= (group ^ bytes) & mask;
-        }
-        if difference == 0 { known } else { Self::Other }
-    }
 }
 
-/// Groups of eight bytes that the longest known name fills.
-pub(crate) const MAX_GROUPS: usize = 4;
+/// The bit in which upper case and lower case differ. The other bytes of names, digits and hyphens,
+/// have it as well.
+const CASE: Chunk = Chunk::MAX / 255 * 0x20;
 
-/// A known name in groups of eight bytes, each with the bits that must be equal.
+/// The first bytes of a chunk, by their number.
+static MASKS: [Chunk; chunk::LENGTH + 1] = masks();
+
+const fn masks() -> [Chunk; chunk::LENGTH + 1] {
+    let mut masks = [0; chunk::LENGTH + 1];
+    let mut length = 1;
+    while length <= chunk::LENGTH {
+        masks[length] = Chunk::MAX >> (8 * (chunk::LENGTH - length));
+        length += 1;
+    }
+    masks
+}
+
+/// A known name in chunks of sixteen bytes, each with the bits that must be equal.
 #[derive(Clone, Copy)]
 struct Pattern {
     length: usize,
-    groups: [(u64, u64); MAX_GROUPS],
+    chunks: [(Chunk, Chunk); 2],
 }
 
 static PATTERNS: [Pattern; FieldName::ALL.len() + 1] = patterns();
@@ -152,7 +192,7 @@ static PATTERNS: [Pattern; FieldName::ALL.len() + 1] = patterns();
 const fn patterns() -> [Pattern; FieldName::ALL.len() + 1] {
     let empty = Pattern {
         length: 0,
-        groups: [(0, 0); MAX_GROUPS],
+        chunks: [(0, 0); 2],
     };
     let mut patterns = [empty; FieldName::ALL.len() + 1];
     let mut index = 0;
@@ -165,12 +205,12 @@ const fn patterns() -> [Pattern; FieldName::ALL.len() + 1] {
 }
 
 const fn pattern(name: &[u8]) -> Pattern {
-    let mut groups = [(0, 0); MAX_GROUPS];
+    let mut chunks = [(0, 0); 2];
     let mut at = 0;
     while at < name.len() {
-        let shift = at % 8 * 8;
-        let (known, mask) = &mut groups[at / 8];
-        *known |= (name[at] as u64) << shift;
+        let shift = at % chunk::LENGTH * 8;
+        let (known, mask) = &mut chunks[at / chunk::LENGTH];
+        *known |= (name[at] as Chunk) << shift;
         // The case of a letter may differ.
         let bits = if name[at].is_ascii_alphabetic() {
             0xdf
@@ -182,34 +222,34 @@ const fn pattern(name: &[u8]) -> Pattern {
     }
     Pattern {
         length: name.len(),
-        groups,
+        chunks,
     }
 }
 
 /// The one name that may stand in each slot.
-static TABLE: [FieldName; 256] = table();
+static TABLE: [FieldName; SLOTS] = table();
 
-/// A slot that no two known names share; the compiler checks it in [`table`].
-const fn slot(name: &[u8]) -> usize {
-    let length = name.len();
-    let sum = length * 21
-        + lower(name[0]) * 13
-        + lower(name[length - 1]) * 58
-        + lower(name[length * 3 / 4]) * 19;
-    sum % 256
+const SLOTS: usize = 512;
+
+/// A slot that no two known names share; the compiler checks it in [`table`]. `text` is the name in
+/// lower case, or its first chunk.
+const fn slot(length: usize, text: Chunk) -> usize {
+    let (low, high) = (text as u64, (text >> 64) as u64);
+    let low = low.wrapping_add(length as u64).wrapping_mul(FACTORS.0);
+    let high = high.wrapping_mul(FACTORS.1);
+    ((low ^ high) >> (64 - SLOTS.trailing_zeros())) as usize
 }
 
-/// Lower case for letters; a hyphen and digits stay as they are.
-const fn lower(byte: u8) -> usize {
-    (byte | 0x20) as usize
-}
+/// Found by trial.
+const FACTORS: (u64, u64) = (0xec908af5933543c1, 0x2f58679d8a79d4a5);
 
-const fn table() -> [FieldName; 256] {
-    let mut table = [FieldName::Other; 256];
+const fn table() -> [FieldName; SLOTS] {
+    let mut table = [FieldName::Other; SLOTS];
     let mut index = 0;
     while index < FieldName::ALL.len() {
         let name = FieldName::ALL[index];
-        let slot = slot(name.as_str().as_bytes());
+        let text = name.as_str().as_bytes();
+        let slot = slot(text.len(), folded(text));
         assert!(
             matches!(table[slot], FieldName::Other),
             "two names share a slot"
@@ -218,6 +258,17 @@ const fn table() -> [FieldName; 256] {
         index += 1;
     }
     table
+}
+
+/// The first chunk of a name in lower case.
+const fn folded(name: &[u8]) -> Chunk {
+    let mut text = 0;
+    let mut at = 0;
+    while at < name.len() && at < chunk::LENGTH {
+        text |= ((name[at] | 0x20) as Chunk) << (8 * at);
+        at += 1;
+    }
+    text
 }
 
 /// Whether a text is a known name, without regard to case. A known name consists of letters, digits
@@ -260,11 +311,10 @@ fn half(bytes: [u8; 4]) -> u64 {
 mod tests {
     use super::*;
 
-    /// The groups of a name with a value behind it.
-    fn groups(name: &[u8]) -> [u64; MAX_GROUPS] {
-        let bytes = [name, &[b':'; 8 * MAX_GROUPS]].concat();
-        let groups = bytes.as_chunks::<8>().0;
-        std::array::from_fn(|index| u64::from_le_bytes(groups[index]))
+    /// The chunks of a name with a value behind it.
+    fn chunks(name: &[u8]) -> [Chunk; 2] {
+        let line = [name, &[b':'; 2 * chunk::LENGTH]].concat();
+        [chunk::at(&line, 0), chunk::at(&line, chunk::LENGTH)]
     }
 
     #[test]
@@ -274,8 +324,8 @@ mod tests {
             let text = name.as_str();
             for spelling in [text.to_owned(), text.to_lowercase(), text.to_uppercase()] {
                 assert_eq!(FieldName::from_bytes(spelling.as_bytes()), *name);
-                let (name_bytes, groups) = (spelling.as_bytes(), groups(spelling.as_bytes()));
-                assert_eq!(FieldName::from_groups(name_bytes, &groups), *name);
+                let chunks = chunks(spelling.as_bytes());
+                assert_eq!(FieldName::from_chunks(text.len(), chunks), *name);
             }
         }
     }
@@ -291,7 +341,7 @@ mod tests {
                     }
                     text[at] = other;
                     assert_ne!(FieldName::from_bytes(&text), *name, "{text:?}");
-                    let other = FieldName::from_groups(&text, &groups(&text));
+                    let other = FieldName::from_chunks(text.len(), chunks(&text));
                     assert_ne!(other, *name, "{text:?}");
                 }
             }
