@@ -250,7 +250,51 @@ impl Fields {
     /// Adds a field behind all others. The value has to be legal.
     pub(crate) fn add(&mut self, id: FieldName, value: &[u8]) {
         debug_assert_eq!(checked_value(value), Ok(value), "{id:?} has no legal value");
-        self.push(id.as_str().as_bytes(), value, id);
+        let (name, parts) = (
+            id.with_colon(),
+            [id.with_colon().as_bytes(), value, b"\r\n"],
+        );
+        let start = self.text.len();
+        self.text.reserve(name.len() + value.len() + 2);
+        for part in parts {
+            self.text.extend_from_slice(part);
+        }
+        self.push_added(id, start, name.len(), value.len());
+    }
+
+    /// Adds a field behind all others with the first value of `from`, if there is one.
+    pub(crate) fn add_copy(&mut self, id: FieldName, from: FieldName) {
+        let Some(value) = self.span(from) else {
+            return;
+        };
+        let (start, name) = (self.text.len(), id.with_colon());
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_within(value.range());
+        self.text.extend_from_slice(b"\r\n");
+        self.push_added(id, start, name.len(), value.range().len());
+    }
+
+    /// Adds all fields of `others` behind all others.
+    pub(crate) fn add_all(&mut self, others: &Self) {
+        let offset = self.text.len() as u32;
+        self.text.extend_from_slice(&others.text);
+        let moved = others.entries.iter().map(|entry| entry.moved(offset));
+        self.entries.extend(moved);
+        self.seen = self.seen.and(others.seen);
+    }
+
+    /// Takes a line into the index of which the text has the name, with colon and space, and the
+    /// value.
+    fn push_added(&mut self, id: FieldName, start: usize, name: usize, value: usize) {
+        let begin = start + name;
+        let (name, value) = (Span::new(start, begin - 2), Span::new(begin, begin + value));
+        self.push_parsed(name, value, id, true);
+    }
+
+    /// Where the first value of a name is.
+    fn span(&self, id: FieldName) -> Option<Span> {
+        let is_wanted = |entry: &&Entry| entry.id == id && !entry.is_removed;
+        self.entries.iter().find(is_wanted).map(|entry| entry.value)
     }
 
     /// Puts bytes at the end of the text.
@@ -308,6 +352,15 @@ impl Fields {
 }
 
 impl Entry {
+    /// The same line, further back in a text.
+    fn moved(&self, offset: u32) -> Self {
+        Self {
+            name: self.name.moved(offset),
+            value: self.value.moved(offset),
+            ..*self
+        }
+    }
+
     fn field<'t>(&self, text: &'t [u8]) -> Field<'t> {
         Field {
             name: self.name.of(text),

@@ -1,5 +1,7 @@
 //! A part of a head's text.
 
+use std::ops::Range;
+
 /// Where a part of a text begins and ends. A text is shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -15,9 +17,21 @@ impl Span {
         }
     }
 
+    /// The positions.
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The same part after so many bytes were put before the text.
+    pub(crate) fn moved(self, offset: u32) -> Self {
+        Self {
+            start: self.start + offset,
+            end: self.end + offset,
+        }
+    }
+
     /// The part of `text`; empty if the text has no such part, which no head allows.
     pub(crate) fn of(self, text: &[u8]) -> &[u8] {
-        let range = self.start as usize..self.end as usize;
-        text.get(range).unwrap_or_default()
+        text.get(self.range()).unwrap_or_default()
     }
 }

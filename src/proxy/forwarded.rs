@@ -30,16 +30,23 @@ pub(super) struct ForwardedPolicy<'l> {
     pub(super) identity: &'l IdentityFields,
 }
 
+/// The fields that are the same for all requests of a connection, unless a trusted proxy has sent
+/// one.
+const OF_CONNECTION: NameSet = NameSet::of(&[
+    FieldName::XForwardedFor,
+    FieldName::XForwardedProto,
+    FieldName::XForwardedPort,
+]);
+
 /// What the fields say about a client's connection. It holds for all of its requests.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionFacts {
     address: IpAddr,
-    /// The peer's address, for `X-Forwarded-For`.
-    peer: Box<str>,
     /// `http` or `https`.
     pub(super) proto: &'static str,
-    /// The port that the client connected to.
-    port: Box<str>,
+    /// The fields of [`OF_CONNECTION`]: the peer's address, `proto`, and the port that the client
+    /// connected to.
+    fields: Fields,
 }
 
 impl ConnectionFacts {
@@ -47,11 +54,14 @@ impl ConnectionFacts {
     pub(super) fn new(peer: IpAddr, port: u16, proto: &'static str) -> Self {
         // An IPv4 address may come over IPv6.
         let address = peer.to_canonical();
+        let mut fields = Fields::new();
+        fields.add(FieldName::XForwardedFor, address.to_string().as_bytes());
+        fields.add(FieldName::XForwardedProto, proto.as_bytes());
+        fields.add(FieldName::XForwardedPort, port.to_string().as_bytes());
         Self {
             address,
-            peer: address.to_string().into(),
             proto,
-            port: port.to_string().into(),
+            fields,
         }
     }
 }
@@ -82,53 +92,46 @@ impl ForwardedPolicy<'_> {
             ForwardedMode::Append => {}
             ForwardedMode::Preserve | ForwardedMode::Remove => return,
         }
-        let host = HostText::of(head);
         let (fields, send) = (&mut head.fields, self.settings.send);
         if send.has_forwarded() {
             // First: it reads X-Forwarded-For, to which the peer is added below.
-            let list = forwarded_elements(fields, host.as_bytes(), connection);
+            let list = forwarded_elements(fields, connection);
             fields.put(FieldName::Forwarded, &list);
         }
         if send.has_x_forwarded() {
-            add_x_forwarded(fields, host.as_bytes(), connection);
+            add_x_forwarded(fields, connection);
         }
     }
 }
 
-fn add_x_forwarded(fields: &mut Fields, host: Option<&[u8]>, connection: &ConnectionFacts) {
-    let peer = connection.peer.as_bytes();
-    if fields.contains(FieldName::XForwardedFor) {
-        let mut chain = joined(fields, FieldName::XForwardedFor);
-        chain.extend_from_slice(b", ");
-        chain.extend_from_slice(peer);
-        fields.put(FieldName::XForwardedFor, &chain);
+fn add_x_forwarded(fields: &mut Fields, connection: &ConnectionFacts) {
+    if fields.may_contain(OF_CONNECTION) {
+        extend_x_forwarded(fields, connection);
     } else {
-        fields.put(FieldName::XForwardedFor, peer);
+        fields.add_all(&connection.fields);
     }
-    let others = [
-        (
-            FieldName::XForwardedProto,
-            Some(connection.proto.as_bytes()),
-        ),
-        (FieldName::XForwardedPort, Some(connection.port.as_bytes())),
-        (FieldName::XForwardedHost, host),
-    ];
-    for (name, value) in others {
-        if let Some(value) = value
-            && !fields.contains(name)
-        {
-            fields.put(name, value);
+    if !fields.contains(FieldName::XForwardedHost) {
+        fields.add_copy(FieldName::XForwardedHost, FieldName::Host);
+    }
+}
+
+/// Adds what is missing, and the peer to the chain of clients.
+fn extend_x_forwarded(fields: &mut Fields, connection: &ConnectionFacts) {
+    for own in connection.fields.iter() {
+        if own.id == FieldName::XForwardedFor && fields.contains(own.id) {
+            let mut chain = joined(fields, own.id);
+            chain.extend_from_slice(b", ");
+            chain.extend_from_slice(own.value);
+            fields.put(own.id, &chain);
+        } else if !fields.contains(own.id) {
+            fields.add(own.id, own.value);
         }
     }
 }
 
 /// The elements so far and one for this hop. If trusted proxies sent `X-Forwarded-*` alone, their
 /// chain is put into the other form (RFC 7239 section 7.4).
-fn forwarded_elements(
-    fields: &Fields,
-    host: Option<&[u8]>,
-    connection: &ConnectionFacts,
-) -> Vec<u8> {
+fn forwarded_elements(fields: &Fields, connection: &ConnectionFacts) -> Vec<u8> {
     let mut list = joined(fields, FieldName::Forwarded);
     if list.is_empty() {
         let mut first_host = fields.get(FieldName::XForwardedHost);
@@ -142,6 +145,7 @@ fn forwarded_elements(
     }
     let peer = forwarded_list::node(connection.address);
     let proto = Some(connection.proto.as_bytes());
+    let host = fields.get(FieldName::Host);
     forwarded_list::push_element(&mut list, peer.as_bytes(), host, proto);
     list
 }
@@ -156,42 +160,6 @@ fn joined(fields: &Fields, name: FieldName) -> Vec<u8> {
         list.extend_from_slice(value);
     }
     list
-}
-
-/// A copy of the host of a request, so that its fields can be changed; without an allocation for
-/// most hosts.
-enum HostText {
-    Short([u8; MAX_SHORT_HOST], usize),
-    Long(Vec<u8>),
-    None,
-}
-
-/// Bytes of a host with its port that are copied without an allocation. The DNS allows 253; most
-/// are shorter than this.
-const MAX_SHORT_HOST: usize = 64;
-
-impl HostText {
-    fn of(head: &RequestHead) -> Self {
-        let Some(host) = head.fields.get(FieldName::Host) else {
-            return Self::None;
-        };
-        let mut text = [0; MAX_SHORT_HOST];
-        match text.get_mut(..host.len()) {
-            Some(part) => {
-                part.copy_from_slice(host);
-                Self::Short(text, host.len())
-            }
-            None => Self::Long(host.to_vec()),
-        }
-    }
-
-    fn as_bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Short(text, length) => text.get(..*length),
-            Self::Long(text) => Some(text),
-            Self::None => None,
-        }
-    }
 }
 
 #[cfg(test)]
