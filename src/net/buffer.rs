@@ -14,6 +14,9 @@ use super::stream::Stream;
 /// one.
 const CAPACITY: usize = 16 * 1024;
 
+/// Bytes that are so few that to write them is no reason to let other tasks run.
+const FEW: usize = 8 * 1024;
+
 /// Buffers of each kind that a worker keeps for the next messages; more are freed.
 const MAX_FREE: usize = 256;
 
@@ -76,6 +79,9 @@ pub struct Input {
     memory: Vec<u8>,
     start: usize,
     end: usize,
+    /// Whether the last [`Input::poll_fill`] has found nothing: once it is polled again, something
+    /// has come, most likely.
+    is_awaited: bool,
 }
 
 impl Input {
@@ -124,16 +130,28 @@ impl Input {
         stream: &mut Stream,
         buffers: &Buffers,
     ) -> Poll<io::Result<usize>> {
-        if self.memory.is_empty() {
+        let (is_silent, is_awaited) = (self.memory.is_empty(), self.is_awaited);
+        self.is_awaited = true;
+        if is_silent && !is_awaited {
             // Nothing is taken for a peer that is silent.
             ready!(stream.poll_read_ready(cx))?;
         }
         self.make_room(buffers);
         let mut room = ReadBuf::new(&mut self.memory[self.end..]);
-        ready!(stream.poll_read(cx, &mut room))?;
+        let read = stream.poll_read(cx, &mut room);
         let count = room.filled().len();
+        if is_silent && read.is_pending() {
+            self.release(buffers);
+        }
+        ready!(read)?;
+        self.is_awaited = false;
         self.end += count;
         Poll::Ready(Ok(count))
+    }
+
+    /// Notes that its stream was found silent by other means than [`Self::poll_fill`].
+    pub fn note_awaited(&mut self) {
+        self.is_awaited = true;
     }
 
     /// Whether it holds 16 KiB, so that nothing more should be read ahead.
@@ -210,7 +228,12 @@ impl Output {
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let count = ready!(stream.poll_write(cx, &self.memory[self.start..]))?;
+            let left = &self.memory[self.start..];
+            let count = ready!(if left.len() <= FEW {
+                stream.poll_write_few(cx, left)
+            } else {
+                stream.poll_write(cx, left)
+            })?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -48,6 +48,24 @@ impl Stream {
         }
     }
 
+    /// Writes as much as the socket takes, and returns how many bytes that were. Cheaper than
+    /// [`Self::poll_write`], and does not count against the task's budget: for a few bytes, after
+    /// which nothing is left to write.
+    pub fn poll_write_few(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.poll_write(cx, bytes),
+            written => Poll::Ready(written),
+        }
+    }
+
     /// Writes as much as the socket takes, and returns how many bytes that were.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {

@@ -39,8 +39,9 @@ impl Connection {
         }
     }
 
-    /// A connection of the pool, which has been idle for `age`.
-    pub(super) fn reused(idle: IdleConnection, list: Rc<IdleList>, age: Duration) -> Self {
+    /// A connection of the pool, which has been idle for `age` and was just found fresh.
+    pub(super) fn reused(mut idle: IdleConnection, list: Rc<IdleList>, age: Duration) -> Self {
+        idle.http.note_fresh();
         Self {
             http: idle.http,
             list,

@@ -80,6 +80,8 @@ pub struct Http1 {
     is_written: bool,
     /// Whether a byte came since the request began.
     is_received: bool,
+    /// Whether the connection was found silent just now, and the task's waker is registered.
+    is_watched: bool,
     interim: u32,
     /// `None` before the head of the response.
     download: Option<BodyReader>,
@@ -100,6 +102,7 @@ impl Http1 {
             request: RequestState::Ended,
             is_written: false,
             is_received: false,
+            is_watched: false,
             interim: 0,
             download: Some(BodyReader::ended()),
             keeps_alive: true,
@@ -123,6 +126,13 @@ impl Http1 {
             Poll::Ready(Ok(0) | Err(_)) => Staleness::Closed,
             Poll::Ready(Ok(_)) => Staleness::Unsolicited,
         }
+    }
+
+    /// Notes that [`Self::staleness`] has just found the connection fresh, so that the first
+    /// [`Self::poll_head`] does not have to look at it again.
+    pub(super) fn note_fresh(&mut self) {
+        self.is_watched = true;
+        self.input.note_awaited();
     }
 
     /// As the kernel knows it now, which the runtime may not have heard of. One system call.
@@ -250,6 +260,9 @@ impl Http1 {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<HeadKind, ReadError>> {
+        if std::mem::take(&mut self.is_watched) {
+            return Poll::Pending;
+        }
         loop {
             if let Some(kind) = self.parse_head(head)? {
                 return Poll::Ready(Ok(kind));

@@ -51,10 +51,6 @@ impl Connection {
     /// waits.
     pub(super) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let filled = self.poll_fill(cx);
-        if filled.is_pending() {
-            // The runtime may have woken the task for nothing.
-            self.input.release(&self.buffers);
-        }
         filled.map(|filled| filled.is_ok_and(|count| count > 0))
     }
 
