@@ -9,13 +9,12 @@
 
 use std::hint::black_box;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group};
 use tokio::runtime::{Builder, Runtime};
 use weir::config::{Config, TargetAddress, TargetGroup, TargetSpec, parse};
-use weir::model::{Algorithm, TargetId};
+use weir::model::{Algorithm, Endpoint, TargetId};
 use weir::state::{Publisher, Reader, TargetChange};
 
 /// `targets` targets in ten groups, behind `rules` rules with a host each.
@@ -71,7 +70,7 @@ fn runtime() -> Runtime {
         .expect("a runtime without I/O needs nothing")
 }
 
-fn address(n: u32) -> SocketAddr {
+fn address(n: u32) -> Endpoint {
     let [_, high, middle, low] = n.to_be_bytes();
     ([10, high, middle, low], 80).into()
 }

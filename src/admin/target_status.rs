@@ -1,7 +1,6 @@
 //! The status of one target.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time::{millis, timestamp};
 use crate::model::{
-    CheckResult, Draining, Ejection, EjectionCounts, Health, HealthReason, Registration,
+    CheckResult, Draining, Ejection, EjectionCounts, Endpoint, Health, HealthReason, Registration,
 };
 use crate::target::{Target, WHOLE_SHARE};
 
@@ -31,7 +30,7 @@ pub(super) const TARGET_STATES: [&str; 4] = [
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TargetStatus {
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
     /// `active` or `draining`.
@@ -138,7 +137,7 @@ pub(super) fn target(
         (Health::Healthy, Some(HealthReason::HealthCheckDisabled))
     };
     TargetStatus {
-        address: target.id.addr,
+        address: target.id.addr.clone(),
         weight,
         registration: registration.name().to_owned(),
         draining: match registration {

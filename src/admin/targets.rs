@@ -21,7 +21,7 @@ use super::authorize;
 use super::context::Context;
 use super::paths::TARGET_GROUPS;
 use super::response::{self, ErrorResponse};
-use crate::model::{Registration, TargetGroupId, TargetId};
+use crate::model::{Endpoint, EndpointError, Registration, TargetGroupId, TargetId};
 use crate::state::{Refusal, Snapshot, TargetChange};
 
 /// Most bytes of a request body: a weight and much white space.
@@ -39,7 +39,7 @@ pub struct TargetChanged {
     /// Its group.
     pub target_group: String,
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// `active`, `draining`, or `deregistered` if it is removed already.
     pub registration: String,
     /// 0-999.
@@ -185,15 +185,23 @@ fn target(group: &str, address: &str, snapshot: &Snapshot) -> Result<TargetId, E
     let with_group_port = || {
         let bare = address.trim_start_matches('[').trim_end_matches(']');
         let ip: IpAddr = bare.parse().ok()?;
-        Some(SocketAddr::new(ip, group.config.port?))
+        Some(Endpoint::from((ip, group.config.port?)))
     };
-    match address.parse().ok().or_else(with_group_port) {
-        Some(addr) if addr.port() != 0 => Ok(TargetId { group: id, addr }),
-        Some(_) | None => Err(ErrorResponse::new(
-            StatusCode::BAD_REQUEST,
-            format!("`{address}` is not an address and a port, such as 10.0.0.1:6400"),
-        )),
+    let wrong = |why: String| ErrorResponse::new(StatusCode::BAD_REQUEST, why);
+    let no_address = || {
+        wrong(format!(
+            "`{address}` is not an address and a port, such as 10.0.0.1:6400"
+        ))
+    };
+    let addr = match address.parse() {
+        Ok(addr) => addr,
+        Err(EndpointError::NoAddress) => with_group_port().ok_or_else(no_address)?,
+        Err(error) => return Err(wrong(format!("`{address}`: {error}"))),
+    };
+    if addr.address().is_some_and(|addr| addr.port() == 0) {
+        return Err(no_address());
     }
+    Ok(TargetId { group: id, addr })
 }
 
 fn weight(body: &[u8]) -> Result<Option<u16>, ErrorResponse> {

@@ -3,14 +3,13 @@
 //! A target is warm after it has been in service for the warm-up time. Before that it carries
 //! less than its share, so it counts as capacity and not in the metrics.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 
 use super::{Capacity, Now};
-use crate::model::Health;
+use crate::model::{Endpoint, Health};
 use crate::replicas::{GroupReplicas, Replica, ReplicaId, ReplicaState};
 use crate::target::Target;
 
@@ -21,7 +20,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// The targets of one group, as they were at the last observation.
 #[derive(Debug, Default)]
 pub(super) struct TargetObserver {
-    targets: FxHashMap<SocketAddr, ObservedTarget>,
+    targets: FxHashMap<Endpoint, ObservedTarget>,
     ages: FxHashMap<ReplicaId, Age>,
     /// Uptime of the last observation.
     last: Option<Duration>,
@@ -66,9 +65,9 @@ pub(super) struct Observation {
     /// Targets in service, warm or not.
     pub(super) in_service: u32,
     /// The warm targets.
-    pub(super) warm: Vec<SocketAddr>,
+    pub(super) warm: Vec<Endpoint>,
     /// All other targets.
-    pub(super) apart: Vec<SocketAddr>,
+    pub(super) apart: Vec<Endpoint>,
     /// The replicas behind the warm targets.
     pub(super) replicas: Vec<ReplicaId>,
     /// Requests in flight on the warm targets.
@@ -126,7 +125,7 @@ impl TargetObserver {
         // got all of its requests since the last one.
         let observed = self
             .targets
-            .entry(target.id.addr)
+            .entry(target.id.addr.clone())
             .or_insert_with(|| new(if first { target.load().started() } else { 0 }));
         if observed.target.serial != target.serial {
             // The address left the group and came back.
@@ -170,7 +169,9 @@ impl TargetObserver {
     fn credit_ages(&mut self, replicas: &GroupReplicas, now: Duration) {
         for replica in &replicas.replicas {
             let age = self.age(replica, now);
-            let target = replica.address.and_then(|addr| self.targets.get_mut(&addr));
+            let target = replica
+                .address
+                .and_then(|addr| self.targets.get_mut(&addr.into()));
             if let Some(service) = target.and_then(|target| target.service.as_mut()) {
                 service.before = age;
             }
@@ -199,7 +200,11 @@ impl TargetObserver {
         if replica.state != ReplicaState::Running {
             return None;
         }
-        self.targets.get(&replica.address?)?.service
+        self.target_of(replica)?.service
+    }
+
+    fn target_of(&self, replica: &Replica) -> Option<&ObservedTarget> {
+        self.targets.get(&replica.address?.into())
     }
 
     fn is_warm(&self, replica: &Replica, now: Duration, warm_up: Duration) -> bool {
@@ -212,7 +217,7 @@ impl TargetObserver {
         let is_new = match replica.state {
             ReplicaState::Starting => true,
             ReplicaState::Running => {
-                let target = replica.address.and_then(|addr| self.targets.get(&addr));
+                let target = self.target_of(replica);
                 // Not registered yet, or not checked yet.
                 target.is_none_or(|observed| observed.target.health().now() == Health::Initial)
             }
@@ -231,11 +236,11 @@ impl TargetObserver {
                 .service
                 .is_some_and(|service| service.is_warm(now, warm_up))
             {
-                total.warm.push(*addr);
+                total.warm.push(addr.clone());
                 total.in_flight += u64::from(observed.target.load().in_flight());
                 total.requests += requests;
             } else {
-                total.apart.push(*addr);
+                total.apart.push(addr.clone());
             }
         }
     }
@@ -249,6 +254,8 @@ impl InService {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -320,9 +327,12 @@ mod tests {
         }
     }
 
-    fn target(addr: SocketAddr) -> Arc<Target> {
+    fn target(addr: impl Into<Endpoint>) -> Arc<Target> {
         let group = "todo".into();
-        Arc::new(Target::new(TargetId { group, addr }))
+        Arc::new(Target::new(TargetId {
+            group,
+            addr: addr.into(),
+        }))
     }
 
     fn capacity(desired: u32, running: u32, warming: u32) -> Capacity {
@@ -358,16 +368,16 @@ mod tests {
         rig.ask(0, 10);
         rig.ask(1, 20);
         // The second one leaves with its count, and its address comes back.
-        let addr = rig.targets.remove(1).id.addr;
+        let addr = rig.targets.remove(1).id.addr.clone();
         assert_eq!(rig.pass(SECOND).requests, 10);
-        rig.targets.push(target(addr));
+        rig.targets.push(target(addr.clone()));
         rig.ask(1, 7);
         rig.pass(SECOND);
         rig.ask(1, 5);
         assert_eq!(rig.pass(WARM_UP).requests, 5);
         // Replaced between two observations.
         rig.ask(1, 100);
-        rig.targets[1] = target(addr);
+        rig.targets[1] = target(addr.clone());
         rig.ask(1, 3);
         assert_eq!(rig.pass(SECOND).apart, [addr], "it is a new target");
         assert_eq!(rig.pass(WARM_UP).requests, 0);

@@ -222,9 +222,7 @@ mod tests {
     fn observed(in_service: u32, warm: u16) -> Observation {
         Observation {
             in_service,
-            warm: (1..=warm)
-                .map(|n| SocketAddr::from(([127, 0, 0, 1], n)))
-                .collect(),
+            warm: (1..=warm).map(|n| ([127, 0, 0, 1], n).into()).collect(),
             in_flight: 30,
             requests: 60,
             elapsed: Some(Duration::from_secs(2)),

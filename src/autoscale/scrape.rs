@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 
-use crate::net::fetch::{self, Connection, Endpoint, FetchError, answer_limit};
+use crate::net::fetch::{self, Connection, Destination, FetchError, answer_limit};
 
 /// For connection and response together.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,7 +42,8 @@ async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, PageError> {
         .header(CONNECTION, HeaderValue::from_static("close"))
         .body(Bytes::new())
         .map_err(FetchError::from)?;
-    let connection = Connection::open(&Endpoint::Address(addr), answer_limit(BODY_LIMIT)).await?;
+    let connection =
+        Connection::open(&Destination::Address(addr), answer_limit(BODY_LIMIT)).await?;
     let response = connection.send(request).await?;
     if response.status() != StatusCode::OK {
         return Err(PageError::Status(response.status()));

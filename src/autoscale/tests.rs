@@ -115,7 +115,7 @@ impl Rig {
         let change = Change::Members {
             group: "todo".into(),
             source: Source::Replicas,
-            members: addrs.iter().map(|&addr| (addr, 1)).collect(),
+            members: addrs.iter().map(|&addr| (addr.into(), 1)).collect(),
         };
         assert!(self.publisher.send(change).await);
         sleep(MOMENT).await;

@@ -4,9 +4,11 @@
 //! any machine, must send a key to the same target. Nothing here may depend on the
 //! process, the roster's order or the build.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::model::Endpoint;
 
 /// "weir" in ASCII. Changing it moves every key of every user.
 const SEED: u64 = 0x7765_6972;
@@ -28,8 +30,13 @@ pub fn hash_client(client: IpAddr) -> u64 {
     }
 }
 
-/// The identity of a target for every instance: its address, and nothing else.
-pub fn hash_target(address: SocketAddr) -> u64 {
+/// The identity of a target for every instance: its address, or the text of its Unix socket,
+/// and nothing else.
+pub fn hash_target(target: &Endpoint) -> u64 {
+    let address = match target {
+        Endpoint::Address(address) => address,
+        Endpoint::Unix(path) => return hash_key(path.as_text().as_bytes()),
+    };
     let mut bytes = [0; 18];
     bytes[..16].copy_from_slice(&match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
@@ -42,7 +49,7 @@ pub fn hash_target(address: SocketAddr) -> u64 {
 /// A number below `n` that a request draws at a target, always the same for these bits:
 /// the hash of its key, or random ones. Says nothing about whether `consistent_hash` sends
 /// the key there.
-pub fn lot(bits: u64, target: SocketAddr, n: u32) -> u32 {
+pub fn lot(bits: u64, target: &Endpoint, n: u32) -> u32 {
     scale(mix(mix(bits) ^ hash_target(target)), n as usize) as u32
 }
 
@@ -71,8 +78,10 @@ mod tests {
     fn hashes_never_change_between_versions() {
         assert_eq!(hash_key(b""), 3_985_879_818_411_753_575);
         assert_eq!(hash_key(b"todo"), 3_416_037_780_240_237_690);
-        let target = hash_target("10.0.0.1:6400".parse().unwrap());
+        let target = hash_target(&"10.0.0.1:6400".parse().unwrap());
         assert_eq!(target, 18_363_933_571_644_215_464);
+        let unix = hash_target(&"unix:/run/app.sock".parse().unwrap());
+        assert_eq!(unix, hash_key(b"unix:/run/app.sock"));
         assert_eq!(mix(0), 0xE220_A839_7B1D_CDAF);
     }
 

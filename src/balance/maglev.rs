@@ -11,7 +11,6 @@
 //! (`tests/property/pickers.rs` holds the bound). The size of the table depends only
 //! on the size of the group in coarse steps, because another size moves most keys.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use super::hash::{hash_target, mix, scale};
 use super::key_order::{KeyOrder, is_large};
 use super::rendezvous::Rendezvous;
 use super::roster::Roster;
-use crate::model::Algorithm;
+use crate::model::{Algorithm, Endpoint};
 
 /// Table sizes: primes, so that every skip visits every slot. The paper wants at
 /// least 100 slots per member, for shares within one percent.
@@ -47,7 +46,7 @@ pub struct KeyTable {
     /// Indexes into `members`.
     slots: Box<[u32]>,
     /// Sorted by address, so that the order of a roster is of no importance.
-    members: Box<[(SocketAddr, NonZeroU16)]>,
+    members: Box<[(Endpoint, NonZeroU16)]>,
 }
 
 impl KeyTable {
@@ -74,7 +73,7 @@ impl KeyTable {
         let members = by_address(roster)
             .into_iter()
             .map(|(addr, weight, _)| (addr, weight));
-        self.slots.len() == size(roster) && members.eq(self.members.iter().copied())
+        self.slots.len() == size(roster) && members.eq(self.members.iter().cloned())
     }
 }
 
@@ -144,10 +143,10 @@ fn size(roster: &Roster) -> usize {
 }
 
 /// Addresses, weights and positions of a roster's members, sorted by address.
-fn by_address(roster: &Roster) -> Vec<(SocketAddr, NonZeroU16, u32)> {
+fn by_address(roster: &Roster) -> Vec<(Endpoint, NonZeroU16, u32)> {
     let mut members: Vec<_> = (0..)
         .zip(roster.members())
-        .map(|(index, member)| (member.target.id.addr, member.weight, index))
+        .map(|(index, member)| (member.target.id.addr.clone(), member.weight, index))
         .collect();
     members.sort_unstable();
     members
@@ -164,9 +163,9 @@ struct Claimant {
     due: u64,
 }
 
-fn claimants(members: &[(SocketAddr, NonZeroU16)], size: usize) -> Vec<Claimant> {
-    let claimant = |(index, (addr, weight)): (u32, &(SocketAddr, NonZeroU16))| {
-        let identity = hash_target(*addr);
+fn claimants(members: &[(Endpoint, NonZeroU16)], size: usize) -> Vec<Claimant> {
+    let claimant = |(index, (addr, weight)): (u32, &(Endpoint, NonZeroU16))| {
+        let identity = hash_target(addr);
         Claimant {
             index,
             weight: u64::from(weight.get()),

@@ -30,7 +30,7 @@ impl Rendezvous {
     pub(super) fn new(roster: &Roster) -> Self {
         let members = roster.members();
         let bidder = |(index, member): (usize, &Member)| Bidder {
-            identity: hash_target(member.target.id.addr),
+            identity: hash_target(&member.target.id.addr),
             index,
             weight: f64::from(member.weight.get()),
         };

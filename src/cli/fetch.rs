@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request, StatusCode};
 
-use crate::net::fetch::{self, Connection, Endpoint, FetchError, answer_limit};
+use crate::net::fetch::{self, Connection, Destination, FetchError, answer_limit};
 
 /// For connection and response together. The admin listener is near and answers without waiting;
 /// a container's health check gives up at about this time.
@@ -94,8 +94,8 @@ pub(super) fn send(
 }
 
 async fn exchange(address: &str, request: Request<Bytes>) -> Result<AdminResponse, FetchError> {
-    let endpoint = Endpoint::Name(address.to_owned());
-    let connection = Connection::open(&endpoint, answer_limit(BODY_LIMIT)).await?;
+    let destination = Destination::Name(address.to_owned());
+    let connection = Connection::open(&destination, answer_limit(BODY_LIMIT)).await?;
     let response = connection.send(request).await?;
     Ok(AdminResponse {
         status: response.status(),

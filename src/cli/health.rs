@@ -27,7 +27,7 @@ pub(super) struct HealthArguments {
 pub(super) fn health(arguments: &HealthArguments) -> ExitCode {
     let admin = &arguments.admin.admin;
     let result = match &arguments.url {
-        Some(url) => ask(&url.endpoint.to_string(), &url.path),
+        Some(url) => ask(&url.destination.to_string(), &url.path),
         None if arguments.ready => ask(admin, paths::READY),
         None => ask(admin, paths::LIVE),
     };

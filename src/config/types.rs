@@ -11,7 +11,9 @@ use std::time::Duration;
 use http::Method;
 
 use super::autoscaling::Autoscaling;
-use crate::model::{Action, Algorithm, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds};
+use crate::model::{
+    Action, Algorithm, Endpoint, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds,
+};
 
 pub use crate::model::{
     AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload, RateKey,
@@ -153,8 +155,8 @@ pub struct TargetSpec {
 /// The address of a target, or the list that targets come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TargetAddress {
-    /// An IP address and a port.
-    Socket(SocketAddr),
+    /// An IP address and a port, or a Unix socket.
+    Socket(Endpoint),
     /// A DNS name, resolved at start and again when the answer's time to live is over. Every
     /// address of the answer is a target.
     Host {

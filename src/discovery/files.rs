@@ -4,7 +4,6 @@
 //! file keeps its last targets and is read again once it does.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use tracing::{info, warn};
 use super::listing::{self, Defaults};
 use crate::config::{Config, TargetAddress};
 use crate::files::{FileWatcher, Stamp, Unfinished, read_text};
-use crate::model::TargetGroupId;
+use crate::model::{Endpoint, TargetGroupId};
 use crate::state::{Change, Publisher, Reader, Source};
 
 /// How long a file system that does not answer is waited for.
@@ -55,7 +54,7 @@ struct ListFile {
     is_late: bool,
 }
 
-type Targets = Vec<(SocketAddr, u16)>;
+type Targets = Vec<(Endpoint, u16)>;
 
 /// The result of a read.
 struct Listing {

@@ -234,7 +234,7 @@ impl<R: Resolve> Finder<R> {
             group: key.group.clone(),
             source: key.question.source(),
             members: targets
-                .map(|(addr, weight)| (*addr, weight.unwrap_or(entry.weight)))
+                .map(|(addr, weight)| ((*addr).into(), weight.unwrap_or(entry.weight)))
                 .collect(),
         };
         // Fails when the publisher has ended: then `run` ends too.

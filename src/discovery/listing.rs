@@ -5,11 +5,14 @@
 //! 10.0.0.1
 //! 10.0.0.2:6401   weight=3
 //! [fd00::1]:6400
+//! unix:/run/app.sock
 //! ```
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+use crate::model::{Endpoint, EndpointError};
 
 /// Most targets of one file: more than any group has.
 const MAX_TARGETS: usize = 10_000;
@@ -40,9 +43,9 @@ impl fmt::Display for ListingError {
 
 /// The targets of a list, in its order. A list without any is refused: a file which is being
 /// written looks like that at first.
-pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u16)>, ListingError> {
+pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(Endpoint, u16)>, ListingError> {
     let mut targets = Vec::new();
-    let mut lines: HashMap<SocketAddr, usize> = HashMap::new();
+    let mut lines: HashMap<Endpoint, usize> = HashMap::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let wrong = |reason: String| ListingError {
@@ -52,7 +55,7 @@ pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u1
         let Some((addr, weight)) = target(line, defaults).map_err(wrong)? else {
             continue;
         };
-        if let Some(other) = lines.insert(addr, number) {
+        if let Some(other) = lines.insert(addr.clone(), number) {
             return Err(wrong(format!("{addr} is in line {other} already")));
         }
         if targets.len() >= MAX_TARGETS {
@@ -70,13 +73,13 @@ pub(super) fn read(text: &str, defaults: Defaults) -> Result<Vec<(SocketAddr, u1
 }
 
 /// The target of a line; `None` for an empty line or a comment.
-fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, String> {
+fn target(line: &str, defaults: Defaults) -> Result<Option<(Endpoint, u16)>, String> {
     let content = line.split('#').next().unwrap_or_default();
     let mut words = content.split_whitespace();
     let Some(address) = words.next() else {
         return Ok(None);
     };
-    let addr = socket(address, defaults.port)?;
+    let addr = endpoint(address, defaults.port)?;
     let mut weight = defaults.weight;
     for word in words {
         weight = word
@@ -89,6 +92,15 @@ fn target(line: &str, defaults: Defaults) -> Result<Option<(SocketAddr, u16)>, S
             })?;
     }
     Ok(Some((addr, weight)))
+}
+
+fn endpoint(text: &str, port: Option<u16>) -> Result<Endpoint, String> {
+    if Endpoint::is_unix(text) {
+        return text
+            .parse()
+            .map_err(|error: EndpointError| format!("`{}`: {error}", escaped(text)));
+    }
+    socket(text, port).map(Endpoint::Address)
 }
 
 fn socket(text: &str, port: Option<u16>) -> Result<SocketAddr, String> {
@@ -139,7 +151,7 @@ mod tests {
 
     #[test]
     fn lines_are_addresses_with_or_without_port_and_weight() {
-        let text = "\u{feff}# ours\r\n\n10.0.0.1\n 10.0.0.2:80\tweight=7 # the new one\nfd00::1 weight=0\n[fd00::2]\n[fd00::3]:81";
+        let text = "\u{feff}# ours\r\n\n10.0.0.1\n 10.0.0.2:80\tweight=7 # the new one\nfd00::1 weight=0\n[fd00::2]\n[fd00::3]:81\nunix:/run/app.sock weight=3";
         let targets: Vec<_> = read(text, DEFAULTS)
             .unwrap()
             .iter()
@@ -151,6 +163,7 @@ mod tests {
             ("[fd00::1]:6400", 0),
             ("[fd00::2]:6400", 2),
             ("[fd00::3]:81", 2),
+            ("unix:/run/app.sock", 3),
         ];
         assert_eq!(
             targets,
@@ -184,6 +197,10 @@ mod tests {
         assert_eq!(
             error("0.0.0.0"),
             "line 1: nothing can be sent to 0.0.0.0:6400"
+        );
+        assert_eq!(
+            error("unix:app.sock"),
+            "line 1: `unix:app.sock`: the path of a Unix socket must be absolute"
         );
         assert_eq!(error("# empty\n"), "line 1: no target in the whole file");
         let no_port = Defaults {

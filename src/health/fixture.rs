@@ -1,7 +1,6 @@
 //! A prober that answers from a script, for tests under a paused clock.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::prober::Prober;
 use super::progress::{ProbeProgress, failure};
 use crate::config::{HealthCheck, Probe, TargetAddress, TargetGroup, TargetSpec};
-use crate::model::{CheckFailure, HealthReason, Thresholds};
+use crate::model::{CheckFailure, Endpoint, HealthReason, Thresholds};
 use crate::state::fixture::empty_group;
 
 pub(super) use crate::state::fixture::publish;
@@ -44,9 +43,9 @@ pub(super) struct Script(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    answers: HashMap<SocketAddr, VecDeque<bool>>,
-    panics: HashSet<SocketAddr>,
-    starts: Vec<(SocketAddr, Instant)>,
+    answers: HashMap<Endpoint, VecDeque<bool>>,
+    panics: HashSet<Endpoint>,
+    starts: Vec<(Endpoint, Instant)>,
     delay: Duration,
     running: usize,
     most: usize,
@@ -68,7 +67,7 @@ impl Script {
     }
 
     pub(super) fn starts(&self, addr: &str) -> Vec<Instant> {
-        let addr = addr.parse().unwrap();
+        let addr: Endpoint = addr.parse().unwrap();
         let inner = self.inner();
         let starts = inner.starts.iter().filter(|(a, _)| *a == addr);
         starts.map(|(_, at)| *at).collect()
@@ -82,13 +81,13 @@ impl Script {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, addr: SocketAddr) -> (bool, Duration) {
+    fn begin(&self, addr: &Endpoint) -> (bool, Duration) {
         let mut inner = self.inner();
-        inner.starts.push((addr, Instant::now()));
-        assert!(!inner.panics.remove(&addr), "told to panic");
+        inner.starts.push((addr.clone(), Instant::now()));
+        assert!(!inner.panics.remove(addr), "told to panic");
         inner.running += 1;
         inner.most = inner.most.max(inner.running);
-        let answers = inner.answers.entry(addr).or_default();
+        let answers = inner.answers.entry(addr.clone()).or_default();
         (answers.pop_front().unwrap_or(true), inner.delay)
     }
 }
@@ -96,7 +95,7 @@ impl Script {
 impl Prober for Script {
     async fn probe(
         &self,
-        addr: SocketAddr,
+        addr: &Endpoint,
         _probe: &Probe,
         _progress: &mut ProbeProgress,
     ) -> Result<(), CheckFailure> {

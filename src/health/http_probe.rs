@@ -5,8 +5,6 @@
 //! redirect: a redirect is a status like any other. The deadline is the caller's. Whatever a
 //! target sends, a check costs at most [`ANSWER_LIMIT`] bytes.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request};
@@ -14,8 +12,8 @@ use http::{HeaderValue, Request};
 use super::progress::{EXCERPT_BYTES, ProbeProgress, excerpt, failure};
 use super::tcp_probe::cannot_connect;
 use crate::config::HttpProbe;
-use crate::model::{CheckFailure, HealthReason};
-use crate::net::fetch::{Connection, Endpoint, FetchError, HEAD_LIMIT, Response};
+use crate::model::{CheckFailure, Endpoint, HealthReason};
+use crate::net::fetch::{Connection, FetchError, HEAD_LIMIT, Response};
 
 /// Most bytes of a body that are read, and searched for the text which the check requires.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -28,18 +26,18 @@ const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
 
 /// Sends one request over a fresh connection and decides whether the response passes.
 pub(super) async fn probe(
-    addr: SocketAddr,
+    endpoint: &Endpoint,
     probe: &HttpProbe,
     progress: &mut ProbeProgress,
 ) -> Result<(), CheckFailure> {
-    let contains_text = exchange(addr, probe, progress).await;
+    let contains_text = exchange(endpoint, probe, progress).await;
     // A wrong status is the reason, also when the body behind it breaks off.
     if let Some(mismatch) = status_mismatch(probe, progress) {
         return Err(mismatch);
     }
     match (
         &probe.body,
-        contains_text.map_err(|error| explain(addr, &error))?,
+        contains_text.map_err(|error| explain(endpoint, &error))?,
     ) {
         (Some(text), false) => Err(failure(
             HealthReason::ResponseBodyMismatch,
@@ -70,19 +68,20 @@ pub(super) fn status_mismatch(probe: &HttpProbe, progress: &ProbeProgress) -> Op
 
 /// Returns whether the body contains the text which the check requires.
 async fn exchange(
-    addr: SocketAddr,
+    endpoint: &Endpoint,
     probe: &HttpProbe,
     progress: &mut ProbeProgress,
 ) -> Result<bool, FetchError> {
     let request = request(probe)?;
-    let connection = Connection::open(&Endpoint::Address(addr), ANSWER_LIMIT).await?;
+    let connection = Connection::open(&endpoint.into(), ANSWER_LIMIT).await?;
     progress.connected = true;
     let response = connection.send(request).await?;
     progress.status = Some(response.status().as_u16());
     read_body(response, probe, progress).await
 }
 
-/// Without a configured host, `Host` is the address that is probed.
+/// Without a configured host, `Host` is the address that is probed, or `localhost` for a Unix
+/// socket.
 fn request(probe: &HttpProbe) -> Result<Request<Bytes>, http::Error> {
     let mut request = Request::builder()
         .method(probe.method.clone())
@@ -124,9 +123,9 @@ async fn read_body(
     Ok(is_found)
 }
 
-fn explain(addr: SocketAddr, error: &FetchError) -> CheckFailure {
+fn explain(endpoint: &Endpoint, error: &FetchError) -> CheckFailure {
     let reason = match error {
-        FetchError::Connect { source, .. } => return cannot_connect(addr, source),
+        FetchError::Connect { source, .. } => return cannot_connect(endpoint, source),
         FetchError::NotHttp(_) | FetchError::TooManyBytes(_) | FetchError::BodyTooLong(_) => {
             HealthReason::MalformedResponse
         }
@@ -150,6 +149,7 @@ fn contains(body: &[u8], text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -213,7 +213,7 @@ mod tests {
         .await;
         check(
             &NetworkProber,
-            addr,
+            &addr.into(),
             &within(Duration::from_secs(10), probe),
         )
         .await
@@ -241,7 +241,7 @@ mod tests {
         .await;
         let result = check(
             &NetworkProber,
-            addr,
+            &addr.into(),
             &within(Duration::from_secs(10), probe),
         )
         .await;
@@ -269,7 +269,7 @@ mod tests {
         let mut other_port = within(Duration::from_secs(10), plain());
         other_port.port = Some(addr.port());
         let registered = SocketAddr::new(addr.ip(), 1);
-        let result = check(&NetworkProber, registered, &other_port).await;
+        let result = check(&NetworkProber, &registered.into(), &other_port).await;
         assert_eq!(result.outcome, Ok(()));
         let request = request.await.unwrap();
         assert!(request.contains(&format!("host: {addr}\r\n")), "{request}");
@@ -346,7 +346,7 @@ mod tests {
         .await;
         let result = check(
             &NetworkProber,
-            addr,
+            &addr.into(),
             &within(Duration::from_secs(10), plain()),
         )
         .await;
@@ -374,7 +374,7 @@ mod tests {
         })
         .await;
         let limit = Duration::from_secs(10);
-        let result = check(&NetworkProber, addr, &within(limit, probe)).await;
+        let result = check(&NetworkProber, &addr.into(), &within(limit, probe)).await;
         (result, sent.await.unwrap())
     }
 
@@ -421,7 +421,7 @@ mod tests {
             })
             .await;
             let limit = Duration::from_secs(60);
-            let result = check(&NetworkProber, addr, &within(limit, wanted.clone())).await;
+            let result = check(&NetworkProber, &addr.into(), &within(limit, wanted.clone())).await;
             assert_eq!(result.outcome.map_err(|failure| failure.reason), expected);
             assert!(result.elapsed < limit);
         }
@@ -438,7 +438,7 @@ mod tests {
         })
         .await;
         let limit = Duration::from_millis(100);
-        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        let result = check(&NetworkProber, &addr.into(), &within(limit, plain())).await;
         assert_eq!(reason(&result), HealthReason::Timeout);
         assert_eq!(
             detail(&result),
@@ -457,7 +457,7 @@ mod tests {
         })
         .await;
         let limit = Duration::from_millis(100);
-        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        let result = check(&NetworkProber, &addr.into(), &within(limit, plain())).await;
         assert_eq!(reason(&result), HealthReason::ResponseCodeMismatch);
         assert_eq!(detail(&result), r#"status 500, body "broken""#);
     }
@@ -469,7 +469,7 @@ mod tests {
         })
         .await;
         let limit = Duration::from_millis(50);
-        let result = check(&NetworkProber, addr, &within(limit, plain())).await;
+        let result = check(&NetworkProber, &addr.into(), &within(limit, plain())).await;
         assert_eq!(reason(&result), HealthReason::Timeout);
         assert_eq!(detail(&result), "no answer within 50ms");
     }
@@ -522,7 +522,7 @@ mod tests {
         };
         let result = check(
             &NetworkProber,
-            addr,
+            &addr.into(),
             &within(Duration::from_secs(10), plain()),
         )
         .await;

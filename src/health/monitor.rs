@@ -297,7 +297,7 @@ fn check_after_ejection(record: &HealthRecord) -> Option<bool> {
 }
 
 fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instant) {
-    let addr = target.id.addr;
+    let addr = &target.id.addr;
     match decision {
         Decision::Eject {
             reason,

@@ -53,7 +53,7 @@ impl<P: Prober> ProbeLoop<P> {
     async fn check_once(&self) -> Instant {
         let started = Instant::now();
         // On the heap: most of the time a loop waits, and there may be many of them.
-        let check = prober::check(&self.prober, self.target.id.addr, &self.check);
+        let check = prober::check(&self.prober, &self.target.id.addr, &self.check);
         self.record(Box::pin(check).await);
         started + self.gap()
     }

@@ -1,7 +1,6 @@
 //! One check: a probe with a deadline, and its result.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout};
@@ -9,15 +8,15 @@ use tokio::time::{Instant, timeout};
 use super::progress::{ProbeProgress, failure};
 use super::{http_probe, tcp_probe};
 use crate::config::{HealthCheck, Probe};
-use crate::model::{CheckFailure, CheckResult, HealthReason};
+use crate::model::{CheckFailure, CheckResult, Endpoint, HealthReason};
 
 /// Checks a target once.
 pub(super) trait Prober: Clone + Send + Sync + 'static {
-    /// Probes `addr`. The caller sets the deadline: the future may be dropped at any time, and
+    /// Probes `endpoint`. The caller sets the deadline: the future may be dropped at any time, and
     /// `progress` then says how far it came.
     fn probe(
         &self,
-        addr: SocketAddr,
+        endpoint: &Endpoint,
         probe: &Probe,
         progress: &mut ProbeProgress,
     ) -> impl Future<Output = Result<(), CheckFailure>> + Send;
@@ -30,28 +29,29 @@ pub(super) struct NetworkProber;
 impl Prober for NetworkProber {
     async fn probe(
         &self,
-        addr: SocketAddr,
+        endpoint: &Endpoint,
         probe: &Probe,
         progress: &mut ProbeProgress,
     ) -> Result<(), CheckFailure> {
         match probe {
-            Probe::Tcp => tcp_probe::probe(addr).await,
-            Probe::Http(http) => http_probe::probe(addr, http, progress).await,
+            Probe::Tcp => tcp_probe::probe(endpoint).await,
+            Probe::Http(http) => http_probe::probe(endpoint, http, progress).await,
         }
     }
 }
 
-/// Checks the target at `addr` within the check's timeout.
+/// Checks the target at `endpoint` within the check's timeout. A Unix socket has no other port
+/// that could be checked: the check's is ignored.
 pub(super) async fn check(
     prober: &impl Prober,
-    addr: SocketAddr,
+    endpoint: &Endpoint,
     check: &HealthCheck,
 ) -> CheckResult {
     let at = SystemTime::now();
     let started = Instant::now();
-    let addr = SocketAddr::new(addr.ip(), check.port.unwrap_or(addr.port()));
+    let endpoint = checked(endpoint, check.port);
     let mut progress = ProbeProgress::default();
-    let probe = prober.probe(addr, &check.probe, &mut progress);
+    let probe = prober.probe(&endpoint, &check.probe, &mut progress);
     let outcome = match timeout(check.timeout, probe).await {
         Ok(outcome) => outcome,
         Err(_) => Err(too_late(&check.probe, &progress, check.timeout)),
@@ -62,6 +62,13 @@ pub(super) async fn check(
         elapsed: started.elapsed(),
         status: progress.status,
         outcome,
+    }
+}
+
+fn checked(endpoint: &Endpoint, port: Option<u16>) -> Endpoint {
+    match (endpoint, port) {
+        (Endpoint::Address(address), Some(port)) => (address.ip(), port).into(),
+        (Endpoint::Address(_) | Endpoint::Unix(_), _) => endpoint.clone(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! One probe loop per checked target, started and stopped as snapshots are published.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -11,7 +10,7 @@ use tracing::error;
 use super::probe_loop::ProbeLoop;
 use super::prober::Prober;
 use crate::config::HealthCheck;
-use crate::model::{TargetGroupId, TargetId};
+use crate::model::{Endpoint, TargetGroupId, TargetId};
 use crate::state::{Change, Publisher, Reader, Snapshot};
 use crate::target::Target;
 use crate::target_group::Registered;
@@ -42,7 +41,7 @@ pub(super) struct Supervisor<P> {
 struct CheckedGroup {
     targets: Arc<[Registered]>,
     check: Arc<HealthCheck>,
-    loops: HashMap<SocketAddr, RunningLoop>,
+    loops: HashMap<Endpoint, RunningLoop>,
 }
 
 /// A loop; dropping this ends it.
@@ -149,7 +148,7 @@ impl<P: Prober> Supervisor<P> {
                         task: None,
                     }
                 });
-            loops.insert(target.id.addr, running);
+            loops.insert(target.id.addr.clone(), running);
         }
         CheckedGroup {
             loops,
@@ -230,7 +229,7 @@ mod tests {
     const SHORTEST: Duration = Duration::from_secs(9);
 
     fn health(reader: &Reader, addr: &str) -> Health {
-        let addr: SocketAddr = addr.parse().unwrap();
+        let addr: Endpoint = addr.parse().unwrap();
         let snapshot = reader.load_full();
         let mut targets = snapshot.groups().iter().flat_map(|g| g.targets.iter());
         let found = targets.find(|t| t.target.id.addr == addr);

@@ -1,8 +1,9 @@
 //! Names of listeners, groups and targets, and their positions in a snapshot.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
+
+use super::Endpoint;
 
 /// The name of a listener, unique in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,7 +20,7 @@ pub struct TargetId {
     /// The group the target is registered with.
     pub group: TargetGroupId,
     /// Its address.
-    pub addr: SocketAddr,
+    pub addr: Endpoint,
 }
 
 /// Position of a group in the snapshot a rule came from.

@@ -3,12 +3,13 @@
 //!
 //! Everything else in Weir is built from these types. Nothing here does I/O, reads a clock,
 //! knows about tokio or is shared between threads; what needs time or randomness takes it as
-//! an argument. The crates named here are `http`, `ipnet` and `regex`, which are data too.
+//! an argument. The crates named here are `http`, `ipnet`, `regex` and `serde`, which are data too.
 //! Live state of targets is in `target`.
 
 mod access_log;
 mod algorithm;
 mod ejection;
+mod endpoint;
 mod escape;
 mod failure;
 mod filter;
@@ -28,6 +29,7 @@ mod template;
 pub use access_log::AccessLog;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
+pub use endpoint::{Endpoint, EndpointError, UnixPath};
 pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};
 pub use failure::{Blame, Failure, Stage};
 pub use filter::{FieldEdit, Filters, PathRewrite, ReplacementPart, Rewrite};

@@ -5,10 +5,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{sleep, timeout};
 
-use super::descriptors;
+use super::{Stream, descriptors};
+use crate::model::{Endpoint, UnixPath};
+
+/// Between the first two tries at a Unix socket whose queue is full. The time doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The longest time between two tries: far below the time in which a connection is to be made.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why there is no connection to a target.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +32,52 @@ pub enum DialError {
 }
 
 /// Connects, with Nagle's algorithm off: every write is a whole message or the start of one.
-pub async fn dial(addr: SocketAddr, within: Duration) -> Result<TcpStream, DialError> {
-    let stream = timeout(within, TcpStream::connect(addr))
+pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialError> {
+    let stream = timeout(within, connect(endpoint))
         .await
         .map_err(|_| DialError::TimedOut)?
         .map_err(|error| {
-            if is_own_shortage(addr, &error) {
+            if is_own_shortage(endpoint, &error) {
                 DialError::Shortage(error)
             } else {
                 DialError::Io(error)
             }
         })?;
-    stream.set_nodelay(true).map_err(DialError::Io)?;
+    if let Stream::Tcp(stream) = &stream {
+        stream.set_nodelay(true).map_err(DialError::Io)?;
+    }
     Ok(stream)
+}
+
+/// Connects, however long it takes.
+pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
+    match endpoint {
+        Endpoint::Address(address) => TcpStream::connect(address).await.map(Stream::Tcp),
+        Endpoint::Unix(path) => connect_unix(path).await.map(Stream::Unix),
+    }
+}
+
+/// The kernel does not wait for a place in the queue of a Unix socket as it does for one of TCP:
+/// it says at once that the queue is full (unix(7), `EAGAIN`), so it is asked again.
+async fn connect_unix(path: &UnixPath) -> io::Result<UnixStream> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match UnixStream::connect(path.as_path()).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(pause).await,
+            connected => return connected,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Whether a connection failed because this host has run out of something.
 ///
 /// `EADDRNOTAVAIL` means either that no local port is free, or that this host has no address from
-/// which it can reach `addr` (IPv6 that is switched off): only the first is a shortage.
-pub fn is_own_shortage(addr: SocketAddr, error: &io::Error) -> bool {
+/// which it can reach the endpoint (IPv6 that is switched off): only the first is a shortage.
+pub fn is_own_shortage(endpoint: &Endpoint, error: &io::Error) -> bool {
     let is_without_address = Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL);
-    descriptors::is_shortage(error) || (is_without_address && has_source(addr))
+    descriptors::is_shortage(error)
+        || (is_without_address && endpoint.address().is_some_and(has_source))
 }
 
 /// Whether this host has an address from which it can reach `addr`. Sends nothing.
@@ -65,14 +96,15 @@ mod tests {
     #[test]
     fn ports_that_are_used_up_are_told_from_an_address_that_is_missing() {
         let error = || io::Error::from(Errno::ADDRNOTAVAIL);
-        assert!(is_own_shortage("127.0.0.1:1".parse().unwrap(), &error()));
+        let local = Endpoint::from(([127, 0, 0, 1], 1));
+        assert!(is_own_shortage(&local, &error()));
         // Set aside for documentation (RFC 3849) and with a scope that no host has.
         let nowhere = "[fe80::1%4294967]:1"
             .parse()
             .ok()
             .filter(|addr| !has_source(*addr));
-        assert!(nowhere.is_none_or(|addr| !is_own_shortage(addr, &error())));
+        assert!(nowhere.is_none_or(|addr| !is_own_shortage(&addr.into(), &error())));
         let refused = io::Error::from(Errno::CONNREFUSED);
-        assert!(!is_own_shortage("127.0.0.1:1".parse().unwrap(), &refused));
+        assert!(!is_own_shortage(&local, &refused));
     }
 }

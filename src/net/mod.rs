@@ -13,7 +13,7 @@ mod timer;
 
 pub use bind::{BindError, listen, reserve, reserve_beside};
 pub use buffer::{Buffers, Input, Output};
-pub use dial::{DialError, dial, is_own_shortage};
+pub use dial::{DialError, connect, dial, is_own_shortage};
 pub use pace::Pace;
 pub use stream::{HangUp, Peek, Stream};
 pub use timer::Timer;

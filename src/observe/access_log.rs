@@ -47,7 +47,7 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
         listener = %exchange.listener.1,
         rule = exchange.rule,
         group = exchange.group.as_ref().map(|group| &*group.0),
-        target = exchange.target.as_ref().map(|t| tracing::field::display(t.id.addr)),
+        target = exchange.target.as_ref().map(|t| tracing::field::display(&t.id.addr)),
         attempts = exchange.attempts,
         tried = (!exchange.tried.is_empty()).then(|| tracing::field::display(Tried(&exchange.tried))),
         request_id = exchange.request_id.as_ref().map(RequestId::as_str),
@@ -68,7 +68,7 @@ impl fmt::Display for Tried<'_> {
         for (n, attempt) in self.0.iter().enumerate() {
             let comma = if n > 0 { ", " } else { "" };
             let space = if attempt.reason.is_empty() { "" } else { " " };
-            let (target, reason) = (attempt.target, attempt.reason);
+            let (target, reason) = (&attempt.target, attempt.reason);
             let ms = millis(attempt.elapsed);
             write!(f, "{comma}{target} {ms}ms{space}{reason}")?;
         }

@@ -1,12 +1,12 @@
 //! What is known of one exchange, for the counters and the access log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::request_head::RequestHead;
 use super::request_id::RequestId;
-use crate::model::{Failure, ListenerId, ListenerSlot, TargetGroupId};
+use crate::model::{Endpoint, Failure, ListenerId, ListenerSlot, TargetGroupId};
 use crate::target::Target;
 
 /// How far a request is from the grammar of HTTP, if two recipients could understand it in two
@@ -20,10 +20,10 @@ pub struct Desync {
 }
 
 /// One of several attempts at a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attempt {
     /// The target that was tried.
-    pub target: SocketAddr,
+    pub target: Endpoint,
     /// From the end of the attempt before, or from the request's head.
     pub elapsed: Duration,
     /// Why it was not the last, or why it failed; empty if it brought the response.
@@ -136,7 +136,7 @@ impl ExchangeFacts {
         let Some(target) = &self.target else { return };
         let before: Duration = self.tried.iter().map(|attempt| attempt.elapsed).sum();
         self.tried.push(Attempt {
-            target: target.id.addr,
+            target: target.id.addr.clone(),
             elapsed: self.started.elapsed().saturating_sub(before),
             reason,
         });

@@ -1,10 +1,8 @@
 //! The response times of one target group since the last reading.
 
-use std::net::SocketAddr;
-
 use super::durations::Durations;
 use super::metrics::{Metrics, lock};
-use crate::model::TargetGroupId;
+use crate::model::{Endpoint, TargetGroupId};
 
 /// Follows the response times of one target group: from the head of a request to the last
 /// byte of its response, of all that were sent to a target.
@@ -13,7 +11,7 @@ pub struct ResponseTimes {
     /// The counts of all targets at the last reading; `None` before the first.
     all: Option<Durations>,
     /// The counts of the targets that were left out then.
-    excluded: Vec<(SocketAddr, Durations)>,
+    excluded: Vec<(Endpoint, Durations)>,
 }
 
 impl ResponseTimes {
@@ -26,7 +24,7 @@ impl ResponseTimes {
         &mut self,
         metrics: &Metrics,
         group: &TargetGroupId,
-        excluded: &[SocketAddr],
+        excluded: &[Endpoint],
     ) -> Option<Durations> {
         let (all, excluded) = read(metrics, group, excluded);
         let earlier = std::mem::replace(&mut self.excluded, excluded);
@@ -50,9 +48,9 @@ impl ResponseTimes {
 fn read(
     metrics: &Metrics,
     group: &TargetGroupId,
-    excluded: &[SocketAddr],
-) -> (Durations, Vec<(SocketAddr, Durations)>) {
-    let names: Vec<String> = excluded.iter().map(SocketAddr::to_string).collect();
+    excluded: &[Endpoint],
+) -> (Durations, Vec<(Endpoint, Durations)>) {
+    let names: Vec<String> = excluded.iter().map(Endpoint::to_string).collect();
     let mut all = Durations::default();
     let mut left_out = vec![Durations::default(); excluded.len()];
     for shard in lock(&metrics.workers).iter() {
@@ -74,7 +72,7 @@ fn read(
             all.add(durations);
         }
     }
-    (all, excluded.iter().copied().zip(left_out).collect())
+    (all, excluded.iter().cloned().zip(left_out).collect())
 }
 
 #[cfg(test)]
@@ -119,7 +117,7 @@ mod tests {
             }
         }
 
-        fn read(&mut self, excluded: &[SocketAddr]) -> u64 {
+        fn read(&mut self, excluded: &[Endpoint]) -> u64 {
             let group = "todo".into();
             let times = self.times.since_last(&self.metrics, &group, excluded);
             times.unwrap().total()
@@ -156,7 +154,7 @@ mod tests {
         let (old, new) = (target("todo", 1), target("todo", 2));
         rig.requests(&old, 3);
         rig.requests(&new, 10);
-        let excluded = [new.id.addr];
+        let excluded = [new.id.addr.clone()];
         assert_eq!(rig.read(&excluded), 3);
         rig.requests(&old, 1);
         rig.requests(&new, 10);
@@ -172,7 +170,7 @@ mod tests {
         rig.requests(&sick, 10);
         assert_eq!(rig.read(&[]), 10);
         rig.requests(&old, 3);
-        assert_eq!(rig.read(&[sick.id.addr]), 3);
+        assert_eq!(rig.read(std::slice::from_ref(&sick.id.addr)), 3);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl<'g> StickyRequest<'g> {
         };
         let update = self
             .sessions
-            .cookie_update(self.held, application, target.id.addr, self.now);
+            .cookie_update(self.held, application, &target.id.addr, self.now);
         let has_session = match update {
             CookieUpdate::Issue(_) => true,
             CookieUpdate::Keep => self.held.is_some(),
@@ -207,7 +207,7 @@ mod tests {
         let second = StickyRequest::new(&sessions, context(&sent, false));
         assert_eq!(
             second.target(),
-            Some(crate::target_group::hash_target(target.id.addr))
+            Some(crate::target_group::hash_target(&target.id.addr))
         );
         assert_eq!(second.finish(&target, &none), None);
     }

@@ -69,7 +69,9 @@ impl Rig {
         let is_wanted = |reader: &Reader| {
             let snapshot = reader.load_full();
             let targets = snapshot.groups()[0].targets.iter();
-            targets.map(|t| t.target.id.addr).eq(wanted.iter().copied())
+            targets
+                .filter_map(|t| t.target.id.addr.address())
+                .eq(wanted.iter().copied())
         };
         let reader = &mut self.reader;
         let seen = async { while !is_wanted(reader) && reader.changed().await {} };

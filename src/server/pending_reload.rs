@@ -244,7 +244,9 @@ mod tests {
             let snapshot = self.reader.load_full();
             for group in snapshot.groups() {
                 let targets = group.targets.iter().map(|t| &t.target);
-                for target in targets.filter(|target| target.id.addr.port() == port) {
+                for target in
+                    targets.filter(|target| target.id.addr.address().unwrap().port() == port)
+                {
                     target.health().lock().record(result.clone(), ONCE);
                     let target = target.id.clone();
                     self.publisher.send(Change::Health { target }).await;

@@ -1,13 +1,12 @@
 //! Whether target groups are ready for requests, and if not, the reason.
 
 use std::collections::{BTreeSet, HashSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::{self, Config, TargetAddress};
-use crate::model::{Action, TargetGroupId};
+use crate::model::{Action, Endpoint, TargetGroupId};
 use crate::state::Snapshot;
 use crate::target::Target;
 use crate::target_group::{Registered, TargetGroup};
@@ -125,7 +124,7 @@ pub(super) struct Awaited {
     /// Whether the configuration in force has a group of that name.
     is_old: bool,
     /// Targets that the reload removes from the group.
-    removed: HashSet<SocketAddr>,
+    removed: HashSet<Endpoint>,
 }
 
 impl Awaited {
@@ -227,14 +226,19 @@ fn members(group: &TargetGroup) -> impl Iterator<Item = &Registered> {
         .filter(|registered| !registered.registration.is_leaving())
 }
 
-fn sockets(config: &config::TargetGroup) -> impl Iterator<Item = SocketAddr> {
-    config.targets.iter().filter_map(|spec| match spec.address {
-        TargetAddress::Socket(addr) => Some(addr),
-        TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => None,
-    })
+fn sockets(config: &config::TargetGroup) -> impl Iterator<Item = &Endpoint> {
+    config
+        .targets
+        .iter()
+        .filter_map(|spec| match &spec.address {
+            TargetAddress::Socket(addr) => Some(addr),
+            TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => {
+                None
+            }
+        })
 }
 
-fn first_socket(config: &config::TargetGroup) -> Option<SocketAddr> {
+fn first_socket(config: &config::TargetGroup) -> Option<&Endpoint> {
     sockets(config).next()
 }
 
@@ -253,9 +257,12 @@ fn removed(
     old: &config::TargetGroup,
     new: &config::TargetGroup,
     snapshot: &Snapshot,
-) -> HashSet<SocketAddr> {
-    let given: HashSet<SocketAddr> = sockets(new).collect();
-    let gone: HashSet<SocketAddr> = sockets(old).filter(|addr| !given.contains(addr)).collect();
+) -> HashSet<Endpoint> {
+    let given: HashSet<&Endpoint> = sockets(new).collect();
+    let gone = sockets(old)
+        .filter(|addr| !given.contains(addr))
+        .cloned()
+        .collect();
     let is_name = |spec: &&config::TargetSpec| !matches!(spec.address, TargetAddress::Socket(_));
     let mut names = old.targets.iter().filter(is_name);
     let keeps_name = names.any(|name| new.targets.iter().any(|spec| spec.address == name.address));
@@ -267,8 +274,9 @@ fn removed(
         .group_named(&old.id)
         .into_iter()
         .flat_map(|group| members(group))
-        .map(|registered| registered.target.id.addr)
+        .map(|registered| &registered.target.id.addr)
         .filter(|addr| !given.contains(addr))
+        .cloned()
         .collect()
 }
 
@@ -292,7 +300,7 @@ fn no_address(config: &config::TargetGroup) -> String {
 
 /// A target and the result of its last check.
 fn explained(target: &Target) -> String {
-    let addr = target.id.addr;
+    let addr = &target.id.addr;
     let record = target.health().lock();
     match record.last.back().map(|last| &last.outcome) {
         Some(Err(failure)) => format!("{addr} ({}: {})", failure.reason.code(), failure.detail),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::diff::Diff;
 use super::runtime_settings::{Refusal, TargetChange};
 use crate::config::Config;
-use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
+use crate::model::{Endpoint, ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// Something that changes the snapshot.
@@ -29,7 +29,7 @@ pub enum Change {
         /// The source.
         source: Source,
         /// Addresses and weights.
-        members: Vec<(std::net::SocketAddr, u16)>,
+        members: Vec<(Endpoint, u16)>,
     },
     /// A change of one target at run time, through the admin API.
     Target {

@@ -9,14 +9,13 @@
 //! snapshot before may be about to pick it; only those with requests are shown.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use crate::config;
-use crate::model::{DrainReason, Draining, Registration, StickyDraining, TargetId};
+use crate::model::{DrainReason, Draining, Endpoint, Registration, StickyDraining, TargetId};
 use crate::target::Target;
 use crate::target_group::Registered;
 
@@ -26,7 +25,7 @@ pub(super) const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The targets that have left one group and are not released yet.
 #[derive(Debug, Default)]
-pub(super) struct DrainingTargets(BTreeMap<SocketAddr, DrainingTarget>);
+pub(super) struct DrainingTargets(BTreeMap<Endpoint, DrainingTarget>);
 
 #[derive(Debug)]
 struct DrainingTarget {
@@ -83,7 +82,7 @@ impl DrainingTargets {
             let requests = target.load().in_flight();
             info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
         }
-        self.0.insert(target.id.addr, draining);
+        self.0.insert(target.id.addr.clone(), draining);
     }
 
     /// Stops draining a target that is in its group again.
@@ -139,12 +138,12 @@ impl DrainingTargets {
         self.0.is_empty()
     }
 
-    pub(super) fn has(&self, addr: SocketAddr) -> bool {
-        self.0.contains_key(&addr)
+    pub(super) fn has(&self, addr: &Endpoint) -> bool {
+        self.0.contains_key(addr)
     }
 
     /// Whether the last snapshot shows a target as draining.
-    pub(super) fn shows(&self, addr: SocketAddr) -> bool {
-        self.0.get(&addr).is_some_and(|draining| draining.shown)
+    pub(super) fn shows(&self, addr: &Endpoint) -> bool {
+        self.0.get(addr).is_some_and(|draining| draining.shown)
     }
 }

@@ -7,7 +7,6 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tracing::info;
@@ -18,7 +17,7 @@ use super::runtime_settings::{
     TargetChange,
 };
 use crate::config::{self, TargetAddress, defaults};
-use crate::model::{TargetGroupId, TargetId};
+use crate::model::{Endpoint, TargetGroupId, TargetId};
 
 /// Which targets are in which group.
 #[derive(Debug, Default)]
@@ -32,25 +31,25 @@ pub(super) struct Membership {
 #[derive(Debug, Default)]
 struct Members {
     /// By address and weight, in the order of the file.
-    file: Vec<(SocketAddr, u16)>,
+    file: Vec<(Endpoint, u16)>,
     /// Sorted, because the order of a roster must not change from run to run.
     sources: BTreeMap<Source, List>,
     /// Targets from before a reload, for as long as nothing else is listed.
     stand_ins: Vec<ListedTarget>,
-    runtime: BTreeMap<SocketAddr, RuntimeSettings>,
+    runtime: BTreeMap<Endpoint, RuntimeSettings>,
     /// Computed from the fields before `runtime`; empty after one of them has changed.
     listing: OnceCell<Listing>,
 }
 
 /// What a source lists; `None` while it has not reported.
-type List = Option<Vec<(SocketAddr, u16)>>;
+type List = Option<Vec<(Endpoint, u16)>>;
 
 /// What is listed, each address once: the file's weight wins.
 #[derive(Debug, Default)]
 struct Listing {
     targets: Vec<ListedTarget>,
     /// The position of each address in `targets`.
-    positions: HashMap<SocketAddr, usize>,
+    positions: HashMap<Endpoint, usize>,
 }
 
 impl Membership {
@@ -77,7 +76,7 @@ impl Membership {
         &mut self,
         group: &TargetGroupId,
         source: &Source,
-        list: Vec<(SocketAddr, u16)>,
+        list: Vec<(Endpoint, u16)>,
     ) -> bool {
         let Some(members) = self.groups.get_mut(group) else {
             return false;
@@ -123,8 +122,8 @@ impl Membership {
         let Some(members) = self.groups.get(group) else {
             return Vec::new();
         };
-        let contradiction = |(addr, settings): (&SocketAddr, &RuntimeSettings)| {
-            let text = settings.contradiction(members.listed(*addr))?;
+        let contradiction = |(addr, settings): (&Endpoint, &RuntimeSettings)| {
+            let text = settings.contradiction(members.listed(addr))?;
             Some(format!("target {addr} of {group}: {text}"))
         };
         members.runtime.iter().filter_map(contradiction).collect()
@@ -169,12 +168,12 @@ impl Members {
             .targets
             .iter()
             .filter(|listed| listed.by != ListedBy::Replicas)
-            .copied()
+            .cloned()
             .collect();
         self.listing.take();
     }
 
-    fn set(&mut self, source: &Source, list: Vec<(SocketAddr, u16)>) -> bool {
+    fn set(&mut self, source: &Source, list: Vec<(Endpoint, u16)>) -> bool {
         let Some(known) = self.sources.get_mut(source) else {
             return false;
         };
@@ -191,17 +190,17 @@ impl Members {
 
     /// Forgets the settings of replicas that are gone: their port will be another process's,
     /// for which they do not hold.
-    fn forget_replicas(&mut self, before: &[(SocketAddr, u16)]) {
+    fn forget_replicas(&mut self, before: &[(Endpoint, u16)]) {
         if self.runtime.is_empty() {
             return;
         }
-        let now: HashSet<SocketAddr> = self
+        let now: HashSet<&Endpoint> = self
             .sources
             .get(&Source::Replicas)
             .into_iter()
             .flatten()
             .flatten()
-            .map(|(addr, _)| *addr)
+            .map(|(addr, _)| addr)
             .collect();
         for (addr, _) in before {
             let known = self.runtime.get(addr);
@@ -220,7 +219,7 @@ impl Members {
         is_full: bool,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let listed = self.listed(id.addr).copied();
+        let listed = self.listed(&id.addr);
         let is_replica = listed.is_some_and(|listed| listed.by == ListedBy::Replicas);
         let before = self.runtime.get(&id.addr).copied();
         if before.is_none() && is_full {
@@ -239,7 +238,7 @@ impl Members {
             return Err(Refusal::Replica(id.clone()));
         }
         match settings.changed(change, listed.is_some(), now) {
-            Some(settings) => drop(self.runtime.insert(id.addr, settings)),
+            Some(settings) => drop(self.runtime.insert(id.addr.clone(), settings)),
             None => drop(self.runtime.remove(&id.addr)),
         }
         Ok(())
@@ -252,27 +251,29 @@ impl Members {
             // A replica cannot be deregistered: this was set for an earlier one.
             let is_out =
                 settings.presence == Presence::Deregistered && listed.by != ListedBy::Replicas;
-            (!is_out).then(|| settings.member(listed.addr, listed.weight))
+            (!is_out).then(|| settings.member(listed.addr.clone(), listed.weight))
         });
         let registered = self.runtime.iter().filter(|(addr, settings)| {
             settings.presence == Presence::Registered && !listing.positions.contains_key(addr)
         });
         present
-            .chain(registered.map(|(&addr, settings)| settings.member(addr, defaults::WEIGHT)))
+            .chain(
+                registered.map(|(addr, settings)| settings.member(addr.clone(), defaults::WEIGHT)),
+            )
             .collect()
     }
 
-    fn listed(&self, addr: SocketAddr) -> Option<&ListedTarget> {
+    fn listed(&self, addr: &Endpoint) -> Option<&ListedTarget> {
         let listing = self.listing();
-        let position = listing.positions.get(&addr)?;
+        let position = listing.positions.get(addr)?;
         Some(&listing.targets[*position])
     }
 
     fn listing(&self) -> &Listing {
         self.listing.get_or_init(|| {
-            let file = self.file.iter().map(|&(addr, weight)| ListedTarget {
-                addr,
-                weight,
+            let file = self.file.iter().map(|(addr, weight)| ListedTarget {
+                addr: addr.clone(),
+                weight: *weight,
                 by: ListedBy::File,
             });
             let found = self.sources.iter().flat_map(|(source, list)| {
@@ -280,13 +281,16 @@ impl Members {
                     Source::Replicas => ListedBy::Replicas,
                     Source::Dns(..) | Source::Srv(_) | Source::File(_) => ListedBy::Discovery,
                 };
-                let listed =
-                    move |&(addr, weight): &(SocketAddr, u16)| ListedTarget { addr, weight, by };
+                let listed = move |(addr, weight): &(Endpoint, u16)| ListedTarget {
+                    addr: addr.clone(),
+                    weight: *weight,
+                    by,
+                };
                 list.iter().flatten().map(listed)
             });
             let listing = Listing::new(file.chain(found));
             if listing.targets.is_empty() {
-                Listing::new(self.stand_ins.iter().copied())
+                Listing::new(self.stand_ins.iter().cloned())
             } else {
                 listing
             }
@@ -299,7 +303,7 @@ impl Listing {
         let mut listing = Self::default();
         for listed in listed {
             let next = listing.targets.len();
-            if *listing.positions.entry(listed.addr).or_insert(next) == next {
+            if *listing.positions.entry(listed.addr.clone()).or_insert(next) == next {
                 listing.targets.push(listed);
             }
         }
@@ -307,12 +311,12 @@ impl Listing {
     }
 }
 
-fn in_file(group: &config::TargetGroup) -> Vec<(SocketAddr, u16)> {
+fn in_file(group: &config::TargetGroup) -> Vec<(Endpoint, u16)> {
     group
         .targets
         .iter()
         .filter_map(|spec| match &spec.address {
-            TargetAddress::Socket(addr) => Some((*addr, spec.weight)),
+            TargetAddress::Socket(addr) => Some((addr.clone(), spec.weight)),
             TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => {
                 None
             }
@@ -358,7 +362,8 @@ fn resolved(name: &str, port: u16, weight: u16, before: &BTreeMap<Source, List>)
     Some(
         known
             .iter()
-            .map(|(addr, _)| (SocketAddr::new(addr.ip(), port), weight))
+            .filter_map(|(addr, _)| addr.address())
+            .map(|addr| ((addr.ip(), port).into(), weight))
             .collect(),
     )
 }

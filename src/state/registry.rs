@@ -1,7 +1,6 @@
 //! The live state of every target, kept while a group lists it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use super::draining::DrainingTargets;
 use super::runtime_settings::GroupMember;
 use crate::balance::KeyTable;
 use crate::config;
-use crate::model::{ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
+use crate::model::{Endpoint, ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
 use crate::rate_limit::RateLimiter;
 use crate::target::{Admission, Target};
 use crate::target_group::{Live, Registered};
@@ -36,7 +35,7 @@ pub(super) struct GroupRecord {
     /// The last table of its keys, if it is large and hashes.
     pub(super) table: Option<Arc<KeyTable>>,
     /// Its members, and those that drain after they have left.
-    targets: HashMap<SocketAddr, Arc<Target>>,
+    targets: HashMap<Endpoint, Arc<Target>>,
     draining: DrainingTargets,
     is_configured: bool,
 }
@@ -190,12 +189,12 @@ impl GroupRecord {
         let mut registered: Vec<Registered> = members
             .iter()
             .map(|member| Registered {
-                target: self.target(&settings.id, member.addr),
+                target: self.target(&settings.id, &member.addr),
                 weight: member.weight,
                 registration: member.registration,
             })
             .collect();
-        let stay: HashSet<SocketAddr> = members.iter().map(|member| member.addr).collect();
+        let stay: HashSet<&Endpoint> = members.iter().map(|member| &member.addr).collect();
         for registered in before {
             if !stay.contains(&registered.target.id.addr) {
                 self.begin_drain(registered, settings, now);
@@ -203,8 +202,8 @@ impl GroupRecord {
         }
         registered.extend(self.draining.show());
         for registered in before {
-            let (target, addr) = (&registered.target, registered.target.id.addr);
-            target.set_listed(stay.contains(&addr) || self.draining.shows(addr));
+            let (target, addr) = (&registered.target, &registered.target.id.addr);
+            target.set_listed(stay.contains(addr) || self.draining.shows(addr));
         }
         for registered in &registered {
             registered.target.set_listed(true);
@@ -214,11 +213,11 @@ impl GroupRecord {
     }
 
     /// The live target at an address, which drains no longer, or a new one.
-    fn target(&mut self, group: &TargetGroupId, addr: SocketAddr) -> Arc<Target> {
-        let target = self.targets.entry(addr).or_insert_with(|| {
+    fn target(&mut self, group: &TargetGroupId, addr: &Endpoint) -> Arc<Target> {
+        let target = self.targets.entry(addr.clone()).or_insert_with(|| {
             let id = TargetId {
                 group: group.clone(),
-                addr,
+                addr: addr.clone(),
             };
             Arc::new(Target::with_admission(id, Arc::clone(&self.admission)))
         });
@@ -240,9 +239,9 @@ impl GroupRecord {
 
     /// Forgets targets that are neither members nor draining. Requests in flight on one hold
     /// a reference of their own and are not disturbed.
-    fn forget_targets(&mut self, members: &HashSet<SocketAddr>) {
+    fn forget_targets(&mut self, members: &HashSet<&Endpoint>) {
         let draining = &self.draining;
         self.targets
-            .retain(|addr, _| members.contains(addr) || draining.has(*addr));
+            .retain(|addr, _| members.contains(addr) || draining.has(addr));
     }
 }

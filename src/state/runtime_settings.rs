@@ -3,10 +3,9 @@
 //! What is set at run time is kept over reloads and takes precedence over the file; a reload
 //! reports where they contradict each other. It ends with its group, and with the process.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::model::{DrainReason, Draining, Registration, TargetGroupId, TargetId};
+use crate::model::{DrainReason, Draining, Endpoint, Registration, TargetGroupId, TargetId};
 
 /// A change of one target at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +51,9 @@ pub enum Refusal {
 pub(super) const MAX_CHANGED_TARGETS: usize = 10_000;
 
 /// A member of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupMember {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Endpoint,
     pub(super) weight: u16,
     pub(super) registration: Registration,
 }
@@ -79,9 +78,9 @@ pub(super) enum Presence {
 }
 
 /// An address that a source lists, and the weight it has there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ListedTarget {
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Endpoint,
     pub(super) weight: u16,
     pub(super) by: ListedBy,
 }
@@ -128,7 +127,7 @@ impl RuntimeSettings {
     }
 
     /// The member at an address that is listed with this weight.
-    pub(super) fn member(self, addr: SocketAddr, listed_weight: u16) -> GroupMember {
+    pub(super) fn member(self, addr: Endpoint, listed_weight: u16) -> GroupMember {
         GroupMember {
             addr,
             weight: self.weight.unwrap_or(listed_weight),

@@ -1,7 +1,6 @@
 //! Which targets are in a group, which drain, and what is kept over reloads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crate::config::{
     parse,
 };
 use crate::model::{
-    CookieSource, DrainReason, HttpPolicy, Registration, Sticky, StickyDraining, StickyFull,
-    TargetId,
+    CookieSource, DrainReason, Endpoint, HttpPolicy, Registration, Sticky, StickyDraining,
+    StickyFull, TargetId,
 };
 use crate::target::Target;
 use crate::target_group::Registered;
@@ -27,7 +26,7 @@ const DELAY: Duration = Duration::from_secs(300);
 /// Long enough for every idle target to be released.
 const MOMENT: Duration = Duration::from_millis(200);
 
-fn addr(n: u16) -> SocketAddr {
+fn addr(n: u16) -> Endpoint {
     ([10, 0, 0, 1], n).into()
 }
 
@@ -59,7 +58,13 @@ fn targets(reader: &Reader) -> Vec<Registered> {
 fn shown(reader: &Reader) -> Vec<(u16, u16, &'static str)> {
     targets(reader)
         .into_iter()
-        .map(|t| (t.target.id.addr.port(), t.weight, t.registration.name()))
+        .map(|t| {
+            (
+                t.target.id.addr.address().unwrap().port(),
+                t.weight,
+                t.registration.name(),
+            )
+        })
         .collect()
 }
 
@@ -76,7 +81,10 @@ fn eligible(reader: &Reader) -> Vec<u16> {
     let snapshot = reader.load();
     let selection = snapshot.groups()[0].selection.as_ref();
     let members = selection.map(|s| s.roster.members()).unwrap_or_default();
-    members.iter().map(|m| m.target.id.addr.port()).collect()
+    members
+        .iter()
+        .map(|m| m.target.id.addr.address().unwrap().port())
+        .collect()
 }
 
 async fn reload(publisher: &Publisher, group: TargetGroup) -> Vec<String> {
@@ -466,7 +474,7 @@ proptest! {
                 do_step(&publisher, step).await;
                 let now = targets(&reader).into_iter();
                 let now: BTreeMap<u16, u16> =
-                    now.map(|t| (t.target.id.addr.port(), t.weight)).collect();
+                    now.map(|t| (t.target.id.addr.address().unwrap().port(), t.weight)).collect();
                 prop_assert_eq!(now, expected.members());
             }
             Ok(())

@@ -64,7 +64,7 @@ impl TrafficShare {
             return false;
         }
         let bits = request.key.unwrap_or(request.entropy);
-        balance::lot(bits, target.id.addr, WHOLE_SHARE) >= share
+        balance::lot(bits, &target.id.addr, WHOLE_SHARE) >= share
             || (self.is_by_load && has_its_share(index, roster, share))
     }
 }

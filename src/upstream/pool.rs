@@ -82,8 +82,8 @@ impl Pool {
     ) -> Result<Connection, ConnectError> {
         let list = self.list(target, policy, learned);
         let descriptor = self.descriptor()?;
-        let stream = dial(target.id.addr, policy.connect_timeout).await?;
-        let http = Box::new(Http1::new(stream.into(), self.buffers.clone()));
+        let stream = dial(&target.id.addr, policy.connect_timeout).await?;
+        let http = Box::new(Http1::new(stream, self.buffers.clone()));
         Ok(Connection::new(http, list, descriptor))
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let id = TargetId {
             group: "todo".into(),
-            addr: listener.local_addr().unwrap(),
+            addr: listener.local_addr().unwrap().into(),
         };
         (listener, Arc::new(Target::new(id)))
     }

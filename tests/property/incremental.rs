@@ -1,13 +1,12 @@
 //! A snapshot built step by step by changes equals one that is built from scratch.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 use weir::balance::PickContext;
 use weir::config::{Config, CookieKey, HealthCheck, Probe, TargetAddress, TargetGroup, TargetSpec};
-use weir::model::{Algorithm, TargetId, Thresholds};
+use weir::model::{Algorithm, Endpoint, TargetId, Thresholds};
 use weir::state::{Change, Publisher, Reader, Snapshot, Source, TargetChange, compile_group};
 use weir::target_group;
 
@@ -27,7 +26,7 @@ const NAMES: [&str; 3] = ["plain", "hashed", "named"];
 /// Large enough for a table, with a few more and a few less.
 const PORTS: u16 = 22;
 
-fn addr(port: u16) -> SocketAddr {
+fn addr(port: u16) -> Endpoint {
     ([10, 0, 0, 1], port).into()
 }
 
@@ -205,12 +204,12 @@ fn check_groups(snapshot: &Snapshot, with_keys: bool) -> Result<(), TestCaseErro
     Ok(())
 }
 
-fn members(group: &target_group::TargetGroup) -> Vec<(SocketAddr, u16)> {
+fn members(group: &target_group::TargetGroup) -> Vec<(Endpoint, u16)> {
     group
         .selection
         .iter()
         .flat_map(|selection| selection.roster.members())
-        .map(|m| (m.target.id.addr, m.weight.get()))
+        .map(|m| (m.target.id.addr.clone(), m.weight.get()))
         .collect()
 }
 

@@ -98,7 +98,7 @@ impl Simulation {
         };
         let member = picker.pick(&context).unwrap();
         let target = &roster.members()[member].target;
-        let index = usize::from(target.id.addr.ip().to_string().as_bytes()[7] - b'0');
+        let index = usize::from(target.id.addr.to_string().as_bytes()[7] - b'0');
         let _lease = target.lease();
         self.served[index] += 1;
         if self.rng.f64() < fails(index) {

@@ -23,7 +23,10 @@ fn address(index: usize) -> SocketAddr {
 fn member(addr: SocketAddr, weight: u16) -> Member {
     let group = "todo".into();
     Member {
-        target: Arc::new(Target::new(TargetId { group, addr })),
+        target: Arc::new(Target::new(TargetId {
+            group,
+            addr: addr.into(),
+        })),
         weight: NonZeroU16::new(weight).unwrap(),
     }
 }
@@ -442,7 +445,7 @@ fn first_fills_one_member_before_the_next_and_keeps_to_the_order_when_all_are_fu
         target: Arc::new(Target::with_admission(
             TargetId {
                 group: "todo".into(),
-                addr: address(index),
+                addr: address(index).into(),
             },
             Arc::clone(&admission),
         )),

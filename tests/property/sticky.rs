@@ -1,13 +1,13 @@
 //! Session cookies: what Weir sealed comes back as it was, and nothing else comes back.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use weir::balance::{Member, Roster};
 use weir::model::{
-    CookieSource, DrainReason, Draining, Registration, Sticky, StickyDraining, StickyFull, TargetId,
+    CookieSource, DrainReason, Draining, Endpoint, Registration, Sticky, StickyDraining,
+    StickyFull, TargetId,
 };
 use weir::target::Target;
 use weir::target_group::{
@@ -53,7 +53,7 @@ fn target(n: u16) -> Arc<Target> {
     }))
 }
 
-fn addr(n: u16) -> SocketAddr {
+fn addr(n: u16) -> Endpoint {
     ([10, 0, 0, 1], 6400 + n).into()
 }
 
@@ -85,7 +85,7 @@ fn of_application() -> Sessions {
 
 fn session(n: u16, life: Duration) -> Session {
     Session {
-        target: hash_target(addr(n)),
+        target: hash_target(&addr(n)),
         expires: now() + life,
         ends: None,
     }
@@ -211,7 +211,7 @@ fn whatever_a_holder_of_the_key_seals_never_panics() {
         let cookie = seal.seal(plain, nonce(&mut rng));
         let found = sessions.find([cookie.as_bytes()].into_iter(), now());
         let said = ApplicationCookie::Unmentioned;
-        if let CookieUpdate::Issue(next) = sessions.cookie_update(found, said, addr(0), now()) {
+        if let CookieUpdate::Issue(next) = sessions.cookie_update(found, said, &addr(0), now()) {
             assert!(next.expires <= now() + DAY);
             let _ = sessions.max_age(&next, now());
         }
@@ -229,7 +229,7 @@ fn the_first_cookie_that_leads_to_a_target_counts_and_only_so_many_are_tried() {
     let mut seal = |n| sessions.seal(&session(n, DAY), nonce(&mut rng));
     let (first, second, gone) = (seal(0), seal(1), seal(9));
     let target = |cookies: &[&str]| find(&sessions, cookies).map(|session| session.target);
-    let [to_first, to_second, to_gone] = [0, 1, 9].map(|n| Some(hash_target(addr(n))));
+    let [to_first, to_second, to_gone] = [0, 1, 9].map(|n| Some(hash_target(&addr(n))));
     assert_eq!(target(&["junk", &second, &first]), to_second);
     assert_eq!(target(&[&gone, &first]), to_first);
     assert_eq!(target(&["junk", &gone]), to_gone, "its end is remembered");
@@ -245,13 +245,13 @@ fn a_session_used_within_nine_tenths_of_its_duration_never_ends() {
         sessions.settings.duration = duration;
         let nothing = ApplicationCookie::Unmentioned;
         let mut at = now() + Duration::from_millis(rng.u64(..1_000));
-        let mut held = issued(sessions.cookie_update(None, nothing, addr(0), at));
+        let mut held = issued(sessions.cookie_update(None, nothing, &addr(0), at));
         for _ in 0..500 {
             at += duration.mul_f64(0.899 * rng.f64());
             let cookie = sessions.seal(&held, nonce(&mut rng));
             let found = sessions.find([cookie.as_bytes()].into_iter(), at);
             assert_eq!(found, Some(held), "{duration:?}");
-            match sessions.cookie_update(found, nothing, addr(0), at) {
+            match sessions.cookie_update(found, nothing, &addr(0), at) {
                 CookieUpdate::Issue(session) => held = session,
                 CookieUpdate::Keep => {}
                 CookieUpdate::Delete => panic!("the application did not end it"),
@@ -264,9 +264,9 @@ fn a_session_used_within_nine_tenths_of_its_duration_never_ends() {
 fn a_cookie_is_issued_for_another_target_and_after_a_tenth_of_its_life() {
     let sessions = of_balancer();
     let nothing = ApplicationCookie::Unmentioned;
-    let held = issued(sessions.cookie_update(None, nothing, addr(0), now()));
+    let held = issued(sessions.cookie_update(None, nothing, &addr(0), now()));
     assert_eq!(held, session(0, DAY));
-    let after = |time, n| sessions.cookie_update(Some(held), nothing, addr(n), now() + time);
+    let after = |time, n| sessions.cookie_update(Some(held), nothing, &addr(n), now() + time);
     assert_eq!(after(seconds(0), 0), CookieUpdate::Keep);
     assert_eq!(after(DAY / 10, 0), CookieUpdate::Keep);
     assert_eq!(issued(after(DAY / 10 + seconds(1), 0)).target, held.target);
@@ -277,7 +277,7 @@ fn a_cookie_is_issued_for_another_target_and_after_a_tenth_of_its_life() {
 fn a_session_of_the_application_lasts_as_long_as_its_cookie() {
     let sessions = of_application();
     let (set, nothing) = (ApplicationCookie::Set, ApplicationCookie::Unmentioned);
-    let verdict = |held, said| sessions.cookie_update(held, said, addr(0), now());
+    let verdict = |held, said| sessions.cookie_update(held, said, &addr(0), now());
     assert_eq!(verdict(None, nothing), CookieUpdate::Keep, "none has begun");
     assert_eq!(
         verdict(None, ApplicationCookie::Deleted),
@@ -292,10 +292,10 @@ fn a_session_of_the_application_lasts_as_long_as_its_cookie() {
     let week = issued(verdict(None, set(Some(now() + DAY * 7))));
     assert_eq!(week.expires, now() + DAY, "the duration is the limit");
     // It moves, and keeps its end.
-    let moved = issued(sessions.cookie_update(Some(hour), nothing, addr(1), now() + seconds(60)));
+    let moved = issued(sessions.cookie_update(Some(hour), nothing, &addr(1), now() + seconds(60)));
     assert_eq!(
         (moved.target, moved.expires),
-        (hash_target(addr(1)), hour.expires)
+        (hash_target(&addr(1)), hour.expires)
     );
     assert_eq!(
         verdict(Some(hour), set(Some(now() + seconds(3_601)))),
@@ -361,7 +361,7 @@ fn targets_without_weight_or_about_to_leave_keep_their_sessions() {
     ];
     let kept = |checked| {
         draining(&all, checked)
-            .map(|t| t.id.addr)
+            .map(|t| t.id.addr.clone())
             .collect::<Vec<_>>()
     };
     assert_eq!(kept(false), [addr(1), addr(2)]);

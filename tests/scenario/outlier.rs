@@ -75,7 +75,7 @@ fn eligible(lb: &Lb, addr: SocketAddr) -> bool {
             .roster
             .members()
             .iter()
-            .any(|member| member.target.id.addr == addr)
+            .any(|member| member.target.id.addr.address() == Some(addr))
     })
 }
 

@@ -68,7 +68,7 @@ async fn targets(lb: &Lb) -> Vec<(SocketAddr, u16, String)> {
         .await
         .targets
         .into_iter()
-        .map(|t| (t.address, t.weight, t.registration))
+        .map(|t| (t.address.address().unwrap(), t.weight, t.registration))
         .collect()
 }
 
@@ -160,7 +160,7 @@ async fn a_registered_target_gets_requests_without_a_reload_and_over_reloads() {
     let answer = changed(&change(&lb, "PUT", b.addr(), "", r#"{"weight": 3}"#).await);
     let expected = TargetChanged {
         target_group: "app".to_owned(),
-        address: b.addr(),
+        address: b.addr().into(),
         registration: "active".to_owned(),
         weight: 3,
         in_flight: 0,

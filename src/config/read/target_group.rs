@@ -20,7 +20,7 @@ use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
 };
 use crate::config::units::display_duration;
-use crate::model::{Algorithm, TargetGroupId};
+use crate::model::{Algorithm, Endpoint, TargetGroupId};
 
 /// Words of other products for an algorithm that does the same. They are refused with the right
 /// word, because few of them mean exactly this.
@@ -162,7 +162,7 @@ fn targets<'a>(section: &Section<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>
             } else {
                 seen.insert(address, span);
             }
-            if let TargetAddress::Socket(address) = target.spec.address {
+            if let TargetAddress::Socket(Endpoint::Address(address)) = target.spec.address {
                 section
                     .cx
                     .note(|notes| notes.targets.push(target.node.mark(address)));
@@ -234,7 +234,7 @@ fn target_address(text: &str, port: GroupPort, at: &Node<'_>) -> Option<TargetAd
         }
     };
     Some(match written.host {
-        Host::Ip(ip) => TargetAddress::Socket(SocketAddr::new(ip, port)),
+        Host::Ip(ip) => TargetAddress::Socket((ip, port).into()),
         Host::Name(name) => {
             // `weir import` writes such names for targets that it does not know. RFC 6761 section
             // 6.4: they do not exist.

@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::bounded::Bounded;
-use super::endpoint::{Connected, Endpoint, Stream};
+use super::destination::{Connected, Destination, Stream};
 use super::error::FetchError;
 
 /// Most bytes of a response's head.
@@ -43,8 +43,8 @@ pub struct Connection {
 
 impl Connection {
     /// Connects. The peer may send `limit` bytes over this connection, whatever they are.
-    pub async fn open(endpoint: &Endpoint, limit: u64) -> Result<Self, FetchError> {
-        let Connected { stream, peer } = endpoint.connect().await?;
+    pub async fn open(destination: &Destination, limit: u64) -> Result<Self, FetchError> {
+        let Connected { stream, peer } = destination.connect().await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
             .handshake(TokioIo::new(Bounded::new(stream, limit)))
@@ -180,14 +180,14 @@ mod tests {
         requests
     }
 
-    async fn server(answers: Vec<Vec<u8>>) -> (Endpoint, JoinHandle<Vec<String>>) {
+    async fn server(answers: Vec<Vec<u8>>) -> (Destination, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        let destination = Destination::Address(listener.local_addr().unwrap());
         let served = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
             answer(stream, answers).await
         });
-        (endpoint, served)
+        (destination, served)
     }
 
     fn get(path: &str) -> Request<Bytes> {
@@ -197,9 +197,9 @@ mod tests {
 
     /// The body of the answer to `GET /`, read with these limits.
     async fn fetch(answer: &[u8], received: u64, body: usize) -> Result<Bytes, FetchError> {
-        let (endpoint, _served) = server(vec![answer.to_vec()]).await;
+        let (destination, _served) = server(vec![answer.to_vec()]).await;
         within(LONG, async {
-            let connection = Connection::open(&endpoint, received).await?;
+            let connection = Connection::open(&destination, received).await?;
             connection.send(get("/")).await?.bytes(body).await
         })
         .await
@@ -209,8 +209,8 @@ mod tests {
     async fn a_connection_carries_several_requests_and_says_when_it_is_closed() {
         let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
         let last = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
-        let (endpoint, served) = server(vec![ok, last]).await;
-        let connection = Connection::open(&endpoint, 1000).await.unwrap();
+        let (destination, served) = server(vec![ok, last]).await;
+        let connection = Connection::open(&destination, 1000).await.unwrap();
         let mut first = connection.send(get("/a")).await.unwrap();
         assert_eq!(first.chunk().await.unwrap(), Some("ok".into()));
         assert_eq!(first.chunk().await.unwrap(), None);
@@ -223,12 +223,12 @@ mod tests {
         drop(connection);
         let requests = served.await.unwrap();
         assert_eq!(requests.len(), 2);
-        let head = format!("GET /a HTTP/1.1\r\nhost: {endpoint}\r\naccept: */*\r\n\r\n");
+        let head = format!("GET /a HTTP/1.1\r\nhost: {destination}\r\naccept: */*\r\n\r\n");
         assert_eq!(requests[0], head);
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_an_endpoint() {
+    async fn a_unix_socket_is_a_destination() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -237,7 +237,9 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             answer(stream, answers).await
         });
-        let connection = Connection::open(&Endpoint::Unix(path), 1000).await.unwrap();
+        let connection = Connection::open(&Destination::Unix(path), 1000)
+            .await
+            .unwrap();
         let response = connection.send(get("/")).await.unwrap();
         assert_eq!(response.bytes(1).await.unwrap(), "1");
         assert!(served.await.unwrap()[0].contains("\r\nhost: localhost\r\n"));
@@ -264,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_is_closed_early_is_told_from_a_body_that_is_cut() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        let destination = Destination::Address(listener.local_addr().unwrap());
         for (answer, is_head_whole) in [
             ("HTTP/1.1 20", false),
             ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour", true),
@@ -277,7 +279,7 @@ mod tests {
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             };
             let asking = async {
-                let connection = Connection::open(&endpoint, 1000).await?;
+                let connection = Connection::open(&destination, 1000).await?;
                 connection.send(get("/")).await?.bytes(1000).await
             };
             let ((), result) = tokio::join!(closing, asking);
@@ -292,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_drips_does_not_outlast_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::Address(listener.local_addr().unwrap());
+        let destination = Destination::Address(listener.local_addr().unwrap());
         let dripping = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -304,7 +306,7 @@ mod tests {
         });
         let limit = Duration::from_millis(100);
         let body = within(limit, async {
-            let connection = Connection::open(&endpoint, 1000).await?;
+            let connection = Connection::open(&destination, 1000).await?;
             connection.send(get("/")).await?.bytes(1000).await
         });
         let error = body.await.unwrap_err();
@@ -315,13 +317,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_none_and_a_port_that_is_closed_are_told_apart() {
-        let unknown = Connection::open(&Endpoint::Name("no port".to_owned()), 1).await;
+        let unknown = Connection::open(&Destination::Name("no port".to_owned()), 1).await;
         let error = unknown.unwrap_err();
         assert!(matches!(error, FetchError::Resolve { .. }), "{error}");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let name = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let refused = Connection::open(&Endpoint::Name(name.clone()), 1).await;
+        let refused = Connection::open(&Destination::Name(name.clone()), 1).await;
         let error = refused.unwrap_err().to_string();
         let expected = format!("cannot connect to {name}: ");
         assert!(error.starts_with(&expected), "{error}");

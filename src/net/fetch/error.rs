@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The step of an exchange which failed, with the error of the system or the HTTP library.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The endpoint's name has no address, or is no `host:port`.
+    /// The destination's name has no address, or is no `host:port`.
     #[error("cannot resolve {name}: {source}")]
     Resolve {
         /// The name as it was given.
@@ -16,10 +16,10 @@ pub enum FetchError {
         source: io::Error,
     },
     /// No connection: refused, unreachable, or this host has run out of something.
-    #[error("cannot connect to {endpoint}: {source}")]
+    #[error("cannot connect to {destination}: {source}")]
     Connect {
         /// The address, name or path.
-        endpoint: String,
+        destination: String,
         /// The error of the system.
         source: io::Error,
     },

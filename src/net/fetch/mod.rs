@@ -1,7 +1,7 @@
 //! The HTTP client of the control plane: health checks, warm-up requests, scrapes, webhooks, the
 //! API of a Docker engine, and the commands which ask a running Weir.
 //!
-//! A call opens a [`Connection`] to an [`Endpoint`], sends one request, and reads as much of the
+//! A call opens a [`Connection`] to a [`Destination`], sends one request, and reads as much of the
 //! [`Response`] as it needs; only the warm-up requests to one replica share a connection. There
 //! is no pool: a check over a connection which was open before proves less, and nothing here is
 //! called often. No redirect is followed: a redirect is a status like any other.
@@ -10,11 +10,11 @@
 //! receives is bounded, and so is a body ([`Response::bytes`]). The caller puts one deadline over
 //! the whole exchange ([`within`]), so that an answer which arrives a byte at a time ends too.
 //!
-//! `endpoint.rs` is the only place which makes a stream out of an address.
+//! `destination.rs` is the only place which makes a stream out of an address.
 
 mod bounded;
 mod connection;
-mod endpoint;
+mod destination;
 mod error;
 mod url;
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub use connection::{Connection, HEAD_LIMIT, Response, answer_limit};
-pub use endpoint::Endpoint;
+pub use destination::Destination;
 pub use error::FetchError;
 pub use url::{Url, UrlError};
 

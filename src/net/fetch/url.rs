@@ -3,13 +3,13 @@
 use http::uri::{InvalidUri, Scheme};
 use http::{HeaderValue, Uri};
 
-use super::endpoint::Endpoint;
+use super::destination::Destination;
 
 /// Where an `http://` URL leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     /// Host and port; the port is 80 unless the URL says otherwise.
-    pub endpoint: Endpoint,
+    pub destination: Destination,
     /// For the `Host` field: as the URL has it, without user information.
     pub host: HeaderValue,
     /// Path and query; `/` when the URL has none.
@@ -60,7 +60,7 @@ impl std::str::FromStr for Url {
         };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
-            endpoint: Endpoint::Name(format!("{host}:{port}")),
+            destination: Destination::Name(format!("{host}:{port}")),
             host: HeaderValue::from_str(authority).map_err(|_| UrlError::Host)?,
             path: path.to_owned(),
         })
@@ -81,9 +81,13 @@ mod tests {
             ("http://[::1]/x", "[::1]:80", "[::1]", "/x"),
             ("http://user@a:81/", "a:81", "a:81", "/"),
         ];
-        for (text, endpoint, host, path) in cases {
+        for (text, destination, host, path) in cases {
             let url: Url = text.parse().unwrap();
-            assert_eq!(url.endpoint, Endpoint::Name(endpoint.to_owned()), "{text}");
+            assert_eq!(
+                url.destination,
+                Destination::Name(destination.to_owned()),
+                "{text}"
+            );
             assert_eq!(url.host, host, "{text}");
             assert_eq!(url.path, path, "{text}");
         }

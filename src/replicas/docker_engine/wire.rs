@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
 
-use crate::net::fetch::{Connection, Endpoint, FetchError, answer_limit};
+use crate::net::fetch::{Connection, Destination, FetchError, answer_limit};
 
 /// Most bytes of a body: a thousand tasks need about three million.
 pub(super) const LARGEST: usize = 16 << 20;
@@ -15,22 +15,22 @@ pub(super) const LARGEST: usize = 16 << 20;
 /// The address of an engine, and the version of its API.
 #[derive(Clone, Debug)]
 pub(super) struct Wire {
-    endpoint: Endpoint,
+    destination: Destination,
     version: Arc<str>,
 }
 
 impl Wire {
     /// `host` as bollard takes it: `unix://`, `tcp://` or `http://`.
     pub(super) fn new(host: &str, version: &str) -> Self {
-        let endpoint = if let Some(path) = host.strip_prefix("unix://") {
-            Endpoint::Unix(path.into())
+        let destination = if let Some(path) = host.strip_prefix("unix://") {
+            Destination::Unix(path.into())
         } else {
             let name = host.trim_start_matches("tcp://");
             let name = name.trim_start_matches("http://");
-            Endpoint::Name(name.trim_end_matches('/').to_owned())
+            Destination::Name(name.trim_end_matches('/').to_owned())
         };
         Self {
-            endpoint,
+            destination,
             version: version.into(),
         }
     }
@@ -49,7 +49,7 @@ impl Wire {
             .header(HOST, "docker")
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::from(body))?;
-        let connection = Connection::open(&self.endpoint, answer_limit(LARGEST)).await?;
+        let connection = Connection::open(&self.destination, answer_limit(LARGEST)).await?;
         let response = connection.send(request).await?;
         let status = response.status();
         Ok((status, response.bytes(LARGEST).await?))

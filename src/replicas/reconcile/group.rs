@@ -220,7 +220,7 @@ impl GroupReconciler {
             .iter()
             .flat_map(|group| group.targets.iter())
             .filter(|t| !t.registration.is_leaving())
-            .map(|t| (t.target.id.addr, t.target.clone()))
+            .filter_map(|t| Some((t.target.id.addr.address()?, t.target.clone())))
             .collect();
         let published = self.published.iter().flatten();
         let found: Option<Vec<_>> = published
@@ -255,7 +255,7 @@ impl GroupReconciler {
             let change = Change::Members {
                 group: self.group.clone(),
                 source: Source::Replicas,
-                members: members.iter().map(|&addr| (addr, WEIGHT)).collect(),
+                members: members.iter().map(|&addr| (addr.into(), WEIGHT)).collect(),
             };
             // Without a publisher no target is sent requests.
             let _ = self.publisher.send(change).await;

@@ -160,7 +160,10 @@ impl Rig {
 
     fn ports(&self) -> Vec<u16> {
         let targets = self.targets();
-        targets.iter().map(|target| target.id.addr.port()).collect()
+        targets
+            .iter()
+            .map(|target| target.id.addr.address().unwrap().port())
+            .collect()
     }
 
     fn shown(&self) -> GroupReplicas {

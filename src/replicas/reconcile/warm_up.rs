@@ -9,7 +9,7 @@ use http::{Request, StatusCode};
 use tokio::time::timeout;
 
 use crate::config::WarmUpRequests;
-use crate::net::fetch::{Connection, Endpoint, FetchError, answer_limit};
+use crate::net::fetch::{Connection, Destination, FetchError, answer_limit};
 
 /// Most bytes of a body that are read; the connection is closed on longer ones.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Warmth {
 pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> Warmth {
     let mut warmth = Warmth::default();
     let mut client = Client {
-        endpoint: Endpoint::Address(address),
+        destination: Destination::Address(address),
         limit: u64::from(wanted.count) * answer_limit(BODY_LIMIT),
         idle: None,
     };
@@ -54,7 +54,7 @@ pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> War
 
 /// Sends requests over one connection, which is opened again when the replica closes it.
 struct Client {
-    endpoint: Endpoint,
+    destination: Destination,
     /// Most bytes that a connection may receive.
     limit: u64,
     idle: Option<Connection>,
@@ -85,7 +85,7 @@ impl Client {
         {
             return Ok(connection);
         }
-        Connection::open(&self.endpoint, self.limit).await
+        Connection::open(&self.destination, self.limit).await
     }
 }
 

@@ -99,7 +99,8 @@ impl Service {
         let request = self
             .request(&method, body)
             .map_err(fetch::FetchError::from)?;
-        let connection = HttpConnection::open(&self.url.endpoint, answer_limit(LIST_LIMIT)).await?;
+        let connection =
+            HttpConnection::open(&self.url.destination, answer_limit(LIST_LIMIT)).await?;
         let response = connection.send(request).await?;
         let status = response.status();
         let body = response.bytes(LIST_LIMIT).await;

@@ -5,11 +5,10 @@
 //! process does not know yet (its lookup is not answered) as soon as it does.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::message::{HandoverMessage, InFlight, Outbox};
-use crate::model::TargetGroupId;
+use crate::model::{Endpoint, TargetGroupId};
 use crate::state::{Reader, Snapshot};
 use crate::target::{RemoteLeases, Target};
 
@@ -17,7 +16,7 @@ use crate::target::{RemoteLeases, Target};
 const PER_MESSAGE: usize = 200;
 
 /// A target, by the names that both processes use.
-type Key = (TargetGroupId, SocketAddr);
+type Key = (TargetGroupId, Endpoint);
 
 /// The requests that another process has in flight, by its reports. Clones share the counts.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +145,7 @@ impl Reporter {
 fn in_flight((group, target): &Key, count: u32) -> InFlight {
     InFlight {
         group: group.to_string(),
-        target: *target,
+        target: target.clone(),
         count,
     }
 }
@@ -158,7 +157,7 @@ fn targets(snapshot: &Snapshot) -> impl Iterator<Item = (Key, &Arc<Target>)> {
         .flat_map(|group| group.targets.iter())
         .map(|registered| {
             let target = &registered.target;
-            ((target.id.group.clone(), target.id.addr), target)
+            ((target.id.group.clone(), target.id.addr.clone()), target)
         })
 }
 
@@ -200,7 +199,7 @@ mod tests {
     }
 
     fn target(reader: &Reader, addr: &str) -> Arc<Target> {
-        let addr: SocketAddr = addr.parse().unwrap();
+        let addr: Endpoint = addr.parse().unwrap();
         let snapshot = reader.load_full();
         let mut found = targets(&snapshot);
         let (_, target) = found.find(|((_, target), _)| *target == addr).unwrap();

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::timing::STEP_TIMEOUT;
+use crate::model::Endpoint;
 use crate::net::pass_sockets;
 use crate::rate_limit::UsedTokens;
 
@@ -61,7 +62,7 @@ pub(super) enum HandoverMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct InFlight {
     pub(super) group: String,
-    pub(super) target: SocketAddr,
+    pub(super) target: Endpoint,
     pub(super) count: u32,
 }
 

@@ -63,6 +63,8 @@ fn pick(reader: &Reader, group: &str, key: u64) -> u16 {
         .target
         .id
         .addr
+        .address()
+        .unwrap()
         .port()
 }
 

@@ -1,7 +1,6 @@
 //! Sessions with a target of a group.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +9,7 @@ use rustc_hash::FxBuildHasher;
 use super::lifetime::{MAX_COOKIES, is_near, life, number, seconds, time, whole_seconds};
 use super::seal::{Nonce, Seal};
 use crate::balance::{Roster, hash_target};
-use crate::model::{CookieSource, Sticky, StickyDraining, StickyFull, TargetGroupId};
+use crate::model::{CookieSource, Endpoint, Sticky, StickyDraining, StickyFull, TargetGroupId};
 use crate::target::{Lease, Target};
 use crate::target_group::pick_request::{Tried, Unavailable};
 use crate::target_group::registered::Registered;
@@ -84,11 +83,11 @@ impl Sessions {
                 target: Arc::clone(&member.target),
                 member: Some(index),
             };
-            targets.insert(hash_target(member.target.id.addr), target);
+            targets.insert(hash_target(&member.target.id.addr), target);
         }
         if settings.when_draining == StickyDraining::Stay {
             for target in draining {
-                let hash = hash_target(target.id.addr);
+                let hash = hash_target(&target.id.addr);
                 targets.entry(hash).or_insert(SessionTarget {
                     target,
                     member: None,
@@ -163,7 +162,7 @@ impl Sessions {
         &self,
         held: Option<Session>,
         application: ApplicationCookie,
-        target: SocketAddr,
+        target: &Endpoint,
         now: SystemTime,
     ) -> CookieUpdate {
         let ends = match (&self.settings.source, application) {
@@ -266,7 +265,7 @@ mod tests {
     /// The sessions of a member and of a target that drains, and the two.
     fn sessions(when_full: StickyFull, when_draining: StickyDraining) -> (Sessions, [u64; 2]) {
         let (member, leaving) = (target(1), target(2));
-        let hashes = [&member, &leaving].map(|target| hash_target(target.id.addr));
+        let hashes = [&member, &leaving].map(|target| hash_target(&target.id.addr));
         let roster = Roster::new(vec![Member {
             target: member,
             weight: 1.try_into().unwrap(),

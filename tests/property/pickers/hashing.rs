@@ -30,7 +30,7 @@ fn places_by(picker: &dyn Picker, roster: &Roster) -> Vec<SocketAddr> {
     let place = |key: u64| {
         let key = hash_key(&key.to_le_bytes());
         let index = picker.pick(&with_key(key)).unwrap();
-        roster.members()[index].target.id.addr
+        roster.members()[index].target.id.addr.address().unwrap()
     };
     (0..KEYS).map(place).collect()
 }

@@ -1,8 +1,7 @@
 //! Reads of Weir's admin listener.
 
-use std::net::SocketAddr;
-
 use weir::admin::{GroupStatus, Status, TargetStatus};
+use weir::model::Endpoint;
 
 use super::Lb;
 use super::client::{Connection, Reply};
@@ -31,7 +30,8 @@ impl Lb {
     }
 
     /// One target in `/api/status`.
-    pub async fn target_status(&self, group: &str, addr: SocketAddr) -> TargetStatus {
+    pub async fn target_status(&self, group: &str, addr: impl Into<Endpoint>) -> TargetStatus {
+        let addr = addr.into();
         let targets = self.group_status(group).await.targets;
         let found = targets.into_iter().find(|target| target.address == addr);
         found.expect("a target at that address")

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir::config::{Config, parse};
-use weir::model::Health;
+use weir::model::{Endpoint, Health};
 use weir::server::{ApplyError, Server};
 use weir::state::{Diff, Snapshot};
 use weir::target::Target;
@@ -67,7 +67,8 @@ impl Lb {
     }
 
     /// The live state of a target.
-    pub fn target(&self, group: &str, addr: SocketAddr) -> Option<Arc<Target>> {
+    pub fn target(&self, group: &str, addr: impl Into<Endpoint>) -> Option<Arc<Target>> {
+        let addr = addr.into();
         let snapshot = self.snapshot();
         let group = snapshot.group_named(&group.into())?;
         group
@@ -78,9 +79,12 @@ impl Lb {
     }
 
     /// Waits until a target has this health, and the roster has it too.
-    pub async fn until_health(&self, group: &str, addr: SocketAddr, health: Health) {
+    pub async fn until_health(&self, group: &str, addr: impl Into<Endpoint>, health: Health) {
+        let addr = addr.into();
         eventually(&format!("{group}/{addr} {health:?}"), || async {
-            let now = self.target(group, addr).map(|target| target.health().now());
+            let now = self
+                .target(group, addr.clone())
+                .map(|target| target.health().now());
             // The record of the target changes before the roster does.
             let picked = self.snapshot();
             let eligible = picked.group_named(&group.into()).is_some_and(|group| {

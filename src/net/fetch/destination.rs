@@ -9,10 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::error::FetchError;
+use crate::model::Endpoint;
 
 /// What a request can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum Destination {
     /// A TCP port.
     Address(SocketAddr),
     /// `host:port`. Resolved for each connection; the first of its addresses which accepts is
@@ -22,12 +23,21 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(addr) => addr.fmt(f),
             Self::Name(name) => name.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl From<&Endpoint> for Destination {
+    fn from(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Address(address) => Self::Address(*address),
+            Endpoint::Unix(path) => Self::Unix(path.as_path().to_owned()),
         }
     }
 }
@@ -45,11 +55,11 @@ pub(super) struct Connected {
     pub(super) peer: Option<SocketAddr>,
 }
 
-impl Endpoint {
+impl Destination {
     /// Opens a stream. A kind of transport is added here and nowhere else.
     pub(super) async fn connect(&self) -> Result<Connected, FetchError> {
         let failed = |source: io::Error| FetchError::Connect {
-            endpoint: self.to_string(),
+            destination: self.to_string(),
             source,
         };
         match self {
