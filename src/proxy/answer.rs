@@ -10,7 +10,7 @@ use super::attempt::UpstreamResponse;
 use super::client::Client;
 use super::download::Download;
 use super::filters::{self, RequestFacts};
-use super::forward::{Outgoing, verdict};
+use super::forward::{Forwarding, Outgoing, verdict};
 use super::hops;
 use super::key;
 use super::preference::Preference;
@@ -125,7 +125,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
             response,
             timer: &mut *self.timer,
         };
-        let answered = self.proxy.forward(self.group, outgoing, self.record).await;
+        let mut forwarding = Forwarding::new(self.proxy, self.group, outgoing, self.record);
+        let answered = forwarding.run().await;
         self.record.received = upload.received();
         answered
     }

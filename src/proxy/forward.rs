@@ -48,7 +48,7 @@ pub(super) struct Outgoing<'a, E> {
 }
 
 /// One request while it is sent to one target after another.
-struct Forwarding<'a, E> {
+pub(super) struct Forwarding<'a, E> {
     proxy: &'a Proxy,
     group: &'a TargetGroup,
     outgoing: Outgoing<'a, E>,
@@ -69,15 +69,13 @@ enum NextAttempt<'a> {
 
 type AttemptResult = Result<UpstreamResponse, AttemptError>;
 
-impl Proxy {
-    /// Tries targets until one has answered, or until another attempt could execute the
-    /// request twice.
-    pub(super) async fn forward<E: Exchange>(
-        &self,
-        group: &TargetGroup,
-        outgoing: Outgoing<'_, E>,
-        record: &mut Record,
-    ) -> Result<UpstreamResponse, Failure> {
+impl<'a, E: Exchange> Forwarding<'a, E> {
+    pub(super) fn new(
+        proxy: &'a Proxy,
+        group: &'a TargetGroup,
+        outgoing: Outgoing<'a, E>,
+        record: &'a mut Record,
+    ) -> Self {
         let retries = Retries::new(&group.retry, outgoing.head);
         if retries.may_rewrite() {
             outgoing.upload.keep(group.retry.max_body);
@@ -85,20 +83,19 @@ impl Proxy {
         if group.retry.attempts > 1 {
             group.live.budget.request(record.started());
         }
-        let forwarding = Forwarding {
-            proxy: self,
+        Self {
+            proxy,
             group,
             outgoing,
             record,
             retries,
             tried: Tried::default(),
-        };
-        forwarding.run().await
+        }
     }
-}
 
-impl<'a, E: Exchange> Forwarding<'a, E> {
-    async fn run(mut self) -> Result<UpstreamResponse, Failure> {
+    /// Tries targets until one has answered, or until another attempt could execute the
+    /// request twice.
+    pub(super) async fn run(&mut self) -> Result<UpstreamResponse, Failure> {
         let mut lease = match self.acquire() {
             Err(Unavailable::Full) => self.wait_for_slot().await?,
             Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_for_slot().await?,

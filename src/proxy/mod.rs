@@ -70,11 +70,11 @@ impl Proxy {
         exchange: &mut E,
         timer: &mut Timer,
     ) -> Option<Box<Tunnel>> {
-        let (mut record, routed) = {
+        let mut record;
+        let routed = {
             let snapshot = self.reader.load();
-            let mut record = self.begin(&snapshot, client);
-            let routed = self.receive(&snapshot, client, head, reason, exchange, &mut record);
-            (record, routed)
+            record = self.begin(&snapshot, client);
+            self.receive(&snapshot, client, head, reason, exchange, &mut record)
         };
         let failure = match routed {
             Err(failure) => failure,

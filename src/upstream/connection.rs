@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::http1::Http1;
-use super::idle::{IdleConnection, IdleList};
+use super::idle::IdleList;
 use crate::message::Fields;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Input, Stream};
@@ -22,43 +22,60 @@ pub enum ConnectError {
 /// A connection that one exchange has for itself; its protocol is behind the deref to [`Http1`]. It
 /// returns to its pool only through [`Connection::recycle`]; dropping it closes it.
 pub struct Connection {
-    http: Box<Http1>,
+    state: Box<ConnectionState>,
     list: Rc<IdleList>,
-    /// For how long it was idle before this request; `None` if it is new.
+}
+
+/// What a connection has while it is in use and while it is idle. Boxed, because it is moved from
+/// one to the other.
+pub(super) struct ConnectionState {
+    pub(super) http: Http1,
+    /// For how long it was idle before its last request; `None` if that was its first.
     idle: Option<Duration>,
+    /// Since when it is idle.
+    since: Instant,
     descriptor: DescriptorPermit,
 }
 
+impl ConnectionState {
+    /// For how long it has been idle.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+}
+
 impl Connection {
-    pub(super) fn new(http: Box<Http1>, list: Rc<IdleList>, descriptor: DescriptorPermit) -> Self {
-        Self {
+    pub(super) fn new(http: Http1, list: Rc<IdleList>, descriptor: DescriptorPermit) -> Self {
+        let state = ConnectionState {
             http,
-            list,
             idle: None,
+            since: Instant::now(),
             descriptor,
-        }
+        };
+        let state = Box::new(state);
+        Self { state, list }
     }
 
     /// A connection of the pool, which has been idle for `age` and was just found fresh.
-    pub(super) fn reused(mut idle: IdleConnection, list: Rc<IdleList>, age: Duration) -> Self {
-        idle.http.note_fresh();
-        Self {
-            http: idle.http,
-            list,
-            idle: Some(age),
-            descriptor: idle.descriptor,
-        }
+    pub(super) fn reused(
+        mut state: Box<ConnectionState>,
+        list: Rc<IdleList>,
+        age: Duration,
+    ) -> Self {
+        state.http.note_fresh();
+        state.idle = Some(age);
+        Self { state, list }
     }
 
     /// Whether it served a request before. Its target may have closed it already.
     pub fn is_reused(&self) -> bool {
-        self.idle.is_some()
+        self.state.idle.is_some()
     }
 
     /// Learns the target's keep-alive timeout from the fields of a response; does nothing if it is
     /// not the first response of the connection.
     pub fn learn(&self, fields: &Fields) {
-        if self.idle.is_none() {
+        if self.state.idle.is_none() {
             self.list.lifespan.announced(fields);
         }
     }
@@ -69,9 +86,9 @@ impl Connection {
     /// If the request was written, the close was seen too late. The connections that are idle
     /// now are older still, and are closed as well.
     pub fn closed(&self) {
-        let Some(idle) = self.idle else { return };
+        let Some(idle) = self.state.idle else { return };
         self.list.lifespan.closed(idle, Instant::now());
-        if self.http.is_written() {
+        if self.state.http.is_written() {
             self.list.clear();
         }
     }
@@ -85,27 +102,27 @@ impl Connection {
     /// Gives the connection back if it can serve another request, closes it otherwise. Bytes behind
     /// the response make the target distrusted.
     pub fn recycle(mut self) {
-        if self.http.has_excess() {
+        if self.state.http.has_excess() {
             self.list.distrust();
         }
-        if !self.http.is_reusable() {
+        if !self.state.http.is_reusable() {
             return;
         }
-        self.http.release();
+        self.state.http.release();
         let now = Instant::now();
-        let idle = IdleConnection {
-            http: self.http,
-            since: now,
-            descriptor: self.descriptor,
-        };
-        self.list.put(idle, self.idle, now);
+        self.state.since = now;
+        let proven = self.state.idle;
+        self.list.put(self.state, proven, now);
     }
 
     /// After a switch of protocols: the stream, what the target has sent beyond the head of its
     /// 101, and the permit that counts the stream's descriptor, to be held as long as the stream.
     pub fn into_stream(self) -> (Stream, Input, DescriptorPermit) {
-        let (stream, input) = (*self.http).into_parts();
-        (stream, input, self.descriptor)
+        let ConnectionState {
+            http, descriptor, ..
+        } = *self.state;
+        let (stream, input) = http.into_parts();
+        (stream, input, descriptor)
     }
 }
 
@@ -113,20 +130,20 @@ impl Deref for Connection {
     type Target = Http1;
 
     fn deref(&self) -> &Http1 {
-        &self.http
+        &self.state.http
     }
 }
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut Http1 {
-        &mut self.http
+        &mut self.state.http
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("idle", &self.idle)
+            .field("idle", &self.state.idle)
             .finish_non_exhaustive()
     }
 }

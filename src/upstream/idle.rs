@@ -8,35 +8,21 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::http1::{Http1, Staleness};
+use super::connection::ConnectionState;
+use super::http1::Staleness;
 use super::lifespan::Lifespan;
 use crate::model::UpstreamLimits;
 use crate::net::Peek;
-use crate::net::descriptors::DescriptorPermit;
 use crate::target::{KeepAlive, Target};
 
 /// How long no connection is kept to a target that has sent bytes which no request asked for:
 /// they could be taken for the response to the next one.
 const DISTRUST_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A connection in the pool. Its state is boxed, because it is moved in and out.
-pub(super) struct IdleConnection {
-    pub(super) http: Box<Http1>,
-    pub(super) since: Instant,
-    pub(super) descriptor: DescriptorPermit,
-}
-
-impl IdleConnection {
-    /// For how long it has been idle.
-    fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
-    }
-}
-
 /// The idle connections of one worker to one target, the one used last at the end.
 pub(super) struct IdleList {
     pub(super) target: Arc<Target>,
-    idle: RefCell<Vec<IdleConnection>>,
+    idle: RefCell<Vec<Box<ConnectionState>>>,
     /// How old they may get.
     pub(super) lifespan: Lifespan,
     /// As the group had it at the last checkout.
@@ -77,7 +63,7 @@ impl IdleList {
 
     /// The connection used last, if it is not too old, and its target has neither closed it nor
     /// sent anything; and for how long it has been idle.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<(IdleConnection, Duration)> {
+    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<(Box<ConnectionState>, Duration)> {
         loop {
             let mut newest = self.idle.borrow_mut().pop()?;
             let age = newest.age(Instant::now());
@@ -107,7 +93,12 @@ impl IdleList {
 
     /// Takes a connection back, or closes it if it is not to be kept. `proven` is for how long it
     /// had been idle before its last request; `None` if that was its first.
-    pub(super) fn put(&self, connection: IdleConnection, proven: Option<Duration>, now: Instant) {
+    pub(super) fn put(
+        &self,
+        connection: Box<ConnectionState>,
+        proven: Option<Duration>,
+        now: Instant,
+    ) {
         if let Some(age) = proven {
             self.lifespan.proved(age, now);
         }

@@ -83,7 +83,7 @@ impl Pool {
         let list = self.list(target, policy, learned);
         let descriptor = self.descriptor()?;
         let stream = dial(&target.id.addr, policy.connect_timeout).await?;
-        let http = Box::new(Http1::new(stream, self.buffers.clone()));
+        let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::new(http, list, descriptor))
     }
 
