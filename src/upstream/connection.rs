@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::http1::Http1;
 use super::idle::{IdleConnection, IdleList};
+use crate::clock;
 use crate::message::Fields;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Input, Stream};
@@ -91,7 +92,7 @@ impl Connection {
             return;
         }
         self.http.release();
-        let now = Instant::now();
+        let now = clock::now().into_std();
         let idle = IdleConnection {
             http: self.http,
             since: now,
