@@ -52,6 +52,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`model`] | nothing: ids, rules, patterns, limits, health states, as plain data |
+//! | [`clock`] | nothing: the time of the moment that is handled |
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`observe`] | what is counted and logged, and how it is written |
@@ -148,6 +149,7 @@ pub mod admin;
 pub mod autoscale;
 pub mod balance;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod downstream;

@@ -34,8 +34,9 @@ pub struct DrainSignal {
     connections: Cell<usize>,
     tunnels: Cell<usize>,
     tunnel_ended: Notify,
-    /// The connections without a request, the one that has been idle for longest first.
-    idle: RefCell<BTreeMap<u64, Rc<IdleSlot>>>,
+    /// The connections without a request, the one that has been idle for longest first, and what
+    /// wakes them.
+    idle: RefCell<BTreeMap<u64, Option<Waker>>>,
     next_idle: Cell<u64>,
     /// How many clients wait because the listener is at its limit of connections.
     pressing: Cell<usize>,
@@ -43,19 +44,11 @@ pub struct DrainSignal {
     owed: Cell<usize>,
 }
 
-/// What an idle connection shares with the signal, which may end it.
-#[derive(Debug, Default)]
-struct IdleSlot {
-    evicted: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
 /// Counts a connection as idle, so that it may be ended for a new client, until it is dropped.
 #[derive(Debug)]
 pub(super) struct IdleGuard<'d> {
     signal: &'d DrainSignal,
     number: u64,
-    slot: Rc<IdleSlot>,
 }
 
 /// Counts one connection or one tunnel of a socket for as long as it lives.
@@ -86,6 +79,10 @@ impl DrainSignal {
         self.closing.set(true);
         self.draining.set(true);
         self.drained.notify_waiters();
+        let mut idle = self.idle.borrow_mut();
+        idle.values_mut()
+            .filter_map(Option::take)
+            .for_each(Waker::wake);
     }
 
     /// Ends the tunnels now, for this reason. Returns how many there are.
@@ -164,33 +161,33 @@ impl DrainSignal {
     fn owe(&self, connections: usize) {
         self.owed.set(connections.min(self.pressing.get()));
         while self.owed.get() > 0
-            && let Some((_, slot)) = self.idle.borrow_mut().pop_first()
+            && let Some((_, waker)) = self.idle.borrow_mut().pop_first()
         {
-            self.evict(&slot);
-            if let Some(waker) = slot.waker.take() {
+            self.owed.set(self.owed.get() - 1);
+            if let Some(waker) = waker {
                 waker.wake();
             }
         }
     }
 
-    fn evict(&self, slot: &IdleSlot) {
-        self.owed.set(self.owed.get() - 1);
-        slot.evicted.set(true);
-    }
-
-    /// Counts a connection as idle until the guard is dropped.
-    pub(super) fn idle(&self) -> IdleGuard<'_> {
+    /// The place in the order of idle connections of one whose request ends now.
+    pub(super) fn next_idle(&self) -> u64 {
         let number = self.next_idle.get();
         self.next_idle.set(number + 1);
-        let slot = Rc::<IdleSlot>::default();
+        number
+    }
+
+    /// Counts a connection as idle until the guard is dropped. `number` is of [`Self::next_idle`],
+    /// for this connection alone.
+    pub(super) fn idle(&self, number: u64) -> IdleGuard<'_> {
         if self.owed.get() > 0 {
-            self.evict(&slot);
+            self.owed.set(self.owed.get() - 1);
+        } else {
+            self.idle.borrow_mut().insert(number, None);
         }
-        self.idle.borrow_mut().insert(number, Rc::clone(&slot));
         IdleGuard {
             signal: self,
             number,
-            slot,
         }
     }
 
@@ -211,17 +208,17 @@ impl DrainSignal {
 }
 
 impl IdleGuard<'_> {
-    /// Ready when the connection has to end for a new client.
+    /// Ready when the connection has to end for a new client. Wakes the task when the listener
+    /// drains, too.
     pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.slot.evicted.get() {
+        // Those that have to end are counted as idle no more.
+        let mut idle = self.signal.idle.borrow_mut();
+        let Some(waker) = idle.get_mut(&self.number) else {
             return Poll::Ready(());
-        }
-        let mut waker = self.slot.waker.borrow_mut();
-        if !waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
+        };
+        match waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
@@ -256,7 +253,15 @@ impl Drop for ConnectionGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    fn idle(signal: &DrainSignal) -> IdleGuard<'_> {
+        signal.idle(signal.next_idle())
+    }
 
     fn is_evicted(guard: &IdleGuard<'_>) -> bool {
         guard
@@ -267,20 +272,50 @@ mod tests {
     #[test]
     fn the_connection_that_has_been_idle_for_longest_gives_way() {
         let signal = DrainSignal::default();
-        let (first, second, third) = (signal.idle(), signal.idle(), signal.idle());
+        let (first, second, third) = (idle(&signal), idle(&signal), idle(&signal));
         drop(first);
         assert!(!is_evicted(&second));
         signal.press(1);
         assert!(is_evicted(&second) && !is_evicted(&third));
-        assert!(!is_evicted(&signal.idle()), "one is enough");
+        assert!(!is_evicted(&idle(&signal)), "one is enough");
         signal.press(3);
         assert!(is_evicted(&third));
-        assert!(is_evicted(&signal.idle()), "it is owed");
-        assert!(!is_evicted(&signal.idle()));
+        assert!(is_evicted(&idle(&signal)), "it is owed");
+        assert!(!is_evicted(&idle(&signal)));
         signal.press(4);
         signal.press(0);
-        assert!(!is_evicted(&signal.idle()), "no client waits");
+        assert!(!is_evicted(&idle(&signal)), "no client waits");
         drop((second, third));
         assert!(signal.idle.borrow().is_empty());
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_last_requests() {
+        let signal = DrainSignal::default();
+        let (first, second) = (signal.next_idle(), signal.next_idle());
+        let (second, first) = (signal.idle(second), signal.idle(first));
+        signal.press(1);
+        assert!(is_evicted(&first) && !is_evicted(&second));
+    }
+
+    #[test]
+    fn a_drain_wakes_the_idle_connections() {
+        let (signal, woken) = (DrainSignal::default(), Arc::new(Woken::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        let guard = idle(&signal);
+        let polled = guard.poll_evicted(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        signal.drain();
+        assert!(woken.0.load(Ordering::Relaxed) && signal.is_draining());
+        assert!(!is_evicted(&guard), "for no new client");
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::ready;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::net::{Buffers, Input, Stream};
+use crate::net::{Buffers, Input, Stream, Timer};
 
 /// Longest time in which bytes of a client that still sends are read and discarded after the last
 /// response. Closing at once would reset its connection and could destroy the response on its way.
@@ -22,20 +22,25 @@ pub(super) async fn linger(stream: &mut Stream, buffers: &Buffers) -> io::Result
     let until = Instant::now() + LINGER_TIMEOUT;
     let mut left = MAX_DISCARDED.saturating_add(stream.received().unwrap_or_default());
     let mut input = Input::default();
-    let discarding = poll_fn(|cx| {
+    let mut timer = Timer::default();
+    let ended = poll_fn(|cx| {
         while left > 0 {
-            let count = ready!(input.poll_fill(cx, stream, buffers))?;
+            let Poll::Ready(received) = input.poll_fill(cx, stream, buffers) else {
+                // A client that is still sending then is not waited for.
+                ready!(timer.poll(cx, until));
+                break;
+            };
+            let count = received?;
             if count == 0 {
                 break;
             }
             input.consume(count);
             left = left.saturating_sub(count);
         }
-        std::task::Poll::Ready(Ok(()))
+        Poll::Ready(Ok(()))
     });
-    let ended = timeout_at(until, discarding).await;
+    let ended = ended.await;
     input.clear();
     input.release(buffers);
-    // A client that is still sending is not waited for.
-    ended.unwrap_or(Ok(()))
+    ended
 }

@@ -10,8 +10,9 @@ mod http1;
 mod linger;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-use crate::model::{ClientLimits, HttpPolicy, ListenerId, ListenerSlot, SocketId};
+use crate::model::{ClientLimits, FieldNames, ListenerId, ListenerSlot, SocketId};
 use crate::net::Stream;
 
 pub use drain::{Backlog, ConnectionGuard, DrainSignal};
@@ -26,12 +27,19 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
-    /// The socket that accepted it.
+    /// What it has in common with others.
+    pub terms: Rc<Terms>,
+}
+
+/// What all connections have in common that a socket has accepted under one configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The socket.
     pub socket: SocketId,
     /// The listener that serves it at first, by slot and by name.
     pub listener: (ListenerSlot, ListenerId),
     /// The listener's limits.
     pub limits: ClientLimits,
-    /// How strictly the listener reads requests.
-    pub policy: HttpPolicy,
+    /// How strictly the listener reads the names of fields.
+    pub field_names: FieldNames,
 }

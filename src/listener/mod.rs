@@ -8,7 +8,6 @@
 mod limit;
 
 use std::cell::{Cell, RefCell};
-use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,11 +21,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
-use crate::downstream::{Accepted, Backlog, DrainSignal, serve};
+use crate::downstream::{Accepted, Backlog, DrainSignal, Terms, serve};
 use crate::model::{ListenerId, SocketId};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
-use crate::state::DataPlaneReader;
+use crate::state::{CompiledListener, DataPlaneReader};
 
 pub use limit::{ConnectionLimit, Permit};
 
@@ -61,6 +60,8 @@ pub struct Listener {
     /// When an attempt to accept failed last; `None` while accepting works. The begin and the
     /// end of a shortage are logged once each.
     pub starved: Cell<Option<Instant>>,
+    /// The terms of the last connection.
+    pub terms: RefCell<Option<Rc<Terms>>>,
 }
 
 impl Listener {
@@ -83,7 +84,7 @@ impl Listener {
                     accepted = &mut accept => {
                         accept.set(self.accept());
                         if let Some((accepted, permit)) = accepted {
-                            connections.spawn_local(self.serve(accepted, ready(permit)));
+                            connections.spawn_local(self.serve(accepted, permit));
                         }
                     }
                 }
@@ -91,8 +92,12 @@ impl Listener {
         };
         for accepted in self.queued(backlog) {
             let limit = Arc::clone(&self.limit);
-            let served = self.serve(accepted, async move { limit.acquire().await });
-            connections.spawn_local(served);
+            let (proxy, drain) = (Rc::clone(&self.proxy), Rc::clone(&self.drain));
+            let guard = drain.guard_connection();
+            connections.spawn_local(async move {
+                let permit = limit.acquire().await;
+                serve(accepted, proxy, drain, (permit, guard)).await;
+            });
         }
         drop(self.socket);
         while let Some(ended) = connections.join_next().await {
@@ -100,17 +105,11 @@ impl Listener {
         }
     }
 
-    fn serve<P>(&self, accepted: Accepted, permit: P) -> impl Future<Output = ()> + use<P>
-    where
-        P: Future<Output = Permit>,
-    {
+    fn serve(&self, accepted: Accepted, permit: Permit) -> impl Future<Output = ()> + use<> {
         let (proxy, drain) = (Rc::clone(&self.proxy), Rc::clone(&self.drain));
         let guard = drain.guard_connection();
-        async move {
-            let permit = permit.await;
-            serve(accepted, proxy, drain).await;
-            drop((permit, guard));
-        }
+        // Nothing around it: the future of each idle connection would have a copy of it.
+        serve(accepted, proxy, drain, (permit, guard))
     }
 
     /// Accepts one connection under a permit. Returns `None` if the attempt failed and is to be
@@ -165,11 +164,26 @@ impl Listener {
             stream: prepared(stream).into(),
             peer,
             local,
+            terms: self.terms(listener),
+        })
+    }
+
+    /// The terms of the connections that are accepted now, which share them until a reload.
+    fn terms(&self, listener: &CompiledListener) -> Rc<Terms> {
+        let mut terms = self.terms.borrow_mut();
+        if let Some(terms) = &*terms
+            && terms.listener == (listener.slot, listener.id.clone())
+            && terms.limits == listener.client
+            && terms.field_names == listener.http.field_names
+        {
+            return Rc::clone(terms);
+        }
+        Rc::clone(terms.insert(Rc::new(Terms {
             socket: self.id,
             listener: (listener.slot, listener.id.clone()),
             limits: listener.client,
-            policy: listener.http.clone(),
-        })
+            field_names: listener.http.field_names,
+        })))
     }
 
     /// The next client, with a permit. The permit is acquired after the client was accepted:

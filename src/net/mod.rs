@@ -10,6 +10,7 @@ mod pace;
 pub mod pass_sockets;
 mod stream;
 mod timer;
+mod wheel;
 
 pub use bind::{BindError, listen, reserve, reserve_beside};
 pub use buffer::{Buffers, Input, Output};

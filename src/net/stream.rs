@@ -86,22 +86,17 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read, or the end, and appends it to `buffer`, at most as
-    /// much as fits. `Ok(0)` is the end. Cancel-safe.
-    pub async fn read_into(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        loop {
-            let read = match self {
-                Self::Tcp(stream) => stream.try_read_buf(buffer),
-                Self::Unix(stream) => stream.try_read_buf(buffer),
-            };
-            match read {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable().await?,
-                read => return read,
-            }
+    /// Appends what has arrived to `buffer`, at most as much as fits. `Ok(0)` is the end; an error
+    /// of the kind `WouldBlock` means that there is nothing to read.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read_buf(buffer),
+            Self::Unix(stream) => stream.try_read_buf(buffer),
         }
     }
 
-    /// Waits until there is something to read, or the end. Cancel-safe.
+    /// Waits until there is something to read, or the end. The runtime may say so too early.
+    /// Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,

@@ -80,10 +80,14 @@ enum Queued {
 }
 
 impl ExchangeFacts {
-    /// Begins now.
-    pub(super) fn new(listener: (ListenerSlot, ListenerId), client: IpAddr) -> Self {
+    /// The facts of a request whose head was complete at `started`.
+    pub(super) fn new(
+        started: Instant,
+        listener: (ListenerSlot, ListenerId),
+        client: IpAddr,
+    ) -> Self {
         Self {
-            started: Instant::now(),
+            started,
             listener,
             client,
             request_id: None,

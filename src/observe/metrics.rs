@@ -327,7 +327,7 @@ mod tests {
     fn record(worker: &Rc<WorkerMetrics>, target: Option<&Arc<Target>>) -> Record {
         let listener = (ListenerSlot(0), "http".into());
         let client = [127, 0, 0, 1].into();
-        let mut record = Record::begin(worker, AccessLog::Off, listener, client);
+        let mut record = Record::begin(worker, AccessLog::Off, Instant::now(), listener, client);
         record.target = target.cloned();
         record.group = target.map(|target| target.id.group.clone());
         record.status = Some(200);

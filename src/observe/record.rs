@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
+use crate::clock;
 use crate::model::{AccessLog, ListenerId, ListenerSlot};
 
 /// The record of one exchange. Dropping it counts and logs it.
@@ -21,17 +23,19 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins the record of a request that a listener received.
+    /// Begins the record of a request that a listener received, and whose head was complete at
+    /// `started`.
     pub fn begin(
         metrics: &Rc<WorkerMetrics>,
         logged: AccessLog,
+        started: Instant,
         listener: (ListenerSlot, ListenerId),
         client: IpAddr,
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),
             logged,
-            facts: ExchangeFacts::new(listener, client),
+            facts: ExchangeFacts::new(started, listener, client),
         }
     }
 
@@ -67,7 +71,8 @@ impl Drop for Record {
             facts.failure = Some(self.metrics.abandoned());
         }
         facts.waits_no_more();
-        let elapsed = facts.started().elapsed();
+        let now = clock::now().into_std();
+        let elapsed = now.saturating_duration_since(facts.started());
         self.metrics.record(facts, elapsed);
         access_log::record(self.logged, facts, elapsed);
     }

@@ -79,7 +79,7 @@ fn read(
 mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::model::{AccessLog, ListenerSlot, TargetId};
@@ -110,7 +110,13 @@ mod tests {
             for _ in 0..count {
                 let listener = (ListenerSlot(0), "http".into());
                 let client = [127, 0, 0, 1].into();
-                let mut record = Record::begin(&self.worker, AccessLog::Off, listener, client);
+                let mut record = Record::begin(
+                    &self.worker,
+                    AccessLog::Off,
+                    Instant::now(),
+                    listener,
+                    client,
+                );
                 record.target = Some(Arc::clone(target));
                 record.status = Some(200);
                 record.complete = true;

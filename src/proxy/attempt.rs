@@ -60,11 +60,12 @@ pub(super) struct Attempt<'a, E> {
 }
 
 impl<E: Exchange> Attempt<'_, E> {
-    /// Sends the request on a connection and waits for the head of the response.
+    /// Sends the request on a connection, which is there since `since`, and waits for the head of the response.
     pub(super) async fn run(
         &mut self,
         mut connection: Connection,
         lease: Lease,
+        since: Instant,
         timer: &mut Timer,
     ) -> Result<UpstreamResponse, AttemptError> {
         let limits = ResponseLimits {
@@ -74,7 +75,7 @@ impl<E: Exchange> Attempt<'_, E> {
         self.upload.begin(self.exchange);
         let length = self.upload.length(self.exchange);
         connection.begin(self.head, length, &self.hop, limits);
-        let mut deadline = self.head_end(Instant::now());
+        let mut deadline = self.head_end(since);
         let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut deadline)).await;
         if connection.is_written() {
             self.upload.note_written();

@@ -4,9 +4,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::attempt::{Attempt, AttemptError, Progress, UpstreamResponse};
 use super::filters::{RequestFacts, apply_to_request};
@@ -16,6 +15,7 @@ use super::replay_body::ReplayBody;
 use super::retry::{Retries, Retry, reason};
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
+use crate::clock;
 use crate::http1::{Hop, Persistence};
 use crate::message::{Exchange, RequestHead, ResponseHead};
 use crate::model::{Blame, Failure, Filters, Stage};
@@ -40,7 +40,7 @@ pub(super) struct Outgoing<'a, E> {
     /// Whether the target's connection is to end with it.
     pub(super) closes: bool,
     /// The deadline of the whole request, if it has one.
-    pub(super) until: Option<tokio::time::Instant>,
+    pub(super) until: Option<Instant>,
     pub(super) preference: Preference,
     /// Where the head of the response goes.
     pub(super) response: &'a mut ResponseHead,
@@ -101,14 +101,15 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_for_slot().await?,
             acquired => acquired?,
         };
+        // When the attempt began, as far as something was waited for.
+        let mut begun = clock::last();
         let mut _permit = None;
         loop {
             self.record.attempts += 1;
             self.record.target = Some(Arc::clone(lease.target()));
-            let begun = self.group.measures_time.then(Instant::now);
-            let result = self.attempt(lease).await;
+            let result = self.attempt(lease, begun).await;
             _permit = None;
-            if let Some(begun) = begun {
+            if self.group.measures_time {
                 self.measure(&result, begun);
             }
             lease = match (self.next(&result), result) {
@@ -130,6 +131,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                     return result.map_err(|error| error.failure);
                 }
             };
+            begun = clock::now();
         }
     }
 
@@ -158,7 +160,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
 
     async fn wait_for_slot(&mut self) -> Result<Lease, Failure> {
         let session = self.session();
-        wait_for_slot(
+        let waited = wait_for_slot(
             self.group,
             session,
             &mut self.tried,
@@ -166,19 +168,21 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             self.record,
             self.outgoing.exchange,
         )
-        .await
+        .await;
+        clock::now();
+        waited
     }
 
     /// Sends the request to one target: on a kept-alive connection if there is one, on the
     /// next if the target had closed that one already.
-    async fn attempt(&mut self, mut lease: Lease) -> AttemptResult {
+    async fn attempt(&mut self, mut lease: Lease, begun: Instant) -> AttemptResult {
         loop {
-            let connection = match self.connect(&lease).await {
-                Ok(connection) => connection,
+            let (connection, since) = match self.connect(&lease, begun).await {
+                Ok(connected) => connected,
                 Err(failure) => return Err(unwritten(failure, lease)),
             };
             let reused = connection.is_reused();
-            match self.send(connection, lease).await {
+            match self.send(connection, lease, since).await {
                 Err(error)
                     if reused
                         && error.progress == Progress::Unwritten
@@ -192,17 +196,24 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         }
     }
 
-    async fn connect(&mut self, lease: &Lease) -> Result<Connection, Failure> {
+    /// A connection, and since when it is there: an attempt that began at `begun` finds one in the
+    /// pool at once.
+    async fn connect(
+        &mut self,
+        lease: &Lease,
+        begun: Instant,
+    ) -> Result<(Connection, Instant), Failure> {
         let (group, pool) = (self.group, &self.proxy.pool);
         let learned = &group.live.keep_alive;
         let target = lease.target();
-        if let Some(connection) = pool.take(target, &group.upstream, learned).await {
-            return Ok(connection);
+        let pooled = pool.take(target, &group.upstream, learned, begun.into_std());
+        if let Some(connection) = pooled.await {
+            return Ok((connection, begun));
         }
         let connecting = pool.connect(target, &group.upstream, learned);
         let exchange = &mut *self.outgoing.exchange;
         match unless_gone(connecting, exchange, self.outgoing.until).await? {
-            Ok(connection) => Ok(connection),
+            Ok(connection) => Ok((connection, clock::now())),
             Err(error) => {
                 self.proxy.shortages.note(&target.id, &error);
                 Err((&error).into())
@@ -210,7 +221,12 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         }
     }
 
-    async fn send(&mut self, connection: Connection, lease: Lease) -> AttemptResult {
+    async fn send(
+        &mut self,
+        connection: Connection,
+        lease: Lease,
+        since: Instant,
+    ) -> AttemptResult {
         let outgoing = &mut self.outgoing;
         let for_target = outgoing.filters.map(|(filters, facts)| {
             let mut head = outgoing.head.clone();
@@ -235,7 +251,9 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             policy: &self.group.upstream,
             until: outgoing.until,
         };
-        let answered = attempt.run(connection, lease, outgoing.timer).await?;
+        let answered = attempt
+            .run(connection, lease, since, outgoing.timer)
+            .await?;
         if outgoing.response.status() != 101 || self.is_switch_asked_for() {
             return Ok(answered);
         }
@@ -313,15 +331,19 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             // A failure of the client or of Weir says nothing about the target.
             Err(_) => return,
         };
+        let now = clock::now().into_std();
         lease
             .target()
             .latency()
-            .record(begun, Instant::now(), verdict.is_failure());
+            .record(begun.into_std(), now, verdict.is_failure());
     }
 
     fn permit(&self) -> Option<Permit<'a>> {
         let group = self.group;
-        let permit = group.live.budget.retry(&group.retry, Instant::now());
+        let permit = group
+            .live
+            .budget
+            .retry(&group.retry, clock::now().into_std());
         if permit.is_none() {
             self.proxy.metrics.retried(&group.id, "budget_exhausted");
         }
@@ -359,7 +381,7 @@ pub(super) fn verdict(status: u16) -> RequestResult {
 async fn unless_gone<T>(
     step: impl Future<Output = T>,
     exchange: &mut impl Exchange,
-    until: Option<tokio::time::Instant>,
+    until: Option<Instant>,
 ) -> Result<T, Failure> {
     let mut step = pin!(step);
     let or_gone = poll_fn(|cx| {

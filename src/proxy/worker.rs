@@ -7,6 +7,7 @@ use super::client::Client;
 use super::date::Date;
 use super::ids::{Entropy, RequestIds};
 use super::shortage::Shortages;
+use crate::clock;
 use crate::message::ResponseHead;
 use crate::model::AccessLog;
 use crate::net::Buffers;
@@ -66,13 +67,14 @@ impl Proxy {
         &self.buffers
     }
 
-    /// Begins the record of a request.
+    /// Begins the record of a request. The clock was read when its head was complete.
     pub(super) fn begin(&self, snapshot: &DataPlaneSnapshot, client: &Client) -> Record {
         let (log, id) = match snapshot.serving(client.socket) {
             Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
             None => (AccessLog::Failures, client.listener.clone()),
         };
-        let mut record = Record::begin(&self.metrics, log, id, client.peer.ip());
+        let started = clock::last().into_std();
+        let mut record = Record::begin(&self.metrics, log, started, id, client.peer.ip());
         record.request_id = Some(self.ids.next());
         record
     }

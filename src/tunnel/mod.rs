@@ -10,17 +10,20 @@
 mod websocket;
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
+use crate::clock;
 use crate::model::Failure;
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{Input, Stream};
+use crate::net::{Input, Stream, Timer};
 use crate::observe::{OpenTunnel, Record};
 use crate::target::Lease;
 use websocket::Frames;
@@ -28,7 +31,7 @@ use websocket::Frames;
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
 
-/// How often a tunnel checks whether its target was released. The idle timeout is exact.
+/// How often a tunnel checks whether its target was released.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long both sides have to take what was begun and their Close frames, and to end, when
@@ -92,7 +95,7 @@ impl Tunnel {
                 record,
                 received: Cell::new(0),
                 sent: Cell::new(0),
-                last: Cell::new(Instant::now()),
+                last: Cell::new(clock::now()),
             },
         }
     }
@@ -102,19 +105,29 @@ impl Tunnel {
     /// sent before it had the 101.
     ///
     /// Cancel safety: dropping the future resets both sides.
-    pub async fn run(
-        mut self,
+    pub fn run(
+        self: Box<Self>,
         client: Stream,
         early: Input,
         closing: impl Future<Output = Failure>,
-    ) {
+    ) -> impl Future<Output = ()> {
         let unsent = BytesMut::from(early.unread());
         // A tunnel may be idle for long, and needs no memory while it is.
         drop(early);
+        // Not an `async fn`, which would keep a copy of its arguments beside it.
+        async move { self.relay(&client, unsent, closing).await }
+    }
+
+    async fn relay(
+        mut self: Box<Self>,
+        client: &Stream,
+        unsent: BytesMut,
+        closing: impl Future<Output = Failure>,
+    ) {
         let record = &self.record;
         let frames = || self.is_websocket.then(Frames::default);
         let mut up = Direction {
-            from: &client,
+            from: client,
             to: &self.target,
             frames: frames(),
             read_failure: Failure::ClientGone,
@@ -127,7 +140,7 @@ impl Tunnel {
         };
         let mut down = Direction {
             from: &self.target,
-            to: &client,
+            to: client,
             frames: frames(),
             read_failure: Failure::TargetBodyBroken,
             write_failure: Failure::ClientGone,
@@ -143,12 +156,8 @@ impl Tunnel {
             failure = must_end(closing, &self.lease, record, self.idle) => (Some(failure), true),
         };
         if is_ended_by_weir {
-            let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
-            let to_client = websocket::close_for_client();
-            let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
-            // A side that neither reads nor ends in time is closed all the same.
-            let _ = timeout(CLOSE_TIMEOUT, closed).await;
-            let _ = (up.to.shutdown_write(), down.to.shutdown_write());
+            // Boxed, because the future of every tunnel would be as large otherwise.
+            Box::pin(close(&mut up, &mut down)).await;
         }
         let record = &mut self.record.record;
         match failure {
@@ -164,6 +173,19 @@ async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Fa
     up.failure.or(down.failure).map_or(Ok(()), Err)
 }
 
+/// Ends both directions. A side that neither reads nor ends in time is closed all the same.
+async fn close(up: &mut Direction<'_>, down: &mut Direction<'_>) {
+    let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
+    let to_client = websocket::close_for_client();
+    let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
+    tokio::select! {
+        biased;
+        _ = closed => {}
+        () = Timer::until(clock::now() + CLOSE_TIMEOUT) => {}
+    }
+    let _ = (up.to.shutdown_write(), down.to.shutdown_write());
+}
+
 /// Resolves when Weir has to end a tunnel, with the reason.
 async fn must_end(
     closing: impl Future<Output = Failure>,
@@ -172,21 +194,26 @@ async fn must_end(
     idle: Duration,
 ) -> Failure {
     let mut closing = pin!(closing);
-    loop {
-        let next_check = Instant::now() + CHECK_INTERVAL;
-        let idle_end = record.last.get() + idle;
-        tokio::select! {
-            biased;
-            reason = &mut closing => return reason,
-            () = sleep_until(next_check.min(idle_end)) => {}
+    let mut timer = Timer::default();
+    let mut next_check = clock::now() + CHECK_INTERVAL;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(reason) = closing.as_mut().poll(cx) {
+                return Poll::Ready(reason);
+            }
+            let idle_end = record.last.get() + idle;
+            ready!(timer.poll(cx, next_check.min(idle_end)));
+            if lease.target().is_released() {
+                return Poll::Ready(Failure::TargetReleased);
+            }
+            let now = clock::now();
+            if record.last.get() + idle <= now {
+                return Poll::Ready(Failure::TunnelTimeout);
+            }
+            next_check = now + CHECK_INTERVAL;
         }
-        if lease.target().is_released() {
-            return Failure::TargetReleased;
-        }
-        if record.last.get().elapsed() >= idle {
-            return Failure::TunnelTimeout;
-        }
-    }
+    })
+    .await
 }
 
 /// One direction of a tunnel.
@@ -242,7 +269,7 @@ impl Direction<'_> {
             self.unsent.advance(len);
             self.copied.set(self.copied.get() + len as u64);
         }
-        self.last.set(Instant::now());
+        self.last.set(clock::now());
         self.unsent = BytesMut::new();
         Ok(())
     }
@@ -251,12 +278,18 @@ impl Direction<'_> {
     async fn receive(&mut self) -> io::Result<bool> {
         // Without this, a side that sends without end would keep the worker from everything else.
         consume_budget().await;
-        self.from.readable().await?;
-        let mut buffer = BytesMut::with_capacity(BUFFER);
-        let len = self.from.read_into(&mut buffer).await?;
-        self.unsent = buffer;
-        self.last.set(Instant::now());
-        Ok(len > 0)
+        loop {
+            self.from.readable().await?;
+            let mut buffer = BytesMut::with_capacity(BUFFER);
+            let len = match self.from.try_read(&mut buffer) {
+                // The buffer is not kept while nothing comes.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                read => read?,
+            };
+            self.unsent = buffer;
+            self.last.set(clock::now());
+            return Ok(len > 0);
+        }
     }
 
     /// Ends this direction: a frame that was begun is copied to its end, `close_frame` follows
@@ -309,4 +342,22 @@ async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
         bytes = &bytes[len..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Pending;
+    use std::pin::Pin;
+
+    use super::*;
+
+    fn size<F>(_: fn(Box<Tunnel>, Stream, Input, Pin<Box<Pending<Failure>>>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_an_idle_tunnel_is_small() {
+        let size = size(Tunnel::run);
+        assert!(size <= 2048, "{size} bytes");
+    }
 }

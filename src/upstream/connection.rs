@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::http1::Http1;
 use super::idle::IdleList;
+use crate::clock;
 use crate::message::Fields;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Input, Stream};
@@ -109,7 +110,7 @@ impl Connection {
             return;
         }
         self.state.http.release();
-        let now = Instant::now();
+        let now = clock::now().into_std();
         self.state.since = now;
         let proven = self.state.idle;
         self.list.put(self.state, proven, now);

@@ -63,10 +63,14 @@ impl IdleList {
 
     /// The connection used last, if it is not too old, and its target has neither closed it nor
     /// sent anything; and for how long it has been idle.
-    pub(super) fn take(&self, cx: &mut Context<'_>) -> Option<(Box<ConnectionState>, Duration)> {
+    pub(super) fn take(
+        &self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Option<(Box<ConnectionState>, Duration)> {
         loop {
             let mut newest = self.idle.borrow_mut().pop()?;
-            let age = newest.age(Instant::now());
+            let age = newest.age(now);
             let limit = self.lifespan.limit().unwrap_or_default();
             if age > limit {
                 // All below it are older still.
@@ -85,7 +89,7 @@ impl IdleList {
             }
             match staleness {
                 Staleness::Fresh => return Some((newest, age)),
-                Staleness::Closed => self.lifespan.closed(age, Instant::now()),
+                Staleness::Closed => self.lifespan.closed(age, now),
                 Staleness::Unsolicited => self.distrust(),
             }
         }

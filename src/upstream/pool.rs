@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
+use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
@@ -66,9 +67,10 @@ impl Pool {
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
+        now: Instant,
     ) -> Option<Connection> {
         let list = self.list(target, policy, learned);
-        let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx))).await?;
+        let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx, now))).await?;
         Some(Connection::reused(idle, list, age))
     }
 
@@ -174,7 +176,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use tokio::net::TcpListener;
 

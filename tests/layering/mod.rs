@@ -17,9 +17,10 @@ use sources::Sources;
 /// Each module of `src`, then the modules it may name. Lowest first.
 const LAYERS: &str = "
     model        :
+    clock        :
     target       : model
     files        :
-    observe      : model target
+    observe      : model clock target
     message      : model
     http1        : message
     net          : model observe
@@ -30,10 +31,10 @@ const LAYERS: &str = "
     config       : model files
     target_group : model target balance
     state        : model target observe message config balance router rate_limit target_group
-    upstream     : model target net message http1
-    tunnel       : model target observe net
-    proxy        : model target observe message http1 net router target_group state upstream tunnel
-    downstream   : model message http1 net proxy tunnel
+    upstream     : model clock target net message http1
+    tunnel       : model clock target observe net
+    proxy        : model clock target observe message http1 net router target_group state upstream tunnel
+    downstream   : model clock message http1 net proxy tunnel
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use crate::clock;
 use crate::model::Failure;
 use crate::net::{HangUp, Timer};
 
@@ -34,7 +35,7 @@ pub(super) struct Departure {
     /// How many checks there had been when it was found that the client had ended its sending side
     /// and still wants its response.
     half_closed: Option<u32>,
-    check_at: Option<Instant>,
+    check_at: Instant,
     timer: Timer,
 }
 
@@ -45,14 +46,14 @@ impl Departure {
             abort_on_close,
             checks: 0,
             half_closed: None,
-            check_at: None,
+            check_at: now + CHECK_INTERVAL,
             timer: Timer::default(),
         }
     }
 
     /// Notes that a part of the request has come.
     pub(super) fn note_received(&mut self) {
-        self.received = Instant::now();
+        self.received = clock::now();
     }
 
     /// Ready once the client has gone. Reads ahead what the client sends, up to a bound.
@@ -87,10 +88,8 @@ impl Departure {
         is_sending: bool,
     ) -> Poll<Failure> {
         loop {
-            let now = Instant::now();
-            let check_at = *self.check_at.get_or_insert(now + CHECK_INTERVAL);
-            ready!(self.timer.poll(cx, check_at));
-            self.check_at = None;
+            ready!(self.timer.poll(cx, self.check_at));
+            self.check_at = clock::now() + CHECK_INTERVAL;
             self.checks += 1;
             match connection.stream.hang_up() {
                 HangUp::Closed => return Poll::Ready(Failure::ClientGone),

@@ -2,10 +2,9 @@
 
 use std::task::{Context, Poll, ready};
 
-use tokio::time::Instant;
-
 use super::connection::Connection;
 use super::departure::Departure;
+use crate::clock;
 use crate::http1::{self, BodyReader, ChunkWriter, Framing, Hop, Limits, Parsed, Persistence};
 use crate::message::{BodyLength, Exchange, Fields, Method, RequestHead, ResponseHead, Version};
 use crate::model::{ClientLimits, Failure};
@@ -93,7 +92,6 @@ impl<'c> Http1Exchange<'c> {
         limits: ClientLimits,
     ) -> Self {
         let upload = BodyReader::new(parsed.framing, parsing);
-        let now = Instant::now();
         Self {
             method: head.method(),
             version: head.version(),
@@ -104,7 +102,7 @@ impl<'c> Http1Exchange<'c> {
             download: Download::Head,
             chunks: ChunkWriter::default(),
             download_pace: Pace::new(limits.body_timeout, limits.body_min_rate),
-            departure: Departure::new(now, limits.abort_on_close),
+            departure: Departure::new(clock::now(), limits.abort_on_close),
             reuse: if parsed.keep_alive {
                 Reuse::Yes
             } else {

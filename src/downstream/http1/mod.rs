@@ -12,6 +12,7 @@ mod exchange;
 mod read_head;
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -21,12 +22,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::Accepted;
-use super::drain::{DrainSignal, IdleGuard};
+use super::drain::DrainSignal;
 use super::linger::linger;
+use super::{Accepted, Terms};
+use crate::clock;
 use crate::http1::{Limits, Reason};
 use crate::message::RequestHead;
-use crate::model::{ClientLimits, Failure, FieldNames, HttpPolicy};
+use crate::model::{ClientLimits, Failure, FieldNames};
 use crate::net::Timer;
 use crate::proxy::{Client, Proxy};
 use crate::tunnel::Tunnel;
@@ -38,20 +40,39 @@ use read_head::{HeadError, read_head};
 /// most clients send their first request as soon as they are connected.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection keeps its memory after a request: the next one often follows at once.
+/// How long a connection keeps its memory after a request, or after it was accepted: the next
+/// request often follows at once.
 const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of text that a head keeps room for between two requests.
 const KEPT_HEAD: usize = 4 * 1024;
 
-/// What a connection has while requests are served, and not while it is idle: it is in the boxed
-/// future of [`Session::run`].
+/// A connection for as long as it lives. It has nothing that only a request needs: that is in the
+/// boxed future of [`HttpConnection::session`].
+struct HttpConnection<H> {
+    connection: Connection,
+    peer: SocketAddr,
+    local: SocketAddr,
+    terms: Rc<Terms>,
+    proxy: Rc<Proxy>,
+    drain: Rc<DrainSignal>,
+    timer: Timer,
+    /// Whether no request has come yet.
+    is_new: bool,
+    /// Its place in the order of idle connections.
+    idle: u64,
+    _held: H,
+}
+
+/// What a connection has while requests are served, and for a moment after one.
 struct Session<'s> {
     connection: &'s mut Connection,
-    client: &'s Client,
+    client: Client,
     proxy: &'s Proxy,
     limits: &'s ClientLimits,
     parsing: Limits,
+    drain: &'s DrainSignal,
+    timer: &'s mut Timer,
 }
 
 /// What follows after a request, or after [`Session::run`].
@@ -79,125 +100,124 @@ enum Waited {
     TimedOut,
 }
 
-/// Serves every request of a connection, in order, until the connection ends.
+/// Serves every request of a connection, in order, until the connection ends, and drops `held` then.
 ///
 /// Cancel safety: dropping the future closes the connection, and abandons its request.
-pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
+pub fn serve<H>(
+    accepted: Accepted,
+    proxy: Rc<Proxy>,
+    drain: Rc<DrainSignal>,
+    held: H,
+) -> impl Future<Output = ()> {
     let Accepted {
         stream,
         peer,
         local,
-        socket,
-        listener,
-        limits,
-        policy,
+        terms,
     } = accepted;
-    let client = Client::new(socket, listener, peer, local);
-    let allowance = limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
-    let buffers = proxy.buffers().clone();
-    let closing = Rc::clone(drain.closing());
-    let mut connection = Connection::new(stream, buffers.clone(), closing, allowance);
-    let mut timer = Timer::default();
-    let mut draining = pin!(drain.draining());
-    let (guard, drain) = (&drain, &*drain);
-    loop {
-        let is_first = connection.allowance == allowance;
-        let signal = draining.as_mut();
-        if !has_next(
-            &mut connection,
-            &mut timer,
-            &limits,
-            drain,
-            signal,
-            is_first,
-        )
-        .await
-        {
-            return;
+    let allowance = terms.limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
+    let (buffers, closing) = (proxy.buffers().clone(), Rc::clone(drain.closing()));
+    let mut connection = HttpConnection {
+        connection: Connection::new(stream, buffers, closing, allowance),
+        peer,
+        local,
+        terms,
+        proxy,
+        drain,
+        timer: Timer::default(),
+        is_new: true,
+        idle: 0,
+        _held: held,
+    };
+    // Not an `async fn`, which would keep a copy of its arguments beside it.
+    async move {
+        if let Some(tunnel) = connection.run().await {
+            let _guard = connection.drain.guard_tunnel();
+            let (stream, early) = connection.connection.into_parts();
+            let closing = Box::pin(connection.drain.closed());
+            // Boxed, like a session: most connections have none.
+            Box::pin(tunnel.run(stream, early, closing)).await;
         }
-        let session = Session {
-            connection: &mut connection,
-            client: &client,
-            proxy: &proxy,
-            limits: &limits,
-            parsing: parsing_limits(&limits, &policy),
-        };
-        // Boxed, because the future of every idle connection would be as large otherwise.
-        match Box::pin(session.run(drain, draining.as_mut())).await {
-            Next::Idle => {}
-            Next::Over => return,
-            Next::Tunnel(tunnel) => {
-                let _guard = guard.guard_tunnel();
-                let (stream, early) = connection.into_parts();
-                return Box::pin(tunnel.run(stream, early, guard.closed())).await;
+    }
+}
+
+impl<H> HttpConnection<H> {
+    /// Serves requests until the connection ends, or becomes a tunnel.
+    async fn run(&mut self) -> Option<Box<Tunnel>> {
+        loop {
+            // Boxed, because the future of every idle connection would be as large otherwise.
+            match Box::pin(self.session()).await {
+                Next::Idle => {}
+                Next::Over => return None,
+                Next::Tunnel(tunnel) => return Some(tunnel),
             }
+            if !self.has_next().await {
+                return None;
+            }
+            self.is_new = false;
         }
+    }
+
+    /// Serves requests until none has come for a moment, or the connection ends.
+    async fn session(&mut self) -> Next {
+        let Terms {
+            socket,
+            listener,
+            limits,
+            field_names,
+        } = &*self.terms;
+        let session = Session {
+            connection: &mut self.connection,
+            client: Client::new(*socket, listener.clone(), self.peer, self.local),
+            proxy: &self.proxy,
+            limits,
+            parsing: parsing_limits(limits, *field_names),
+            drain: &self.drain,
+            timer: &mut self.timer,
+        };
+        session.run(&mut self.is_new, &mut self.idle).await
+    }
+
+    /// Waits for the first bytes of the next request. Returns whether they have come.
+    async fn has_next(&mut self) -> bool {
+        let until = clock::now() + self.terms.limits.idle_timeout.saturating_sub(WARM_INTERVAL);
+        match self.wait_idle(until).await {
+            Waited::Received => true,
+            Waited::Draining if self.is_new => {
+                let until = clock::now() + FIRST_REQUEST_TIMEOUT;
+                let (connection, timer) = (&mut self.connection, &mut self.timer);
+                wait_for_bytes(connection, timer, until).await == Waited::Received
+            }
+            // A request came at the same time, so another connection has to give way.
+            Waited::Evicted if self.connection.has_unread() => {
+                self.drain.decline();
+                true
+            }
+            Waited::Draining | Waited::Evicted | Waited::Ended | Waited::TimedOut => false,
+        }
+    }
+
+    /// Waits for the next bytes, or for a reason to end the connection. Cancel-safe.
+    async fn wait_idle(&mut self, until: Instant) -> Waited {
+        let (drain, idle) = (&*self.drain, self.drain.idle(self.idle));
+        poll_fn(|cx| {
+            let received = self.connection.poll_received(cx);
+            if received.is_ready() {
+                return received.map(waited);
+            }
+            if drain.is_draining() {
+                return Poll::Ready(Waited::Draining);
+            }
+            if idle.poll_evicted(cx).is_ready() {
+                return Poll::Ready(Waited::Evicted);
+            }
+            self.timer.poll(cx, until).map(|()| Waited::TimedOut)
+        })
+        .await
     }
 }
 
-/// Waits for the first bytes of the next request. Returns whether they have come.
-async fn has_next(
-    connection: &mut Connection,
-    timer: &mut Timer,
-    limits: &ClientLimits,
-    drain: &DrainSignal,
-    mut draining: Pin<&mut impl Future<Output = ()>>,
-    is_first: bool,
-) -> bool {
-    let begun = Instant::now();
-    let mut waited = Waited::TimedOut;
-    if is_first {
-        // Its first request is on its way, most likely: it does not give way yet.
-        let until = begun + FIRST_REQUEST_TIMEOUT.min(limits.idle_timeout);
-        waited = wait(connection, timer, until, drain, draining.as_mut(), None).await;
-    }
-    if waited == Waited::TimedOut {
-        let (until, idle) = (begun + limits.idle_timeout, drain.idle());
-        waited = wait(connection, timer, until, drain, draining, Some(&idle)).await;
-    }
-    match waited {
-        Waited::Received => true,
-        Waited::Draining if is_first => {
-            let until = Instant::now() + FIRST_REQUEST_TIMEOUT;
-            wait_for_bytes(connection, timer, until).await == Waited::Received
-        }
-        // A request came at the same time, so another connection has to give way.
-        Waited::Evicted if connection.has_unread() => {
-            drain.decline();
-            true
-        }
-        Waited::Draining | Waited::Evicted | Waited::Ended | Waited::TimedOut => false,
-    }
-}
-
-/// Waits for the next bytes on an idle connection, or for a reason to end it. Without `idle` it
-/// does not have to end for a new client. Cancel-safe.
-async fn wait(
-    connection: &mut Connection,
-    timer: &mut Timer,
-    until: Instant,
-    drain: &DrainSignal,
-    mut draining: Pin<&mut impl Future<Output = ()>>,
-    idle: Option<&IdleGuard<'_>>,
-) -> Waited {
-    poll_fn(|cx| {
-        let received = connection.poll_received(cx);
-        if received.is_ready() {
-            return received.map(waited);
-        }
-        // The future is polled no more once it was ready.
-        if drain.is_draining() || draining.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Waited::Draining);
-        }
-        if idle.is_some_and(|idle| idle.poll_evicted(cx).is_ready()) {
-            return Poll::Ready(Waited::Evicted);
-        }
-        timer.poll(cx, until).map(|()| Waited::TimedOut)
-    })
-    .await
-}
-
-/// As [`wait`], for the first request on a connection whose listener drains already.
+/// Waits for the first request on a connection whose listener drains already.
 async fn wait_for_bytes(connection: &mut Connection, timer: &mut Timer, until: Instant) -> Waited {
     poll_fn(|cx| {
         let received = connection.poll_received(cx);
@@ -218,16 +238,22 @@ fn waited(has_bytes: bool) -> Waited {
 }
 
 impl Session<'_> {
-    /// Serves requests until none has begun for a while, or the connection ends.
-    async fn run(
-        mut self,
-        drain: &DrainSignal,
-        mut draining: Pin<&mut impl Future<Output = ()>>,
-    ) -> Next {
+    /// Serves requests until none has begun for a moment, or the connection ends.
+    async fn run(mut self, is_new: &mut bool, idle: &mut u64) -> Next {
+        let mut draining = pin!(self.drain.draining());
         let mut head = RequestHead::default();
-        let mut timer = Timer::default();
+        if *is_new {
+            *idle = self.drain.next_idle();
+            // Its first request is on its way, most likely: it does not give way yet.
+            match self.wait(clock::now(), draining.as_mut()).await {
+                Waited::Received => *is_new = false,
+                Waited::Ended => return Next::Over,
+                Waited::Draining | Waited::Evicted | Waited::TimedOut => return Next::Idle,
+            }
+        }
+        *is_new = false;
         loop {
-            match self.serve_one(&mut head, &mut timer).await {
+            match self.serve_one(&mut head).await {
                 Next::Idle => {}
                 next => return next,
             }
@@ -236,9 +262,9 @@ impl Session<'_> {
             }
             self.connection.release();
             head.shrink(KEPT_HEAD);
-            let until = Instant::now() + WARM_INTERVAL.min(self.limits.idle_timeout);
-            let draining = draining.as_mut();
-            match wait(self.connection, &mut timer, until, drain, draining, None).await {
+            *idle = self.drain.next_idle();
+            // The exchange has read the clock at its end.
+            match self.wait(clock::last(), draining.as_mut()).await {
                 Waited::Received => {}
                 Waited::Ended => return Next::Over,
                 Waited::Draining | Waited::Evicted | Waited::TimedOut => return Next::Idle,
@@ -246,8 +272,31 @@ impl Session<'_> {
         }
     }
 
-    async fn serve_one(&mut self, head: &mut RequestHead, timer: &mut Timer) -> Next {
-        let read = read_head(self.connection, head, &self.parsing, self.limits, timer).await;
+    /// Waits for the next bytes until a moment after `since`, or until the listener drains. The
+    /// connection does not have to give way to a new client meanwhile. Cancel-safe.
+    async fn wait(
+        &mut self,
+        since: Instant,
+        mut draining: Pin<&mut impl Future<Output = ()>>,
+    ) -> Waited {
+        let until = since + WARM_INTERVAL.min(self.limits.idle_timeout);
+        poll_fn(|cx| {
+            let received = self.connection.poll_received(cx);
+            if received.is_ready() {
+                return received.map(waited);
+            }
+            // The future is polled no more once it was ready.
+            if self.drain.is_draining() || draining.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Waited::Draining);
+            }
+            self.timer.poll(cx, until).map(|()| Waited::TimedOut)
+        })
+        .await
+    }
+
+    async fn serve_one(&mut self, head: &mut RequestHead) -> Next {
+        let (connection, timer) = (&mut *self.connection, &mut *self.timer);
+        let read = read_head(connection, head, &self.parsing, self.limits, timer).await;
         let parsed = match read {
             Ok(parsed) => parsed,
             Err(HeadError::Ended) => return Next::Over,
@@ -266,7 +315,7 @@ impl Session<'_> {
             Http1Exchange::new(self.connection, head, &parsed, &self.parsing, *self.limits);
         let reason = parsed.reason;
         let proxy = self.proxy;
-        let handled = proxy.handle(self.client, head, reason, &mut exchange, timer);
+        let handled = proxy.handle(&self.client, head, reason, &mut exchange, self.timer);
         if let Some(tunnel) = handled.await {
             return Next::Tunnel(tunnel);
         }
@@ -288,7 +337,7 @@ impl Session<'_> {
         let mut exchange = Http1Exchange::refused(self.connection, *self.limits);
         let proxy = self.proxy;
         proxy
-            .refuse(self.client, failure, reason, &mut exchange)
+            .refuse(&self.client, failure, reason, &mut exchange)
             .await;
         self.linger().await
     }
@@ -312,14 +361,32 @@ impl Session<'_> {
     }
 }
 
-fn parsing_limits(limits: &ClientLimits, policy: &HttpPolicy) -> Limits {
+fn parsing_limits(limits: &ClientLimits, field_names: FieldNames) -> Limits {
     Limits {
         max_head: limits.max_head,
         max_fields: limits.max_fields,
-        field_names: match policy.field_names {
+        field_names: match field_names {
             FieldNames::Strict => crate::http1::FieldNames::Strict,
             FieldNames::Pass => crate::http1::FieldNames::Pass,
         },
         ..Limits::REQUEST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As large as what the accept loop adds.
+    type Held = [usize; 5];
+
+    fn size<F>(_: fn(Accepted, Rc<Proxy>, Rc<DrainSignal>, Held) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_an_idle_connection_is_small() {
+        let size = size(serve::<Held>);
+        assert!(size <= 480, "{size} bytes");
     }
 }

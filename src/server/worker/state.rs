@@ -196,6 +196,7 @@ impl WorkerState {
             proxy: Rc::clone(&self.proxy),
             reader: self.reader.clone(),
             starved: Cell::default(),
+            terms: RefCell::default(),
         };
         let panics = self.panic_sender.clone();
         let task = tokio::task::spawn_local(async move {
