@@ -1,7 +1,8 @@
 //! One attempt: a request sent to one target, until the head of its response is there.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -59,6 +60,19 @@ pub(super) struct Attempt<'a, E> {
     pub(super) until: Option<Instant>,
 }
 
+/// For how long an attempt does not look whether the client has gone: most responses come sooner,
+/// and such a look costs as much as a part of the exchange.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Until when an attempt waits.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    /// For the response alone. `None` once that has passed: then the client is looked for as well.
+    patience: Option<Instant>,
+    /// At all, and for what.
+    deadline: (Instant, Stage),
+}
+
 impl<E: Exchange> Attempt<'_, E> {
     /// Sends the request on a connection, which is there since `since`, and waits for the head of the response.
     pub(super) async fn run(
@@ -75,8 +89,11 @@ impl<E: Exchange> Attempt<'_, E> {
         self.upload.begin(self.exchange);
         let length = self.upload.length(self.exchange);
         connection.begin(self.head, length, &self.hop, limits);
-        let mut deadline = self.head_end(since);
-        let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut deadline)).await;
+        let mut wait = Wait {
+            patience: Some(since + PATIENCE),
+            deadline: self.head_end(since),
+        };
+        let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut wait)).await;
         if connection.is_written() {
             self.upload.note_written();
         }
@@ -107,7 +124,7 @@ impl<E: Exchange> Attempt<'_, E> {
         cx: &mut Context<'_>,
         connection: &mut Connection,
         timer: &mut Timer,
-        deadline: &mut (Instant, Stage),
+        wait: &mut Wait,
     ) -> Poll<Result<(), Failure>> {
         // What the target says comes first: one that has answered may read no more.
         while let Poll::Ready(head) = connection.poll_head(cx, self.response) {
@@ -135,6 +152,11 @@ impl<E: Exchange> Attempt<'_, E> {
         // An interim response may not have left at once.
         if let Poll::Ready(Err(failure)) = self.exchange.poll_flush(cx) {
             return Poll::Ready(Err(failure));
+        }
+        let deadline = &mut wait.deadline;
+        if let Some(until) = wait.patience {
+            ready!(timer.poll(cx, until.min(deadline.0)));
+            wait.patience = None;
         }
         if let Poll::Ready(failure) = self.exchange.poll_gone(cx) {
             return Poll::Ready(Err(failure));

@@ -36,6 +36,8 @@ pub(super) struct Departure {
     /// and still wants its response.
     half_closed: Option<u32>,
     check_at: Instant,
+    /// Whether the socket was looked at since the request came.
+    has_looked: bool,
     timer: Timer,
 }
 
@@ -47,6 +49,7 @@ impl Departure {
             checks: 0,
             half_closed: None,
             check_at: now + CHECK_INTERVAL,
+            has_looked: false,
             timer: Timer::default(),
         }
     }
@@ -65,7 +68,11 @@ impl Departure {
         may_probe: bool,
     ) -> Poll<Failure> {
         while self.half_closed.is_none() && !connection.input.is_full() {
-            match ready!(connection.poll_fill(cx)) {
+            let filled = connection.poll_fill(cx);
+            if filled.is_pending() {
+                self.has_looked = true;
+            }
+            match ready!(filled) {
                 Ok(0) if self.is_part_of_the_request() => self.half_closed = Some(self.checks),
                 Ok(0) | Err(_) => return Poll::Ready(Failure::ClientGone),
                 Ok(_) => {}
@@ -74,8 +81,9 @@ impl Departure {
         self.poll_hang_up(cx, connection, may_probe, false)
     }
 
+    /// Whether an end that is found now may have come soon after the request.
     fn is_part_of_the_request(&self) -> bool {
-        !self.abort_on_close || self.received.elapsed() <= HALF_CLOSE_GRACE
+        !self.abort_on_close || !self.has_looked || self.received.elapsed() <= HALF_CLOSE_GRACE
     }
 
     /// As [`Self::poll`] without reading: asks the kernel every [`CHECK_INTERVAL`], because no
