@@ -11,7 +11,7 @@ mod linger;
 
 use std::net::SocketAddr;
 
-use crate::model::{ClientLimits, HttpPolicy, ListenerId, ListenerSlot, SocketId};
+use crate::model::{ClientLimits, HttpPolicy, ListenerId, ListenerSlot, Peer, SocketId};
 use crate::net::Stream;
 
 pub use drain::{Backlog, ConnectionGuard, DrainSignal};
@@ -22,10 +22,10 @@ pub use http1::serve;
 pub struct Accepted {
     /// The client's stream.
     pub stream: Stream,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
+    /// The client, or a proxy before it.
+    pub peer: Peer,
+    /// The address that the peer connected to; `None` if that was a Unix socket.
+    pub local: Option<SocketAddr>,
     /// The socket that accepted it.
     pub socket: SocketId,
     /// The listener that serves it at first, by slot and by name.

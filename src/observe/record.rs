@@ -1,13 +1,12 @@
 //! Counts and logs each exchange once, whatever happens to it.
 
-use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
-use crate::model::{AccessLog, ListenerId, ListenerSlot};
+use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -26,7 +25,7 @@ impl Record {
         metrics: &Rc<WorkerMetrics>,
         logged: AccessLog,
         listener: (ListenerSlot, ListenerId),
-        client: IpAddr,
+        client: ClientAddress,
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),

@@ -73,7 +73,7 @@ impl Proxy {
             Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
             None => (AccessLog::Failures, client.listener.clone()),
         };
-        let mut record = Record::begin(&self.metrics, log, id, client.peer.ip());
+        let mut record = Record::begin(&self.metrics, log, id, client.peer.client());
         record.request_id = Some(self.ids.next());
         record
     }

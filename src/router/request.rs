@@ -1,12 +1,11 @@
 //! The parts of a request that rules and redirects look at.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use memchr::memchr;
 
 use crate::message::{FieldName, Fields, Form, RequestHead};
-use crate::model::{NormalizePath, normalize_path};
+use crate::model::{ClientAddress, NormalizePath, normalize_path};
 
 /// The parts of a request that conditions and redirects look at.
 #[derive(Clone, Debug)]
@@ -24,14 +23,14 @@ pub struct RequestView<'a> {
     pub query: Option<&'a str>,
     /// Those that the target will see.
     pub fields: &'a Fields,
-    /// The address of the client, as trusted proxies report it.
-    pub client: IpAddr,
+    /// The client, as trusted proxies report it.
+    pub client: ClientAddress,
 }
 
 impl<'a> RequestView<'a> {
     /// A view of a request. Allocates only for a host with upper-case letters, and for a path that
     /// is compared in another spelling than it was sent in.
-    pub fn new(head: &'a RequestHead, client: IpAddr, spelling: NormalizePath) -> Self {
+    pub fn new(head: &'a RequestHead, client: ClientAddress, spelling: NormalizePath) -> Self {
         let target = text(head.target());
         let (sent_path, query) = match memchr(b'?', target.as_bytes()) {
             Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
@@ -96,7 +95,7 @@ mod tests {
         head
     }
 
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const CLIENT: ClientAddress = ClientAddress::Unix;
 
     #[test]
     fn a_host_has_one_spelling() {
