@@ -81,7 +81,7 @@ fn get(target: &str, host: &str, fields: &[(&str, &str)]) -> RequestHead {
 }
 
 fn view(head: &RequestHead, client: IpAddr) -> RequestView<'_> {
-    RequestView::new(head, client, NormalizePath::Match)
+    RequestView::new(head, client.into(), NormalizePath::Match)
 }
 
 /// The part of the request that the rules look at, the rules, and a request for the last of

@@ -32,7 +32,7 @@
 //! # Threads
 //!
 //! - *Workers* carry the data plane: each has a current-thread runtime, its own listening
-//!   sockets (`SO_REUSEPORT`) and its own connections to targets. A connection never leaves its
+//!   sockets (`SO_REUSEPORT`; a copy of the one Unix socket) and its own connections to targets. A connection never leaves its
 //!   worker.
 //! - The *control thread* runs everything else on a runtime of its own: signals, reloads, the
 //!   publisher, checks, discovery, replicas, autoscaling, the admin listener. What would take

@@ -15,7 +15,7 @@ use super::scaling_status::{FaultStatus, ScalingStatus};
 use super::target_status::{TargetStatus, target};
 use super::time::{seconds, timestamp};
 use crate::autoscale::GroupJournal;
-use crate::model::{Action, Algorithm, Forward, RedirectPart, TargetGroupId};
+use crate::model::{Action, Algorithm, Endpoint, Forward, RedirectPart, TargetGroupId};
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
@@ -52,8 +52,8 @@ pub struct Status {
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
-    /// The address in the configuration.
-    pub bind: SocketAddr,
+    /// Where it listens, as configured.
+    pub bind: Endpoint,
     /// Most client connections at a time.
     pub max_connections: usize,
     /// How many rules come before the default action.
@@ -136,7 +136,7 @@ impl Status {
                 .iter()
                 .map(|listener| ListenerStatus {
                     name: listener.id.to_string(),
-                    bind: listener.bind,
+                    bind: listener.bind.clone(),
                     max_connections: listener.max_connections,
                     rules: listener.rules.len(),
                     default_action: summary(&listener.default),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::model::Endpoint;
+use crate::model::{ClientAddress, Endpoint};
 
 /// "weir" in ASCII. Changing it moves every key of every user.
 const SEED: u64 = 0x7765_6972;
@@ -22,11 +22,12 @@ pub fn hash_key(bytes: &[u8]) -> u64 {
 ///
 /// An IPv6 client counts as its /64: one household, or one host that changes its
 /// interface identifier every day (RFC 8981). An IPv4 address mapped into IPv6 is
-/// the same client as the plain one.
-pub fn hash_client(client: IpAddr) -> u64 {
-    match client.to_canonical() {
-        IpAddr::V4(address) => hash_key(&address.octets()),
-        IpAddr::V6(address) => hash_key(&address.octets()[..8]),
+/// the same client as the plain one. All clients without an address are one.
+pub fn hash_client(client: ClientAddress) -> u64 {
+    match client.canonical_ip() {
+        Some(IpAddr::V4(address)) => hash_key(&address.octets()),
+        Some(IpAddr::V6(address)) => hash_key(&address.octets()[..8]),
+        None => hash_key(b"unix:"),
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_client_is_its_v4_address_or_its_v6_network() {
-        let hash = |text: &str| hash_client(text.parse().unwrap());
+        let hash = |text: &str| hash_client(ClientAddress::Ip(text.parse().unwrap()));
         assert_eq!(hash("::ffff:192.0.2.1"), hash("192.0.2.1"));
         assert_eq!(hash("2001:db8::1"), hash("2001:db8::ffff:2"));
         assert_ne!(hash("2001:db8::1"), hash("2001:db8:0:1::1"));

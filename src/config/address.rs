@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::mend::variables;
+use crate::model::{Endpoint, EndpointError};
 
 /// Why a text is not an address, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +36,41 @@ fn error<T>(message: String, help: impl Into<String>) -> Result<T, AddressError>
     })
 }
 
-/// Reads an address to listen on: an IP address and a port.
+/// Reads a Unix socket; `None` if the text does not mean one.
+pub(super) fn unix(text: &str) -> Option<Result<Endpoint, AddressError>> {
+    Endpoint::is_unix(text).then(|| {
+        text.parse().or_else(|reason: EndpointError| {
+            let message = format!("`{}` is not a Unix socket: {reason}", text.escape_default());
+            error(message, variable(text).unwrap_or_else(|| unix_help(text)))
+        })
+    })
+}
+
+/// What to write for a Unix socket in the words of another product.
+fn unix_help(text: &str) -> String {
+    let path = text
+        .trim_start_matches("unix")
+        .trim_start_matches([':', '@', '/']);
+    let is_short = path.len() < 80 && !path.is_empty() && !path.ends_with('/');
+    let path = if is_short { path } else { "run/app.sock" };
+    format!("write \"unix:/{}\"", path.escape_default())
+}
+
+/// Whether a text is a Unix socket as other products write it.
+fn is_unix_of_others(text: &str) -> bool {
+    let starts = ["/", "unix@", "unix/"];
+    starts.iter().any(|start| text.starts_with(start))
+}
+
+/// Reads an address to listen on: an IP address and a port. Unix sockets are for [`unix`].
 pub(super) fn bind(text: &str) -> Result<SocketAddr, AddressError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
     let message = format!("`{text}` is not an address to listen on");
+    if is_unix_of_others(text) {
+        return error(message, unix_help(text));
+    }
     if let Some(help) = several(text).or_else(|| variable(text)) {
         let one = "a listener has one address: write a [[listener]] for each of them".to_owned();
         let help = if help.starts_with("write a list") {
@@ -90,6 +120,9 @@ pub(super) fn target(text: &str) -> Result<Written, AddressError> {
     }
     if let Some(help) = several(text).or_else(|| variable(text)) {
         return error(not_a_target, help);
+    }
+    if is_unix_of_others(text) {
+        return error(not_a_target, unix_help(text));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or_default();
@@ -313,6 +346,29 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets_are_absolute_paths_after_one_word() {
+        let read = |text| unix(text).map(|read| read.map(|endpoint| endpoint.to_string()));
+        let text = "unix:/run/app.sock";
+        assert_eq!(read(text), Some(Ok(text.to_owned())));
+        assert_eq!(read("10.0.0.1:80"), None);
+        let help = "write \"unix:/run/app.sock\"";
+        for slip in [
+            "unix:run/app.sock",
+            "unix:///run/app.sock",
+            "unix:",
+            "unix:/run/",
+        ] {
+            assert_eq!(unix(slip).unwrap().unwrap_err().help, help, "{slip}");
+        }
+        for slip in ["/run/app.sock", "unix@/run/app.sock", "unix//run/app.sock"] {
+            assert_eq!(target(slip).unwrap_err().help, help, "{slip}");
+            assert_eq!(bind(slip).unwrap_err().help, help, "{slip}");
+        }
+        let variable = unix("unix:$DIR/app.sock").unwrap().unwrap_err();
+        assert!(variable.help.contains("${DIR}"), "{}", variable.help);
+    }
+
+    #[test]
     fn a_service_is_a_name_without_a_port() {
         let name = "_http._tcp.todo.internal";
         assert_eq!(service("_HTTP._tcp.todo.internal").as_deref(), Ok(name));
@@ -348,7 +404,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {
-            let _ = (bind(&text), target(&text), service(&text));
+            let _ = (bind(&text), target(&text), service(&text), unix(&text));
         }
     }
 }

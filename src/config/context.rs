@@ -4,14 +4,13 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::jump::Jump;
 use super::problem::{Code, Collection, Problem, Problems, Severity};
 use super::secret;
 use super::span::{Lines, Mark, Span};
-use crate::model::TargetGroupId;
+use crate::model::{Endpoint, TargetGroupId};
 
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
@@ -60,16 +59,16 @@ pub(super) struct Notes {
     pub(super) references: Vec<Mark<TargetGroupId>>,
     /// Every group that is defined, those with errors included.
     pub(super) groups: Vec<Mark<TargetGroupId>>,
-    /// Every address that Weir listens on, the admin listener's included.
-    pub(super) binds: Vec<Mark<SocketAddr>>,
+    /// Everything that Weir listens on, the admin listener's included.
+    pub(super) binds: Vec<Mark<Endpoint>>,
     /// The name of every listener.
     pub(super) listeners: Vec<Mark<String>>,
-    /// Every target that is a socket address.
-    pub(super) targets: Vec<Mark<SocketAddr>>,
+    /// Every target that is an address or a Unix socket.
+    pub(super) targets: Vec<Mark<Endpoint>>,
     /// Every service of an engine for which a group sets the number of replicas.
     pub(super) services: Vec<Mark<String>>,
-    /// The default actions of listeners that are redirects, with the address of the listener.
-    pub(super) redirects: Vec<Mark<(SocketAddr, Jump)>>,
+    /// The default actions of listeners that are redirects, with the port of the listener.
+    pub(super) redirects: Vec<Mark<(u16, Jump)>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
     /// Every variable that a secret is taken from.

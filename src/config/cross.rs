@@ -8,7 +8,7 @@ use super::loops;
 use super::problem::{Code, Severity};
 use super::span::Mark;
 use super::suggest::nearest;
-use crate::model::TargetGroupId;
+use crate::model::{Endpoint, TargetGroupId};
 
 /// Checks the notes of a finished reading.
 pub(super) fn check(cx: &Context<'_>) {
@@ -134,37 +134,63 @@ fn listener_names(cx: &Context<'_>, notes: &Notes) {
     }
 }
 
-/// Two listeners on one address would take turns by chance (`SO_REUSEPORT`), and one
-/// on all addresses would silently lose those the other one names: both are refused.
+/// Two listeners on one address would take turns by chance (`SO_REUSEPORT`), one of two on one Unix
+/// socket would get nothing, and one on all addresses would silently lose those the other one
+/// names: all are refused.
 ///
 /// An IPv6 wildcard takes IPv6 only, so it does not collide with an IPv4 address.
 fn binds(cx: &Context<'_>, notes: &Notes) {
-    // All binds by address, and one of each family by port.
-    let mut taken: BTreeMap<SocketAddr, &Mark<SocketAddr>> = BTreeMap::new();
-    let mut ports: BTreeMap<(bool, u16), &Mark<SocketAddr>> = BTreeMap::new();
-    for bind in notes.binds.iter().filter(|bind| bind.value.port() != 0) {
-        let address = bind.value;
-        let port = (address.is_ipv4(), address.port());
-        let wildcard = taken.get(&wildcard(address));
-        let overlapped = ports.get(&port).filter(|_| address.ip().is_unspecified());
-        if let Some(other) = taken.get(&address).or(wildcard).or(overlapped) {
+    let mut taken = Taken::default();
+    for bind in notes.binds.iter().filter(|bind| !bind.value.is_any_port()) {
+        let (message, help) = if let Some(other) = taken.by_endpoint.get(&bind.value) {
             let line = cx.line(other.span);
-            let (message, help) = if address.ip() == other.value.ip() {
-                (
-                    format!("`{address}` is already taken in line {line}"),
-                    "give this one another port".to_owned(),
-                )
-            } else {
-                (
-                    format!("`{address}` overlaps `{}` in line {line}", other.value),
-                    "one of them listens on all addresses; give one of them another port"
-                        .to_owned(),
-                )
-            };
-            report(cx, Severity::Error, bind, Code::BindConflict, message, help);
+            let what = bind.value.unix().map_or("port", |_| "path");
+            (
+                format!("`{}` is already taken in line {line}", bind.value),
+                format!("give this one another {what}"),
+            )
+        } else if let Some(other) = taken.overlapping(&bind.value) {
+            let line = cx.line(other.span);
+            (
+                format!("`{}` overlaps `{}` in line {line}", bind.value, other.value),
+                "one of them listens on all addresses; give one of them another port".to_owned(),
+            )
+        } else {
+            taken.add(bind);
+            continue;
+        };
+        report(cx, Severity::Error, bind, Code::BindConflict, message, help);
+        taken.add(bind);
+    }
+}
+
+/// The binds of the lines above.
+#[derive(Default)]
+struct Taken<'n> {
+    by_endpoint: BTreeMap<Endpoint, &'n Mark<Endpoint>>,
+    /// One for each port of IPv4 and of IPv6.
+    by_port: BTreeMap<(bool, u16), &'n Mark<Endpoint>>,
+}
+
+impl<'n> Taken<'n> {
+    fn add(&mut self, bind: &'n Mark<Endpoint>) {
+        self.by_endpoint.entry(bind.value.clone()).or_insert(bind);
+        if let Some(address) = bind.value.address() {
+            let port = (address.is_ipv4(), address.port());
+            self.by_port.entry(port).or_insert(bind);
         }
-        taken.entry(address).or_insert(bind);
-        ports.entry(port).or_insert(bind);
+    }
+
+    /// One on all addresses of the port, or any if the endpoint is on all of them.
+    fn overlapping(&self, endpoint: &Endpoint) -> Option<&'n Mark<Endpoint>> {
+        let address = endpoint.address()?;
+        let narrower = || {
+            let port = (address.is_ipv4(), address.port());
+            let any = self.by_port.get(&port);
+            any.filter(|_| address.ip().is_unspecified())
+        };
+        let wider = self.by_endpoint.get(&wildcard(address).into());
+        wider.or_else(narrower).copied()
     }
 }
 
@@ -179,11 +205,12 @@ fn wildcard(address: SocketAddr) -> SocketAddr {
 
 /// A target that is one of Weir's own listeners would get the same request for ever.
 fn own_targets(cx: &Context<'_>, notes: &Notes) {
-    let binds: BTreeMap<_, _> = notes.binds.iter().map(|bind| (bind.value, bind)).collect();
+    let binds: BTreeMap<_, _> = notes.binds.iter().map(|bind| (&bind.value, bind)).collect();
     for target in &notes.targets {
-        let to = target.value;
-        let everywhere = || to.ip().is_loopback().then(|| wildcard(to));
-        let bind = binds.get(&to).or_else(|| binds.get(&everywhere()?));
+        let to = &target.value;
+        let loopback = to.address().filter(|address| address.ip().is_loopback());
+        let everywhere = loopback.map(|address| Endpoint::from(wildcard(address)));
+        let bind = binds.get(to).or_else(|| binds.get(everywhere.as_ref()?));
         if let Some(bind) = bind {
             let line = cx.line(bind.span);
             let message = format!("target `{to}` is Weir itself: it listens there (line {line})");

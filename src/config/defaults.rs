@@ -133,6 +133,7 @@ impl Default for Forwarded {
         Self {
             mode: FORWARDED_MODE,
             trusted_proxies: Vec::new(),
+            trusts_unix: false,
             identity_headers: IDENTITY_HEADERS.to_vec(),
             send: ForwardedFormat::XForwarded,
         }

@@ -5,7 +5,6 @@
 //! own actions; it does not know where other hosts lead.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use super::context::{Context, Notes};
 use super::jump::{Jump, Part};
@@ -71,19 +70,14 @@ impl Request<'_> {
 }
 
 /// Warns about rules and the listener's own redirect that lead back to themselves. `rules` are in
-/// order; `own` is the listener's redirect.
-pub(super) fn within(
-    rules: &[Placed<'_>],
-    bind: SocketAddr,
-    own: Option<&Mark<Jump>>,
-    cx: &Context<'_>,
-) {
+/// order; `own` is the listener's redirect, and `port` is the one that its clients come by.
+pub(super) fn within(rules: &[Placed<'_>], port: u16, own: Option<&Mark<Jump>>, cx: &Context<'_>) {
     let jumps: Vec<_> = rules
         .iter()
         .map(|placed| jump_of(&placed.rule.action))
         .collect();
     for (n, jump) in jumps.iter().enumerate() {
-        let Some(jump) = jump.as_ref().filter(|jump| jump.stays(bind.port())) else {
+        let Some(jump) = jump.as_ref().filter(|jump| jump.stays(port)) else {
             continue;
         };
         // Another host may lead to another machine, unless the rule itself is for such hosts.
@@ -91,13 +85,13 @@ pub(super) fn within(
         if jump.host != Part::Kept && !rules[n].rule.conditions.iter().any(for_hosts) {
             continue;
         }
-        if comes_back(rules, &jumps, n, jump, bind.port()) {
+        if comes_back(rules, &jumps, n, jump, port) {
             let number = rules[n].rule.priority.0;
             let message = format!("the redirect of rule {number} leads to this rule again");
             rules[n].action.warn(Code::Loop, message, HELP);
         }
     }
-    if let Some(own) = own.filter(|own| own.value.stays(bind.port())) {
+    if let Some(own) = own.filter(|own| own.value.stays(port)) {
         let request = Request {
             host: &own.value.host,
             path: &own.value.path,
@@ -170,23 +164,20 @@ fn jump_of(action: &Action<TargetGroupId>) -> Option<Jump> {
 
 /// Warns about redirects of listeners that lead from one listener to the other and back.
 pub(super) fn between(cx: &Context<'_>, notes: &Notes) {
-    let by_port: HashMap<u16, &Mark<(SocketAddr, Jump)>> = notes
-        .redirects
-        .iter()
-        .map(|at| (at.value.0.port(), at))
-        .collect();
+    let by_port: HashMap<u16, &Mark<(u16, Jump)>> =
+        notes.redirects.iter().map(|at| (at.value.0, at)).collect();
     for at in &notes.redirects {
-        let (bind, jump) = &at.value;
+        let (port, jump) = &at.value;
         // Another path or host may be taken by a rule, or be somewhere else.
         let keeps = |jump: &Jump| (&jump.host, &jump.path) == (&Part::Kept, &Part::Kept);
-        if jump.stays(bind.port()) || !keeps(jump) {
+        if jump.stays(*port) || !keeps(jump) {
             continue;
         }
         let next = |port: u16, jump: &Jump| {
             let port = jump.port(port)?;
             by_port.get(&port).filter(|at| keeps(&at.value.1))
         };
-        let mut here = next(bind.port(), jump);
+        let mut here = next(*port, jump);
         let mut via = None;
         for _ in 0..MAX_HOPS {
             let Some(found) = here else { break };
@@ -203,7 +194,7 @@ pub(super) fn between(cx: &Context<'_>, notes: &Notes) {
                 break;
             }
             via.get_or_insert(found.span);
-            here = next(found.value.0.port(), &found.value.1);
+            here = next(found.value.0, &found.value.1);
         }
     }
 }

@@ -82,13 +82,15 @@ impl fmt::Debug for CookieKey {
     }
 }
 
-/// One listening address and its rules.
+/// One address to listen on and its rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// Unique; the bind address unless configured.
     pub id: ListenerId,
-    /// The address to listen on. Port 0 takes a free one.
-    pub bind: SocketAddr,
+    /// Where to listen. Port 0 takes a free one.
+    pub bind: Endpoint,
+    /// The permissions of the file of a Unix socket; `None` leaves them to the umask.
+    pub socket_mode: Option<u32>,
     /// Most client connections at a time, over all workers. At the limit idle ones are closed for
     /// new clients, which otherwise wait in the accept queue.
     pub max_connections: usize,

@@ -12,7 +12,7 @@ mod linger;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::model::{ClientLimits, FieldNames, ListenerId, ListenerSlot, SocketId};
+use crate::model::{ClientLimits, FieldNames, ListenerId, ListenerSlot, Peer, SocketId};
 use crate::net::Stream;
 
 pub use drain::{Backlog, ConnectionGuard, DrainSignal};
@@ -23,10 +23,10 @@ pub use http1::serve;
 pub struct Accepted {
     /// The client's stream.
     pub stream: Stream,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
+    /// The client, or a proxy before it.
+    pub peer: Peer,
+    /// The address that the peer connected to; `None` if that was a Unix socket.
+    pub local: Option<SocketAddr>,
     /// What it has in common with others.
     pub terms: Rc<Terms>,
 }

@@ -9,20 +9,19 @@ mod limit;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::downstream::{Accepted, Backlog, DrainSignal, Terms, serve};
-use crate::model::{ListenerId, SocketId};
+use crate::model::{ListenerId, Peer, SocketId};
+use crate::net::{Acceptor, Stream};
 use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
 use crate::state::{CompiledListener, DataPlaneReader};
@@ -45,12 +44,12 @@ pub struct Listener {
     pub id: SocketId,
     /// The listener that the socket was opened for; for the log.
     pub name: ListenerId,
-    /// This worker's socket.
-    pub socket: TcpListener,
+    /// This worker's socket, or its copy of the one that all workers share.
+    pub socket: Acceptor,
     /// Shared with the other workers.
     pub limit: Arc<ConnectionLimit>,
     /// An accepted client that waits for a permit.
-    pub waiting: RefCell<Option<(TcpStream, SocketAddr)>>,
+    pub waiting: RefCell<Option<(Stream, Peer)>>,
     /// Ends the accept loop and its connections.
     pub drain: Rc<DrainSignal>,
     /// Serves the requests of the connections.
@@ -154,14 +153,14 @@ impl Listener {
             .collect()
     }
 
-    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+    fn accepted(&self, stream: Stream, peer: Peer) -> Option<Accepted> {
         self.proxy.metrics().connected();
         let snapshot = self.reader.load();
         let listener = snapshot.serving(self.id)?;
         // Already reset if it has no address.
-        let local = stream.local_addr().ok()?;
+        let local = stream.local_address().ok()?;
         Some(Accepted {
-            stream: prepared(stream).into(),
+            stream: prepared(stream),
             peer,
             local,
             terms: self.terms(listener),
@@ -191,7 +190,7 @@ impl Listener {
     /// workers would wait for it.
     ///
     /// Cancel-safe: a client that waits for its permit stays in `waiting` for the next call.
-    async fn next_client(&self) -> io::Result<Option<(TcpStream, SocketAddr, Permit)>> {
+    async fn next_client(&self) -> io::Result<Option<(Stream, Peer, Permit)>> {
         let waiting = self.waiting.take();
         let client = match waiting {
             Some(client) => client,
@@ -250,8 +249,8 @@ fn is_client_gone(error: &io::Error) -> bool {
     matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn prepared(stream: TcpStream) -> TcpStream {
-    if let Err(error) = stream.set_nodelay(true) {
+fn prepared(stream: Stream) -> Stream {
+    if let Err(error) = stream.set_nodelay() {
         debug!(%error, "client left at once");
     }
     stream

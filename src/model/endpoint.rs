@@ -41,6 +41,9 @@ pub enum EndpointError {
     /// The path does not begin with a slash.
     #[error("the path of a Unix socket must be absolute")]
     Relative,
+    /// The path begins as a URL's or another product's would.
+    #[error("the path of a Unix socket begins with one slash")]
+    TwoSlashes,
     /// The path ends with a slash, or has nothing but it.
     #[error("the path of a Unix socket must name a file")]
     NoFile,
@@ -69,6 +72,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is a port that is not chosen yet: the system takes a free one.
+    pub fn is_any_port(&self) -> bool {
+        self.address().is_some_and(|address| address.port() == 0)
+    }
+
     /// Whether a text is meant to be a Unix socket, whether or not its path is one.
     pub fn is_unix(text: &str) -> bool {
         text.starts_with(UNIX)
@@ -80,6 +88,8 @@ impl UnixPath {
     pub fn new(path: &str) -> Result<Self, EndpointError> {
         if !path.starts_with('/') {
             Err(EndpointError::Relative)
+        } else if path.starts_with("//") {
+            Err(EndpointError::TwoSlashes)
         } else if path.ends_with('/') {
             Err(EndpointError::NoFile)
         } else if path.len() > MAX_PATH {
@@ -176,7 +186,9 @@ mod tests {
         assert_eq!(error("/run/app.sock"), EndpointError::NoAddress);
         assert_eq!(error("unix:run/app.sock"), EndpointError::Relative);
         assert_eq!(error("unix:"), EndpointError::Relative);
+        assert_eq!(error("unix:///run/app.sock"), EndpointError::TwoSlashes);
         assert_eq!(error("unix:/run/"), EndpointError::NoFile);
+        assert_eq!(error("unix:/run/\0"), EndpointError::Control);
         assert_eq!(error("unix:/run/a\n"), EndpointError::Control);
         let path = |length: usize| format!("unix:/{}", "x".repeat(length - 1));
         assert!(path(MAX_PATH).parse::<Endpoint>().is_ok());

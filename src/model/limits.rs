@@ -51,6 +51,8 @@ pub struct Forwarded {
     /// address in `X-Forwarded-For` that is not one of them; without that field, and if
     /// [`Self::send`] has it, in `Forwarded`.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether peers that come over a Unix socket are such, too.
+    pub trusts_unix: bool,
     /// Further fields that targets may believe, and that therefore no untrusted peer may send.
     /// `X-Real-IP`, `Forwarded` and `X-Forwarded-*` are treated so without being listed.
     pub identity_headers: Vec<HeaderName>,

@@ -8,6 +8,7 @@
 
 mod access_log;
 mod algorithm;
+mod client_address;
 mod ejection;
 mod endpoint;
 mod escape;
@@ -28,6 +29,7 @@ mod template;
 
 pub use access_log::AccessLog;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
+pub use client_address::{ClientAddress, Peer};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};
 pub use endpoint::{Endpoint, EndpointError, UnixPath};
 pub use escape::{Escaped, Escaping, escape_json, escape_lines, is_unsafe};

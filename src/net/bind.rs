@@ -1,20 +1,23 @@
-//! Listening sockets: one per worker on the same address.
+//! Listening sockets: one per worker on the same address, or one Unix socket for all of them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::{ListeningSocket, SocketFile, unix_socket};
+use crate::model::{Endpoint, UnixPath};
+
 /// Connections that the kernel completes before a worker accepts them (`net.core.somaxconn` may
 /// lower it). Large, because thousands of clients may connect in one second.
 const BACKLOG: i32 = 4096;
 
-/// An address that cannot be listened on.
+/// An address or a Unix socket that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}: {source}")]
+#[error("cannot listen on {endpoint}: {source}")]
 pub struct BindError {
-    /// The address from the configuration.
-    pub addr: SocketAddr,
+    /// As configured.
+    pub endpoint: Endpoint,
     /// The error of the system.
     pub source: io::Error,
 }
@@ -22,30 +25,48 @@ pub struct BindError {
 /// Binds `count` sockets to one address (`SO_REUSEPORT`: the kernel spreads new connections over
 /// them). They do not listen yet. With port 0 all get the same free port.
 pub fn reserve(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source| BindError { addr, source };
-    reserve_beside(probe(addr).map_err(failed)?, count)
+    reserve_beside(probe(addr).map_err(failed(addr))?, count)
 }
 
 /// Binds `count` more sockets to an address to which this process has bound sockets already.
 pub fn reserve_beside(addr: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
-    let failed = |source| BindError { addr, source };
-    (0..count).map(|_| bound(addr).map_err(failed)).collect()
+    (0..count)
+        .map(|_| bound(addr).map_err(failed(addr)))
+        .collect()
 }
 
-/// Listens on sockets that were reserved. Those that listen already go on.
-pub fn listen(sockets: &[TcpListener]) -> Result<(), BindError> {
+/// Binds a Unix socket, of which the workers get copies, with these permissions or those which the
+/// umask leaves. Replaces a file that was left over, and no other. It does not listen yet.
+pub fn reserve_unix(
+    path: &UnixPath,
+    mode: Option<u32>,
+) -> Result<(ListeningSocket, SocketFile), BindError> {
+    match unix_socket::reserve(path.as_path(), mode) {
+        Ok((socket, file)) => Ok((ListeningSocket::Unix(socket), file)),
+        Err(source) => Err(BindError {
+            endpoint: Endpoint::Unix(path.clone()),
+            source,
+        }),
+    }
+}
+
+fn failed(addr: SocketAddr) -> impl Fn(io::Error) -> BindError {
+    move |source| BindError {
+        endpoint: addr.into(),
+        source,
+    }
+}
+
+/// Listens on sockets that were reserved at `endpoint`. Those that listen already go on.
+pub fn listen(endpoint: &Endpoint, sockets: &[ListeningSocket]) -> Result<(), BindError> {
     for socket in sockets {
         rustix::net::listen(socket, BACKLOG).map_err(|error| BindError {
-            addr: socket.local_addr().unwrap_or(UNKNOWN),
+            endpoint: endpoint.clone(),
             source: error.into(),
         })?;
     }
     Ok(())
 }
-
-/// The address in an error if a socket has none.
-const UNKNOWN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
 /// Checks that the address is free. Returns it with the port that 0 becomes.
 ///
@@ -96,9 +117,12 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_refused_even_to_another_weir() {
-        let sockets = reserve("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        listen(&sockets).unwrap();
-        let addr = sockets[0].local_addr().unwrap();
+        let socket = reserve("127.0.0.1:0".parse().unwrap(), 1)
+            .unwrap()
+            .remove(0);
+        let addr = socket.local_addr().unwrap();
+        let sockets = [socket.into()];
+        listen(&addr.into(), &sockets).unwrap();
         let error = reserve(addr, 1).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&addr.to_string()));

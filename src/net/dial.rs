@@ -43,9 +43,7 @@ pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialE
                 DialError::Io(error)
             }
         })?;
-    if let Stream::Tcp(stream) = &stream {
-        stream.set_nodelay(true).map_err(DialError::Io)?;
-    }
+    stream.set_nodelay().map_err(DialError::Io)?;
     Ok(stream)
 }
 

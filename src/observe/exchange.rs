@@ -1,12 +1,11 @@
 //! What is known of one exchange, for the counters and the access log.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::request_head::RequestHead;
 use super::request_id::RequestId;
-use crate::model::{Endpoint, Failure, ListenerId, ListenerSlot, TargetGroupId};
+use crate::model::{ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, TargetGroupId};
 use crate::target::Target;
 
 /// How far a request is from the grammar of HTTP, if two recipients could understand it in two
@@ -37,7 +36,7 @@ pub struct ExchangeFacts {
     /// The listener that accepted the connection.
     pub listener: (ListenerSlot, ListenerId),
     /// The client, as trusted proxies report it.
-    pub client: IpAddr,
+    pub client: ClientAddress,
     /// The value of the `X-Request-Id` field.
     pub request_id: Option<RequestId>,
     /// Kept while the access log may need it.
@@ -84,7 +83,7 @@ impl ExchangeFacts {
     pub(super) fn new(
         started: Instant,
         listener: (ListenerSlot, ListenerId),
-        client: IpAddr,
+        client: ClientAddress,
     ) -> Self {
         Self {
             started,

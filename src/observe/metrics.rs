@@ -313,7 +313,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccessLog, TargetId};
+    use crate::model::{AccessLog, ClientAddress, TargetId};
     use crate::observe::Record;
     use crate::observe::openmetrics::ParsedPage;
 
@@ -326,7 +326,7 @@ mod tests {
 
     fn record(worker: &Rc<WorkerMetrics>, target: Option<&Arc<Target>>) -> Record {
         let listener = (ListenerSlot(0), "http".into());
-        let client = [127, 0, 0, 1].into();
+        let client = ClientAddress::Ip([127, 0, 0, 1].into());
         let mut record = Record::begin(worker, AccessLog::Off, Instant::now(), listener, client);
         record.target = target.cloned();
         record.group = target.map(|target| target.id.group.clone());

@@ -1,6 +1,5 @@
 //! Counts and logs each exchange once, whatever happens to it.
 
-use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Instant;
@@ -9,7 +8,7 @@ use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
 use crate::clock;
-use crate::model::{AccessLog, ListenerId, ListenerSlot};
+use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -30,7 +29,7 @@ impl Record {
         logged: AccessLog,
         started: Instant,
         listener: (ListenerSlot, ListenerId),
-        client: IpAddr,
+        client: ClientAddress,
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),

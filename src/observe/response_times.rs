@@ -82,7 +82,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::model::{AccessLog, ListenerSlot, TargetId};
+    use crate::model::{AccessLog, ClientAddress, ListenerSlot, TargetId};
     use crate::observe::{Record, WorkerMetrics};
     use crate::target::Target;
 
@@ -109,7 +109,7 @@ mod tests {
         fn requests(&self, target: &Arc<Target>, count: usize) {
             for _ in 0..count {
                 let listener = (ListenerSlot(0), "http".into());
-                let client = [127, 0, 0, 1].into();
+                let client = ClientAddress::Ip([127, 0, 0, 1].into());
                 let mut record = Record::begin(
                     &self.worker,
                     AccessLog::Off,

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use super::forwarded::ConnectionFacts;
-use crate::model::{ListenerId, ListenerSlot, SocketId};
+use crate::model::{ListenerId, ListenerSlot, Peer, SocketId};
 
 /// The scheme of every client: listeners have no TLS.
 const SCHEME: &str = "http";
+
+/// The port of a client that has come by none, over a Unix socket: with it, no location names one.
+const DEFAULT_PORT: u16 = 80;
 
 /// A client's connection, shared by its requests. Does not change.
 #[derive(Debug)]
@@ -15,10 +18,10 @@ pub struct Client {
     pub socket: SocketId,
     /// The listener that served it when it was accepted.
     pub listener: (ListenerSlot, ListenerId),
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
+    /// The client, or a proxy before it.
+    pub peer: Peer,
+    /// The address that the peer connected to; `None` if that was a Unix socket.
+    pub local: Option<SocketAddr>,
     /// What targets are told about the connection.
     pub(super) facts: ConnectionFacts,
 }
@@ -28,15 +31,29 @@ impl Client {
     pub fn new(
         socket: SocketId,
         listener: (ListenerSlot, ListenerId),
-        peer: SocketAddr,
-        local: SocketAddr,
+        peer: Peer,
+        local: Option<SocketAddr>,
     ) -> Self {
+        let port = local.map(|address| address.port());
         Self {
             socket,
             listener,
             peer,
             local,
-            facts: ConnectionFacts::new(peer.ip(), local.port(), SCHEME),
+            facts: ConnectionFacts::new(peer.client(), port, SCHEME),
+        }
+    }
+
+    /// The port by which the client came.
+    pub(super) fn port(&self) -> u16 {
+        self.local.map_or(DEFAULT_PORT, |address| address.port())
+    }
+
+    /// The host of a request that names none.
+    pub(super) fn default_host(&self) -> String {
+        match self.local {
+            Some(address) => address.to_string(),
+            None => "localhost".to_owned(),
         }
     }
 

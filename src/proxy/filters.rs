@@ -5,11 +5,10 @@
 //! neither end a line nor make a head illegal.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use crate::message::{FieldName, Fields, LOOSE, RequestHead, ResponseHead, TARGET, is_in};
 use crate::model::{
-    FieldEdit, Filters, PathRewrite, Placeholder, ReplacementPart, Rewrite, Template,
+    ClientAddress, FieldEdit, Filters, PathRewrite, Placeholder, ReplacementPart, Rewrite, Template,
 };
 use crate::observe::RequestId;
 use crate::router::RequestView;
@@ -23,7 +22,7 @@ pub(super) struct RequestFacts {
     sent_path: String,
     query: Option<String>,
     host: String,
-    client: IpAddr,
+    client: ClientAddress,
     protocol: &'static str,
     port: u16,
     request_id: RequestId,
@@ -60,7 +59,10 @@ impl RequestFacts {
                 text.push_str(path.unwrap_or(&self.sent_path));
             }
             Placeholder::Query => text.push_str(self.query.as_deref().unwrap_or_default()),
-            Placeholder::ClientIp => text.push_str(&self.client.to_canonical().to_string()),
+            Placeholder::ClientIp => match self.client.canonical_ip() {
+                Some(address) => text.push_str(&address.to_string()),
+                None => text.push_str(&self.client.to_string()),
+            },
             Placeholder::RequestId => text.push_str(self.request_id.as_str()),
             Placeholder::Target => text.push_str(target),
         }
@@ -206,7 +208,7 @@ mod tests {
     }
 
     fn facts(head: &RequestHead) -> RequestFacts {
-        let client = "::ffff:192.0.2.7".parse().unwrap();
+        let client = ClientAddress::Ip("::ffff:192.0.2.7".parse().unwrap());
         let view = RequestView::new(head, client, NormalizePath::Match);
         RequestFacts::new(&view, "http", 8080, RequestId::given(b"id-1").unwrap())
     }

@@ -4,13 +4,10 @@
 //! itself is removed before the request is routed, and what Weir knows is added before it is sent.
 //! What a trusted proxy says is kept and extended.
 
-use std::net::IpAddr;
-
 use super::forwarded_list;
-
 use super::trust::parse_address;
 use crate::message::{FieldName, Fields, IdentityFields, NameSet, RequestHead};
-use crate::model::{Forwarded, ForwardedMode};
+use crate::model::{ClientAddress, Forwarded, ForwardedMode};
 
 /// The fields that [`ForwardedMode`] is about.
 const FORWARDED: NameSet = NameSet::of(&[
@@ -41,25 +38,29 @@ const OF_CONNECTION: NameSet = NameSet::of(&[
 /// What the fields say about a client's connection. It holds for all of its requests.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionFacts {
-    address: IpAddr,
+    /// The peer, for `Forwarded`.
+    node: Box<str>,
     /// `http` or `https`.
     pub(super) proto: &'static str,
     /// The fields of [`OF_CONNECTION`]: the peer's address, `proto`, and the port that the client
-    /// connected to.
+    /// connected to. One that has come by a Unix socket has neither address nor port.
     fields: Fields,
 }
 
 impl ConnectionFacts {
     /// Of a connection of `peer` to a port, with `http` or `https`.
-    pub(super) fn new(peer: IpAddr, port: u16, proto: &'static str) -> Self {
-        // An IPv4 address may come over IPv6.
-        let address = peer.to_canonical();
+    pub(super) fn new(peer: ClientAddress, port: Option<u16>, proto: &'static str) -> Self {
+        let address = peer.canonical_ip();
         let mut fields = Fields::new();
-        fields.add(FieldName::XForwardedFor, address.to_string().as_bytes());
+        if let Some(address) = address {
+            fields.add(FieldName::XForwardedFor, address.to_string().as_bytes());
+        }
         fields.add(FieldName::XForwardedProto, proto.as_bytes());
-        fields.add(FieldName::XForwardedPort, port.to_string().as_bytes());
+        if let Some(port) = port {
+            fields.add(FieldName::XForwardedPort, port.to_string().as_bytes());
+        }
         Self {
-            address,
+            node: forwarded_list::node(address).into(),
             proto,
             fields,
         }
@@ -137,16 +138,14 @@ fn forwarded_elements(fields: &Fields, connection: &ConnectionFacts) -> Vec<u8> 
         let mut first_host = fields.get(FieldName::XForwardedHost);
         let mut first_proto = fields.get(FieldName::XForwardedProto);
         for member in fields.members(FieldName::XForwardedFor) {
-            let node = parse_address(member).map(forwarded_list::node);
-            let client = node.as_deref().unwrap_or("unknown");
+            let client = forwarded_list::node(parse_address(member));
             let (host, proto) = (first_host.take(), first_proto.take());
             forwarded_list::push_element(&mut list, client.as_bytes(), host, proto);
         }
     }
-    let peer = forwarded_list::node(connection.address);
     let proto = Some(connection.proto.as_bytes());
     let host = fields.get(FieldName::Host);
-    forwarded_list::push_element(&mut list, peer.as_bytes(), host, proto);
+    forwarded_list::push_element(&mut list, connection.node.as_bytes(), host, proto);
     list
 }
 
@@ -185,6 +184,7 @@ mod tests {
                     mode,
                     send,
                     trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+                    trusts_unix: false,
                     identity_headers: identity_headers.map(HeaderName::from_static).into(),
                 },
             }
@@ -211,15 +211,39 @@ mod tests {
         head
     }
 
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
-
-    /// What the target gets of a request of [`PEER`].
+    /// What the target gets of a request of 10.0.0.9.
     fn sent(policy: &Owned, fields: &[(&str, &str)]) -> RequestHead {
+        let peer = ClientAddress::Ip([10, 0, 0, 9].into());
+        sent_by(peer, Some(8080), policy, fields)
+    }
+
+    fn sent_by(
+        peer: ClientAddress,
+        port: Option<u16>,
+        policy: &Owned,
+        fields: &[(&str, &str)],
+    ) -> RequestHead {
         let policy = policy.policy();
         let mut head = head(fields);
-        policy.strip(&mut head.fields, is_trusted(policy.settings, PEER));
-        policy.describe(&mut head, &ConnectionFacts::new(PEER, 8080, "http"));
+        policy.strip(&mut head.fields, is_trusted(policy.settings, peer));
+        policy.describe(&mut head, &ConnectionFacts::new(peer, port, "http"));
         head
+    }
+
+    #[test]
+    fn a_peer_without_an_address_adds_none_to_the_chain() {
+        let mut policy = Owned::new(ForwardedMode::Append, ForwardedFormat::Both, &[]);
+        let chain = [("x-forwarded-for", "1.1.1.1")];
+        let ours = "for=unknown;host=shop.example;proto=http";
+        let head = sent_by(ClientAddress::Unix, None, &policy, &chain);
+        assert_eq!(values(&head, "x-forwarded-for"), [""; 0]);
+        assert_eq!(values(&head, "x-forwarded-port"), [""; 0]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["http"]);
+        assert_eq!(values(&head, "forwarded"), [ours]);
+        policy.settings.trusts_unix = true;
+        let head = sent_by(ClientAddress::Unix, None, &policy, &chain);
+        assert_eq!(values(&head, "x-forwarded-for"), ["1.1.1.1"]);
+        assert_eq!(values(&head, "forwarded"), [format!("for=1.1.1.1, {ours}")]);
     }
 
     fn values<'h>(head: &'h RequestHead, name: &str) -> Vec<&'h str> {
@@ -349,7 +373,8 @@ mod tests {
 
     #[test]
     fn long_and_missing_hosts_are_told_as_they_are() {
-        let facts = ConnectionFacts::new("::ffff:10.0.0.9".parse().unwrap(), 80, "https");
+        let peer = ClientAddress::Ip("::ffff:10.0.0.9".parse().unwrap());
+        let facts = ConnectionFacts::new(peer, Some(80), "https");
         let mut request = head(&[]);
         let host = format!("{}.example", "a".repeat(200));
         request.set_host(host.as_bytes()).unwrap();

@@ -66,11 +66,13 @@ pub(super) fn push_element(
     }
 }
 
-/// An address as a node: one of IPv6 has brackets (section 6.1).
-pub(super) fn node(address: IpAddr) -> String {
+/// An address as a node: one of IPv6 has brackets (section 6.1), and what is none is unknown
+/// (section 6.2).
+pub(super) fn node(address: Option<IpAddr>) -> String {
     match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        None => "unknown".to_owned(),
     }
 }
 
@@ -146,7 +148,7 @@ mod tests {
     fn elements_are_quoted_where_they_must() {
         let mut list = Vec::new();
         push_element(&mut list, b"192.0.2.1", Some(b"a.example"), Some(b"http"));
-        let client = node("2001:db8::1".parse().unwrap());
+        let client = node("2001:db8::1".parse().ok());
         push_element(&mut list, client.as_bytes(), Some(b"a.example:80"), None);
         push_element(&mut list, b"", None, None);
         push_element(&mut list, b"a\"\\", None, None);

@@ -1,11 +1,9 @@
 //! The hash key of a request: read from its head, or from the beginning of its body.
 
-use std::net::IpAddr;
-
 use super::cookie;
 use super::replay_body::ReplayBody;
 use crate::message::{Exchange, RequestHead};
-use crate::model::{Failure, HashKey};
+use crate::model::{ClientAddress, Failure, HashKey};
 use crate::target_group::{TargetGroup, hash_client, hash_key};
 
 /// Refuses a body of a known length above the limit.
@@ -21,7 +19,7 @@ pub(super) fn check_length(known: Option<u64>, limit: Option<u64>) -> Result<(),
 pub(super) async fn find<E: Exchange>(
     group: &TargetGroup,
     head: &RequestHead,
-    client: IpAddr,
+    client: ClientAddress,
     upload: &mut ReplayBody,
     exchange: &mut E,
 ) -> Result<Option<u64>, Failure> {

@@ -45,7 +45,7 @@ pub(super) fn redirect(
     client: &Client,
 ) -> OwnResponse {
     let mut head = ResponseHead::with_status(redirect.status.as_u16());
-    let location = location(redirect, view, client.scheme(), client.local.port());
+    let location = location(redirect, view, client.scheme(), client.port());
     head.fields.put(FieldName::Location, location.as_bytes());
     OwnResponse {
         head,

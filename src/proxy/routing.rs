@@ -105,9 +105,10 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<(Route, Routed), Failure> {
         let settings = &listener.forwarded;
-        let trusted = trust::is_trusted(settings, client.peer.ip());
+        let peer = client.peer.client();
+        let trusted = trust::is_trusted(settings, peer);
         if trusted {
-            record.client = trust::client_behind(settings, client.peer.ip(), &head.fields);
+            record.client = trust::client_behind(settings, peer, &head.fields);
             if let Some(id) = head
                 .fields
                 .get(FieldName::XRequestId)
@@ -120,7 +121,7 @@ impl Proxy {
         let hop = hops::strip_request(head, has_body);
         if !head.fields.contains(FieldName::Host) {
             // HTTP/1.0 has none: the host is the address that the client connected to.
-            let host = client.local.to_string();
+            let host = client.default_host();
             head.set_host(host.as_bytes())
                 .map_err(|_| Failure::BadHost)?;
         }
@@ -169,8 +170,7 @@ impl Proxy {
             Action::Forward(forward) => {
                 filters = forward.filters.clone().map(|filters| {
                     let id = record.request_id.clone().unwrap_or_else(|| self.ids.next());
-                    let port = client.local.port();
-                    let facts = RequestFacts::new(&view, client.scheme(), port, id);
+                    let facts = RequestFacts::new(&view, client.scheme(), client.port(), id);
                     Box::new((filters, facts))
                 });
                 let entropy = self.entropy.next();

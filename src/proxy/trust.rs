@@ -4,10 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::forwarded_list;
 use crate::message::{FieldName, Fields};
-use crate::model::Forwarded;
+use crate::model::{ClientAddress, Forwarded};
 
 /// Whether a peer is a trusted proxy.
-pub(super) fn is_trusted(settings: &Forwarded, peer: IpAddr) -> bool {
+pub(super) fn is_trusted(settings: &Forwarded, peer: ClientAddress) -> bool {
+    match peer {
+        ClientAddress::Ip(address) => is_in_networks(settings, address),
+        ClientAddress::Unix => settings.trusts_unix,
+    }
+}
+
+fn is_in_networks(settings: &Forwarded, peer: IpAddr) -> bool {
     let networks = &settings.trusted_proxies;
     if networks.is_empty() {
         return false;
@@ -23,7 +30,11 @@ pub(super) fn is_trusted(settings: &Forwarded, peer: IpAddr) -> bool {
 ///
 /// The chain is `X-Forwarded-For`. Where there is none and the listener sends `Forwarded`, that is
 /// the chain.
-pub(super) fn client_behind(settings: &Forwarded, peer: IpAddr, fields: &Fields) -> IpAddr {
+pub(super) fn client_behind(
+    settings: &Forwarded,
+    peer: ClientAddress,
+    fields: &Fields,
+) -> ClientAddress {
     let is_listed = fields.contains(FieldName::XForwardedFor);
     if !is_listed && settings.send.has_forwarded() {
         return last_untrusted(settings, peer, forwarded_list::values(fields, "for"));
@@ -35,19 +46,19 @@ pub(super) fn client_behind(settings: &Forwarded, peer: IpAddr, fields: &Fields)
 /// What would be found from the end of the chain, in one pass from its beginning.
 fn last_untrusted<'f>(
     settings: &Forwarded,
-    peer: IpAddr,
+    peer: ClientAddress,
     chain: impl Iterator<Item = &'f [u8]>,
-) -> IpAddr {
+) -> ClientAddress {
     let mut client = None;
     for member in chain {
         client = match parse_address(member) {
             // What stands before something illegible is not to be believed.
             None => None,
-            Some(address) if is_trusted(settings, address) => client.or(Some(address)),
+            Some(address) if is_in_networks(settings, address) => client.or(Some(address)),
             untrusted => untrusted,
         };
     }
-    client.unwrap_or(peer)
+    client.map_or(peer, ClientAddress::Ip)
 }
 
 /// Whether the client's own connection is encrypted, as a trusted peer reports it; `None` if it
@@ -82,6 +93,7 @@ mod tests {
         Forwarded {
             mode: ForwardedMode::Append,
             trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            trusts_unix: false,
             identity_headers: Vec::new(),
             send,
         }
@@ -98,7 +110,8 @@ mod tests {
     /// The client behind 10.0.0.9.
     fn client(format: ForwardedFormat, sent: &[(&str, &str)]) -> String {
         let settings = settings(format, &["10.0.0.0/8"]);
-        client_behind(&settings, [10, 0, 0, 9].into(), &fields(sent)).to_string()
+        let peer = IpAddr::from([10, 0, 0, 9]).into();
+        client_behind(&settings, peer, &fields(sent)).to_string()
     }
 
     #[test]
@@ -148,12 +161,25 @@ mod tests {
             ("11.0.0.1", false),
             ("fe80::1", false),
         ] {
-            let peer = peer.parse().unwrap();
+            let peer = ClientAddress::Ip(peer.parse().unwrap());
             let settings = settings(ForwardedFormat::XForwarded, &trusted);
             assert_eq!(is_trusted(&settings, peer), expected, "{peer}");
         }
         let none = settings(ForwardedFormat::XForwarded, &[]);
-        assert!(!is_trusted(&none, [10, 1, 2, 3].into()));
+        assert!(!is_trusted(&none, IpAddr::from([10, 1, 2, 3]).into()));
+    }
+
+    #[test]
+    fn peers_without_an_address_are_trusted_by_their_word_alone() {
+        let mut settings = settings(ForwardedFormat::XForwarded, &["0.0.0.0/0", "::/0"]);
+        assert!(!is_trusted(&settings, ClientAddress::Unix));
+        settings.trusts_unix = true;
+        assert!(is_trusted(&settings, ClientAddress::Unix));
+        settings.trusted_proxies.clear();
+        let client = |sent: &[_]| client_behind(&settings, ClientAddress::Unix, &fields(sent));
+        assert_eq!(client(&[]), ClientAddress::Unix);
+        let given = client(&[("x-forwarded-for", "6.6.6.6, 1.1.1.1")]);
+        assert_eq!(given.to_string(), "1.1.1.1");
     }
 
     #[test]

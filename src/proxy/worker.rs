@@ -74,7 +74,8 @@ impl Proxy {
             None => (AccessLog::Failures, client.listener.clone()),
         };
         let started = clock::last().into_std();
-        let mut record = Record::begin(&self.metrics, log, started, id, client.peer.ip());
+        let client = client.peer.client();
+        let mut record = Record::begin(&self.metrics, log, started, id, client);
         record.request_id = Some(self.ids.next());
         record
     }

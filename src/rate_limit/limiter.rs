@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::table::{Bounds, Key, Table};
 use crate::message::{FieldName, Fields};
-use crate::model::{RateKey, RateLimit};
+use crate::model::{ClientAddress, RateKey, RateLimit};
 
 /// The limit of a listener and what its clients have used of it.
 pub struct RateLimiter {
@@ -87,7 +87,12 @@ impl RateLimiter {
 
     /// Takes a token of the client that sent a request at `now`. The error is the time until
     /// there will be one again.
-    pub fn check(&self, client: IpAddr, fields: &Fields, now: Instant) -> Result<(), Duration> {
+    pub fn check(
+        &self,
+        client: ClientAddress,
+        fields: &Fields,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let now = self.nanos(now);
         let address = network(client);
         let key = self.source.value(fields).map_or(address, |value| {
@@ -174,13 +179,17 @@ impl KeySource {
 }
 
 /// An IPv4 address, or the /64 of an IPv6 one: a client has a whole /64 (RFC 6177) and
-/// changes its address within it at will.
-fn network(client: IpAddr) -> Key {
-    match client.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+/// changes its address within it at will. Clients without an address are one client.
+fn network(client: ClientAddress) -> Key {
+    match client.canonical_ip() {
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
+        Some(IpAddr::V6(address)) => address.to_bits() >> 64 << 64,
+        None => UNIX,
     }
 }
+
+/// The key of clients without an address: the last one of a /64, which no other client has.
+const UNIX: Key = Key::MAX;
 
 /// How fast a bucket fills and how much is in it, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -258,16 +267,26 @@ mod tests {
         }
 
         fn check(&self, client: &str) -> Result<(), Duration> {
-            let client = client.parse().unwrap();
+            let client = client
+                .parse()
+                .map_or(ClientAddress::Unix, ClientAddress::Ip);
             self.limiter.check(client, &Fields::new(), self.now)
         }
 
         /// How many of ten requests are let through.
         fn passed(&self, client: &str, fields: &Fields) -> usize {
-            let client = client.parse().unwrap();
+            let client = client_of(client);
             (0..10)
                 .filter(|_| self.limiter.check(client, fields, self.now).is_ok())
                 .count()
+        }
+    }
+
+    /// An address, or `unix:`.
+    fn client_of(text: &str) -> ClientAddress {
+        match text {
+            "unix:" => ClientAddress::Unix,
+            address => ClientAddress::Ip(address.parse().unwrap()),
         }
     }
 
@@ -305,6 +324,12 @@ mod tests {
         assert_eq!(fixture.passed("2001:db8::1", &none), 3);
         assert_eq!(fixture.passed("2001:db8::ffff:1", &none), 0);
         assert_eq!(fixture.passed("2001:db8:0:1::1", &none), 3);
+        assert_eq!(fixture.passed("unix:", &none), 3);
+        assert_eq!(fixture.passed("unix:", &none), 0);
+        assert_eq!(
+            fixture.passed("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", &none),
+            3
+        );
     }
 
     #[test]
@@ -349,7 +374,7 @@ mod tests {
         assert_eq!(fixture.passed("10.0.0.1", &header("honest")), 3);
         for n in 0..1_000_000_u32 {
             let key = header(&n.to_string());
-            let client = "10.6.6.6".parse().unwrap();
+            let client = client_of("10.6.6.6");
             assert!(fixture.limiter.check(client, &key, fixture.now).is_ok());
         }
         assert_eq!(fixture.limiter.table.len(), 11);

@@ -33,9 +33,8 @@ fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
             parameters(request.query()).any(|sent| accepted.iter().any(|one| accepts(one, sent)))
         }
         Condition::SourceIp(networks) => {
-            // A listener on `[::]` sees IPv4 clients as mapped addresses.
-            let client = request.client().to_canonical();
-            networks.iter().any(|network| network.contains(&client))
+            let client = request.client().canonical_ip();
+            client.is_some_and(|client| networks.iter().any(|network| network.contains(&client)))
         }
     }
 }

@@ -7,7 +7,6 @@
 //! in order.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
@@ -19,7 +18,7 @@ use super::shape::{Shape, shapes};
 use super::text_map::{Case, TextMap};
 use super::values::Values;
 use crate::message::{FieldName, Fields};
-use crate::model::{Condition, GroupIndex, Rule};
+use crate::model::{ClientAddress, Condition, GroupIndex, Rule};
 
 /// Rules by the condition they are filed under.
 #[derive(Debug)]
@@ -224,12 +223,13 @@ impl Clients {
         self.networks.insert(network, positions);
     }
 
-    fn visit(&self, client: IpAddr, visit: &mut impl FnMut(&[u32])) {
+    fn visit(&self, client: ClientAddress, visit: &mut impl FnMut(&[u32])) {
         if self.networks.is_empty() {
             return;
         }
-        // A listener on `[::]` sees IPv4 clients as mapped addresses.
-        let client = client.to_canonical();
+        let Some(client) = client.canonical_ip() else {
+            return;
+        };
         for length in &self.lengths[usize::from(client.is_ipv6())] {
             let network = IpNet::new(client, *length).ok();
             let positions = network.and_then(|network| self.networks.get(&network.trunc()));

@@ -81,6 +81,7 @@ fn push_query(text: &mut String, query: &str) {
 mod tests {
     use super::*;
     use crate::message::RequestHead;
+    use crate::model::ClientAddress;
     use crate::model::NormalizePath;
     use crate::model::RedirectPart::{Host, Literal, Path, Port, Protocol, Query};
 
@@ -110,7 +111,7 @@ mod tests {
             status: http::StatusCode::FOUND,
             location: parts,
         };
-        let request = RequestView::new(&head, [192, 0, 2, 1].into(), NormalizePath::Match);
+        let request = RequestView::new(&head, ClientAddress::Unix, NormalizePath::Match);
         location(&redirect, &request, scheme, port)
     }
 

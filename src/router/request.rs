@@ -2,28 +2,27 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::net::IpAddr;
 
 use memchr::memchr;
 
 use crate::message::{FieldName, Fields, Form, RequestHead};
-use crate::model::{NormalizePath, normalize_path};
+use crate::model::{ClientAddress, NormalizePath, normalize_path};
 
 /// The parts of a request that conditions and redirects look at. Each is found when it is asked for:
 /// most listeners have rules about one or two of them, or none.
 #[derive(Clone, Debug)]
 pub struct RequestView<'a> {
     head: &'a RequestHead,
-    client: IpAddr,
+    client: ClientAddress,
     spelling: NormalizePath,
     host: OnceCell<Cow<'a, str>>,
     path: OnceCell<Cow<'a, str>>,
 }
 
 impl<'a> RequestView<'a> {
-    /// A view of a request from `client`, the address that trusted proxies report. `spelling` is
-    /// that of [`Self::path`].
-    pub fn new(head: &'a RequestHead, client: IpAddr, spelling: NormalizePath) -> Self {
+    /// A view of a request from `client`, as trusted proxies report it. `spelling` is that of
+    /// [`Self::path`].
+    pub fn new(head: &'a RequestHead, client: ClientAddress, spelling: NormalizePath) -> Self {
         Self {
             head,
             client,
@@ -43,8 +42,8 @@ impl<'a> RequestView<'a> {
         &self.head.fields
     }
 
-    /// The address of the client.
-    pub fn client(&self) -> IpAddr {
+    /// The client, as trusted proxies report it.
+    pub fn client(&self) -> ClientAddress {
         self.client
     }
 
@@ -128,7 +127,7 @@ mod tests {
         head
     }
 
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const CLIENT: ClientAddress = ClientAddress::Unix;
 
     #[test]
     fn a_host_has_one_spelling() {

@@ -1,24 +1,23 @@
 //! What a running Weir gives to the process that takes its place.
 
 use std::io;
-use std::net::TcpListener;
 
 use super::running::Server;
 use super::upgrade::{AdminSocket, HandoverState, ListenerSockets, ServingProof};
 use super::worker::Worker;
+use crate::net::{ListeningSocket, SocketFile};
 
 impl Server {
     /// Copies of all listening sockets, the desired count of replicas of each group, and a
     /// reader of the live state.
     pub(super) fn handover_state(&self) -> io::Result<HandoverState> {
-        let listeners = self.listeners.sockets().map(|(id, bind, sockets)| {
+        let listeners = self.listeners.sockets().map(|(id, bound)| {
+            let sockets = bound.sockets.iter().map(ListeningSocket::try_clone);
             Ok(ListenerSockets {
                 id: id.clone(),
-                bind,
-                sockets: sockets
-                    .iter()
-                    .map(TcpListener::try_clone)
-                    .collect::<io::Result<_>>()?,
+                bind: bound.bind.clone(),
+                sockets: sockets.collect::<io::Result<_>>()?,
+                file: bound.file.as_ref().map(SocketFile::identity),
             })
         });
         let admin = self.listeners.admin_socket().map(|(bind, socket)| {
@@ -43,8 +42,16 @@ impl Server {
         }
     }
 
-    /// Leaves scaling and the admin listener to the process that serves from now on.
+    /// Takes the place of the process that has given its sockets away.
+    pub(super) fn take_place(&mut self) {
+        self.control.begin_scaling();
+        self.listeners.own_files();
+    }
+
+    /// Leaves scaling, the admin listener and the files of Unix sockets to the process that serves
+    /// from now on.
     pub(super) fn retire(&mut self) {
+        self.listeners.leave_files();
         self.control.close_admin();
         self.control.leave_scaling();
     }

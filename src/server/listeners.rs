@@ -1,26 +1,33 @@
 //! All listening sockets, from one configuration to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::socket_plan::{self, HeldSockets, NewSockets, Owner, SocketPlan, WantedAddress};
-use super::sockets::{AdminOpening, BoundSockets, LeftSockets, copies, local_address};
-use super::upgrade::Inherited;
+use super::sockets::{AdminOpening, BoundSockets, LeftSockets, Reserved, copies, local_address};
+use super::upgrade::{Inherited, ListenerSockets};
 use super::worker::{Accepting, Leaving, Opening};
 use crate::config::Config;
 use crate::listener::ConnectionLimit;
-use crate::model::{ListenerId, SocketId};
+use crate::model::{Endpoint, ListenerId, SocketId};
 use crate::net::descriptors::DescriptorPool;
-use crate::net::{BindError, listen, reserve, reserve_beside};
+use crate::net::{
+    BindError, ListeningSocket, SocketFile, listen, reserve, reserve_beside, reserve_unix,
+};
 
 /// The sockets of all listeners and of the admin listener.
 #[derive(Debug)]
 pub(super) struct Listeners {
     bound: Vec<BoundSockets>,
     left: Vec<LeftSockets>,
+    /// Files of Unix sockets that were left before this process may remove them.
+    orphans: Vec<SocketFile>,
     next_id: usize,
     /// For the connections of all of them.
     descriptors: DescriptorPool,
@@ -55,6 +62,7 @@ impl Listeners {
         Self {
             bound: Vec::new(),
             left: Vec::new(),
+            orphans: Vec::new(),
             next_id: 0,
             descriptors,
         }
@@ -69,18 +77,32 @@ impl Listeners {
         workers: usize,
     ) -> Result<(), BindError> {
         for listener in inherited.take_listeners() {
-            let (bind, mut sockets) = (listener.bind, listener.sockets);
-            let addr = local_address(&sockets, bind);
-            let more = reserve_beside(addr, workers.saturating_sub(sockets.len()))?;
-            listen(&more)?;
-            sockets.extend(more);
-            let bound = self.bound_sockets(Owner::Listener(listener.id), bind, sockets)?;
-            self.bound.push(bound);
+            self.inherit_one(listener, workers)?;
         }
         if let Some(admin) = inherited.take_admin() {
-            let bound = self.bound_sockets(Owner::Admin, admin.bind, vec![admin.socket])?;
+            let reserved = Reserved {
+                sockets: vec![admin.socket.into()],
+                file: None,
+            };
+            let bound = self.bound_sockets(Owner::Admin, admin.bind.into(), reserved)?;
             self.bound.push(bound);
         }
+        Ok(())
+    }
+
+    fn inherit_one(&mut self, listener: ListenerSockets, workers: usize) -> Result<(), BindError> {
+        let (bind, mut sockets) = (listener.bind, listener.sockets);
+        let addr = local_address(&sockets, &bind);
+        let missing = workers.saturating_sub(sockets.len());
+        let more = beside(&addr, &sockets, missing)?;
+        listen(&addr, &more)?;
+        sockets.extend(more);
+        let file = bind.unix().zip(listener.file);
+        let file =
+            file.map(|(path, identity)| SocketFile::of_predecessor(path.as_path(), identity));
+        let reserved = Reserved { sockets, file };
+        let bound = self.bound_sockets(Owner::Listener(listener.id), bind, reserved)?;
+        self.bound.push(bound);
         Ok(())
     }
 
@@ -92,41 +114,63 @@ impl Listeners {
         workers: usize,
     ) -> Result<Prepared, BindError> {
         let wanted = socket_plan::wanted(config);
-        let leaving: Vec<SocketAddr> = self.left.iter().map(|left| left.addr).collect();
+        let leaving: Vec<Endpoint> = self.left.iter().map(|left| left.addr.clone()).collect();
         let plan = socket_plan::plan(&self.held(), &wanted, &leaving);
         let mut new = Vec::new();
         for planned in &plan.new {
-            let sockets = self.bind(planned, workers)?;
-            new.push(self.bound_sockets(planned.owner.clone(), planned.bind, sockets)?);
+            let reserved = self.bind(planned, config, workers)?;
+            let bind = planned.bind.clone();
+            new.push(self.bound_sockets(planned.owner.clone(), bind, reserved)?);
         }
         Ok(Prepared { wanted, plan, new })
     }
 
-    fn bind(&self, new: &NewSockets, workers: usize) -> Result<Vec<TcpListener>, BindError> {
+    fn bind(
+        &self,
+        new: &NewSockets,
+        config: &Config,
+        workers: usize,
+    ) -> Result<Reserved, BindError> {
         let count = if new.owner.is_admin() { 1 } else { workers };
-        let Some(from) = new.from else {
-            return if new.beside {
-                reserve_beside(new.bind, count)
-            } else {
-                reserve(new.bind, count)
-            };
-        };
-        let shared = self.bound.iter().find(|bound| bound.id == from);
-        let shared = shared.map_or(&[][..], |bound| &bound.sockets);
-        let mut sockets = copies(shared, new.bind)?;
-        let addr = local_address(&sockets, new.bind);
-        sockets.extend(reserve_beside(addr, count.saturating_sub(sockets.len()))?);
-        Ok(sockets)
+        if let Some(from) = new.from {
+            let shared = self.bound.iter().find(|bound| bound.id == from);
+            let shared = shared.map_or(&[][..], |bound| &bound.sockets);
+            let mut sockets = copies(shared, &new.bind)?;
+            let addr = local_address(&sockets, &new.bind);
+            let missing = count.saturating_sub(sockets.len());
+            sockets.extend(beside(&addr, &sockets, missing)?);
+            return Ok(Reserved {
+                sockets,
+                file: None,
+            });
+        }
+        match &new.bind {
+            Endpoint::Address(addr) => {
+                let reserve = if new.beside { reserve_beside } else { reserve };
+                let sockets = reserve(*addr, count)?.into_iter().map(Into::into);
+                Ok(Reserved {
+                    sockets: sockets.collect(),
+                    file: None,
+                })
+            }
+            Endpoint::Unix(path) => {
+                let (socket, file) = reserve_unix(path, socket_mode(config, &new.owner))?;
+                let mut sockets = vec![socket];
+                sockets.extend(beside(&new.bind, &sockets, count.saturating_sub(1))?);
+                let file = Some(file);
+                Ok(Reserved { sockets, file })
+            }
+        }
     }
 
     fn bound_sockets(
         &mut self,
         owner: Owner,
-        bind: SocketAddr,
-        sockets: Vec<TcpListener>,
+        bind: Endpoint,
+        reserved: Reserved,
     ) -> Result<BoundSockets, BindError> {
         let limit = ConnectionLimit::new(0, self.descriptors.clone());
-        let bound = BoundSockets::new(SocketId(self.next_id), owner, bind, sockets, limit)?;
+        let bound = BoundSockets::new(SocketId(self.next_id), owner, bind, reserved, limit)?;
         self.next_id += 1;
         Ok(bound)
     }
@@ -161,6 +205,7 @@ impl Listeners {
         for listener in &config.listeners {
             for bound in self.of(&listener.id) {
                 bound.limit.set(listener.max_connections);
+                set_mode(bound, listener.socket_mode);
             }
         }
         changes
@@ -218,6 +263,8 @@ impl Listeners {
             return;
         };
         let mut bound = self.bound.remove(at);
+        self.orphans
+            .extend(bound.file.take().filter(|file| !file.is_owned()));
         let Some(owner) = bound.owner.listener().cloned() else {
             changes.leave_admin.push((id, accepting));
             self.left.push(bound.into_left(None));
@@ -295,14 +342,14 @@ impl Listeners {
     pub(super) fn addresses<'a>(
         &'a self,
         config: &'a Config,
-    ) -> BTreeMap<&'a ListenerId, SocketAddr> {
+    ) -> BTreeMap<&'a ListenerId, &'a Endpoint> {
         config
             .listeners
             .iter()
             .filter_map(|listener| {
                 let mut own = self.of(&listener.id);
                 let bound = own.find(|bound| bound.bind == listener.bind)?;
-                Some((&listener.id, bound.addr))
+                Some((&listener.id, &bound.addr))
             })
             .collect()
     }
@@ -311,24 +358,42 @@ impl Listeners {
     pub(super) fn admin_address(&self, bind: SocketAddr) -> Option<SocketAddr> {
         self.bound
             .iter()
-            .find(|bound| bound.owner.is_admin() && bound.bind == bind)
-            .map(|bound| bound.addr)
+            .find(|bound| bound.owner.is_admin() && bound.bind == bind.into())
+            .and_then(|bound| bound.addr.address())
     }
 
-    /// The sockets of every listener, with its address in the configuration.
-    pub(super) fn sockets(
-        &self,
-    ) -> impl Iterator<Item = (&ListenerId, SocketAddr, &[TcpListener])> {
-        self.bound.iter().filter_map(|bound| {
-            let id = bound.owner.listener()?;
-            Some((id, bound.bind, bound.sockets.as_slice()))
-        })
+    /// The sockets of every listener, by its name.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (&ListenerId, &BoundSockets)> {
+        self.bound
+            .iter()
+            .filter_map(|bound| Some((bound.owner.listener()?, bound)))
     }
 
     /// The socket of the admin listener, with its address in the configuration.
     pub(super) fn admin_socket(&self) -> Option<(SocketAddr, &TcpListener)> {
         let bound = self.bound.iter().find(|bound| bound.owner.is_admin())?;
-        Some((bound.bind, bound.sockets.first()?))
+        Some((bound.bind.address()?, bound.sockets.first()?.tcp()?))
+    }
+
+    /// Leaves the files of Unix sockets to the process that takes this one's place.
+    pub(super) fn leave_files(&mut self) {
+        for file in self.files() {
+            file.set_owned(false);
+        }
+    }
+
+    /// Takes the files of Unix sockets over: those that are not needed are removed.
+    pub(super) fn own_files(&mut self) {
+        for file in self.files() {
+            file.set_owned(true);
+        }
+        self.orphans.clear();
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut SocketFile> {
+        let bound = self.bound.iter_mut();
+        let files = bound.filter_map(|bound| bound.file.as_mut());
+        files.chain(&mut self.orphans)
     }
 
     /// Closes the copies: as long as one is open the kernel queues clients.
@@ -385,6 +450,48 @@ impl Listeners {
 impl Prepared {
     /// Lets clients connect. They wait in the kernel's queue.
     pub(super) fn listen(&self) -> Result<(), BindError> {
-        self.new.iter().try_for_each(|new| listen(&new.sockets))
+        self.new
+            .iter()
+            .try_for_each(|new| listen(&new.bind, &new.sockets))
+    }
+}
+
+/// More sockets beside those that are open: with Unix sockets, which cannot be bound twice, copies.
+fn beside(
+    addr: &Endpoint,
+    open: &[ListeningSocket],
+    count: usize,
+) -> Result<Vec<ListeningSocket>, BindError> {
+    match addr {
+        Endpoint::Address(addr) => {
+            let more = reserve_beside(*addr, count)?;
+            Ok(more.into_iter().map(Into::into).collect())
+        }
+        Endpoint::Unix(_) => {
+            let first = open.first().into_iter();
+            let copies = first.cycle().take(count).map(ListeningSocket::try_clone);
+            let copies: io::Result<_> = copies.collect();
+            copies.map_err(|source| BindError {
+                endpoint: addr.clone(),
+                source,
+            })
+        }
+    }
+}
+
+/// The permissions that a listener's Unix socket is to have.
+fn socket_mode(config: &Config, owner: &Owner) -> Option<u32> {
+    let id = owner.listener()?;
+    let listener = config.listeners.iter().find(|listener| listener.id == *id);
+    listener?.socket_mode
+}
+
+fn set_mode(bound: &BoundSockets, mode: Option<u32>) {
+    let Some((file, mode)) = bound.file.as_ref().zip(mode) else {
+        return;
+    };
+    if let Err(error) = file.set_mode(mode) {
+        let socket = &bound.bind;
+        warn!(%socket, %error, "cannot change the permissions of the socket; they stay as they are");
     }
 }

@@ -13,7 +13,7 @@ use super::running::{Server, ServerEvent, WaitingListener};
 use super::worker::Opening;
 use crate::admin;
 use crate::lifecycle::Phase;
-use crate::model::{ListenerId, TargetGroupId};
+use crate::model::{Endpoint, ListenerId, TargetGroupId};
 
 /// A group that a listener waits for.
 struct Lack {
@@ -95,7 +95,10 @@ impl Server {
             } else {
                 format!(" ({listener})")
             };
-            info!("listening on http://{addr}{name}");
+            match addr {
+                Endpoint::Address(addr) => info!("listening on http://{addr}{name}"),
+                Endpoint::Unix(_) => info!("listening on {addr}{name}"),
+            }
         }
     }
 

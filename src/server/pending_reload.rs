@@ -162,7 +162,7 @@ fn would_lose_a_group(
     let groups = forwarded_groups(next);
     groups.contains(&awaited.group.id)
         && open.iter().any(|last| {
-            let has_address = next.bind.port() != 0 && last.bind == next.bind;
+            let has_address = !next.bind.is_any_port() && last.bind == next.bind;
             let is_same = last.id == next.id || has_address;
             is_same && ends(&forwarded_groups(last), &groups, awaited, snapshot)
         })

@@ -225,7 +225,7 @@ impl Daemon {
             }
             UpgradeEvent::Confirmed => {
                 self.upgrades.take_place().await;
-                self.server.control.begin_scaling();
+                self.server.take_place();
                 self.service
                     .took_place(self.status(), self.server.serving_proof().ping);
                 None

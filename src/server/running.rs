@@ -21,7 +21,7 @@ use super::upgrade::Inherited;
 use super::worker::Worker;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
-use crate::model::ListenerId;
+use crate::model::{Endpoint, ListenerId};
 use crate::observe::Metrics;
 use crate::state::{Diff, Publisher, Reader};
 
@@ -130,7 +130,7 @@ impl Server {
     }
 
     /// The bound address of each listener; differs from the configuration for port 0.
-    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerId, SocketAddr)> {
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerId, &Endpoint)> {
         self.listeners.addresses(&self.config).into_iter()
     }
 

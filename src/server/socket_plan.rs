@@ -6,11 +6,9 @@
 //! keeps the narrow sockets beside the wide ones, because the kernel prefers them for that
 //! address. Connections are served by the listener that replaces theirs.
 
-use std::net::SocketAddr;
-
 use super::worker::Accepting;
 use crate::config::Config;
-use crate::model::{ListenerId, SocketId};
+use crate::model::{Endpoint, ListenerId, SocketId};
 
 /// Which listener accepts from a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +25,23 @@ pub(super) struct HeldSockets {
     pub(super) id: SocketId,
     pub(super) owner: Owner,
     /// As configured.
-    pub(super) bind: SocketAddr,
+    pub(super) bind: Endpoint,
     /// As bound.
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Endpoint,
 }
 
 /// An address of the next configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WantedAddress {
     pub(super) owner: Owner,
-    pub(super) bind: SocketAddr,
+    pub(super) bind: Endpoint,
 }
 
 /// Sockets that have to be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NewSockets {
     pub(super) owner: Owner,
-    pub(super) bind: SocketAddr,
+    pub(super) bind: Endpoint,
     /// Open sockets of the other kind of owner, copies of which are used.
     pub(super) from: Option<SocketId>,
     /// Whether sockets that are about to be left overlap with the address.
@@ -80,11 +78,11 @@ impl Owner {
 pub(super) fn wanted(config: &Config) -> Vec<WantedAddress> {
     let listeners = config.listeners.iter().map(|listener| WantedAddress {
         owner: Owner::Listener(listener.id.clone()),
-        bind: listener.bind,
+        bind: listener.bind.clone(),
     });
     let admin = config.admin.iter().map(|admin| WantedAddress {
         owner: Owner::Admin,
-        bind: admin.bind,
+        bind: admin.bind.into(),
     });
     listeners.chain(admin).collect()
 }
@@ -94,7 +92,7 @@ pub(super) fn wanted(config: &Config) -> Vec<WantedAddress> {
 pub(super) fn plan(
     held: &[HeldSockets],
     wanted: &[WantedAddress],
-    leaving: &[SocketAddr],
+    leaving: &[Endpoint],
 ) -> SocketPlan {
     let mut plan = SocketPlan::default();
     let mut left: Vec<&HeldSockets> = held.iter().collect();
@@ -105,38 +103,41 @@ pub(super) fn plan(
             None => missing.push(wanted),
         }
     }
-    let free: Vec<SocketAddr> = left.iter().map(|held| held.addr).collect();
-    let is_free = |addr: SocketAddr| free.contains(&addr) || leaving.contains(&addr);
+    let free: Vec<&Endpoint> = left.iter().map(|held| &held.addr).collect();
+    let is_free = |addr: &Endpoint| free.contains(&addr) || leaving.contains(addr);
     for wanted in missing {
-        let overlaps = |addr: SocketAddr| overlap(addr, wanted.bind);
+        let overlaps = |addr: &Endpoint| overlap(addr, &wanted.bind);
         // The address of a socket that another listener keeps is in use, like that of another
         // process.
         let is_in_use = held
             .iter()
-            .any(|held| !is_free(held.addr) && overlaps(held.addr));
+            .any(|held| !is_free(&held.addr) && overlaps(&held.addr));
         plan.new.push(NewSockets {
             owner: wanted.owner.clone(),
-            bind: wanted.bind,
+            bind: wanted.bind.clone(),
             from: None,
-            beside: free.iter().chain(leaving).copied().any(overlaps) && !is_in_use,
+            beside: free.iter().copied().chain(leaving).any(overlaps) && !is_in_use,
         });
     }
     for held in left {
-        match wanted.iter().find(|wanted| covers(wanted.bind, held.addr)) {
+        match wanted
+            .iter()
+            .find(|wanted| covers(&wanted.bind, &held.addr))
+        {
             Some(wanted) => plan.take(
                 held,
                 WantedAddress {
                     owner: wanted.owner.clone(),
-                    bind: held.addr,
+                    bind: held.addr.clone(),
                 },
             ),
-            None if wanted.iter().any(|w| overlap(w.bind, held.addr)) => {
+            None if wanted.iter().any(|w| overlap(&w.bind, &held.addr)) => {
                 plan.left.push((held.id, Accepting::LateHandshakes));
             }
             None => plan.left.push((held.id, Accepting::Queued)),
         }
     }
-    plan.new.sort_by_key(|new| new.bind.port() == 0);
+    plan.new.sort_by_key(|new| new.bind.is_any_port());
     plan
 }
 
@@ -169,7 +170,7 @@ pub(super) fn replacement(
     let candidates = || {
         wanted
             .iter()
-            .filter_map(|wanted| Some((wanted.owner.listener()?, wanted.bind)))
+            .filter_map(|wanted| Some((wanted.owner.listener()?, &wanted.bind)))
     };
     if candidates().any(|(id, _)| id == listener) {
         return Some(listener.clone());
@@ -182,23 +183,26 @@ pub(super) fn replacement(
         let (_, wanted) = plan.kept.iter().find(|(id, _)| *id == held.id)?;
         wanted.owner.listener()
     });
-    let with_address = |is_near: fn(SocketAddr, SocketAddr) -> bool| {
+    let with_address = |is_near: fn(&Endpoint, &Endpoint) -> bool| {
         candidates()
-            .find(|(_, bind)| own.iter().any(|held| is_near(held.addr, *bind)))
+            .find(|(_, bind)| own.iter().any(|held| is_near(&held.addr, bind)))
             .map(|(id, _)| id)
     };
     with_sockets
         .or_else(|| with_address(overlap))
-        .or_else(|| with_address(|a, b| a.port() == b.port()))
+        .or_else(|| with_address(has_same_port))
         .cloned()
 }
 
 /// The sockets that have an address already: preferably those of the same owner, then of the
 /// same kind of owner. With port 0 several owners may ask for the same address.
 fn claimed(held: &[&HeldSockets], wanted: &WantedAddress) -> Option<usize> {
-    let has = |held: &HeldSockets| match wanted.bind.port() {
-        0 => held.bind == wanted.bind && held.owner == wanted.owner,
-        _ => held.bind == wanted.bind || held.addr == wanted.bind,
+    let has = |held: &HeldSockets| {
+        if wanted.bind.is_any_port() {
+            held.bind == wanted.bind && held.owner == wanted.owner
+        } else {
+            held.bind == wanted.bind || held.addr == wanted.bind
+        }
     };
     held.iter()
         .enumerate()
@@ -213,14 +217,25 @@ fn claimed(held: &[&HeldSockets], wanted: &WantedAddress) -> Option<usize> {
 }
 
 /// Whether a socket on one of two addresses prevents one on the other.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+fn overlap(a: &Endpoint, b: &Endpoint) -> bool {
+    let (Endpoint::Address(a), Endpoint::Address(b)) = (a, b) else {
+        return a == b;
+    };
     let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (a.ip() == b.ip() || wildcard)
 }
 
 /// Whether clients that connect to `narrow` are for a listener on `wide`.
-fn covers(wide: SocketAddr, narrow: SocketAddr) -> bool {
-    overlap(wide, narrow) && (wide.ip().is_unspecified() || wide.ip() == narrow.ip())
+fn covers(wide: &Endpoint, narrow: &Endpoint) -> bool {
+    let is_wide = wide
+        .address()
+        .is_some_and(|wide| wide.ip().is_unspecified());
+    overlap(wide, narrow) && (is_wide || wide == narrow)
+}
+
+fn has_same_port(a: &Endpoint, b: &Endpoint) -> bool {
+    let (a, b) = (a.address(), b.address());
+    a.zip(b).is_some_and(|(a, b)| a.port() == b.port())
 }
 
 #[cfg(test)]
@@ -317,7 +332,7 @@ mod tests {
     #[test]
     fn an_address_that_another_owner_keeps_is_not_shared() {
         let mut held = held(&[("a", "127.0.0.1:5000")]);
-        held[0].bind.set_port(0);
+        held[0].bind = "127.0.0.1:0".parse().unwrap();
         let wanted = want(&[("a", "127.0.0.1:0"), ("admin", "127.0.0.1:5000")]);
         assert!(!plan(&held, &wanted, &[]).new[0].beside);
     }
@@ -327,6 +342,18 @@ mod tests {
         let plan = planned(&[("a", "0.0.0.0:80")], &[("a", "[::]:80")]);
         assert_eq!(plan.left, [(SocketId(0), Accepting::Queued)]);
         assert!(!plan.new[0].beside);
+    }
+
+    #[test]
+    fn a_unix_socket_is_kept_by_its_path_and_no_port_is_like_it() {
+        let before = [("a", "unix:/run/a.sock"), ("b", "unix:/run/b.sock")];
+        let plan = planned(&before, &[("c", "unix:/run/a.sock"), ("b", "127.0.0.1:80")]);
+        assert_eq!(kept(&plan), [(0, owner("c"))]);
+        assert_eq!(plan.left, [(SocketId(1), Accepting::Queued)]);
+        assert!(!plan.new[0].beside);
+        let after = [("c", "unix:/run/a.sock"), ("d", "unix:/run/d.sock")];
+        assert_eq!(replaced("a", &before, &after).as_deref(), Some("c"));
+        assert_eq!(replaced("b", &before, &after), None);
     }
 
     #[test]
@@ -340,7 +367,7 @@ mod tests {
     fn chosen_ports_are_kept_by_name_or_claimed_by_number() {
         let mut held = held(&[("a", "127.0.0.1:5000"), ("b", "127.0.0.1:5001")]);
         for held in &mut held {
-            held.bind.set_port(0);
+            held.bind = "127.0.0.1:0".parse().unwrap();
         }
         let any = "127.0.0.1:0";
         let swapped = plan(&held, &want(&[("b", any), ("a", any)]), &[]);

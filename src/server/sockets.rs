@@ -1,8 +1,8 @@
-//! The listening sockets of one address.
+//! The listening sockets of one address, or the copies of one Unix socket.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::socket_plan::{HeldSockets, Owner};
 use super::worker::Opening;
 use crate::listener::ConnectionLimit;
-use crate::model::{ListenerId, SocketId};
-use crate::net::BindError;
+use crate::model::{Endpoint, ListenerId, SocketId};
+use crate::net::{BindError, ListeningSocket, SocketFile};
 
 /// The open sockets of one address.
 #[derive(Debug)]
@@ -19,14 +19,16 @@ pub(super) struct BoundSockets {
     pub(super) id: SocketId,
     pub(super) owner: Owner,
     /// As configured; the address itself if a wider one has taken it over.
-    pub(super) bind: SocketAddr,
+    pub(super) bind: Endpoint,
     /// As bound.
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Endpoint,
     /// Kept to give copies to a process that takes over, and so that no socket closes by
     /// accident.
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) sockets: Vec<ListeningSocket>,
+    /// That of a Unix socket.
+    pub(super) file: Option<SocketFile>,
     /// Copies for the accept loops; empty once they have them.
-    unopened: Vec<TcpListener>,
+    unopened: Vec<ListeningSocket>,
     /// Shared by the workers.
     pub(super) limit: Arc<ConnectionLimit>,
     /// Each accept loop has a copy until its last connection has ended.
@@ -34,11 +36,18 @@ pub(super) struct BoundSockets {
     ended: mpsc::Receiver<Infallible>,
 }
 
+/// Sockets that are bound, and the file if it is a Unix socket.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    pub(super) sockets: Vec<ListeningSocket>,
+    pub(super) file: Option<SocketFile>,
+}
+
 /// Sockets that were left, while connections that they have accepted are open.
 #[derive(Debug)]
 pub(super) struct LeftSockets {
     pub(super) id: SocketId,
-    pub(super) addr: SocketAddr,
+    pub(super) addr: Endpoint,
     /// The listener that serves these connections; `None` for those of the admin listener.
     pub(super) listener: Option<ListenerId>,
     /// Closed when the last connection has ended.
@@ -59,18 +68,19 @@ impl BoundSockets {
     pub(super) fn new(
         id: SocketId,
         owner: Owner,
-        bind: SocketAddr,
-        sockets: Vec<TcpListener>,
+        bind: Endpoint,
+        Reserved { sockets, file }: Reserved,
         limit: ConnectionLimit,
     ) -> Result<Self, BindError> {
         let (alive, ended) = mpsc::channel(1);
         Ok(Self {
             id,
             owner,
+            addr: local_address(&sockets, &bind),
+            unopened: copies(&sockets, &bind)?,
             bind,
-            addr: local_address(&sockets, bind),
-            unopened: copies(&sockets, bind)?,
             sockets,
+            file,
             limit: Arc::new(limit),
             alive,
             ended,
@@ -99,24 +109,30 @@ impl BoundSockets {
             .collect()
     }
 
-    /// The sockets for the control plane.
+    /// The sockets for the control plane, which are of TCP.
     pub(super) fn open_admin(&mut self) -> impl Iterator<Item = AdminOpening> {
         let sockets = std::mem::take(&mut self.unopened).into_iter();
         let (id, alive) = (self.id, self.alive.clone());
-        sockets.map(move |socket| AdminOpening {
-            id,
-            socket,
-            alive: alive.clone(),
+        sockets.filter_map(move |socket| match socket {
+            ListeningSocket::Tcp(socket) => Some(AdminOpening {
+                id,
+                socket,
+                alive: alive.clone(),
+            }),
+            ListeningSocket::Unix(_) => None,
         })
     }
 
-    /// Closes the copies that are here: as long as one is open the kernel queues clients.
+    /// Closes the copies that are here: as long as one is open the kernel queues clients. The file
+    /// goes first, so that no other process takes it for one that is left over.
     pub(super) fn close_copies(&mut self) {
+        self.file = None;
         self.sockets.clear();
         self.unopened.clear();
     }
 
-    /// Closes the copies and keeps account of the connections, which `listener` serves.
+    /// Closes the copies, removes the file, and keeps account of the connections, which `listener`
+    /// serves.
     pub(super) fn into_left(self, listener: Option<ListenerId>) -> LeftSockets {
         LeftSockets {
             id: self.id,
@@ -130,28 +146,32 @@ impl BoundSockets {
         HeldSockets {
             id: self.id,
             owner: self.owner.clone(),
-            bind: self.bind,
-            addr: self.addr,
+            bind: self.bind.clone(),
+            addr: self.addr.clone(),
         }
     }
 }
 
-/// The address that sockets are bound to; `bind` if that is unknown.
-pub(super) fn local_address(sockets: &[TcpListener], bind: SocketAddr) -> SocketAddr {
+/// The address that sockets are bound to; `bind` for a Unix socket, and if it is unknown.
+pub(super) fn local_address(sockets: &[ListeningSocket], bind: &Endpoint) -> Endpoint {
     sockets
         .first()
+        .and_then(ListeningSocket::tcp)
         .and_then(|socket| socket.local_addr().ok())
-        .unwrap_or(bind)
+        .map_or_else(|| bind.clone(), Endpoint::Address)
 }
 
 /// Copies of sockets; `bind` is for the error.
 pub(super) fn copies(
-    sockets: &[TcpListener],
-    bind: SocketAddr,
-) -> Result<Vec<TcpListener>, BindError> {
+    sockets: &[ListeningSocket],
+    bind: &Endpoint,
+) -> Result<Vec<ListeningSocket>, BindError> {
     sockets
         .iter()
-        .map(TcpListener::try_clone)
+        .map(ListeningSocket::try_clone)
         .collect::<io::Result<_>>()
-        .map_err(|source| BindError { addr: bind, source })
+        .map_err(|source| BindError {
+            endpoint: bind.clone(),
+            source,
+        })
 }

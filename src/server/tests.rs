@@ -46,7 +46,7 @@ async fn a_worker_that_panics_ends_the_server_and_leaves_no_queue_behind() {
     let config = config::parse("weir.toml", text, &|_| None).unwrap().config;
     let mut server = Server::begin(config, Inherited::default(), housekeeping, None).unwrap();
     while !matches!(server.next().await, ServerEvent::Serving) {}
-    let (_, addr) = server.addresses().next().unwrap();
+    let addr = server.addresses().next().unwrap().1.address().unwrap();
     assert!(Worker::ping(&server.workers).all_answer().await);
 
     BREAKS.store(true, Ordering::SeqCst);

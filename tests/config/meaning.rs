@@ -162,6 +162,44 @@ fn a_variable_may_hold_several_targets() {
 }
 
 #[test]
+fn unix_sockets_are_named_by_their_paths() {
+    let config = read(
+        "[[listener]]\nbind = \"unix:/run/a.sock\"\nsocket_mode = \"0660\"\nforward = \"todo\"\n\
+         forwarded = { trusted_proxies = [\"10.0.0.0/8\", \"unix:\"] }\n\
+         [[listener]]\nname = \"b\"\nbind = \"unix:/run/b.sock\"\nforward = \"todo\"\n\
+         [target_group.todo]\ntargets = [\"unix:/run/1.sock, unix:/run/2.sock\", \
+         { address = \"unix:/run/3.sock\", weight = 2 }]\n",
+    );
+    let [first, second] = config.listeners.as_slice() else {
+        panic!("two listeners");
+    };
+    assert_eq!(
+        (&*first.id.0, first.socket_mode),
+        ("unix:/run/a.sock", Some(0o660))
+    );
+    assert_eq!(first.bind.to_string(), "unix:/run/a.sock");
+    assert_eq!(first.forwarded.trusted_proxies.len(), 1);
+    assert!(first.forwarded.trusts_unix && !second.forwarded.trusts_unix);
+    assert_eq!((&*second.id.0, second.socket_mode), ("b", None));
+    let targets = config.target_groups[0].targets.iter();
+    let targets: Vec<_> = targets
+        .map(|target| match &target.address {
+            TargetAddress::Socket(endpoint) => (endpoint.to_string(), target.weight),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("unix:/run/1.sock", 1),
+        ("unix:/run/2.sock", 1),
+        ("unix:/run/3.sock", 2),
+    ];
+    assert_eq!(
+        targets,
+        expected.map(|(text, weight)| (text.to_owned(), weight))
+    );
+}
+
+#[test]
 fn others_may_keep_the_list_of_targets() {
     let text = "[[listener]]\nbind = \"127.0.0.1:0\"\nforward = [\"todo\", \"other\"]\n\
                 [target_group.todo]\nport = 6400\n\

@@ -1,6 +1,8 @@
 //! A new process takes the place of the one that runs.
 
-use std::os::unix::net::UnixDatagram;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -185,6 +187,68 @@ fn another_number_of_workers_leaves_no_connection_in_a_queue() {
             assert_eq!(Client::connect(addr).get("/").unwrap().body, "app");
         }
     }
+}
+
+/// GET over a Unix socket: the whole answer.
+fn ask_unix(path: &Path) -> String {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(wait_timeout())).unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_file_of_a_unix_socket_goes_to_the_new_process_once_that_serves() {
+    let (target, folder) = (Target::named("app"), tempfile::tempdir().unwrap());
+    let socket = |name: &str| folder.path().join(name);
+    let (kept, moved, next) = (socket("kept"), socket("moved"), socket("next"));
+    let with = |second: &Path| {
+        format!(
+            "{}\n[[listener]]\nbind = \"unix:{}\"\nforward = \"app\"\n\
+             [[listener]]\nname = \"second\"\nbind = \"unix:{}\"\nforward = \"app\"\n",
+            config(&target, &folder, 2),
+            kept.display(),
+            second.display()
+        )
+    };
+    let mut weir = Weir::start(&with(&moved));
+    assert!(ask_unix(&kept).ends_with("app"));
+    // One that cannot start takes nothing along.
+    let taken = folder.path().join("taken");
+    std::fs::write(&taken, "").unwrap();
+    weir.overwrite(&with(&taken));
+    weir.signal(Signal::USR2);
+    weir.line(&["the new process gave up; this one goes on"]);
+    assert!(ask_unix(&kept).ends_with("app"));
+    assert!(ask_unix(&moved).ends_with("app"));
+
+    weir.overwrite(&with(&next));
+    weir.signal(Signal::USR2);
+    let successor = Successor::of(&weir, 1);
+    for _ in 0..20 {
+        assert!(ask_unix(&kept).ends_with("app"));
+    }
+    assert_eq!(weir.end(), 0);
+    assert!(
+        ask_unix(&kept).ends_with("app"),
+        "the old one left the file"
+    );
+    assert!(ask_unix(&next).ends_with("app"));
+    until(
+        "the end of the file that is not needed",
+        || moved.exists(),
+        |is_there| !is_there,
+    );
+    successor.signal(Signal::TERM);
+    until(
+        "the end of the new process",
+        || runs(successor.pid()),
+        |runs| !runs,
+    );
+    assert!(!kept.exists() && !next.exists(), "removed by the new one");
 }
 
 #[test]

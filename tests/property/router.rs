@@ -5,8 +5,8 @@ use fastrand::Rng;
 use http::{HeaderName, Method};
 use weir::message::RequestHead;
 use weir::model::{
-    Action, Condition, Forward, GroupIndex, HostPattern, NormalizePath, Pattern, Priority,
-    QueryMatch, Rule,
+    Action, ClientAddress, Condition, Forward, GroupIndex, HostPattern, NormalizePath, Pattern,
+    Priority, QueryMatch, Rule,
 };
 use weir::router::{RequestView, RuleTable, hold};
 
@@ -59,7 +59,7 @@ fn source(networks: &[&str]) -> Condition {
 }
 
 /// A request as a test writes it: `GET example.com/path?query from 192.0.2.1 x-a=b`.
-fn request(text: &str) -> (RequestHead, std::net::IpAddr) {
+fn request(text: &str) -> (RequestHead, ClientAddress) {
     let mut words = text.split(' ');
     let mut head = RequestHead::new();
     head.set_method(words.next().unwrap().as_bytes()).unwrap();
@@ -69,14 +69,22 @@ fn request(text: &str) -> (RequestHead, std::net::IpAddr) {
     if !host.is_empty() {
         head.set_host(host.as_bytes()).unwrap();
     }
-    let mut client = "192.0.2.1".parse().unwrap();
+    let mut client = ClientAddress::Ip([192, 0, 2, 1].into());
     while let Some(word) = words.next() {
         match word.split_once('=') {
-            None => client = words.next().unwrap().parse().unwrap(),
+            None => client = client_of(words.next().unwrap()),
             Some((name, value)) => head.fields.append(name, value.as_bytes()).unwrap(),
         }
     }
     (head, client)
+}
+
+/// An address, or `unix:`.
+fn client_of(text: &str) -> ClientAddress {
+    match text {
+        "unix:" => ClientAddress::Unix,
+        address => ClientAddress::Ip(address.parse().unwrap()),
+    }
 }
 
 fn routed(table: &RuleTable, text: &str) -> u32 {
@@ -288,6 +296,8 @@ fn the_client_is_compared_with_networks() {
             ("GET a/ from ::ffff:192.0.2.7", 10),
             ("GET a/ from 2001:db8:1::1", 20),
             ("GET a/ from 2001:db9::1", 0),
+            // Clients without an address are in no network.
+            ("GET a/ from unix:", 0),
             // What a client claims is not where it is.
             ("GET a/ from 203.0.113.1 x-forwarded-for=192.0.2.1", 0),
         ],

@@ -45,6 +45,7 @@ mod slow_client;
 mod sticky;
 mod streaming;
 mod trailers;
+mod unix_sockets;
 mod unsolicited;
 mod upgrade;
 mod wire_requests;

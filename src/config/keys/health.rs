@@ -9,8 +9,8 @@ use super::words::{ProbeKind, ProbeMethod, names};
 pub(in crate::config) static HEALTH: Table = Table { path: "target_group.*.health", heading: "", keys: &[
     key("type", Kind::Word(names::<ProbeKind>), Text("http"), "\"tcp\" only opens a connection").called("protocol"),
     key("path", Kind::Value("path, perhaps with a query"), Text("/"), "what is asked").called("uri url"),
-    key("port", Kind::Count(PORT), Described("the target's own"), "the port that is asked"),
-    key("host", Kind::Value("host, perhaps with a port"), Described("the target's address"), "the Host header"),
+    key("port", Kind::Count(PORT), Described("the target's own"), "the port that is asked; a Unix socket has no other"),
+    key("host", Kind::Value("host, perhaps with a port"), Described("the target's address; localhost for a Unix socket"), "the Host header"),
     key("method", Kind::Word(names::<ProbeMethod>), Text("GET"), "the method of the request"),
     key("interval", Kind::Duration(INTERVAL), secs(30), "from start to start"),
     // In a group with a short interval its half, so that it needs no second key.

@@ -14,8 +14,12 @@ use crate::model::{
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading: "[[listener]]", keys: &[
     key("name", Kind::Value("1 to 64 letters, digits, `-`, `_` and `.`"), Described("the address"), "in logs and metrics"),
-    key("bind", Kind::Value("IP address and port"), Required, "where it listens; port 0 takes a free one")
-        .called("listen address addr port"),
+    key("bind", Kind::Value("IP address and port, or `unix:` and a path"), Required,
+        "where it listens; port 0 takes a free one")
+        .called("listen address addr port socket"),
+    key("socket_mode", Kind::Value("octal digits, `\"0660\"`"), Described("what the umask leaves"),
+        "permissions of the file of a Unix socket: those that may write may connect")
+        .called("permissions perms socket_permissions"),
     key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
         "the group that gets the request, or several with weights")
         .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \
@@ -92,8 +96,8 @@ pub(in crate::config) static FORWARDED: Table = Table { path: "listener.forwarde
     // ALB's.
     key("mode", Kind::Word(names::<ForwardedMode>), Text("append"),
         "\"preserve\" passes them on as they are, \"remove\" takes them out"),
-    key("trusted_proxies", Kind::Value("list of networks"), Described("none"),
-        "the proxies of which X-Forwarded-*, X-Request-Id and the other fields that identify a client are believed"),
+    key("trusted_proxies", Kind::Value("list of networks, and `unix:`"), Described("none"),
+        "the proxies, `unix:` for those behind a Unix socket, of which X-Forwarded-*, X-Request-Id and the other fields that identify a client are believed"),
     // What frameworks and CDNs are known to believe.
     key("identity_headers", Kind::Value("list of field names"),
         Described("True-Client-IP, X-Client-IP, X-Forwarded-Ssl, X-Forwarded-Scheme, X-Forwarded-Prefix, X-Original-URL and X-Rewrite-URL"),

@@ -16,7 +16,7 @@ use crate::model::{Algorithm, StickyDraining, StickyFull};
 pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*", heading: "", keys: &[
     key("port", Kind::Count(PORT), Described("each target names its own"), "for targets that name no port"),
     key("targets", Kind::Either("list of addresses", &TARGET), Described("none; `replicas` is required then"),
-        "\"address\", \"address:port\" or a DNS name")
+        "\"address\", \"address:port\", a DNS name or \"unix:/path\"")
         .called("server servers members endpoints backends hosts nodes addresses upstreams urls"),
     // ALB's.
     key("algorithm", Kind::Word(names::<Algorithm>), Text("round_robin"), "how a target is chosen")
@@ -61,7 +61,7 @@ pub(in crate::config) const LEAST_SLOW_START: Duration = Duration::from_secs(30)
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET: Table = Table { path: "target_group.*.targets", heading: "an entry of `targets`", keys: &[
     key("address", Kind::Value("address, perhaps with a port"), Described("one of address, srv and file is required"),
-        "an address or a DNS name, several of them separated by commas").called("url host addr ip server target"),
+        "an address, a DNS name or `unix:` and a path, several of them separated by commas").called("url host addr ip server target"),
     key("srv", Kind::Value("name of DNS service records"), Described("none"), "all that DNS service records lead to"),
     key("file", Kind::Value("path of a file"), Described("none"), "all that a file lists"),
     key("weight", Kind::Count(WEIGHT), Count(1), "0 gets no new requests"),

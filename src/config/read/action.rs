@@ -1,7 +1,6 @@
 //! `forward`, `redirect` and `fixed_response`: what happens with a request.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -17,11 +16,11 @@ use crate::model::{Action, Condition, FixedResponse, Forward, TargetGroupId};
 
 const ACTIONS: [&str; 3] = ["forward", "redirect", "fixed_response"];
 
-/// The one action of a listener or a rule; `conditions` are those of the rule, and `spelling` is
-/// that of the paths which they match.
+/// The one action of a listener or a rule; `port` is the one that clients come by,
+/// `conditions` are those of the rule, and `spelling` is that of the paths which they match.
 pub(super) fn read(
     section: &Section<'_>,
-    bind: Option<SocketAddr>,
+    port: Option<u16>,
     conditions: &[Condition],
     spelling: Spelling,
 ) -> Option<Action<TargetGroupId>> {
@@ -41,7 +40,7 @@ pub(super) fn read(
     exclude_each_other(&given, "a request gets one of them; take the other out");
     let action = match node.name() {
         "forward" => forward(node).map(Action::Forward),
-        "redirect" => redirect::read(node, bind, conditions).map(Action::Redirect),
+        "redirect" => redirect::read(node, port, conditions).map(Action::Redirect),
         _ => fixed_response(node).map(Action::FixedResponse),
     };
     match action? {

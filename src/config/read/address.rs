@@ -7,8 +7,22 @@ use toml::de::DeValue;
 use crate::config::address;
 use crate::config::node::Node;
 use crate::config::problem::Code;
+use crate::model::Endpoint;
 
-/// An address to listen on: an IP address and a port.
+/// An IP address and a port to listen on, or a Unix socket.
+pub(super) fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
+    let unix = match node.value {
+        DeValue::String(_) => address::unix(&node.text()?),
+        _ => None,
+    };
+    match unix {
+        None => bind(node).map(Endpoint::Address),
+        Some(Ok(endpoint)) => Some(endpoint),
+        Some(Err(error)) => node.refuse(Code::InvalidValue, error.message, error.help),
+    }
+}
+
+/// An IP address and a port to listen on.
 pub(super) fn bind(node: &Node<'_>) -> Option<SocketAddr> {
     if let DeValue::Integer(port) = node.value {
         let help = address::bind(port.as_str()).err().map(|error| error.help);

@@ -1,9 +1,9 @@
 //! `[[listener]]` and `[[listener.rule]]`.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::pattern::Spelling;
@@ -16,19 +16,23 @@ use crate::config::section::Section;
 use crate::config::span::Mark;
 use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
-use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
+use crate::model::{Action, Endpoint, ListenerId, Priority, Rule, TargetGroupId};
 
 /// Longest name in a `Via` field, bytes: a host name fits.
 const MAX_VIA: usize = 64;
+
+/// What stands for all peers without an address among those with one.
+const UNIX_PEERS: &str = "unix:";
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let section = node.section(&keys::LISTENER)?;
     let bind = section
         .require("bind", "write where it listens: bind = \"0.0.0.0:8080\"")
-        .and_then(|node| Some((address::bind(&node)?, node)));
+        .and_then(|node| Some((address::endpoint(&node)?, node)));
     if let Some((bind, at)) = &bind {
-        node.cx.note(|notes| notes.binds.push(at.mark(*bind)));
-        if bind.port() == 443 {
+        node.cx
+            .note(|notes| notes.binds.push(at.mark(bind.clone())));
+        if bind.address().is_some_and(|address| address.port() == 443) {
             let message = "Weir does not speak TLS yet, which clients of port 443 do";
             let help =
                 "let something in front of it end TLS, and listen for plain HTTP on another port";
@@ -36,12 +40,15 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         }
     }
     let bind = bind.map(|(bind, _)| bind);
-    let id = id(&section, node, bind);
+    let id = id(&section, node, bind.as_ref());
+    check_socket_mode(&section, bind.as_ref());
+    let socket_mode = section.optional("socket_mode", mode);
+    let port = bind.as_ref().map(port);
     let (http, via) = (http_policy(&section), section.optional("via", via));
     let spelling = Spelling::of(&http);
-    let default = action::read(&section, bind, &[], spelling);
-    let own = own_redirect(&section, bind, default.as_ref());
-    let rules = rules(&section, bind, spelling, own.as_ref());
+    let default = action::read(&section, port, &[], spelling);
+    let own = own_redirect(&section, bind.as_ref(), default.as_ref());
+    let rules = rules(&section, port, spelling, own.as_ref());
     let max_connections = section.count("max_connections");
     let rate_limit = overload::rate_limit(&section);
     let client = section
@@ -53,6 +60,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         http: HttpPolicy { via: via?, ..http },
         id: id?,
         bind: bind?,
+        socket_mode: socket_mode?,
         max_connections,
         rate_limit,
         rules: rules?,
@@ -60,12 +68,42 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     })
 }
 
+/// The port that clients come by. Those of a Unix socket name none, as those of port 80 do.
+fn port(bind: &Endpoint) -> u16 {
+    bind.address().map_or(80, |address| address.port())
+}
+
+/// Warns about the permissions of a file that a port does not have.
+fn check_socket_mode(section: &Section<'_>, bind: Option<&Endpoint>) {
+    if let Some(node) = section.get("socket_mode")
+        && bind.is_some_and(|bind| bind.unix().is_none())
+    {
+        let message = "`socket_mode` is for Unix sockets, and this listener is on a port";
+        let help = "take it out, or write bind = \"unix:/run/weir.sock\"";
+        node.warn(Code::NoEffect, message, help);
+    }
+}
+
+/// Octal digits, as chmod(1) takes them. To connect needs the permission to write (unix(7)).
+fn mode(node: &Node<'_>) -> Option<u32> {
+    let text = node.text()?;
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(&text, 8).ok();
+    if let Some(mode) = mode.filter(|mode| is_octal && *mode <= 0o777) {
+        return Some(mode);
+    }
+    let message = format!("`{}` is not a file mode", text.escape_default());
+    let help =
+        "write its octal digits: \"0660\" lets the owner and the group connect, \"0666\" all users";
+    node.refuse(Code::InvalidValue, message, help)
+}
+
 /// The configured name, or the address.
-fn id(section: &Section<'_>, node: &Node<'_>, bind: Option<SocketAddr>) -> Option<ListenerId> {
+fn id(section: &Section<'_>, node: &Node<'_>, bind: Option<&Endpoint>) -> Option<ListenerId> {
     let Some(at) = section.get("name") else {
         let name = bind?.to_string();
         // Two listeners on one address are reported for the address, except with port 0.
-        if bind.is_some_and(|bind| bind.port() == 0) {
+        if bind.is_some_and(Endpoint::is_any_port) {
             node.cx
                 .note(|notes| notes.listeners.push(node.mark(name.clone())));
         }
@@ -136,10 +174,7 @@ fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
         return Some(default);
     };
     let section = node.section(&keys::FORWARDED)?;
-    let trusted_proxies = section.optional("trusted_proxies", |node| {
-        let networks: Vec<_> = node.items().iter().map(condition::network).collect();
-        networks.into_iter().collect()
-    });
+    let trusted = section.optional("trusted_proxies", trusted_proxies);
     let identity_headers = section.optional("identity_headers", |node| {
         let names: Vec<_> = node.items().iter().map(field::identity_header).collect();
         names.into_iter().collect()
@@ -155,18 +190,31 @@ fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
             "write mode = \"append\", or take `send` out",
         );
     }
+    let (trusted_proxies, trusts_unix) = trusted?.unwrap_or_default();
     Some(Forwarded {
         mode,
-        trusted_proxies: trusted_proxies?.unwrap_or_default(),
+        trusted_proxies,
+        trusts_unix,
         identity_headers: identity_headers?.unwrap_or(default.identity_headers),
         send: section.word("send"),
     })
 }
 
+/// The networks, and whether `unix:` is among them.
+fn trusted_proxies(node: &Node<'_>) -> Option<(Vec<IpNet>, bool)> {
+    let items = node.items();
+    let (unix, networks): (Vec<_>, Vec<_>) = items
+        .iter()
+        .partition(|node| matches!(node.value, DeValue::String(text) if &**text == UNIX_PEERS));
+    let networks: Vec<_> = networks.into_iter().map(condition::network).collect();
+    let networks = networks.into_iter().collect::<Option<_>>()?;
+    Some((networks, !unix.is_empty()))
+}
+
 /// Where the listener's own redirect leads. Returns `None` if it has none.
 fn own_redirect(
     section: &Section<'_>,
-    bind: Option<SocketAddr>,
+    bind: Option<&Endpoint>,
     action: Option<&Action<TargetGroupId>>,
 ) -> Option<Mark<Jump>> {
     let (Some(bind), Some(Action::Redirect(redirect))) = (bind, action) else {
@@ -174,21 +222,23 @@ fn own_redirect(
     };
     let node = section.get("redirect")?;
     let jump = Jump::of(redirect);
-    let at = node.mark((bind, jump.clone()));
-    section.cx.note(|notes| notes.redirects.push(at));
+    if let Some(address) = bind.address() {
+        let at = node.mark((address.port(), jump.clone()));
+        section.cx.note(|notes| notes.redirects.push(at));
+    }
     Some(node.mark(jump))
 }
 
 /// The rules, lowest priority first. `own` is the listener's own redirect.
 fn rules(
     section: &Section<'_>,
-    bind: Option<SocketAddr>,
+    port: Option<u16>,
     spelling: Spelling,
     own: Option<&Mark<Jump>>,
 ) -> Option<Vec<Rule<TargetGroupId>>> {
     let Some(node) = section.get("rule") else {
-        if let Some(bind) = bind {
-            loops::within(&[], bind, own, section.cx);
+        if let Some(port) = port {
+            loops::within(&[], port, own, section.cx);
         }
         return Some(Vec::new());
     };
@@ -196,7 +246,7 @@ fn rules(
         let help = "write [[listener.rule]] with two brackets";
         node.error(Code::WrongType, "a rule is an entry of a list", help);
         if matches!(node.value, DeValue::Table(_)) {
-            let _ = rule(&node, bind, spelling, &mut Vec::new());
+            let _ = rule(&node, port, spelling, &mut Vec::new());
         }
         return None;
     };
@@ -204,15 +254,15 @@ fn rules(
     let items = node.items();
     let read: Vec<_> = items
         .iter()
-        .map(|node| rule(node, bind, spelling, &mut priorities))
+        .map(|node| rule(node, port, spelling, &mut priorities))
         .collect();
     let complete = read.iter().all(Option::is_some);
     let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
     placed.sort_by_key(|placed| placed.rule.priority);
     unique_priorities(&mut priorities);
     shadow::check(&placed);
-    if let Some(bind) = bind.filter(|_| complete) {
-        loops::within(&placed, bind, own, section.cx);
+    if let Some(port) = port.filter(|_| complete) {
+        loops::within(&placed, port, own, section.cx);
     }
     complete.then(|| placed.into_iter().map(|placed| placed.rule).collect())
 }
@@ -220,7 +270,7 @@ fn rules(
 /// Adds the priority to `priorities`, also if the rest of the rule is wrong.
 fn rule<'a>(
     node: &Node<'a>,
-    bind: Option<SocketAddr>,
+    port: Option<u16>,
     spelling: Spelling,
     priorities: &mut Vec<(u32, Node<'a>)>,
 ) -> Option<Placed<'a>> {
@@ -245,7 +295,7 @@ fn rule<'a>(
         .and_then(|then| {
             action::read(
                 &then,
-                bind,
+                port,
                 conditions.as_deref().unwrap_or_default(),
                 spelling,
             )

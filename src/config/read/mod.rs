@@ -103,7 +103,7 @@ fn admin(node: &Node<'_>) -> Option<Admin> {
         Some(at) => (address::bind(&at)?, at),
         None => (defaults::ADMIN_BIND, node.clone()),
     };
-    node.cx.note(|notes| notes.binds.push(at.mark(bind)));
+    node.cx.note(|notes| notes.binds.push(at.mark(bind.into())));
     Some(Admin { bind, token })
 }
 

@@ -4,8 +4,6 @@
 //! `port` means that protocol's own port. ALB keeps the listener's there, which
 //! makes `https://example.com:80/`.
 
-use std::net::SocketAddr;
-
 use http::StatusCode;
 use toml::de::DeValue;
 
@@ -34,20 +32,20 @@ struct Parts {
 
 pub(super) fn read(
     node: &Node<'_>,
-    bind: Option<SocketAddr>,
+    port: Option<u16>,
     conditions: &[Condition],
 ) -> Option<Redirect> {
     let section = node.section(&keys::REDIRECT)?;
     let status = section.optional("status", status);
     let protocol = section.optional("protocol", protocol);
     let host = section.optional("host", host);
-    let port = section.optional("port", port);
+    let own_port = section.optional("port", self::port);
     let path = section.optional("path", path);
     let query = section.optional("query", query);
     let parts = Parts {
         protocol: protocol?,
         host: host?,
-        port: port?,
+        port: own_port?,
         path: path?,
         query: query?,
     };
@@ -55,7 +53,7 @@ pub(super) fn read(
     if section.unknown_keys().next().is_some() {
         return None;
     }
-    if parts.keep_everything(bind, conditions) {
+    if parts.keep_everything(port, conditions) {
         let message = "this redirect changes nothing: the client would come back for ever";
         let help = "change at least one of protocol, host, port, path and query";
         return node.refuse(Code::Loop, message, help);
@@ -176,16 +174,15 @@ fn literal(node: &Node<'_>, text: &str) -> Option<RedirectPart> {
 
 impl Parts {
     /// Whether the location is always the request's own, as far as the file shows.
-    fn keep_everything(&self, bind: Option<SocketAddr>, conditions: &[Condition]) -> bool {
+    fn keep_everything(&self, port: Option<u16>, conditions: &[Condition]) -> bool {
         use RedirectPart as P;
         let literal = |text: &str| vec![P::Literal(text.to_owned())];
         let keeps = |part: &Option<Vec<P>>, own: &[Vec<P>]| {
             part.as_ref().is_none_or(|part| own.contains(part))
         };
         // Listeners speak plain HTTP, so a redirect to "http" stays with the request's protocol.
-        let port = bind.map(|bind| literal(&bind.port().to_string()));
         let mut ports = vec![vec![P::Port]];
-        ports.extend(port);
+        ports.extend(port.map(|port| literal(&port.to_string())));
         // A rule for one host, redirecting to that host.
         let mut hosts = vec![vec![P::Host]];
         hosts.extend(conditions.iter().find_map(|condition| match condition {
@@ -200,7 +197,7 @@ impl Parts {
             && keeps(&self.host, &hosts)
             && (self.default_port().is_none()
                 || self.port.is_some()
-                || bind.is_none_or(|b| b.port() == 80))
+                || port.is_none_or(|port| port == 80))
             && keeps(&self.port, &ports)
             && keeps(&self.path, &path)
             && keeps(&self.query, &[vec![P::Query]])

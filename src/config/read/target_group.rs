@@ -20,7 +20,7 @@ use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
 };
 use crate::config::units::display_duration;
-use crate::model::{Algorithm, Endpoint, TargetGroupId};
+use crate::model::{Algorithm, TargetGroupId};
 
 /// Words of other products for an algorithm that does the same. They are refused with the right
 /// word, because few of them mean exactly this.
@@ -162,10 +162,9 @@ fn targets<'a>(section: &Section<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>
             } else {
                 seen.insert(address, span);
             }
-            if let TargetAddress::Socket(Endpoint::Address(address)) = target.spec.address {
-                section
-                    .cx
-                    .note(|notes| notes.targets.push(target.node.mark(address)));
+            if let TargetAddress::Socket(endpoint) = &target.spec.address {
+                let at = target.node.mark(endpoint.clone());
+                section.cx.note(|notes| notes.targets.push(at));
             }
             list.push(target);
         }
@@ -213,6 +212,11 @@ fn target<'a>(node: &Node<'a>, port: GroupPort) -> Option<Vec<Placed<'a>>> {
 }
 
 fn target_address(text: &str, port: GroupPort, at: &Node<'_>) -> Option<TargetAddress> {
+    match address::unix(text) {
+        None => {}
+        Some(Ok(endpoint)) => return Some(TargetAddress::Socket(endpoint)),
+        Some(Err(error)) => return at.refuse(Code::InvalidValue, error.message, error.help),
+    }
     let written = match address::target(text) {
         Ok(written) => written,
         Err(error) => {

@@ -109,8 +109,14 @@ impl Handover {
             let mut sockets = listener.sockets.into_iter().map(OwnedFd::from).peekable();
             while sockets.peek().is_some() {
                 let part = sockets.by_ref().take(MAX_DESCRIPTORS).collect();
-                let message = HandoverMessage::Listener(listener.id.to_string(), listener.bind);
+                let (id, bind) = (listener.id.to_string(), listener.bind.clone());
+                let message = HandoverMessage::Listener(id, bind);
                 self.outbox.send(message, part).await?;
+            }
+            if let Some(file) = listener.file {
+                let id = listener.id.to_string();
+                let message = HandoverMessage::SocketFile(id, listener.bind, file);
+                self.outbox.send(message, Vec::new()).await?;
             }
         }
         if let Some(admin) = admin {

@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::timing::STEP_TIMEOUT;
 use crate::model::Endpoint;
-use crate::net::pass_sockets;
+use crate::net::{FileIdentity, pass_sockets};
 use crate::rate_limit::UsedTokens;
 
 /// A message, as JSON on the connection.
@@ -31,7 +31,10 @@ pub(super) enum HandoverMessage {
     Hello,
     /// From the old one: sockets of the listener with this name, and this address in the
     /// configuration.
-    Listener(String, SocketAddr),
+    Listener(String, Endpoint),
+    /// From the old one: the file of the Unix socket of the listener with this name at this
+    /// endpoint.
+    SocketFile(String, Endpoint, FileIdentity),
     /// From the old one: the socket of the admin listener.
     Admin(SocketAddr),
     /// From the old one: the desired count of replicas of this group.

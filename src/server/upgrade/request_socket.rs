@@ -1,14 +1,10 @@
 //! The Unix socket at which a new process asks for the listening sockets.
 
-use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::geteuid;
-use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::message::{HandoverMessage, exchange};
 use super::notice::{Notice, SocketRequest};
+use crate::net::{bind_file, check_replaceable};
 
 /// Mode of the socket's file: for processes of the same user only.
 const MODE: u32 = 0o600;
@@ -51,42 +48,23 @@ impl Drop for RequestSocket {
     }
 }
 
-/// Listens in the place of an earlier process. Refuses to replace a file that is no socket.
+/// Listens in the place of an earlier process, for processes of the same user. Refuses to replace a
+/// file that is no socket.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            let message = "there is a file that is no socket, and it is not replaced";
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-        }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(_) | Err(_) => {}
-    }
+    check_replaceable(path)?;
     // Bound beside the old socket and renamed over it, so that one can always be connected to.
     let next = path.with_extension(format!("{}.next", std::process::id()));
     match std::fs::remove_file(&next) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let listener = bind_private(&next)?;
+    let socket = bind_file(&next, Some(MODE))?;
+    rustix::net::listen(&socket, BACKLOG)?;
     std::fs::rename(&next, path).inspect_err(|_| {
         // A file that stays is replaced by the next attempt.
         let _ = std::fs::remove_file(&next);
     })?;
-    Ok(listener)
-}
-
-/// Binds a socket that no other user can connect to at any time: the mode of the socket
-/// becomes that of its file, and it listens only once that is certain.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let socket = File::from(OwnedFd::from(socket));
-    socket.set_permissions(Permissions::from_mode(MODE))?;
-    let socket = Socket::from(OwnedFd::from(socket));
-    socket.bind(&SockAddr::unix(path)?)?;
-    std::fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
+    UnixListener::from_std(socket)
 }
 
 async fn accept(listener: UnixListener, notices: mpsc::UnboundedSender<Notice>) {
@@ -146,6 +124,8 @@ pub(super) fn check_peer(stream: &UnixStream) -> io::Result<Option<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::model::ListenerId;
+use crate::model::{Endpoint, ListenerId};
+use crate::net::{FileIdentity, ListeningSocket};
 use crate::replicas::ReplicaCounts;
 use crate::state::Reader;
 
@@ -21,8 +22,10 @@ pub(in crate::server) struct HandoverState {
 pub(in crate::server) struct ListenerSockets {
     pub(in crate::server) id: ListenerId,
     /// As configured.
-    pub(in crate::server) bind: SocketAddr,
-    pub(in crate::server) sockets: Vec<TcpListener>,
+    pub(in crate::server) bind: Endpoint,
+    pub(in crate::server) sockets: Vec<ListeningSocket>,
+    /// The file of a Unix socket.
+    pub(in crate::server) file: Option<FileIdentity>,
 }
 
 /// The socket of the admin listener.

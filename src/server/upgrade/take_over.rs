@@ -2,7 +2,7 @@
 //! until that one retires.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -19,7 +19,8 @@ use super::request_socket::check_peer;
 use super::state::{AdminSocket, ListenerSockets};
 use super::timing::{REPORT_INTERVAL, START_TIMEOUT, STEP_TIMEOUT};
 use crate::config::{Config, TargetGroup};
-use crate::model::ListenerId;
+use crate::model::{Endpoint, ListenerId};
+use crate::net::ListeningSocket;
 use crate::rate_limit::UsedTokens;
 use crate::replicas::ReplicaCounts;
 use crate::server::worker::WorkerPing;
@@ -127,17 +128,23 @@ impl Inherited {
         }
     }
 
-    fn add(&mut self, id: ListenerId, bind: SocketAddr, descriptors: Vec<OwnedFd>) {
-        let sockets = descriptors.into_iter().map(TcpListener::from);
-        let mut known = self.listeners.iter_mut();
-        match known.find(|known| known.id == id && known.bind == bind) {
+    fn add(&mut self, id: ListenerId, bind: Endpoint, descriptors: Vec<OwnedFd>) {
+        let received = |descriptor| ListeningSocket::received(descriptor, &bind);
+        let sockets: Vec<_> = descriptors.into_iter().map(received).collect();
+        match self.known(&id, &bind) {
             Some(known) => known.sockets.extend(sockets),
             None => self.listeners.push(ListenerSockets {
                 id,
                 bind,
-                sockets: sockets.collect(),
+                sockets,
+                file: None,
             }),
         }
+    }
+
+    fn known(&mut self, id: &ListenerId, bind: &Endpoint) -> Option<&mut ListenerSockets> {
+        let mut known = self.listeners.iter_mut();
+        known.find(|known| known.id == *id && known.bind == *bind)
     }
 }
 
@@ -221,6 +228,11 @@ async fn receive(
         match message {
             HandoverMessage::Listener(name, bind) => {
                 inherited.add(name.as_str().into(), bind, descriptors);
+            }
+            HandoverMessage::SocketFile(name, bind, file) => {
+                if let Some(known) = inherited.known(&name.as_str().into(), &bind) {
+                    known.file = Some(file);
+                }
             }
             HandoverMessage::Admin(bind) => {
                 let socket = descriptors.pop().map(TcpListener::from);

@@ -1,7 +1,6 @@
 //! The commands of the server to a worker, at reloads, checks and the shutdown.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::listener::ConnectionLimit;
 use crate::model::{ListenerId, SocketId};
+use crate::net::ListeningSocket;
 
 /// How long a socket is still accepted from when another socket takes over its clients: from
 /// its first packet to its last a handshake takes a round trip, and a lost packet is sent again
@@ -35,7 +35,7 @@ pub(in crate::server) struct Opening {
     pub(in crate::server) id: SocketId,
     /// The listener it is opened for.
     pub(in crate::server) name: ListenerId,
-    pub(in crate::server) socket: TcpListener,
+    pub(in crate::server) socket: ListeningSocket,
     pub(in crate::server) limit: Arc<ConnectionLimit>,
     /// Dropped when the last connection of the socket has ended.
     pub(in crate::server) alive: mpsc::Sender<Infallible>,

@@ -15,8 +15,8 @@ use super::command::{Accepting, Command, LATE_HANDSHAKE_TIMEOUT, Leaving, Openin
 use crate::downstream::{Backlog, DrainSignal};
 use crate::listener::Listener;
 use crate::model::{Failure, SocketId};
-use crate::net::Buffers;
 use crate::net::descriptors::DescriptorPool;
+use crate::net::{Acceptor, Buffers};
 use crate::observe::Metrics;
 use crate::proxy::Proxy;
 use crate::server::housekeeping;
@@ -171,7 +171,7 @@ impl WorkerState {
             limit,
             alive,
         } = opening;
-        let socket = match tokio::net::TcpListener::from_std(socket) {
+        let socket = match Acceptor::new(socket) {
             Ok(socket) => socket,
             Err(error) => {
                 error!(

@@ -176,7 +176,7 @@ fn common_files_become_a_configuration_that_is_accepted() {
     let ports: Vec<_> = config
         .listeners
         .iter()
-        .map(|listener| listener.bind.port())
+        .map(|listener| listener.bind.address().unwrap().port())
         .collect();
     // Port 80 of three balancers, and of a listener that is not in the files.
     assert_eq!(ports, [80, 443, 8080, 8180, 8280]);
@@ -266,8 +266,8 @@ fn modules_of_the_registry_that_many_use_are_known_without_their_source() {
     let web = listener("alb_web");
     let priorities: Vec<_> = web.rules.iter().map(|rule| rule.priority.0).collect();
     assert_eq!(
-        (web.bind, priorities),
-        ("0.0.0.0:80".parse().unwrap(), vec![3, 4])
+        (&web.bind, priorities),
+        (&"0.0.0.0:80".parse().unwrap(), vec![3, 4])
     );
     listener("alb_moved");
     // The older one is reachable from one network: its rule and its own action.
@@ -354,7 +354,8 @@ fn json_syntax_and_override_files_are_terraform_too() {
     let imported = golden("json", &Options::default());
     let config = checked(&imported).config;
     let listener = &config.listeners[0];
-    assert_eq!((listener.bind.port(), listener.rules.len()), (8080, 1));
+    let port = listener.bind.address().unwrap().port();
+    assert_eq!((port, listener.rules.len()), (8080, 1));
     let group = &config.target_groups[0];
     assert_eq!((group.port, group.targets.len()), (Some(7300), 1));
     assert!(

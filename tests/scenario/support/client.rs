@@ -1,14 +1,15 @@
 //! Clients: one for HTTP, one that sends bytes.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::soon;
 
@@ -38,24 +39,34 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(addr: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(addr).await.unwrap(), addr).await
+        Self::over_tcp(TcpStream::connect(addr).await.unwrap(), addr).await
+    }
+
+    /// Over a Unix socket, with `Host: unix.example`.
+    pub async fn open_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).await.unwrap();
+        Self::over(stream, "unix.example".to_owned()).await
     }
 
     /// Opened from this address; all of 127.0.0.0/8 is local.
     pub async fn open_from(local: [u8; 4], addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((local, 0).into()).unwrap();
-        Self::over(socket.connect(addr).await.unwrap(), addr).await
+        Self::over_tcp(socket.connect(addr).await.unwrap(), addr).await
     }
 
-    async fn over(stream: TcpStream, addr: SocketAddr) -> Self {
+    async fn over_tcp(stream: TcpStream, addr: SocketAddr) -> Self {
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, addr.to_string()).await
+    }
+
+    async fn over<S>(stream: S, host: String) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        Self {
-            sender,
-            host: addr.to_string(),
-        }
+        Self { sender, host }
     }
 
     /// GET, with `Host` set to the address.

@@ -38,14 +38,16 @@ impl Lb {
 
     /// The address of the only listener, or of the first by name.
     pub fn addr(&self) -> SocketAddr {
-        self.server.addresses().next().expect("a listener").1
+        let endpoint = self.server.addresses().next().expect("a listener").1;
+        endpoint.address().expect("a listener with an address")
     }
 
     /// The address of a listener by its name.
     pub fn addr_of(&self, name: &str) -> SocketAddr {
         let mut all = self.server.addresses();
         let found = all.find(|(id, _)| &*id.0 == name);
-        found.expect("a listener of that name").1
+        let endpoint = found.expect("a listener of that name").1;
+        endpoint.address().expect("a listener with an address")
     }
 
     pub fn admin_addr(&self) -> SocketAddr {

@@ -12,6 +12,7 @@ mod lb;
 mod log;
 mod logs;
 mod rig;
+mod unix_target;
 mod users;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use lb::Lb;
 pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
 pub use rig::Rig;
+pub use unix_target::UnixTarget;
 pub use users::Users;
 pub use wire::{
     Message, Recorder, Wire, fields_of, read_request, read_request_head, read_request_start,

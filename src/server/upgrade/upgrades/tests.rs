@@ -43,7 +43,8 @@ impl Old {
         let listener = |n: u16| ListenerSockets {
             id: format!("l{n}").as_str().into(),
             bind: ([127, 0, 0, 1], n).into(),
-            sockets: vec![socket()],
+            sockets: vec![socket().into()],
+            file: None,
         };
         HandoverState {
             listeners: (1..=3).map(listener).collect(),
@@ -119,10 +120,13 @@ async fn a_new_process_that_answers_its_checks_takes_the_place_of_the_old_one() 
             .iter()
             .map(|listener| {
                 let id = listener.id.to_string();
-                (id, listener.bind.port(), listener.sockets.len())
+                (id, listener.bind.to_string(), listener.sockets.len())
             })
             .collect();
-        assert_eq!(sockets, [1, 2, 3].map(|n| (format!("l{n}"), n, 1)));
+        assert_eq!(
+            sockets,
+            [1, 2, 3].map(|n| (format!("l{n}"), format!("127.0.0.1:{n}"), 1))
+        );
         upgrades.serving(Some(&path), proof(&reader));
         assert!(matches!(upgrades.next().await, UpgradeEvent::Confirmed));
         upgrades.take_place().await;
