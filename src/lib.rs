@@ -32,8 +32,10 @@
 //! # Threads
 //!
 //! - *Workers* carry the data plane: each has a current-thread runtime, its own listening
-//!   sockets (`SO_REUSEPORT`; a copy of the one Unix socket) and its own connections to targets. A connection never leaves its
-//!   worker.
+//!   sockets (`SO_REUSEPORT`; a copy of the one Unix socket), its own connections to targets and
+//!   one timer wheel for the deadlines of them all. A connection never leaves its worker. One
+//!   without a request is its socket, two addresses and what it shares with others; buffers, heads
+//!   and the futures of requests exist only while there is one, and a moment longer.
 //! - The *control thread* runs everything else on a runtime of its own: signals, reloads, the
 //!   publisher, checks, discovery, replicas, autoscaling, the admin listener. What would take
 //!   long there (large tables, files) goes to blocking threads.
@@ -58,7 +60,7 @@
 //! | [`observe`] | what is counted and logged, and how it is written |
 //! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
 //! | [`http1`] | what is well-formed HTTP/1.1, where a message ends, and what is refused |
-//! | [`net`] | bytes and sockets; `net::fetch`, the HTTP client of the control plane |
+//! | [`net`] | bytes, sockets and deadlines; `net::fetch`, the HTTP client of the control plane |
 //! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
 //! | [`router`] | which action a request gets |
 //! | [`rate_limit`] | whether a client may send another request |

@@ -46,8 +46,8 @@ pub struct DrainSignal {
 
 /// Counts a connection as idle, so that it may be ended for a new client, until it is dropped.
 #[derive(Debug)]
-pub(super) struct IdleGuard<'d> {
-    signal: &'d DrainSignal,
+pub(super) struct IdleGuard {
+    signal: Rc<DrainSignal>,
     number: u64,
 }
 
@@ -179,14 +179,14 @@ impl DrainSignal {
 
     /// Counts a connection as idle until the guard is dropped. `number` is of [`Self::next_idle`],
     /// for this connection alone.
-    pub(super) fn idle(&self, number: u64) -> IdleGuard<'_> {
+    pub(super) fn idle(self: &Rc<Self>, number: u64) -> IdleGuard {
         if self.owed.get() > 0 {
             self.owed.set(self.owed.get() - 1);
         } else {
             self.idle.borrow_mut().insert(number, None);
         }
         IdleGuard {
-            signal: self,
+            signal: Rc::clone(self),
             number,
         }
     }
@@ -207,7 +207,7 @@ impl DrainSignal {
     }
 }
 
-impl IdleGuard<'_> {
+impl IdleGuard {
     /// Ready when the connection has to end for a new client. Wakes the task when the listener
     /// drains, too.
     pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -224,7 +224,7 @@ impl IdleGuard<'_> {
     }
 }
 
-impl Drop for IdleGuard<'_> {
+impl Drop for IdleGuard {
     fn drop(&mut self) {
         self.signal.idle.borrow_mut().remove(&self.number);
     }
@@ -259,11 +259,11 @@ mod tests {
 
     use super::*;
 
-    fn idle(signal: &DrainSignal) -> IdleGuard<'_> {
+    fn idle(signal: &Rc<DrainSignal>) -> IdleGuard {
         signal.idle(signal.next_idle())
     }
 
-    fn is_evicted(guard: &IdleGuard<'_>) -> bool {
+    fn is_evicted(guard: &IdleGuard) -> bool {
         guard
             .poll_evicted(&mut Context::from_waker(Waker::noop()))
             .is_ready()
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_connection_that_has_been_idle_for_longest_gives_way() {
-        let signal = DrainSignal::default();
+        let signal = Rc::new(DrainSignal::default());
         let (first, second, third) = (idle(&signal), idle(&signal), idle(&signal));
         drop(first);
         assert!(!is_evicted(&second));
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_the_last_requests() {
-        let signal = DrainSignal::default();
+        let signal = Rc::new(DrainSignal::default());
         let (first, second) = (signal.next_idle(), signal.next_idle());
         let (second, first) = (signal.idle(second), signal.idle(first));
         signal.press(1);
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_drain_wakes_the_idle_connections() {
-        let (signal, woken) = (DrainSignal::default(), Arc::new(Woken::default()));
+        let (signal, woken) = (Rc::new(DrainSignal::default()), Arc::new(Woken::default()));
         let waker = Waker::from(Arc::clone(&woken));
         let guard = idle(&signal);
         let polled = guard.poll_evicted(&mut Context::from_waker(&waker));

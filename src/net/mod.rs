@@ -1,5 +1,5 @@
-//! Bytes and sockets: listening, connecting, handing sockets over, limits of open files, and the
-//! HTTP client of the control plane.
+//! Bytes, sockets and deadlines: listening, connecting, handing sockets over, limits of open files,
+//! timers, and the HTTP client of the control plane.
 
 mod bind;
 mod buffer;

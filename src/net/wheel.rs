@@ -33,8 +33,9 @@ pub(super) struct Wheel<T> {
     occupied: [u64; LEVELS],
 }
 
-/// A deadline, which is set, or has come, or is free. Those of a slot form a list in both
-/// directions; the free ones form a list by `next`.
+/// A deadline, which is set, or has come, or is free. Those of a slot form a list in the order in
+/// which they were set, and the first one's `previous` is the last one; the free ones form a list
+/// by `next`.
 #[derive(Debug)]
 struct Entry<T> {
     at: u64,
@@ -122,7 +123,8 @@ impl<T> Wheel<T> {
         self.next_slot().map(|(at, _)| at)
     }
 
-    /// Advances to a time, and gives back the values of all deadlines that have come.
+    /// Advances to a time, and gives back the values of all deadlines that have come, in their order;
+    /// those of one tick in the order in which they were set.
     pub(super) fn advance(&mut self, to: u64, mut come: impl FnMut(T)) {
         let to = to.min(LAST);
         while let Some((at, slot)) = self.next_slot()
@@ -181,11 +183,15 @@ impl<T> Wheel<T> {
         let level = ((self.now ^ entry.at) | 1).ilog2() / DIGIT;
         let digit = (entry.at >> (DIGIT * level)) as usize % SLOTS;
         let slot = level as usize * SLOTS + digit;
-        let next = std::mem::replace(&mut self.slots[slot], index);
         entry.slot = slot as u16;
-        (entry.previous, entry.next) = (NONE, next);
-        if next != NONE {
-            self.entries[next as usize].previous = index;
+        (entry.previous, entry.next) = (index, NONE);
+        let first = self.slots[slot];
+        if first == NONE {
+            self.slots[slot] = index;
+        } else {
+            let last = std::mem::replace(&mut self.entries[first as usize].previous, index);
+            self.entries[last as usize].next = index;
+            self.entries[index as usize].previous = last;
         }
         self.occupied[level as usize] |= 1 << digit;
     }
@@ -197,16 +203,18 @@ impl<T> Wheel<T> {
             return;
         }
         let (previous, next) = (entry.previous, entry.next);
+        let first = self.slots[slot];
+        if first == index {
+            self.slots[slot] = next;
+        } else {
+            self.entries[previous as usize].next = next;
+        }
         if next != NONE {
             self.entries[next as usize].previous = previous;
-        }
-        if previous != NONE {
-            self.entries[previous as usize].next = next;
-            return;
-        }
-        self.slots[slot] = next;
-        if next == NONE {
+        } else if first == index {
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
+        } else {
+            self.entries[first as usize].previous = previous;
         }
     }
 }
@@ -346,6 +354,24 @@ mod tests {
             assert!(wheel.is_empty() && wheel.next().is_none(), "nothing is left");
             assert!(wheel.occupied.iter().all(|&slots| slots == 0));
         }
+    }
+
+    #[test]
+    fn deadlines_of_one_tick_come_in_the_order_in_which_they_were_set() {
+        let mut wheel = Wheel::new();
+        let at = 64 * 64 + 70;
+        let mut keys: Vec<_> = (0..6).map(|number| wheel.insert(at, number)).collect();
+        wheel.advance(64 * 64 + 1, |_| {});
+        keys.push(wheel.insert(at, 6));
+        wheel.advance(64 * 64 + 64, |_| {});
+        keys.push(wheel.insert(at, 7));
+        for removed in [0, 3, 7] {
+            wheel.remove(keys[removed]);
+        }
+        wheel.set(keys[1], at, 1);
+        let mut come = Vec::new();
+        wheel.advance(at, |number| come.push(number));
+        assert_eq!(come, [2, 4, 5, 6, 1]);
     }
 
     #[test]

@@ -351,7 +351,10 @@ mod tests {
 
     use super::*;
 
-    fn size<F>(_: fn(Box<Tunnel>, Stream, Input, Pin<Box<Pending<Failure>>>) -> F) -> usize {
+    /// As large as what a connection gives to it.
+    type Closing = Pin<Box<Pending<Failure>>>;
+
+    fn size<F>(_: fn(Box<Tunnel>, Stream, Input, Closing) -> F) -> usize {
         size_of::<F>()
     }
 
