@@ -167,6 +167,7 @@ impl Listener {
             local,
             socket: self.id,
             listener: (listener.slot, listener.id.clone()),
+            protocol: listener.protocol,
             limits: listener.client,
             policy: listener.http.clone(),
         })

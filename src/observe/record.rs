@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
-use crate::model::{AccessLog, ListenerId, ListenerSlot};
+use crate::model::{AccessLog, ListenerId, ListenerSlot, Protocol};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -21,17 +21,18 @@ pub struct Record {
 }
 
 impl Record {
-    /// Begins the record of a request that a listener received.
+    /// Begins the record of a request that a listener received, or of a connection.
     pub fn begin(
         metrics: &Rc<WorkerMetrics>,
         logged: AccessLog,
+        protocol: Protocol,
         listener: (ListenerSlot, ListenerId),
         client: IpAddr,
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),
             logged,
-            facts: ExchangeFacts::new(listener, client),
+            facts: ExchangeFacts::new(protocol, listener, client),
         }
     }
 
@@ -42,7 +43,7 @@ impl Record {
 
     /// The exchange has become a tunnel: counts it as long as the guard lives.
     pub fn tunnel(&self) -> OpenTunnel {
-        OpenTunnel::new(&self.metrics)
+        OpenTunnel::new(&self.metrics, self.facts.protocol)
     }
 }
 

@@ -68,7 +68,7 @@ fn read(
             }
         }
         let retired = ledger.retired.iter();
-        for (_, durations) in retired.filter(|((_, name), _)| *name == *group.0) {
+        for (_, durations) in retired.filter(|((_, _, name), _)| *name == *group.0) {
             all.add(durations);
         }
     }
@@ -82,7 +82,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{AccessLog, ListenerSlot, TargetId};
+    use crate::model::{AccessLog, ListenerSlot, Protocol, TargetId};
     use crate::observe::{Record, WorkerMetrics};
     use crate::target::Target;
 
@@ -110,7 +110,13 @@ mod tests {
             for _ in 0..count {
                 let listener = (ListenerSlot(0), "http".into());
                 let client = [127, 0, 0, 1].into();
-                let mut record = Record::begin(&self.worker, AccessLog::Off, listener, client);
+                let mut record = Record::begin(
+                    &self.worker,
+                    AccessLog::Off,
+                    Protocol::Http1,
+                    listener,
+                    client,
+                );
                 record.target = Some(Arc::clone(target));
                 record.status = Some(200);
                 record.complete = true;

@@ -1,6 +1,7 @@
 //! The proxy of one worker, and what its requests share.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::client::Client;
@@ -8,7 +9,7 @@ use super::date::Date;
 use super::ids::{Entropy, RequestIds};
 use super::shortage::Shortages;
 use crate::message::ResponseHead;
-use crate::model::AccessLog;
+use crate::model::{AccessLog, ListenerId, ListenerSlot, Protocol, SocketId};
 use crate::net::Buffers;
 use crate::observe::{Record, WorkerMetrics};
 use crate::state::DataPlaneReader;
@@ -68,14 +69,29 @@ impl Proxy {
 
     /// Begins the record of a request.
     pub(super) fn begin(&self, client: &Client) -> Record {
-        let snapshot = self.reader.load();
-        let (log, id) = match snapshot.serving(client.socket) {
-            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
-            None => (AccessLog::Failures, client.listener.clone()),
-        };
-        let mut record = Record::begin(&self.metrics, log, id, client.peer.ip());
+        let Client {
+            socket, listener, ..
+        } = client;
+        let mut record = self.record(Protocol::Http1, *socket, listener, client.peer.ip());
         record.request_id = Some(self.ids.next());
         record
+    }
+
+    /// Begins the record of a request or of a connection: of the listener that serves the socket
+    /// now, or else of the one that did when the connection was accepted.
+    pub(super) fn record(
+        &self,
+        protocol: Protocol,
+        socket: SocketId,
+        accepted: &(ListenerSlot, ListenerId),
+        client: IpAddr,
+    ) -> Record {
+        let snapshot = self.reader.load();
+        let (log, id) = match snapshot.serving(socket) {
+            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
+            None => (AccessLog::Failures, accepted.clone()),
+        };
+        Record::begin(&self.metrics, log, protocol, id, client)
     }
 
     /// A head for a response, to be cleared by its reader; with the memory of one that was kept, if

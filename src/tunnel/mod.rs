@@ -1,11 +1,11 @@
-//! An upgraded connection: bytes in both directions until both sides have ended (RFC 9110
-//! section 7.8).
+//! An upgraded connection (RFC 9110 section 7.8), or one of protocol `tcp`: bytes in both
+//! directions until both sides have ended.
 //!
 //! Each direction has backpressure and one buffer, which exists only while bytes are in
 //! flight, so that an idle WebSocket costs two sockets and little else. The end of one
-//! direction is passed on and leaves the other open. A tunnel that neither side ends is ended
-//! here: after the idle timeout, when the target is released, or when Weir shuts down. Both
-//! ends of a WebSocket get a Close frame then.
+//! direction is passed on and leaves the other open; a reset of protocol `tcp` is passed on too. A
+//! tunnel that neither side ends is ended here: after the idle timeout, when the target is
+//! released, or when Weir shuts down. Both ends of a WebSocket get a Close frame then.
 
 mod websocket;
 
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::model::Failure;
+use crate::model::{Failure, Protocol};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Stream};
-use crate::observe::{OpenTunnel, Record};
+use crate::observe::{OpenTunnel, Record, Side};
 use crate::target::Lease;
 use websocket::Frames;
 
@@ -31,12 +31,15 @@ const BUFFER: usize = 16 * 1024;
 /// How often a tunnel checks whether its target was released. The idle timeout is exact.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a side that is to be reset is asked whether it has sent everything.
+const SENDING_CHECK: Duration = Duration::from_millis(10);
+
 /// How long both sides have to take what was begun and their Close frames, and to end, when
 /// Weir ends a tunnel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The target's side of an upgraded connection; [`Tunnel::run`] gets the client's. It has all that
-/// must last as long: the lease on the target and the record of the request.
+/// The target's side of a tunnel; [`Tunnel::run`] gets the client's. It has all that must last as
+/// long: the lease on the target, and the record of the request or connection.
 #[derive(Debug)]
 pub struct Tunnel {
     target: Stream,
@@ -60,18 +63,55 @@ struct TunnelRecord {
     sent: Cell<u64>,
     /// When a byte came last, in either direction.
     last: Cell<Instant>,
+    /// Which side has ended its direction first.
+    ended_by: Cell<Option<Side>>,
+    /// Set when writing has failed in one direction; the other may go on.
+    broken: Cell<Option<Failure>>,
+}
+
+impl TunnelRecord {
+    /// The bytes that this side has sent, and the other has got.
+    fn copied(&self, from: Side) -> &Cell<u64> {
+        match from {
+            Side::Client => &self.received,
+            Side::Target => &self.sent,
+        }
+    }
+
+    /// Notes that a side sends no more.
+    fn ended(&self, side: Side) {
+        self.ended_by.set(self.ended_by.get().or(Some(side)));
+    }
+
+    /// Whether a side is to learn that the other was reset. A WebSocket tells by its frames, and
+    /// keeps what is on its way.
+    fn passes_resets(&self) -> bool {
+        self.record.protocol == Protocol::Tcp
+    }
+
+    /// What it means that a side has broken off.
+    fn failure_of(&self, side: Side) -> Failure {
+        match (side, self.record.protocol) {
+            (Side::Client, _) => Failure::ClientGone,
+            (Side::Target, Protocol::Http1) => Failure::TargetBodyBroken,
+            (Side::Target, Protocol::Tcp) => Failure::TargetReset,
+        }
+    }
 }
 
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
         self.record.received = self.received.get();
         self.record.sent = self.sent.get();
+        if self.passes_resets() {
+            self.record.ended_by = self.ended_by.get();
+        }
     }
 }
 
 impl Tunnel {
-    /// A tunnel to a target that has switched protocols: its stream, what it has sent beyond the
-    /// head of its 101, and the descriptor counted for the stream. `idle` is the longest time
+    /// A tunnel to a target: its stream, what it has sent beyond the head of its 101 if it has
+    /// switched protocols, and the descriptor counted for the stream. `idle` is the longest time
     /// without a byte in either direction.
     pub fn new(
         (target, early, descriptor): (Stream, Input, DescriptorPermit),
@@ -93,13 +133,15 @@ impl Tunnel {
                 received: Cell::new(0),
                 sent: Cell::new(0),
                 last: Cell::new(Instant::now()),
+                ended_by: Cell::default(),
+                broken: Cell::default(),
             },
         }
     }
 
     /// Copies bytes until both sides have ended, or one breaks, or the tunnel has to end;
     /// `closing` resolves with the reason when Weir ends it. `early` are bytes that the client
-    /// sent before it had the 101.
+    /// sent before it had the 101, if it waited for one.
     ///
     /// Cancel safety: dropping the future resets both sides.
     pub async fn run(
@@ -112,31 +154,19 @@ impl Tunnel {
         // A tunnel may be idle for long, and needs no memory while it is.
         drop(early);
         let record = &self.record;
-        let frames = || self.is_websocket.then(Frames::default);
-        let mut up = Direction {
-            from: &client,
-            to: &self.target,
-            frames: frames(),
-            read_failure: Failure::ClientGone,
-            write_failure: Failure::TargetBodyBroken,
-            copied: &record.received,
-            last: &record.last,
+        let direction = |side, from, to, unsent| Direction {
+            side,
+            from,
+            to,
+            frames: self.is_websocket.then(Frames::default),
+            record,
             unsent,
             is_over: false,
-            failure: None,
         };
-        let mut down = Direction {
-            from: &self.target,
-            to: &client,
-            frames: frames(),
-            read_failure: Failure::TargetBodyBroken,
-            write_failure: Failure::ClientGone,
-            copied: &record.sent,
-            last: &record.last,
-            unsent: std::mem::take(&mut self.early).unread().into(),
-            is_over: false,
-            failure: None,
-        };
+        let early = BytesMut::from(self.early.unread());
+        self.early = Input::default();
+        let mut up = direction(Side::Client, &client, &self.target, unsent);
+        let mut down = direction(Side::Target, &self.target, &client, early);
         let (failure, is_ended_by_weir) = tokio::select! {
             biased;
             copied = copy(&mut up, &mut down) => (copied.err(), false),
@@ -149,6 +179,8 @@ impl Tunnel {
             // A side that neither reads nor ends in time is closed all the same.
             let _ = timeout(CLOSE_TIMEOUT, closed).await;
             let _ = (up.to.shutdown_write(), down.to.shutdown_write());
+        } else if failure.is_some() && record.passes_resets() {
+            tokio::join!(reset(&client), reset(&self.target));
         }
         let record = &mut self.record.record;
         match failure {
@@ -161,7 +193,20 @@ impl Tunnel {
 /// Copies in both directions until both are over, or reading fails in one.
 async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Failure> {
     tokio::try_join!(up.copy(), down.copy())?;
-    up.failure.or(down.failure).map_or(Ok(()), Err)
+    up.record.broken.get().map_or(Ok(()), Err)
+}
+
+/// Prepares for a reset, by which the other end can tell that something is missing, after what was
+/// sent before.
+async fn reset(stream: &Stream) {
+    let sent = async {
+        while stream.is_sending() {
+            sleep(SENDING_CHECK).await;
+        }
+    };
+    // One that does not read in time loses the rest.
+    let _ = timeout(CLOSE_TIMEOUT, sent).await;
+    stream.reset_on_close();
 }
 
 /// Resolves when Weir has to end a tunnel, with the reason.
@@ -191,22 +236,17 @@ async fn must_end(
 
 /// One direction of a tunnel.
 struct Direction<'a> {
+    /// Which side sends the bytes.
+    side: Side,
     from: &'a Stream,
     to: &'a Stream,
     /// Where in a frame the written bytes end; `None` if it is not a WebSocket.
     frames: Option<Frames>,
-    /// What a failed read means.
-    read_failure: Failure,
-    /// What a failed write means.
-    write_failure: Failure,
-    copied: &'a Cell<u64>,
-    last: &'a Cell<Instant>,
+    record: &'a TunnelRecord,
     /// Read and not yet written.
     unsent: BytesMut,
     /// The end of the reading side was passed on, or could not be.
     is_over: bool,
-    /// Set when writing has failed.
-    failure: Option<Failure>,
 }
 
 impl Direction<'_> {
@@ -219,11 +259,23 @@ impl Direction<'_> {
                 // A side that reads no more may have sent something before. The other
                 // direction goes on copying that until it fails or ends too.
                 self.is_over = true;
-                self.failure = Some(self.write_failure);
+                let failure = self.record.failure_of(self.side.other());
+                self.record.broken.set(Some(failure));
                 return Ok(());
             }
-            self.is_over = !self.receive().await.map_err(|_| self.read_failure)?;
+            let received = self.receive().await;
+            self.is_over = !received.map_err(|_| self.record.failure_of(self.side))?;
         }
+        // Of a side that was reset, the system reports one error, and after it the end.
+        if let Some(failure) = self
+            .record
+            .broken
+            .get()
+            .filter(|_| self.record.passes_resets())
+        {
+            return Err(failure);
+        }
+        self.record.ended(self.side);
         // An error means that the other side has closed already.
         let _ = self.to.shutdown_write();
         Ok(())
@@ -240,23 +292,29 @@ impl Direction<'_> {
                 frames.follow(&self.unsent[..len]);
             }
             self.unsent.advance(len);
-            self.copied.set(self.copied.get() + len as u64);
+            let copied = self.record.copied(self.side);
+            copied.set(copied.get() + len as u64);
         }
-        self.last.set(Instant::now());
+        self.record.last.set(Instant::now());
         self.unsent = BytesMut::new();
         Ok(())
     }
 
     /// Waits for bytes; returns `false` at the end. Cancel-safe.
     async fn receive(&mut self) -> io::Result<bool> {
-        // Without this, a side that sends without end would keep the worker from everything else.
-        consume_budget().await;
-        self.from.readable().await?;
-        let mut buffer = BytesMut::with_capacity(BUFFER);
-        let len = self.from.read_into(&mut buffer).await?;
-        self.unsent = buffer;
-        self.last.set(Instant::now());
-        Ok(len > 0)
+        loop {
+            // Without this, a side that sends without end would keep the worker from everything
+            // else.
+            consume_budget().await;
+            self.from.readable().await?;
+            let mut buffer = BytesMut::with_capacity(BUFFER);
+            // If there is nothing yet, the buffer goes: there may be nothing for long.
+            if let Some(len) = self.from.try_read(&mut buffer)? {
+                self.unsent = buffer;
+                self.record.last.set(Instant::now());
+                return Ok(len > 0);
+            }
+        }
     }
 
     /// Ends this direction: a frame that was begun is copied to its end, `close_frame` follows

@@ -207,6 +207,7 @@ fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
     config::Listener {
         id: ListenerId::from(name),
         bind: ([127, 0, 0, 1], 8080).into(),
+        protocol: crate::model::Protocol::Http1,
         max_connections: 100,
         client: ClientLimits::default(),
         http: HttpPolicy::default(),

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use toml::de::DeValue;
 
 use super::pattern::Spelling;
-use super::{action, address, condition, field, name, overload};
+use super::{action, address, condition, field, name, overload, tcp};
 use crate::config::jump::Jump;
 use crate::config::node::Node;
 use crate::config::placed::Placed;
@@ -16,19 +16,20 @@ use crate::config::section::Section;
 use crate::config::span::Mark;
 use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
-use crate::model::{Action, ListenerId, Priority, Rule, TargetGroupId};
+use crate::model::{Action, ListenerId, Priority, Protocol, Rule, TargetGroupId};
 
 /// Longest name in a `Via` field, bytes: a host name fits.
 const MAX_VIA: usize = 64;
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let section = node.section(&keys::LISTENER)?;
+    let protocol = section.word("protocol");
     let bind = section
         .require("bind", "write where it listens: bind = \"0.0.0.0:8080\"")
         .and_then(|node| Some((address::bind(&node)?, node)));
     if let Some((bind, at)) = &bind {
         node.cx.note(|notes| notes.binds.push(at.mark(*bind)));
-        if bind.port() == 443 {
+        if bind.port() == 443 && protocol == Protocol::Http1 {
             let message = "Weir does not speak TLS yet, which clients of port 443 do";
             let help =
                 "let something in front of it end TLS, and listen for plain HTTP on another port";
@@ -37,22 +38,71 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     }
     let bind = bind.map(|(bind, _)| bind);
     let id = id(&section, node, bind);
-    let (http, via) = (http_policy(&section), section.optional("via", via));
-    let spelling = Spelling::of(&http);
-    let default = action::read(&section, bind, &[], spelling);
-    let own = own_redirect(&section, bind, default.as_ref());
-    let rules = rules(&section, bind, spelling, own.as_ref());
+    match protocol {
+        Protocol::Http1 => of_http1(&section, bind, id),
+        Protocol::Tcp => of_tcp(&section, bind, id),
+    }
+}
+
+/// A listener that forwards connections: it has no other action, and no rules.
+fn of_tcp(
+    section: &Section<'_>,
+    bind: Option<SocketAddr>,
+    id: Option<ListenerId>,
+) -> Option<Listener> {
+    tcp::check_listener(section);
+    let forward = section
+        .require(
+            "forward",
+            "write the group that gets the connections: forward = \"NAME\"",
+        )
+        .and_then(|node| action::forward(&node, Protocol::Tcp));
     let max_connections = section.count("max_connections");
-    let rate_limit = overload::rate_limit(&section);
+    let client = section
+        .get("client")
+        .and_then(|node| node.section(&keys::CLIENT));
+    let idle_timeout = client.map_or(defaults::TCP_CLIENT.idle_timeout, |client| {
+        client.duration_or("idle_timeout", defaults::TCP_CLIENT.idle_timeout)
+    });
+    Some(Listener {
+        client: ClientLimits {
+            idle_timeout,
+            ..defaults::TCP_CLIENT
+        },
+        forwarded: Forwarded::default(),
+        http: HttpPolicy::default(),
+        id: id?,
+        bind: bind?,
+        protocol: Protocol::Tcp,
+        max_connections,
+        rate_limit: None,
+        rules: Vec::new(),
+        default: Action::Forward(forward?),
+    })
+}
+
+fn of_http1(
+    section: &Section<'_>,
+    bind: Option<SocketAddr>,
+    id: Option<ListenerId>,
+) -> Option<Listener> {
+    let (http, via) = (http_policy(section), section.optional("via", via));
+    let spelling = Spelling::of(&http);
+    let default = action::read(section, bind, &[], spelling);
+    let own = own_redirect(section, bind, default.as_ref());
+    let rules = rules(section, bind, spelling, own.as_ref());
+    let max_connections = section.count("max_connections");
+    let rate_limit = overload::rate_limit(section);
     let client = section
         .get("client")
         .and_then(|node| node.section(&keys::CLIENT));
     Some(Listener {
         client: client.map_or(defaults::CLIENT, |section| client_limits(&section)),
-        forwarded: forwarded(&section)?,
+        forwarded: forwarded(section)?,
         http: HttpPolicy { via: via?, ..http },
         id: id?,
         bind: bind?,
+        protocol: Protocol::Http1,
         max_connections,
         rate_limit,
         rules: rules?,

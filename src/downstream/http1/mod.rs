@@ -21,9 +21,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::Accepted;
 use super::drain::{DrainSignal, IdleGuard};
 use super::linger::linger;
+use crate::downstream::accepted::Accepted;
 use crate::http1::{Limits, Reason};
 use crate::message::RequestHead;
 use crate::model::{ClientLimits, Failure, FieldNames, HttpPolicy};
@@ -82,7 +82,7 @@ enum Waited {
 /// Serves every request of a connection, in order, until the connection ends.
 ///
 /// Cancel safety: dropping the future closes the connection, and abandons its request.
-pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
+pub(super) async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
     let Accepted {
         stream,
         peer,
@@ -91,6 +91,7 @@ pub async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>)
         listener,
         limits,
         policy,
+        protocol: _,
     } = accepted;
     let client = Client::new(socket, listener, peer, local);
     let allowance = limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
