@@ -33,6 +33,6 @@ pub fn serve(
     match accepted.protocol {
         Protocol::Http1 => Either::Left(http1::serve(accepted, proxy, drain)),
         // Boxed, so that no future of another protocol has to have room for it.
-        Protocol::Tcp => Either::Right(Box::pin(tcp::serve(accepted, proxy, drain))),
+        Protocol::Tcp => Either::Right(Box::pin(tcp::serve(Box::new(accepted), proxy, drain))),
     }
 }

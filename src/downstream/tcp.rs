@@ -19,13 +19,18 @@ use crate::proxy::{Presence, Proxy};
 use crate::tunnel::Tunnel;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
+///
+/// What is needed to begin is boxed, because the future of every open connection would have room for
+/// it otherwise.
+pub(super) async fn serve(accepted: Box<Accepted>, proxy: Rc<Proxy>, drain: Rc<DrainSignal>) {
     let _guard = drain.guard_tunnel();
-    // Boxed, because the future of every open connection would be as large otherwise.
     let tunnel = Box::pin(connect(&accepted, &proxy, &drain)).await;
-    let stream = accepted.stream;
+    let Accepted { stream, .. } = *accepted;
     match tunnel {
-        Some(tunnel) => tunnel.run(stream, Input::default(), drain.closed()).await,
+        Some(tunnel) => {
+            let closed = Box::pin(drain.closed());
+            tunnel.run(stream, Input::default(), closed).await;
+        }
         None => stream.reset_on_close(),
     }
 }

@@ -11,7 +11,6 @@ mod websocket;
 
 use std::cell::Cell;
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -143,17 +142,22 @@ impl Tunnel {
     /// `closing` resolves with the reason when Weir ends it. `early` are bytes that the client
     /// sent before it had the 101, if it waited for one.
     ///
+    /// The future is as small as can be, because there is one for each tunnel: what takes room and
+    /// lasts for a moment is boxed.
+    ///
     /// Cancel safety: dropping the future resets both sides.
     pub async fn run(
-        mut self,
+        mut self: Box<Self>,
         client: Stream,
         early: Input,
-        closing: impl Future<Output = Failure>,
+        mut closing: impl Future<Output = Failure> + Unpin,
     ) {
-        let unsent = BytesMut::from(early.unread());
+        let from_client = BytesMut::from(early.unread());
+        let from_target = BytesMut::from(self.early.unread());
         // A tunnel may be idle for long, and needs no memory while it is.
         drop(early);
-        let record = &self.record;
+        self.early = Input::default();
+        let (record, lease) = (&self.record, &self.lease);
         let direction = |side, from, to, unsent| Direction {
             side,
             from,
@@ -163,24 +167,17 @@ impl Tunnel {
             unsent,
             is_over: false,
         };
-        let early = BytesMut::from(self.early.unread());
-        self.early = Input::default();
-        let mut up = direction(Side::Client, &client, &self.target, unsent);
-        let mut down = direction(Side::Target, &self.target, &client, early);
+        let mut up = direction(Side::Client, &client, &self.target, from_client);
+        let mut down = direction(Side::Target, &self.target, &client, from_target);
         let (failure, is_ended_by_weir) = tokio::select! {
             biased;
             copied = copy(&mut up, &mut down) => (copied.err(), false),
-            failure = must_end(closing, &self.lease, record, self.idle) => (Some(failure), true),
+            failure = must_end(&mut closing, lease, record, self.idle) => (Some(failure), true),
         };
         if is_ended_by_weir {
-            let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
-            let to_client = websocket::close_for_client();
-            let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
-            // A side that neither reads nor ends in time is closed all the same.
-            let _ = timeout(CLOSE_TIMEOUT, closed).await;
-            let _ = (up.to.shutdown_write(), down.to.shutdown_write());
+            Box::pin(close(&mut up, &mut down)).await;
         } else if failure.is_some() && record.passes_resets() {
-            tokio::join!(reset(&client), reset(&self.target));
+            Box::pin(async { tokio::join!(reset(&client), reset(&self.target)) }).await;
         }
         let record = &mut self.record.record;
         match failure {
@@ -194,6 +191,16 @@ impl Tunnel {
 async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Failure> {
     tokio::try_join!(up.copy(), down.copy())?;
     up.record.broken.get().map_or(Ok(()), Err)
+}
+
+/// Ends both directions, in the way of their protocol if it has one.
+async fn close(up: &mut Direction<'_>, down: &mut Direction<'_>) {
+    let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
+    let to_client = websocket::close_for_client();
+    let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
+    // A side that neither reads nor ends in time is closed all the same.
+    let _ = timeout(CLOSE_TIMEOUT, closed).await;
+    let _ = (up.to.shutdown_write(), down.to.shutdown_write());
 }
 
 /// Prepares for a reset, by which the other end can tell that something is missing, after what was
@@ -211,18 +218,17 @@ async fn reset(stream: &Stream) {
 
 /// Resolves when Weir has to end a tunnel, with the reason.
 async fn must_end(
-    closing: impl Future<Output = Failure>,
+    closing: &mut (impl Future<Output = Failure> + Unpin),
     lease: &Lease,
     record: &TunnelRecord,
     idle: Duration,
 ) -> Failure {
-    let mut closing = pin!(closing);
     loop {
         let next_check = Instant::now() + CHECK_INTERVAL;
         let idle_end = record.last.get() + idle;
         tokio::select! {
             biased;
-            reason = &mut closing => return reason,
+            reason = &mut *closing => return reason,
             () = sleep_until(next_check.min(idle_end)) => {}
         }
         if lease.target().is_released() {

@@ -130,7 +130,8 @@ pub(super) async fn serve(accepted: Accepted, proxy: Rc<Proxy>, drain: Rc<DrainS
             Next::Tunnel(tunnel) => {
                 let _guard = guard.guard_tunnel();
                 let (stream, early) = connection.into_parts();
-                return Box::pin(tunnel.run(stream, early, guard.closed())).await;
+                let closed = Box::pin(guard.closed());
+                return Box::pin(tunnel.run(stream, early, closed)).await;
             }
         }
     }
