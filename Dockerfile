@@ -44,7 +44,7 @@ FROM ${BINARY} AS binary
 
 FROM ${RUNTIME_BASE}
 LABEL org.opencontainers.image.title="weir" \
-      org.opencontainers.image.description="An L7 HTTP load balancer: one binary, one TOML file" \
+      org.opencontainers.image.description="A load balancer for HTTP and TCP: one binary, one TOML file" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=binary /rootfs/ /
 # A number, because there is no /etc/passwd. In a container this user may bind ports below 1024.

@@ -1,5 +1,5 @@
-//! Weir: an L7 HTTP load balancer. This page is its architecture: a picture, the threads, the
-//! layers, five walks through the code, and the words.
+//! Weir: a load balancer for HTTP, and for TCP connections of any other kind. This page is its
+//! architecture: a picture, the threads, the layers, five walks through the code, and the words.
 //!
 //! # The picture
 //!
@@ -10,7 +10,7 @@
 //!    accept,      one client's   retries,  rule →      policy,         which
 //!    limits       connection     filters   action      stickiness      member
 //!                                 ├────► upstream   connections to targets
-//!                                 ├────► tunnel     bytes after a switch of protocols
+//!                                 ├────► tunnel     bytes after a switch of protocols, or of TCP
 //!                                 └────► observe    one record: metrics, log
 //!              message   the one form that a request or response has, whatever the wire
 //!              http1     the HTTP/1.1 codec of both sides: pure, bytes in and out
@@ -69,8 +69,8 @@
 //! | [`target_group`] | eligibility, stickiness, slow start, retry budget; takes the lease |
 //! | [`state`] | what the next snapshot is |
 //! | [`upstream`] | which connection to a target is used again |
-//! | [`tunnel`] | how bytes are copied after a switch of protocols, and when that ends |
-//! | [`proxy`] | the way of a request, retries, answers of Weir's own |
+//! | [`tunnel`] | how bytes are copied after a switch of protocols or of a TCP connection, and when that ends |
+//! | [`proxy`] | the way of a request or TCP connection, retries, answers of Weir's own |
 //! | [`downstream`] | how a client's connection is read, written, timed and ended |
 //! | [`listener`] | how many connections are accepted |
 //! | [`health`] | what is healthy: active checks and outlier detection |
@@ -93,7 +93,8 @@
 //! queue. A lease counts the request on the target until the last byte of the response was read
 //! from it. The request is written to a connection of [`upstream::Pool`] while its response is
 //! read: one task, that of the client's connection, drives both directions. After a 101 both
-//! streams become a [`tunnel::Tunnel`]. A failure that a retry may follow goes back to the group,
+//! streams become a [`tunnel::Tunnel`]; a connection of a listener of protocol `tcp`, of which no byte
+//! is read before, becomes one as soon as a target has accepted it. A failure that a retry may follow goes back to the group,
 //! with the targets that were tried. Whatever happens becomes a response and one record of
 //! [`observe`].
 //!
@@ -137,7 +138,7 @@
 //! | roster, picker | the members that may be picked now; what picks among them |
 //! | lease | one request in flight on one target, from the pick to the last byte read |
 //! | attempt, retry, budget | one try at one target; another one; what limits retries |
-//! | tunnel | the two streams of an exchange after a switch of protocols |
+//! | tunnel | the two streams of an exchange after a switch of protocols, or of a TCP connection |
 //! | eligible | active, with a weight, passing its checks and not ejected |
 //! | fail open | too few targets are healthy, so all active ones get requests |
 //! | ejection | outlier detection takes a target out for a while |

@@ -2,7 +2,7 @@
 //! whole file.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::jump::Jump;
 use super::problem::{Code, Collection, Problem, Problems, Severity};
 use super::secret;
 use super::span::{Lines, Mark, Span};
-use crate::model::{Endpoint, TargetGroupId};
+use crate::model::{Endpoint, Protocol, TargetGroupId};
 
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
@@ -56,9 +56,11 @@ pub(super) struct Context<'a> {
 #[derive(Default)]
 pub(super) struct Notes {
     /// Every name of a group in an action.
-    pub(super) references: Vec<Mark<TargetGroupId>>,
+    pub(super) references: Vec<Mark<Reference>>,
     /// Every group that is defined, those with errors included.
     pub(super) groups: Vec<Mark<TargetGroupId>>,
+    /// The groups of which the protocol is known.
+    pub(super) protocols: BTreeMap<TargetGroupId, Protocol>,
     /// Everything that Weir listens on, the admin listener's included.
     pub(super) binds: Vec<Mark<Endpoint>>,
     /// The name of every listener.
@@ -73,6 +75,13 @@ pub(super) struct Notes {
     pub(super) written: Vec<Mark<PathBuf>>,
     /// Every variable that a secret is taken from.
     pub(super) secrets: BTreeSet<String>,
+}
+
+/// The name of a group in an action.
+pub(super) struct Reference {
+    pub(super) group: TargetGroupId,
+    /// That of the listener.
+    pub(super) protocol: Protocol,
 }
 
 impl<'a> Context<'a> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::context::{Context, Notes};
+use super::context::{Context, Notes, Reference};
 use super::loops;
 use super::problem::{Code, Severity};
 use super::span::Mark;
@@ -14,6 +14,7 @@ use crate::model::{Endpoint, TargetGroupId};
 pub(super) fn check(cx: &Context<'_>) {
     let notes = cx.take_notes();
     unknown_groups(cx, &notes);
+    other_protocols(cx, &notes);
     // A broken `forward` has been reported; the group that it means seems unused because of it.
     if !cx.has_listener_errors() {
         unused_groups(cx, &notes);
@@ -47,7 +48,7 @@ fn unknown_groups(cx: &Context<'_>, notes: &Notes) {
         .map(|group| (&*group.value.0, group))
         .collect();
     for reference in &notes.references {
-        let name = &*reference.value.0;
+        let name = &*reference.value.group.0;
         if known.contains_key(name) {
             continue;
         }
@@ -101,8 +102,43 @@ fn group_meant(
     }
 }
 
+/// A listener forwards to groups of its own protocol.
+fn other_protocols(cx: &Context<'_>, notes: &Notes) {
+    for reference in &notes.references {
+        let Reference { group, protocol } = &reference.value;
+        let Some(known) = notes
+            .protocols
+            .get(group)
+            .filter(|known| *known != protocol)
+        else {
+            continue;
+        };
+        let (of_listener, of_group) = (protocol.name(), known.name());
+        let message = format!(
+            "a listener of protocol \"{of_listener}\" cannot forward to `{group}`, a group of protocol \"{of_group}\""
+        );
+        let line = notes.groups.iter().find(|mark| mark.value == *group);
+        let line = line.map_or(0, |mark| cx.line(mark.span));
+        let help = format!(
+            "write protocol = \"{of_group}\" in the listener, or protocol = \"{of_listener}\" in the group (line {line})"
+        );
+        report(
+            cx,
+            Severity::Error,
+            reference,
+            Code::Conflict,
+            message,
+            help,
+        );
+    }
+}
+
 fn unused_groups(cx: &Context<'_>, notes: &Notes) {
-    let used: BTreeSet<_> = notes.references.iter().map(|mark| &mark.value).collect();
+    let used: BTreeSet<_> = notes
+        .references
+        .iter()
+        .map(|mark| &mark.value.group)
+        .collect();
     for group in notes
         .groups
         .iter()

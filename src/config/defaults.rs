@@ -13,7 +13,7 @@ use super::types::{
     AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, MinHealthy, Outlier,
     Overload, Retry, Shutdown, TargetGroup, UpstreamLimits,
 };
-use crate::model::{Algorithm, ForwardedFormat, HashPolicy, TargetGroupId};
+use crate::model::{Algorithm, ForwardedFormat, HashPolicy, Protocol, TargetGroupId};
 
 /// The phases of a shutdown without `shutdown`.
 pub const SHUTDOWN: Shutdown = Shutdown {
@@ -35,6 +35,13 @@ pub const CLIENT: ClientLimits = ClientLimits {
     max_requests: None,
     abort_on_close: keys::CLIENT.flag("abort_on_close"),
     body_min_rate: NonZeroU32::new(keys::CLIENT.count("body_min_rate") as u32),
+};
+
+/// The limits of a listener of protocol `tcp` without `client`. Databases and brokers are silent for
+/// long, and Envoy's default is the same.
+pub const TCP_CLIENT: ClientLimits = ClientLimits {
+    idle_timeout: Duration::from_secs(60 * 60),
+    ..CLIENT
 };
 
 /// Default of `listener.forwarded.mode`.
@@ -145,6 +152,7 @@ impl TargetGroup {
     pub fn new(id: TargetGroupId) -> Self {
         Self {
             id,
+            protocol: Protocol::Http1,
             port: None,
             targets: Vec::new(),
             algorithm: Algorithm::RoundRobin,
@@ -225,6 +233,9 @@ mod tests {
         assert_eq!(http, HttpPolicy::default());
         assert_eq!(keys::REDIRECT.count("status"), 302);
         assert_eq!(REDIRECT_STATUS.as_u16(), 302);
+        for table in [&keys::LISTENER, &keys::TARGET_GROUP] {
+            assert_eq!(Protocol::of(table.text("protocol")), Some(Protocol::Http1));
+        }
         let algorithm = Algorithm::of(keys::TARGET_GROUP.text("algorithm"));
         assert_eq!(algorithm, Some(TargetGroup::new("a".into()).algorithm));
         assert_eq!(keys::HEALTH.text("matcher"), HEALTH_MATCHER.0.to_string());

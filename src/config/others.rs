@@ -28,7 +28,7 @@ const EVERYWHERE: &Remarks = &[
     ("http2 h2 h2c http3 quic grpc http_version protocol_version enable_http2 http2_protocol_options \
       proxy_http_version",
         "Weir speaks HTTP/1.1 only; HTTP/2, HTTP/3 and gRPC are not there yet"),
-    ("tcp udp stream tcp_listener", "Weir balances HTTP only; TCP and UDP are not there yet"),
+    ("tcp udp stream tcp_listener", "TCP is balanced by a listener and a group of protocol = \"tcp\"; UDP is not there yet"),
     ("proxy_protocol send_proxy accept_proxy send_proxy_v2",
         "Weir does not speak the PROXY protocol yet; it believes X-Forwarded-For of those in [listener.forwarded] \
          trusted_proxies"),
@@ -102,7 +102,7 @@ const OF_A_LISTENER: &Remarks = &[
     ("server_name server_names hostname hostnames domain domains hosts host host_header", HOSTS),
     ("location locations route routes router routers path paths path_pattern handle handle_path use_backend \
       virtual_hosts path_prefix", ROUTES),
-    ("mode protocol scheme", "a listener speaks HTTP/1.1 without TLS, and nothing else yet; take it out"),
+    ("scheme", "a listener speaks HTTP/1.1 without TLS, or looks at no byte: protocol = \"tcp\""),
     ("default_action default_actions fallback else",
         "the listener's own action is what other rules leave: forward = \"NAME\", redirect = { ... } or \
          fixed_response = { ... }, beside `bind`"),
@@ -140,8 +140,7 @@ const OF_A_GROUP: &Remarks = &[
     ("max_fails fail_timeout fall rise on_error observe circuit_breaker circuit_breakers",
         "what takes a failing target out for a while is [target_group.NAME.outlier], for all targets of a group"),
     ("down disabled", "write weight = 0: such a target gets no new requests"),
-    ("protocol mode scheme backend_protocol",
-        "targets are spoken to in HTTP/1.1 without TLS, and nothing else yet; take it out"),
+    ("scheme", "targets are spoken to in HTTP/1.1 without TLS, or get bytes as they are: protocol = \"tcp\""),
     ("weight", "a weight belongs to a target: { address = \"10.0.0.1:6400\", weight = 2 }"),
     ("health_check_path healthcheck_path health_path", "write health = { path = \"/health\" }"),
     ("health_check_interval inter check_interval", "write health = { interval = \"5s\" }"),

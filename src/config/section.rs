@@ -27,6 +27,20 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Node<'a> {
+    /// The value as the table of its key, if it is one. Reports nothing: its own reader does.
+    pub(super) fn table(&self) -> Option<Section<'a>> {
+        let DeValue::Table(values) = self.value else {
+            return None;
+        };
+        Some(Section {
+            cx: self.cx,
+            table: self.spec.kind.table()?,
+            key: self.key.clone(),
+            span: self.span,
+            values,
+        })
+    }
+
     /// The value as a table of a known kind; its unknown keys are reported.
     pub(super) fn section(&self, table: &'static Table) -> Option<Section<'a>> {
         if let DeValue::Table(values) = self.value {
@@ -138,6 +152,12 @@ impl<'a> Section<'a> {
     ) -> Option<String> {
         let given = self.optional(key, read)?;
         Some(given.unwrap_or_else(|| self.table.text(key).to_owned()))
+    }
+
+    /// The values of all keys that are there but these, in the order of the table of keys.
+    pub(super) fn given_but(&self, keys: &[&str]) -> Vec<Node<'a>> {
+        let others = self.table.names().filter(|key| !keys.contains(key));
+        others.filter_map(|key| self.get(key)).collect()
     }
 
     /// The values of those of some keys that are there, in the order of the keys.

@@ -12,7 +12,7 @@ use http::Method;
 
 use super::autoscaling::Autoscaling;
 use crate::model::{
-    Action, Algorithm, Endpoint, HashPolicy, ListenerId, Rule, TargetGroupId, Thresholds,
+    Action, Algorithm, Endpoint, HashPolicy, ListenerId, Protocol, Rule, TargetGroupId, Thresholds,
 };
 
 pub use crate::model::{
@@ -91,6 +91,8 @@ pub struct Listener {
     pub bind: Endpoint,
     /// The permissions of the file of a Unix socket; `None` leaves them to the umask.
     pub socket_mode: Option<u32>,
+    /// What its clients speak. With [`Protocol::Tcp`] it has no rules and forwards.
+    pub protocol: Protocol,
     /// Most client connections at a time, over all workers. At the limit idle ones are closed for
     /// new clients, which otherwise wait in the accept queue.
     pub max_connections: usize,
@@ -113,6 +115,8 @@ pub struct Listener {
 pub struct TargetGroup {
     /// Unique.
     pub id: TargetGroupId,
+    /// What its targets speak: that of every listener that forwards to it.
+    pub protocol: Protocol,
     /// The port of targets that name none.
     pub port: Option<u16>,
     /// Its configured targets.

@@ -172,6 +172,7 @@ impl Listener {
         let mut terms = self.terms.borrow_mut();
         if let Some(terms) = &*terms
             && terms.listener == (listener.slot, listener.id.clone())
+            && terms.protocol == listener.protocol
             && terms.limits == listener.client
             && terms.field_names == listener.http.field_names
         {
@@ -180,6 +181,7 @@ impl Listener {
         Rc::clone(terms.insert(Rc::new(Terms {
             socket: self.id,
             listener: (listener.slot, listener.id.clone()),
+            protocol: listener.protocol,
             limits: listener.client,
             field_names: listener.http.field_names,
         })))

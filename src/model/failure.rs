@@ -69,12 +69,14 @@ pub enum Failure {
     TargetClosed,
     /// The target closed or reset the connection inside its response body.
     TargetBodyBroken,
+    /// The target reset a TCP connection.
+    TargetReset,
     /// The target's response is not HTTP/1.1, is beyond its limits, or switches to a protocol that
     /// was not asked for.
     MalformedResponse,
     /// A deadline on the target's side passed.
     TargetTimeout(Stage),
-    /// No byte came through an upgraded connection in either direction for too long.
+    /// No byte came through a tunnel in either direction for too long.
     TunnelTimeout,
     /// The target has left its group, and its deregistration delay is over.
     TargetReleased,
@@ -127,6 +129,7 @@ impl Failure {
             Self::ConnectError
             | Self::TargetClosed
             | Self::TargetBodyBroken
+            | Self::TargetReset
             | Self::MalformedResponse => StatusCode::BAD_GATEWAY,
             Self::TargetTimeout(_) | Self::TunnelTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -158,6 +161,7 @@ impl Failure {
             Self::ConnectError => "connect_error",
             Self::TargetClosed => "target_closed",
             Self::TargetBodyBroken => "target_body_broken",
+            Self::TargetReset => "target_reset",
             Self::MalformedResponse => "malformed_response",
             Self::TargetTimeout(Stage::Connect) => "connect_timeout",
             Self::TargetTimeout(Stage::ResponseHead) => "response_head_timeout",
@@ -190,6 +194,7 @@ impl Failure {
             Self::ConnectError
             | Self::TargetClosed
             | Self::TargetBodyBroken
+            | Self::TargetReset
             | Self::MalformedResponse
             | Self::TargetTimeout(_) => Blame::Target,
             Self::NoTarget
@@ -243,9 +248,10 @@ impl Failure {
             Self::ConnectError => "the target could not be reached",
             Self::TargetClosed => "the target closed the connection without a response",
             Self::TargetBodyBroken => "the target's response broke off",
+            Self::TargetReset => "the target broke the connection off",
             Self::MalformedResponse => "the target's response is not well-formed HTTP/1.1",
             Self::TargetTimeout(_) => "the target did not answer in time",
-            Self::TunnelTimeout => "nothing came through the upgraded connection",
+            Self::TunnelTimeout => "nothing came through the connection for too long",
             Self::TargetReleased => "the target was removed",
             Self::OutOfResources => "the load balancer is out of descriptors, ports or memory",
             Self::ShuttingDown => "the load balancer is shutting down",

@@ -22,6 +22,7 @@ mod id;
 mod limits;
 mod path;
 mod pattern;
+mod protocol;
 mod registration;
 mod rule;
 mod sticky;
@@ -46,6 +47,7 @@ pub use limits::{
 };
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
+pub use protocol::Protocol;
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,

@@ -86,12 +86,16 @@ impl Stream {
         }
     }
 
-    /// Appends what has arrived to `buffer`, at most as much as fits. `Ok(0)` is the end; an error
-    /// of the kind `WouldBlock` means that there is nothing to read.
-    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        match self {
+    /// Appends what has arrived to `buffer`, at most as much as fits. `Some(0)` is the end, `None`
+    /// says that [`Self::readable`] was wrong. Does not wait.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        let read = match self {
             Self::Tcp(stream) => stream.try_read_buf(buffer),
             Self::Unix(stream) => stream.try_read_buf(buffer),
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            read => read.map(Some),
         }
     }
 
@@ -162,6 +166,24 @@ impl Stream {
         }
     }
 
+    /// Whether bytes that were written have not been sent yet, or many of them have not arrived.
+    /// Not told of a Unix domain socket, the peer of which has them at once. Two system calls.
+    pub fn is_sending(&self) -> bool {
+        if let Self::Unix(_) = self {
+            return false;
+        }
+        // Without this, a socket is writable as long as there is room for more. An error means that
+        // the peer has closed the connection already.
+        if SockRef::from(self).set_tcp_notsent_lowat(1).is_err() {
+            return false;
+        }
+        let mut polled = [PollFd::new(self, PollFlags::OUT)];
+        matches!(
+            rustix::event::poll(&mut polled, Some(&Timespec::default())),
+            Ok(0)
+        )
+    }
+
     /// What a read would find now, without taking it. One system call.
     pub fn peek(&self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
@@ -227,5 +249,39 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
         Self::Unix(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_is_sending_until_its_peer_has_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let (sender, peer) = tokio::join!(TcpStream::connect(to), listener.accept());
+        let (sender, peer) = (Stream::from(sender.unwrap()), Stream::from(peer.unwrap().0));
+        assert!(!sender.is_sending());
+        let chunk = vec![0; 1 << 20];
+        let mut left = 0;
+        while let Ok(Ok(count)) =
+            tokio::time::timeout(Duration::from_millis(100), sender.write(&chunk)).await
+        {
+            left += count;
+        }
+        assert!(
+            sender.is_sending(),
+            "{left} bytes are taken, and none is read"
+        );
+        while left > 0 {
+            peer.readable().await.unwrap();
+            let mut buffer = BytesMut::with_capacity(1 << 16);
+            left -= peer.try_read(&mut buffer).unwrap().unwrap_or(0);
+        }
+        assert!(!sender.is_sending());
+        sender.shutdown_write().unwrap();
+        drop(peer);
+        assert!(!sender.is_sending());
     }
 }

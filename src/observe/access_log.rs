@@ -9,7 +9,7 @@ use super::exchange::{Attempt, ExchangeFacts};
 use super::log;
 use super::request_head::RequestHead;
 use super::request_id::RequestId;
-use crate::model::{AccessLog, Failure};
+use crate::model::{AccessLog, Protocol};
 
 /// Writes an exchange if `logged` includes it.
 pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Duration) {
@@ -28,7 +28,10 @@ pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Durat
 
 fn write(exchange: &ExchangeFacts, elapsed: Duration) {
     let head = exchange.head.as_ref();
-    let failed = exchange.failure.map(|failure| failure.status().as_u16());
+    // A connection has no status, whatever became of it.
+    let is_http = exchange.protocol == Protocol::Http1;
+    let failed = exchange.failure.filter(|_| is_http);
+    let failed = failed.map(|failure| failure.status().as_u16());
     info!(
         target: log::ACCESS,
         client = %exchange.client,
@@ -37,7 +40,7 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
         path = head.map(RequestHead::path),
         query = head.and_then(RequestHead::query),
         status = exchange.status.or(failed),
-        reason = exchange.failure.map(Failure::code),
+        reason = exchange.reason(),
         class = exchange.desync.map(|desync| desync.class),
         desync_reason = exchange.desync.map(|desync| desync.reason),
         ms = millis(elapsed),
@@ -83,7 +86,10 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.failure {
             Some(failure) => f.write_str(failure.explanation()),
-            None => f.write_str("request"),
+            None => f.write_str(match self.0.protocol {
+                Protocol::Http1 => "request",
+                Protocol::Tcp => "connection",
+            }),
         }
     }
 }

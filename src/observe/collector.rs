@@ -10,19 +10,18 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
 use super::log;
-use super::metrics::{CLASSES, Labels, Metrics, Series, lock};
+use super::metrics::{CLASSES, GroupLabels, Labels, Metrics, Series, lock};
 use super::names;
-use crate::model::TargetGroupId;
+use crate::model::{Protocol, TargetGroupId};
 
 /// The sum over all workers.
 #[derive(Default)]
 struct Sum {
     series: BTreeMap<Labels, SeriesSum>,
-    /// By listener and group: the targets of a group share one histogram, which keeps the page
-    /// short.
-    durations: BTreeMap<(String, String), Durations>,
-    /// By target group, empty if none was chosen, and reason.
-    failures: BTreeMap<(String, &'static str), u64>,
+    /// By group, which keeps the page short.
+    durations: BTreeMap<GroupLabels, Durations>,
+    /// By protocol, target group, empty if none was chosen, and reason.
+    ends: BTreeMap<(Protocol, String, &'static str), u64>,
     /// By class and reason.
     desync: BTreeMap<(&'static str, &'static str), u64>,
     /// By target group.
@@ -32,6 +31,7 @@ struct Sum {
     fail_open: u64,
     unsolicited: u64,
     tunnels: u64,
+    tcp_open: u64,
     /// Connections that ended in a panic.
     panics: u64,
 }
@@ -44,19 +44,20 @@ struct SeriesSum {
 }
 
 impl Sum {
-    fn of(metrics: &Metrics) -> Self {
+    fn over_workers(metrics: &Metrics) -> Self {
         let mut sum = Self::default();
         for shard in lock(&metrics.workers).iter() {
             sum.connections += load(&shard.connections);
             sum.fail_open += load(&shard.fail_open);
             sum.unsolicited += load(&shard.unsolicited);
             sum.tunnels += load(&shard.tunnels);
+            sum.tcp_open += load(&shard.tcp_open);
             sum.panics += load(&shard.panics);
-            for ((group, code), count) in lock(&shard.failures).iter() {
+            for ((protocol, group, code), count) in lock(&shard.ends).iter() {
                 let group = group
                     .as_ref()
                     .map_or(String::new(), TargetGroupId::to_string);
-                *sum.failures.entry((group, *code)).or_default() += count;
+                *sum.ends.entry((*protocol, group, *code)).or_default() += count;
             }
             for (desync, count) in lock(&shard.desync).iter() {
                 let series = (desync.class, desync.reason);
@@ -85,6 +86,13 @@ impl Sum {
     }
 }
 
+impl Sum {
+    fn of(&self, protocol: Protocol) -> impl Iterator<Item = (&Labels, &SeriesSum)> {
+        let series = self.series.iter();
+        series.filter(move |(labels, _)| labels.protocol == protocol)
+    }
+}
+
 impl SeriesSum {
     fn add(&mut self, series: &Series) {
         for (sum, counter) in self.classes.iter_mut().zip(&series.classes) {
@@ -97,17 +105,13 @@ impl SeriesSum {
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sum = Sum::of(self);
+        let sum = Sum::over_workers(self);
         let page = &mut Page::new(encoder);
         requests(page, &sum)?;
+        tcp_connections(page, &sum)?;
         durations(page, &sum)?;
-        bodies(page, &sum)?;
-        page.counters(names::FAILURES, |family| {
-            for ((group, code), count) in &sum.failures {
-                family.count(*count, &[("target_group", group), ("reason", code)])?;
-            }
-            Ok(())
-        })?;
+        bytes(page, &sum)?;
+        ends(page, &sum)?;
         page.counters(names::DESYNC, |family| {
             for ((class, reason), count) in &sum.desync {
                 family.count(*count, &[("class", class), ("reason", reason)])?;
@@ -141,13 +145,14 @@ impl Collector for Metrics {
             family.count(sum.unsolicited, &[])
         })?;
         page.gauges(names::TUNNELS, |family| family.gauge(&sum.tunnels, &[]))?;
+        page.gauges(names::TCP_OPEN, |family| family.gauge(&sum.tcp_open, &[]))?;
         page.counters(names::FAIL_OPEN, |family| family.count(sum.fail_open, &[]))
     }
 }
 
 fn requests(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     page.counters(names::REQUESTS, |family| {
-        for (labels, series) in &sum.series {
+        for (labels, series) in sum.of(Protocol::Http1) {
             let [listener, group, target] = labels.pairs();
             for (class, count) in CLASSES.iter().zip(series.classes) {
                 if count > 0 {
@@ -159,14 +164,48 @@ fn requests(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     })
 }
 
-fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
-    page.histograms(names::DURATION, |family| {
-        for ((listener, group), durations) in &sum.durations {
-            let labels = [("listener", &**listener), ("target_group", group)];
-            durations.write(family, &labels)?;
+fn tcp_connections(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::TCP_CONNECTIONS, |family| {
+        for (labels, series) in sum.of(Protocol::Tcp) {
+            family.count(series.classes.iter().sum(), &labels.pairs())?;
         }
         Ok(())
     })
+}
+
+fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    for (name, of) in [
+        (names::DURATION, Protocol::Http1),
+        (names::TCP_DURATION, Protocol::Tcp),
+    ] {
+        page.histograms(name, |family| {
+            for ((protocol, listener, group), durations) in &sum.durations {
+                if *protocol == of {
+                    let labels = [("listener", &**listener), ("target_group", group)];
+                    durations.write(family, &labels)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn ends(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    for (name, of) in [
+        (names::FAILURES, Protocol::Http1),
+        (names::TCP_ENDS, Protocol::Tcp),
+    ] {
+        page.counters(name, |family| {
+            for ((protocol, group, code), count) in &sum.ends {
+                if *protocol == of {
+                    family.count(*count, &[("target_group", group), ("reason", code)])?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
@@ -198,19 +237,25 @@ impl Durations {
     }
 }
 
-fn bodies(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
-    page.counters(names::RECEIVED, |family| {
-        for (labels, series) in &sum.series {
-            family.count(series.received, &labels.pairs())?;
-        }
-        Ok(())
-    })?;
-    page.counters(names::SENT, |family| {
-        for (labels, series) in &sum.series {
-            family.count(series.sent, &labels.pairs())?;
-        }
-        Ok(())
-    })
+fn bytes(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    for (received, sent, of) in [
+        (names::RECEIVED, names::SENT, Protocol::Http1),
+        (names::TCP_RECEIVED, names::TCP_SENT, Protocol::Tcp),
+    ] {
+        page.counters(received, |family| {
+            for (labels, series) in sum.of(of) {
+                family.count(series.received, &labels.pairs())?;
+            }
+            Ok(())
+        })?;
+        page.counters(sent, |family| {
+            for (labels, series) in sum.of(of) {
+                family.count(series.sent, &labels.pairs())?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 impl Labels {

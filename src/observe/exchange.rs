@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::request_head::RequestHead;
 use super::request_id::RequestId;
-use crate::model::{ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, TargetGroupId};
+use crate::model::{
+    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId,
+};
 use crate::target::Target;
 
 /// How far a request is from the grammar of HTTP, if two recipients could understand it in two
@@ -29,10 +31,34 @@ pub struct Attempt {
     pub reason: &'static str,
 }
 
-/// One exchange, from the request's head to the last byte of the response.
+/// One end of a connection that goes through Weir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Client,
+    /// The target's.
+    Target,
+}
+
+impl Side {
+    /// The side across.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Target,
+            Self::Target => Self::Client,
+        }
+    }
+}
+
+/// One exchange, from the request's head to the last byte of the response; or one connection of a
+/// listener of protocol `tcp`, from its first moment to its last. What HTTP alone has is absent
+/// then.
 #[derive(Debug)]
 pub struct ExchangeFacts {
     started: Instant,
+    /// What it is an exchange of; a connection is recorded apart from requests.
+    pub protocol: Protocol,
     /// The listener that accepted the connection.
     pub listener: (ListenerSlot, ListenerId),
     /// The client, as trusted proxies report it.
@@ -61,11 +87,13 @@ pub struct ExchangeFacts {
     pub status: Option<u16>,
     /// Why no target answered, or not to the end.
     pub failure: Option<Failure>,
+    /// Which side has ended a connection first; `None` of an exchange.
+    pub ended_by: Option<Side>,
     /// Whether the response was sent to its end.
     pub complete: bool,
-    /// Body bytes from the client.
+    /// Body bytes from the client; all bytes of a connection.
     pub received: u64,
-    /// Body bytes to the client.
+    /// The same to the client.
     pub sent: u64,
 }
 
@@ -79,14 +107,17 @@ enum Queued {
 }
 
 impl ExchangeFacts {
-    /// The facts of a request whose head was complete at `started`.
+    /// The facts of a request whose head was complete at `started`, or of a connection that was
+    /// accepted then.
     pub(super) fn new(
+        protocol: Protocol,
         started: Instant,
         listener: (ListenerSlot, ListenerId),
         client: ClientAddress,
     ) -> Self {
         Self {
             started,
+            protocol,
             listener,
             client,
             request_id: None,
@@ -101,15 +132,27 @@ impl ExchangeFacts {
             tried: Vec::new(),
             status: None,
             failure: None,
+            ended_by: None,
             complete: false,
             received: 0,
             sent: 0,
         }
     }
 
-    /// When the request's head was complete.
+    /// When the request's head was complete, or the connection was accepted.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Why it ended: what failed, or else which side has ended the connection. `None` of an
+    /// exchange that came to its end.
+    pub fn reason(&self) -> Option<&'static str> {
+        match (self.failure, self.ended_by) {
+            (Some(failure), _) => Some(failure.code()),
+            (None, Some(Side::Client)) => Some("client_closed"),
+            (None, Some(Side::Target)) => Some("target_closed"),
+            (None, None) => None,
+        }
     }
 
     /// The request begins to wait in a queue.

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
 use super::exchange::{Desync, ExchangeFacts};
-use crate::model::{Failure, ListenerSlot, TargetGroupId};
+use crate::model::{Failure, ListenerSlot, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
 
 /// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
@@ -35,8 +35,9 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) ledger: Mutex<Ledger>,
-    /// By target group, if one was chosen, and reason.
-    pub(super) failures: Mutex<FxHashMap<(Option<TargetGroupId>, &'static str), u64>>,
+    /// By protocol, target group, if one was chosen, and reason: failures of requests, and the ends
+    /// of all connections of protocol `tcp`.
+    pub(super) ends: Mutex<FxHashMap<End, u64>>,
     /// By class and reason.
     pub(super) desync: Mutex<FxHashMap<Desync, u64>>,
     /// By target group.
@@ -46,7 +47,10 @@ pub(super) struct Shard {
     pub(super) connections: AtomicU64,
     pub(super) unsolicited: AtomicU64,
     pub(super) fail_open: AtomicU64,
+    /// Requests that have become tunnels and are open.
     pub(super) tunnels: AtomicU64,
+    /// Connections of protocol `tcp` that have a target and are open.
+    pub(super) tcp_open: AtomicU64,
     /// Connections that ended in a panic.
     pub(super) panics: AtomicU64,
 }
@@ -56,25 +60,32 @@ pub(super) struct Shard {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) live: Vec<Arc<Series>>,
-    /// The durations of removed targets, by listener and group. Without them the histogram of
-    /// the group would fall, and Prometheus would take that for a restart and count all of it
-    /// again.
-    pub(super) retired: BTreeMap<(String, String), Durations>,
+    /// The durations of removed targets. Without them the histogram of the group would fall, and
+    /// Prometheus would take that for a restart and count all of it again.
+    pub(super) retired: BTreeMap<GroupLabels, Durations>,
 }
 
 /// The counters of one listener, group and target.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) labels: Labels,
+    /// Of a connection, which has no status, all are in one class.
     pub(super) classes: [AtomicU64; CLASSES.len()],
     pub(super) durations: LiveDurations,
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
 }
 
-/// The listener, group and target of a request; empty if it reached none.
+/// A protocol, a target group, if one was chosen, and a reason.
+pub(super) type End = (Protocol, Option<TargetGroupId>, &'static str);
+
+/// A protocol, a listener and a group: the targets of a group share one histogram.
+pub(super) type GroupLabels = (Protocol, String, String);
+
+/// The listener, group and target of a request or connection; empty if it reached none.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Labels {
+    pub(super) protocol: Protocol,
     pub(super) listener: String,
     pub(super) group: String,
     pub(super) target: String,
@@ -135,34 +146,35 @@ impl Metrics {
 #[derive(Debug)]
 pub struct WorkerMetrics {
     shard: Arc<Shard>,
-    /// By slot and target.
-    by_target: RefCell<FxHashMap<(ListenerSlot, Serial), TargetSeries>>,
+    /// By slot, protocol and target: a reload may change the protocol of a listener.
+    by_target: RefCell<FxHashMap<(ListenerSlot, Protocol, Serial), TargetSeries>>,
     /// Requests that reached no target: answered by a rule, or by an error.
     without_target: RefCell<FxHashMap<GroupKey, Arc<Series>>>,
     /// Whether Weir cuts off the exchanges that are left.
     ending: Cell<bool>,
 }
 
-/// A connection that has switched to another protocol; dropping it ends the counting.
+/// A tunnel: a request that has switched to another protocol, or a connection of protocol `tcp`
+/// that has a target. Dropping it ends the counting.
 #[derive(Debug)]
-pub struct OpenTunnel(Rc<WorkerMetrics>);
+pub struct OpenTunnel(Rc<WorkerMetrics>, Protocol);
 
 impl OpenTunnel {
-    pub(super) fn new(metrics: &Rc<WorkerMetrics>) -> Self {
-        add(&metrics.shard.tunnels, 1);
-        Self(Rc::clone(metrics))
+    pub(super) fn new(metrics: &Rc<WorkerMetrics>, protocol: Protocol) -> Self {
+        add(metrics.shard.open_tunnels(protocol), 1);
+        Self(Rc::clone(metrics), protocol)
     }
 }
 
 impl Drop for OpenTunnel {
     fn drop(&mut self) {
-        let tunnels = &self.0.shard.tunnels;
+        let tunnels = self.0.shard.open_tunnels(self.1);
         tunnels.store(tunnels.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
 
-/// The listener and group of a request that reached no target.
-type GroupKey = (ListenerSlot, Option<TargetGroupId>);
+/// What is known of a request or connection that reached no target.
+type GroupKey = (ListenerSlot, Protocol, Option<TargetGroupId>);
 
 #[derive(Debug)]
 struct TargetSeries {
@@ -231,9 +243,9 @@ impl WorkerMetrics {
     }
 
     pub(super) fn record(&self, exchange: &ExchangeFacts, elapsed: Duration) {
-        if let Some(failure) = exchange.failure {
-            let key = (exchange.group.clone(), failure.code());
-            *lock(&self.shard.failures).entry(key).or_default() += 1;
+        if let Some(reason) = exchange.reason() {
+            let key = (exchange.protocol, exchange.group.clone(), reason);
+            *lock(&self.shard.ends).entry(key).or_default() += 1;
         }
         if let Some(desync) = exchange.desync {
             *lock(&self.shard.desync).entry(desync).or_default() += 1;
@@ -242,9 +254,9 @@ impl WorkerMetrics {
             let mut queued = lock(&self.shard.queued);
             queued.entry(group.clone()).or_default().count(time);
         }
-        let slot = exchange.listener.0;
+        let (slot, protocol) = (exchange.listener.0, exchange.protocol);
         if let Some(target) = &exchange.target {
-            let key = (slot, target.serial);
+            let key = (slot, protocol, target.serial);
             let mut known = self.by_target.borrow_mut();
             let entry = known.entry(key).or_insert_with(|| TargetSeries {
                 series: self.open(exchange),
@@ -252,7 +264,7 @@ impl WorkerMetrics {
             });
             entry.series.count(exchange, elapsed);
         } else {
-            let key = (slot, exchange.group.clone());
+            let key = (slot, protocol, exchange.group.clone());
             let mut known = self.without_target.borrow_mut();
             let series = known.entry(key).or_insert_with(|| self.open(exchange));
             series.count(exchange, elapsed);
@@ -263,12 +275,22 @@ impl WorkerMetrics {
         let target = exchange.target.as_ref().map(|target| &target.id);
         let group = target.map(|id| &id.group).or(exchange.group.as_ref());
         let series = Arc::new(Series::new(Labels {
+            protocol: exchange.protocol,
             listener: exchange.listener.1.to_string(),
             group: group.map_or(String::new(), TargetGroupId::to_string),
             target: target.map_or(String::new(), |id| id.addr.to_string()),
         }));
         lock(&self.shard.ledger).live.push(Arc::clone(&series));
         series
+    }
+}
+
+impl Shard {
+    fn open_tunnels(&self, protocol: Protocol) -> &AtomicU64 {
+        match protocol {
+            Protocol::Http1 => &self.tunnels,
+            Protocol::Tcp => &self.tcp_open,
+        }
     }
 }
 
@@ -300,8 +322,8 @@ impl Series {
 }
 
 impl Labels {
-    pub(super) fn group_key(&self) -> (String, String) {
-        (self.listener.clone(), self.group.clone())
+    pub(super) fn group_key(&self) -> GroupLabels {
+        (self.protocol, self.listener.clone(), self.group.clone())
     }
 }
 
@@ -327,7 +349,8 @@ mod tests {
     fn record(worker: &Rc<WorkerMetrics>, target: Option<&Arc<Target>>) -> Record {
         let listener = (ListenerSlot(0), "http".into());
         let client = ClientAddress::Ip([127, 0, 0, 1].into());
-        let mut record = Record::begin(worker, AccessLog::Off, Instant::now(), listener, client);
+        let (log, protocol) = (AccessLog::Off, Protocol::Http1);
+        let mut record = Record::begin(worker, log, protocol, Instant::now(), listener, client);
         record.target = target.cloned();
         record.group = target.map(|target| target.id.group.clone());
         record.status = Some(200);

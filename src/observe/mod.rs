@@ -21,7 +21,7 @@ mod response_times;
 mod text_format;
 
 pub use durations::Durations;
-pub use exchange::{Desync, ExchangeFacts};
+pub use exchange::{Desync, ExchangeFacts, Side};
 pub use log::{Log, LogFormat};
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;

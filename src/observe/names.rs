@@ -19,6 +19,36 @@ pub(crate) const FAILURES: Name = (
     "weir_request_failures",
     "Requests that no target answered to the end, by target group and reason",
 );
+/// Connections of listeners of protocol `tcp` that have ended.
+pub(crate) const TCP_CONNECTIONS: Name = (
+    "weir_tcp_connections",
+    "TCP connections that have ended, by listener, target group and target",
+);
+/// NLB's `ActiveFlowCount`.
+pub(crate) const TCP_OPEN: Name = (
+    "weir_tcp_connections_open",
+    "TCP connections that have a target and are open now",
+);
+/// From the accept to the end.
+pub(crate) const TCP_DURATION: Name = (
+    "weir_tcp_connection_duration_seconds",
+    "Time that TCP connections were open",
+);
+/// Why TCP connections have ended, by group and reason.
+pub(crate) const TCP_ENDS: Name = (
+    "weir_tcp_connection_ends",
+    "TCP connections that have ended, by target group and reason: the side that ended them, or what failed",
+);
+/// Bytes from clients.
+pub(crate) const TCP_RECEIVED: Name = (
+    "weir_tcp_received_bytes",
+    "Bytes of TCP connections received from clients and passed on",
+);
+/// Bytes to clients.
+pub(crate) const TCP_SENT: Name = (
+    "weir_tcp_sent_bytes",
+    "Bytes of TCP connections sent to clients",
+);
 /// ALB's `DesyncMitigationMode_NonCompliant_Request_Count`, by class and reason.
 pub(crate) const DESYNC: Name = (
     "weir_desync",
@@ -48,22 +78,22 @@ pub(crate) const UNSOLICITED: Name = (
 /// ALB's `UnhealthyRoutingRequestCount`.
 pub(crate) const FAIL_OPEN: Name = (
     "weir_fail_open_requests",
-    "Requests routed while their target group was failing open",
+    "Requests and TCP connections routed while their target group was failing open",
 );
 /// Requests in the queue of a target group.
 pub(crate) const QUEUE_WAITING: Name = (
     "weir_queue_waiting",
-    "Requests that wait for a place on a target of the target group",
+    "Requests, or TCP connections, that wait for a place on a target of the target group",
 );
 /// Requests that have left the queue of a target group.
 pub(crate) const QUEUED: Name = (
     "weir_queued_requests",
-    "Requests that have waited for a place on a target of the target group",
+    "Requests, or TCP connections, that have waited for a place on a target of the target group",
 );
 /// The time of requests in a queue, served or not.
 pub(crate) const QUEUE_WAIT: Name = (
     "weir_queue_wait_seconds",
-    "Time that requests have waited for a place, whether they got one or not",
+    "Time that requests, or TCP connections, have waited for a place, whether they got one or not",
 );
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
@@ -82,7 +112,7 @@ pub(crate) const PANICS: Name = (
 /// Requests in flight on a target.
 pub(crate) const IN_FLIGHT: Name = (
     "weir_target_in_flight",
-    "Requests on a target that are not answered to the last byte yet",
+    "Requests on a target that are not answered to the last byte yet, or open TCP connections",
 );
 /// The result of the checks of a target.
 pub(crate) const HEALTH: Name = (

@@ -8,7 +8,7 @@ use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
 use crate::clock;
-use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot};
+use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot, Protocol};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -23,10 +23,11 @@ pub struct Record {
 
 impl Record {
     /// Begins the record of a request that a listener received, and whose head was complete at
-    /// `started`.
+    /// `started`; or of a connection that was accepted then.
     pub fn begin(
         metrics: &Rc<WorkerMetrics>,
         logged: AccessLog,
+        protocol: Protocol,
         started: Instant,
         listener: (ListenerSlot, ListenerId),
         client: ClientAddress,
@@ -34,7 +35,7 @@ impl Record {
         Self {
             metrics: Rc::clone(metrics),
             logged,
-            facts: ExchangeFacts::new(started, listener, client),
+            facts: ExchangeFacts::new(protocol, started, listener, client),
         }
     }
 
@@ -45,7 +46,7 @@ impl Record {
 
     /// The exchange has become a tunnel: counts it as long as the guard lives.
     pub fn tunnel(&self) -> OpenTunnel {
-        OpenTunnel::new(&self.metrics)
+        OpenTunnel::new(&self.metrics, self.facts.protocol)
     }
 }
 

@@ -68,7 +68,7 @@ fn read(
             }
         }
         let retired = ledger.retired.iter();
-        for (_, durations) in retired.filter(|((_, name), _)| *name == *group.0) {
+        for (_, durations) in retired.filter(|((_, _, name), _)| *name == *group.0) {
             all.add(durations);
         }
     }
@@ -82,7 +82,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::model::{AccessLog, ClientAddress, ListenerSlot, TargetId};
+    use crate::model::{AccessLog, ClientAddress, ListenerSlot, Protocol, TargetId};
     use crate::observe::{Record, WorkerMetrics};
     use crate::target::Target;
 
@@ -113,6 +113,7 @@ mod tests {
                 let mut record = Record::begin(
                     &self.worker,
                     AccessLog::Off,
+                    Protocol::Http1,
                     Instant::now(),
                     listener,
                     client,

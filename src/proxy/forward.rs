@@ -1,28 +1,26 @@
 //! Sends a request to one target after another until one has answered it.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::attempt::{Attempt, AttemptError, Progress, UpstreamResponse};
 use super::filters::{RequestFacts, apply_to_request};
 use super::preference::Preference;
-use super::queue::wait_for_slot;
+use super::presence::unless_gone;
 use super::replay_body::ReplayBody;
 use super::retry::{Retries, Retry, reason};
+use super::search::Search;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::clock;
 use crate::http1::{Hop, Persistence};
 use crate::message::{Exchange, RequestHead, ResponseHead};
-use crate::model::{Blame, Failure, Filters, Stage};
+use crate::model::{Blame, Failure, Filters};
 use crate::net::Timer;
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};
-use crate::target_group::{Permit, PickRequest, TargetGroup, Tried, Unavailable};
+use crate::target_group::{Permit, TargetGroup};
 use crate::upstream::Connection;
 
 /// A request for a group, with what is needed to send it again.
@@ -54,7 +52,7 @@ pub(super) struct Forwarding<'a, E> {
     outgoing: Outgoing<'a, E>,
     record: &'a mut Record,
     retries: Retries<'a>,
-    tried: Tried,
+    search: Search<'a>,
 }
 
 /// The next attempt after one that does not stand.
@@ -83,24 +81,22 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         if group.retry.attempts > 1 {
             group.live.budget.request(record.started());
         }
+        let search = Search::new(proxy, group, outgoing.preference, outgoing.until);
         Self {
             proxy,
             group,
             outgoing,
             record,
             retries,
-            tried: Tried::default(),
+            search,
         }
     }
 
     /// Tries targets until one has answered, or until another attempt could execute the
     /// request twice.
     pub(super) async fn run(&mut self) -> Result<UpstreamResponse, Failure> {
-        let mut lease = match self.acquire() {
-            Err(Unavailable::Full) => self.wait_for_slot().await?,
-            Err(Unavailable::NoTarget) if self.awaits_another() => self.wait_for_slot().await?,
-            acquired => acquired?,
-        };
+        let first = self.search.first(self.record, self.outgoing.exchange);
+        let mut lease = first.await?;
         // When the attempt began, as far as something was waited for.
         let mut begun = clock::last();
         let mut _permit = None;
@@ -121,11 +117,8 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                 (Some(NextAttempt::Queue), Err(AttemptError { failure, lease, .. })) => {
                     // A request that waits for capacity must not occupy some.
                     drop(lease);
-                    let waited = self.wait_for_slot().await;
-                    waited.map_err(|error| match error {
-                        Failure::ClientGone => error,
-                        _ => failure,
-                    })?
+                    let (record, exchange) = (&mut *self.record, &mut *self.outgoing.exchange);
+                    self.search.wait_after(failure, record, exchange).await?
                 }
                 (Some(NextAttempt::SameTarget | NextAttempt::Queue) | None, result) => {
                     return result.map_err(|error| error.failure);
@@ -133,44 +126,6 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             };
             begun = clock::now();
         }
-    }
-
-    fn acquire(&mut self) -> Result<Lease, Unavailable> {
-        let request = PickRequest {
-            key: self.outgoing.preference.key,
-            session: self.session(),
-            entropy: self.proxy.entropy.next(),
-            now: self.record.started(),
-        };
-        self.group.acquire(&request, &mut self.tried)
-    }
-
-    /// The target of the session, which counts for the first attempt only.
-    fn session(&self) -> Option<u64> {
-        self.outgoing
-            .preference
-            .session
-            .filter(|_| self.record.attempts == 0)
-    }
-
-    /// Whether the group, which has no eligible target, is about to get one.
-    fn awaits_another(&self) -> bool {
-        self.group.waits_when_empty(&self.tried)
-    }
-
-    async fn wait_for_slot(&mut self) -> Result<Lease, Failure> {
-        let session = self.session();
-        let waited = wait_for_slot(
-            self.group,
-            session,
-            &mut self.tried,
-            self.outgoing.until,
-            self.record,
-            self.outgoing.exchange,
-        )
-        .await;
-        clock::now();
-        waited
     }
 
     /// Sends the request to one target: on a kept-alive connection if there is one, on the
@@ -307,13 +262,12 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
     fn find(&mut self, retry: Retry) -> Option<NextAttempt<'a>> {
         let permit = match retry {
             Retry::Free | Retry::Reconnect => None,
-            Retry::Budgeted if self.group.has_another(&self.tried) => Some(self.permit()?),
+            Retry::Budgeted if self.search.has_another() => Some(self.permit()?),
             Retry::Budgeted => return None,
         };
-        match self.acquire() {
+        match self.search.acquire(self.record) {
             Ok(lease) => Some(NextAttempt::OtherTarget(lease, permit)),
-            Err(Unavailable::Full) if retry == Retry::Free => Some(NextAttempt::Queue),
-            Err(Unavailable::NoTarget) if retry == Retry::Free && self.awaits_another() => {
+            Err(unavailable) if retry == Retry::Free && self.search.may_wait(unavailable) => {
                 Some(NextAttempt::Queue)
             }
             Err(_) => (retry == Retry::Reconnect).then_some(NextAttempt::SameTarget),
@@ -373,27 +327,5 @@ pub(super) fn verdict(status: u16) -> RequestResult {
         502..=504 => RequestResult::GatewayError,
         500.. => RequestResult::ServerError,
         _ => RequestResult::Served,
-    }
-}
-
-/// Waits for a step, unless the client goes away before, or the deadline of the whole request
-/// passes.
-async fn unless_gone<T>(
-    step: impl Future<Output = T>,
-    exchange: &mut impl Exchange,
-    until: Option<Instant>,
-) -> Result<T, Failure> {
-    let mut step = pin!(step);
-    let or_gone = poll_fn(|cx| {
-        if let Poll::Ready(done) = step.as_mut().poll(cx) {
-            return Poll::Ready(Ok(done));
-        }
-        exchange.poll_gone(cx).map(Err)
-    });
-    match until {
-        None => or_gone.await,
-        Some(until) => timeout_at(until, or_gone)
-            .await
-            .unwrap_or(Err(Failure::TargetTimeout(Stage::Request))),
     }
 }

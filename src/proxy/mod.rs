@@ -1,4 +1,4 @@
-//! The path of a request from its head to its response.
+//! The path of a request from its head to its response, and that of a TCP connection to its target.
 //!
 //! [`Proxy::handle`] never fails: every error becomes a response and a record. In the order in
 //! which a request meets them:
@@ -7,9 +7,11 @@
 //!   finds its action; `respond` makes Weir's own responses;
 //! - `answer` prepares it for its group (`sticky`, `key`, `filters`) and makes the target's head
 //!   the client's;
-//! - `forward` chooses targets until one has answered (`queue`, `retry`), and `attempt` sends it to
-//!   one of them, with its body in `replay_body`;
+//! - `forward` tries targets until one has answered (`search`, `queue`, `retry`), and `attempt`
+//!   sends it to one of them, with its body in `replay_body`;
 //! - `download` passes the response on.
+//!
+//! [`Proxy::connect`] (`tcp`) is the path of a connection that carries no HTTP.
 
 mod answer;
 mod attempt;
@@ -26,14 +28,17 @@ mod hops;
 mod ids;
 mod key;
 mod preference;
+mod presence;
 mod queue;
 mod replay_body;
 mod reported;
 mod respond;
 mod retry;
 mod routing;
+mod search;
 mod shortage;
 mod sticky;
+mod tcp;
 mod trust;
 mod upgrade;
 mod worker;
@@ -53,6 +58,7 @@ use respond::OwnResponse;
 use routing::{Route, desync};
 
 pub use client::Client;
+pub use presence::Presence;
 pub use worker::Proxy;
 
 impl Proxy {
@@ -143,7 +149,7 @@ impl Proxy {
     /// Turns a response with 101 into a tunnel, once the client has its head.
     async fn switch(
         &self,
-        switched: Switched,
+        mut switched: Switched,
         exchange: &mut impl Exchange,
         mut record: Record,
     ) -> Option<Box<Tunnel>> {
@@ -152,7 +158,7 @@ impl Proxy {
             return None;
         }
         // Now and not at the end: how a tunnel ends says nothing about the target.
-        switched.lease.target().report(RequestResult::Served);
+        switched.lease.settle(RequestResult::Served);
         Some(Box::new(Tunnel::new(
             switched.connection.into_stream(),
             switched.lease,

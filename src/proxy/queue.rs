@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::message::Exchange;
+use super::presence::Presence;
 use crate::model::Failure;
 use crate::observe::Record;
 use crate::target::Lease;
@@ -25,7 +25,7 @@ pub(super) async fn wait_for_slot(
     tried: &mut Tried,
     until: Option<Instant>,
     record: &mut Record,
-    exchange: &mut impl Exchange,
+    client: &mut impl Presence,
 ) -> Result<Lease, Failure> {
     if group.overload.queue_length == 0 {
         return Err(Failure::Overloaded);
@@ -40,7 +40,7 @@ pub(super) async fn wait_for_slot(
             end,
             poll_fn(|cx| {
                 // Asked first: a request whose client has left is not to be executed.
-                if let Poll::Ready(gone) = exchange.poll_gone(cx) {
+                if let Poll::Ready(gone) = client.poll_gone(cx) {
                     return Poll::Ready(Err(gone));
                 }
                 waiter.as_mut().poll(cx).map(Ok)
@@ -50,7 +50,7 @@ pub(super) async fn wait_for_slot(
         record.waits_no_more();
         match found.map_err(|_| Failure::QueueTimeout)?? {
             // Its leaving may not have been noticed yet.
-            Some(_) if exchange.has_left() => return Err(Failure::ClientGone),
+            Some(_) if client.has_left() => return Err(Failure::ClientGone),
             Some(lease) => {
                 group.mark_tried(lease.target(), tried);
                 return Ok(lease);

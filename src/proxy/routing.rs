@@ -13,7 +13,9 @@ use super::trust;
 use super::worker::Proxy;
 use crate::http1::{Class, Decision, Desync, Reason, decide};
 use crate::message::{Exchange, FieldName, Method, RequestHead};
-use crate::model::{Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath};
+use crate::model::{
+    Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath, Protocol,
+};
 use crate::observe::{self, Record, RequestHead as LoggedHead, RequestId};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
@@ -60,9 +62,10 @@ impl Proxy {
             let host = head.fields.get(FieldName::Host);
             record.head = Some(LoggedHead::new(head.method_name(), head.target(), host));
         }
-        let listener = snapshot
-            .serving(client.socket)
-            .ok_or(Failure::ListenerGone)?;
+        let Some(listener) = snapshot.serving(client.socket).filter(|l| is_http(l)) else {
+            exchange.close_after();
+            return Err(Failure::ListenerGone);
+        };
         let closes = Self::check(listener, head, reason, exchange, record)?;
         let facts = (!exchange.body_length().is_empty(), closes);
         self.route(client, snapshot, listener, head, facts, record)
@@ -199,6 +202,14 @@ impl Proxy {
                 .map_err(|_| Failure::MalformedRequest)?;
         }
         Ok((route, filters))
+    }
+}
+
+/// Whether a reload has left the listener its protocol.
+fn is_http(listener: &CompiledListener) -> bool {
+    match listener.protocol {
+        Protocol::Http1 => true,
+        Protocol::Tcp => false,
     }
 }
 

@@ -9,7 +9,7 @@ use super::ids::{Entropy, RequestIds};
 use super::shortage::Shortages;
 use crate::clock;
 use crate::message::ResponseHead;
-use crate::model::AccessLog;
+use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot, Protocol, SocketId};
 use crate::net::Buffers;
 use crate::observe::{Record, WorkerMetrics};
 use crate::state::{DataPlaneReader, DataPlaneSnapshot};
@@ -69,15 +69,28 @@ impl Proxy {
 
     /// Begins the record of a request. The clock was read when its head was complete.
     pub(super) fn begin(&self, snapshot: &DataPlaneSnapshot, client: &Client) -> Record {
-        let (log, id) = match snapshot.serving(client.socket) {
-            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
-            None => (AccessLog::Failures, client.listener.clone()),
-        };
-        let started = clock::last().into_std();
-        let client = client.peer.client();
-        let mut record = Record::begin(&self.metrics, log, started, id, client);
+        let accepted = (client.socket, &client.listener);
+        let mut record = self.record(snapshot, Protocol::Http1, accepted, client.peer.client());
         record.request_id = Some(self.ids.next());
         record
+    }
+
+    /// Begins the record of a request or of a connection: of the listener that serves the socket
+    /// now, or else of the one that did when the connection was accepted. The clock was read when
+    /// the head was complete, or the connection accepted.
+    pub(super) fn record(
+        &self,
+        snapshot: &DataPlaneSnapshot,
+        protocol: Protocol,
+        (socket, accepted): (SocketId, &(ListenerSlot, ListenerId)),
+        client: ClientAddress,
+    ) -> Record {
+        let (log, id) = match snapshot.serving(socket) {
+            Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
+            None => (AccessLog::Failures, accepted.clone()),
+        };
+        let started = clock::last().into_std();
+        Record::begin(&self.metrics, log, protocol, started, id, client)
     }
 
     /// A head for a response, to be cleared by its reader; with the memory of one that was kept, if

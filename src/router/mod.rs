@@ -55,6 +55,11 @@ impl RuleTable {
         }
     }
 
+    /// The action if there is nothing that a rule could be compared with: where no request is read.
+    pub fn default_action(&self) -> &Action<GroupIndex> {
+        &self.default
+    }
+
     /// The action and the priority of the first rule, by priority, of which all conditions
     /// hold. If there is none, the default action, without a priority.
     pub fn route(&self, request: &RequestView<'_>) -> (&Action<GroupIndex>, Option<Priority>) {

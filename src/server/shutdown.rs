@@ -73,8 +73,8 @@ impl Server {
         timeout(drain, drained).await.is_ok()
     }
 
-    /// Ends upgraded connections, which otherwise end only with their client or target.
-    /// Returns how many connections are left.
+    /// Ends upgraded connections and those of protocol `tcp`, which otherwise end only with their
+    /// client or target. Returns how many connections are left.
     async fn close_tunnels(&self) -> usize {
         let closing: Vec<_> = self.workers.iter().map(Worker::close_tunnels).collect();
         let (mut tunnels, mut left) = (0, 0);
@@ -85,7 +85,7 @@ impl Server {
             left += closed.connections_left;
         }
         if tunnels > 0 {
-            info!(tunnels, "upgraded connections closed");
+            info!(tunnels, "upgraded and TCP connections closed");
         }
         left
     }

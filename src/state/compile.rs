@@ -96,6 +96,7 @@ fn compile_listener(
     CompiledListener {
         id: listener.id.clone(),
         slot,
+        protocol: listener.protocol,
         client: listener.client,
         http: listener.http.clone(),
         identity: IdentityFields::new(identity.map(HeaderName::as_str)),

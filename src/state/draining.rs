@@ -122,7 +122,7 @@ impl DrainingTargets {
             if requests > 0 {
                 warn!(
                     %group, target = %addr, requests,
-                    "deregistration delay is over: upgraded connections are closed"
+                    "deregistration delay is over: upgraded and TCP connections are closed"
                 );
             } else if draining.shown {
                 info!(%group, target = %addr, "target has drained");

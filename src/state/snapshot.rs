@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::message::IdentityFields;
 use crate::model::{
-    AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot, SocketId,
+    AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot, Protocol, SocketId,
     TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
@@ -71,6 +71,8 @@ pub struct CompiledListener {
     pub id: ListenerId,
     /// Its slot in every snapshot.
     pub slot: ListenerSlot,
+    /// What its clients speak.
+    pub protocol: Protocol,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
     /// How strictly HTTP is read, and in which spelling it is matched and forwarded.

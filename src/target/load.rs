@@ -11,6 +11,8 @@ pub struct Load {
     started: AtomicU64,
     /// How many of those in flight are another process's: see [`super::RemoteLeases`].
     remote: AtomicU32,
+    /// How many of those in flight have a result already: see [`super::Lease::settle`].
+    settled: AtomicU32,
 }
 
 /// One penalty in [`Load::word`].
@@ -40,10 +42,11 @@ impl Load {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Requests of this process that have ended.
+    /// Requests of this process that have ended, or of which the result is known.
     pub fn finished(&self) -> u64 {
         let remote = self.remote.load(Ordering::Relaxed);
         let own = self.in_flight().saturating_sub(remote);
+        let own = own.saturating_sub(self.settled.load(Ordering::Relaxed));
         self.started().saturating_sub(own.into())
     }
 
@@ -94,6 +97,16 @@ impl Load {
     /// Notes that `count` requests which [`Load::end`] has ended were another process's.
     pub(super) fn forget_remote(&self, count: u32) {
         self.remote.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Counts a request in flight as finished.
+    pub(super) fn settle(&self) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends a request that [`Self::settle`] was called for, before [`Self::end`].
+    pub(super) fn forget_settled(&self) {
+        self.settled.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Adds a penalty for a failure.

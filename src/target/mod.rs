@@ -155,6 +155,7 @@ impl Target {
     fn leased(self: &Arc<Self>) -> Lease {
         Lease {
             target: Arc::clone(self),
+            settled: false,
         }
     }
 
@@ -192,7 +193,7 @@ impl Target {
     }
 
     /// Whether [`Target::release`] was called. What holds a target without an end of its own
-    /// (an upgraded connection) checks this at intervals, and ends.
+    /// (an upgraded or a TCP connection) checks this at intervals, and ends.
     pub fn is_released(&self) -> bool {
         self.released.load(Ordering::Relaxed)
     }
@@ -229,6 +230,7 @@ impl Slots for Target {
 #[derive(Debug)]
 pub struct Lease {
     target: Arc<Target>,
+    settled: bool,
 }
 
 impl Lease {
@@ -236,10 +238,22 @@ impl Lease {
     pub fn target(&self) -> &Arc<Target> {
         &self.target
     }
+
+    /// Counts the result of a request that goes on, as a tunnel does: it is finished as far as the
+    /// target's failures are concerned, and in flight until the lease is dropped. To be called once.
+    pub fn settle(&mut self, result: RequestResult) {
+        self.target.report(result);
+        if !std::mem::replace(&mut self.settled, true) {
+            self.target.load().settle();
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.settled {
+            self.target.load().forget_settled();
+        }
         self.target.end(1);
     }
 }
@@ -266,6 +280,18 @@ mod tests {
         assert_eq!((load.in_flight(), load.started()), (1, 2));
         drop(second);
         assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_settled_lease_is_finished_and_in_flight() {
+        let target = target();
+        let (mut open, other) = (target.lease(), target.lease());
+        open.settle(RequestResult::Served);
+        assert_eq!(target.load().in_flight(), 2);
+        assert_eq!(target.failings().finished, 1);
+        drop((open, other));
+        assert_eq!(target.load().in_flight(), 0);
+        assert_eq!(target.failings().finished, 2);
     }
 
     #[test]

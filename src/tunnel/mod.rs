@@ -1,18 +1,18 @@
-//! An upgraded connection: bytes in both directions until both sides have ended (RFC 9110
-//! section 7.8).
+//! An upgraded connection (RFC 9110 section 7.8), or one of protocol `tcp`: bytes in both
+//! directions until both sides have ended.
 //!
 //! Each direction has backpressure and one buffer, which exists only while bytes are in
 //! flight, so that an idle WebSocket costs two sockets and little else. The end of one
-//! direction is passed on and leaves the other open. A tunnel that neither side ends is ended
-//! here: after the idle timeout, when the target is released, or when Weir shuts down. Both
-//! ends of a WebSocket get a Close frame then.
+//! direction is passed on and leaves the other open; a reset of protocol `tcp` is passed on too. A
+//! tunnel that neither side ends is ended here: after the idle timeout, when the target is
+//! released, or when Weir shuts down. Both ends of a WebSocket get a Close frame then.
 
 mod websocket;
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::model::Failure;
+use crate::model::{Failure, Protocol};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Stream, Timer};
-use crate::observe::{OpenTunnel, Record};
+use crate::observe::{OpenTunnel, Record, Side};
 use crate::target::Lease;
 use websocket::Frames;
 
@@ -34,12 +34,15 @@ const BUFFER: usize = 16 * 1024;
 /// How often a tunnel checks whether its target was released.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often a side that is to be reset is asked whether it has sent everything.
+const SENDING_CHECK: Duration = Duration::from_millis(10);
+
 /// How long both sides have to take what was begun and their Close frames, and to end, when
 /// Weir ends a tunnel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The target's side of an upgraded connection; [`Tunnel::run`] gets the client's. It has all that
-/// must last as long: the lease on the target and the record of the request.
+/// The target's side of a tunnel; [`Tunnel::run`] gets the client's. It has all that must last as
+/// long: the lease on the target, and the record of the request or connection.
 #[derive(Debug)]
 pub struct Tunnel {
     target: Stream,
@@ -63,18 +66,55 @@ struct TunnelRecord {
     sent: Cell<u64>,
     /// When a byte came last, in either direction.
     last: Cell<Instant>,
+    /// Which side has ended its direction first.
+    ended_by: Cell<Option<Side>>,
+    /// Set when writing has failed in one direction; the other may go on.
+    broken: Cell<Option<Failure>>,
+}
+
+impl TunnelRecord {
+    /// The bytes that this side has sent, and the other has got.
+    fn copied(&self, from: Side) -> &Cell<u64> {
+        match from {
+            Side::Client => &self.received,
+            Side::Target => &self.sent,
+        }
+    }
+
+    /// Notes that a side sends no more.
+    fn ended(&self, side: Side) {
+        self.ended_by.set(self.ended_by.get().or(Some(side)));
+    }
+
+    /// Whether a side is to learn that the other was reset. A WebSocket tells by its frames, and
+    /// keeps what is on its way.
+    fn passes_resets(&self) -> bool {
+        self.record.protocol == Protocol::Tcp
+    }
+
+    /// What it means that a side has broken off.
+    fn failure_of(&self, side: Side) -> Failure {
+        match (side, self.record.protocol) {
+            (Side::Client, _) => Failure::ClientGone,
+            (Side::Target, Protocol::Http1) => Failure::TargetBodyBroken,
+            (Side::Target, Protocol::Tcp) => Failure::TargetReset,
+        }
+    }
 }
 
 impl Drop for TunnelRecord {
     fn drop(&mut self) {
         self.record.received = self.received.get();
         self.record.sent = self.sent.get();
+        if self.passes_resets() {
+            self.record.ended_by = self.ended_by.get();
+        }
     }
 }
 
 impl Tunnel {
-    /// A tunnel to a target that has switched protocols: its stream, what it has sent beyond the
-    /// head of its 101, and the descriptor counted for the stream. `idle` is the longest time
+    /// A tunnel to a target: its stream, what it has sent beyond the head of its 101 if it has
+    /// switched protocols, and the descriptor counted for the stream. `idle` is the longest time
     /// without a byte in either direction.
     pub fn new(
         (target, early, descriptor): (Stream, Input, DescriptorPermit),
@@ -96,68 +136,63 @@ impl Tunnel {
                 received: Cell::new(0),
                 sent: Cell::new(0),
                 last: Cell::new(clock::now()),
+                ended_by: Cell::default(),
+                broken: Cell::default(),
             },
         }
     }
 
     /// Copies bytes until both sides have ended, or one breaks, or the tunnel has to end;
     /// `closing` resolves with the reason when Weir ends it. `early` are bytes that the client
-    /// sent before it had the 101.
+    /// sent before it had the 101, if it waited for one.
+    ///
+    /// The future is as small as can be, because there is one for each tunnel: what takes room and
+    /// lasts for a moment is boxed.
     ///
     /// Cancel safety: dropping the future resets both sides.
     pub fn run(
-        self: Box<Self>,
+        mut self: Box<Self>,
         client: Stream,
         early: Input,
-        closing: impl Future<Output = Failure>,
+        closing: impl Future<Output = Failure> + Unpin,
     ) -> impl Future<Output = ()> {
-        let unsent = BytesMut::from(early.unread());
+        let from_client = BytesMut::from(early.unread());
+        let from_target = BytesMut::from(std::mem::take(&mut self.early).unread());
         // A tunnel may be idle for long, and needs no memory while it is.
         drop(early);
         // Not an `async fn`, which would keep a copy of its arguments beside it.
-        async move { self.relay(&client, unsent, closing).await }
+        async move { self.relay(&client, from_client, from_target, closing).await }
     }
 
     async fn relay(
         mut self: Box<Self>,
         client: &Stream,
-        unsent: BytesMut,
-        closing: impl Future<Output = Failure>,
+        from_client: BytesMut,
+        from_target: BytesMut,
+        mut closing: impl Future<Output = Failure> + Unpin,
     ) {
-        let record = &self.record;
-        let frames = || self.is_websocket.then(Frames::default);
-        let mut up = Direction {
-            from: client,
-            to: &self.target,
-            frames: frames(),
-            read_failure: Failure::ClientGone,
-            write_failure: Failure::TargetBodyBroken,
-            copied: &record.received,
-            last: &record.last,
+        let (record, lease) = (&self.record, &self.lease);
+        let direction = |side, from, to, unsent| Direction {
+            side,
+            from,
+            to,
+            frames: self.is_websocket.then(Frames::default),
+            record,
             unsent,
             is_over: false,
-            failure: None,
         };
-        let mut down = Direction {
-            from: &self.target,
-            to: client,
-            frames: frames(),
-            read_failure: Failure::TargetBodyBroken,
-            write_failure: Failure::ClientGone,
-            copied: &record.sent,
-            last: &record.last,
-            unsent: std::mem::take(&mut self.early).unread().into(),
-            is_over: false,
-            failure: None,
-        };
+        let mut up = direction(Side::Client, client, &self.target, from_client);
+        let mut down = direction(Side::Target, &self.target, client, from_target);
         let (failure, is_ended_by_weir) = tokio::select! {
             biased;
             copied = copy(&mut up, &mut down) => (copied.err(), false),
-            failure = must_end(closing, &self.lease, record, self.idle) => (Some(failure), true),
+            failure = must_end(&mut closing, lease, record, self.idle) => (Some(failure), true),
         };
         if is_ended_by_weir {
             // Boxed, because the future of every tunnel would be as large otherwise.
             Box::pin(close(&mut up, &mut down)).await;
+        } else if failure.is_some() && record.passes_resets() {
+            Box::pin(async { tokio::join!(reset(client), reset(&self.target)) }).await;
         }
         let record = &mut self.record.record;
         match failure {
@@ -170,10 +205,22 @@ impl Tunnel {
 /// Copies in both directions until both are over, or reading fails in one.
 async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Failure> {
     tokio::try_join!(up.copy(), down.copy())?;
-    up.failure.or(down.failure).map_or(Ok(()), Err)
+    up.record.broken.get().map_or(Ok(()), Err)
 }
 
-/// Ends both directions. A side that neither reads nor ends in time is closed all the same.
+/// Prepares for a reset, by which the other end can tell that something is missing, after what was
+/// sent before.
+async fn reset(stream: &Stream) {
+    let until = clock::now() + CLOSE_TIMEOUT;
+    // One that does not read in time loses the rest.
+    while stream.is_sending() && clock::now() < until {
+        Timer::until(clock::now() + SENDING_CHECK).await;
+    }
+    stream.reset_on_close();
+}
+
+/// Ends both directions, in the way of their protocol if it has one. A side that neither reads nor
+/// ends in time is closed all the same.
 async fn close(up: &mut Direction<'_>, down: &mut Direction<'_>) {
     let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
     let to_client = websocket::close_for_client();
@@ -188,17 +235,16 @@ async fn close(up: &mut Direction<'_>, down: &mut Direction<'_>) {
 
 /// Resolves when Weir has to end a tunnel, with the reason.
 async fn must_end(
-    closing: impl Future<Output = Failure>,
+    closing: &mut (impl Future<Output = Failure> + Unpin),
     lease: &Lease,
     record: &TunnelRecord,
     idle: Duration,
 ) -> Failure {
-    let mut closing = pin!(closing);
     let mut timer = Timer::default();
     let mut next_check = clock::now() + CHECK_INTERVAL;
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(reason) = closing.as_mut().poll(cx) {
+            if let Poll::Ready(reason) = Pin::new(&mut *closing).poll(cx) {
                 return Poll::Ready(reason);
             }
             let idle_end = record.last.get() + idle;
@@ -218,22 +264,17 @@ async fn must_end(
 
 /// One direction of a tunnel.
 struct Direction<'a> {
+    /// Which side sends the bytes.
+    side: Side,
     from: &'a Stream,
     to: &'a Stream,
     /// Where in a frame the written bytes end; `None` if it is not a WebSocket.
     frames: Option<Frames>,
-    /// What a failed read means.
-    read_failure: Failure,
-    /// What a failed write means.
-    write_failure: Failure,
-    copied: &'a Cell<u64>,
-    last: &'a Cell<Instant>,
+    record: &'a TunnelRecord,
     /// Read and not yet written.
     unsent: BytesMut,
     /// The end of the reading side was passed on, or could not be.
     is_over: bool,
-    /// Set when writing has failed.
-    failure: Option<Failure>,
 }
 
 impl Direction<'_> {
@@ -246,11 +287,23 @@ impl Direction<'_> {
                 // A side that reads no more may have sent something before. The other
                 // direction goes on copying that until it fails or ends too.
                 self.is_over = true;
-                self.failure = Some(self.write_failure);
+                let failure = self.record.failure_of(self.side.other());
+                self.record.broken.set(Some(failure));
                 return Ok(());
             }
-            self.is_over = !self.receive().await.map_err(|_| self.read_failure)?;
+            let received = self.receive().await;
+            self.is_over = !received.map_err(|_| self.record.failure_of(self.side))?;
         }
+        // Of a side that was reset, the system reports one error, and after it the end.
+        if let Some(failure) = self
+            .record
+            .broken
+            .get()
+            .filter(|_| self.record.passes_resets())
+        {
+            return Err(failure);
+        }
+        self.record.ended(self.side);
         // An error means that the other side has closed already.
         let _ = self.to.shutdown_write();
         Ok(())
@@ -267,28 +320,28 @@ impl Direction<'_> {
                 frames.follow(&self.unsent[..len]);
             }
             self.unsent.advance(len);
-            self.copied.set(self.copied.get() + len as u64);
+            let copied = self.record.copied(self.side);
+            copied.set(copied.get() + len as u64);
         }
-        self.last.set(clock::now());
+        self.record.last.set(clock::now());
         self.unsent = BytesMut::new();
         Ok(())
     }
 
     /// Waits for bytes; returns `false` at the end. Cancel-safe.
     async fn receive(&mut self) -> io::Result<bool> {
-        // Without this, a side that sends without end would keep the worker from everything else.
-        consume_budget().await;
         loop {
+            // Without this, a side that sends without end would keep the worker from everything
+            // else.
+            consume_budget().await;
             self.from.readable().await?;
             let mut buffer = BytesMut::with_capacity(BUFFER);
-            let len = match self.from.try_read(&mut buffer) {
-                // The buffer is not kept while nothing comes.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                read => read?,
-            };
-            self.unsent = buffer;
-            self.last.set(clock::now());
-            return Ok(len > 0);
+            // If there is nothing yet, the buffer goes: there may be nothing for long.
+            if let Some(len) = self.from.try_read(&mut buffer)? {
+                self.unsent = buffer;
+                self.record.last.set(clock::now());
+                return Ok(len > 0);
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use super::http1::Http1;
 use super::idle::IdleList;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
-use crate::net::{Buffers, DialError, dial};
+use crate::net::{Buffers, DialError, Stream, dial};
 use crate::target::{KeepAlive, Serial, Target};
 
 /// Idle connections of one worker, by target.
@@ -83,10 +83,21 @@ impl Pool {
         learned: &Arc<KeepAlive>,
     ) -> Result<Connection, ConnectError> {
         let list = self.list(target, policy, learned);
-        let descriptor = self.descriptor()?;
-        let stream = dial(&target.id.addr, policy.connect_timeout).await?;
+        let (stream, descriptor) = self.open(target, policy).await?;
         let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::new(http, list, descriptor))
+    }
+
+    /// A new stream to the target, which never comes back to the pool, and its descriptor. Fails as
+    /// [`Self::connect`] does.
+    pub async fn open(
+        &self,
+        target: &Target,
+        policy: &UpstreamLimits,
+    ) -> Result<(Stream, DescriptorPermit), ConnectError> {
+        let descriptor = self.descriptor()?;
+        let stream = dial(&target.id.addr, policy.connect_timeout).await?;
+        Ok((stream, descriptor))
     }
 
     /// A descriptor for a new connection; idle ones are closed for it if there is no other.

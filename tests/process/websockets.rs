@@ -139,6 +139,6 @@ fn a_thousand_websockets_stay_open_across_a_hundred_reloads() {
         let ended = tokio::time::timeout(wait_timeout(), ends.join_all());
         assert_eq!(ended.await.unwrap().len(), SOCKETS);
     });
-    weir.line(&["upgraded connections closed", "tunnels=1000"]);
+    weir.line(&["upgraded and TCP connections closed", "tunnels=1000"]);
     assert_eq!(weir.end(), 0, "each was closed properly");
 }

@@ -44,6 +44,7 @@ mod shutdown;
 mod slow_client;
 mod sticky;
 mod streaming;
+mod tcp;
 mod trailers;
 mod unix_sockets;
 mod unsolicited;

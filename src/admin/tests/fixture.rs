@@ -208,6 +208,7 @@ fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
         id: ListenerId::from(name),
         bind: ([127, 0, 0, 1], 8080).into(),
         socket_mode: None,
+        protocol: crate::model::Protocol::Http1,
         max_connections: 100,
         client: ClientLimits::default(),
         http: HttpPolicy::default(),

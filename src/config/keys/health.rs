@@ -7,7 +7,8 @@ use super::words::{ProbeKind, ProbeMethod, names};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static HEALTH: Table = Table { path: "target_group.*.health", heading: "", keys: &[
-    key("type", Kind::Word(names::<ProbeKind>), Text("http"), "\"tcp\" only opens a connection").called("protocol"),
+    key("type", Kind::Word(names::<ProbeKind>), Text("http"),
+        "\"tcp\" only opens a connection, and is the default of a group of that protocol without `path`").called("protocol"),
     key("path", Kind::Value("path, perhaps with a query"), Text("/"), "what is asked").called("uri url"),
     key("port", Kind::Count(PORT), Described("the target's own"), "the port that is asked; a Unix socket has no other"),
     key("host", Kind::Value("host, perhaps with a port"), Described("the target's address; localhost for a Unix socket"), "the Host header"),

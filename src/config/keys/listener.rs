@@ -9,6 +9,7 @@ use super::rule::RULE;
 use super::words::names;
 use crate::model::{
     DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode, NormalizePath,
+    Protocol,
 };
 
 #[rustfmt::skip] // a table reads by rows
@@ -20,6 +21,9 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("socket_mode", Kind::Value("octal digits, `\"0660\"`"), Described("what the umask leaves"),
         "permissions of the file of a Unix socket: those that may write may connect")
         .called("permissions perms socket_permissions"),
+    key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
+        "\"tcp\" looks at no byte: each connection of a client gets one to a target of a group of the same protocol")
+        .called("mode"),
     key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
         "the group that gets the request, or several with weights")
         .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \
@@ -68,7 +72,8 @@ pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", he
     // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
     key("head_timeout", Kind::Duration(TIMEOUT), secs(10), "from the first byte of a request to the end of its head"),
     // ALB's idle timeout.
-    key("idle_timeout", Kind::Duration(TIMEOUT), secs(60), "before the first request of a connection, and between two"),
+    key("idle_timeout", Kind::Duration(TIMEOUT), secs(60),
+        "before the first request of a connection, and between two; of protocol \"tcp\": without a byte in either direction, 1h"),
     // The same for a body that stalls.
     key("body_timeout", Kind::Duration(TIMEOUT), secs(60), "without a byte of a body in either direction"),
     // ALB's limit for all header fields together. Less than 8 KiB breaks browsers; a MiB is an attack.

@@ -10,7 +10,7 @@ use super::key::{Kind, SWITCH, Table, key, kib, secs};
 use super::replicas::REPLICAS;
 use super::upstream::{RETRY, UPSTREAM};
 use super::words::{CookieKind, names};
-use crate::model::{Algorithm, StickyDraining, StickyFull};
+use crate::model::{Algorithm, Protocol, StickyDraining, StickyFull};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*", heading: "", keys: &[
@@ -19,6 +19,9 @@ pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*
         "\"address\", \"address:port\", a DNS name or \"unix:/path\"")
         .called("server servers members endpoints backends hosts nodes addresses upstreams urls"),
     // ALB's.
+    key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
+        "what the targets speak; \"tcp\" is for the listeners of that protocol, and counts connections where others count requests")
+        .called("mode backend_protocol"),
     key("algorithm", Kind::Word(names::<Algorithm>), Text("round_robin"), "how a target is chosen")
         .called("policy lb_policy balance strategy lb_algorithm load_balancing load_balancing_algorithm_type \
                  lb_method method balancer load_balancing_policy"),

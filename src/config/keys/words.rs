@@ -6,7 +6,7 @@ use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
 use crate::config::types::AccessLog;
 use crate::model::{
     Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
-    NormalizePath, StickyDraining, StickyFull,
+    NormalizePath, Protocol, StickyDraining, StickyFull,
 };
 
 /// Words and their values.
@@ -63,6 +63,13 @@ impl Words for AccessLog {
         ("off", Self::Off),
         ("failures", Self::Failures),
         ("all", Self::All),
+    ];
+}
+
+impl Words for Protocol {
+    const WORDS: Rows<Self> = &[
+        (Self::Http1.name(), Self::Http1),
+        (Self::Tcp.name(), Self::Tcp),
     ];
 }
 

@@ -8,11 +8,12 @@ use toml::de::DeValue;
 
 use super::pattern::Spelling;
 use super::{filters, redirect, sticky};
+use crate::config::context::Reference;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::{Section, exclude_each_other};
 use crate::config::{defaults, keys};
-use crate::model::{Action, Condition, FixedResponse, Forward, TargetGroupId};
+use crate::model::{Action, Condition, FixedResponse, Forward, Protocol, TargetGroupId};
 
 const ACTIONS: [&str; 3] = ["forward", "redirect", "fixed_response"];
 
@@ -39,7 +40,7 @@ pub(super) fn read(
     };
     exclude_each_other(&given, "a request gets one of them; take the other out");
     let action = match node.name() {
-        "forward" => forward(node).map(Action::Forward),
+        "forward" => forward(node, Protocol::Http1).map(Action::Forward),
         "redirect" => redirect::read(node, port, conditions).map(Action::Redirect),
         _ => fixed_response(node).map(Action::FixedResponse),
     };
@@ -57,9 +58,9 @@ pub(super) fn read(
     }
 }
 
-/// A group's name, or a list of names and tables with weights.
-fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
-    let groups = node.items_of(weighted_group)?;
+/// A group's name, or a list of names and tables with weights. `protocol` is that of the listener.
+pub(super) fn forward(node: &Node<'_>, protocol: Protocol) -> Option<Forward<TargetGroupId>> {
+    let groups = node.items_of(|node| weighted_group(node, protocol))?;
     let listed = matches!(node.value, DeValue::Array(_));
     if groups.iter().all(|(_, weight)| *weight == 0) {
         let message = "the weights sum to 0: no group would get a request";
@@ -84,9 +85,9 @@ fn forward(node: &Node<'_>) -> Option<Forward<TargetGroupId>> {
     Some(Forward::to(groups))
 }
 
-fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {
+fn weighted_group(node: &Node<'_>, protocol: Protocol) -> Option<(TargetGroupId, u16)> {
     if matches!(node.value, DeValue::String(_)) {
-        return Some((group(node)?, defaults::WEIGHT));
+        return Some((group(node, protocol)?, defaults::WEIGHT));
     }
     if !matches!(node.value, DeValue::Table(_)) {
         return node.refuse_type(
@@ -97,14 +98,18 @@ fn weighted_group(node: &Node<'_>) -> Option<(TargetGroupId, u16)> {
     let section = node.section(&keys::WEIGHTED_GROUP)?;
     let weight = section.count("weight");
     let id = section.require("group", "write { group = \"NAME\", weight = 1 }")?;
-    Some((group(&id)?, weight))
+    Some((group(&id, protocol)?, weight))
 }
 
-fn group(node: &Node<'_>) -> Option<TargetGroupId> {
+fn group(node: &Node<'_>, protocol: Protocol) -> Option<TargetGroupId> {
     let name = node.text()?;
     let id = TargetGroupId::from(name.as_str());
+    let reference = Reference {
+        group: id.clone(),
+        protocol,
+    };
     node.cx
-        .note(|notes| notes.references.push(node.mark(id.clone())));
+        .note(|notes| notes.references.push(node.mark(reference)));
     Some(id)
 }
 

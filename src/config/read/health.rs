@@ -14,7 +14,7 @@ use crate::config::section::Section;
 use crate::config::types::{HealthCheck, HttpProbe, Probe};
 use crate::config::units::display_duration;
 use crate::config::{defaults, keys};
-use crate::model::Thresholds;
+use crate::model::{Protocol, Thresholds};
 
 /// Statuses that a check may accept, ALB's.
 const STATUSES: RangeInclusive<u16> = 200..=499;
@@ -24,19 +24,21 @@ const HTTP_KEYS: [&str; 5] = ["path", "host", "method", "matcher", "body"];
 
 /// Returns `Some(None)` for a group without checks, and `None` if something is wrong.
 #[allow(clippy::option_option)] // off, wrong and a check are three cases
-pub(super) fn read(group: &Section<'_>) -> Option<Option<HealthCheck>> {
+pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<HealthCheck>> {
     let Some(node) = group.get("health") else {
-        return Some(Some(unconfigured()));
+        return Some(Some(unconfigured(protocol)));
     };
     match node.value {
         DeValue::Boolean(false) => return Some(None),
-        DeValue::Boolean(true) => return Some(Some(unconfigured())),
+        DeValue::Boolean(true) => return Some(Some(unconfigured(protocol))),
         _ => {}
     }
     let section = node.section(&keys::HEALTH)?;
     let kind = match section.get("type") {
         Some(node) => node.word(),
-        None => Some(ProbeKind::Http),
+        // A path is there to be asked for.
+        None if section.get("path").is_some() => Some(ProbeKind::Http),
+        None => Some(default_kind(protocol)),
     };
     let probe = match kind {
         Some(ProbeKind::Http) => http(&section).map(Probe::Http),
@@ -61,16 +63,28 @@ pub(super) fn read(group: &Section<'_>) -> Option<Option<HealthCheck>> {
     }))
 }
 
+/// What is checked without `type`.
+fn default_kind(protocol: Protocol) -> ProbeKind {
+    match protocol {
+        Protocol::Http1 => ProbeKind::Http,
+        Protocol::Tcp => ProbeKind::Tcp,
+    }
+}
+
 /// The check of a group without `health`.
-fn unconfigured() -> HealthCheck {
+fn unconfigured(protocol: Protocol) -> HealthCheck {
+    let http = HttpProbe {
+        method: Method::GET,
+        path: keys::HEALTH.text("path").to_owned(),
+        host: None,
+        matcher: vec![defaults::HEALTH_MATCHER],
+        body: None,
+    };
     HealthCheck {
-        probe: Probe::Http(HttpProbe {
-            method: Method::GET,
-            path: keys::HEALTH.text("path").to_owned(),
-            host: None,
-            matcher: vec![defaults::HEALTH_MATCHER],
-            body: None,
-        }),
+        probe: match default_kind(protocol) {
+            ProbeKind::Http => Probe::Http(http),
+            ProbeKind::Tcp => Probe::Tcp,
+        },
         port: None,
         interval: keys::HEALTH.duration("interval"),
         timeout: keys::HEALTH.duration("timeout"),

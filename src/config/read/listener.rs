@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::pattern::Spelling;
-use super::{action, address, condition, field, name, overload};
+use super::{action, address, condition, field, name, overload, tcp};
 use crate::config::jump::Jump;
 use crate::config::node::Node;
 use crate::config::placed::Placed;
@@ -16,7 +16,7 @@ use crate::config::section::Section;
 use crate::config::span::Mark;
 use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
-use crate::model::{Action, Endpoint, ListenerId, Priority, Rule, TargetGroupId};
+use crate::model::{Action, Endpoint, ListenerId, Priority, Protocol, Rule, TargetGroupId};
 
 /// Longest name in a `Via` field, bytes: a host name fits.
 const MAX_VIA: usize = 64;
@@ -26,13 +26,15 @@ const UNIX_PEERS: &str = "unix:";
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let section = node.section(&keys::LISTENER)?;
+    let protocol = section.word("protocol");
     let bind = section
         .require("bind", "write where it listens: bind = \"0.0.0.0:8080\"")
         .and_then(|node| Some((address::endpoint(&node)?, node)));
     if let Some((bind, at)) = &bind {
         node.cx
             .note(|notes| notes.binds.push(at.mark(bind.clone())));
-        if bind.address().is_some_and(|address| address.port() == 443) {
+        let is_https = bind.address().is_some_and(|address| address.port() == 443);
+        if is_https && protocol == Protocol::Http1 {
             let message = "Weir does not speak TLS yet, which clients of port 443 do";
             let help =
                 "let something in front of it end TLS, and listen for plain HTTP on another port";
@@ -42,25 +44,76 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let bind = bind.map(|(bind, _)| bind);
     let id = id(&section, node, bind.as_ref());
     check_socket_mode(&section, bind.as_ref());
+    match protocol {
+        Protocol::Http1 => of_http1(&section, bind, id),
+        Protocol::Tcp => of_tcp(&section, bind, id),
+    }
+}
+
+/// A listener that forwards connections: it has no other action, and no rules.
+fn of_tcp(
+    section: &Section<'_>,
+    bind: Option<Endpoint>,
+    id: Option<ListenerId>,
+) -> Option<Listener> {
+    tcp::check_listener(section);
+    let socket_mode = section.optional("socket_mode", mode);
+    let forward = section
+        .require(
+            "forward",
+            "write the group that gets the connections: forward = \"NAME\"",
+        )
+        .and_then(|node| action::forward(&node, Protocol::Tcp));
+    let max_connections = section.count("max_connections");
+    let client = section
+        .get("client")
+        .and_then(|node| node.section(&keys::CLIENT));
+    let idle_timeout = client.map_or(defaults::TCP_CLIENT.idle_timeout, |client| {
+        client.duration_or("idle_timeout", defaults::TCP_CLIENT.idle_timeout)
+    });
+    Some(Listener {
+        client: ClientLimits {
+            idle_timeout,
+            ..defaults::TCP_CLIENT
+        },
+        forwarded: Forwarded::default(),
+        http: HttpPolicy::default(),
+        id: id?,
+        bind: bind?,
+        socket_mode: socket_mode?,
+        protocol: Protocol::Tcp,
+        max_connections,
+        rate_limit: None,
+        rules: Vec::new(),
+        default: Action::Forward(forward?),
+    })
+}
+
+fn of_http1(
+    section: &Section<'_>,
+    bind: Option<Endpoint>,
+    id: Option<ListenerId>,
+) -> Option<Listener> {
     let socket_mode = section.optional("socket_mode", mode);
     let port = bind.as_ref().map(port);
-    let (http, via) = (http_policy(&section), section.optional("via", via));
+    let (http, via) = (http_policy(section), section.optional("via", via));
     let spelling = Spelling::of(&http);
-    let default = action::read(&section, port, &[], spelling);
-    let own = own_redirect(&section, bind.as_ref(), default.as_ref());
-    let rules = rules(&section, port, spelling, own.as_ref());
+    let default = action::read(section, port, &[], spelling);
+    let own = own_redirect(section, bind.as_ref(), default.as_ref());
+    let rules = rules(section, port, spelling, own.as_ref());
     let max_connections = section.count("max_connections");
-    let rate_limit = overload::rate_limit(&section);
+    let rate_limit = overload::rate_limit(section);
     let client = section
         .get("client")
         .and_then(|node| node.section(&keys::CLIENT));
     Some(Listener {
         client: client.map_or(defaults::CLIENT, |section| client_limits(&section)),
-        forwarded: forwarded(&section)?,
+        forwarded: forwarded(section)?,
         http: HttpPolicy { via: via?, ..http },
         id: id?,
         bind: bind?,
         socket_mode: socket_mode?,
+        protocol: Protocol::Http1,
         max_connections,
         rate_limit,
         rules: rules?,

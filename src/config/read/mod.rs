@@ -32,6 +32,7 @@ mod step_scaling;
 mod steps;
 mod sticky;
 mod target_group;
+mod tcp;
 mod template;
 mod timing;
 

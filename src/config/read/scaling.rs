@@ -39,6 +39,19 @@ impl Scaling {
             .is_some_and(Autoscaling::may_be_zero)
     }
 
+    /// Whether a policy or the forecast follows a metric.
+    pub(super) fn follows(&self, metric: &Metric) -> bool {
+        self.autoscaling.as_ref().is_some_and(|scaling| {
+            let forecast = scaling
+                .predictive
+                .as_ref()
+                .map(|predictive| &predictive.metric);
+            followed(scaling)
+                .chain(forecast)
+                .any(|followed| followed == metric)
+        })
+    }
+
     /// How many replicas there may be at most, as far as the configuration says.
     pub(super) fn most(&self) -> usize {
         let count = self

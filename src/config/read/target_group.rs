@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::group_port::GroupPort;
-use super::{discovered, hash, health, overload, retry, scaling, sticky};
+use super::{discovered, hash, health, overload, retry, scaling, sticky, tcp};
 use crate::config::address::{self, Host};
 use crate::config::defaults;
 use crate::config::keys::{self, Words, names};
@@ -20,7 +20,7 @@ use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
 };
 use crate::config::units::display_duration;
-use crate::model::{Algorithm, TargetGroupId};
+use crate::model::{Algorithm, Protocol, TargetGroupId};
 
 /// Words of other products for an algorithm that does the same. They are refused with the right
 /// word, because few of them mean exactly this.
@@ -42,10 +42,14 @@ struct Placed<'a> {
 
 pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let section = node.section(&keys::TARGET_GROUP)?;
+    let protocol = section.word("protocol");
+    let known = TargetGroupId::from(name);
+    node.cx
+        .note(|notes| notes.protocols.extend([(known, protocol)]));
     let port = section.get("port").map(|node| node.count());
     let algorithm = algorithm(&section);
     let hash = hash::read(&section, algorithm);
-    let health = health::read(&section);
+    let health = health::read(&section, protocol);
     let fail_open = fail_open(&section);
     let upstream = section
         .get("upstream")
@@ -55,6 +59,9 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let slow_start = slow_start(&section);
     let deregistration_delay = section.duration("deregistration_delay");
     let scaling = scaling::read(&section, port);
+    if protocol == Protocol::Tcp {
+        tcp::check_group(&section, &scaling);
+    }
     let overload = overload::read(&section, algorithm, scaling.may_be_zero());
     let sticky = sticky::read(&section, algorithm, &overload);
     let targets = targets(&section, port);
@@ -72,6 +79,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     }
     Some(TargetGroup {
         id: TargetGroupId::from(name),
+        protocol,
         port: port.flatten(),
         targets: targets?.into_iter().map(|target| target.spec).collect(),
         algorithm,

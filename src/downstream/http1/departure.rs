@@ -7,15 +7,13 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use crate::clock;
+use crate::downstream::accepted::CHECK_INTERVAL;
 use crate::model::Failure;
 use crate::net::{HangUp, Timer};
 
 /// How soon after its request the end of a client's sending side counts as part of it: such a
 /// client wants its response.
 const HALF_CLOSE_GRACE: Duration = Duration::from_millis(250);
-
-/// How often the kernel is asked while nothing is read from the socket.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What is sent to a client that has ended its sending side, half a second later: one that only
 /// reads passes over it (RFC 9110 section 15.2), one that has closed answers with a reset. Nothing

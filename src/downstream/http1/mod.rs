@@ -24,11 +24,11 @@ use tracing::{debug, info};
 
 use super::drain::{DrainSignal, IdleGuard};
 use super::linger::linger;
-use super::{Accepted, Terms};
 use crate::clock;
+use crate::downstream::accepted::{Accepted, Terms};
 use crate::http1::{Limits, Reason};
 use crate::message::RequestHead;
-use crate::model::{ClientLimits, Failure, FieldNames};
+use crate::model::{ClientLimits, Failure, FieldNames, Peer};
 use crate::net::Timer;
 use crate::proxy::{Client, Proxy};
 use crate::tunnel::Tunnel;
@@ -51,8 +51,8 @@ const KEPT_HEAD: usize = 4 * 1024;
 /// boxed future of [`HttpConnection::session`].
 struct HttpConnection<H> {
     connection: Connection,
-    peer: SocketAddr,
-    local: SocketAddr,
+    peer: Peer,
+    local: Option<SocketAddr>,
     terms: Rc<Terms>,
     proxy: Rc<Proxy>,
     drain: Rc<DrainSignal>,
@@ -103,7 +103,7 @@ enum Waited {
 /// Serves every request of a connection, in order, until the connection ends, and drops `held` then.
 ///
 /// Cancel safety: dropping the future closes the connection, and abandons its request.
-pub fn serve<H>(
+pub(super) fn serve<H>(
     accepted: Accepted,
     proxy: Rc<Proxy>,
     drain: Rc<DrainSignal>,
@@ -165,6 +165,7 @@ impl<H> HttpConnection<H> {
             listener,
             limits,
             field_names,
+            ..
         } = &*self.terms;
         let session = Session {
             connection: &mut self.connection,

@@ -24,7 +24,8 @@ use crate::state::DataPlaneReader;
 use crate::target::Target;
 use crate::upstream::Pool;
 
-/// How long tunnels have to end: both sides get a Close frame, and have a second to answer.
+/// How long tunnels have to end: both sides get a Close frame or the end, and have a second to
+/// answer.
 const TUNNEL_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The worker's proxy, pool and accept loops.

@@ -1,0 +1,111 @@
+//! `protocol = "tcp"`: what a listener or a group has no use for without HTTP.
+
+use super::scaling::Scaling;
+use crate::config::autoscaling::Metric;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::section::Section;
+
+/// Keys of a listener that mean something without HTTP.
+const LISTENER: [&str; 6] = [
+    "name",
+    "bind",
+    "protocol",
+    "forward",
+    "max_connections",
+    "client",
+];
+
+/// The same of its `client`.
+const CLIENT: [&str; 1] = ["idle_timeout"];
+
+/// Keys of a group that need HTTP, and what to do without them.
+const GROUP: [(&str, &str); 2] = [
+    (
+        "sticky",
+        "to keep clients on their targets write algorithm = \"consistent_hash\", which takes the client's address",
+    ),
+    (
+        "retry",
+        "take it out: a connection that cannot be opened always goes to another target, and no other does",
+    ),
+];
+
+/// Keys of `upstream` that mean something without HTTP.
+const UPSTREAM: [&str; 1] = ["connect_timeout"];
+
+/// Keys of `hash` that mean something without HTTP.
+const HASH: [&str; 2] = ["client_ip", "load_factor"];
+
+/// Refuses what a listener has for requests.
+pub(super) fn check_listener(section: &Section<'_>) {
+    for node in section.given_but(&LISTENER) {
+        let help = match node.name() {
+            "rule" | "redirect" | "fixed_response" => {
+                "such a listener only forwards: write forward = \"NAME\", or protocol = \"http1\""
+            }
+            _ => "take it out, or write protocol = \"http1\"",
+        };
+        refuse(&node, "a listener", help);
+    }
+    let client = section.get("client").and_then(|node| node.table());
+    for node in client.into_iter().flat_map(|c| c.given_but(&CLIENT)) {
+        let help =
+            "`idle_timeout` alone counts: the longest time without a byte in either direction";
+        refuse(&node, "a listener", help);
+    }
+}
+
+/// Refuses what a group has for requests.
+pub(super) fn check_group(section: &Section<'_>, scaling: &Scaling) {
+    for (key, help) in GROUP {
+        if let Some(node) = section.get(key) {
+            refuse(&node, "a group", help);
+        }
+    }
+    let inside = |key| section.get(key).and_then(|node| node.table());
+    for node in inside("upstream")
+        .into_iter()
+        .flat_map(|table| table.given_but(&UPSTREAM))
+    {
+        let help = match node.name() {
+            "tunnel_timeout" | "idle_timeout" | "body_timeout" => {
+                "write client = { idle_timeout = \"1h\" } in the listener"
+            }
+            _ => "take it out: of `upstream`, `connect_timeout` alone counts",
+        };
+        refuse(&node, "a group", help);
+    }
+    for node in inside("hash")
+        .into_iter()
+        .flat_map(|table| table.given_but(&HASH))
+    {
+        refuse(
+            &node,
+            "a group",
+            "take it out: the key is the client's address",
+        );
+    }
+    if let Some(node) = section.child("replicas", "warm_up") {
+        refuse(
+            &node,
+            "a group",
+            "take it out: a replica is not asked anything",
+        );
+    }
+    if scaling.follows(&Metric::LatencyP95)
+        && let Some(node) = section.get("autoscaling")
+    {
+        let message = "`latency_p95` is the time of responses, and this group has protocol \"tcp\"";
+        let help = "use \"in_flight_per_target\" (open connections) or \"requests_per_target\" (new connections per second)";
+        node.error(Code::Conflict, message, help);
+    }
+}
+
+fn refuse(node: &Node<'_>, of: &str, help: &str) {
+    let message = format!(
+        "`{}` needs HTTP, and does nothing in {of} of protocol \"tcp\"",
+        node.name()
+    );
+    node.error(Code::Conflict, message, help);
+}

@@ -1,0 +1,197 @@
+//! The path of a TCP connection to a target. No byte of it is looked at.
+//!
+//! The group is the listener's, the target is found as for a request, and a target to which no
+//! connection can be opened is passed over for another one: nothing was sent to it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::preference::Preference;
+use super::presence::{Presence, unless_gone};
+use super::search::Search;
+use super::worker::Proxy;
+use crate::clock;
+use crate::model::{
+    Action, Blame, ClientAddress, Failure, ListenerId, ListenerSlot, Protocol, SocketId,
+};
+use crate::net::descriptors::DescriptorPermit;
+use crate::net::{Input, Stream};
+use crate::observe::Record;
+use crate::router;
+use crate::target::{Lease, RequestResult};
+use crate::target_group::{TargetGroup, hash_client};
+use crate::tunnel::Tunnel;
+
+/// A connection to a target, with its descriptor.
+type Opened = (Stream, DescriptorPermit);
+
+/// One connection of a client while targets are tried.
+struct Opening<'a, P> {
+    proxy: &'a Proxy,
+    group: &'a TargetGroup,
+    search: Search<'a>,
+    record: &'a mut Record,
+    client: &'a mut P,
+}
+
+impl Proxy {
+    /// Opens a connection to a target for a client at `peer` that has connected to `socket`, which
+    /// belonged to `listener` then. Returns the tunnel between both; `None` if there is no target
+    /// for it or the client has gone, which is recorded.
+    ///
+    /// Cancel safety: dropping the future abandons the connection, ends its lease and records that
+    /// the client left.
+    pub async fn connect(
+        &self,
+        socket: SocketId,
+        listener: &(ListenerSlot, ListenerId),
+        peer: ClientAddress,
+        client: &mut impl Presence,
+    ) -> Option<Box<Tunnel>> {
+        clock::now();
+        let snapshot = self.reader.load();
+        let mut record = self.record(&snapshot, Protocol::Tcp, (socket, listener), peer);
+        drop(snapshot);
+        match self.open(socket, peer, &mut record, client).await {
+            Ok(((stream, descriptor), lease, idle)) => {
+                let target = (stream, Input::default(), descriptor);
+                Some(Box::new(Tunnel::new(target, lease, record, idle, false)))
+            }
+            Err(failure) => {
+                record.failure = Some(failure);
+                None
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        socket: SocketId,
+        peer: ClientAddress,
+        record: &mut Record,
+        client: &mut impl Presence,
+    ) -> Result<(Opened, Lease, Duration), Failure> {
+        let (group, idle) = self.group_of(socket).ok_or(Failure::ListenerGone)?;
+        record.group = Some(group.id.clone());
+        if group.failing_open {
+            self.metrics.failed_open();
+        }
+        let preference = Preference {
+            session: None,
+            key: group.hash_key.as_ref().map(|_| hash_client(peer)),
+        };
+        let opening = Opening {
+            proxy: self,
+            group: &group,
+            search: Search::new(self, &group, preference, None),
+            record,
+            client,
+        };
+        let (opened, lease) = opening.run().await?;
+        Ok((opened, lease, idle))
+    }
+
+    /// The group that gets a connection, and the longest time without a byte. Does not wait,
+    /// because the snapshot is not to be held while a target is found.
+    fn group_of(&self, socket: SocketId) -> Option<(Arc<TargetGroup>, Duration)> {
+        let snapshot = self.reader.load();
+        let listener = snapshot.serving(socket)?;
+        match listener.rules.default_action() {
+            Action::Forward(forward) if listener.protocol == Protocol::Tcp => {
+                let index = router::choose(forward, self.entropy.next());
+                let group = Arc::clone(snapshot.group(index));
+                Some((group, listener.client.idle_timeout))
+            }
+            // A reload has made it a listener of another protocol.
+            Action::Forward(_) | Action::Redirect(_) | Action::FixedResponse(_) => None,
+        }
+    }
+}
+
+impl<P: Presence> Opening<'_, P> {
+    /// Tries targets until one has accepted the connection.
+    async fn run(mut self) -> Result<(Opened, Lease), Failure> {
+        let mut lease = self.search.first(self.record, self.client).await?;
+        loop {
+            self.record.attempts += 1;
+            self.record.target = Some(Arc::clone(lease.target()));
+            let begun = Instant::now();
+            let opened = self.attempt(&mut lease).await;
+            self.measure(&lease, &opened, begun);
+            match opened {
+                Ok(opened) => {
+                    self.note_last("");
+                    return Ok((opened, lease));
+                }
+                Err(failure) => lease = self.next(failure, lease).await?,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, lease: &mut Lease) -> Result<Opened, Failure> {
+        let target = Arc::clone(lease.target());
+        let opening = self.proxy.pool.open(&target, &self.group.upstream);
+        let result = match unless_gone(opening, self.client, None).await? {
+            Ok(opened) => {
+                // Now and not at the end: how a connection ends says nothing about the target.
+                lease.settle(RequestResult::Served);
+                return Ok(opened);
+            }
+            Err(error) => error,
+        };
+        self.proxy.shortages.note(&target.id, &result);
+        let failure = Failure::from(&result);
+        if failure.blame() == Blame::Target {
+            target.report(RequestResult::GatewayError);
+        }
+        Err(failure)
+    }
+
+    /// The time to the connection is what algorithms compare that go by response times.
+    fn measure(&self, lease: &Lease, opened: &Result<Opened, Failure>, begun: Instant) {
+        let is_targets = |failure: &Failure| failure.blame() == Blame::Target;
+        if self.group.measures_time && opened.as_ref().err().is_none_or(is_targets) {
+            let latency = lease.target().latency();
+            latency.record(begun, Instant::now(), opened.is_err());
+        }
+    }
+
+    /// The target for another attempt; the failure of the last one if there is none.
+    async fn next(&mut self, failure: Failure, lease: Lease) -> Result<Lease, Failure> {
+        let found = match failure.blame() {
+            Blame::Target => self.search.acquire(self.record),
+            Blame::Client | Blame::Weir => return Err(self.ends(failure)),
+        };
+        match found {
+            Ok(next) => {
+                self.note_retry(failure);
+                Ok(next)
+            }
+            Err(unavailable) if self.search.may_wait(unavailable) => {
+                self.note_retry(failure);
+                // What waits for capacity must not occupy some.
+                drop(lease);
+                let (record, client) = (&mut *self.record, &mut *self.client);
+                self.search.wait_after(failure, record, client).await
+            }
+            Err(_) => Err(self.ends(failure)),
+        }
+    }
+
+    fn note_retry(&mut self, failure: Failure) {
+        self.proxy.metrics.retried(&self.group.id, failure.code());
+        self.record.attempt_ended(failure.code());
+    }
+
+    fn ends(&mut self, failure: Failure) -> Failure {
+        self.note_last(failure.code());
+        failure
+    }
+
+    /// The last of several attempts is in the record like the others.
+    fn note_last(&mut self, reason: &'static str) {
+        if self.record.attempts > 1 {
+            self.record.attempt_ended(reason);
+        }
+    }
+}
