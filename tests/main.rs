@@ -6,6 +6,7 @@ mod codec;
 mod config;
 mod docs;
 mod engines;
+mod fuzz;
 mod layering;
 mod process;
 mod property;

@@ -130,14 +130,15 @@ fn part_of_field(line: &[u8]) -> Part {
     }
 }
 
-/// Of the beginning of a request line. A percent-encoding that is not complete is looked at again.
+/// Of the beginning of a request line. A percent-encoding that is not complete is looked at again,
+/// and so is a CR that may be the end of a line.
 fn part_of_request_line(line: &[u8]) -> Part {
     let method = prefix(line, TOKEN);
     let Some((b' ', target)) = line[method..].split_first() else {
         return Part::Short;
     };
     let is_open = target.iter().rev().take(2).any(|byte| *byte == b'%');
-    if target.contains(&b' ') || is_open {
+    if target.contains(&b' ') || target.ends_with(b"\r") || is_open {
         Part::Short
     } else {
         Part::Target

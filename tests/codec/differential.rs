@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 use weir::http1::{Class, Limits};
 use weir::message::Method;
 
-use super::reader::{Message, Reader};
+use super::reader::{Reader, meanings};
 use super::{reference, tables};
 
 /// Bytes that end, hide or join something in one parser or another.
@@ -160,32 +160,6 @@ fn response() -> impl Strategy<Value = String> {
     select(vec![200, 201, 204, 301, 304, 404, 500, 100, 103, 101])
         .prop_map(|status| format!("HTTP/1.1 {status} Reason\r\n"))
         .prop_flat_map(head_and_body)
-}
-
-/// Without what concerns one hop or frames: what both ends must agree on.
-fn meaning(message: &Message) -> Message {
-    const NOT_MEANT: [&str; 9] = [
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "upgrade",
-        "http2-settings",
-        "trailer",
-    ];
-    let is_meant = |field: &(Vec<u8>, Vec<u8>)| {
-        let name = String::from_utf8_lossy(&field.0).to_lowercase();
-        !NOT_MEANT.contains(&name.as_str()) && field != &(b"Host".to_vec(), Vec::new())
-    };
-    let mut message = message.clone();
-    message.fields.retain(is_meant);
-    message
-}
-
-fn meanings(messages: &[Message]) -> Vec<Message> {
-    messages.iter().map(meaning).collect()
 }
 
 /// What was complete went on, and nothing else.

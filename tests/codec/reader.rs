@@ -9,7 +9,7 @@ use weir::http1::{
 use weir::message::{FieldName, Fields, Method, RequestHead, ResponseHead};
 
 /// Small, so that tables can exceed them.
-pub(super) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     max_head: 512,
     max_fields: 12,
     max_target: 64,
@@ -18,27 +18,27 @@ pub(super) const LIMITS: Limits = Limits {
 };
 
 /// For responses.
-pub(super) const RESPONSE_LIMITS: Limits = Limits {
+pub(crate) const RESPONSE_LIMITS: Limits = Limits {
     field_names: Limits::RESPONSE.field_names,
     ..LIMITS
 };
 
 /// Names and values.
-pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A message as it was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Method and target, or status and reason.
-    pub(super) start: (Vec<u8>, Vec<u8>),
-    pub(super) fields: Pairs,
-    pub(super) body: Vec<u8>,
-    pub(super) trailers: Pairs,
-    pub(super) is_chunked: bool,
+    pub(crate) start: (Vec<u8>, Vec<u8>),
+    pub(crate) fields: Pairs,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Pairs,
+    pub(crate) is_chunked: bool,
 }
 
 /// Reads messages of one connection.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     method: Option<Method>,
     limits: Limits,
     buffer: Vec<u8>,
@@ -46,17 +46,18 @@ pub(super) struct Reader {
     request: RequestHead,
     response: ResponseHead,
     body: Option<Body>,
-    hop: Hop<'static>,
     is_over: bool,
     is_refused: bool,
     current: Message,
     head: Vec<u8>,
     decided: Vec<String>,
     /// What goes on: complete messages, encoded anew.
-    pub(super) output: Vec<u8>,
-    pub(super) messages: Vec<Message>,
+    pub(crate) output: Vec<u8>,
+    pub(crate) messages: Vec<Message>,
     /// Of each complete head.
-    pub(super) parsed: Vec<Parsed>,
+    pub(crate) parsed: Vec<Parsed>,
+    /// Of each request with a complete head.
+    pub(crate) methods: Vec<Method>,
 }
 
 enum Body {
@@ -66,12 +67,12 @@ enum Body {
 }
 
 impl Reader {
-    pub(super) fn of_requests(limits: Limits) -> Self {
+    pub(crate) fn of_requests(limits: Limits) -> Self {
         Self::new(None, limits)
     }
 
     /// Of responses to requests with this method.
-    pub(super) fn of_responses(method: Method, limits: Limits) -> Self {
+    pub(crate) fn of_responses(method: Method, limits: Limits) -> Self {
         Self::new(Some(method), limits)
     }
 
@@ -84,7 +85,6 @@ impl Reader {
             request: RequestHead::new(),
             response: ResponseHead::new(),
             body: None,
-            hop: Hop::default(),
             is_over: false,
             is_refused: false,
             current: Message::default(),
@@ -93,11 +93,12 @@ impl Reader {
             output: Vec::new(),
             messages: Vec::new(),
             parsed: Vec::new(),
+            methods: Vec::new(),
         }
     }
 
     /// Takes bytes.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.is_refused {
             return;
         }
@@ -113,7 +114,7 @@ impl Reader {
     }
 
     /// The connection ends. Says what was decided: a part for each message.
-    pub(super) fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         match self.body.take() {
             Some(Body::UntilClose) => {
                 let rest = std::mem::take(&mut self.buffer);
@@ -182,22 +183,21 @@ impl Reader {
         };
         let protocols = fields.get(FieldName::Upgrade).map(<[u8]>::to_vec);
         let stripped = strip_hop_by_hop(fields);
-        self.hop = Hop {
+        let hop = Hop {
             persistence: Persistence::Implied,
-            upgrade: protocols
-                .filter(|_| parsed.upgrade)
-                .map(|protocols| &*protocols.leak()),
+            upgrade: protocols.as_deref().filter(|_| parsed.upgrade),
             te_trailers: stripped.te_trailers,
         };
         self.head.clear();
         let out = &mut self.head;
         let start = if self.method.is_none() {
             let head = &self.request;
-            encode_request(head, parsed.framing, &self.hop, out);
+            self.methods.push(head.method());
+            encode_request(head, parsed.framing, &hop, out);
             (head.method_name().to_vec(), head.target().to_vec())
         } else {
             let head = &self.response;
-            encode_response(head, parsed.framing, &self.hop, out);
+            encode_response(head, parsed.framing, &hop, out);
             (
                 head.status().to_string().into_bytes(),
                 head.reason().to_vec(),
@@ -297,6 +297,32 @@ impl Reader {
     }
 }
 
+/// Messages without what concerns one hop or frames: what both ends must agree on.
+pub(crate) fn meanings(messages: &[Message]) -> Vec<Message> {
+    messages.iter().map(meaning).collect()
+}
+
+fn meaning(message: &Message) -> Message {
+    const NOT_MEANT: [&str; 9] = [
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "upgrade",
+        "http2-settings",
+        "trailer",
+    ];
+    let is_meant = |field: &(Vec<u8>, Vec<u8>)| {
+        let name = String::from_utf8_lossy(&field.0).to_lowercase();
+        !NOT_MEANT.contains(&name.as_str()) && field != &(b"Host".to_vec(), Vec::new())
+    };
+    let mut message = message.clone();
+    message.fields.retain(is_meant);
+    message
+}
+
 /// The facts of a head in a fixed order.
 fn facts(parsed: &Parsed) -> String {
     let mut facts = vec![match parsed.framing {
@@ -321,7 +347,8 @@ fn facts(parsed: &Parsed) -> String {
     facts.join(", ")
 }
 
-fn pairs(fields: &Fields) -> Pairs {
+/// Names and values of fields.
+pub(crate) fn pairs(fields: &Fields) -> Pairs {
     fields
         .iter()
         .map(|field| (field.name.to_vec(), field.value.to_vec()))

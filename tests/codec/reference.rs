@@ -8,7 +8,7 @@ use weir::message::Method;
 use super::reader::{Message, Pairs};
 
 /// All messages, or what is wrong.
-pub(super) fn requests(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
+pub(crate) fn requests(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
     let mut messages = Vec::new();
     loop {
         // RFC 9112 section 2.2: empty lines before a request line are ignored.
@@ -26,7 +26,7 @@ pub(super) fn requests(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
 }
 
 /// The responses to one request: interim ones and the last one, after which nothing follows.
-pub(super) fn responses(mut bytes: &[u8], method: Method) -> Result<Vec<Message>, String> {
+pub(crate) fn responses(mut bytes: &[u8], method: Method) -> Result<Vec<Message>, String> {
     let mut messages = Vec::new();
     loop {
         let (message, rest) = response(bytes, method)?;
@@ -44,7 +44,8 @@ pub(super) fn responses(mut bytes: &[u8], method: Method) -> Result<Vec<Message>
     }
 }
 
-fn request(bytes: &[u8]) -> Result<(Message, &[u8]), String> {
+/// The first message, and what follows it.
+pub(crate) fn request(bytes: &[u8]) -> Result<(Message, &[u8]), String> {
     let (line, fields, rest) = head(bytes)?;
     let parts: Vec<&str> = line.split(' ').collect();
     let [method, target, version] = parts[..] else {
@@ -64,7 +65,8 @@ fn request(bytes: &[u8]) -> Result<(Message, &[u8]), String> {
     body(message, rest, false)
 }
 
-fn response(bytes: &[u8], method: Method) -> Result<(Message, &[u8]), String> {
+/// The first message, and what follows it.
+pub(crate) fn response(bytes: &[u8], method: Method) -> Result<(Message, &[u8]), String> {
     let (line, fields, rest) = head(bytes)?;
     let mut parts = line.splitn(3, ' ');
     let (version, status, reason) = (parts.next(), parts.next(), parts.next());
@@ -165,7 +167,8 @@ fn body(mut message: Message, rest: &[u8], is_response: bool) -> Result<(Message
     }
 }
 
-fn chunks(mut message: Message, mut rest: &[u8]) -> Result<(Message, &[u8]), String> {
+/// Reads a chunked body into a message.
+pub(crate) fn chunks(mut message: Message, mut rest: &[u8]) -> Result<(Message, &[u8]), String> {
     loop {
         let end = find(rest, b"\r\n").ok_or("a chunk line has no end")?;
         let digits = &rest[..end];
@@ -178,7 +181,8 @@ fn chunks(mut message: Message, mut rest: &[u8]) -> Result<(Message, &[u8]), Str
         if size == 0 {
             break;
         }
-        check(rest.len() >= size + 2, "a chunk has no end")?;
+        let is_whole = rest.len().checked_sub(2).is_some_and(|most| size <= most);
+        check(is_whole, "a chunk has no end")?;
         message.body.extend_from_slice(&rest[..size]);
         check(rest[size..].starts_with(b"\r\n"), "chunk end")?;
         rest = &rest[size + 2..];
@@ -218,7 +222,8 @@ fn is_authority(text: &[u8]) -> bool {
     is_host && port.chars().skip(1).all(|c| c.is_ascii_digit())
 }
 
-fn values(fields: &[(Vec<u8>, Vec<u8>)], name: &str) -> Vec<Vec<u8>> {
+/// The values of all fields of a name, in lower case.
+pub(crate) fn values(fields: &[(Vec<u8>, Vec<u8>)], name: &str) -> Vec<Vec<u8>> {
     let is_named = |field: &&(Vec<u8>, Vec<u8>)| latin1(&field.0).eq_ignore_ascii_case(name);
     fields
         .iter()

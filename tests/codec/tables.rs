@@ -21,11 +21,19 @@ const RESPONSES: [&str; 2] = [
 
 /// All cases, each with a reader for it.
 pub(super) fn all() -> impl Iterator<Item = (Case, fn(&Case) -> Reader)> {
-    let requests = REQUESTS.into_iter().flat_map(cases);
-    let responses = RESPONSES.into_iter().flat_map(cases);
-    requests
+    requests()
         .map(|case| (case, request_reader as fn(&Case) -> Reader))
-        .chain(responses.map(|case| (case, response_reader as fn(&Case) -> Reader)))
+        .chain(responses().map(|case| (case, response_reader as fn(&Case) -> Reader)))
+}
+
+/// The cases of what clients send.
+pub(super) fn requests() -> impl Iterator<Item = Case> {
+    REQUESTS.into_iter().flat_map(cases)
+}
+
+/// The cases of what targets send.
+pub(super) fn responses() -> impl Iterator<Item = Case> {
+    RESPONSES.into_iter().flat_map(cases)
 }
 
 fn request_reader(_: &Case) -> Reader {

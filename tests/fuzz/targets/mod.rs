@@ -1,0 +1,24 @@
+//! One file for each target: bytes in, and a panic if a property does not hold.
+
+mod chunked_body;
+mod configuration;
+mod connection;
+mod cookies;
+mod cuts;
+mod path;
+mod request_head;
+mod response_head;
+
+/// A target.
+pub(crate) type Target = fn(&[u8]);
+
+/// All targets by their names, which are those of the programs that cargo-fuzz builds.
+pub(crate) const ALL: [(&str, Target); 7] = [
+    ("chunked_body", chunked_body::run),
+    ("configuration", configuration::run),
+    ("connection", connection::run),
+    ("cookies", cookies::run),
+    ("path", path::run),
+    ("request_head", request_head::run),
+    ("response_head", response_head::run),
+];
