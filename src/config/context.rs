@@ -188,8 +188,8 @@ impl<'a> Context<'a> {
     pub(super) fn take_problems(&self, file: &str) -> Problems {
         let found = self.found.take();
         if found.is_empty() {
-            return found.finish(file, "", &Lines::of(""));
+            return found.finish(file, "", "", &Lines::of(""));
         }
-        found.finish(file, self.shown(), self.lines())
+        found.finish(file, self.text, self.shown(), self.lines())
     }
 }

@@ -30,9 +30,11 @@ pub(super) struct Excerpt {
 }
 
 impl Excerpt {
-    pub(super) fn cut(text: &str, lines: &Lines, span: Span) -> Self {
+    /// The place is that of the text; what is `shown` of it has a mark for each byte of a secret.
+    pub(super) fn cut(text: &str, shown: &str, lines: &Lines, span: Span) -> Self {
         let (line, column) = lines.line_and_column(text, span.start);
-        let (source, caret) = excerpt(lines.line(text, line), column, width(text, span));
+        let (_, at) = lines.line_and_column(shown, span.start);
+        let (source, caret) = excerpt(lines.line(shown, line), at, width(shown, span));
         Self {
             location: Location { line, column },
             source,
@@ -110,6 +112,16 @@ mod tests {
         let (source, caret) = excerpt("\tä = \"5\"", 6, 3);
         assert_eq!(source, "    ä = \"5\"");
         assert_eq!(caret, "        ^^^");
+    }
+
+    #[test]
+    fn a_place_behind_a_secret_is_that_of_the_file() {
+        let (text, shown) = ("token = \"äö\", x", "token = \"****\", x");
+        let at = text.find('x').expect("it is there");
+        let excerpt = Excerpt::cut(text, shown, &Lines::of(text), (at..at + 1).into());
+        assert_eq!(excerpt.location.column, 15);
+        assert_eq!(excerpt.source, shown);
+        assert_eq!(excerpt.caret.find('^'), shown.find('x'));
     }
 
     #[test]

@@ -281,8 +281,8 @@ impl Collection {
         self.errors.total + self.warnings.total == 0
     }
 
-    /// All problems in the order of the file. `text` is the file without its secrets.
-    pub(super) fn finish(self, file: &str, text: &str, lines: &Lines) -> Problems {
+    /// All problems in the order of the file. `shown` is its text without its secrets.
+    pub(super) fn finish(self, file: &str, text: &str, shown: &str, lines: &Lines) -> Problems {
         let counts = (self.errors.total, self.warnings.total);
         // Errors are the reason for the refusal: they are never cut in favour of warnings.
         let mut list: Vec<_> = self
@@ -296,7 +296,9 @@ impl Collection {
             list.sort_by_key(|problem| (problem.span, problem.severity));
         }
         for problem in &mut list {
-            problem.excerpt = problem.span.map(|span| Excerpt::cut(text, lines, span));
+            problem.excerpt = problem
+                .span
+                .map(|span| Excerpt::cut(text, shown, lines, span));
         }
         Problems {
             file: file.to_owned(),
@@ -321,7 +323,7 @@ impl Problems {
     pub(super) fn one(file: &str, text: &str, problem: Problem) -> Self {
         let mut collection = Collection::default();
         collection.add(problem);
-        collection.finish(file, text, &Lines::of(text))
+        collection.finish(file, text, text, &Lines::of(text))
     }
 
     /// The problems in the order of the file: all of them, or the first hundred.
@@ -419,7 +421,7 @@ mod tests {
             collection.add(at(start, Severity::Error));
         }
         let text = "x".repeat(1000);
-        let problems = collection.finish("a", &text, &Lines::of(&text));
+        let problems = collection.finish("a", &text, &text, &Lines::of(&text));
         assert_eq!(problems.count(Severity::Warning), 1000);
         assert_eq!(problems.count(Severity::Error), 30);
         assert_eq!((problems.iter().count(), problems.left_out()), (100, 930));
