@@ -65,10 +65,17 @@ impl Drop for Timer {
 /// The timers of one thread.
 #[derive(Debug)]
 struct Timers {
-    wheel: Wheel<Waker>,
+    wheel: Wheel<Armed>,
     /// When the first tick began.
     base: Option<Instant>,
     driver: DriverState,
+}
+
+/// What a deadline in the wheel was set for.
+#[derive(Debug)]
+struct Armed {
+    deadline: Instant,
+    waker: Waker,
 }
 
 /// What turns the wheel.
@@ -97,24 +104,26 @@ impl Timers {
         cx: &mut Context<'_>,
         deadline: Instant,
     ) -> Poll<()> {
+        // Without a look at ticks: a timer is polled far more often than it has to be set.
+        if let Some(key) = *place
+            && let Some(armed) = self.wheel.get(key)
+            && armed.deadline <= deadline
+        {
+            armed.waker.clone_from(cx.waker());
+            return Poll::Pending;
+        }
         if self.wheel.is_empty() {
             self.restart();
         }
         let at = self.tick_after(deadline);
-        if let Some(key) = *place
-            && let Some((armed, waker)) = self.wheel.get(key)
-            && armed <= at
-        {
-            waker.clone_from(cx.waker());
-            return Poll::Pending;
-        }
         if at <= self.wheel.now() {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
+        let armed = Armed { deadline, waker };
         match *place {
-            Some(key) => drop(self.wheel.set(key, at, waker)),
-            None => *place = Some(self.wheel.insert(at, waker)),
+            Some(key) => drop(self.wheel.set(key, at, armed)),
+            None => *place = Some(self.wheel.insert(at, armed)),
         }
         self.drive_until(at);
         Poll::Pending
@@ -176,7 +185,7 @@ impl Timers {
     /// Takes the wakers of all deadlines that have passed. Returns when to do so again.
     fn turn(&mut self, driver: &Waker, passed: &mut Vec<Waker>) -> Option<Instant> {
         let now = self.ticks_before(Instant::now());
-        self.wheel.advance(now, |waker| passed.push(waker));
+        self.wheel.advance(now, |armed| passed.push(armed.waker));
         let next = self.wheel.next();
         self.driver = DriverState::Waiting(next.unwrap_or(u64::MAX), driver.clone());
         next.map(|tick| self.start_of(tick))

@@ -85,10 +85,9 @@ impl<T> Wheel<T> {
         Key(index)
     }
 
-    /// The deadline of a key and its value; `None` once it has come.
-    pub(super) fn get(&mut self, key: Key) -> Option<(u64, &mut T)> {
-        let entry = &mut self.entries[key.0 as usize];
-        Some((entry.at, entry.value.as_mut()?))
+    /// The value of a key; `None` once its deadline has come.
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut T> {
+        self.entries[key.0 as usize].value.as_mut()
     }
 
     /// Sets another deadline with another value, whether the one before has come or not. Returns
