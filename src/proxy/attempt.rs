@@ -58,18 +58,20 @@ pub(super) struct Attempt<'a, E> {
     pub(super) policy: &'a UpstreamLimits,
     /// The deadline of the whole request, if it has one.
     pub(super) until: Option<Instant>,
+    /// Whether it has begun without a wait since the request came.
+    pub(super) is_prompt: bool,
 }
 
-/// For how long an attempt does not look whether the client has gone: most responses come sooner,
-/// and such a look costs as much as a part of the exchange.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// After which time it is looked whether the client has gone, if nothing was waited for before: most
+/// responses come sooner, and the look costs as much as a part of the exchange.
+const LOOK_AFTER: Duration = Duration::from_millis(250);
 
 /// Until when an attempt waits.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
-    /// For the response alone. `None` once that has passed: then the client is looked for as well.
-    patience: Option<Instant>,
-    /// At all, and for what.
+    /// When it is looked whether the client has gone; `None` at every poll.
+    look_at: Option<Instant>,
+    /// For the response, and what it means when that has passed.
     deadline: (Instant, Stage),
 }
 
@@ -90,7 +92,7 @@ impl<E: Exchange> Attempt<'_, E> {
         let length = self.upload.length(self.exchange);
         connection.begin(self.head, length, &self.hop, limits);
         let mut wait = Wait {
-            patience: Some(since + PATIENCE),
+            look_at: self.is_prompt.then_some(since + LOOK_AFTER),
             deadline: self.head_end(since),
         };
         let answered = poll_fn(|cx| self.poll(cx, &mut connection, timer, &mut wait)).await;
@@ -154,9 +156,9 @@ impl<E: Exchange> Attempt<'_, E> {
             return Poll::Ready(Err(failure));
         }
         let deadline = &mut wait.deadline;
-        if let Some(until) = wait.patience {
-            ready!(timer.poll(cx, until.min(deadline.0)));
-            wait.patience = None;
+        if let Some(look_at) = wait.look_at {
+            ready!(timer.poll(cx, look_at.min(deadline.0)));
+            wait.look_at = None;
         }
         if let Poll::Ready(failure) = self.exchange.poll_gone(cx) {
             return Poll::Ready(Err(failure));

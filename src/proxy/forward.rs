@@ -205,6 +205,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             response: &mut *outgoing.response,
             policy: &self.group.upstream,
             until: outgoing.until,
+            is_prompt: since.into_std() == self.record.started(),
         };
         let answered = attempt
             .run(connection, lease, since, outgoing.timer)
