@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::http1::Http1;
 use super::idle::IdleList;
+use super::state::ConnectionState;
 use crate::clock;
 use crate::message::Fields;
 use crate::net::descriptors::DescriptorPermit;
@@ -25,24 +26,6 @@ pub enum ConnectError {
 pub struct Connection {
     state: Box<ConnectionState>,
     list: Rc<IdleList>,
-}
-
-/// What a connection has while it is in use and while it is idle. Boxed, because it is moved from
-/// one to the other.
-pub(super) struct ConnectionState {
-    pub(super) http: Http1,
-    /// For how long it was idle before its last request; `None` if that was its first.
-    idle: Option<Duration>,
-    /// Since when it is idle.
-    since: Instant,
-    descriptor: DescriptorPermit,
-}
-
-impl ConnectionState {
-    /// For how long it has been idle.
-    pub(super) fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
-    }
 }
 
 impl Connection {

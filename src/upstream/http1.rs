@@ -80,8 +80,6 @@ pub struct Http1 {
     is_written: bool,
     /// Whether a byte came since the request began.
     is_received: bool,
-    /// Whether the connection was found silent just now, and the task's waker is registered.
-    is_watched: bool,
     interim: u32,
     /// `None` before the head of the response.
     download: Option<BodyReader>,
@@ -102,7 +100,6 @@ impl Http1 {
             request: RequestState::Ended,
             is_written: false,
             is_received: false,
-            is_watched: false,
             interim: 0,
             download: Some(BodyReader::ended()),
             keeps_alive: true,
@@ -131,8 +128,7 @@ impl Http1 {
     /// Notes that [`Self::staleness`] has just found the connection fresh, so that the first
     /// [`Self::poll_head`] does not have to look at it again.
     pub(super) fn note_fresh(&mut self) {
-        self.is_watched = true;
-        self.input.note_awaited();
+        self.input.note_silent();
     }
 
     /// As the kernel knows it now, which the runtime may not have heard of. One system call.
@@ -260,9 +256,6 @@ impl Http1 {
         cx: &mut Context<'_>,
         head: &mut ResponseHead,
     ) -> Poll<Result<HeadKind, ReadError>> {
-        if std::mem::take(&mut self.is_watched) {
-            return Poll::Pending;
-        }
         loop {
             if let Some(kind) = self.parse_head(head)? {
                 return Poll::Ready(Ok(kind));

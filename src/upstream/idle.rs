@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::connection::ConnectionState;
 use super::http1::Staleness;
 use super::lifespan::Lifespan;
+use super::state::ConnectionState;
 use crate::model::UpstreamLimits;
 use crate::net::Peek;
 use crate::target::{KeepAlive, Target};
@@ -22,6 +22,10 @@ const DISTRUST_INTERVAL: Duration = Duration::from_secs(60);
 /// The idle connections of one worker to one target, the one used last at the end.
 pub(super) struct IdleList {
     pub(super) target: Arc<Target>,
+    #[allow(
+        clippy::vec_box,
+        reason = "they are in boxes while in use as well, and large"
+    )]
     idle: RefCell<Vec<Box<ConnectionState>>>,
     /// How old they may get.
     pub(super) lifespan: Lifespan,

@@ -14,6 +14,7 @@ mod http1;
 mod idle;
 mod lifespan;
 mod pool;
+mod state;
 
 pub use connection::{ConnectError, Connection};
 pub use http1::{HeadKind, Http1, ReadError, ResponseLimits};
