@@ -27,7 +27,7 @@ pub(super) struct FieldLine {
 }
 
 /// Reads the line that begins at `start`.
-#[inline(always)]
+#[inline]
 pub(super) fn read(bytes: &[u8], start: usize) -> Result<Line, Stop> {
     if bytes.get(start) == Some(&b'\r') {
         return Ok(Line::End(crlf(bytes, start, Reason::BareCr)?));
@@ -50,7 +50,7 @@ pub(super) fn read(bytes: &[u8], start: usize) -> Result<Line, Stop> {
         value: Span::new(begin, end),
         id,
         is_plain,
-        is_verbatim: is_after_space & (raw_end == end),
+        is_verbatim: is_after_space && raw_end == end,
         is_ascii,
         next,
     }))
@@ -63,7 +63,7 @@ struct Name {
     is_plain: bool,
 }
 
-#[inline(always)]
+#[inline]
 fn name(bytes: &[u8], start: usize) -> Name {
     match before_near_colon(bytes, start) {
         // A known name is a token.
@@ -98,7 +98,7 @@ fn token(line: &[u8]) -> (usize, bool) {
 }
 
 /// What stands before the first colon, if that is where known names have it.
-#[inline(always)]
+#[inline]
 fn before_near_colon(bytes: &[u8], start: usize) -> (usize, FieldName) {
     let first = chunk::at(bytes, start);
     if let Some(length) = chunk::first_colon(first) {
@@ -132,7 +132,7 @@ fn no_field(bytes: &[u8], start: usize, at: usize) -> Stop {
 }
 
 /// Where a value begins, and whether that is behind exactly one space.
-#[inline(always)]
+#[inline]
 fn value_start(bytes: &[u8], at: usize) -> (usize, bool) {
     match bytes.get(at..) {
         Some([b' ', next, ..]) if *next > b' ' => (at + 1, true),
@@ -148,7 +148,7 @@ fn skip_whitespace(bytes: &[u8], at: usize) -> (usize, bool) {
     (at + count, count == 1 && rest[0] == b' ')
 }
 
-#[inline(always)]
+#[inline]
 fn trim_whitespace(bytes: &[u8], start: usize, mut end: usize) -> usize {
     while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
         end -= 1;
@@ -158,7 +158,7 @@ fn trim_whitespace(bytes: &[u8], start: usize, mut end: usize) -> usize {
 
 /// The first control character but HTAB, or the end of the bytes; and whether all before it is
 /// ASCII. RFC 9110 section 5.5 allows what is beyond ASCII, and no control character.
-#[inline(always)]
+#[inline]
 pub(super) fn value_end(bytes: &[u8], start: usize) -> (usize, bool) {
     let mut at = start;
     while at < bytes.len() {

@@ -36,16 +36,13 @@ pub fn strip_hop_by_hop(fields: &mut Fields) -> HopByHop {
     }
     let mut named = BTreeSet::new();
     let mut te_trailers = false;
-    fields.retain(|field| {
-        match field.id {
-            // Nearly all say nothing else.
-            FieldName::Connection if !is_persistence(field.value) => {
-                add_named(field.value, &mut named);
-            }
-            FieldName::Te => te_trailers |= is_in_list(b"trailers", field.value),
-            _ => {}
+    fields.remove_each(HOP_BY_HOP, |field| match field.id {
+        // Nearly all say nothing else.
+        FieldName::Connection if !is_persistence(field.value) => {
+            add_named(field.value, &mut named);
         }
-        !HOP_BY_HOP.contains(field.id)
+        FieldName::Te => te_trailers |= is_in_list(b"trailers", field.value),
+        _ => {}
     });
     let named = remove_named(fields, &named);
     HopByHop { te_trailers, named }

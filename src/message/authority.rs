@@ -56,10 +56,7 @@ fn is_future(inside: &[u8]) -> bool {
 fn name(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += text[at..]
-            .iter()
-            .take_while(|byte| is_in(**byte, HOST))
-            .count();
+        at += prefix(&text[at..], HOST);
         match text[at..] {
             [] | [b':', ..] => return Some(at),
             [b'%', high, low, ..] if is_in(high, HEX) && is_in(low, HEX) => at += 3,

@@ -8,7 +8,7 @@ pub(crate) type Chunk = u128;
 pub(crate) const LENGTH: usize = size_of::<Chunk>();
 
 /// The chunk at a position.
-#[inline(always)]
+#[inline]
 pub(crate) fn at(bytes: &[u8], start: usize) -> Chunk {
     match bytes.get(start..).and_then(<[u8]>::first_chunk) {
         Some(chunk) => Chunk::from_le_bytes(*chunk),
@@ -31,20 +31,20 @@ fn at_end(bytes: &[u8], start: usize) -> Chunk {
 }
 
 /// The index of the first byte which is a control character or not ASCII.
-#[inline(always)]
+#[inline]
 pub(crate) fn first_special(chunk: Chunk) -> Option<usize> {
     first(chunk, specials)
 }
 
 /// The index of the first colon.
-#[inline(always)]
+#[inline]
 pub(crate) fn first_colon(chunk: Chunk) -> Option<usize> {
     first(chunk, colons)
 }
 
 /// The index of the first byte that is marked. One group after the other: most chunks have a mark
 /// in the first one.
-#[inline(always)]
+#[inline]
 fn first(chunk: Chunk, marks: impl Fn(u64) -> u64) -> Option<usize> {
     let low = marks(chunk as u64);
     if low != 0 {
@@ -60,16 +60,16 @@ fn first(chunk: Chunk, marks: impl Fn(u64) -> u64) -> Option<usize> {
 const ONES: u64 = u64::MAX / 255;
 const HIGH: u64 = ONES * 0x80;
 
-#[inline(always)]
+#[inline]
 fn specials(group: u64) -> u64 {
     let low = group.wrapping_sub(ONES * 0x20);
     let delete = group.wrapping_add(ONES);
     (low | group | delete) & HIGH
 }
 
-#[inline(always)]
+#[inline]
 fn colons(group: u64) -> u64 {
-    let zeros = group ^ (ONES * b':' as u64);
+    let zeros = group ^ (ONES * u64::from(b':'));
     zeros.wrapping_sub(ONES) & !zeros & HIGH
 }
 

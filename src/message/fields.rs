@@ -150,6 +150,20 @@ impl Fields {
         self.remove_where(|entry, _| names.contains(entry.id))
     }
 
+    /// Removes all fields of several names, and shows each one.
+    pub fn remove_each(&mut self, names: NameSet, mut removed: impl FnMut(Field<'_>)) {
+        if !self.seen.intersects(names) {
+            return;
+        }
+        self.remove_where(|entry, text| {
+            let is_named = names.contains(entry.id);
+            if is_named {
+                removed(entry.field(text));
+            }
+            is_named
+        });
+    }
+
     /// Removes all fields of a name, in whatever case; says how many there were.
     pub fn remove_by_name(&mut self, name: &str) -> usize {
         let name = Wanted::new(name.as_bytes());
@@ -326,7 +340,11 @@ impl Fields {
     /// copied in one piece; in others the whitespace around values becomes one space.
     pub(crate) fn encode(&self, skipped: NameSet, out: &mut Vec<u8>) {
         let mut run = Span::default();
-        for entry in self.present().filter(|entry| !skipped.contains(entry.id)) {
+        let may_skip = self.seen.intersects(skipped);
+        for entry in &self.entries {
+            if entry.is_removed || (may_skip && skipped.contains(entry.id)) {
+                continue;
+            }
             let line_end = entry.value.end + 2;
             if entry.is_verbatim && entry.name.start == run.end {
                 run.end = line_end;

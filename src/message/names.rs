@@ -144,7 +144,7 @@ impl FieldName {
 
     /// As [`FieldName::from_bytes`], for a name of so many bytes: those of the chunks, in which
     /// others may stand behind them.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn from_chunks(length: usize, chunks: [Chunk; 2]) -> Self {
         let Some(mask) = MASKS.get(length.min(chunk::LENGTH)) else {
             return Self::Other;
@@ -241,7 +241,7 @@ const fn slot(length: usize, text: Chunk) -> usize {
 }
 
 /// Found by trial.
-const FACTORS: (u64, u64) = (0xec908af5933543c1, 0x2f58679d8a79d4a5);
+const FACTORS: (u64, u64) = (0xec90_8af5_9335_43c1, 0x2f58_679d_8a79_d4a5);
 
 const fn table() -> [FieldName; SLOTS] {
     let mut table = [FieldName::Other; SLOTS];

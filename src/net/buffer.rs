@@ -79,9 +79,19 @@ pub struct Input {
     memory: Vec<u8>,
     start: usize,
     end: usize,
-    /// Whether the last [`Input::poll_fill`] has found nothing: once it is polled again, something
-    /// has come, most likely.
-    is_awaited: bool,
+    silence: Silence,
+}
+
+/// What is known of a stream from which nothing has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Silence {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// It was found silent just now, and the task's waker is registered.
+    Found,
+    /// It was found silent, and the task was woken since: something has come, most likely.
+    Awaited,
 }
 
 impl Input {
@@ -130,28 +140,31 @@ impl Input {
         stream: &mut Stream,
         buffers: &Buffers,
     ) -> Poll<io::Result<usize>> {
-        let (is_silent, is_awaited) = (self.memory.is_empty(), self.is_awaited);
-        self.is_awaited = true;
-        if is_silent && !is_awaited {
+        let (is_empty, silence) = (self.memory.is_empty(), self.silence);
+        self.silence = Silence::Awaited;
+        match silence {
+            Silence::Found => return Poll::Pending,
             // Nothing is taken for a peer that is silent.
-            ready!(stream.poll_read_ready(cx))?;
+            Silence::Unknown if is_empty => ready!(stream.poll_read_ready(cx))?,
+            Silence::Unknown | Silence::Awaited => {}
         }
         self.make_room(buffers);
         let mut room = ReadBuf::new(&mut self.memory[self.end..]);
         let read = stream.poll_read(cx, &mut room);
         let count = room.filled().len();
-        if is_silent && read.is_pending() {
+        if is_empty && read.is_pending() {
             self.release(buffers);
         }
         ready!(read)?;
-        self.is_awaited = false;
+        self.silence = Silence::Unknown;
         self.end += count;
         Poll::Ready(Ok(count))
     }
 
-    /// Notes that its stream was found silent by other means than [`Self::poll_fill`].
-    pub fn note_awaited(&mut self) {
-        self.is_awaited = true;
+    /// Notes that its stream was found silent just now, and that the task's waker is registered: the
+    /// next [`Self::poll_fill`] does not look again.
+    pub fn note_silent(&mut self) {
+        self.silence = Silence::Found;
     }
 
     /// Whether it holds 16 KiB, so that nothing more should be read ahead.

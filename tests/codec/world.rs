@@ -17,8 +17,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use weir::config::{Config, parse};
-use weir::downstream::{Accepted, DrainSignal, serve};
-use weir::model::SocketId;
+use weir::downstream::{Accepted, DrainSignal, Terms, serve};
+use weir::model::{Peer, SocketId};
 use weir::net::descriptors::DescriptorPool;
 use weir::net::{Buffers, Stream};
 use weir::observe::Metrics;
@@ -159,17 +159,25 @@ fn accept(reader: &Reader, stream: StdStream, targets: Rc<Targets>) -> JoinHandl
     let listener = snapshot.listeners().next().expect("a listener");
     let accepted = Accepted {
         stream: Stream::from(stream),
-        peer: ([192, 0, 2, 1], 40_000).into(),
-        local: ([192, 0, 2, 2], 80).into(),
-        socket: SocketId(0),
-        listener: (listener.slot, listener.id.clone()),
-        limits: listener.client,
-        policy: listener.http.clone(),
+        peer: Peer::Address(([192, 0, 2, 1], 40_000).into()),
+        local: Some(([192, 0, 2, 2], 80).into()),
+        terms: Rc::new(Terms {
+            socket: SocketId(0),
+            listener: (listener.slot, listener.id.clone()),
+            protocol: listener.protocol,
+            limits: listener.client,
+            field_names: listener.http.field_names,
+        }),
     };
     let (buffers, metrics) = (Buffers::default(), Metrics::default());
     let pool = Rc::new(Pool::new(DescriptorPool::unlimited(), buffers.clone()));
     let proxy = Proxy::new(reader.data_plane(), pool, buffers, metrics.worker());
-    let served = serve(accepted, Rc::new(proxy), Rc::new(DrainSignal::default()));
+    let served = serve(
+        accepted,
+        Rc::new(proxy),
+        Rc::new(DrainSignal::default()),
+        (),
+    );
     spawn_local(counted(served, targets))
 }
 

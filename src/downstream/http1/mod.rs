@@ -72,6 +72,8 @@ struct Session<'s> {
     limits: &'s ClientLimits,
     parsing: Limits,
     drain: &'s DrainSignal,
+    /// Whether the task is woken when the listener drains.
+    is_told: bool,
     timer: &'s mut Timer,
 }
 
@@ -174,6 +176,7 @@ impl<H> HttpConnection<H> {
             limits,
             parsing: parsing_limits(limits, *field_names),
             drain: &self.drain,
+            is_told: false,
             timer: &mut self.timer,
         };
         session.run(&mut self.is_new, &mut self.idle).await
@@ -289,8 +292,9 @@ impl Session<'_> {
             if received.is_ready() {
                 return received.map(waited);
             }
-            // The future is polled no more once it was ready.
-            if self.drain.is_draining() || draining.as_mut().poll(cx).is_ready() {
+            // Once is enough for the task to be woken, and then the drain has begun.
+            let is_told = std::mem::replace(&mut self.is_told, true);
+            if self.drain.is_draining() || (!is_told && draining.as_mut().poll(cx).is_ready()) {
                 return Poll::Ready(Waited::Draining);
             }
             self.timer.poll(cx, until).map(|()| Waited::TimedOut)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use weir::model::{CookieSource, Sticky, StickyDraining, StickyFull};
+use weir::model::{CookieSource, Endpoint, Sticky, StickyDraining, StickyFull};
 use weir::target_group::{
     ApplicationCookie, Choices, CookieUpdate, Nonce, Seal, Session, Sessions,
 };
@@ -146,9 +146,9 @@ fn check_any_plain_text(input: &Input<'_>) {
     let cookie = Seal::new(&KEY, "weir session 1 todo").seal(plain, input.nonce);
     let sessions = sessions(CookieSource::Application("sid".to_owned()));
     let found = find(&sessions, [cookie.as_bytes()]);
-    let target = ([10, 0, 0, 1], 6400).into();
+    let target = Endpoint::from(([10, 0, 0, 1], 6400));
     let said = ApplicationCookie::Unmentioned;
-    if let CookieUpdate::Issue(next) = sessions.cookie_update(found, said, target, now()) {
+    if let CookieUpdate::Issue(next) = sessions.cookie_update(found, said, &target, now()) {
         assert!(next.expires <= now() + DAY);
         let _ = sessions.max_age(&next, now());
     }
