@@ -13,7 +13,8 @@ enum State {
     Length(u64),
     Chunked(Box<Chunks>),
     UntilClose,
-    Ended(Option<Fields>),
+    /// With its trailers, if it has some.
+    Ended(Option<Box<Fields>>),
 }
 
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl BodyReader {
                 chunks.pending = data;
                 if chunks.decoder.is_end() && data == 0 {
                     let trailers = chunks.decoder.take_trailers();
-                    self.0 = State::Ended(Some(trailers).filter(|fields| !fields.is_empty()));
+                    self.0 = State::Ended((!trailers.is_empty()).then(|| Box::new(trailers)));
                 }
                 Ok(Part { framing, data })
             }
@@ -117,7 +118,7 @@ impl BodyReader {
     /// The trailers of a body that has ended with some.
     pub fn trailers(&self) -> Option<&Fields> {
         match &self.0 {
-            State::Ended(trailers) => trailers.as_ref(),
+            State::Ended(trailers) => trailers.as_deref(),
             _ => None,
         }
     }

@@ -56,7 +56,9 @@ fn is_future(inside: &[u8]) -> bool {
 fn name(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        at += prefix(&text[at..], HOST);
+        let rest = &text[at..];
+        let end = rest.iter().position(|byte| !is_in(*byte, HOST));
+        at += end.unwrap_or(rest.len());
         match text[at..] {
             [] | [b':', ..] => return Some(at),
             [b'%', high, low, ..] if is_in(high, HEX) && is_in(low, HEX) => at += 3,
