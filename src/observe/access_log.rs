@@ -1,14 +1,11 @@
-//! The access log: one event per exchange, with the target `access`.
+//! The access log: one line per exchange.
 
 use std::fmt;
 use std::time::Duration;
 
-use tracing::info;
-
 use super::exchange::{Attempt, ExchangeFacts};
-use super::log;
+use super::log::{self, AccessLine};
 use super::request_head::RequestHead;
-use super::request_id::RequestId;
 use crate::model::{AccessLog, Protocol};
 
 /// Writes an exchange if `logged` includes it.
@@ -27,40 +24,76 @@ pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Durat
 }
 
 fn write(exchange: &ExchangeFacts, elapsed: Duration) {
-    let head = exchange.head.as_ref();
+    log::access(message(exchange), |line| {
+        line.client("client", exchange.client);
+        if let Some(head) = &exchange.head {
+            describe(line, head);
+        }
+        outcome(line, exchange);
+        line.millis("ms", elapsed);
+        if let Some(queued) = exchange.queued() {
+            line.millis("queued_ms", queued);
+        }
+        line.number("received", exchange.received);
+        line.number("sent", exchange.sent);
+        route(line, exchange);
+        if let Some(id) = &exchange.request_id {
+            line.string("request_id", id.as_str());
+        }
+    });
+}
+
+fn message(exchange: &ExchangeFacts) -> &'static str {
+    match (exchange.failure, exchange.protocol) {
+        (Some(failure), _) => failure.explanation(),
+        (None, Protocol::Http1) => "request",
+        (None, Protocol::Tcp) => "connection",
+    }
+}
+
+fn describe(line: &mut AccessLine<'_>, head: &RequestHead) {
+    line.string("method", head.method());
+    if let Some(host) = head.host() {
+        line.string("host", host);
+    }
+    line.string("path", head.path());
+    if let Some(query) = head.query() {
+        line.string("query", query);
+    }
+}
+
+fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     // A connection has no status, whatever became of it.
     let is_http = exchange.protocol == Protocol::Http1;
     let failed = exchange.failure.filter(|_| is_http);
     let failed = failed.map(|failure| failure.status().as_u16());
-    info!(
-        target: log::ACCESS,
-        client = %exchange.client,
-        method = head.map(RequestHead::method),
-        host = head.and_then(RequestHead::host),
-        path = head.map(RequestHead::path),
-        query = head.and_then(RequestHead::query),
-        status = exchange.status.or(failed),
-        reason = exchange.reason(),
-        class = exchange.desync.map(|desync| desync.class),
-        desync_reason = exchange.desync.map(|desync| desync.reason),
-        ms = millis(elapsed),
-        queued_ms = exchange.queued().map(millis),
-        received = exchange.received,
-        sent = exchange.sent,
-        listener = %exchange.listener.1,
-        rule = exchange.rule,
-        group = exchange.group.as_ref().map(|group| &*group.0),
-        target = exchange.target.as_ref().map(|t| tracing::field::display(&t.id.addr)),
-        attempts = exchange.attempts,
-        tried = (!exchange.tried.is_empty()).then(|| tracing::field::display(Tried(&exchange.tried))),
-        request_id = exchange.request_id.as_ref().map(RequestId::as_str),
-        "{}", Summary(exchange)
-    );
+    if let Some(status) = exchange.status.or(failed) {
+        line.number("status", status.into());
+    }
+    if let Some(reason) = exchange.reason() {
+        line.string("reason", reason);
+    }
+    if let Some(desync) = &exchange.desync {
+        line.string("class", desync.class);
+        line.string("desync_reason", desync.reason);
+    }
 }
 
-/// Milliseconds with three decimals: enough to tell a local hop from a slow one.
-fn millis(elapsed: Duration) -> f64 {
-    elapsed.as_micros() as f64 / 1000.0
+fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
+    line.word("listener", &exchange.listener.1.0);
+    if let Some(rule) = exchange.rule {
+        line.number("rule", rule.into());
+    }
+    if let Some(group) = &exchange.group {
+        line.string("group", &group.0);
+    }
+    if let Some(target) = &exchange.target {
+        line.endpoint("target", &target.id.addr);
+    }
+    line.number("attempts", exchange.attempts.into());
+    if !exchange.tried.is_empty() {
+        line.shown("tried", Tried(&exchange.tried));
+    }
 }
 
 /// The attempts at a request: target, milliseconds, reason.
@@ -72,24 +105,9 @@ impl fmt::Display for Tried<'_> {
             let comma = if n > 0 { ", " } else { "" };
             let space = if attempt.reason.is_empty() { "" } else { " " };
             let (target, reason) = (&attempt.target, attempt.reason);
-            let ms = millis(attempt.elapsed);
+            let ms = attempt.elapsed.as_micros() as f64 / 1000.0;
             write!(f, "{comma}{target} {ms}ms{space}{reason}")?;
         }
         Ok(())
-    }
-}
-
-/// The message of the event.
-struct Summary<'a>(&'a ExchangeFacts);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.failure {
-            Some(failure) => f.write_str(failure.explanation()),
-            None => f.write_str(match self.0.protocol {
-                Protocol::Http1 => "request",
-                Protocol::Tcp => "connection",
-            }),
-        }
     }
 }

@@ -22,7 +22,7 @@ mod text_format;
 
 pub use durations::Durations;
 pub use exchange::{Desync, ExchangeFacts, Side};
-pub use log::{Log, LogFormat};
+pub use log::{Log, LogFormat, keep_access_lines, take_access_lines};
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;
 pub use record::Record;

@@ -6,6 +6,7 @@
 //! drops the line and counts it. The log thread writes what the output takes, tries again after a
 //! failure, and logs how many lines were dropped once the output works.
 
+mod access_line;
 mod flood;
 mod flood_layer;
 mod format;
@@ -19,13 +20,14 @@ use std::io::{self, IsTerminal};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tracing::{Dispatch, error};
+use tracing::{Dispatch, Level, enabled, error};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::access_line::LineForm;
 use self::flood_layer::FloodLayer;
 use self::format::{EscapedFields, LineMaker};
 use self::output::Output;
@@ -35,6 +37,7 @@ use self::writer::LogWriter;
 use super::panics::panic_message;
 use crate::model::Failure;
 
+pub(super) use self::access_line::AccessLine;
 pub use self::format::LogFormat;
 pub(super) use self::shared::ACCESS;
 
@@ -42,13 +45,23 @@ pub(super) use self::shared::ACCESS;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The log of this process, once it is started.
-static CURRENT: OnceLock<Arc<Shared>> = OnceLock::new();
+static CURRENT: OnceLock<Current> = OnceLock::new();
+
+#[derive(Debug)]
+struct Current {
+    shared: Arc<Shared>,
+    form: LineForm,
+    /// Whether the filter lets lines of the access log pass.
+    has_access: bool,
+    /// Whether failures that repeat themselves are left out.
+    limits_failures: bool,
+}
 
 /// How many lines of this process's log were dropped.
 pub(super) fn dropped() -> Dropped {
     CURRENT
         .get()
-        .map_or_else(Dropped::default, |log| log.dropped())
+        .map_or_else(Dropped::default, |log| log.shared.dropped())
 }
 
 /// Whether the access log writes an exchange with this failure: of many alike only some are
@@ -56,7 +69,17 @@ pub(super) fn dropped() -> Dropped {
 pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
     CURRENT
         .get()
-        .is_none_or(|log| log.floods.admit_failure(failure, group))
+        .is_none_or(|log| !log.limits_failures || log.shared.floods.admit_failure(failure, group))
+}
+
+/// Writes a line of the access log, with a message and the fields that `fields` adds.
+pub(super) fn access(message: &str, fields: impl FnOnce(&mut AccessLine<'_>)) {
+    let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
+        return;
+    };
+    access_line::write(log.form, SystemTime::now(), message, fields, |line| {
+        log.shared.push(LineKind::Access, line);
+    });
 }
 
 /// The log of the process. Dropping it writes what is left, within a second.
@@ -83,9 +106,18 @@ impl Log {
                 drop(running);
             })?;
         shared.thread.get_or_init(|| thread.thread().clone());
-        let subscriber = subscriber(&shared, format, filter);
+        let form = LineForm {
+            format,
+            is_coloured: is_coloured(),
+        };
+        let subscriber = subscriber(&shared, form, filter);
         subscriber.try_init().map_err(io::Error::other)?;
-        CURRENT.get_or_init(|| Arc::clone(&shared));
+        CURRENT.get_or_init(|| Current {
+            shared: Arc::clone(&shared),
+            form,
+            has_access: enabled!(target: ACCESS, Level::INFO),
+            limits_failures: true,
+        });
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self {
             shared,
@@ -118,17 +150,50 @@ impl Drop for Log {
     }
 }
 
-/// Turns events into lines of the log.
-fn subscriber(shared: &Arc<Shared>, format: LogFormat, filter: EnvFilter) -> Dispatch {
-    // Colours unless they are switched off: <https://no-color.org>.
+/// Keeps the lines of the access log in memory, as JSON, for a program that has Weir in it and no
+/// [`Log`]. Does nothing if the process has a log already.
+pub fn keep_access_lines() {
+    CURRENT.get_or_init(|| Current {
+        shared: Arc::default(),
+        form: LineForm {
+            format: LogFormat::Json,
+            is_coloured: false,
+        },
+        has_access: true,
+        limits_failures: false,
+    });
+}
+
+/// The lines of the access log since the last call, if they are [kept](keep_access_lines).
+pub fn take_access_lines() -> Vec<u8> {
+    let mut taken = Vec::new();
+    for queue in CURRENT.get().iter().flat_map(|log| &log.shared.queues) {
+        let mut lines = Vec::new();
+        queue.swap(&mut lines);
+        taken.append(&mut lines);
+    }
+    taken
+}
+
+/// Colours for a terminal, unless they are switched off: <https://no-color.org>.
+fn is_coloured() -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !is_plain
+}
+
+/// Turns events into lines of the log.
+fn subscriber(shared: &Arc<Shared>, form: LineForm, filter: EnvFilter) -> Dispatch {
+    let LineForm {
+        format,
+        is_coloured,
+    } = form;
     let lines = LineMaker {
         shared: Arc::clone(shared),
         format,
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stdout().is_terminal() && !is_plain)
+        .with_ansi(is_coloured)
         // Without the module of the event, which would be a second `target` beside the target of
         // a request.
         .with_target(false)
@@ -161,7 +226,11 @@ mod tests {
 
     /// The lines that `events` log.
     fn logged(shared: &Arc<Shared>, format: LogFormat, events: impl FnOnce()) -> Vec<String> {
-        let subscriber = subscriber(shared, format, EnvFilter::new("info"));
+        let form = LineForm {
+            format,
+            is_coloured: false,
+        };
+        let subscriber = subscriber(shared, form, EnvFilter::new("info"));
         tracing::dispatcher::with_default(&subscriber, events);
         let mut lines = Vec::new();
         shared.own_queue().swap(&mut lines);

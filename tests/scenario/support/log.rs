@@ -1,22 +1,29 @@
 //! The access log of every Weir in this process, as a test can read it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use serde_json::Value;
 use tracing_subscriber::util::SubscriberInitExt;
+use weir::observe::{keep_access_lines, take_access_lines};
 
 use super::eventually;
 
 /// One line of the access log, as fields with their text.
 #[derive(Clone, Debug, Default)]
-pub struct LogEntry(BTreeMap<&'static str, String>);
+pub struct LogEntry(BTreeMap<String, String>);
 
 impl LogEntry {
+    fn read(line: &str) -> Self {
+        let fields: BTreeMap<String, Value> = serde_json::from_str(line).expect("a line is JSON");
+        let text = |value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let fields = fields.into_iter().map(|(name, value)| (name, text(value)));
+        Self(fields.collect())
+    }
+
     /// The value of a field; empty if the line does not have it.
     pub fn get(&self, field: &str) -> &str {
         self.0.get(field).map_or("", String::as_str)
@@ -35,16 +42,18 @@ static ENTRIES: Mutex<Vec<LogEntry>> = Mutex::new(Vec::new());
 pub fn keep_access_log() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| {
-        let access = Targets::new().with_target("access", tracing::Level::INFO);
-        let kept = tracing_subscriber::registry().with(LogCapture.with_filter(access));
-        // Fails if the test program has installed another subscriber, which it must not.
-        kept.try_init().unwrap();
+        keep_access_lines();
+        // Events of workers go nowhere, but they are asked for: see `Logs::capture`. Fails if the
+        // test program has installed another subscriber, which it must not.
+        tracing_subscriber::registry().try_init().unwrap();
     });
 }
 
 /// The entries of a listener so far.
 fn logged(listener: &str) -> Vec<LogEntry> {
-    let entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = String::from_utf8(take_access_lines()).expect("lines are text");
+    entries.extend(lines.lines().map(LogEntry::read));
     let ours = entries.iter().filter(|e| e.get("listener") == listener);
     ours.cloned().collect()
 }
@@ -61,25 +70,4 @@ pub async fn until_logged(listener: &str, count: usize) -> Vec<LogEntry> {
     .await;
     assert_eq!(entries.len(), count, "too many records: {entries:#?}");
     entries
-}
-
-struct LogCapture;
-
-impl<S: Subscriber> Layer<S> for LogCapture {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut entry = LogEntry::default();
-        event.record(&mut entry);
-        let mut entries = ENTRIES.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.push(entry);
-    }
-}
-
-impl Visit for LogEntry {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
 }
