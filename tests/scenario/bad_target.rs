@@ -655,60 +655,6 @@ async fn trailers_pass_whether_the_client_asks_for_them_or_not() {
     rig.quiet().await;
 }
 
-/// A target may refuse an upload on its head alone. The client gets that response while it is still
-/// sending (RFC 9112 section 9.6); the connection serves no other request.
-#[tokio::test]
-async fn an_answer_before_the_whole_request_ends_the_exchange() {
-    let early = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno";
-    let target = Backend::raw(move |mut stream| async move {
-        read_request_head(&mut stream).await;
-        stream.write_all(early.as_bytes()).await.unwrap();
-        // Neither reads on nor closes: Weir must not wait for it.
-        std::future::pending::<()>().await;
-    })
-    .await;
-    let rig = Rig::forward(&[target.addr()]).await;
-    // More than the buffers of all hops can hold.
-    let length = 64 << 20;
-    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-    let mut wire = rig.wire(head).await;
-    wire.send_while_reading(vec![b'x'; length]).await;
-    let reply = wire.response().await;
-    assert_eq!((reply.status(), reply.text().as_str()), (401, "no"));
-    wire.ends().await;
-    drop(wire);
-    assert_eq!(rig.logged(1).await[0].status_and_reason(), ("401", ""));
-    rig.quiet().await;
-    let mut next = rig.wire(GET).await;
-    assert_eq!(next.response().await.status(), 401);
-    assert_eq!(
-        target.connections(),
-        2,
-        "the first connection is not used again"
-    );
-}
-
-#[tokio::test]
-async fn a_502_reaches_a_client_that_is_still_sending() {
-    let target = Backend::raw(|mut stream| async move {
-        read_request_head(&mut stream).await;
-    })
-    .await;
-    let rig = Rig::forward(&[target.addr()]).await;
-    let length = 4 << 20;
-    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-    let mut wire = rig.wire(head).await;
-    wire.send_while_reading(vec![b'x'; length]).await;
-    let reply = wire.response().await;
-    assert_eq!(reply.status(), 502, "{reply:?}");
-    assert_eq!(
-        rig.logged(1).await[0].status_and_reason(),
-        ("502", "target_closed")
-    );
-    drop(wire);
-    rig.quiet().await;
-}
-
 /// The target's timeout does not run while the client sends: an upload may take longer than
 /// the time to the response head.
 #[tokio::test]

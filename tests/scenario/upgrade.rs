@@ -120,12 +120,7 @@ async fn bytes_go_both_ways_and_are_counted() {
     })
     .await;
     let sent: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-    let (mut from, mut to) = wire.stream().split();
-    let mut received = vec![0; sent.len()];
-    let (written, read) = tokio::join!(to.write_all(&sent), from.read_exact(&mut received));
-    written.unwrap();
-    read.unwrap();
-    assert!(sent == received, "the bytes came back changed");
+    wire.there_and_back(&sent).await;
     wire.finish().await;
     wire.ends().await;
     let log = rig.logged(1).await;

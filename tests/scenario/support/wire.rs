@@ -123,6 +123,17 @@ impl Wire {
         sent
     }
 
+    /// Sends bytes that the other side sends back, and reads them meanwhile: more than the buffers on
+    /// the way can hold. Fails if they come back changed.
+    pub async fn there_and_back(&mut self, sent: &[u8]) {
+        let (mut from, mut to) = self.stream.split();
+        let mut received = vec![0; sent.len()];
+        let (written, read) = tokio::join!(to.write_all(sent), from.read_exact(&mut received));
+        written.unwrap();
+        read.unwrap();
+        assert!(sent == received, "the bytes came back changed");
+    }
+
     /// Ends this side.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
