@@ -93,10 +93,10 @@
 //! queue. A lease counts the request on the target until the last byte of the response was read
 //! from it. The request is written to a connection of [`upstream::Pool`] while its response is
 //! read: one task, that of the client's connection, drives both directions. After a 101 both
-//! streams become a [`tunnel::Tunnel`]; a connection of a listener of protocol `tcp`, of which no byte
-//! is read before, becomes one as soon as a target has accepted it. A failure that a retry may follow goes back to the group,
-//! with the targets that were tried. Whatever happens becomes a response and one record of
-//! [`observe`].
+//! streams become a [`tunnel::Tunnel`]; a connection of a listener of protocol `tcp`, of which no
+//! byte is read before, becomes one as soon as a target has accepted it. A failure that a retry may
+//! follow goes back to the group, with the targets that were tried. Whatever happens becomes a
+//! response and one record of [`observe`].
 //!
 //! *A change of health.* A probe loop of [`health`] writes the result of each check into the
 //! target's health cell. When the thresholds are crossed it sends a [`state::Change`]; the

@@ -27,7 +27,7 @@ pub fn hash_client(client: ClientAddress) -> u64 {
     match client.canonical_ip() {
         Some(IpAddr::V4(address)) => hash_key(&address.octets()),
         Some(IpAddr::V6(address)) => hash_key(&address.octets()[..8]),
-        None => hash_key(b"unix:"),
+        None => hash_key(ClientAddress::UNIX.as_bytes()),
     }
 }
 

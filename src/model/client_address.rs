@@ -3,9 +3,6 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// What stands for a client without an address. No client of the network is called so.
-const UNIX: &str = "unix:";
-
 /// The other end of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -35,6 +32,9 @@ impl Peer {
 }
 
 impl ClientAddress {
+    /// What stands for all clients without an address. No client of the network is called so.
+    pub const UNIX: &'static str = "unix:";
+
     /// Its IP address, an IPv4 address as such: a listener on `[::]` sees them as mapped addresses.
     pub fn canonical_ip(self) -> Option<IpAddr> {
         match self {
@@ -54,7 +54,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
-            Self::Unix => f.pad(UNIX),
+            Self::Unix => f.pad(ClientAddress::UNIX),
         }
     }
 }
@@ -63,7 +63,7 @@ impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
-            Self::Unix => f.pad(UNIX),
+            Self::Unix => f.pad(ClientAddress::UNIX),
         }
     }
 }

@@ -76,7 +76,8 @@ struct Wait {
 }
 
 impl<E: Exchange> Attempt<'_, E> {
-    /// Sends the request on a connection, which is there since `since`, and waits for the head of the response.
+    /// Sends the request on a connection, which is there since `since`, and waits for the head of
+    /// the response.
     pub(super) async fn run(
         &mut self,
         mut connection: Connection,

@@ -63,8 +63,8 @@ pub use worker::Proxy;
 
 impl Proxy {
     /// Answers a request, whose head becomes what its target gets. `reason` is the worst fault of
-    /// the head as it was read, at the time of [`clock::last`](crate::clock::last). Returns the tunnel if both sides have switched to another protocol;
-    /// then the client has the 101.
+    /// the head, which was read at the time of [`clock::last`](crate::clock::last). Returns the
+    /// tunnel if both sides have switched to another protocol; then the client has the 101.
     ///
     /// Cancel safety: dropping the future abandons the request, ends its lease and records that
     /// the client left.

@@ -110,6 +110,7 @@ impl<'a> Search<'a> {
             client,
         )
         .await;
+        // The attempt begins now: it takes this reading over.
         clock::now();
         waited
     }

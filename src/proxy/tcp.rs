@@ -48,6 +48,7 @@ impl Proxy {
         peer: ClientAddress,
         client: &mut impl Presence,
     ) -> Option<Box<Tunnel>> {
+        // The record takes this reading over.
         clock::now();
         let snapshot = self.reader.load();
         let mut record = self.record(&snapshot, Protocol::Tcp, (socket, listener), peer);

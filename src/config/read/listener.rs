@@ -16,13 +16,12 @@ use crate::config::section::Section;
 use crate::config::span::Mark;
 use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
 use crate::config::{defaults, keys, loops, shadow};
-use crate::model::{Action, Endpoint, ListenerId, Priority, Protocol, Rule, TargetGroupId};
+use crate::model::{
+    Action, ClientAddress, Endpoint, ListenerId, Priority, Protocol, Rule, TargetGroupId,
+};
 
 /// Longest name in a `Via` field, bytes: a host name fits.
 const MAX_VIA: usize = 64;
-
-/// What stands for all peers without an address among those with one.
-const UNIX_PEERS: &str = "unix:";
 
 pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let section = node.section(&keys::LISTENER)?;
@@ -256,9 +255,9 @@ fn forwarded(section: &Section<'_>) -> Option<Forwarded> {
 /// The networks, and whether `unix:` is among them.
 fn trusted_proxies(node: &Node<'_>) -> Option<(Vec<IpNet>, bool)> {
     let items = node.items();
-    let (unix, networks): (Vec<_>, Vec<_>) = items
-        .iter()
-        .partition(|node| matches!(node.value, DeValue::String(text) if &**text == UNIX_PEERS));
+    let (unix, networks): (Vec<_>, Vec<_>) = items.iter().partition(
+        |node| matches!(node.value, DeValue::String(text) if &**text == ClientAddress::UNIX),
+    );
     let networks: Vec<_> = networks.into_iter().map(condition::network).collect();
     let networks = networks.into_iter().collect::<Option<_>>()?;
     Some((networks, !unix.is_empty()))
