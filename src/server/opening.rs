@@ -12,8 +12,9 @@ use super::ready::{Notices, find_group, forwarded_groups, not_known_yet};
 use super::running::{Server, ServerEvent, WaitingListener};
 use super::worker::Opening;
 use crate::admin;
+use crate::config::Listener;
 use crate::lifecycle::Phase;
-use crate::model::{Endpoint, ListenerId, TargetGroupId};
+use crate::model::{Endpoint, ListenerId, Protocol, TargetGroupId};
 
 /// A group that a listener waits for.
 struct Lack {
@@ -95,10 +96,15 @@ impl Server {
             } else {
                 format!(" ({listener})")
             };
-            match addr {
-                Endpoint::Address(addr) => info!("listening on http://{addr}{name}"),
-                Endpoint::Unix(_) => info!("listening on {addr}{name}"),
-            }
+            let listeners = &self.config.listeners;
+            let is_tcp =
+                |other: &Listener| other.id == *listener && other.protocol == Protocol::Tcp;
+            let scheme = match addr {
+                Endpoint::Unix(_) => "",
+                Endpoint::Address(_) if listeners.iter().any(is_tcp) => "tcp://",
+                Endpoint::Address(_) => "http://",
+            };
+            info!("listening on {scheme}{addr}{name}");
         }
     }
 

@@ -28,6 +28,15 @@ fn full(target: &Target) -> String {
         targets = ["{addr}"]
         algorithm = "least_connections"
         health = {{ path = "/health" }}
+        [[listener]]
+        name = "bytes"
+        bind = "127.0.0.1:0"
+        protocol = "tcp"
+        forward = "raw"
+        [target_group.raw]
+        protocol = "tcp"
+        targets = ["{addr}"]
+        health = false
         [target_group.spare]
         targets = ["{addr}", "127.0.0.1:1"]
         health = false
@@ -50,6 +59,7 @@ fn the_start_names_listeners_groups_and_targets() {
     let admin = weir.line(&["admin on http://127.0.0.1:"]);
     let hello = weir.line(&["listening on http://[::1]:", " (welcome)"]);
     let web = weir.line(&["listening on http://127.0.0.1:", " (web)"]);
+    weir.line(&["listening on tcp://127.0.0.1:", " (bytes)"]);
     weir.line(&["target group todo: 1 target, 1 healthy, least_connections"]);
     weir.line(&["target group spare: 2 targets, not checked, round_robin"]);
     for line in [&admin, &hello, &web] {
