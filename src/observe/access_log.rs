@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::exchange::{Attempt, ExchangeFacts};
-use super::log::{self, AccessLine};
-use super::request_head::RequestHead;
+use super::log::{self, AccessLine, field_name};
+use super::logged_head::LoggedHead;
 use crate::model::{AccessLog, Protocol};
 
 /// Writes an exchange if `logged` includes it.
@@ -25,20 +25,20 @@ pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Durat
 
 fn write(exchange: &ExchangeFacts, elapsed: Duration) {
     log::access(message(exchange), |line| {
-        line.client("client", exchange.client);
+        line.client(field_name!("client"), exchange.client);
         if let Some(head) = &exchange.head {
             describe(line, head);
         }
         outcome(line, exchange);
-        line.millis("ms", elapsed);
+        line.millis(field_name!("ms"), elapsed);
         if let Some(queued) = exchange.queued() {
-            line.millis("queued_ms", queued);
+            line.millis(field_name!("queued_ms"), queued);
         }
-        line.number("received", exchange.received);
-        line.number("sent", exchange.sent);
+        line.number(field_name!("received"), exchange.received);
+        line.number(field_name!("sent"), exchange.sent);
         route(line, exchange);
         if let Some(id) = &exchange.request_id {
-            line.string("request_id", id.as_str());
+            line.string(field_name!("request_id"), id.as_bytes());
         }
     });
 }
@@ -51,14 +51,18 @@ fn message(exchange: &ExchangeFacts) -> &'static str {
     }
 }
 
-fn describe(line: &mut AccessLine<'_>, head: &RequestHead) {
-    line.string("method", head.method());
+fn describe(line: &mut AccessLine<'_>, head: &LoggedHead) {
+    let mut part = |name, value| match head.is_plain {
+        true => line.plain_string(name, value),
+        false => line.string(name, value),
+    };
+    part(field_name!("method"), head.method());
     if let Some(host) = head.host() {
-        line.string("host", host);
+        part(field_name!("host"), host);
     }
-    line.string("path", head.path());
+    part(field_name!("path"), head.path());
     if let Some(query) = head.query() {
-        line.string("query", query);
+        part(field_name!("query"), query);
     }
 }
 
@@ -68,31 +72,31 @@ fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     let failed = exchange.failure.filter(|_| is_http);
     let failed = failed.map(|failure| failure.status().as_u16());
     if let Some(status) = exchange.status.or(failed) {
-        line.number("status", status.into());
+        line.number(field_name!("status"), status);
     }
     if let Some(reason) = exchange.reason() {
-        line.string("reason", reason);
+        line.string(field_name!("reason"), reason.as_bytes());
     }
     if let Some(desync) = &exchange.desync {
-        line.string("class", desync.class);
-        line.string("desync_reason", desync.reason);
+        line.string(field_name!("class"), desync.class.as_bytes());
+        line.string(field_name!("desync_reason"), desync.reason.as_bytes());
     }
 }
 
 fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
-    line.word("listener", &exchange.listener.1.0);
+    line.word(field_name!("listener"), &exchange.listener.1.0);
     if let Some(rule) = exchange.rule {
-        line.number("rule", rule.into());
+        line.number(field_name!("rule"), rule);
     }
     if let Some(group) = &exchange.group {
-        line.string("group", &group.0);
+        line.string(field_name!("group"), group.0.as_bytes());
     }
     if let Some(target) = &exchange.target {
-        line.endpoint("target", &target.id.addr);
+        line.endpoint(field_name!("target"), &target.id.addr);
     }
-    line.number("attempts", exchange.attempts.into());
+    line.number(field_name!("attempts"), exchange.attempts);
     if !exchange.tried.is_empty() {
-        line.shown("tried", Tried(&exchange.tried));
+        line.shown(field_name!("tried"), Tried(&exchange.tried));
     }
 }
 

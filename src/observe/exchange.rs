@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::request_head::RequestHead;
+use super::logged_head::LoggedHead;
 use super::request_id::RequestId;
 use crate::model::{
     ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId,
@@ -66,7 +66,7 @@ pub struct ExchangeFacts {
     /// The value of the `X-Request-Id` field.
     pub request_id: Option<RequestId>,
     /// Kept while the access log may need it.
-    pub head: Option<RequestHead>,
+    pub head: Option<LoggedHead>,
     /// `None` for a request that is compliant, or was not read.
     pub desync: Option<Desync>,
     /// Whether the method is `HEAD`: the response has no body.

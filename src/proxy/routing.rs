@@ -16,7 +16,7 @@ use crate::message::{Exchange, FieldName, Method, RequestHead};
 use crate::model::{
     Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath, Protocol,
 };
-use crate::observe::{self, Record, RequestHead as LoggedHead, RequestId};
+use crate::observe::{self, LoggedHead, Record, RequestId};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
 use crate::target_group::TargetGroup;

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Display, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::format::LogFormat;
@@ -15,6 +15,17 @@ pub(super) struct LineForm {
     pub(super) format: LogFormat,
     /// Colours, for [`LogFormat::Pretty`].
     pub(super) is_coloured: bool,
+}
+
+impl LineForm {
+    /// The index of what stands around names.
+    fn style(self) -> usize {
+        match (self.format, self.is_coloured) {
+            (LogFormat::Json, _) => 0,
+            (LogFormat::Pretty, false) => 1,
+            (LogFormat::Pretty, true) => 2,
+        }
+    }
 }
 
 thread_local! {
@@ -32,9 +43,6 @@ struct Kept {
 
 /// Memory that is kept for the next line; more is freed.
 const KEPT_TEXT: usize = 4 * 1024;
-
-/// The access log has lines of one level.
-const LEVEL: &str = "INFO";
 
 impl Kept {
     const fn new() -> Self {
@@ -74,6 +82,7 @@ pub(super) fn write(
         let time = kept.time(since.as_secs());
         let mut line = AccessLine {
             form,
+            style: form.style(),
             text: &mut text,
         };
         line.begin(time, since.subsec_micros(), message);
@@ -85,10 +94,92 @@ pub(super) fn write(
     });
 }
 
+/// A short text that is copied in one piece of constant length, which takes a few instructions
+/// instead of a call.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::observe) struct Piece<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+/// Room for every name and what stands around it.
+pub(in crate::observe) type NamePiece = Piece<40>;
+
+impl<const N: usize> Piece<N> {
+    pub(in crate::observe) const fn new(text: &str) -> Self {
+        let (text, mut bytes) = (text.as_bytes(), [0; N]);
+        let mut at = 0;
+        while at < text.len() {
+            bytes[at] = text[at];
+            at += 1;
+        }
+        Self {
+            bytes,
+            length: text.len(),
+        }
+    }
+}
+
+/// The numbers of which most lines are made.
+static SMALL_NUMBERS: [Piece<3>; 1000] = {
+    let mut numbers = [Piece::new(""); 1000];
+    let mut number = 0;
+    while number < numbers.len() {
+        let digits = [number / 100, number / 10 % 10, number % 10];
+        let length = if number < 10 {
+            1
+        } else if number < 100 {
+            2
+        } else {
+            3
+        };
+        let mut at = 0;
+        while at < length {
+            numbers[number].bytes[at] = b'0' + digits[3 - length + at] as u8;
+            at += 1;
+        }
+        numbers[number].length = length;
+        number += 1;
+    }
+    numbers
+};
+
+/// The name of a field, with what stands around it in each form of a line; that of a text with the
+/// quotation mark before its value.
+#[derive(Debug)]
+pub(in crate::observe) struct FieldName {
+    /// By [`LineForm::style`].
+    pub(in crate::observe) before_value: [NamePiece; 3],
+    pub(in crate::observe) before_text: [NamePiece; 3],
+}
+
+/// The [`FieldName`] of a word.
+macro_rules! field_name {
+    ($name:literal) => {
+        const {
+            use $crate::observe::log::{FieldName, NamePiece};
+            &FieldName {
+                before_value: [
+                    NamePiece::new(concat!(",\"", $name, "\":")),
+                    NamePiece::new(concat!(" ", $name, "=")),
+                    NamePiece::new(concat!(" \x1b[3m", $name, "\x1b[0m\x1b[2m=\x1b[0m")),
+                ],
+                before_text: [
+                    NamePiece::new(concat!(",\"", $name, "\":\"")),
+                    NamePiece::new(concat!(" ", $name, "=\"")),
+                    NamePiece::new(concat!(" \x1b[3m", $name, "\x1b[0m\x1b[2m=\x1b[0m\"")),
+                ],
+            }
+        }
+    };
+}
+pub(in crate::observe) use field_name;
+
 /// A line of the access log while its fields are added.
 #[derive(Debug)]
 pub(in crate::observe) struct AccessLine<'t> {
     form: LineForm,
+    style: usize,
     text: &'t mut Vec<u8>,
 }
 
@@ -101,28 +192,18 @@ impl AccessLine<'_> {
             LogFormat::Pretty => "",
         });
         self.put(time);
-        let mut digits = *b".000000Z";
-        let mut left = u64::from(micros);
-        for place in digits[1..7].iter_mut().rev() {
-            *place = digit(left % 10);
-            left /= 10;
-        }
-        self.text.extend_from_slice(&digits);
+        // With a digit before the six, so that none is left out, which becomes the point.
+        let digits = self.text.len();
+        self.decimal(u64::from(1_000_000 + micros));
+        self.text[digits] = b'.';
         self.put(match self.form.format {
-            LogFormat::Json => "\",\"level\":\"",
-            LogFormat::Pretty if is_coloured => "\x1b[0m \x1b[32m ",
-            LogFormat::Pretty => "  ",
+            LogFormat::Json => "Z\",\"level\":\"INFO\"",
+            LogFormat::Pretty if is_coloured => "Z\x1b[0m \x1b[32m INFO\x1b[0m ",
+            LogFormat::Pretty => "Z  INFO ",
         });
-        self.put(LEVEL);
         match self.form.format {
-            LogFormat::Json => {
-                self.put("\"");
-                self.string("message", message);
-            }
-            LogFormat::Pretty => {
-                self.put(if is_coloured { "\x1b[0m " } else { " " });
-                self.put(message);
-            }
+            LogFormat::Json => self.string(field_name!("message"), message.as_bytes()),
+            LogFormat::Pretty => self.put(message),
         }
     }
 
@@ -133,16 +214,26 @@ impl AccessLine<'_> {
         });
     }
 
-    /// Adds a text that others have written: quoted, and escaped where it has to be.
-    pub(in crate::observe) fn string(&mut self, name: &str, value: &str) {
-        self.name(name);
-        // Nearly all texts stand for themselves.
+    /// Adds a text that others have written: quoted, and escaped where it has to be. What is not
+    /// UTF-8 in it is replaced.
+    pub(in crate::observe) fn string(&mut self, name: &FieldName, value: &[u8]) {
         if is_plain_text(value) {
-            self.put("\"");
-            self.put(value);
-            self.put("\"");
-            return;
+            self.plain_string(name, value);
+        } else {
+            self.name(name);
+            self.escape(&String::from_utf8_lossy(value));
         }
+    }
+
+    /// As [`Self::string`], for what is [plain text](is_plain_text).
+    pub(in crate::observe) fn plain_string(&mut self, name: &FieldName, value: &[u8]) {
+        self.put_piece(&name.before_text[self.style]);
+        self.text.extend_from_slice(value);
+        self.text.push(b'"');
+    }
+
+    #[cold]
+    fn escape(&mut self, value: &str) {
         match self.form.format {
             LogFormat::Json => {
                 // Writing a string to a string does not fail.
@@ -156,12 +247,12 @@ impl AccessLine<'_> {
     }
 
     /// Adds a text that Weir or its configuration has made: without quotes for people.
-    pub(in crate::observe) fn word(&mut self, name: &str, value: &str) {
+    pub(in crate::observe) fn word(&mut self, name: &FieldName, value: &str) {
         match self.form.format {
-            LogFormat::Json => self.string(name, value),
+            LogFormat::Json => self.string(name, value.as_bytes()),
             LogFormat::Pretty => {
                 self.name(name);
-                if is_plain_text(value) {
+                if is_plain_text(value.as_bytes()) {
                     self.put(value);
                 } else {
                     let _ = Escaping(Text(self.text)).write_str(value);
@@ -171,29 +262,30 @@ impl AccessLine<'_> {
     }
 
     /// As [`Self::word`], for what is seldom there.
-    pub(in crate::observe) fn shown(&mut self, name: &str, value: impl Display) {
+    #[cold]
+    pub(in crate::observe) fn shown(&mut self, name: &FieldName, value: impl Display) {
         self.word(name, &value.to_string());
     }
 
-    pub(in crate::observe) fn client(&mut self, name: &str, client: ClientAddress) {
+    pub(in crate::observe) fn client(&mut self, name: &FieldName, client: ClientAddress) {
         match client {
             ClientAddress::Ip(IpAddr::V4(address)) => {
                 self.name(name);
                 self.quote();
-                self.ipv4(address.octets());
+                self.ipv4(address);
                 self.quote();
             }
             ClientAddress::Ip(IpAddr::V6(_)) | ClientAddress::Unix => self.shown(name, client),
         }
     }
 
-    pub(in crate::observe) fn endpoint(&mut self, name: &str, endpoint: &Endpoint) {
+    pub(in crate::observe) fn endpoint(&mut self, name: &FieldName, endpoint: &Endpoint) {
         match endpoint {
             Endpoint::Address(SocketAddr::V4(address)) => {
                 self.name(name);
                 self.quote();
-                self.ipv4(address.ip().octets());
-                self.put(":");
+                self.ipv4(*address.ip());
+                self.text.push(b':');
                 self.decimal(address.port().into());
                 self.quote();
             }
@@ -201,73 +293,64 @@ impl AccessLine<'_> {
         }
     }
 
-    pub(in crate::observe) fn number(&mut self, name: &str, value: u64) {
+    pub(in crate::observe) fn number(&mut self, name: &FieldName, value: impl Into<u64>) {
         self.name(name);
-        self.decimal(value);
+        self.decimal(value.into());
     }
 
     /// Adds milliseconds with up to three decimals: enough to tell a local hop from a slow one.
-    pub(in crate::observe) fn millis(&mut self, name: &str, value: Duration) {
-        self.name(name);
-        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
-        self.decimal(micros / 1000);
-        let rest = micros % 1000;
-        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(digit);
-        let used = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(0);
-        self.put(".");
-        self.text.extend_from_slice(&digits[..=used]);
+    pub(in crate::observe) fn millis(&mut self, name: &FieldName, value: Duration) {
+        self.number(name, u64::try_from(value.as_millis()).unwrap_or(u64::MAX));
+        let micros = value.subsec_micros() % 1000;
+        let [hundreds, tens, ones] = [micros / 100, micros / 10 % 10, micros % 10];
+        let used = if ones > 0 {
+            4
+        } else if tens > 0 {
+            3
+        } else {
+            2
+        };
+        let [hundreds, tens, ones] = [hundreds, tens, ones].map(|digit| b'0' + digit as u8);
+        self.put_piece(&Piece {
+            bytes: [b'.', hundreds, tens, ones],
+            length: used,
+        });
     }
 
-    fn name(&mut self, name: &str) {
-        match (self.form.format, self.form.is_coloured) {
-            (LogFormat::Json, _) => {
-                self.put(",\"");
-                self.put(name);
-                self.put("\":");
-            }
-            (LogFormat::Pretty, false) => {
-                self.put(" ");
-                self.put(name);
-                self.put("=");
-            }
-            (LogFormat::Pretty, true) => {
-                self.put(" \x1b[3m");
-                self.put(name);
-                self.put("\x1b[0m\x1b[2m=\x1b[0m");
-            }
-        }
+    fn name(&mut self, name: &FieldName) {
+        self.put_piece(&name.before_value[self.style]);
     }
 
     /// Around what JSON has no type for.
     fn quote(&mut self) {
         if self.form.format == LogFormat::Json {
-            self.put("\"");
+            self.text.push(b'"');
         }
     }
 
-    fn ipv4(&mut self, octets: [u8; 4]) {
-        for (index, octet) in octets.into_iter().enumerate() {
-            if index > 0 {
-                self.put(".");
-            }
+    fn ipv4(&mut self, address: Ipv4Addr) {
+        let [first, rest @ ..] = address.octets();
+        self.decimal(first.into());
+        for octet in rest {
+            self.text.push(b'.');
             self.decimal(octet.into());
         }
     }
 
     fn decimal(&mut self, number: u64) {
-        // The largest number has twenty digits.
-        let mut digits = [0; 20];
-        let mut start = digits.len();
-        let mut left = number;
-        loop {
-            start -= 1;
-            digits[start] = digit(left % 10);
-            left /= 10;
-            if left == 0 {
-                break;
-            }
+        match usize::try_from(number)
+            .ok()
+            .and_then(|number| SMALL_NUMBERS.get(number))
+        {
+            Some(piece) => self.put_piece(piece),
+            None => self.put(itoa::Buffer::new().format(number)),
         }
-        self.text.extend_from_slice(&digits[start..]);
+    }
+
+    fn put_piece<const N: usize>(&mut self, piece: &Piece<N>) {
+        let end = self.text.len() + piece.length;
+        self.text.extend_from_slice(&piece.bytes);
+        self.text.truncate(end);
     }
 
     fn put(&mut self, text: &str) {
@@ -275,16 +358,26 @@ impl AccessLine<'_> {
     }
 }
 
-/// The digit of a number below ten.
-fn digit(number: u64) -> u8 {
-    b'0' + number as u8
+/// Whether a text means itself in all forms of lines, also between quotes: visible ASCII and
+/// spaces, without quotation marks and backslashes.
+pub(in crate::observe) fn is_plain_text(text: &[u8]) -> bool {
+    let (whole, rest) = text.as_chunks();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = whole.iter().chain([&last]);
+    words.fold(0, |odd, word| odd | odd_bytes(u64::from_ne_bytes(*word))) == 0
 }
 
-/// Whether a text means itself in all forms of lines, also between quotes. Looks at all bytes, of
-/// which compilers make vector instructions.
-fn is_plain_text(text: &str) -> bool {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    text.bytes().fold(true, |all, byte| all & is_plain(byte))
+/// Looks at eight bytes at once. Not zero if one of them has to be escaped: is below a space, above
+/// a tilde, a quotation mark or a backslash.
+fn odd_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    // Sets the highest bit of the lowest byte that is below `limit`, and of none if there is none.
+    let has_below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let has = |byte: u8| has_below(word ^ (ONES * u64::from(byte)), 1);
+    let has_above = word.wrapping_add(ONES) | word;
+    (has_below(word, b' ') | has_above | has(b'"') | has(b'\\')) & HIGH
 }
 
 /// Memory as a target of formatted text.
@@ -322,13 +415,19 @@ mod tests {
     #[test]
     fn lines_are_those_of_events() {
         let fields = |line: &mut AccessLine<'_>| {
-            line.client("client", ClientAddress::Ip([192, 0, 2, 10].into()));
-            line.string("path", "/a b");
-            line.word("listener", "web");
-            line.endpoint("target", &Endpoint::from(([10, 0, 0, 1], 6400)));
-            line.number("sent", 1024);
-            line.millis("ms", Duration::from_micros(1_530));
-            line.millis("queued_ms", Duration::from_secs(2));
+            line.client(
+                field_name!("client"),
+                ClientAddress::Ip([192, 0, 2, 10].into()),
+            );
+            line.string(field_name!("path"), b"/a b");
+            line.word(field_name!("listener"), "web");
+            line.endpoint(
+                field_name!("target"),
+                &Endpoint::from(([10, 0, 0, 1], 6400)),
+            );
+            line.number(field_name!("sent"), 1024_u64);
+            line.millis(field_name!("ms"), Duration::from_micros(1_530));
+            line.millis(field_name!("queued_ms"), Duration::from_secs(2));
         };
         let time = "2026-11-30T00:53:20.000042Z";
         assert_eq!(
@@ -349,12 +448,27 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_that_has_to_be_escaped_is_found_at_every_place() {
+        for byte in 0..=u8::MAX {
+            let is_plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+                for around in [b' ', b'~', b'!', b'['] {
+                    let mut text = vec![around; length];
+                    text[at] = byte;
+                    assert_eq!(is_plain_text(&text), is_plain, "{text:?}");
+                }
+            }
+        }
+        assert!(is_plain_text(b""));
+    }
+
+    #[test]
     fn no_text_forges_a_line() {
         const HOSTILE: &str = "a\0\n\r\u{1b}[31m\"\\\u{7f}\u{9b}\u{202e}\u{2028}b";
         for form in [PRETTY, JSON] {
             let line = line(form, |line| {
-                line.string("text", HOSTILE);
-                line.word("word", HOSTILE);
+                line.string(field_name!("text"), HOSTILE.as_bytes());
+                line.word(field_name!("word"), HOSTILE);
             });
             let text = line.strip_suffix('\n').unwrap();
             assert!(!text.contains(crate::model::is_unsafe), "{line:?}");

@@ -37,7 +37,7 @@ use self::writer::LogWriter;
 use super::panics::panic_message;
 use crate::model::Failure;
 
-pub(super) use self::access_line::AccessLine;
+pub(super) use self::access_line::{AccessLine, FieldName, NamePiece, field_name, is_plain_text};
 pub use self::format::LogFormat;
 pub(super) use self::shared::ACCESS;
 
