@@ -89,6 +89,7 @@ pub const UPSTREAM: UpstreamLimits = UpstreamLimits {
     max_head: keys::UPSTREAM.size("max_head") as usize,
     max_fields: keys::UPSTREAM.count("max_fields") as usize,
     body_min_rate: NonZeroU32::new(keys::UPSTREAM.count("body_min_rate") as u32),
+    proxy_protocol: None,
 };
 
 /// The retries of a group without `retry`.

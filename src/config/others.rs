@@ -29,9 +29,6 @@ const EVERYWHERE: &Remarks = &[
       proxy_http_version",
         "Weir speaks HTTP/1.1 only; HTTP/2, HTTP/3 and gRPC are not there yet"),
     ("tcp udp stream tcp_listener", "TCP is balanced by a listener and a group of protocol = \"tcp\"; UDP is not there yet"),
-    ("proxy_protocol send_proxy accept_proxy send_proxy_v2",
-        "Weir does not speak the PROXY protocol yet; it believes X-Forwarded-For of those in [listener.forwarded] \
-         trusted_proxies"),
     ("allow deny allowlist allow_list denylist whitelist blacklist ip_allow_list ip_white_list ingress \
       security_groups cidr_blocks acl firewall",
         "a listener accepts every address; to answer others with 403 write\n    fixed_response = { status = 403 \

@@ -12,12 +12,13 @@ use http::Method;
 
 use super::autoscaling::Autoscaling;
 use crate::model::{
-    Action, Algorithm, Endpoint, HashPolicy, ListenerId, Protocol, Rule, TargetGroupId, Thresholds,
+    Action, Algorithm, Endpoint, HashPolicy, ListenerId, Protocol, ProxyVersion, Rule,
+    TargetGroupId, Thresholds,
 };
 
 pub use crate::model::{
-    AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload, RateKey,
-    RateLimit, Retry, Sticky, UpstreamLimits,
+    AcceptProxy, AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload,
+    RateKey, RateLimit, Retry, Sticky, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -93,6 +94,8 @@ pub struct Listener {
     pub socket_mode: Option<u32>,
     /// What its clients speak. With [`Protocol::Tcp`] it has no rules and forwards.
     pub protocol: Protocol,
+    /// Whether proxies begin with a header that names the client.
+    pub proxy_protocol: AcceptProxy,
     /// Most client connections at a time, over all workers. At the limit idle ones are closed for
     /// new clients, which otherwise wait in the accept queue.
     pub max_connections: usize,
@@ -224,6 +227,8 @@ pub struct HttpProbe {
     pub matcher: Vec<(u16, u16)>,
     /// Text the body (its first 64 KiB) must contain.
     pub body: Option<String>,
+    /// The header of the PROXY protocol that the group's targets want.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// When requests go to unhealthy targets too.

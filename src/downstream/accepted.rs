@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::model::{ClientLimits, FieldNames, ListenerId, ListenerSlot, Peer, Protocol, SocketId};
+use crate::model::{
+    AcceptProxy, ClientLimits, FieldNames, ListenerId, ListenerSlot, Peer, Protocol, ProxyFacts,
+    SocketId,
+};
 use crate::net::Stream;
 
 /// How often the kernel is asked whether a client is still there, while nothing is read from it.
@@ -23,8 +26,9 @@ pub struct Accepted {
     pub terms: Rc<Terms>,
 }
 
-/// What all connections have in common that a socket has accepted under one configuration.
-#[derive(Debug, PartialEq, Eq)]
+/// What all connections have in common that a socket has accepted under one configuration. One of
+/// which a proxy has told more has terms of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The socket.
     pub socket: SocketId,
@@ -32,8 +36,12 @@ pub struct Terms {
     pub listener: (ListenerSlot, ListenerId),
     /// What the listener's clients speak.
     pub protocol: Protocol,
+    /// Whether proxies begin with a header that names the client.
+    pub proxy_protocol: AcceptProxy,
     /// The listener's limits.
     pub limits: ClientLimits,
     /// How strictly the listener reads the names of fields.
     pub field_names: FieldNames,
+    /// What a proxy has told of a connection beside addresses.
+    pub proxied: Option<Rc<ProxyFacts>>,
 }

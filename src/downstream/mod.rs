@@ -10,13 +10,14 @@ mod accepted;
 mod drain;
 mod http1;
 mod linger;
+mod proxy_header;
 mod tcp;
 
 use std::rc::Rc;
 
 use futures_util::future::Either;
 
-use crate::model::Protocol;
+use crate::model::{AcceptProxy, Protocol};
 use crate::proxy::Proxy;
 
 pub use accepted::{Accepted, Terms};
@@ -31,12 +32,29 @@ pub fn serve<H>(
     drain: Rc<DrainSignal>,
     held: H,
 ) -> impl Future<Output = ()> {
+    let terms = &accepted.terms;
+    if terms.protocol == Protocol::Http1 && terms.proxy_protocol == AcceptProxy::Off {
+        return Either::Left(http1::serve(accepted, proxy, drain, held));
+    }
+    // Boxed, so that the future of such a connection has no room for what others need.
+    Either::Right(Box::pin(prepare(Box::new(accepted), proxy, drain, held)))
+}
+
+/// Serves a connection that begins with more than its first request, or carries none.
+async fn prepare<H>(
+    mut accepted: Box<Accepted>,
+    proxy: Rc<Proxy>,
+    drain: Rc<DrainSignal>,
+    held: H,
+) {
+    if accepted.terms.proxy_protocol != AcceptProxy::Off
+        && !Box::pin(proxy_header::receive(&mut accepted, &proxy)).await
+    {
+        accepted.stream.reset_on_close();
+        return;
+    }
     match accepted.terms.protocol {
-        Protocol::Http1 => Either::Left(http1::serve(accepted, proxy, drain, held)),
-        // Boxed, so that no future of another protocol has to have room for it.
-        Protocol::Tcp => {
-            let accepted = Box::new(accepted);
-            Either::Right(Box::pin(tcp::serve(accepted, proxy, drain, held)))
-        }
+        Protocol::Http1 => Box::pin(http1::serve(*accepted, proxy, drain, held)).await,
+        Protocol::Tcp => Box::pin(tcp::serve(accepted, proxy, drain, held)).await,
     }
 }

@@ -51,8 +51,10 @@ async fn connect(accepted: &Accepted, proxy: &Proxy, drain: &DrainSignal) -> Opt
     let Terms {
         socket, listener, ..
     } = &*accepted.terms;
-    let peer = accepted.peer.client();
-    proxy.connect(*socket, listener, peer, &mut client).await
+    let addresses = (accepted.peer, accepted.local);
+    let proxied = accepted.terms.proxied.clone();
+    let connecting = proxy.connect(*socket, listener, addresses, proxied, &mut client);
+    connecting.await
 }
 
 /// A client that waits for its target.

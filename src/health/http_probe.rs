@@ -14,6 +14,7 @@ use super::tcp_probe::cannot_connect;
 use crate::config::HttpProbe;
 use crate::model::{CheckFailure, Endpoint, HealthReason};
 use crate::net::fetch::{Connection, FetchError, HEAD_LIMIT, Response};
+use crate::net::proxy_protocol;
 
 /// Most bytes of a body that are read, and searched for the text which the check requires.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -73,7 +74,9 @@ async fn exchange(
     progress: &mut ProbeProgress,
 ) -> Result<bool, FetchError> {
     let request = request(probe)?;
-    let connection = Connection::open(&endpoint.into(), ANSWER_LIMIT).await?;
+    let version = probe.proxy_protocol;
+    let header = version.map_or_else(Vec::new, proxy_protocol::encode_local);
+    let connection = Connection::open_with(&endpoint.into(), &header, ANSWER_LIMIT).await?;
     progress.connected = true;
     let response = connection.send(request).await?;
     progress.status = Some(response.status().as_u16());
@@ -163,6 +166,7 @@ mod tests {
 
     fn plain() -> HttpProbe {
         HttpProbe {
+            proxy_protocol: None,
             method: http::Method::GET,
             path: "/health?deep=1".to_owned(),
             host: None,

@@ -173,6 +173,7 @@ impl Listener {
         if let Some(terms) = &*terms
             && terms.listener == (listener.slot, listener.id.clone())
             && terms.protocol == listener.protocol
+            && terms.proxy_protocol == listener.proxy_protocol
             && terms.limits == listener.client
             && terms.field_names == listener.http.field_names
         {
@@ -182,8 +183,10 @@ impl Listener {
             socket: self.id,
             listener: (listener.slot, listener.id.clone()),
             protocol: listener.protocol,
+            proxy_protocol: listener.proxy_protocol,
             limits: listener.client,
             field_names: listener.http.field_names,
+            proxied: None,
         })))
     }
 

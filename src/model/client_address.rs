@@ -29,6 +29,14 @@ impl Peer {
             Self::Unix => ClientAddress::Unix,
         }
     }
+
+    /// Where a connection to `local` came from and went to, if that was over TCP.
+    pub fn addresses(self, local: Option<SocketAddr>) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Self::Address(peer) => Some((peer, local?)),
+            Self::Unix => None,
+        }
+    }
 }
 
 impl ClientAddress {

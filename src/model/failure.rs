@@ -30,6 +30,8 @@ pub enum Failure {
     NotImplemented,
     /// The request is of another major version than HTTP/1.
     VersionNotSupported,
+    /// The connection does not begin with the header of the PROXY protocol that it needs.
+    ProxyHeader,
     /// `Host` is missing, repeated, or not a host (RFC 9112 section 3.2).
     BadHost,
     /// A method Weir does not forward (`CONNECT`, `TRACE`).
@@ -105,9 +107,10 @@ impl Failure {
     /// 499 (nginx's "client closed request") is never sent, only logged.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::MalformedRequest | Self::BadHost | Self::RequestBodyBroken => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::MalformedRequest
+            | Self::ProxyHeader
+            | Self::BadHost
+            | Self::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::MethodNotForwarded => StatusCode::METHOD_NOT_ALLOWED,
@@ -142,6 +145,7 @@ impl Failure {
             Self::MalformedRequest => "malformed_request",
             Self::NotImplemented => "not_implemented",
             Self::VersionNotSupported => "version_not_supported",
+            Self::ProxyHeader => "proxy_header",
             Self::BadHost => "bad_host",
             Self::MethodNotForwarded => "method_not_forwarded",
             Self::RequestHeadTimeout => "request_head_timeout",
@@ -181,6 +185,7 @@ impl Failure {
             Self::MalformedRequest
             | Self::NotImplemented
             | Self::VersionNotSupported
+            | Self::ProxyHeader
             | Self::BadHost
             | Self::MethodNotForwarded
             | Self::RequestHeadTimeout
@@ -229,6 +234,7 @@ impl Failure {
             Self::MalformedRequest => "the request is not well-formed HTTP/1.1",
             Self::NotImplemented => "the method is too long or the transfer coding is not known",
             Self::VersionNotSupported => "this version of HTTP is not spoken here",
+            Self::ProxyHeader => "the header of the PROXY protocol is missing or malformed",
             Self::BadHost => "the Host header is missing, repeated or not a host",
             Self::MethodNotForwarded => "this method is not forwarded",
             Self::RequestHeadTimeout => "the request head did not arrive in time",

@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::proxy_protocol::ProxyVersion;
+
 /// Limits and deadlines on the client's side of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
@@ -123,6 +125,9 @@ pub struct UpstreamLimits {
     /// Least bytes of a response's body per second of waiting for the target, once
     /// [`BODY_MIN_RATE_GRACE`] was waited. `None` sets no limit.
     pub body_min_rate: Option<NonZeroU32>,
+    /// The header of the PROXY protocol with which each connection begins. It then serves one
+    /// request, because the next one may be of another client.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// When a request that failed on one target is sent to another.

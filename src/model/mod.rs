@@ -23,6 +23,7 @@ mod limits;
 mod path;
 mod pattern;
 mod protocol;
+mod proxy_protocol;
 mod registration;
 mod rule;
 mod sticky;
@@ -48,6 +49,7 @@ pub use limits::{
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use protocol::Protocol;
+pub use proxy_protocol::{AcceptProxy, ProxyFacts, ProxyTls, ProxyVersion};
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{
     Action, Condition, FixedResponse, Forward, Priority, QueryMatch, Redirect, RedirectPart, Rule,

@@ -9,6 +9,8 @@ pub mod fetch;
 mod listening;
 mod pace;
 pub mod pass_sockets;
+mod peek;
+pub mod proxy_protocol;
 mod stream;
 mod timer;
 mod unix_socket;

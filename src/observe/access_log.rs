@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::exchange::{Attempt, ExchangeFacts};
 use super::log::{self, AccessLine, field_name};
 use super::logged_head::LoggedHead;
-use crate::model::{AccessLog, Protocol};
+use crate::model::{AccessLog, Protocol, ProxyFacts};
 
 /// Writes an exchange if `logged` includes it.
 pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Duration) {
@@ -39,6 +39,9 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
         route(line, exchange);
         if let Some(id) = &exchange.request_id {
             line.string(field_name!("request_id"), id.as_bytes());
+        }
+        if let Some(facts) = &exchange.proxied {
+            proxied(line, facts);
         }
     });
 }
@@ -97,6 +100,22 @@ fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     line.number(field_name!("attempts"), exchange.attempts);
     if !exchange.tried.is_empty() {
         line.shown(field_name!("tried"), Tried(&exchange.tried));
+    }
+}
+
+/// What a proxy has told about the connection.
+fn proxied(line: &mut AccessLine<'_>, facts: &ProxyFacts) {
+    let mut tell = |name, text: &Option<Box<str>>| {
+        if let Some(text) = text {
+            line.string(name, text.as_bytes());
+        }
+    };
+    tell(field_name!("proxy_id"), &facts.unique_id);
+    tell(field_name!("proxy_sni"), &facts.authority);
+    if let Some(tls) = &facts.tls {
+        tell(field_name!("proxy_tls"), &tls.version);
+        tell(field_name!("proxy_cipher"), &tls.cipher);
+        tell(field_name!("proxy_cert_cn"), &tls.common_name);
     }
 }
 

@@ -1,12 +1,13 @@
 //! What is known of one exchange, for the counters and the access log.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::logged_head::LoggedHead;
 use super::request_id::RequestId;
 use crate::model::{
-    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId,
+    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, ProxyFacts, TargetGroupId,
 };
 use crate::target::Target;
 
@@ -63,6 +64,8 @@ pub struct ExchangeFacts {
     pub listener: (ListenerSlot, ListenerId),
     /// The client, as trusted proxies report it.
     pub client: ClientAddress,
+    /// What a proxy before the client's connection has told beside addresses.
+    pub proxied: Option<Rc<ProxyFacts>>,
     /// The value of the `X-Request-Id` field.
     pub request_id: Option<RequestId>,
     /// Kept while the access log may need it.
@@ -120,6 +123,7 @@ impl ExchangeFacts {
             protocol,
             listener,
             client,
+            proxied: None,
             request_id: None,
             head: None,
             desync: None,

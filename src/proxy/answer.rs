@@ -22,8 +22,8 @@ use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead};
 use crate::model::{Blame, Failure, Filters};
-use crate::net::{Pace, Timer};
-use crate::observe::Record;
+use crate::net::{Pace, Timer, proxy_protocol};
+use crate::observe::{Record, RequestId};
 use crate::target::{Lease, RequestResult};
 use crate::target_group::TargetGroup;
 use crate::upstream::Connection;
@@ -112,6 +112,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
     ) -> Result<UpstreamResponse, Failure> {
         self.describe(head);
         let routed = self.routed;
+        let proxy_header = self.proxy_header();
         let outgoing = Outgoing {
             exchange: &mut *self.exchange,
             upload: &mut *upload,
@@ -119,7 +120,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
             upgrade: routed.hop.upgrade.as_ref(),
             filters: filter_request(routed.filters.as_deref(), head),
             head,
-            closes: routed.closes,
+            closes: routed.closes || proxy_header.is_some(),
+            proxy_header,
             until: until(self.group, self.record),
             preference,
             response,
@@ -129,6 +131,14 @@ impl<'a, E: Exchange> Answer<'a, E> {
         let answered = forwarding.run().await;
         self.record.received = upload.received();
         answered
+    }
+
+    /// What tells a target of the client before the request; `None` if nothing is to.
+    fn proxy_header(&self) -> Option<Vec<u8>> {
+        let version = self.group.upstream.proxy_protocol?;
+        let id = self.record.request_id.as_ref().map(RequestId::as_bytes);
+        let addresses = self.client.peer.addresses(self.client.local);
+        Some(proxy_protocol::encode(version, addresses, id))
     }
 
     /// Adds to a request what its target is told about the client.

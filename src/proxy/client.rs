@@ -1,12 +1,16 @@
 //! The facts about a client's connection that its requests need.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use super::forwarded::ConnectionFacts;
-use crate::model::{ListenerId, ListenerSlot, Peer, SocketId};
+use crate::model::{ListenerId, ListenerSlot, Peer, ProxyFacts, SocketId};
 
-/// The scheme of every client: listeners have no TLS.
-const SCHEME: &str = "http";
+/// The scheme of a client that does not speak TLS.
+const PLAIN: &str = "http";
+
+/// The scheme of a client that speaks TLS with a proxy, which has told so.
+const SECURE: &str = "https";
 
 /// The port of a client that has come by none, over a Unix socket: with it, no location names one.
 const DEFAULT_PORT: u16 = 80;
@@ -22,6 +26,8 @@ pub struct Client {
     pub peer: Peer,
     /// The address that the peer connected to; `None` if that was a Unix socket.
     pub local: Option<SocketAddr>,
+    /// What a proxy before it has told beside addresses.
+    pub proxied: Option<Rc<ProxyFacts>>,
     /// What targets are told about the connection.
     pub(super) facts: ConnectionFacts,
 }
@@ -33,14 +39,18 @@ impl Client {
         listener: (ListenerSlot, ListenerId),
         peer: Peer,
         local: Option<SocketAddr>,
+        proxied: Option<Rc<ProxyFacts>>,
     ) -> Self {
+        let is_secure = proxied.as_ref().is_some_and(|facts| facts.tls.is_some());
+        let scheme = if is_secure { SECURE } else { PLAIN };
         let port = local.map(|address| address.port());
         Self {
             socket,
             listener,
             peer,
             local,
-            facts: ConnectionFacts::new(peer.client(), port, SCHEME),
+            proxied,
+            facts: ConnectionFacts::new(peer.client(), port, scheme),
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Outgoing<'a, E> {
     pub(super) filters: Option<&'a (Arc<Filters>, RequestFacts)>,
     /// Whether the target's connection is to end with it.
     pub(super) closes: bool,
+    /// What the target's connection begins with, which is a new one then.
+    pub(super) proxy_header: Option<Vec<u8>>,
     /// The deadline of the whole request, if it has one.
     pub(super) until: Option<Instant>,
     pub(super) preference: Preference,
@@ -161,11 +163,15 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         let (group, pool) = (self.group, &self.proxy.pool);
         let learned = &group.live.keep_alive;
         let target = lease.target();
-        let pooled = pool.take(target, &group.upstream, learned, begun.into_std());
-        if let Some(connection) = pooled.await {
-            return Ok((connection, begun));
+        let header = self.outgoing.proxy_header.as_deref();
+        if header.is_none() {
+            let pooled = pool.take(target, &group.upstream, learned, begun.into_std());
+            if let Some(connection) = pooled.await {
+                return Ok((connection, begun));
+            }
         }
-        let connecting = pool.connect(target, &group.upstream, learned);
+        let header = header.unwrap_or_default();
+        let connecting = pool.connect(target, &group.upstream, learned, header);
         let exchange = &mut *self.outgoing.exchange;
         match unless_gone(connecting, exchange, self.outgoing.until).await? {
             Ok(connection) => Ok((connection, clock::now())),

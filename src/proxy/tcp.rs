@@ -3,6 +3,8 @@
 //! The group is the listener's, the target is found as for a request, and a target to which no
 //! connection can be opened is passed over for another one: nothing was sent to it.
 
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,10 +14,10 @@ use super::search::Search;
 use super::worker::Proxy;
 use crate::clock;
 use crate::model::{
-    Action, Blame, ClientAddress, Failure, ListenerId, ListenerSlot, Protocol, SocketId,
+    Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, ProxyFacts, SocketId,
 };
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{Input, Stream};
+use crate::net::{Input, Stream, proxy_protocol};
 use crate::observe::Record;
 use crate::router;
 use crate::target::{Lease, RequestResult};
@@ -30,13 +32,15 @@ struct Opening<'a, P> {
     proxy: &'a Proxy,
     group: &'a TargetGroup,
     search: Search<'a>,
+    /// What a target's connection begins with.
+    header: Vec<u8>,
     record: &'a mut Record,
     client: &'a mut P,
 }
 
 impl Proxy {
-    /// Opens a connection to a target for a client at `peer` that has connected to `socket`, which
-    /// belonged to `listener` then. Returns the tunnel between both; `None` if there is no target
+    /// Opens a connection to a target for a client at `peer` that has connected to `local` by
+    /// `socket`, which belonged to `listener` then. Returns the tunnel between both; `None` if there is no target
     /// for it or the client has gone, which is recorded.
     ///
     /// Cancel safety: dropping the future abandons the connection, ends its lease and records that
@@ -45,15 +49,19 @@ impl Proxy {
         &self,
         socket: SocketId,
         listener: &(ListenerSlot, ListenerId),
-        peer: ClientAddress,
+        (peer, local): (Peer, Option<SocketAddr>),
+        proxied: Option<Rc<ProxyFacts>>,
         client: &mut impl Presence,
     ) -> Option<Box<Tunnel>> {
         // The record takes this reading over.
         clock::now();
         let snapshot = self.reader.load();
-        let mut record = self.record(&snapshot, Protocol::Tcp, (socket, listener), peer);
+        let accepted = (socket, listener);
+        let mut record = self.record(&snapshot, Protocol::Tcp, accepted, peer.client());
+        record.proxied = proxied;
         drop(snapshot);
-        match self.open(socket, peer, &mut record, client).await {
+        let addresses = peer.addresses(local);
+        match self.open(socket, addresses, &mut record, client).await {
             Ok(((stream, descriptor), lease, idle)) => {
                 let target = (stream, Input::default(), descriptor);
                 Some(Box::new(Tunnel::new(target, lease, record, idle, false)))
@@ -68,7 +76,7 @@ impl Proxy {
     async fn open(
         &self,
         socket: SocketId,
-        peer: ClientAddress,
+        addresses: Option<(SocketAddr, SocketAddr)>,
         record: &mut Record,
         client: &mut impl Presence,
     ) -> Result<(Opened, Lease, Duration), Failure> {
@@ -79,12 +87,13 @@ impl Proxy {
         }
         let preference = Preference {
             session: None,
-            key: group.hash_key.as_ref().map(|_| hash_client(peer)),
+            key: group.hash_key.as_ref().map(|_| hash_client(record.client)),
         };
         let opening = Opening {
             proxy: self,
             group: &group,
             search: Search::new(self, &group, preference, None),
+            header: proxy_header(&group, addresses),
             record,
             client,
         };
@@ -109,6 +118,14 @@ impl Proxy {
     }
 }
 
+/// The header that tells a target where its connection came from and went to.
+fn proxy_header(group: &TargetGroup, addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let version = group.upstream.proxy_protocol;
+    version.map_or_else(Vec::new, |version| {
+        proxy_protocol::encode(version, addresses, None)
+    })
+}
+
 impl<P: Presence> Opening<'_, P> {
     /// Tries targets until one has accepted the connection.
     async fn run(mut self) -> Result<(Opened, Lease), Failure> {
@@ -131,7 +148,10 @@ impl<P: Presence> Opening<'_, P> {
 
     async fn attempt(&mut self, lease: &mut Lease) -> Result<Opened, Failure> {
         let target = Arc::clone(lease.target());
-        let opening = self.proxy.pool.open(&target, &self.group.upstream);
+        let opening = self
+            .proxy
+            .pool
+            .open(&target, &self.group.upstream, &self.header);
         let result = match unless_gone(opening, self.client, None).await? {
             Ok(opened) => {
                 // Now and not at the end: how a connection ends says nothing about the target.

@@ -7,9 +7,12 @@ use super::client::Client;
 use super::date::Date;
 use super::ids::{Entropy, RequestIds};
 use super::shortage::Shortages;
+use super::trust;
 use crate::clock;
 use crate::message::ResponseHead;
-use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot, Protocol, SocketId};
+use crate::model::{
+    AccessLog, ClientAddress, Failure, ListenerId, ListenerSlot, Protocol, SocketId,
+};
 use crate::net::Buffers;
 use crate::observe::{Record, WorkerMetrics};
 use crate::state::{DataPlaneReader, DataPlaneSnapshot};
@@ -72,7 +75,27 @@ impl Proxy {
         let accepted = (client.socket, &client.listener);
         let mut record = self.record(snapshot, Protocol::Http1, accepted, client.peer.client());
         record.request_id = Some(self.ids.next());
+        record.proxied.clone_from(&client.proxied);
         record
+    }
+
+    /// Whether a peer is a trusted proxy of the listener that serves the socket now.
+    pub fn trusts(&self, socket: SocketId, peer: ClientAddress) -> bool {
+        let snapshot = self.reader.load();
+        let listener = snapshot.serving(socket);
+        listener.is_some_and(|listener| trust::is_trusted(&listener.forwarded, peer))
+    }
+
+    /// Records a connection that is closed before anything of it is served. The clock was read.
+    pub fn drop_connection(
+        &self,
+        protocol: Protocol,
+        accepted: (SocketId, &(ListenerSlot, ListenerId)),
+        client: ClientAddress,
+        failure: Failure,
+    ) {
+        let mut record = self.record(&self.reader.load(), protocol, accepted, client);
+        record.failure = Some(failure);
     }
 
     /// Begins the record of a request or of a connection: of the listener that serves the socket

@@ -97,6 +97,7 @@ fn compile_listener(
         id: listener.id.clone(),
         slot,
         protocol: listener.protocol,
+        proxy_protocol: listener.proxy_protocol,
         client: listener.client,
         http: listener.http.clone(),
         identity: IdentityFields::new(identity.map(HeaderName::as_str)),

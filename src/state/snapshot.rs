@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::message::IdentityFields;
 use crate::model::{
-    AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot, Protocol, SocketId,
-    TargetGroupId,
+    AcceptProxy, AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot,
+    Protocol, SocketId, TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
@@ -73,6 +73,8 @@ pub struct CompiledListener {
     pub slot: ListenerSlot,
     /// What its clients speak.
     pub protocol: Protocol,
+    /// Whether proxies begin with a header that names the client.
+    pub proxy_protocol: AcceptProxy,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
     /// How strictly HTTP is read, and in which spelling it is matched and forwarded.

@@ -75,15 +75,16 @@ impl Pool {
     }
 
     /// A new connection to the target. Fails if there is none within `policy.connect_timeout`, or
-    /// if the host has no descriptor, port or memory for it.
+    /// if the host has no descriptor, port or memory for it. `header` is sent at its beginning.
     pub async fn connect(
         &self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
+        header: &[u8],
     ) -> Result<Connection, ConnectError> {
         let list = self.list(target, policy, learned);
-        let (stream, descriptor) = self.open(target, policy).await?;
+        let (stream, descriptor) = self.open(target, policy, header).await?;
         let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::new(http, list, descriptor))
     }
@@ -94,9 +95,16 @@ impl Pool {
         &self,
         target: &Target,
         policy: &UpstreamLimits,
+        header: &[u8],
     ) -> Result<(Stream, DescriptorPermit), ConnectError> {
         let descriptor = self.descriptor()?;
         let stream = dial(&target.id.addr, policy.connect_timeout).await?;
+        // A few bytes, for which a new socket has room.
+        let mut left = header;
+        while !left.is_empty() {
+            let written = stream.write(left).await.map_err(DialError::Io)?;
+            left = left.get(written..).unwrap_or_default();
+        }
         Ok((stream, descriptor))
     }
 
@@ -219,15 +227,18 @@ mod tests {
             Pool::new(DescriptorPool::new(2), Buffers::default()),
             policy(),
         );
-        let first = pool.connect(&a, &policy, &learned).await.unwrap();
-        pool.connect(&a, &policy, &learned).await.unwrap().recycle();
+        let first = pool.connect(&a, &policy, &learned, &[]).await.unwrap();
+        pool.connect(&a, &policy, &learned, &[])
+            .await
+            .unwrap()
+            .recycle();
         assert_eq!(pool.idle(), 1);
-        let second = pool.connect(&b, &policy, &learned).await.unwrap();
+        let second = pool.connect(&b, &policy, &learned, &[]).await.unwrap();
         assert_eq!(pool.idle(), 0, "the idle one was closed for it");
-        let third = pool.connect(&b, &policy, &learned).await;
+        let third = pool.connect(&b, &policy, &learned, &[]).await;
         let error = third.expect_err("no descriptor is left");
         assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
         drop((first, second));
-        assert!(pool.connect(&b, &policy, &learned).await.is_ok());
+        assert!(pool.connect(&b, &policy, &learned, &[]).await.is_ok());
     }
 }

@@ -165,8 +165,10 @@ fn accept(reader: &Reader, stream: StdStream, targets: Rc<Targets>) -> JoinHandl
             socket: SocketId(0),
             listener: (listener.slot, listener.id.clone()),
             protocol: listener.protocol,
+            proxy_protocol: listener.proxy_protocol,
             limits: listener.client,
             field_names: listener.http.field_names,
+            proxied: None,
         }),
     };
     let (buffers, metrics) = (Buffers::default(), Metrics::default());

@@ -34,6 +34,7 @@ mod outlier;
 mod overload;
 mod passing_over;
 mod paths;
+mod proxy_protocol;
 mod registration;
 mod relay;
 mod reload;

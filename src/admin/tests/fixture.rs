@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use crate::admin::{Context, Status, paths, serve};
 use crate::config::{self, Config};
 use crate::model::{
-    Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward, Forwarded,
-    HealthReason, HttpPolicy, ListenerId, Priority, Redirect, RedirectPart, Rule, TargetGroupId,
-    Thresholds,
+    AcceptProxy, Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward,
+    Forwarded, HealthReason, HttpPolicy, ListenerId, Priority, Redirect, RedirectPart, Rule,
+    TargetGroupId, Thresholds,
 };
 use crate::observe::openmetrics::ParsedPage;
 use crate::replicas;
@@ -211,6 +211,7 @@ fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
         protocol: crate::model::Protocol::Http1,
         max_connections: 100,
         client: ClientLimits::default(),
+        proxy_protocol: AcceptProxy::Off,
         http: HttpPolicy::default(),
         forwarded: Forwarded::default(),
         rate_limit: None,

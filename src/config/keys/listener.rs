@@ -8,8 +8,8 @@ use super::key::{ANY, Kind, Table, key, kib, secs};
 use super::rule::RULE;
 use super::words::names;
 use crate::model::{
-    DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode, NormalizePath,
-    Protocol,
+    AcceptProxy, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
+    NormalizePath, Protocol,
 };
 
 #[rustfmt::skip] // a table reads by rows
@@ -24,6 +24,10 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
         "\"tcp\" looks at no byte: each connection of a client gets one to a target of a group of the same protocol")
         .called("mode"),
+    key("proxy_protocol", Kind::Word(names::<AcceptProxy>), Text("off"),
+        "\"required\": only the trusted_proxies connect, and name the client in a header of the PROXY protocol, version 1 or 2; \
+         \"optional\": they may, and other clients connect as well")
+        .called("accept_proxy send_proxy proxyprotocol proxy_protocol_v2"),
     key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
         "the group that gets the request, or several with weights")
         .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \

@@ -10,7 +10,7 @@ use super::key::{Kind, SWITCH, Table, key, kib, secs};
 use super::replicas::REPLICAS;
 use super::upstream::{RETRY, UPSTREAM};
 use super::words::{CookieKind, names};
-use crate::model::{Algorithm, Protocol, StickyDraining, StickyFull};
+use crate::model::{Algorithm, Protocol, ProxyVersion, StickyDraining, StickyFull};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*", heading: "", keys: &[
@@ -22,6 +22,11 @@ pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*
     key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
         "what the targets speak; \"tcp\" is for the listeners of that protocol, and counts connections where others count requests")
         .called("mode backend_protocol"),
+    // NLB's `proxy_protocol_v2.enabled`.
+    key("proxy_protocol", Kind::Word(names::<Option<ProxyVersion>>), Text("off"),
+        "targets get a header of the PROXY protocol before the first byte, of this version; one connection then serves one \
+         request, or one TCP connection")
+        .called("send_proxy send_proxy_v2 proxy_protocol_v2"),
     key("algorithm", Kind::Word(names::<Algorithm>), Text("round_robin"), "how a target is chosen")
         .called("policy lb_policy balance strategy lb_algorithm load_balancing load_balancing_algorithm_type \
                  lb_method method balancer load_balancing_policy"),

@@ -5,8 +5,8 @@ use http::Method;
 use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
 use crate::config::types::AccessLog;
 use crate::model::{
-    Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
-    NormalizePath, Protocol, StickyDraining, StickyFull,
+    AcceptProxy, Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat,
+    ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
 };
 
 /// Words and their values.
@@ -70,6 +70,22 @@ impl Words for Protocol {
     const WORDS: Rows<Self> = &[
         (Self::Http1.name(), Self::Http1),
         (Self::Tcp.name(), Self::Tcp),
+    ];
+}
+
+impl Words for AcceptProxy {
+    const WORDS: Rows<Self> = &[
+        ("off", Self::Off),
+        ("optional", Self::Optional),
+        ("required", Self::Required),
+    ];
+}
+
+impl Words for Option<ProxyVersion> {
+    const WORDS: Rows<Self> = &[
+        ("off", None),
+        ("v1", Some(ProxyVersion::V1)),
+        ("v2", Some(ProxyVersion::V2)),
     ];
 }
 

@@ -26,11 +26,11 @@ const HTTP_KEYS: [&str; 5] = ["path", "host", "method", "matcher", "body"];
 #[allow(clippy::option_option)] // off, wrong and a check are three cases
 pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<HealthCheck>> {
     let Some(node) = group.get("health") else {
-        return Some(Some(unconfigured(protocol)));
+        return Some(Some(unconfigured(group, protocol)));
     };
     match node.value {
         DeValue::Boolean(false) => return Some(None),
-        DeValue::Boolean(true) => return Some(Some(unconfigured(protocol))),
+        DeValue::Boolean(true) => return Some(Some(unconfigured(group, protocol))),
         _ => {}
     }
     let section = node.section(&keys::HEALTH)?;
@@ -49,6 +49,14 @@ pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<Hea
         None => None,
     };
     let port = section.get("port").and_then(|node| node.count());
+    let probe = probe.map(|probe| match probe {
+        // Another port is another server.
+        Probe::Http(http) if port.is_none() => Probe::Http(HttpProbe {
+            proxy_protocol: group.word("proxy_protocol"),
+            ..http
+        }),
+        probe => probe,
+    });
     let (interval, timeout) = times(&section);
     let thresholds = Thresholds {
         healthy: section.count("healthy"),
@@ -72,13 +80,14 @@ fn default_kind(protocol: Protocol) -> ProbeKind {
 }
 
 /// The check of a group without `health`.
-fn unconfigured(protocol: Protocol) -> HealthCheck {
+fn unconfigured(group: &Section<'_>, protocol: Protocol) -> HealthCheck {
     let http = HttpProbe {
         method: Method::GET,
         path: keys::HEALTH.text("path").to_owned(),
         host: None,
         matcher: vec![defaults::HEALTH_MATCHER],
         body: None,
+        proxy_protocol: group.word("proxy_protocol"),
     };
     HealthCheck {
         probe: match default_kind(protocol) {
@@ -162,6 +171,7 @@ fn http(section: &Section<'_>) -> Option<HttpProbe> {
         host: host?,
         matcher: matcher?,
         body,
+        proxy_protocol: None,
     })
 }
 

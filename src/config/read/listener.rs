@@ -14,7 +14,9 @@ use crate::config::placed::Placed;
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::span::Mark;
-use crate::config::types::{ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener};
+use crate::config::types::{
+    AcceptProxy, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Listener,
+};
 use crate::config::{defaults, keys, loops, shadow};
 use crate::model::{
     Action, ClientAddress, Endpoint, ListenerId, Priority, Protocol, Rule, TargetGroupId,
@@ -43,9 +45,35 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let bind = bind.map(|(bind, _)| bind);
     let id = id(&section, node, bind.as_ref());
     check_socket_mode(&section, bind.as_ref());
-    match protocol {
+    let listener = match protocol {
         Protocol::Http1 => of_http1(&section, bind, id),
         Protocol::Tcp => of_tcp(&section, bind, id),
+    };
+    listener.inspect(|listener| check_proxy_protocol(&section, listener))
+}
+
+/// A header of the PROXY protocol is believed of trusted proxies alone. Whether a client sends one
+/// is known only once it has sent something, for which a TCP connection may wait for ever.
+fn check_proxy_protocol(section: &Section<'_>, listener: &Listener) {
+    let Some(node) = section.get("proxy_protocol") else {
+        return;
+    };
+    let forwarded = &listener.forwarded;
+    if listener.proxy_protocol != AcceptProxy::Off
+        && forwarded.trusted_proxies.is_empty()
+        && !forwarded.trusts_unix
+    {
+        let message = "`proxy_protocol` without `trusted_proxies`: no peer may send its header";
+        let help = "write forwarded = { trusted_proxies = [\"10.0.0.0/8\"] } with the networks of the proxies";
+        node.error(Code::Conflict, message, help);
+    }
+    if listener.proxy_protocol == AcceptProxy::Optional && listener.protocol == Protocol::Tcp {
+        let message = "\"optional\" waits for the client's first bytes, and with protocol \"tcp\" the target may have to speak first";
+        node.error(
+            Code::Conflict,
+            message,
+            "write \"required\", and another listener for clients without it",
+        );
     }
 }
 
@@ -63,6 +91,7 @@ fn of_tcp(
             "write the group that gets the connections: forward = \"NAME\"",
         )
         .and_then(|node| action::forward(&node, Protocol::Tcp));
+    let forwarded = forwarded(section);
     let max_connections = section.count("max_connections");
     let client = section
         .get("client")
@@ -75,12 +104,13 @@ fn of_tcp(
             idle_timeout,
             ..defaults::TCP_CLIENT
         },
-        forwarded: Forwarded::default(),
+        forwarded: forwarded?,
         http: HttpPolicy::default(),
         id: id?,
         bind: bind?,
         socket_mode: socket_mode?,
         protocol: Protocol::Tcp,
+        proxy_protocol: section.word("proxy_protocol"),
         max_connections,
         rate_limit: None,
         rules: Vec::new(),
@@ -113,6 +143,7 @@ fn of_http1(
         bind: bind?,
         socket_mode: socket_mode?,
         protocol: Protocol::Http1,
+        proxy_protocol: section.word("proxy_protocol"),
         max_connections,
         rate_limit,
         rules: rules?,

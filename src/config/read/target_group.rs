@@ -55,6 +55,10 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         .get("upstream")
         .and_then(|node| node.section(&keys::UPSTREAM))
         .map_or(defaults::UPSTREAM, |section| upstream_limits(&section));
+    let upstream = UpstreamLimits {
+        proxy_protocol: section.word("proxy_protocol"),
+        ..upstream
+    };
     let (retry, outlier) = (retry::retry(&section), retry::outlier(&section));
     let slow_start = slow_start(&section);
     let deregistration_delay = section.duration("deregistration_delay");
@@ -372,5 +376,6 @@ fn upstream_limits(section: &Section<'_>) -> UpstreamLimits {
         max_head: section.size("max_head"),
         max_fields: section.count("max_fields"),
         body_min_rate: NonZeroU32::new(section.count("body_min_rate")),
+        proxy_protocol: None,
     }
 }

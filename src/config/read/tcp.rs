@@ -7,10 +7,13 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 
 /// Keys of a listener that mean something without HTTP.
-const LISTENER: [&str; 6] = [
+const LISTENER: [&str; 9] = [
     "name",
     "bind",
+    "socket_mode",
     "protocol",
+    "proxy_protocol",
+    "forwarded",
     "forward",
     "max_connections",
     "client",
@@ -18,6 +21,9 @@ const LISTENER: [&str; 6] = [
 
 /// The same of its `client`.
 const CLIENT: [&str; 1] = ["idle_timeout"];
+
+/// The same of its `forwarded`.
+const FORWARDED: [&str; 1] = ["trusted_proxies"];
 
 /// Keys of a group that need HTTP, and what to do without them.
 const GROUP: [(&str, &str); 2] = [
@@ -52,6 +58,14 @@ pub(super) fn check_listener(section: &Section<'_>) {
     for node in client.into_iter().flat_map(|c| c.given_but(&CLIENT)) {
         let help =
             "`idle_timeout` alone counts: the longest time without a byte in either direction";
+        refuse(&node, "a listener", help);
+    }
+    let forwarded = section.get("forwarded").and_then(|node| node.table());
+    for node in forwarded
+        .into_iter()
+        .flat_map(|table| table.given_but(&FORWARDED))
+    {
+        let help = "`trusted_proxies` alone counts, for `proxy_protocol`";
         refuse(&node, "a listener", help);
     }
 }

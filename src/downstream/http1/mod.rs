@@ -167,11 +167,18 @@ impl<H> HttpConnection<H> {
             listener,
             limits,
             field_names,
+            proxied,
             ..
         } = &*self.terms;
         let session = Session {
             connection: &mut self.connection,
-            client: Client::new(*socket, listener.clone(), self.peer, self.local),
+            client: Client::new(
+                *socket,
+                listener.clone(),
+                self.peer,
+                self.local,
+                proxied.clone(),
+            ),
             proxy: &self.proxy,
             limits,
             parsing: parsing_limits(limits, *field_names),

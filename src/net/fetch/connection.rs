@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
 use super::bounded::Bounded;
 use super::destination::{Connected, Destination, Stream};
@@ -44,7 +45,21 @@ pub struct Connection {
 impl Connection {
     /// Connects. The peer may send `limit` bytes over this connection, whatever they are.
     pub async fn open(destination: &Destination, limit: u64) -> Result<Self, FetchError> {
-        let Connected { stream, peer } = destination.connect().await?;
+        Self::open_with(destination, &[], limit).await
+    }
+
+    /// As [`Self::open`], with bytes before those of HTTP.
+    pub async fn open_with(
+        destination: &Destination,
+        preface: &[u8],
+        limit: u64,
+    ) -> Result<Self, FetchError> {
+        let Connected { mut stream, peer } = destination.connect().await?;
+        let written = stream.write_all(preface).await;
+        written.map_err(|source| FetchError::Connect {
+            destination: destination.to_string(),
+            source,
+        })?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
             .handshake(TokioIo::new(Bounded::new(stream, limit)))
