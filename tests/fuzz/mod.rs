@@ -58,6 +58,7 @@ replays! {
     connection
     cookies
     path
+    proxy_header
     request_head
     response_head
 }

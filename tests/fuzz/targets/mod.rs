@@ -6,6 +6,7 @@ mod connection;
 mod cookies;
 mod cuts;
 mod path;
+mod proxy_header;
 mod request_head;
 mod response_head;
 
@@ -13,12 +14,13 @@ mod response_head;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by their names, which are those of the programs that cargo-fuzz builds.
-pub(crate) const ALL: [(&str, Target); 7] = [
+pub(crate) const ALL: [(&str, Target); 8] = [
     ("chunked_body", chunked_body::run),
     ("configuration", configuration::run),
     ("connection", connection::run),
     ("cookies", cookies::run),
     ("path", path::run),
+    ("proxy_header", proxy_header::run),
     ("request_head", request_head::run),
     ("response_head", response_head::run),
 ];
