@@ -57,10 +57,11 @@
 //! | [`clock`] | nothing: the time of the moment that is handled |
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
+//! | [`tls`] | which certificates can be used, and which one a client gets |
 //! | [`observe`] | what is counted and logged, and how it is written |
 //! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
 //! | [`http1`] | what is well-formed HTTP/1.1, where a message ends, and what is refused |
-//! | [`net`] | bytes, sockets and deadlines; `net::fetch`, the HTTP client of the control plane |
+//! | [`net`] | bytes, plain or encrypted, sockets and deadlines; `net::fetch`, the HTTP client of the control plane |
 //! | [`balance`] | which member of a roster takes a request: one file for each algorithm |
 //! | [`router`] | which action a request gets |
 //! | [`rate_limit`] | whether a client may send another request |
@@ -85,7 +86,7 @@
 //! # Five walks through the code
 //!
 //! *A request.* [`listener::Listener`] accepts a connection on its worker and [`downstream`]
-//! serves it: [`http1`] reads each head into a [`message::RequestHead`]. [`proxy::Proxy`] takes it
+//! serves it, after a handshake if the listener has `tls`: [`http1`] reads each head into a [`message::RequestHead`]. [`proxy::Proxy`] takes it
 //! with the [`message::Exchange`], loads the current snapshot and asks its
 //! [`router::RuleTable`] for an action. A fixed response or a redirect is answered at once. To
 //! forward, it acquires a target from the [`target_group::TargetGroup`]: the session's target if
@@ -118,6 +119,10 @@
 //! are bound. New groups are published beside the old rules, and when their targets are known and
 //! checked (or a deadline has passed) the rules are switched. Removed listeners and targets
 //! drain. Live counters stay, because targets are kept by group and address.
+//!
+//! Certificates, keys and other files that the configuration names are read with it and watched
+//! like it, so one that is replaced is a reload: connections stay, and the next handshakes have the
+//! new one. One that cannot be used changes nothing.
 //!
 //! *A configuration key.* Its path, kind, default, bounds and help stand in one row of the tables
 //! in `config::keys`. Parsing, bounds checks, suggestions for misspelt keys, the comments of
@@ -173,6 +178,7 @@ pub mod server;
 pub mod state;
 pub mod target;
 pub mod target_group;
+pub mod tls;
 #[cfg(feature = "tools")]
 pub mod tools;
 pub mod tunnel;

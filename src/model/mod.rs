@@ -28,6 +28,7 @@ mod registration;
 mod rule;
 mod sticky;
 mod template;
+mod tls;
 
 pub use access_log::AccessLog;
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
@@ -56,3 +57,4 @@ pub use rule::{
 };
 pub use sticky::{CookieSource, Sticky, StickyDraining, StickyFull};
 pub use template::{Placeholder, Template, TemplatePart};
+pub use tls::{ClientCertificate, TlsFacts, TlsSession};

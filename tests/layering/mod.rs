@@ -20,27 +20,28 @@ const LAYERS: &str = "
     clock        :
     target       : model
     files        :
+    tls          : model
     observe      : model clock target
     message      : model
     http1        : message
-    net          : model observe
+    net          : model observe tls
     balance      : model target
     router       : model message
     rate_limit   : model message
     lifecycle    :
-    config       : model files
+    config       : model files tls
     target_group : model target balance
-    state        : model target observe message config balance router rate_limit target_group
+    state        : model target observe message tls config balance router rate_limit target_group
     upstream     : model clock target net message http1
     tunnel       : model clock target observe net
     proxy        : model clock target observe message http1 net router target_group state upstream tunnel
-    downstream   : model clock message http1 net proxy tunnel
+    downstream   : model clock message http1 net tls proxy tunnel
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
     replicas     : model target observe config net state
     autoscale    : model target observe config net state replicas
-    admin        : model target observe net lifecycle state replicas autoscale
+    admin        : model target observe tls net lifecycle state replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
                    upstream proxy downstream listener health discovery replicas autoscale admin
     tools        : config autoscale

@@ -1,0 +1,19 @@
+//! What TLS is made of, without any input or output: certificates as they are in files, which of
+//! them a client gets, by which authorities clients are known, and the keys of session tickets.
+//!
+//! Everything that can be wrong is found when a file is read: a [`ServerSettings`] that exists can
+//! be served with. The cryptography is ring's alone; TLS 1.2 and 1.3 with the suites that rustls
+//! takes for safe, which all have forward secrecy. There is no renegotiation, no compression and
+//! no early data, which could be replayed.
+
+mod certificate;
+mod client_auth;
+mod facts;
+mod provider;
+mod server;
+mod tickets;
+
+pub use certificate::{Certificate, CertificateError, Doubt};
+pub use client_auth::{ClientAuth, ClientAuthError, ClientAuthMode};
+pub use facts::facts;
+pub use server::{MinVersion, Server, ServerSettings};
