@@ -8,6 +8,7 @@ use tracing::warn;
 use super::accepted::{Accepted, Terms};
 use crate::clock;
 use crate::model::{AcceptProxy, Failure, Peer, ProxyFacts};
+use crate::net::Stream;
 use crate::net::proxy_protocol::{self, MAX_HEADER, ProxyHeader};
 use crate::proxy::Proxy;
 
@@ -46,8 +47,11 @@ pub(super) async fn receive(accepted: &mut Accepted, proxy: &Proxy) -> bool {
 
 /// The header, if the connection begins with one; what is wrong with it otherwise.
 async fn read(accepted: &Accepted) -> Result<Option<ProxyHeader>, String> {
-    let stream = &accepted.stream;
-    let parsed = stream.peek_until(MAX_HEADER, proxy_protocol::parse).await;
+    // The header comes before any encryption.
+    let Stream::Plain(socket) = &accepted.stream else {
+        return Ok(None);
+    };
+    let parsed = socket.peek_until(MAX_HEADER, proxy_protocol::parse).await;
     let header = match parsed {
         Ok(Some(Ok(header))) => header,
         Ok(Some(Err(malformed))) => return Err(malformed.to_string()),
@@ -55,7 +59,7 @@ async fn read(accepted: &Accepted) -> Result<Option<ProxyHeader>, String> {
         Err(error) => return Err(error.to_string()),
     };
     if let Some(header) = &header {
-        stream
+        socket
             .skip(header.length)
             .map_err(|error| error.to_string())?;
     }

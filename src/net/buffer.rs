@@ -234,7 +234,7 @@ impl Output {
         self.start = 0;
     }
 
-    /// Sends what is in it. Ready when it is empty.
+    /// Sends what is in it. Ready when it is empty and the stream is flushed.
     pub fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
@@ -253,7 +253,7 @@ impl Output {
             self.start += count;
         }
         self.clear();
-        Poll::Ready(Ok(()))
+        stream.poll_flush(cx)
     }
 
     /// Sends what is in it and `data` behind that, together in one system call. Ready when a part

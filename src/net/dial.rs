@@ -50,8 +50,8 @@ pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialE
 /// Connects, however long it takes.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
     match endpoint {
-        Endpoint::Address(address) => TcpStream::connect(address).await.map(Stream::Tcp),
-        Endpoint::Unix(path) => connect_unix(path).await.map(Stream::Unix),
+        Endpoint::Address(address) => TcpStream::connect(address).await.map(Stream::from),
+        Endpoint::Unix(path) => connect_unix(path).await.map(Stream::from),
     }
 }
 

@@ -1,16 +1,16 @@
-//! Looks at the first bytes of a stream and leaves them in it.
+//! Looks at the first bytes of a socket and leaves them in it.
 
 use std::io;
 
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 
-use super::stream::{HangUp, Stream};
+use super::socket::{HangUp, Socket};
 
 /// Room for the first bytes of most clients. Doubled while more is needed.
 const FIRST_LOOK: usize = 256;
 
-impl Stream {
+impl Socket {
     /// Waits until `decide`, which gets all bytes that have arrived so far, needs no more of them.
     /// Takes none of them out of the stream. Returns `None` if the stream ends before that, or has
     /// brought `limit` bytes.
@@ -81,9 +81,9 @@ mod tests {
 
     use super::*;
 
-    fn pair() -> (UnixStream, Stream) {
+    fn pair() -> (UnixStream, Socket) {
         let (client, server) = UnixStream::pair().unwrap();
-        (client, Stream::Unix(server))
+        (client, Socket::Unix(server))
     }
 
     #[tokio::test]

@@ -2,31 +2,43 @@
 //!
 //! The poll methods register the task's waker, and count against tokio's budget of a task, so
 //! that no peer keeps a worker from the others.
+//!
+//! What was written to a socket is with the kernel. What was written to an encrypted stream may be
+//! kept in part until the peer reads, so nothing counts as sent before it is flushed.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::socket::{HangUp, Peek, Socket};
+use super::tls::TlsStream;
+use crate::model::TlsFacts;
 
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
-    /// TCP, over IPv4 or IPv6.
-    Tcp(TcpStream),
-    /// A Unix domain socket.
-    Unix(UnixStream),
+    /// Bytes as they are on the wire.
+    Plain(Socket),
+    /// Encrypted on the wire. Boxed, because it is large.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
+    /// What is known of the encryption; `None` if there is none.
+    pub fn tls(&self) -> Option<&Arc<TlsFacts>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.facts()),
+        }
+    }
+
     /// Reads what has arrived into `buffer`. Ready without a byte more in it is the end of the
     /// stream. Makes no system call if the runtime knows of nothing to read.
     pub fn poll_read(
@@ -35,20 +47,20 @@ impl Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(socket) => socket.poll_read(cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
         }
     }
 
     /// Ready when there is something to read, or the end. The runtime may say so too early.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx),
-            Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 
-    /// Writes as much as the socket takes, and returns how many bytes that were. Cheaper than
+    /// Writes as much as the stream takes, and returns how many bytes that were. Cheaper than
     /// [`Self::poll_write`], and does not count against the task's budget: for a few bytes, after
     /// which nothing is left to write.
     pub fn poll_write_few(
@@ -56,21 +68,17 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
-            Self::Unix(stream) => stream.try_write(bytes),
-        };
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.poll_write(cx, bytes),
-            written => Poll::Ready(written),
+        match self {
+            Self::Plain(socket) => socket.poll_write_few(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
         }
     }
 
-    /// Writes as much as the socket takes, and returns how many bytes that were.
+    /// Writes as much as the stream takes, and returns how many bytes that were.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(socket) => socket.poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(bytes)]),
         }
     }
 
@@ -81,21 +89,33 @@ impl Stream {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, buffers),
+            Self::Plain(socket) => socket.poll_write_vectored(cx, buffers),
+            Self::Tls(stream) => stream.poll_write(cx, buffers),
+        }
+    }
+
+    /// Ready when the kernel has all that was written.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Whether the kernel has all that was written.
+    pub fn is_flushed(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(stream) => stream.is_flushed(),
         }
     }
 
     /// Appends what has arrived to `buffer`, at most as much as fits. `Some(0)` is the end, `None`
     /// says that [`Self::readable`] was wrong. Does not wait.
     pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read_buf(buffer),
-            Self::Unix(stream) => stream.try_read_buf(buffer),
-        };
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            read => read.map(Some),
+        match self {
+            Self::Plain(socket) => socket.try_read(buffer),
+            Self::Tls(stream) => stream.try_read(buffer),
         }
     }
 
@@ -103,153 +123,109 @@ impl Stream {
     /// Cancel-safe.
     pub async fn readable(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            Self::Plain(socket) => socket.readable().await,
+            Self::Tls(stream) => stream.readable().await,
         }
     }
 
-    /// Tries a system call on the socket. If it would block, the runtime learns that the socket is
-    /// not ready.
-    pub(super) fn try_io<T>(
-        &self,
-        interest: Interest,
-        call: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(interest, call),
-            Self::Unix(stream) => stream.try_io(interest, call),
-        }
-    }
-
-    /// Writes as much as the socket takes, at least a byte. Cancel-safe.
+    /// Writes as much as the stream takes, at least a byte. Cancel-safe.
     pub async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            let written = match self {
-                Self::Tcp(stream) => stream.try_write(bytes),
-                Self::Unix(stream) => stream.try_write(bytes),
-            };
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self {
-                    Self::Tcp(stream) => stream.writable().await?,
-                    Self::Unix(stream) => stream.writable().await?,
-                },
-                written => return written,
-            }
+        match self {
+            Self::Plain(socket) => socket.write(bytes).await,
+            Self::Tls(stream) => stream.write(bytes).await,
+        }
+    }
+
+    /// Waits until the kernel has all that was written, and the end of it if
+    /// [`Self::shutdown_write`] was called. Cancel-safe.
+    pub async fn flush(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream) => stream.flush().await,
         }
     }
 
     /// The address of this end; `None` for a Unix socket.
     pub fn local_address(&self) -> io::Result<Option<SocketAddr>> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().map(Some),
-            Self::Unix(_) => Ok(None),
-        }
+        self.socket().local_address()
     }
 
     /// Turns Nagle's algorithm off: every write is a whole message or the start of one. A Unix
     /// socket has none.
     pub fn set_nodelay(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
-        }
+        self.socket().set_nodelay()
     }
 
-    /// How many bytes have arrived and were not read yet. One system call.
+    /// How many bytes have arrived and were not read yet; of an encrypted stream, about how many.
+    /// One system call.
     pub fn received(&self) -> io::Result<usize> {
-        let count = rustix::io::ioctl_fionread(self)?;
-        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        match self {
+            Self::Plain(socket) => socket.received(),
+            Self::Tls(stream) => stream.received(),
+        }
     }
 
     /// Whether the peer has ended its side or the whole connection, as the kernel knows it now.
     /// Says so although bytes are left to be read, unlike [`Self::peek`]. One system call.
     pub fn hang_up(&self) -> HangUp {
-        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
-        // An error means that the kernel is out of memory: it is asked again later.
-        if rustix::event::poll(&mut polled, Some(&Timespec::default())).is_err() {
-            return HangUp::None;
-        }
-        let events = polled[0].revents();
-        if events.intersects(PollFlags::HUP | PollFlags::ERR) {
-            HangUp::Closed
-        } else if events.contains(PollFlags::RDHUP) {
-            HangUp::SendingSide
-        } else {
-            HangUp::None
-        }
+        self.socket().hang_up()
     }
 
     /// Whether bytes that were written have not been sent yet, or many of them have not arrived.
     /// Not told of a Unix domain socket, the peer of which has them at once. Two system calls.
     pub fn is_sending(&self) -> bool {
-        if let Self::Unix(_) = self {
-            return false;
+        match self {
+            Self::Plain(socket) => socket.is_sending(),
+            Self::Tls(stream) => stream.is_sending(),
         }
-        // Without this, a socket is writable as long as there is room for more. An error means that
-        // the peer has closed the connection already.
-        if SockRef::from(self).set_tcp_notsent_lowat(1).is_err() {
-            return false;
-        }
-        let mut polled = [PollFd::new(self, PollFlags::OUT)];
-        matches!(
-            rustix::event::poll(&mut polled, Some(&Timespec::default())),
-            Ok(0)
-        )
     }
 
     /// What a read would find now, without taking it. One system call.
     pub fn peek(&self) -> Peek {
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(self).peek(&mut byte) {
-            Ok(0) => Peek::Closed,
-            Ok(_) => Peek::Bytes,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peek::Nothing,
-            Err(_) => Peek::Closed,
+        match self {
+            Self::Plain(socket) => socket.peek(),
+            Self::Tls(stream) => stream.peek(),
         }
     }
 
     /// Ends the direction towards the peer, which reads everything written before and then the
-    /// end. An error means that the peer has closed the connection already.
+    /// end. An encrypted stream that is not flushed ends when it is. An error means that the peer
+    /// has closed the connection already.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        SockRef::from(self).shutdown(Shutdown::Write)
+        match self {
+            Self::Plain(socket) => socket.shutdown_write(),
+            Self::Tls(stream) => stream.shutdown_write(),
+        }
+    }
+
+    /// Tells the peer of an encrypted stream that the close which follows is no truncation. Not
+    /// after [`Self::reset_on_close`].
+    pub fn announce_close(&self) {
+        if let Self::Tls(stream) = self {
+            stream.announce_close();
+        }
     }
 
     /// Makes the next close a reset, by which the peer can tell that something is missing. Bytes
     /// that were written and not sent yet are lost.
     pub fn reset_on_close(&self) {
-        // Fails only for a socket that is closed already.
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        match self {
+            Self::Plain(socket) => socket.reset_on_close(),
+            Self::Tls(stream) => stream.reset_on_close(),
+        }
     }
-}
 
-/// The state of a connection without bytes to read, or that there are some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peek {
-    /// Nothing to read, and the connection is open.
-    Nothing,
-    /// At least one byte to read.
-    Bytes,
-    /// Nothing to read any more: the peer has ended its side, or the connection was reset.
-    Closed,
-}
-
-/// Which directions of a connection its peer has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HangUp {
-    /// None is known to have ended.
-    None,
-    /// The peer sends no more; it may still read.
-    SendingSide,
-    /// The connection was reset, or ended in both directions.
-    Closed,
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
+        self.socket().as_fd()
     }
 }
 
@@ -285,58 +261,31 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel has what was written.
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(&mut self, cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown_write())
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = self.shutdown_write();
+        ready!(Stream::poll_flush(&mut self, cx))?;
+        Poll::Ready(ended)
+    }
+}
+
+impl From<Socket> for Stream {
+    fn from(socket: Socket) -> Self {
+        Self::Plain(socket)
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self::Tcp(stream)
+        Self::Plain(stream.into())
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self::Unix(stream)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_stream_is_sending_until_its_peer_has_read() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = listener.local_addr().unwrap();
-        let (sender, peer) = tokio::join!(TcpStream::connect(to), listener.accept());
-        let (sender, peer) = (Stream::from(sender.unwrap()), Stream::from(peer.unwrap().0));
-        assert!(!sender.is_sending());
-        let chunk = vec![0; 1 << 20];
-        let mut left = 0;
-        while let Ok(Ok(count)) =
-            tokio::time::timeout(Duration::from_millis(100), sender.write(&chunk)).await
-        {
-            left += count;
-        }
-        assert!(
-            sender.is_sending(),
-            "{left} bytes are taken, and none is read"
-        );
-        while left > 0 {
-            peer.readable().await.unwrap();
-            let mut buffer = BytesMut::with_capacity(1 << 16);
-            left -= peer.try_read(&mut buffer).unwrap().unwrap_or(0);
-        }
-        assert!(!sender.is_sending());
-        sender.shutdown_write().unwrap();
-        drop(peer);
-        assert!(!sender.is_sending());
+        Self::Plain(stream.into())
     }
 }

@@ -305,14 +305,16 @@ impl Direction<'_> {
         }
         self.record.ended(self.side);
         // An error means that the other side has closed already.
-        let _ = self.to.shutdown_write();
+        if self.to.shutdown_write().is_ok() {
+            let _ = self.to.flush().await;
+        }
         Ok(())
     }
 
-    /// Writes all unsent bytes. Cancel-safe.
+    /// Writes all unsent bytes, and waits until the kernel has them. Cancel-safe.
     async fn send(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
-            return Ok(());
+            return self.to.flush().await;
         }
         while !self.unsent.is_empty() {
             let len = self.to.write(&self.unsent).await?;
@@ -325,7 +327,7 @@ impl Direction<'_> {
         }
         self.record.last.set(clock::now());
         self.unsent = BytesMut::new();
-        Ok(())
+        self.to.flush().await
     }
 
     /// Waits for bytes; returns `false` at the end. Cancel-safe.
@@ -394,7 +396,7 @@ async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
         let len = to.write(bytes).await?;
         bytes = &bytes[len..];
     }
-    Ok(())
+    to.flush().await
 }
 
 #[cfg(test)]

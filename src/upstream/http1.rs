@@ -203,7 +203,7 @@ impl Http1 {
         if let Some(chunks) = self.chunks.as_mut().filter(|chunks| chunks.is_open()) {
             chunks.seal(self.output.writer(&self.buffers));
         }
-        if self.output.is_empty() {
+        if self.output.is_empty() && self.stream.is_flushed() {
             return Poll::Ready(());
         }
         if self.request == RequestState::Broken {
@@ -246,7 +246,7 @@ impl Http1 {
 
     /// Whether the whole request was written.
     pub fn is_sent(&self) -> bool {
-        self.request == RequestState::Ended && self.output.is_empty()
+        self.request == RequestState::Ended && self.output.is_empty() && self.stream.is_flushed()
     }
 
     /// Reads the next head of the response into `head`: any number of interim ones up to 64, then
@@ -367,7 +367,7 @@ impl Http1 {
     }
 
     /// Lets `cx` be woken by the next event.
-    pub(super) fn watch(&self, cx: &mut Context<'_>) {
+    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
         // Ready means that there was an event already: the next look finds it.
         if self.stream.poll_read_ready(cx).is_ready() {
             cx.waker().wake_by_ref();

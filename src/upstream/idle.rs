@@ -103,7 +103,7 @@ impl IdleList {
     /// had been idle before its last request; `None` if that was its first.
     pub(super) fn put(
         &self,
-        connection: Box<ConnectionState>,
+        mut connection: Box<ConnectionState>,
         proven: Option<Duration>,
         now: Instant,
     ) {

@@ -381,7 +381,7 @@ impl Exchange for Http1Exchange<'_> {
             self.chunks.seal(self.connection.writer());
         }
         let before = self.connection.output.len();
-        if before == 0 {
+        if before == 0 && self.connection.stream.is_flushed() {
             return Poll::Ready(Ok(()));
         }
         self.is_head_sent |= self.download != Download::Head;
