@@ -1,5 +1,7 @@
 //! The phase of the process, from its start to its end, and what it waits for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::watch;
 
 /// The phases of the process, in order. A second signal skips to `Closing`.
@@ -44,6 +46,7 @@ impl Phase {
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
     waits: watch::Sender<Vec<String>>,
+    is_reload_refused: AtomicBool,
 }
 
 impl Default for Lifecycle {
@@ -51,6 +54,7 @@ impl Default for Lifecycle {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             waits: watch::Sender::default(),
+            is_reload_refused: AtomicBool::new(false),
         }
     }
 }
@@ -75,6 +79,16 @@ impl Lifecycle {
     /// What is waited for, one sentence each.
     pub fn waits(&self) -> Vec<String> {
         self.waits.borrow().clone()
+    }
+
+    /// Whether the last reload was refused, so that the files do not say what is in force.
+    pub fn is_reload_refused(&self) -> bool {
+        self.is_reload_refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the last reload was refused.
+    pub fn reloaded(&self, is_refused: bool) {
+        self.is_reload_refused.store(is_refused, Ordering::Relaxed);
     }
 
     /// Replaces what is waited for.

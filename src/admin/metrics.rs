@@ -61,6 +61,7 @@ impl Collector for Gauges {
         self.groups(page)?;
         self.autoscaling(page)?;
         self.replicas(page)?;
+        self.certificates(page)?;
         page.gauges(names::READY, |family| {
             family.gauge(&u32::from(self.ready), &[])
         })?;
@@ -225,6 +226,25 @@ impl Gauges {
             .target_groups
             .iter()
             .filter_map(|group| Some((&*group.name, group.autoscaling.as_ref()?)))
+    }
+
+    /// When each certificate ends. If a listener names a file twice, one of them counts.
+    fn certificates(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::TLS_EXPIRY, |family| {
+            for listener in &self.status.listeners {
+                let mut named = BTreeSet::new();
+                for certificate in &listener.certificates {
+                    let labels = [
+                        ("listener", &*listener.name),
+                        ("certificate", &*certificate.file),
+                    ];
+                    if named.insert(&certificate.file) {
+                        family.gauge(&certificate.expires.as_second(), &labels)?;
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// The replicas as their provider reports them.

@@ -19,6 +19,7 @@ use crate::model::{Action, Algorithm, Endpoint, Forward, RedirectPart, TargetGro
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
+use crate::tls::ServerSettings;
 
 /// The whole process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub struct Status {
     /// What a start or a reload waits for, a sentence each; empty if it waits for nothing.
     #[serde(default)]
     pub waits: Vec<String>,
+    /// Whether the configuration, or a file that it names, was changed and is not in force, because
+    /// it cannot be; the log says why.
+    #[serde(default)]
+    pub reload_refused: bool,
     /// Counts up with each publication.
     pub snapshot: u64,
     /// When the process started.
@@ -60,6 +65,20 @@ pub struct ListenerStatus {
     pub rules: usize,
     /// What happens if no rule matches, for operators.
     pub default_action: String,
+    /// The certificates of its `tls`; empty without.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// One certificate that clients get.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The file that it comes from.
+    pub file: String,
+    /// The hosts that it is for.
+    pub names: Vec<String>,
+    /// Until when it is valid.
+    pub expires: Timestamp,
 }
 
 /// One target group.
@@ -126,6 +145,7 @@ impl Status {
             pid: std::process::id(),
             phase: context.lifecycle.phase().name().to_owned(),
             waits: context.lifecycle.waits(),
+            reload_refused: context.lifecycle.is_reload_refused(),
             snapshot: snapshot.version,
             started: timestamp(context.metrics.started()),
             now: timestamp(SystemTime::now()),
@@ -140,6 +160,7 @@ impl Status {
                     max_connections: listener.max_connections,
                     rules: listener.rules.len(),
                     default_action: summary(&listener.default),
+                    certificates: certificates(listener.tls.as_ref()),
                 })
                 .collect(),
             target_groups: snapshot
@@ -152,6 +173,18 @@ impl Status {
                 .collect(),
         }
     }
+}
+
+fn certificates(tls: Option<&ServerSettings>) -> Vec<CertificateStatus> {
+    let certificates = tls.map_or(&[][..], |tls| &tls.certificates);
+    certificates
+        .iter()
+        .map(|certificate| CertificateStatus {
+            file: certificate.file.to_string(),
+            names: certificate.names.iter().map(ToString::to_string).collect(),
+            expires: timestamp(certificate.not_after),
+        })
+        .collect()
 }
 
 fn group(

@@ -72,7 +72,13 @@ fn table(status: &Status) -> String {
         age(status.uptime),
         status.snapshot
     );
+    if status.reload_refused {
+        text.push_str(
+            "RELOAD REFUSED: the files were changed and are not in force; the log says why\n\n",
+        );
+    }
     text.push_str(&listeners(&status.listeners));
+    text.push_str(&certificates(&status.listeners, status.now));
     for group in &status.target_groups {
         text.push('\n');
         text.push_str(&heading(group));
@@ -101,6 +107,35 @@ fn listeners(listeners: &[ListenerStatus]) -> String {
         ]);
     }
     table.render("")
+}
+
+fn certificates(listeners: &[ListenerStatus], now: Timestamp) -> String {
+    let mut table = Table::new(["CERTIFICATE", "LISTENER", "HOSTS", "EXPIRES"]);
+    let mut is_empty = true;
+    for listener in listeners {
+        for certificate in &listener.certificates {
+            is_empty = false;
+            table.row([
+                certificate.file.clone(),
+                listener.name.clone(),
+                certificate.names.join(" "),
+                expiry(certificate.expires, now),
+            ]);
+        }
+    }
+    if is_empty {
+        return String::new();
+    }
+    format!("\n{}", table.render(""))
+}
+
+/// `2026-12-24, in 25d`, or `2026-11-24, EXPIRED`.
+fn expiry(expires: Timestamp, now: Timestamp) -> String {
+    let day = expires.strftime("%Y-%m-%d");
+    if expires <= now {
+        return format!("{day}, EXPIRED");
+    }
+    format!("{day}, in {}", age(between(now, expires)))
 }
 
 /// The group in one line: `todo: round_robin, 3 of 4 targets healthy`.

@@ -13,14 +13,14 @@ use super::span::{Lines, Mark, Span};
 use crate::model::{Endpoint, Protocol, TargetGroupId};
 
 /// Reads another file that the text names.
-pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<String> + 'a;
+pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<Vec<u8>> + 'a;
 
 /// What does not depend on the text: the machine and the build that read it.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     /// The environment, for `${VAR}`.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
-    /// Reads the files of secrets that the text names.
+    /// Reads the files of secrets and certificates that the text names.
     pub(super) files: &'a Files<'a>,
     /// Whether there is a program that may be executed.
     pub(super) is_program: &'a dyn Fn(&Path) -> bool,

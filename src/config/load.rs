@@ -21,8 +21,8 @@ use crate::files::{self, Stamp, Versions};
 /// and targets.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Longest file of a secret, bytes.
-const MAX_KEY_FILE: u64 = 4 * 1024;
+/// Longest file that a configuration names, bytes: all authorities of the web together are smaller.
+const MAX_NAMED_FILE: u64 = 1024 * 1024;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +73,9 @@ fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadE
     let files = |name: &Path| {
         let path = folder.join(name);
         let stamp = Stamp::of(&path);
-        let text = files::read_text(&path, MAX_KEY_FILE);
+        let bytes = files::read(&path, MAX_NAMED_FILE);
         seen.borrow_mut().push((path, stamp));
-        text
+        bytes
     };
     load_bytes(&path.display().to_string(), folder, bytes, &files)
 }
@@ -97,7 +97,7 @@ fn not_read(path: &Path, error: io::Error) -> LoadError {
 pub fn load_from(name: &str, reader: impl Read) -> Result<Parsed, LoadError> {
     let read = files::read_from(reader, MAX_BYTES);
     let bytes = read.map_err(|error| not_read(Path::new(name), error))?;
-    let files = |name: &Path| files::read_text(name, MAX_KEY_FILE);
+    let files = |name: &Path| files::read(name, MAX_NAMED_FILE);
     load_bytes(name, Path::new(""), bytes, &files)
 }
 

@@ -7,8 +7,9 @@ use super::keys::{self, snake_case};
 /// of others.
 type Remarks = [(&'static str, &'static str)];
 
-const TLS: &str =
-    "Weir does not speak TLS yet: let something in front of it end TLS, and listen for plain HTTP";
+const TLS: &str = "TLS with clients is a table of the listener: tls = { certificates = [{ cert = \"site.crt\", \
+                   key = \"site.key\" }] }";
+const TLS_TO_TARGETS: &str = "Weir does not speak TLS with targets yet";
 const LOG: &str = "requests are logged by access_log = \"failures\" or \"all\", at the top of the file; the rest by the \
      variable RUST_LOG and `weir run --log-format`";
 const HOSTS: &str =
@@ -21,7 +22,7 @@ const ROUND_ROBIN: &str = "write algorithm = \"round_robin\", or leave it out: i
 /// Words that no table of Weir has.
 #[rustfmt::skip] // a table reads by rows
 const EVERYWHERE: &Remarks = &[
-    ("tls ssl https acme letsencrypt lets_encrypt auto_https cert certs certificate certificates certificate_arn \
+    ("ssl https acme letsencrypt lets_encrypt auto_https cert certs certificate certificates certificate_arn \
       cert_file certfile key_file keyfile crt pem private_key ca ca_file sni alpn mtls ciphers cipher_suites hsts \
       verify insecure_skip_verify transport_socket cert_resolver certificates_resolvers force_https redirect_http \
       tls_* ssl_* acme_* cert_* certificate_*", TLS),
@@ -128,6 +129,7 @@ const OF_A_LISTENER: &Remarks = &[
 /// Words in a target group.
 #[rustfmt::skip] // a table reads by rows
 const OF_A_GROUP: &Remarks = &[
+    ("tls ssl https", TLS_TO_TARGETS),
     ("least_conn leastconn least_connections least_request", LEAST),
     ("ip_hash source hash_policy consistent_hash ring_hash maglev", IP_HASH),
     ("roundrobin round_robin wrr", ROUND_ROBIN),
@@ -214,7 +216,7 @@ pub(super) fn remark(path: &str, word: &str) -> Option<&'static str> {
         Some(start) => word.starts_with(start),
         None => known == word,
     };
-    let mut all = [EVERYWHERE, of_the_table, ELSEWHERE].into_iter().flatten();
+    let mut all = [of_the_table, EVERYWHERE, ELSEWHERE].into_iter().flatten();
     let found = all.find(|(words, _)| words.split_whitespace().any(is_meant));
     found.map(|(_, sentence)| *sentence)
 }
@@ -226,8 +228,8 @@ mod tests {
     #[test]
     fn a_word_is_known_in_any_spelling() {
         for word in [
-            "tls",
-            "TLS",
+            "ssl",
+            "SSL",
             "ssl_certificate",
             "sslCertificate",
             "tls-cert",

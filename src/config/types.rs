@@ -16,6 +16,8 @@ use crate::model::{
     TargetGroupId, Thresholds,
 };
 
+use crate::tls::ServerSettings;
+
 pub use crate::model::{
     AcceptProxy, AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload,
     RateKey, RateLimit, Retry, Sticky, UpstreamLimits,
@@ -96,6 +98,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Whether proxies begin with a header that names the client.
     pub proxy_protocol: AcceptProxy,
+    /// In what they speak it; `None` for plain bytes.
+    pub tls: Option<ServerSettings>,
     /// Most client connections at a time, over all workers. At the limit idle ones are closed for
     /// new clients, which otherwise wait in the accept queue.
     pub max_connections: usize,

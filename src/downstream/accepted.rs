@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
@@ -9,6 +10,7 @@ use crate::model::{
     SocketId,
 };
 use crate::net::Stream;
+use crate::tls;
 
 /// How often the kernel is asked whether a client is still there, while nothing is read from it.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -28,7 +30,7 @@ pub struct Accepted {
 
 /// What all connections have in common that a socket has accepted under one configuration. One of
 /// which a proxy has told more has terms of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// The socket.
     pub socket: SocketId,
@@ -38,6 +40,8 @@ pub struct Terms {
     pub protocol: Protocol,
     /// Whether proxies begin with a header that names the client.
     pub proxy_protocol: AcceptProxy,
+    /// In what they speak it; `None` for plain bytes.
+    pub tls: Option<Arc<tls::Server>>,
     /// The listener's limits.
     pub limits: ClientLimits,
     /// How strictly the listener reads the names of fields.

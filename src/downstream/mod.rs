@@ -4,7 +4,7 @@
 //! protocols it runs the tunnel. Its connections end when their listener drains, or when they are
 //! idle and new clients wait below the listener's limit, and close in a way that lets the last
 //! response arrive. `tcp` has the proxy find a target for the whole connection and runs the tunnel
-//! to it. What is forwarded, and to which target, is left to the proxy.
+//! to it. `tls` makes the handshake before either, if the listener has `tls`. What is forwarded, and to which target, is left to the proxy.
 
 mod accepted;
 mod drain;
@@ -12,10 +12,11 @@ mod http1;
 mod linger;
 mod proxy_header;
 mod tcp;
+mod tls;
 
 use std::rc::Rc;
 
-use futures_util::future::Either;
+use futures_util::future::{Either, LocalBoxFuture};
 
 use crate::model::{AcceptProxy, Protocol};
 use crate::proxy::Proxy;
@@ -26,35 +27,44 @@ pub use drain::{Backlog, ConnectionGuard, DrainSignal};
 /// Serves a connection in its listener's protocol until it ends, and drops `held` then.
 ///
 /// Cancel safety: dropping the future closes the connection, and abandons what it waits for.
-pub fn serve<H>(
+pub fn serve<H: 'static>(
     accepted: Accepted,
     proxy: Rc<Proxy>,
     drain: Rc<DrainSignal>,
     held: H,
 ) -> impl Future<Output = ()> {
     let terms = &accepted.terms;
-    if terms.protocol == Protocol::Http1 && terms.proxy_protocol == AcceptProxy::Off {
+    if terms.protocol == Protocol::Http1
+        && terms.tls.is_none()
+        && terms.proxy_protocol == AcceptProxy::Off
+    {
         return Either::Left(http1::serve(accepted, proxy, drain, held));
     }
-    // Boxed, so that the future of such a connection has no room for what others need.
-    Either::Right(Box::pin(prepare(Box::new(accepted), proxy, drain, held)))
+    // Boxed, so that the future of a plain connection does not have to have room for it.
+    Either::Right(serve_boxed(Box::new(accepted), proxy, drain, held))
 }
 
-/// Serves a connection that begins with more than its first request, or carries none.
-async fn prepare<H>(
+/// Serves a connection that begins with a header or a handshake, or is of another protocol than
+/// HTTP/1.1.
+fn serve_boxed<H: 'static>(
     mut accepted: Box<Accepted>,
     proxy: Rc<Proxy>,
     drain: Rc<DrainSignal>,
     held: H,
-) {
-    if accepted.terms.proxy_protocol != AcceptProxy::Off
-        && !Box::pin(proxy_header::receive(&mut accepted, &proxy)).await
-    {
-        accepted.stream.reset_on_close();
-        return;
-    }
-    match accepted.terms.protocol {
-        Protocol::Http1 => Box::pin(http1::serve(*accepted, proxy, drain, held)).await,
-        Protocol::Tcp => Box::pin(tcp::serve(accepted, proxy, drain, held)).await,
-    }
+) -> LocalBoxFuture<'static, ()> {
+    Box::pin(async move {
+        if accepted.terms.proxy_protocol != AcceptProxy::Off
+            && !Box::pin(proxy_header::receive(&mut accepted, &proxy)).await
+        {
+            accepted.stream.reset_on_close();
+            return;
+        }
+        let Some(accepted) = Box::pin(tls::accept(accepted, &proxy, &drain)).await else {
+            return;
+        };
+        match accepted.terms.protocol {
+            Protocol::Http1 => http1::serve(*accepted, proxy, drain, held).await,
+            Protocol::Tcp => tcp::serve(accepted, proxy, drain, held).await,
+        }
+    })
 }

@@ -174,6 +174,7 @@ impl Listener {
             && terms.listener == (listener.slot, listener.id.clone())
             && terms.protocol == listener.protocol
             && terms.proxy_protocol == listener.proxy_protocol
+            && is_same(terms.tls.as_ref(), listener.tls.as_ref())
             && terms.limits == listener.client
             && terms.field_names == listener.http.field_names
         {
@@ -184,6 +185,7 @@ impl Listener {
             listener: (listener.slot, listener.id.clone()),
             protocol: listener.protocol,
             proxy_protocol: listener.proxy_protocol,
+            tls: listener.tls.clone(),
             limits: listener.client,
             field_names: listener.http.field_names,
             proxied: None,
@@ -252,6 +254,15 @@ fn is_client_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     let kind = error.kind();
     matches!(kind, ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// Whether a reload has left the listener its TLS.
+fn is_same<T>(terms: Option<&Arc<T>>, listener: Option<&Arc<T>>) -> bool {
+    match (terms, listener) {
+        (None, None) => true,
+        (Some(terms), Some(listener)) => Arc::ptr_eq(terms, listener),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
 }
 
 fn prepared(stream: Stream) -> Stream {

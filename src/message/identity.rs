@@ -25,8 +25,12 @@ const WELL_KNOWN: NameSet = NameSet::of(&[
     FieldName::XRealIp,
 ]);
 
+/// How the fields begin that say something of a client's certificate.
+const CERTIFICATE: &[u8] = b"x-amzn-mtls-";
+
 impl IdentityFields {
-    /// `Forwarded`, `X-Forwarded-For`, `-Host`, `-Port`, `-Proto`, `X-Real-IP`, and these.
+    /// `Forwarded`, `X-Forwarded-For`, `-Host`, `-Port`, `-Proto`, `X-Real-IP`, all that begin with
+    /// `X-Amzn-Mtls-`, and these.
     pub fn new<'n>(further: impl IntoIterator<Item = &'n str>) -> Self {
         let (mut known, mut others) = (Vec::new(), Vec::new());
         for name in further {
@@ -54,8 +58,16 @@ impl IdentityFields {
         }
     }
 
+    /// Removes every field that says something of a client's certificate.
+    pub fn remove_certificate(fields: &mut Fields) {
+        fields.retain(|field| field.id != FieldName::Other || !is_of_certificate(field.name));
+    }
+
     /// Whether a name that has no [`FieldName`] is one of these, or folds into one.
     fn looks_like_one(&self, name: &[u8]) -> bool {
+        if is_of_certificate(name) {
+            return true;
+        }
         let is_other = self.others.iter().any(|other| fold_alike(name, other));
         is_other || self.folds_into_known(name)
     }
@@ -73,6 +85,12 @@ impl IdentityFields {
         }
         self.known.contains(FieldName::from_bytes(folded))
     }
+}
+
+/// Whether a name begins as those under which targets learn about a client's certificate.
+fn is_of_certificate(name: &[u8]) -> bool {
+    name.get(..CERTIFICATE.len())
+        .is_some_and(|start| fold_alike(start, CERTIFICATE))
 }
 
 fn fold_alike(name: &[u8], other: &[u8]) -> bool {

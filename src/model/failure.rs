@@ -32,6 +32,8 @@ pub enum Failure {
     VersionNotSupported,
     /// The connection does not begin with the header of the PROXY protocol that it needs.
     ProxyHeader,
+    /// The request is in plain HTTP, and the listener speaks TLS.
+    PlainHttp,
     /// `Host` is missing, repeated, or not a host (RFC 9112 section 3.2).
     BadHost,
     /// A method Weir does not forward (`CONNECT`, `TRACE`).
@@ -108,6 +110,7 @@ impl Failure {
     pub fn status(self) -> StatusCode {
         match self {
             Self::MalformedRequest
+            | Self::PlainHttp
             | Self::ProxyHeader
             | Self::BadHost
             | Self::RequestBodyBroken => StatusCode::BAD_REQUEST,
@@ -146,6 +149,7 @@ impl Failure {
             Self::NotImplemented => "not_implemented",
             Self::VersionNotSupported => "version_not_supported",
             Self::ProxyHeader => "proxy_header",
+            Self::PlainHttp => "plain_http",
             Self::BadHost => "bad_host",
             Self::MethodNotForwarded => "method_not_forwarded",
             Self::RequestHeadTimeout => "request_head_timeout",
@@ -186,6 +190,7 @@ impl Failure {
             | Self::NotImplemented
             | Self::VersionNotSupported
             | Self::ProxyHeader
+            | Self::PlainHttp
             | Self::BadHost
             | Self::MethodNotForwarded
             | Self::RequestHeadTimeout
@@ -235,6 +240,9 @@ impl Failure {
             Self::NotImplemented => "the method is too long or the transfer coding is not known",
             Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::ProxyHeader => "the header of the PROXY protocol is missing or malformed",
+            Self::PlainHttp => {
+                "plain HTTP was sent to a port that speaks HTTPS; write https:// in the URL"
+            }
             Self::BadHost => "the Host header is missing, repeated or not a host",
             Self::MethodNotForwarded => "this method is not forwarded",
             Self::RequestHeadTimeout => "the request head did not arrive in time",

@@ -37,10 +37,14 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
         line.number(field_name!("received"), exchange.received);
         line.number(field_name!("sent"), exchange.sent);
         route(line, exchange);
+        if let Some(tls) = &exchange.transport.tls {
+            line.word(field_name!("tls"), tls.session.version);
+            line.word(field_name!("cipher"), tls.session.cipher);
+        }
         if let Some(id) = &exchange.request_id {
             line.string(field_name!("request_id"), id.as_bytes());
         }
-        if let Some(facts) = &exchange.proxied {
+        if let Some(facts) = &exchange.transport.proxied {
             proxied(line, facts);
         }
     });

@@ -12,7 +12,7 @@ use super::exposition::{Family, Label, Page};
 use super::log;
 use super::metrics::{CLASSES, GroupLabels, Labels, Metrics, Series, lock};
 use super::names;
-use crate::model::{Protocol, TargetGroupId};
+use crate::model::{ListenerId, Protocol, TargetGroupId};
 
 /// The sum over all workers.
 #[derive(Default)]
@@ -24,6 +24,8 @@ struct Sum {
     ends: BTreeMap<(Protocol, String, &'static str), u64>,
     /// By class and reason.
     desync: BTreeMap<(&'static str, &'static str), u64>,
+    /// By listener and result.
+    handshakes: BTreeMap<(ListenerId, &'static str), u64>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
     retries: BTreeMap<(String, &'static str), u64>,
@@ -58,6 +60,9 @@ impl Sum {
                     .as_ref()
                     .map_or(String::new(), TargetGroupId::to_string);
                 *sum.ends.entry((*protocol, group, *code)).or_default() += count;
+            }
+            for (series, count) in lock(&shard.handshakes).iter() {
+                *sum.handshakes.entry(series.clone()).or_default() += count;
             }
             for (desync, count) in lock(&shard.desync).iter() {
                 let series = (desync.class, desync.reason);
@@ -115,6 +120,12 @@ impl Collector for Metrics {
         page.counters(names::DESYNC, |family| {
             for ((class, reason), count) in &sum.desync {
                 family.count(*count, &[("class", class), ("reason", reason)])?;
+            }
+            Ok(())
+        })?;
+        page.counters(names::TLS_HANDSHAKES, |family| {
+            for ((listener, result), count) in &sum.handshakes {
+                family.count(*count, &[("listener", &*listener.0), ("result", result)])?;
             }
             Ok(())
         })?;

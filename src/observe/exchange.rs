@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::logged_head::LoggedHead;
 use super::request_id::RequestId;
 use crate::model::{
-    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, ProxyFacts, TargetGroupId,
+    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, ProxyFacts,
+    TargetGroupId, TlsFacts,
 };
 use crate::target::Target;
 
@@ -30,6 +31,23 @@ pub struct Attempt {
     pub elapsed: Duration,
     /// Why it was not the last, or why it failed; empty if it brought the response.
     pub reason: &'static str,
+}
+
+/// What is known of a client's connection beside its addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Transport {
+    /// What a proxy before it has told beside addresses.
+    pub proxied: Option<Rc<ProxyFacts>>,
+    /// How it is encrypted; `None` if it is not.
+    pub tls: Option<Arc<TlsFacts>>,
+}
+
+impl Transport {
+    /// Whether the client speaks TLS, with Weir or with a proxy that has told so.
+    pub fn is_secure(&self) -> bool {
+        let is_proxied = |facts: &Rc<ProxyFacts>| facts.tls.is_some();
+        self.tls.is_some() || self.proxied.as_ref().is_some_and(is_proxied)
+    }
 }
 
 /// One end of a connection that goes through Weir.
@@ -64,8 +82,8 @@ pub struct ExchangeFacts {
     pub listener: (ListenerSlot, ListenerId),
     /// The client, as trusted proxies report it.
     pub client: ClientAddress,
-    /// What a proxy before the client's connection has told beside addresses.
-    pub proxied: Option<Rc<ProxyFacts>>,
+    /// How the client's bytes come.
+    pub transport: Transport,
     /// The value of the `X-Request-Id` field.
     pub request_id: Option<RequestId>,
     /// Kept while the access log may need it.
@@ -123,7 +141,7 @@ impl ExchangeFacts {
             protocol,
             listener,
             client,
-            proxied: None,
+            transport: Transport::default(),
             request_id: None,
             head: None,
             desync: None,

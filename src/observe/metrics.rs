@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
 use super::exchange::{Desync, ExchangeFacts};
-use crate::model::{Failure, ListenerSlot, Protocol, TargetGroupId};
+use crate::model::{Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
 
 /// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
@@ -44,6 +44,8 @@ pub(super) struct Shard {
     pub(super) queued: Mutex<FxHashMap<TargetGroupId, Durations>>,
     /// By group and reason.
     pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
+    /// By listener and result.
+    pub(super) handshakes: Mutex<FxHashMap<(ListenerId, &'static str), u64>>,
     pub(super) connections: AtomicU64,
     pub(super) unsolicited: AtomicU64,
     pub(super) fail_open: AtomicU64,
@@ -186,6 +188,12 @@ impl WorkerMetrics {
     /// Counts a connection.
     pub fn connected(&self) {
         add(&self.shard.connections, 1);
+    }
+
+    /// Counts a TLS handshake of a client by its result.
+    pub fn handshake(&self, listener: &ListenerId, result: &'static str) {
+        let mut handshakes = lock(&self.shard.handshakes);
+        *handshakes.entry((listener.clone(), result)).or_default() += 1;
     }
 
     /// Counts a connection that ended in a panic.

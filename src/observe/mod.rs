@@ -21,7 +21,7 @@ mod response_times;
 mod text_format;
 
 pub use durations::Durations;
-pub use exchange::{Desync, ExchangeFacts, Side};
+pub use exchange::{Desync, ExchangeFacts, Side, Transport};
 pub use log::{Log, LogFormat, keep_access_lines, take_access_lines};
 pub use logged_head::LoggedHead;
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};

@@ -97,6 +97,16 @@ pub(crate) const QUEUE_WAIT: Name = (
 );
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");
+/// TLS handshakes with clients.
+pub(crate) const TLS_HANDSHAKES: Name = (
+    "weir_tls_handshakes",
+    "TLS handshakes with clients, by listener and result: full, resumed, or why it failed",
+);
+/// When certificates end.
+pub(crate) const TLS_EXPIRY: Name = (
+    "weir_tls_certificate_expiry_seconds",
+    "When a certificate of a listener ends, in seconds since 1970",
+);
 /// Open tunnels, most of them `WebSocket` connections.
 pub(crate) const TUNNELS: Name = (
     "weir_upgraded_connections",

@@ -1,19 +1,10 @@
 //! The facts about a client's connection that its requests need.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use super::forwarded::ConnectionFacts;
-use crate::model::{ListenerId, ListenerSlot, Peer, ProxyFacts, SocketId};
-
-/// The scheme of a client that does not speak TLS.
-const PLAIN: &str = "http";
-
-/// The scheme of a client that speaks TLS with a proxy, which has told so.
-const SECURE: &str = "https";
-
-/// The port of a client that has come by none, over a Unix socket: with it, no location names one.
-const DEFAULT_PORT: u16 = 80;
+use crate::model::{ListenerId, ListenerSlot, Peer, SocketId};
+use crate::observe::Transport;
 
 /// A client's connection, shared by its requests. Does not change.
 #[derive(Debug)]
@@ -26,8 +17,8 @@ pub struct Client {
     pub peer: Peer,
     /// The address that the peer connected to; `None` if that was a Unix socket.
     pub local: Option<SocketAddr>,
-    /// What a proxy before it has told beside addresses.
-    pub proxied: Option<Rc<ProxyFacts>>,
+    /// How its bytes come.
+    pub(super) transport: Transport,
     /// What targets are told about the connection.
     pub(super) facts: ConnectionFacts,
 }
@@ -39,24 +30,28 @@ impl Client {
         listener: (ListenerSlot, ListenerId),
         peer: Peer,
         local: Option<SocketAddr>,
-        proxied: Option<Rc<ProxyFacts>>,
+        transport: Transport,
     ) -> Self {
-        let is_secure = proxied.as_ref().is_some_and(|facts| facts.tls.is_some());
-        let scheme = if is_secure { SECURE } else { PLAIN };
         let port = local.map(|address| address.port());
+        let is_secure = transport.is_secure();
+        let scheme = if is_secure { "https" } else { "http" };
+        let certificate = transport.tls.as_ref().and_then(|tls| tls.client.as_ref());
         Self {
             socket,
             listener,
             peer,
             local,
-            proxied,
-            facts: ConnectionFacts::new(peer.client(), port, scheme),
+            facts: ConnectionFacts::new(peer.client(), port, scheme, certificate),
+            transport,
         }
     }
 
-    /// The port by which the client came.
+    /// The port by which the client came. One that has come by none, over a Unix socket, has that
+    /// of its scheme: with it, no location names one.
     pub(super) fn port(&self) -> u16 {
-        self.local.map_or(DEFAULT_PORT, |address| address.port())
+        let is_secure = self.transport.is_secure();
+        let of_scheme = if is_secure { 443 } else { 80 };
+        self.local.map_or(of_scheme, |address| address.port())
     }
 
     /// The host of a request that names none.

@@ -7,7 +7,7 @@
 use super::forwarded_list;
 use super::trust::parse_address;
 use crate::message::{FieldName, Fields, IdentityFields, NameSet, RequestHead};
-use crate::model::{ClientAddress, Forwarded, ForwardedMode};
+use crate::model::{ClientAddress, ClientCertificate, Forwarded, ForwardedMode};
 
 /// The fields that [`ForwardedMode`] is about.
 const FORWARDED: NameSet = NameSet::of(&[
@@ -25,6 +25,9 @@ pub(super) struct ForwardedPolicy<'l> {
     pub(super) settings: &'l Forwarded,
     /// What no untrusted peer may send.
     pub(super) identity: &'l IdentityFields,
+    /// Whether the listener itself asks clients for certificates, so that what any peer says of one
+    /// is removed.
+    pub(super) knows_clients: bool,
 }
 
 /// The fields that are the same for all requests of a connection, unless a trusted proxy has sent
@@ -45,11 +48,19 @@ pub(super) struct ConnectionFacts {
     /// The fields of [`OF_CONNECTION`]: the peer's address, `proto`, and the port that the client
     /// connected to. One that has come by a Unix socket has neither address nor port.
     fields: Fields,
+    /// What the client's certificate says, under the names that AWS's load balancers have for it;
+    /// `None` without one.
+    certificate: Option<Box<Fields>>,
 }
 
 impl ConnectionFacts {
-    /// Of a connection of `peer` to a port, with `http` or `https`.
-    pub(super) fn new(peer: ClientAddress, port: Option<u16>, proto: &'static str) -> Self {
+    /// Of a connection of `peer` to a port, with `http` or `https`, and with a certificate.
+    pub(super) fn new(
+        peer: ClientAddress,
+        port: Option<u16>,
+        proto: &'static str,
+        certificate: Option<&ClientCertificate>,
+    ) -> Self {
         let address = peer.canonical_ip();
         let mut fields = Fields::new();
         if let Some(address) = address {
@@ -63,8 +74,24 @@ impl ConnectionFacts {
             node: forwarded_list::node(address).into(),
             proto,
             fields,
+            certificate: certificate.map(|certificate| Box::new(certificate_fields(certificate))),
         }
     }
+}
+
+fn certificate_fields(certificate: &ClientCertificate) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in [
+        ("X-Amzn-Mtls-Clientcert-Serial-Number", &certificate.serial),
+        ("X-Amzn-Mtls-Clientcert-Issuer", &certificate.issuer),
+        ("X-Amzn-Mtls-Clientcert-Subject", &certificate.subject),
+        ("X-Amzn-Mtls-Clientcert-Validity", &certificate.validity),
+        ("X-Amzn-Mtls-Clientcert-Leaf", &certificate.leaf),
+    ] {
+        // Each is legal, and shorter than what a handshake can bring.
+        let _ = fields.append(name, value.as_bytes());
+    }
+    fields
 }
 
 impl ForwardedPolicy<'_> {
@@ -84,11 +111,17 @@ impl ForwardedPolicy<'_> {
         if !is_trusted {
             self.identity.remove_from(fields, kept);
         }
+        if self.knows_clients {
+            IdentityFields::remove_certificate(fields);
+        }
     }
 
     /// Adds what a target is told about the client. To be called once [`ForwardedPolicy::strip`] has
     /// left only what is to be believed, and before the host is rewritten.
     pub(super) fn describe(&self, head: &mut RequestHead, connection: &ConnectionFacts) {
+        if let Some(certificate) = &connection.certificate {
+            head.fields.add_all(certificate);
+        }
         match self.settings.mode {
             ForwardedMode::Append => {}
             ForwardedMode::Preserve | ForwardedMode::Remove => return,
@@ -194,6 +227,7 @@ mod tests {
             ForwardedPolicy {
                 settings: &self.settings,
                 identity: &self.identity,
+                knows_clients: false,
             }
         }
     }
@@ -226,7 +260,7 @@ mod tests {
         let policy = policy.policy();
         let mut head = head(fields);
         policy.strip(&mut head.fields, is_trusted(policy.settings, peer));
-        policy.describe(&mut head, &ConnectionFacts::new(peer, port, "http"));
+        policy.describe(&mut head, &ConnectionFacts::new(peer, port, "http", None));
         head
     }
 
@@ -374,7 +408,7 @@ mod tests {
     #[test]
     fn long_and_missing_hosts_are_told_as_they_are() {
         let peer = ClientAddress::Ip("::ffff:10.0.0.9".parse().unwrap());
-        let facts = ConnectionFacts::new(peer, Some(80), "https");
+        let facts = ConnectionFacts::new(peer, Some(80), "https", None);
         let mut request = head(&[]);
         let host = format!("{}.example", "a".repeat(200));
         request.set_host(host.as_bytes()).unwrap();

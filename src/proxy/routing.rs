@@ -249,6 +249,7 @@ pub(super) fn forwarded_policy(listener: &CompiledListener) -> ForwardedPolicy<'
     ForwardedPolicy {
         settings: &listener.forwarded,
         identity: &listener.identity,
+        knows_clients: listener.tls.as_ref().is_some_and(|tls| tls.knows_clients),
     }
 }
 

@@ -4,7 +4,6 @@
 //! connection can be opened is passed over for another one: nothing was sent to it.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +12,10 @@ use super::presence::{Presence, unless_gone};
 use super::search::Search;
 use super::worker::Proxy;
 use crate::clock;
-use crate::model::{
-    Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, ProxyFacts, SocketId,
-};
+use crate::model::{Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, SocketId};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Stream, proxy_protocol};
-use crate::observe::Record;
+use crate::observe::{Record, Transport};
 use crate::router;
 use crate::target::{Lease, RequestResult};
 use crate::target_group::{TargetGroup, hash_client};
@@ -50,7 +47,7 @@ impl Proxy {
         socket: SocketId,
         listener: &(ListenerSlot, ListenerId),
         (peer, local): (Peer, Option<SocketAddr>),
-        proxied: Option<Rc<ProxyFacts>>,
+        transport: Transport,
         client: &mut impl Presence,
     ) -> Option<Box<Tunnel>> {
         // The record takes this reading over.
@@ -58,7 +55,7 @@ impl Proxy {
         let snapshot = self.reader.load();
         let accepted = (socket, listener);
         let mut record = self.record(&snapshot, Protocol::Tcp, accepted, peer.client());
-        record.proxied = proxied;
+        record.transport = transport;
         drop(snapshot);
         let addresses = peer.addresses(local);
         match self.open(socket, addresses, &mut record, client).await {

@@ -75,7 +75,7 @@ impl Proxy {
         let accepted = (client.socket, &client.listener);
         let mut record = self.record(snapshot, Protocol::Http1, accepted, client.peer.client());
         record.request_id = Some(self.ids.next());
-        record.proxied.clone_from(&client.proxied);
+        record.transport.clone_from(&client.transport);
         record
     }
 

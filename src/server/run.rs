@@ -174,6 +174,7 @@ impl Daemon {
         }
         let Some(config) = config else {
             self.server.metrics.reloaded(false);
+            self.server.lifecycle.reloaded(true);
             error!("configuration not applied; the previous one stays active");
             self.reload_is_over();
             return None;
@@ -185,6 +186,7 @@ impl Daemon {
     }
 
     fn reloaded(&mut self, result: Result<Diff, ApplyError>) {
+        self.server.lifecycle.reloaded(result.is_err());
         match result {
             Ok(diff) => {
                 info!("configuration loaded: {diff}");

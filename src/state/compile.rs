@@ -13,7 +13,7 @@ use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
 use crate::message::IdentityFields;
 use crate::model::{
-    AccessLog, Algorithm, GroupIndex, ListenerId, ListenerSlot, Rule, TargetGroupId,
+    AccessLog, Algorithm, GroupIndex, ListenerId, ListenerSlot, Protocol, Rule, TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
@@ -21,6 +21,7 @@ use crate::target::{Admission, Target};
 use crate::target_group::{
     self, Choices, FailOpenPolicy, Live, Registered, Selection, Sessions, TargetGroup, TrafficShare,
 };
+use crate::tls;
 
 #[cfg(test)]
 thread_local! {
@@ -98,6 +99,11 @@ fn compile_listener(
         slot,
         protocol: listener.protocol,
         proxy_protocol: listener.proxy_protocol,
+        tls: listener.tls.as_ref().map(|settings| {
+            let name = listener.id.0.as_ref();
+            let protocols = offered(listener.protocol);
+            Arc::new(tls::Server::new(settings, name, protocols, &key.0))
+        }),
         client: listener.client,
         http: listener.http.clone(),
         identity: IdentityFields::new(identity.map(HeaderName::as_str)),
@@ -106,6 +112,15 @@ fn compile_listener(
         access_log,
         rules: RuleTable::new(rules, default),
         choices: Choices::seal_of(&key.0),
+    }
+}
+
+/// The protocols that a client may choose from within TLS (ALPN), the best first.
+fn offered(protocol: Protocol) -> &'static [&'static [u8]] {
+    match protocol {
+        Protocol::Http1 => &[b"http/1.1"],
+        // Whatever the target speaks.
+        Protocol::Tcp => &[],
     }
 }
 

@@ -13,6 +13,7 @@ use crate::model::{
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
 use crate::target_group::{Seal, TargetGroup};
+use crate::tls;
 
 /// One version of everything a request needs, with the configuration it was built from.
 /// Never modified: the publisher builds the next one and swaps it in.
@@ -75,6 +76,8 @@ pub struct CompiledListener {
     pub protocol: Protocol,
     /// Whether proxies begin with a header that names the client.
     pub proxy_protocol: AcceptProxy,
+    /// In what they speak it; `None` for plain bytes.
+    pub tls: Option<Arc<tls::Server>>,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
     /// How strictly HTTP is read, and in which spelling it is matched and forwarded.

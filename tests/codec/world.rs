@@ -162,6 +162,7 @@ fn accept(reader: &Reader, stream: StdStream, targets: Rc<Targets>) -> JoinHandl
         peer: Peer::Address(([192, 0, 2, 1], 40_000).into()),
         local: Some(([192, 0, 2, 2], 80).into()),
         terms: Rc::new(Terms {
+            tls: None,
             socket: SocketId(0),
             listener: (listener.slot, listener.id.clone()),
             protocol: listener.protocol,

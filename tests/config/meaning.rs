@@ -483,8 +483,8 @@ const ADMIN: &str =
 fn secrets_come_from_the_file_a_variable_or_a_file_of_their_own() {
     let env = |name: &str| (name == "TOKEN").then(|| "correct-horse-battery".to_owned());
     let files = |path: &std::path::Path| match path.to_str() {
-        Some("keys/token") => Ok("correct-horse-battery\n".to_owned()),
-        Some("/key") => Ok(format!("{}\r\n", "0f".repeat(32))),
+        Some("keys/token") => Ok(b"correct-horse-battery\n".to_vec()),
+        Some("/key") => Ok(format!("{}\r\n", "0f".repeat(32)).into_bytes()),
         _ => Err(std::io::Error::other("no such file")),
     };
     let read = |text: &str| match config::parse_with_files("good.toml", text, &env, &files) {

@@ -1,5 +1,9 @@
 //! Every block of the documentation is of a language which a test reads.
 
+use std::fs;
+use std::io;
+use std::path::Path;
+
 use toml::{Table, Value};
 use weir::config;
 
@@ -60,6 +64,12 @@ fn completed(block: &Block) -> String {
     toml::to_string(&file).expect("it is TOML")
 }
 
+/// The files that configurations name: certificates.
+fn files(path: &Path) -> io::Result<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/tls");
+    fs::read(folder.join(path))
+}
+
 #[test]
 fn every_block_is_of_a_language_that_is_checked() {
     for page in Page::all() {
@@ -80,7 +90,8 @@ fn every_configuration_is_accepted() {
     let blocks = blocks("toml");
     assert!(blocks.len() >= 5, "only {} blocks", blocks.len());
     for (place, block) in blocks {
-        let warnings = match config::parse(&place, &completed(&block), &|_| None) {
+        let text = completed(&block);
+        let warnings = match config::parse_with_files(&place, &text, &|_| None, &files) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         };

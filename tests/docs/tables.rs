@@ -39,8 +39,9 @@ fn the_guide_has_every_reason_of_a_scaling_decision() {
 }
 
 /// The failures which a client sees as an answer of Weir itself.
-const ANSWERED: [Failure; 29] = [
+const ANSWERED: [Failure; 30] = [
     Failure::MalformedRequest,
+    Failure::PlainHttp,
     Failure::BadHost,
     Failure::MethodNotForwarded,
     Failure::RequestHeadTimeout,

@@ -35,7 +35,7 @@ const LAYERS: &str = "
     upstream     : model clock target net message http1
     tunnel       : model clock target observe net
     proxy        : model clock target observe message http1 net router target_group state upstream tunnel
-    downstream   : model clock message http1 net tls proxy tunnel
+    downstream   : model clock observe message http1 net tls proxy tunnel
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state

@@ -1,6 +1,7 @@
 //! Another configuration while Weir runs: by a signal, and by a change of the file.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -337,4 +338,43 @@ fn a_reload_that_changes_nothing_is_logged() {
     weir.signal(Signal::HUP);
     weir.line(&["configuration loaded: nothing changed"]);
     assert_eq!(a.checks(), 1);
+}
+
+#[test]
+fn a_certificate_is_replaced_when_its_file_changes_and_stays_if_the_new_one_is_wrong() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/tls");
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| {
+        let next = folder.path().join("next");
+        std::fs::copy(shipped.join(from), &next).unwrap();
+        std::fs::rename(next, folder.path().join(to)).unwrap();
+    };
+    copy("site.crt", "web.crt");
+    copy("site.key", "web.key");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let target = Target::named("a");
+    let tls = format!(
+        "tls = {{ certificates = [{{ cert = {:?}, key = {:?} }}] }}\n[target_group.app]",
+        file("web.crt"),
+        file("web.key")
+    );
+    let weir = Weir::start(&config(&target, "").replace("[target_group.app]", &tls));
+    let certificate = || {
+        let status = weir.status();
+        let expires = status["listeners"][0]["certificates"][0]["expires"].clone();
+        (status["reload_refused"] == true, expires.to_string())
+    };
+    let (is_refused, first) = certificate();
+    assert!(!is_refused && first.starts_with("\"2045"), "{first}");
+    copy("other.key", "web.key");
+    until("the reload is refused", certificate, |(refused, _)| {
+        *refused
+    });
+    assert_eq!(certificate().1, first);
+    weir.error("it is not the key of this certificate");
+    copy("site.key", "web.key");
+    copy("expired.crt", "web.crt");
+    until("another certificate", certificate, |(refused, expires)| {
+        !refused && expires.starts_with("\"2021")
+    });
 }

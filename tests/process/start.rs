@@ -315,7 +315,7 @@ fn a_client_that_speaks_tls_is_logged() {
         .write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         .unwrap();
     weir.line(&[
-        "a client speaks TLS, which the listener does not support; its connection is closed",
+        "a client speaks TLS to a listener that has no `tls`; its connection is closed",
         "listener=http",
     ]);
 }

@@ -46,6 +46,7 @@ mod slow_client;
 mod sticky;
 mod streaming;
 mod tcp;
+mod tls;
 mod trailers;
 mod unix_sockets;
 mod unsolicited;

@@ -209,6 +209,7 @@ fn listener(name: &str, default: Action<TargetGroupId>) -> config::Listener {
         bind: ([127, 0, 0, 1], 8080).into(),
         socket_mode: None,
         protocol: crate::model::Protocol::Http1,
+        tls: None,
         max_connections: 100,
         client: ClientLimits::default(),
         proxy_protocol: AcceptProxy::Off,

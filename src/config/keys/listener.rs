@@ -11,6 +11,7 @@ use crate::model::{
     AcceptProxy, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
     NormalizePath, Protocol,
 };
+use crate::tls::{ClientAuthMode, MinVersion};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading: "[[listener]]", keys: &[
@@ -28,6 +29,8 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
         "\"required\": only the trusted_proxies connect, and name the client in a header of the PROXY protocol, version 1 or 2; \
          \"optional\": they may, and other clients connect as well")
         .called("accept_proxy send_proxy proxyprotocol proxy_protocol_v2"),
+    key("tls", Kind::Table(&TLS), Described("plain bytes"), "what clients are spoken to in: HTTPS, or any protocol within TLS")
+        .called("ssl https"),
     key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
         "the group that gets the request, or several with weights")
         .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \
@@ -69,6 +72,46 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
     key("client", Kind::Table(&CLIENT), Described("those of its keys"), "what a client may take, in time and space"),
     key("forwarded", Kind::Table(&FORWARDED), Described("those of its keys"),
         "how targets learn about the client: X-Forwarded-For, -Proto, -Port and -Host, or Forwarded"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static TLS: Table = Table { path: "listener.tls", heading: "`tls` of a listener", keys: &[
+    key("certificates", Kind::Tables(&CERTIFICATE, 1000), Required,
+        "a client gets the one for the host that it asks for, else the first; the files are read again when they change")
+        .called("certificate certs cert certificate_arn"),
+    key("min_version", Kind::Word(names::<MinVersion>), Text("1.2"), "the oldest version that is spoken")
+        .called("min_protocol_version minimum_version ssl_protocols protocols ssl_policy version"),
+    key("client_auth", Kind::Table(&CLIENT_AUTH), Described("clients are asked for no certificate"),
+        "certificates of clients; targets learn about them in X-Amzn-Mtls-Clientcert-*")
+        .called("mutual_authentication mtls ssl_verify_client verify client_certificate"),
+    // A stolen ticket opens nothing without the secret of the client.
+    key("tickets", Kind::Flag, Flag(true),
+        "whether clients may take up earlier sessions, also with another Weir that has the same `cookie_key` and a listener of this name")
+        .called("session_tickets ssl_session_tickets"),
+    // Three round trips to the other side of the world take one second.
+    key("handshake_timeout", Kind::Duration(TIMEOUT), secs(10), "from the accept to the end of the handshake")
+        .called("timeout ssl_handshake_timeout"),
+    // Some fifty kilobytes and a millisecond of one core each.
+    key("max_handshakes", Kind::Count(1..=1_000_000), Count(1000), "handshakes at a time; other clients wait for theirs"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static CERTIFICATE: Table = Table { path: "listener.tls.certificates", heading: "`certificates` of `tls`", keys: &[
+    key("cert", Kind::Value("path of a file"), Required, "the certificate and then those of its authorities, in PEM")
+        .called("certificate crt chain fullchain cert_file certificate_file ssl_certificate"),
+    key("key", Kind::Value("path of a file"), Required, "the private key, in PEM and without a password")
+        .called("private_key key_file ssl_certificate_key"),
+    key("ocsp", Kind::Value("path of a file"), Described("none"), "an answer of the authority's OCSP responder, in DER, which clients get with it")
+        .called("ocsp_staple ssl_stapling_file staple"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static CLIENT_AUTH: Table = Table { path: "listener.tls.client_auth", heading: "`client_auth` of `tls`", keys: &[
+    key("ca", Kind::Value("path of a file"), Required, "the certificates of the authorities, in PEM; a client's has to be issued by one of them")
+        .called("ca_file trust_store ssl_client_certificate client_ca authorities"),
+    key("mode", Kind::Word(names::<ClientAuthMode>), Text("require"),
+        "\"request\" serves clients without a certificate too, and refuses a wrong one")
+        .called("verify_client"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

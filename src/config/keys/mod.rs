@@ -31,7 +31,9 @@ pub(super) use bounds::{DAY, LOCAL_REPLICAS, METRIC, PHASE, REPLICAS as MOST_REP
 pub(super) use filter::{FIELD_EDITS, REWRITE, REWRITE_PREFIX, REWRITE_REGEX};
 pub(super) use health::{HEALTH, OUTLIER};
 pub use key::{DefaultValue, Key, Kind, Table};
-pub(super) use listener::{CLIENT, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT};
+pub(super) use listener::{
+    CERTIFICATE, CLIENT, CLIENT_AUTH, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT, TLS,
+};
 pub(super) use replicas::{DOCKER, ECS, EXEC, KUBERNETES, REPLICAS, SWARM, WARM_UP, WEBHOOK};
 pub(super) use rule::{RULE, THEN, WHEN};
 pub(super) use target_group::{

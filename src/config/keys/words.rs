@@ -8,6 +8,7 @@ use crate::model::{
     AcceptProxy, Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat,
     ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
 };
+use crate::tls::{ClientAuthMode, MinVersion};
 
 /// Words and their values.
 type Rows<T> = &'static [(&'static str, T)];
@@ -87,6 +88,18 @@ impl Words for Option<ProxyVersion> {
         ("v1", Some(ProxyVersion::V1)),
         ("v2", Some(ProxyVersion::V2)),
     ];
+}
+
+impl Words for MinVersion {
+    const WORDS: Rows<Self> = &[("1.2", Self::Tls12), ("1.3", Self::Tls13)];
+
+    const ALIASES: Rows<Self> = &[("TLSv1.2", Self::Tls12), ("TLSv1.3", Self::Tls13)];
+}
+
+impl Words for ClientAuthMode {
+    const WORDS: Rows<Self> = &[("require", Self::Require), ("request", Self::Request)];
+
+    const ALIASES: Rows<Self> = &[("verify", Self::Require), ("optional", Self::Request)];
 }
 
 impl Words for ForwardedMode {

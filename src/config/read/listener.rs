@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::pattern::Spelling;
-use super::{action, address, condition, field, name, overload, tcp};
+use super::{action, address, condition, field, name, overload, tcp, tls};
 use crate::config::jump::Jump;
 use crate::config::node::Node;
 use crate::config::placed::Placed;
@@ -35,10 +35,10 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         node.cx
             .note(|notes| notes.binds.push(at.mark(bind.clone())));
         let is_https = bind.address().is_some_and(|address| address.port() == 443);
-        if is_https && protocol == Protocol::Http1 {
-            let message = "Weir does not speak TLS yet, which clients of port 443 do";
+        if is_https && protocol == Protocol::Http1 && section.get("tls").is_none() {
+            let message = "clients of port 443 speak TLS, and this listener has no `tls`";
             let help =
-                "let something in front of it end TLS, and listen for plain HTTP on another port";
+                "write tls = { certificates = [{ cert = \"site.crt\", key = \"site.key\" }] }";
             at.warn(Code::Suspicious, message, help);
         }
     }
@@ -84,6 +84,7 @@ fn of_tcp(
     id: Option<ListenerId>,
 ) -> Option<Listener> {
     tcp::check_listener(section);
+    let tls = section.optional("tls", tls::read);
     let socket_mode = section.optional("socket_mode", mode);
     let forward = section
         .require(
@@ -111,6 +112,7 @@ fn of_tcp(
         socket_mode: socket_mode?,
         protocol: Protocol::Tcp,
         proxy_protocol: section.word("proxy_protocol"),
+        tls: tls?,
         max_connections,
         rate_limit: None,
         rules: Vec::new(),
@@ -124,12 +126,17 @@ fn of_http1(
     id: Option<ListenerId>,
 ) -> Option<Listener> {
     let socket_mode = section.optional("socket_mode", mode);
+    let tls = section.optional("tls", tls::read);
     let port = bind.as_ref().map(port);
     let (http, via) = (http_policy(section), section.optional("via", via));
     let spelling = Spelling::of(&http);
     let default = action::read(section, port, &[], spelling);
     let own = own_redirect(section, bind.as_ref(), default.as_ref());
     let rules = rules(section, port, spelling, own.as_ref());
+    let tls = tls?;
+    if let (Some(tls), Some(rules)) = (&tls, &rules) {
+        tls::check_hosts(section, tls, rules);
+    }
     let max_connections = section.count("max_connections");
     let rate_limit = overload::rate_limit(section);
     let client = section
@@ -144,6 +151,7 @@ fn of_http1(
         socket_mode: socket_mode?,
         protocol: Protocol::Http1,
         proxy_protocol: section.word("proxy_protocol"),
+        tls,
         max_connections,
         rate_limit,
         rules: rules?,

@@ -35,6 +35,7 @@ mod target_group;
 mod tcp;
 mod template;
 mod timing;
+mod tls;
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;

@@ -1,6 +1,7 @@
 //! `cookie_key` and the tokens of the admin listener and of webhooks: in the file, in a variable,
 //! or in a file of their own.
 
+use std::io;
 use std::path::Path;
 
 use crate::config::keys::Kind;
@@ -11,6 +12,9 @@ use crate::config::types::{CookieKey, Token};
 
 /// How to make a key of 32 bytes.
 const MAKE: &str = "make one with `openssl rand -hex 32`";
+
+/// Longest file of a secret, bytes.
+const MAX_FILE: usize = 4 * 1024;
 
 /// A secret and where it comes from.
 struct Given<'a> {
@@ -98,7 +102,7 @@ fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'
         return node.refuse(Code::Conflict, message, help);
     }
     let path = node.text()?;
-    match (node.cx.around.files)(Path::new(&path)) {
+    match read_text(&node, Path::new(&path)) {
         Ok(text) => Some(Given {
             // Files that editors and `openssl` write end with a line end.
             text: text.trim_end_matches(['\r', '\n']).to_owned(),
@@ -111,6 +115,14 @@ fn given<'a>(section: &Section<'a>, key: &str, file_key: &str) -> Option<Given<'
             node.refuse(Code::Unreadable, message, help)
         }
     }
+}
+
+fn read_text(node: &Node<'_>, path: &Path) -> io::Result<String> {
+    let bytes = (node.cx.around.files)(path)?;
+    if bytes.len() > MAX_FILE {
+        return Err(io::Error::other("it is longer than 4 KiB"));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::other("it is not text"))
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {

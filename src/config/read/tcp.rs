@@ -7,13 +7,14 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 
 /// Keys of a listener that mean something without HTTP.
-const LISTENER: [&str; 9] = [
+const LISTENER: [&str; 10] = [
     "name",
     "bind",
     "socket_mode",
     "protocol",
     "proxy_protocol",
     "forwarded",
+    "tls",
     "forward",
     "max_connections",
     "client",

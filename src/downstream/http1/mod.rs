@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::http1::{Limits, Reason};
 use crate::message::RequestHead;
 use crate::model::{ClientLimits, Failure, FieldNames, Peer};
 use crate::net::Timer;
+use crate::observe::Transport;
 use crate::proxy::{Client, Proxy};
 use crate::tunnel::Tunnel;
 use connection::Connection;
@@ -139,8 +141,39 @@ pub(super) fn serve<H>(
             let closing = Box::pin(connection.drain.closed());
             // Boxed, like a session: most connections have none.
             Box::pin(tunnel.run(stream, early, closing)).await;
+        } else {
+            connection.connection.stream.announce_close();
         }
     }
+}
+
+/// Answers a request of plain HTTP to a listener that speaks TLS, and closes. What is left of the
+/// request is read and discarded.
+pub(super) async fn refuse_plain(accepted: Accepted, proxy: &Rc<Proxy>, drain: &Rc<DrainSignal>) {
+    let Accepted {
+        stream,
+        peer,
+        local,
+        terms,
+    } = accepted;
+    let (buffers, closing) = (proxy.buffers().clone(), Rc::clone(drain.closing()));
+    let mut session = Session {
+        connection: &mut Connection::new(stream, buffers, closing, 0),
+        client: Client::new(
+            terms.socket,
+            terms.listener.clone(),
+            peer,
+            local,
+            Transport::default(),
+        ),
+        proxy,
+        limits: &terms.limits,
+        parsing: parsing_limits(&terms.limits, terms.field_names),
+        drain,
+        is_told: false,
+        timer: &mut Timer::default(),
+    };
+    session.refuse(Failure::PlainHttp, None).await;
 }
 
 impl<H> HttpConnection<H> {
@@ -170,15 +203,14 @@ impl<H> HttpConnection<H> {
             proxied,
             ..
         } = &*self.terms;
+        let transport = Transport {
+            proxied: proxied.clone(),
+            tls: self.connection.stream.tls().map(Arc::clone),
+        };
+        let client = Client::new(*socket, listener.clone(), self.peer, self.local, transport);
         let session = Session {
             connection: &mut self.connection,
-            client: Client::new(
-                *socket,
-                listener.clone(),
-                self.peer,
-                self.local,
-                proxied.clone(),
-            ),
+            client,
             proxy: &self.proxy,
             limits,
             parsing: parsing_limits(limits, *field_names),
@@ -371,7 +403,7 @@ impl Session<'_> {
         info!(
             %listener,
             %peer,
-            "a client speaks TLS, which the listener does not support; its connection is closed"
+            "a client speaks TLS to a listener that has no `tls`; its connection is closed"
         );
     }
 }

@@ -38,7 +38,7 @@ fn read(text: &str) -> Result<Parsed, Problems> {
         name => Some(name.to_lowercase()),
     };
     let files = |path: &Path| match path.to_str() {
-        Some("key") => Ok("ab".repeat(32)),
+        Some("key") => Ok("ab".repeat(32).into_bytes()),
         _ => Err(io::Error::other("no such file")),
     };
     parse_with_files("weir.toml", text, &env, &files)

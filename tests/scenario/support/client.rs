@@ -60,7 +60,7 @@ impl Connection {
         Self::over(stream, addr.to_string()).await
     }
 
-    async fn over<S>(stream: S, host: String) -> Self
+    pub async fn over<S>(stream: S, host: String) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

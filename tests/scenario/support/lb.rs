@@ -1,9 +1,10 @@
 //! Weir itself, started from the text of a configuration.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use weir::config::{Config, parse};
+use weir::config::{Config, load, parse};
 use weir::model::{Endpoint, Health};
 use weir::server::{ApplyError, Server};
 use weir::state::{Diff, Snapshot};
@@ -34,6 +35,19 @@ impl Lb {
     pub async fn try_start(config: &str) -> Result<Self, ApplyError> {
         let started = soon("the start", Server::start(checked(config))).await;
         Ok(Self { server: started? })
+    }
+
+    /// Starts on a file, and on those that it names.
+    pub async fn start_file(path: &Path) -> Self {
+        let config = load(path).unwrap().config;
+        let server = soon("the start", Server::start(config)).await.unwrap();
+        Self { server }
+    }
+
+    /// Reads a file again, and those that it names.
+    pub async fn reload_file(&mut self, path: &Path) -> Diff {
+        let config = load(path).unwrap().config;
+        self.server.reload(config).await.unwrap()
     }
 
     /// The address of the only listener, or of the first by name.

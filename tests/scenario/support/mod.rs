@@ -12,6 +12,7 @@ mod lb;
 mod log;
 mod logs;
 mod rig;
+mod site;
 mod unix_target;
 mod users;
 mod wire;
@@ -27,6 +28,7 @@ pub use lb::Lb;
 pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
 pub use rig::Rig;
+pub use site::{Authority, Site, TlsClient};
 pub use unix_target::UnixTarget;
 pub use users::Users;
 pub use wire::{

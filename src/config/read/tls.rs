@@ -1,0 +1,190 @@
+//! `tls` of a listener. Its files are read with the configuration, so that whatever is wrong with
+//! one is found before anything changes, and a change of one is a change of the configuration.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::config::keys;
+use crate::config::node::Node;
+use crate::config::problem::Code;
+use crate::config::section::Section;
+use crate::model::{Condition, Rule, TargetGroupId};
+use crate::tls::{
+    Certificate, CertificateError, ClientAuth, ClientAuthError, Doubt, ServerSettings,
+};
+
+const EXAMPLE: &str = "write certificates = [{ cert = \"site.crt\", key = \"site.key\" }]";
+
+pub(super) fn read(node: &Node<'_>) -> Option<ServerSettings> {
+    let section = node.section(&keys::TLS)?;
+    let certificates = section
+        .require("certificates", EXAMPLE)
+        .and_then(|node| certificates(&node));
+    let client_auth = section.optional("client_auth", client_auth);
+    Some(ServerSettings {
+        min_version: section.word("min_version"),
+        tickets: section.flag("tickets"),
+        handshake_timeout: section.duration("handshake_timeout"),
+        max_handshakes: section.count("max_handshakes"),
+        certificates: certificates?,
+        client_auth: client_auth?,
+    })
+}
+
+fn certificates(node: &Node<'_>) -> Option<Vec<Certificate>> {
+    let items = node.items();
+    if items.is_empty() {
+        return node.refuse(Code::MissingKey, "there is no certificate", EXAMPLE);
+    }
+    let read: Vec<_> = items.iter().map(certificate).collect();
+    read.into_iter().collect()
+}
+
+fn certificate(node: &Node<'_>) -> Option<Certificate> {
+    let section = node.section(&keys::CERTIFICATE)?;
+    let cert = section.require(
+        "cert",
+        "write the file of the certificate: cert = \"site.crt\"",
+    );
+    let key = section.require(
+        "key",
+        "write the file of its private key: key = \"site.key\"",
+    );
+    let ocsp = section.optional("ocsp", |node| file(node).map(|(_, bytes)| bytes));
+    let chain = cert.as_ref().and_then(file);
+    let private = key.as_ref().and_then(file);
+    let ((path, chain), (_, private)) = (chain?, private?);
+    match Certificate::read(&path, &chain, &private, ocsp?) {
+        Ok(certificate) => {
+            warn(&cert?, &path, &certificate);
+            Some(certificate)
+        }
+        Err(error) => refuse(&cert?, &key?, &error),
+    }
+}
+
+/// The path that a key names, and what the file holds.
+fn file(node: &Node<'_>) -> Option<(String, Vec<u8>)> {
+    let path = node.text()?;
+    match (node.cx.around.files)(Path::new(&path)) {
+        Ok(bytes) => Some((path, bytes)),
+        Err(error) => {
+            let message = format!("cannot read `{path}`: {error}");
+            let help = "a relative path starts at the folder of this file, and Weir must be allowed to read it";
+            node.refuse(Code::Unreadable, message, help)
+        }
+    }
+}
+
+fn refuse<T>(cert: &Node<'_>, key: &Node<'_>, error: &CertificateError) -> Option<T> {
+    let (node, help) = match error {
+        CertificateError::NoCertificate => (
+            cert,
+            "it has to begin with a line -----BEGIN CERTIFICATE-----; of DER make one with `openssl x509 -inform der`",
+        ),
+        CertificateError::Malformed(_) => (cert, "copy it again from where it was made"),
+        CertificateError::NoKey => (
+            key,
+            "it has to hold a line -----BEGIN PRIVATE KEY-----; of an encrypted one make it with `openssl pkey`",
+        ),
+        CertificateError::MalformedKey(_) => (key, "copy it again from where it was made"),
+        CertificateError::UnusableKey(_) => (
+            key,
+            "RSA of 2048 bits and more, ECDSA over P-256 and P-384, and Ed25519 can be used",
+        ),
+        CertificateError::OtherKey => (
+            key,
+            "compare `openssl x509 -noout -pubkey -in CERT` with `openssl pkey -pubout -in KEY`",
+        ),
+        CertificateError::WrongOrder(_) => (
+            cert,
+            "put it first, and after it each authority that has issued the one before",
+        ),
+        CertificateError::BrokenChain(..) => (
+            cert,
+            "after each certificate put that of its issuer, as the authority's `fullchain` has them",
+        ),
+    };
+    let path = node.text().unwrap_or_default();
+    node.refuse(
+        Code::InvalidValue,
+        format!("`{path}` cannot be used: {error}"),
+        help,
+    )
+}
+
+fn warn(node: &Node<'_>, path: &str, certificate: &Certificate) {
+    for doubt in certificate.doubts(SystemTime::now()) {
+        let help = match doubt {
+            Doubt::Expired(_) => "no client takes it; renew it",
+            Doubt::NotYetValid(_) => {
+                "no client takes it before; check the clock of this machine, or wait"
+            }
+            Doubt::Incomplete(_) => {
+                "clients that do not know it refuse the connection; append it, as the authority's `fullchain` has it"
+            }
+            Doubt::Nameless => {
+                "have one made with subjectAltName: clients do not look at the common name any more"
+            }
+        };
+        node.warn(
+            Code::Suspicious,
+            format!("the certificate in `{path}` {doubt}"),
+            help,
+        );
+    }
+}
+
+fn client_auth(node: &Node<'_>) -> Option<ClientAuth> {
+    let section = node.section(&keys::CLIENT_AUTH)?;
+    let mode = section.word("mode");
+    let ca = section.require(
+        "ca",
+        "write the file of the authorities that clients' certificates come from: ca = \"clients.crt\"",
+    )?;
+    let (path, authorities) = file(&ca)?;
+    match ClientAuth::read(mode, &authorities) {
+        Ok(auth) => Some(auth),
+        Err(error) => {
+            let help = match error {
+                ClientAuthError::Certificate(_) => "it has to hold one or more certificates in PEM",
+                ClientAuthError::Unusable(..) => {
+                    "it has to hold certificates of authorities, not those of clients"
+                }
+            };
+            ca.refuse(
+                Code::InvalidValue,
+                format!("`{path}` cannot be used: {error}"),
+                help,
+            )
+        }
+    }
+}
+
+/// Warns about hosts that rules ask for, and for which there is no certificate: a client refuses
+/// another one.
+pub(super) fn check_hosts(
+    listener: &Section<'_>,
+    tls: &ServerSettings,
+    rules: &[Rule<TargetGroupId>],
+) {
+    let Some(node) = listener.child("tls", "certificates") else {
+        return;
+    };
+    let conditions = rules.iter().flat_map(|rule| &rule.conditions);
+    let hosts = conditions.flat_map(|condition| match condition {
+        Condition::Host(hosts) => hosts.as_slice(),
+        _ => &[],
+    });
+    let mut missing: Vec<&str> = hosts
+        .filter_map(|host| host.exact())
+        .filter(|host| !tls.certificates.iter().any(|one| one.is_for(host)))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    for host in missing {
+        let message = format!("no certificate is for `{host}`, which a rule asks for");
+        let help = "clients of this host refuse the connection; add a certificate for it";
+        node.warn(Code::Suspicious, message, help);
+    }
+}

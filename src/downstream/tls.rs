@@ -1,0 +1,97 @@
+//! The handshake of a client, between the accept and the first byte of its protocol.
+//!
+//! It has one deadline, which covers the wait for its turn: a listener makes so many at a time. A
+//! client that speaks plain HTTP to a listener that speaks TLS is told so in plain HTTP.
+
+use std::rc::Rc;
+
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::accepted::Accepted;
+use super::drain::DrainSignal;
+use super::http1;
+use crate::model::Protocol;
+use crate::net::{HandshakeError, HandshakeFailure, Stream, TlsStream};
+use crate::proxy::Proxy;
+use crate::tls::Server;
+
+/// The connection with its handshake made, if its listener has `tls`; `None` if that has failed,
+/// and the connection is over.
+pub(super) async fn accept(
+    accepted: Box<Accepted>,
+    proxy: &Rc<Proxy>,
+    drain: &Rc<DrainSignal>,
+) -> Option<Box<Accepted>> {
+    let Some(server) = accepted.terms.tls.clone() else {
+        return Some(accepted);
+    };
+    let Accepted {
+        stream,
+        peer,
+        local,
+        terms,
+    } = *accepted;
+    let (listener, protocol) = (terms.listener.1.clone(), terms.protocol);
+    let metrics = proxy.metrics();
+    let with = |stream| {
+        Box::new(Accepted {
+            stream,
+            peer,
+            local,
+            terms,
+        })
+    };
+    match timeout(server.handshake_timeout, shake(stream, &server)).await {
+        Ok(Ok(stream)) => {
+            let is_resumed = stream.tls().is_some_and(|tls| tls.session.is_resumed);
+            metrics.handshake(&listener, if is_resumed { "resumed" } else { "full" });
+            Some(with(stream))
+        }
+        Ok(Err(error)) => {
+            let HandshakeError {
+                socket,
+                sni,
+                failure,
+            } = *error;
+            metrics.handshake(&listener, failure.code());
+            let sni = sni.as_deref().unwrap_or_default();
+            match failure {
+                HandshakeFailure::PlainHttp if protocol == Protocol::Http1 => {
+                    http1::refuse_plain(*with(socket.into()), proxy, drain).await;
+                }
+                // Browsers open connections ahead of need, and balancers to see whether they can.
+                HandshakeFailure::Closed(_) => {
+                    let reason = failure.code();
+                    debug!(%listener, %peer, sni, reason, %failure, "a TLS handshake was given up");
+                }
+                HandshakeFailure::PlainHttp | HandshakeFailure::Tls(_) => {
+                    // Lines with one reason are counted after the first ten.
+                    let (reason, error) = (failure.code(), failure.to_string());
+                    info!(%listener, %peer, sni, reason, error, "a TLS handshake failed; its connection is closed");
+                }
+            }
+            None
+        }
+        Err(_) => {
+            metrics.handshake(&listener, "timeout");
+            let within = server.handshake_timeout;
+            info!(%listener, %peer, "a TLS handshake was not complete within {within:?}; its connection is closed");
+            None
+        }
+    }
+}
+
+async fn shake(stream: Stream, server: &Server) -> Result<Stream, Box<HandshakeError>> {
+    let socket = match stream {
+        Stream::Plain(socket) => socket,
+        Stream::Tls(_) => return Ok(stream),
+    };
+    // A client that says nothing takes no turn of another. The handshake finds the error, if any.
+    let _ = socket.readable().await;
+    // Never closed, so there is a permit sooner or later.
+    let _permit = server.handshakes.acquire().await;
+    let stream = TlsStream::accept(socket, &server.config).await;
+    let stream = stream.map_err(Box::new)?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
