@@ -144,7 +144,7 @@ impl<E: Exchange> Attempt<'_, E> {
                 Err(ReadError::Closed | ReadError::Reset) => {
                     return Poll::Ready(Err(Failure::TargetClosed));
                 }
-                Err(ReadError::Malformed(_) | ReadError::TooManyInterim) => {
+                Err(ReadError::Malformed | ReadError::TooManyInterim) => {
                     return Poll::Ready(Err(Failure::MalformedResponse));
                 }
             }

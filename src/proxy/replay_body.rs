@@ -10,7 +10,7 @@ use crate::message::{BodyLength, Exchange, Fields, NameSet};
 use crate::model::Failure;
 use crate::net::Timer;
 use crate::state::CompiledListener;
-use crate::upstream::Http1;
+use crate::upstream::Connection;
 
 /// How long a client that waits for a 100 waits for it, when the target says nothing: such a target
 /// does not know of it (RFC 9110 section 10.1.1).
@@ -202,7 +202,7 @@ impl ReplayBody {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut impl Exchange,
-        target: &mut Http1,
+        target: &mut Connection,
     ) -> Poll<Result<(), Failure>> {
         let given = self.given;
         let polled = self.poll_parts(cx, exchange, target);
@@ -216,7 +216,7 @@ impl ReplayBody {
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut impl Exchange,
-        target: &mut Http1,
+        target: &mut Connection,
     ) -> Poll<Result<(), Failure>> {
         let last = self.given.wrapping_add(MAX_PARTS);
         self.waiting_on = match self.waiting_on {
@@ -275,7 +275,7 @@ impl ReplayBody {
         }
     }
 
-    fn end(&mut self, trailers: Option<&Fields>, target: &mut Http1) {
+    fn end(&mut self, trailers: Option<&Fields>, target: &mut Connection) {
         match (trailers, &self.distrusts) {
             (Some(trailers), Some(listener)) => {
                 let mut trailers = trailers.clone();

@@ -1,133 +1,183 @@
-//! One connection to a target, with what its pool knows of it.
+//! What one exchange has of a connection to a target: all of it, or one of its streams.
 
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
 
-use super::http1::Http1;
-use super::idle::IdleList;
-use super::state::ConnectionState;
-use crate::clock;
-use crate::message::Fields;
+use super::http1::Http1Connection;
+use super::response::{HeadKind, ReadError, ResponseLimits};
+use crate::http1::Hop;
+use crate::message::{BodyLength, Fields, RequestHead, ResponseHead};
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{DialError, Input, Stream};
+use crate::net::{Input, Stream};
 
-/// Why no connection to a target could be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The socket could not be opened.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-}
-
-/// A connection that one exchange has for itself; its protocol is behind the deref to [`Http1`]. It
-/// returns to its pool only through [`Connection::recycle`]; dropping it closes it.
-pub struct Connection {
-    state: Box<ConnectionState>,
-    list: Rc<IdleList>,
+/// A connection to a target that one exchange has for itself. [`Connection::begin`] begins the
+/// exchange; then the request is written by [`Connection::push_body`], [`Connection::end_body`] and
+/// [`Connection::poll_flush`], while the response is read by [`Connection::poll_head`] and
+/// [`Connection::poll_data`].
+///
+/// It serves another exchange only after [`Connection::recycle`]; dropping it gives the exchange up.
+#[derive(Debug)]
+pub enum Connection {
+    /// HTTP/1.1.
+    Http1(Http1Connection),
 }
 
 impl Connection {
-    pub(super) fn new(http: Http1, list: Rc<IdleList>, descriptor: DescriptorPermit) -> Self {
-        let state = ConnectionState {
-            http,
-            idle: None,
-            since: Instant::now(),
-            descriptor,
-        };
-        let state = Box::new(state);
-        Self { state, list }
-    }
-
-    /// A connection of the pool, which has been idle for `age` and was just found fresh.
-    pub(super) fn reused(
-        mut state: Box<ConnectionState>,
-        list: Rc<IdleList>,
-        age: Duration,
-    ) -> Self {
-        state.http.note_fresh();
-        state.idle = Some(age);
-        Self { state, list }
-    }
-
     /// Whether it served a request before. Its target may have closed it already.
     pub fn is_reused(&self) -> bool {
-        self.state.idle.is_some()
+        match self {
+            Self::Http1(http1) => http1.is_reused(),
+        }
     }
 
     /// Learns the target's keep-alive timeout from the fields of a response; does nothing if it is
     /// not the first response of the connection.
     pub fn learn(&self, fields: &Fields) {
-        if self.state.idle.is_none() {
-            self.list.lifespan.announced(fields);
+        match self {
+            Self::Http1(http1) => http1.learn(fields),
         }
     }
 
     /// Notes that the target closed the connection before a byte of a response came, by which the
     /// target's keep-alive timeout is learned. Does nothing for a new connection.
-    ///
-    /// If the request was written, the close was seen too late. The connections that are idle
-    /// now are older still, and are closed as well.
     pub fn closed(&self) {
-        let Some(idle) = self.state.idle else { return };
-        self.list.lifespan.closed(idle, Instant::now());
-        if self.state.http.is_written() {
-            self.list.clear();
+        match self {
+            Self::Http1(http1) => http1.closed(),
         }
     }
 
     /// Notes that the target has sent bytes before the request was written, so that they cannot be
     /// its response: the target is distrusted.
     pub fn note_unsolicited(&self) {
-        self.list.distrust();
+        match self {
+            Self::Http1(http1) => http1.note_unsolicited(),
+        }
     }
 
     /// Gives the connection back if it can serve another request, closes it otherwise. Bytes behind
     /// the response make the target distrusted.
-    pub fn recycle(mut self) {
-        if self.state.http.has_excess() {
-            self.list.distrust();
+    pub fn recycle(self) {
+        match self {
+            Self::Http1(http1) => http1.recycle(),
         }
-        if !self.state.http.is_reusable() {
-            return;
-        }
-        self.state.http.release();
-        let now = clock::now().into_std();
-        self.state.since = now;
-        let proven = self.state.idle;
-        self.list.put(self.state, proven, now);
     }
 
     /// After a switch of protocols: the stream, what the target has sent beyond the head of its
     /// 101, and the permit that counts the stream's descriptor, to be held as long as the stream.
     pub fn into_stream(self) -> (Stream, Input, DescriptorPermit) {
-        let ConnectionState {
-            http, descriptor, ..
-        } = *self.state;
-        let (stream, input) = http.into_parts();
-        (stream, input, descriptor)
+        match self {
+            Self::Http1(http1) => http1.into_stream(),
+        }
     }
-}
 
-impl Deref for Connection {
-    type Target = Http1;
-
-    fn deref(&self) -> &Http1 {
-        &self.state.http
+    /// Begins an exchange and encodes the head of its request, which [`Self::poll_flush`] writes.
+    /// `limits` are those of the response.
+    pub fn begin(
+        &mut self,
+        head: &RequestHead,
+        length: BodyLength,
+        hop: &Hop<'_>,
+        limits: ResponseLimits,
+    ) {
+        match self {
+            Self::Http1(http1) => http1.begin(head, length, hop, limits),
+        }
     }
-}
 
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut Http1 {
-        &mut self.state.http
+    /// Whether more of the request's body should be added before what was added is written.
+    pub fn has_room(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.has_room(),
+        }
     }
-}
 
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("idle", &self.state.idle)
-            .finish_non_exhaustive()
+    /// Adds bytes of the request's body, which [`Self::poll_flush`] writes.
+    pub fn push_body(&mut self, data: &[u8]) {
+        match self {
+            Self::Http1(http1) => http1.push_body(data),
+        }
+    }
+
+    /// Ends the request.
+    pub fn end_body(&mut self, trailers: Option<&Fields>) {
+        match self {
+            Self::Http1(http1) => http1.end_body(trailers),
+        }
+    }
+
+    /// Writes what was encoded; ready when all of it was written. That the target reads no more is
+    /// no error, because it may have answered: see [`Self::is_write_broken`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(http1) => http1.poll_flush(cx),
+        }
+    }
+
+    /// Whether the target was found to read no more of the request.
+    pub fn is_write_broken(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.is_write_broken(),
+        }
+    }
+
+    /// Whether the target may have executed the request, because a byte of it was written.
+    pub fn is_written(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.is_written(),
+        }
+    }
+
+    /// Whether something came since the request began.
+    pub fn is_received(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.is_received(),
+        }
+    }
+
+    /// Whether the whole request was written.
+    pub fn is_sent(&self) -> bool {
+        match self {
+            Self::Http1(http1) => http1.is_sent(),
+        }
+    }
+
+    /// Reads the next head of the response into `head`: any number of interim ones up to 64, then
+    /// the final one.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<HeadKind, ReadError>> {
+        match self {
+            Self::Http1(http1) => http1.poll_head(cx, head),
+        }
+    }
+
+    /// How much of the response's body is left, once its head was read.
+    pub fn length(&self) -> BodyLength {
+        match self {
+            Self::Http1(http1) => http1.length(),
+        }
+    }
+
+    /// Bytes of the response's body, the same ones until they are [consumed](Self::consume); `None`
+    /// at the end.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<&[u8]>, ReadError>> {
+        match self {
+            Self::Http1(http1) => http1.poll_data(cx),
+        }
+    }
+
+    /// Takes `count` of the bytes that [`Self::poll_data`] has returned.
+    pub fn consume(&mut self, count: usize) {
+        match self {
+            Self::Http1(http1) => http1.consume(count),
+        }
+    }
+
+    /// The trailers of a response that has ended; `None` if it has none.
+    pub fn trailers(&self) -> Option<&Fields> {
+        match self {
+            Self::Http1(http1) => http1.trailers(),
+        }
     }
 }

@@ -7,15 +7,15 @@
 //! minute.
 //!
 //! [`Pool::take`] and [`Pool::connect`] give a [`Connection`], which is driven by the task of the
-//! client's connection through [`Http1`] and comes back by [`Connection::recycle`].
+//! client's connection and comes back by [`Connection::recycle`].
 
+mod connect_error;
 mod connection;
 mod http1;
-mod idle;
-mod lifespan;
 mod pool;
-mod state;
+mod response;
 
-pub use connection::{ConnectError, Connection};
-pub use http1::{HeadKind, Http1, ReadError, ResponseLimits};
+pub use connect_error::ConnectError;
+pub use connection::Connection;
 pub use pool::Pool;
+pub use response::{HeadKind, ReadError, ResponseLimits};

@@ -11,9 +11,9 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::connection::{ConnectError, Connection};
-use super::http1::Http1;
-use super::idle::IdleList;
+use super::connect_error::ConnectError;
+use super::connection::Connection;
+use super::http1::{Http1, Http1Connection, IdleList};
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 use crate::net::{Buffers, DialError, Stream, dial};
@@ -71,7 +71,7 @@ impl Pool {
     ) -> Option<Connection> {
         let list = self.list(target, policy, learned);
         let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx, now))).await?;
-        Some(Connection::reused(idle, list, age))
+        Some(Connection::Http1(Http1Connection::reused(idle, list, age)))
     }
 
     /// A new connection to the target. Fails if there is none within `policy.connect_timeout`, or
@@ -86,7 +86,9 @@ impl Pool {
         let list = self.list(target, policy, learned);
         let (stream, descriptor) = self.open(target, policy, header).await?;
         let http = Http1::new(stream, self.buffers.clone());
-        Ok(Connection::new(http, list, descriptor))
+        Ok(Connection::Http1(Http1Connection::new(
+            http, list, descriptor,
+        )))
     }
 
     /// A new stream to the target, which never comes back to the pool, and its descriptor. Fails as

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::http1::Staleness;
+use super::exchange::Staleness;
 use super::lifespan::Lifespan;
 use super::state::ConnectionState;
 use crate::model::UpstreamLimits;
@@ -20,8 +20,8 @@ use crate::target::{KeepAlive, Target};
 const DISTRUST_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The idle connections of one worker to one target, the one used last at the end.
-pub(super) struct IdleList {
-    pub(super) target: Arc<Target>,
+pub(in crate::upstream) struct IdleList {
+    pub(in crate::upstream) target: Arc<Target>,
     #[allow(
         clippy::vec_box,
         reason = "they are in boxes while in use as well, and large"
@@ -37,12 +37,16 @@ pub(super) struct IdleList {
     distrusted: Cell<Option<Instant>>,
     /// How often it has, since the last [`IdleList::take_unsolicited`].
     unsolicited: Cell<u64>,
-    /// Wakes [`Pool::watch`](super::Pool::watch).
+    /// Wakes [`Pool::watch`](crate::upstream::Pool::watch).
     watcher: Waker,
 }
 
 impl IdleList {
-    pub(super) fn new(target: &Arc<Target>, learned: &Arc<KeepAlive>, watcher: Waker) -> Self {
+    pub(in crate::upstream) fn new(
+        target: &Arc<Target>,
+        learned: &Arc<KeepAlive>,
+        watcher: Waker,
+    ) -> Self {
         Self {
             target: Arc::clone(target),
             idle: RefCell::default(),
@@ -56,18 +60,18 @@ impl IdleList {
     }
 
     /// Adopts what the group's configuration says now.
-    pub(super) fn adapt(&self, policy: &UpstreamLimits) {
+    pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits) {
         self.max_idle.set(policy.max_idle);
         self.lifespan.adapt(policy);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::upstream) fn len(&self) -> usize {
         self.idle.borrow().len()
     }
 
     /// The connection used last, if it is not too old, and its target has neither closed it nor
     /// sent anything; and for how long it has been idle.
-    pub(super) fn take(
+    pub(in crate::upstream) fn take(
         &self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -142,7 +146,7 @@ impl IdleList {
     }
 
     /// Closes those that are too old, closed by the target, or that have received something.
-    pub(super) fn reap(&self) {
+    pub(in crate::upstream) fn reap(&self) {
         let now = Instant::now();
         self.lifespan.forget(now);
         let limit = self.lifespan.limit().unwrap_or_default();
@@ -168,17 +172,17 @@ impl IdleList {
     }
 
     /// How often bytes came that no request asked for, since the last call.
-    pub(super) fn take_unsolicited(&self) -> u64 {
+    pub(in crate::upstream) fn take_unsolicited(&self) -> u64 {
         self.unsolicited.take()
     }
 
     /// Closes all of them.
-    pub(super) fn clear(&self) {
+    pub(in crate::upstream) fn clear(&self) {
         self.idle.borrow_mut().clear();
     }
 
     /// Closes all of them, and those in use instead of taking them back.
-    pub(super) fn close(&self) {
+    pub(in crate::upstream) fn close(&self) {
         self.closed.set(true);
         self.clear();
     }

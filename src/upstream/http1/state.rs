@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::http1::Http1;
+use super::exchange::Http1;
 use crate::net::descriptors::DescriptorPermit;
 
 /// What a connection has while it is in use and while it is idle. Boxed, because it is moved from
 /// one to the other.
-pub(super) struct ConnectionState {
+pub(in crate::upstream) struct ConnectionState {
     pub(super) http: Http1,
     /// For how long it was idle before its last request; `None` if that was its first.
     pub(super) idle: Option<Duration>,

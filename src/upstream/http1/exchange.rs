@@ -5,40 +5,7 @@ use std::task::{Context, Poll, ready};
 use crate::http1::{self, BodyReader, ChunkWriter, Framing, Hop, Limits, Persistence, Scan};
 use crate::message::{BodyLength, FieldName, Fields, Method, RequestHead, ResponseHead};
 use crate::net::{Buffers, Input, Output, Stream};
-
-/// Most interim responses (1xx) to one request. Real targets send a few.
-const MAX_INTERIM: u32 = 64;
-
-/// How large a response's head may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseLimits {
-    /// Longest head in bytes.
-    pub max_head: usize,
-    /// Most fields.
-    pub max_fields: usize,
-}
-
-/// Why a response cannot be read.
-#[derive(Debug)]
-pub enum ReadError {
-    /// The target closed the connection.
-    Closed,
-    /// The target reset the connection, or it broke.
-    Reset,
-    /// The bytes are no response that may pass, for this reason.
-    Malformed(http1::Reason),
-    /// More than 64 interim responses to one request.
-    TooManyInterim,
-}
-
-/// What [`Http1::poll_head`] has read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadKind {
-    /// A 1xx, after which another head comes.
-    Interim,
-    /// The head of the response.
-    Final,
-}
+use crate::upstream::response::{HeadKind, MAX_INTERIM, ReadError, ResponseLimits};
 
 /// What is known of the connection before a request is written on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +55,7 @@ pub struct Http1 {
 }
 
 impl Http1 {
-    pub(super) fn new(stream: Stream, buffers: Buffers) -> Self {
+    pub(in crate::upstream) fn new(stream: Stream, buffers: Buffers) -> Self {
         Self {
             stream,
             buffers,
@@ -270,8 +237,7 @@ impl Http1 {
         }
         let bytes = self.input.unread();
         let parsed = http1::parse_response(bytes, &mut self.scan, &self.limits, self.method, head);
-        let Some(parsed) = parsed.map_err(|violation| ReadError::Malformed(violation.reason))?
-        else {
+        let Some(parsed) = parsed.map_err(|_| ReadError::Malformed)? else {
             return Ok(None);
         };
         self.input.consume(parsed.length);
@@ -312,7 +278,7 @@ impl Http1 {
         loop {
             let part = download
                 .next(self.input.unread())
-                .map_err(|violation| ReadError::Malformed(violation.reason))?;
+                .map_err(|_| ReadError::Malformed)?;
             self.input.consume(part.framing);
             if part.data > 0 {
                 return Poll::Ready(Ok(Some(part.data)));
