@@ -51,6 +51,7 @@ impl AdminError {
             | FetchError::Broken(_)
             | FetchError::NotHttp(_)
             | FetchError::TooManyBytes(_)
+            | FetchError::Http2(_)
             | FetchError::BodyTooLong(_)) => Self::Http { address, source },
         }
     }

@@ -10,7 +10,7 @@ use super::jump::Jump;
 use super::problem::{Code, Collection, Problem, Problems, Severity};
 use super::secret;
 use super::span::{Lines, Mark, Span};
-use crate::model::{Endpoint, Protocol, TargetGroupId};
+use crate::model::{Endpoint, Protocol, TargetGroupId, TargetProtocol};
 
 /// Reads another file that the text names.
 pub(super) type Files<'a> = dyn Fn(&Path) -> io::Result<Vec<u8>> + 'a;
@@ -60,7 +60,7 @@ pub(super) struct Notes {
     /// Every group that is defined, those with errors included.
     pub(super) groups: Vec<Mark<TargetGroupId>>,
     /// The groups of which the protocol is known.
-    pub(super) protocols: BTreeMap<TargetGroupId, Protocol>,
+    pub(super) protocols: BTreeMap<TargetGroupId, TargetProtocol>,
     /// Everything that Weir listens on, the admin listener's included.
     pub(super) binds: Vec<Mark<Endpoint>>,
     /// The name of every listener.

@@ -102,25 +102,26 @@ fn group_meant(
     }
 }
 
-/// A listener forwards to groups of its own protocol.
+/// A listener of HTTP forwards to groups of any HTTP, one of TCP to groups of TCP.
 fn other_protocols(cx: &Context<'_>, notes: &Notes) {
     for reference in &notes.references {
         let Reference { group, protocol } = &reference.value;
         let Some(known) = notes
             .protocols
             .get(group)
-            .filter(|known| *known != protocol)
+            .filter(|known| known.listener() != *protocol)
         else {
             continue;
         };
         let (of_listener, of_group) = (protocol.name(), known.name());
+        let instead = known.listener().name();
         let message = format!(
             "a listener of protocol \"{of_listener}\" cannot forward to `{group}`, a group of protocol \"{of_group}\""
         );
         let line = notes.groups.iter().find(|mark| mark.value == *group);
         let line = line.map_or(0, |mark| cx.line(mark.span));
         let help = format!(
-            "write protocol = \"{of_group}\" in the listener, or protocol = \"{of_listener}\" in the group (line {line})"
+            "write protocol = \"{instead}\" in the listener, or protocol = \"{of_listener}\" in the group (line {line})"
         );
         report(
             cx,

@@ -13,7 +13,7 @@ use super::types::{
     AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, MinHealthy, Outlier,
     Overload, Retry, Shutdown, TargetGroup, UpstreamLimits,
 };
-use crate::model::{Algorithm, ForwardedFormat, HashPolicy, Protocol, TargetGroupId};
+use crate::model::{Algorithm, ForwardedFormat, HashPolicy, TargetGroupId, TargetProtocol};
 
 /// The phases of a shutdown without `shutdown`.
 pub const SHUTDOWN: Shutdown = Shutdown {
@@ -77,8 +77,13 @@ pub const FAIL_OPEN: FailOpen = FailOpen {
     enabled: keys::TARGET_GROUP.flag("fail_open"),
 };
 
+const MAX_STREAMS: NonZeroU32 =
+    NonZeroU32::new(keys::UPSTREAM.count("max_streams") as u32).expect("the table has one");
+
 /// The deadlines and pools of a group without `upstream`.
 pub const UPSTREAM: UpstreamLimits = UpstreamLimits {
+    protocol: TargetProtocol::Http1,
+    max_streams: MAX_STREAMS,
     connect_timeout: keys::UPSTREAM.duration("connect_timeout"),
     response_timeout: keys::UPSTREAM.duration("response_timeout"),
     body_timeout: keys::UPSTREAM.duration("body_timeout"),
@@ -153,7 +158,7 @@ impl TargetGroup {
     pub fn new(id: TargetGroupId) -> Self {
         Self {
             id,
-            protocol: Protocol::Http1,
+            protocol: TargetProtocol::Http1,
             port: None,
             targets: Vec::new(),
             algorithm: Algorithm::RoundRobin,
@@ -197,6 +202,7 @@ mod tests {
     use super::*;
     use crate::config::keys::{DefaultValue, Words};
     use crate::model::HttpPolicy;
+    use crate::model::Protocol;
 
     /// The default of a key of a listener.
     fn word<T: Words>(key: &str) -> T {
@@ -234,9 +240,10 @@ mod tests {
         assert_eq!(http, HttpPolicy::default());
         assert_eq!(keys::REDIRECT.count("status"), 302);
         assert_eq!(REDIRECT_STATUS.as_u16(), 302);
-        for table in [&keys::LISTENER, &keys::TARGET_GROUP] {
-            assert_eq!(Protocol::of(table.text("protocol")), Some(Protocol::Http1));
-        }
+        let of_listener = Protocol::of(keys::LISTENER.text("protocol"));
+        assert_eq!(of_listener, Some(Protocol::default()));
+        let of_group = TargetProtocol::of(keys::TARGET_GROUP.text("protocol"));
+        assert_eq!(of_group, Some(TargetGroup::new("a".into()).protocol));
         let algorithm = Algorithm::of(keys::TARGET_GROUP.text("algorithm"));
         assert_eq!(algorithm, Some(TargetGroup::new("a".into()).algorithm));
         assert_eq!(keys::HEALTH.text("matcher"), HEALTH_MATCHER.0.to_string());

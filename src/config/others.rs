@@ -28,7 +28,7 @@ const EVERYWHERE: &Remarks = &[
       tls_* ssl_* acme_* cert_* certificate_*", TLS),
     ("http2 h2 h2c http3 quic grpc http_version protocol_version enable_http2 http2_protocol_options \
       proxy_http_version",
-        "Weir speaks HTTP/1.1 only; HTTP/2, HTTP/3 and gRPC are not there yet"),
+        "a group of which the targets speak HTTP/2 or gRPC has protocol = \"http2\" or \"grpc\"; HTTP/3 is not there yet"),
     ("tcp udp stream tcp_listener", "TCP is balanced by a listener and a group of protocol = \"tcp\"; UDP is not there yet"),
     ("allow deny allowlist allow_list denylist whitelist blacklist ip_allow_list ip_white_list ingress \
       security_groups cidr_blocks acl firewall",

@@ -13,7 +13,7 @@ use http::Method;
 use super::autoscaling::Autoscaling;
 use crate::model::{
     Action, Algorithm, Endpoint, HashPolicy, ListenerId, Protocol, ProxyVersion, Rule,
-    TargetGroupId, Thresholds,
+    TargetGroupId, TargetProtocol, Thresholds,
 };
 
 use crate::tls::ServerSettings;
@@ -123,7 +123,7 @@ pub struct TargetGroup {
     /// Unique.
     pub id: TargetGroupId,
     /// What its targets speak: that of every listener that forwards to it.
-    pub protocol: Protocol,
+    pub protocol: TargetProtocol,
     /// The port of targets that name none.
     pub port: Option<u16>,
     /// Its configured targets.
@@ -214,13 +214,31 @@ pub struct HealthCheck {
 pub enum Probe {
     /// Opens a connection and closes it. Shows nothing about the service behind the port.
     Tcp,
-    /// An HTTP/1.1 request.
+    /// An HTTP request.
     Http(HttpProbe),
+    /// A call of gRPC.
+    Grpc(GrpcProbe),
+}
+
+/// A check by gRPC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcProbe {
+    /// The method that is called, `/package.Service/Method`; `None` for that of the health
+    /// checking protocol, whose answer is looked at.
+    pub method: Option<String>,
+    /// The service that is asked for by the health checking protocol; empty for the whole target.
+    pub service: String,
+    /// The authority; the target's address unless configured.
+    pub host: Option<String>,
+    /// Statuses of gRPC that pass: inclusive ranges within 0-99. Never empty.
+    pub matcher: Vec<(u16, u16)>,
 }
 
 /// An HTTP health check.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpProbe {
+    /// Whether it is asked in HTTP/2.
+    pub is_http2: bool,
     /// `GET` unless configured.
     pub method: Method,
     /// Path and query; starts with a slash.
@@ -304,6 +322,8 @@ pub struct Allowance {
 /// Requests that warm a new replica up before it becomes a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmUpRequests {
+    /// Whether they are sent in HTTP/2.
+    pub is_http2: bool,
     /// Path and query of the `GET` requests.
     pub path: String,
     /// Number of requests, one after the other.

@@ -21,9 +21,9 @@ const BODY_LIMIT: usize = 64 * 1024;
 
 /// Most bytes of a response with its framing and the interim responses before it. Enough for
 /// chunks of four bytes.
-const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 3 * BODY_LIMIT) as u64;
+pub(super) const ANSWER_LIMIT: u64 = (HEAD_LIMIT + 3 * BODY_LIMIT) as u64;
 
-const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("Weir-HealthChecker/", env!("CARGO_PKG_VERSION"));
 
 /// Sends one request over a fresh connection and decides whether the response passes.
 pub(super) async fn probe(
@@ -74,9 +74,13 @@ async fn exchange(
     progress: &mut ProbeProgress,
 ) -> Result<bool, FetchError> {
     let request = request(probe)?;
-    let version = probe.proxy_protocol;
-    let header = version.map_or_else(Vec::new, proxy_protocol::encode_local);
-    let connection = Connection::open_with(&endpoint.into(), &header, ANSWER_LIMIT).await?;
+    let connection = if probe.is_http2 {
+        Connection::open_as(&endpoint.into(), true, ANSWER_LIMIT).await?
+    } else {
+        let version = probe.proxy_protocol;
+        let header = version.map_or_else(Vec::new, proxy_protocol::encode_local);
+        Connection::open_with(&endpoint.into(), &header, ANSWER_LIMIT).await?
+    };
     progress.connected = true;
     let response = connection.send(request).await?;
     progress.status = Some(response.status().as_u16());
@@ -126,7 +130,7 @@ async fn read_body(
     Ok(is_found)
 }
 
-fn explain(endpoint: &Endpoint, error: &FetchError) -> CheckFailure {
+pub(super) fn explain(endpoint: &Endpoint, error: &FetchError) -> CheckFailure {
     let reason = match error {
         FetchError::Connect { source, .. } => return cannot_connect(endpoint, source),
         FetchError::NotHttp(_) | FetchError::TooManyBytes(_) | FetchError::BodyTooLong(_) => {
@@ -136,7 +140,9 @@ fn explain(endpoint: &Endpoint, error: &FetchError) -> CheckFailure {
             let detail = "closed the connection before the end of the answer";
             return failure(HealthReason::ConnectionError, detail);
         }
-        FetchError::Resolve { .. }
+        FetchError::Http2(error) if !error.is_io() => HealthReason::MalformedResponse,
+        FetchError::Http2(_)
+        | FetchError::Resolve { .. }
         | FetchError::Request(_)
         | FetchError::TimedOut(_)
         | FetchError::Broken(_) => HealthReason::ConnectionError,
@@ -167,6 +173,7 @@ mod tests {
     fn plain() -> HttpProbe {
         HttpProbe {
             proxy_protocol: None,
+            is_http2: false,
             method: http::Method::GET,
             path: "/health?deep=1".to_owned(),
             host: None,

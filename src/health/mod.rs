@@ -16,6 +16,7 @@
 pub mod anomaly;
 #[cfg(test)]
 mod fixture;
+mod grpc_probe;
 mod http_probe;
 mod monitor;
 pub mod outlier;

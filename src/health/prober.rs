@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
 use super::progress::{ProbeProgress, failure};
-use super::{http_probe, tcp_probe};
+use super::{grpc_probe, http_probe, tcp_probe};
 use crate::config::{HealthCheck, Probe};
 use crate::model::{CheckFailure, CheckResult, Endpoint, HealthReason};
 
@@ -36,6 +36,7 @@ impl Prober for NetworkProber {
         match probe {
             Probe::Tcp => tcp_probe::probe(endpoint).await,
             Probe::Http(http) => http_probe::probe(endpoint, http, progress).await,
+            Probe::Grpc(grpc) => grpc_probe::probe(endpoint, grpc, progress).await,
         }
     }
 }
@@ -76,7 +77,7 @@ fn checked(endpoint: &Endpoint, port: Option<u16>) -> Endpoint {
 /// the body behind it arrives.
 fn too_late(probe: &Probe, progress: &ProbeProgress, limit: Duration) -> CheckFailure {
     let mismatch = match probe {
-        Probe::Tcp => None,
+        Probe::Tcp | Probe::Grpc(_) => None,
         Probe::Http(http) => http_probe::status_mismatch(http, progress),
     };
     mismatch.unwrap_or_else(|| {

@@ -9,7 +9,7 @@ use super::{Limits, Reason, Scan, Violation};
 /// What must not stand in trailers, because it frames, routes, authenticates, modifies the request
 /// or says how content is to be read (RFC 9110 section 6.5.1): it is dropped, as nothing may be
 /// done by it any more.
-pub(super) const FORBIDDEN: NameSet = NameSet::of(&[
+pub const FORBIDDEN: NameSet = NameSet::of(&[
     FieldName::Host,
     FieldName::Connection,
     FieldName::KeepAlive,

@@ -71,11 +71,18 @@ pub enum Failure {
     ConnectError,
     /// The target closed or reset the connection before its response head.
     TargetClosed,
+    /// The target speaks no HTTP/2, and its group does; or it wants this request in HTTP/1.1.
+    NotHttp2,
+    /// The target takes no further request at the moment (`REFUSED_STREAM` or
+    /// `ENHANCE_YOUR_CALM` of HTTP/2).
+    StreamRefused,
+    /// The request asks for a WebSocket, and its group speaks HTTP/2.
+    UpgradeNotForwarded,
     /// The target closed or reset the connection inside its response body.
     TargetBodyBroken,
     /// The target reset a TCP connection.
     TargetReset,
-    /// The target's response is not HTTP/1.1, is beyond its limits, or switches to a protocol that
+    /// The target's response is not well-formed HTTP, is beyond its limits, or switches to a protocol that
     /// was not asked for.
     MalformedResponse,
     /// A deadline on the target's side passed.
@@ -114,7 +121,7 @@ impl Failure {
             | Self::ProxyHeader
             | Self::BadHost
             | Self::RequestBodyBroken => StatusCode::BAD_REQUEST,
-            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::NotImplemented | Self::UpgradeNotForwarded => StatusCode::NOT_IMPLEMENTED,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::MethodNotForwarded => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestHeadTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -129,11 +136,13 @@ impl Failure {
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::ListenerGone
+            | Self::StreamRefused
             | Self::TargetReleased
             | Self::OutOfResources
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectError
             | Self::TargetClosed
+            | Self::NotHttp2
             | Self::TargetBodyBroken
             | Self::TargetReset
             | Self::MalformedResponse => StatusCode::BAD_GATEWAY,
@@ -168,6 +177,9 @@ impl Failure {
             Self::ListenerGone => "listener_gone",
             Self::ConnectError => "connect_error",
             Self::TargetClosed => "target_closed",
+            Self::NotHttp2 => "not_http2",
+            Self::StreamRefused => "stream_refused",
+            Self::UpgradeNotForwarded => "upgrade_not_forwarded",
             Self::TargetBodyBroken => "target_body_broken",
             Self::TargetReset => "target_reset",
             Self::MalformedResponse => "malformed_response",
@@ -203,6 +215,8 @@ impl Failure {
             | Self::ClientGone => Blame::Client,
             Self::ConnectError
             | Self::TargetClosed
+            | Self::NotHttp2
+            | Self::StreamRefused
             | Self::TargetBodyBroken
             | Self::TargetReset
             | Self::MalformedResponse
@@ -213,6 +227,7 @@ impl Failure {
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::ListenerGone
+            | Self::UpgradeNotForwarded
             | Self::TunnelTimeout
             | Self::TargetReleased
             | Self::OutOfResources
@@ -261,9 +276,12 @@ impl Failure {
             Self::ListenerGone => "this listener is being removed",
             Self::ConnectError => "the target could not be reached",
             Self::TargetClosed => "the target closed the connection without a response",
+            Self::NotHttp2 => "the target does not speak HTTP/2",
+            Self::StreamRefused => "the target takes no further request at the moment",
+            Self::UpgradeNotForwarded => "WebSockets are not forwarded to targets of HTTP/2",
             Self::TargetBodyBroken => "the target's response broke off",
             Self::TargetReset => "the target broke the connection off",
-            Self::MalformedResponse => "the target's response is not well-formed HTTP/1.1",
+            Self::MalformedResponse => "the target's response is not well-formed HTTP",
             Self::TargetTimeout(_) => "the target did not answer in time",
             Self::TunnelTimeout => "nothing came through the connection for too long",
             Self::TargetReleased => "the target was removed",

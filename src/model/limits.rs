@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::TargetProtocol;
 use super::proxy_protocol::ProxyVersion;
 
 /// Limits and deadlines on the client's side of a listener.
@@ -101,6 +102,10 @@ pub enum ForwardedMode {
 /// Deadlines and connection pools towards the targets of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
+    /// What the targets speak.
+    pub protocol: TargetProtocol,
+    /// Most requests at a time on one connection of HTTP/2; the target may allow fewer.
+    pub max_streams: NonZeroU32,
     /// Most time to open a connection.
     pub connect_timeout: Duration,
     /// Most time from the end of the request to the head of the final response.

@@ -49,7 +49,7 @@ pub use limits::{
 };
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
-pub use protocol::Protocol;
+pub use protocol::{Protocol, TargetProtocol};
 pub use proxy_protocol::{AcceptProxy, ProxyFacts, ProxyTls, ProxyVersion};
 pub use registration::{DrainReason, Draining, Registration};
 pub use rule::{

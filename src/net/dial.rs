@@ -31,6 +31,25 @@ pub enum DialError {
     TimedOut,
 }
 
+impl DialError {
+    /// The same error, for another that waited for the connection.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(duplicate(error)),
+            Self::Shortage(error) => Self::Shortage(duplicate(error)),
+            Self::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+fn duplicate(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
 /// Connects, with Nagle's algorithm off: every write is a whole message or the start of one.
 pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialError> {
     let stream = timeout(within, connect(endpoint))

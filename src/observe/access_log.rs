@@ -81,6 +81,9 @@ fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     if let Some(status) = exchange.status.or(failed) {
         line.number(field_name!("status"), status);
     }
+    if let Some(status) = exchange.grpc_status {
+        line.number(field_name!("grpc_status"), status);
+    }
     if let Some(reason) = exchange.reason() {
         line.string(field_name!("reason"), reason.as_bytes());
     }

@@ -10,7 +10,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
 use super::log;
-use super::metrics::{CLASSES, GroupLabels, Labels, Metrics, Series, lock};
+use super::metrics::{CLASSES, GroupLabels, Labels, Metrics, Series, UNKNOWN_GRPC_STATUS, lock};
 use super::names;
 use crate::model::{ListenerId, Protocol, TargetGroupId};
 
@@ -29,6 +29,7 @@ struct Sum {
     /// By target group.
     queued: BTreeMap<String, Durations>,
     retries: BTreeMap<(String, &'static str), u64>,
+    calls: BTreeMap<(String, u16), u64>,
     connections: u64,
     fail_open: u64,
     unsolicited: u64,
@@ -74,6 +75,10 @@ impl Sum {
             for ((group, reason), count) in lock(&shard.retries).iter() {
                 let series = (group.to_string(), *reason);
                 *sum.retries.entry(series).or_default() += count;
+            }
+            for ((group, status), count) in lock(&shard.calls).iter() {
+                let group = group.as_ref().map_or(String::new(), ToString::to_string);
+                *sum.calls.entry((group, *status)).or_default() += count;
             }
             let ledger = lock(&shard.ledger);
             for series in &ledger.live {
@@ -137,6 +142,7 @@ impl Collector for Metrics {
             }
             Ok(())
         })?;
+        calls(page, &sum)?;
         page.counters(names::RELOADS, |family| {
             family.count(load(&self.reloads), &[("outcome", "accepted")])?;
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
@@ -217,6 +223,19 @@ fn ends(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
         })?;
     }
     Ok(())
+}
+
+fn calls(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::GRPC_CALLS, |family| {
+        for ((group, status), count) in &sum.calls {
+            let code = match *status {
+                UNKNOWN_GRPC_STATUS => "other".to_owned(),
+                status => status.to_string(),
+            };
+            family.count(*count, &[("target_group", group), ("code", &code)])?;
+        }
+        Ok(())
+    })
 }
 
 fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {

@@ -106,6 +106,8 @@ pub struct ExchangeFacts {
     pub tried: Vec<Attempt>,
     /// The status sent to the client, once the response's head is decided.
     pub status: Option<u16>,
+    /// The status of a call of gRPC; `None` of other requests, and if none came.
+    pub grpc_status: Option<u16>,
     /// Why no target answered, or not to the end.
     pub failure: Option<Failure>,
     /// Which side has ended a connection first; `None` of an exchange.
@@ -153,6 +155,7 @@ impl ExchangeFacts {
             queued: Queued::Never,
             tried: Vec::new(),
             status: None,
+            grpc_status: None,
             failure: None,
             ended_by: None,
             complete: false,

@@ -20,6 +20,10 @@ pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "clien
 /// The status of a response after which the connection is a tunnel.
 const SWITCHING_PROTOCOLS: u16 = 101;
 
+/// The first number that is no status of gRPC: all beyond are counted as this one, so that a target
+/// cannot make series without end.
+pub(super) const UNKNOWN_GRPC_STATUS: u16 = 17;
+
 /// All counters of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +50,8 @@ pub(super) struct Shard {
     pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
     /// By listener and result.
     pub(super) handshakes: Mutex<FxHashMap<(ListenerId, &'static str), u64>>,
+    /// By group and status of gRPC.
+    pub(super) calls: Mutex<FxHashMap<(Option<TargetGroupId>, u16), u64>>,
     pub(super) connections: AtomicU64,
     pub(super) unsolicited: AtomicU64,
     pub(super) fail_open: AtomicU64,
@@ -254,6 +260,10 @@ impl WorkerMetrics {
         if let Some(reason) = exchange.reason() {
             let key = (exchange.protocol, exchange.group.clone(), reason);
             *lock(&self.shard.ends).entry(key).or_default() += 1;
+        }
+        if let Some(status) = exchange.grpc_status {
+            let key = (exchange.group.clone(), status.min(UNKNOWN_GRPC_STATUS));
+            *lock(&self.shard.calls).entry(key).or_default() += 1;
         }
         if let Some(desync) = exchange.desync {
             *lock(&self.shard.desync).entry(desync).or_default() += 1;

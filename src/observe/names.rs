@@ -60,6 +60,11 @@ pub(crate) const RETRIES: Name = (
     "weir_retries",
     "Retries by target group and reason; reason budget_exhausted counts those not made",
 );
+/// Calls of gRPC, by group and status.
+pub(crate) const GRPC_CALLS: Name = (
+    "weir_grpc_calls",
+    "Calls of gRPC that have ended with a status, by target group and grpc-status",
+);
 /// Body bytes from clients.
 pub(crate) const RECEIVED: Name = (
     "weir_request_body_bytes",

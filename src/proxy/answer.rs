@@ -10,7 +10,8 @@ use super::attempt::UpstreamResponse;
 use super::client::Client;
 use super::download::Download;
 use super::filters::{self, RequestFacts};
-use super::forward::{Forwarding, Outgoing, verdict};
+use super::forward::{Forwarding, Outgoing, answered_status, verdict};
+use super::grpc;
 use super::hops;
 use super::key;
 use super::preference::Preference;
@@ -21,9 +22,9 @@ use super::sticky::StickyRequest;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead};
-use crate::model::{Blame, Failure, Filters};
+use crate::model::{Blame, Failure, Filters, TargetProtocol};
 use crate::net::{Pace, Timer, proxy_protocol};
-use crate::observe::{Record, RequestId};
+use crate::observe::{ExchangeFacts, Record, RequestId};
 use crate::target::{Lease, RequestResult};
 use crate::target_group::TargetGroup;
 use crate::upstream::Connection;
@@ -48,6 +49,8 @@ pub(super) struct Answer<'a, E> {
     pub(super) exchange: &'a mut E,
     pub(super) record: &'a mut Record,
     pub(super) timer: &'a mut Timer,
+    /// The deadline of the whole request, once it is known.
+    pub(super) until: Option<Instant>,
 }
 
 impl<'a, E: Exchange> Answer<'a, E> {
@@ -59,6 +62,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
         head: &mut RequestHead,
     ) -> Result<Option<Switched>, Failure> {
         self.record.group = Some(self.group.id.clone());
+        self.until = until(self.group, self.record, head);
         if self.group.failing_open {
             self.proxy.metrics.failed_open();
         }
@@ -122,7 +126,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
             head,
             closes: routed.closes || proxy_header.is_some(),
             proxy_header,
-            until: until(self.group, self.record),
+            until: self.until,
             preference,
             response,
             timer: &mut *self.timer,
@@ -207,15 +211,24 @@ impl<'a, E: Exchange> Answer<'a, E> {
             }));
         }
         self.exchange.send_head(response, connection.length());
+        let is_grpc = self.group.upstream.protocol == TargetProtocol::Grpc;
+        if is_grpc {
+            self.record.grpc_status = grpc::status(&response.fields);
+        }
         let limits = &self.group.upstream;
+        let facts: &mut ExchangeFacts = self.record;
         let mut download = Download {
             exchange: &mut *self.exchange,
             upload: &mut *upload,
             connection: Some(connection),
-            reported: Some(Reported::new(lease, verdict(response.status()))),
+            reported: Some(Reported::new(
+                lease,
+                verdict(answered_status(self.group, response)),
+            )),
+            grpc_status: is_grpc.then_some(&mut facts.grpc_status),
             pace: Pace::new(limits.body_timeout, limits.body_min_rate),
-            until: until(self.group, self.record),
-            sent: &mut self.record.sent,
+            until: self.until,
+            sent: &mut facts.sent,
             is_refusal: response.status() >= 300,
             is_upload_over: false,
             is_blocked_by_client: false,
@@ -262,8 +275,13 @@ fn filter_request<'f>(
     None
 }
 
-/// The deadline of the whole request, if it has one.
-fn until(group: &TargetGroup, record: &Record) -> Option<Instant> {
-    let timeout = group.upstream.request_timeout?;
-    Some(Instant::from_std(record.started()) + timeout)
+/// The deadline of the whole request, if it has one: that of its group, or that of a call of gRPC if
+/// it is sooner.
+fn until(group: &TargetGroup, record: &Record, head: &RequestHead) -> Option<Instant> {
+    let mut timeout = group.upstream.request_timeout;
+    if group.upstream.protocol == TargetProtocol::Grpc {
+        let of_call = grpc::timeout(&head.fields);
+        timeout = timeout.into_iter().chain(of_call).min();
+    }
+    Instant::from_std(record.started()).checked_add(timeout?)
 }

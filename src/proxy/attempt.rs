@@ -38,6 +38,8 @@ pub(super) struct AttemptError {
 pub(super) enum Progress {
     /// No byte of the request was written.
     Unwritten,
+    /// The target says that it has not executed the request (GOAWAY, `REFUSED_STREAM`).
+    Refused,
     /// The request was written, perhaps in part, and no byte came back.
     NoResponse {
         /// Whether the connection had served before: then its target may just have closed it
@@ -91,7 +93,13 @@ impl<E: Exchange> Attempt<'_, E> {
         };
         self.upload.begin(self.exchange);
         let length = self.upload.length(self.exchange);
-        connection.begin(self.head, length, &self.hop, limits);
+        if let Err(failure) = connection.begin(self.head, length, &self.hop, limits) {
+            return Err(AttemptError {
+                failure,
+                progress: Progress::Unwritten,
+                lease,
+            });
+        }
         let mut wait = Wait {
             look_at: self.is_prompt.then_some(since + LOOK_AFTER),
             deadline: self.head_end(since),
@@ -104,7 +112,9 @@ impl<E: Exchange> Attempt<'_, E> {
             connection.learn(&self.response.fields);
             return Ok(UpstreamResponse { connection, lease });
         };
-        let progress = if connection.is_received() && connection.is_written() {
+        let progress = if connection.is_refused() {
+            Progress::Refused
+        } else if connection.is_received() && connection.is_written() {
             Progress::ResponseBegun
         } else if connection.is_written() {
             let reused = connection.is_reused();
@@ -144,6 +154,8 @@ impl<E: Exchange> Attempt<'_, E> {
                 Err(ReadError::Closed | ReadError::Reset) => {
                     return Poll::Ready(Err(Failure::TargetClosed));
                 }
+                Err(ReadError::Refused) => return Poll::Ready(Err(Failure::StreamRefused)),
+                Err(ReadError::WantsHttp1) => return Poll::Ready(Err(Failure::NotHttp2)),
                 Err(ReadError::Malformed | ReadError::TooManyInterim) => {
                     return Poll::Ready(Err(Failure::MalformedResponse));
                 }

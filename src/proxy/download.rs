@@ -5,9 +5,11 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use super::forward::verdict;
+use super::grpc;
 use super::replay_body::ReplayBody;
 use super::reported::Reported;
-use crate::message::Exchange;
+use crate::message::{Exchange, Fields};
 use crate::model::{Failure, Stage};
 use crate::net::{Pace, Timer};
 use crate::upstream::Connection;
@@ -21,6 +23,8 @@ pub(super) struct Download<'a, E> {
     /// The lease, which ends when the last byte was read: what is left to be sent to the client is
     /// no load of the target.
     pub(super) reported: Option<Reported>,
+    /// Where the status of a call of gRPC goes; `None` of another request.
+    pub(super) grpc_status: Option<&'a mut Option<u16>>,
     /// How slowly the target may send.
     pub(super) pace: Pace,
     /// The deadline of the whole request, if it has one.
@@ -87,7 +91,9 @@ impl<E: Exchange> Download<'_, E> {
                     }
                 }
                 Poll::Ready(Ok(None)) => {
-                    self.exchange.end(connection.trailers());
+                    let trailers = connection.trailers();
+                    self.exchange.end(trailers);
+                    self.note_grpc_status(trailers);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Failure::TargetBodyBroken)),
@@ -96,6 +102,18 @@ impl<E: Exchange> Download<'_, E> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Takes the status of a call of gRPC into the record and the target's statistics.
+    fn note_grpc_status(&mut self, trailers: Option<&Fields>) {
+        if let Some(known) = &mut self.grpc_status
+            && let Some(status) = trailers.and_then(grpc::status)
+        {
+            **known = Some(status);
+            if let Some(reported) = &mut self.reported {
+                reported.set(verdict(grpc::http_status(status)));
+            }
+        }
     }
 
     /// Sends more of the request. A client that stops sending a request which is refused still

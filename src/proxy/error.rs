@@ -22,6 +22,8 @@ impl From<&ConnectError> for Failure {
             ConnectError::Dial(DialError::TimedOut) => Self::TargetTimeout(Stage::Connect),
             ConnectError::Dial(DialError::Shortage(_)) => Self::OutOfResources,
             ConnectError::Dial(DialError::Io(_)) => Self::ConnectError,
+            ConnectError::NotHttp2 => Self::NotHttp2,
+            ConnectError::NoStream => Self::StreamRefused,
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, AttemptError, Progress, UpstreamResponse};
 use super::filters::{RequestFacts, apply_to_request};
+use super::grpc;
 use super::preference::Preference;
 use super::presence::unless_gone;
 use super::replay_body::ReplayBody;
@@ -16,7 +17,7 @@ use super::worker::Proxy;
 use crate::clock;
 use crate::http1::{Hop, Persistence};
 use crate::message::{Exchange, RequestHead, ResponseHead};
-use crate::model::{Blame, Failure, Filters};
+use crate::model::{Blame, Failure, Filters, TargetProtocol};
 use crate::net::Timer;
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};
@@ -55,7 +56,14 @@ pub(super) struct Forwarding<'a, E> {
     record: &'a mut Record,
     retries: Retries<'a>,
     search: Search<'a>,
+    /// How often a target has said that it had not looked at the request when it ended a
+    /// connection, and got it again.
+    repeated: u32,
 }
+
+/// How often a request goes to the same target again at once, because the connection ended before
+/// the target looked at it: it may end one connection after another.
+const MAX_REPEATED: u32 = 4;
 
 /// The next attempt after one that does not stand.
 enum NextAttempt<'a> {
@@ -77,7 +85,8 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         record: &'a mut Record,
     ) -> Self {
         let retries = Retries::new(&group.retry, outgoing.head);
-        if retries.may_rewrite() {
+        // HTTP/2 says of a request that was written that it was not executed.
+        if retries.may_rewrite() || group.upstream.protocol.is_http2() {
             outgoing.upload.keep(group.retry.max_body);
         }
         if group.retry.attempts > 1 {
@@ -91,6 +100,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             record,
             retries,
             search,
+            repeated: 0,
         }
     }
 
@@ -141,16 +151,28 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             let reused = connection.is_reused();
             match self.send(connection, lease, since).await {
                 Err(error)
-                    if reused
-                        && error.progress == Progress::Unwritten
-                        && error.failure == Failure::TargetClosed
-                        && self.outgoing.upload.is_whole() =>
+                    if error.failure == Failure::TargetClosed
+                        && self.is_repeated(error.progress, reused) =>
                 {
                     lease = error.lease;
                 }
                 result => return result,
             }
         }
+    }
+
+    /// Whether a request goes to the same target once more, over another connection, because the
+    /// target closed the one it was sent on before it looked at it.
+    fn is_repeated(&mut self, progress: Progress, reused: bool) -> bool {
+        let is_untouched = match progress {
+            Progress::Unwritten => reused,
+            Progress::Refused => {
+                self.repeated += 1;
+                self.repeated <= MAX_REPEATED
+            }
+            Progress::NoResponse { .. } | Progress::ResponseBegun => false,
+        };
+        is_untouched && self.outgoing.upload.is_whole()
     }
 
     /// A connection, and since when it is there: an attempt that began at `begun` finds one in the
@@ -189,12 +211,20 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         since: Instant,
     ) -> AttemptResult {
         let outgoing = &mut self.outgoing;
-        let for_target = outgoing.filters.map(|(filters, facts)| {
+        let mut for_target = outgoing.filters.map(|(filters, facts)| {
             let mut head = outgoing.head.clone();
             let target = lease.target().id.addr.to_string();
             apply_to_request(filters, &mut head, facts, &target);
             head
         });
+        if let Some(until) = outgoing
+            .until
+            .filter(|_| passes_deadline(self.group, outgoing.head))
+        {
+            let left = until.saturating_duration_since(since);
+            let head = for_target.get_or_insert_with(|| outgoing.head.clone());
+            grpc::set_timeout(&mut head.fields, left);
+        }
         let mut attempt = Attempt {
             exchange: &mut *outgoing.exchange,
             upload: &mut *outgoing.upload,
@@ -237,8 +267,9 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
     fn next(&mut self, result: &AttemptResult) -> Option<NextAttempt<'a>> {
         let (retry, reason) = match result {
             Ok(_) => {
-                let status = self.outgoing.response.status();
-                (self.retries.after_response(status), reason(status))
+                let status = answered_status(self.group, self.outgoing.response);
+                let is_call = status != self.outgoing.response.status();
+                (self.retries.after_response(status, is_call), reason(status))
             }
             Err(error) => {
                 report(error);
@@ -253,7 +284,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             self.proxy.metrics.retried(&self.group.id, reason);
             self.record.attempt_ended(reason);
             if let Ok(response) = result {
-                let status = self.outgoing.response.status();
+                let status = answered_status(self.group, self.outgoing.response);
                 response.lease.target().report(verdict(status));
             }
         } else if self.record.attempts > 1 {
@@ -285,7 +316,10 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
     /// uses.
     fn measure(&self, result: &AttemptResult, begun: Instant) {
         let (lease, verdict) = match result {
-            Ok(response) => (&response.lease, verdict(self.outgoing.response.status())),
+            Ok(response) => {
+                let status = answered_status(self.group, self.outgoing.response);
+                (&response.lease, verdict(status))
+            }
             Err(error) if error.failure.blame() == Blame::Target => {
                 (&error.lease, RequestResult::GatewayError)
             }
@@ -326,6 +360,21 @@ fn report(error: &AttemptError) {
     if error.failure.blame() == Blame::Target {
         error.lease.target().report(RequestResult::GatewayError);
     }
+}
+
+/// Whether the target is told how long the client of a call still waits.
+fn passes_deadline(group: &TargetGroup, head: &RequestHead) -> bool {
+    group.upstream.protocol == TargetProtocol::Grpc && grpc::timeout(&head.fields).is_some()
+}
+
+/// The status of a response; of a call of gRPC that ends with its head, the one that means the same
+/// as its own.
+pub(super) fn answered_status(group: &TargetGroup, response: &ResponseHead) -> u16 {
+    let of_call = match group.upstream.protocol {
+        TargetProtocol::Grpc => grpc::status(&response.fields),
+        TargetProtocol::Http1 | TargetProtocol::Http2 | TargetProtocol::Tcp => None,
+    };
+    of_call.map_or(response.status(), grpc::http_status)
 }
 
 /// How a status counts in its target's statistics.

@@ -9,7 +9,7 @@
 //!   the client's;
 //! - `forward` tries targets until one has answered (`search`, `queue`, `retry`), and `attempt`
 //!   sends it to one of them, with its body in `replay_body`;
-//! - `download` passes the response on.
+//! - `download` passes the response on; `grpc` knows what a call of gRPC says in it.
 //!
 //! [`Proxy::connect`] (`tcp`) is the path of a connection that carries no HTTP.
 
@@ -24,6 +24,7 @@ mod filters;
 mod forward;
 mod forwarded;
 mod forwarded_list;
+mod grpc;
 mod hops;
 mod ids;
 mod key;
@@ -94,6 +95,7 @@ impl Proxy {
                     client,
                     group: &group,
                     group_cookie: cookie.as_deref(),
+                    until: None,
                     routed: &routed,
                     exchange: &mut *exchange,
                     record: &mut record,
@@ -106,7 +108,8 @@ impl Proxy {
                 }
             }
         };
-        self.fail(failure, exchange, record).await;
+        let is_grpc = grpc::is_spoken(&head.fields);
+        self.fail(failure, is_grpc, exchange, record).await;
         None
     }
 
@@ -121,7 +124,7 @@ impl Proxy {
     ) {
         let mut record = self.begin(&self.reader.load(), client);
         record.desync = reason.and_then(desync);
-        self.fail(failure, exchange, record).await;
+        self.fail(failure, false, exchange, record).await;
     }
 
     async fn respond(&self, response: OwnResponse, exchange: &mut impl Exchange, record: Record) {
@@ -131,7 +134,13 @@ impl Proxy {
         }
     }
 
-    async fn fail(&self, failure: Failure, exchange: &mut impl Exchange, record: Record) {
+    async fn fail(
+        &self,
+        failure: Failure,
+        is_grpc: bool,
+        exchange: &mut impl Exchange,
+        record: Record,
+    ) {
         let mut record = record;
         if failure == Failure::ClientGone {
             record.failure = Some(failure);
@@ -141,7 +150,11 @@ impl Proxy {
         if failure.ends_connection() {
             exchange.close_after();
         }
-        let response = respond::failure(failure, &mut record);
+        let response = if is_grpc {
+            respond::grpc_failure(failure, &mut record)
+        } else {
+            respond::failure(failure, &mut record)
+        };
         // The failure stands, whether the client hears of it or not.
         let _ = response.send(exchange, &self.date, &mut record).await;
     }
@@ -157,10 +170,15 @@ impl Proxy {
             record.failure = Some(failure);
             return None;
         }
+        // HTTP/2 has no 101.
+        let Some(stream) = switched.connection.into_stream() else {
+            record.failure = Some(Failure::MalformedResponse);
+            return None;
+        };
         // Now and not at the end: how a tunnel ends says nothing about the target.
         switched.lease.settle(RequestResult::Served);
         Some(Box::new(Tunnel::new(
-            switched.connection.into_stream(),
+            stream,
             switched.lease,
             record,
             switched.idle,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::client::Client;
 use super::date::Date;
+use super::grpc;
 use crate::message::{BodyLength, Exchange, FieldName, ResponseHead};
 use crate::model::{Failure, FixedResponse, Redirect};
 use crate::observe::{Record, RequestId};
@@ -87,6 +88,20 @@ pub(super) fn failure(failure: Failure, record: &mut Record) -> OwnResponse {
     OwnResponse {
         head,
         body: body.into(),
+    }
+}
+
+/// The response to a call of gRPC that failed: its status is in the head, and no message follows.
+pub(super) fn grpc_failure(failure: Failure, record: &mut Record) -> OwnResponse {
+    let status = grpc::status_of(failure);
+    record.failure = Some(failure);
+    record.grpc_status = Some(status);
+    let mut head = ResponseHead::with_status(200);
+    let message = failure_text(failure, record);
+    grpc::fail(&mut head.fields, status, message.trim_end());
+    OwnResponse {
+        head,
+        body: Bytes::new(),
     }
 }
 

@@ -3,11 +3,13 @@
 //! | the attempt                                | which requests are retried            |
 //! |--------------------------------------------|---------------------------------------|
 //! | nothing was written                        | all                                   |
+//! | refused by GOAWAY or `REFUSED_STREAM`      | all                                   |
 //! | written, closed without a byte in return   | idempotent methods; others with an    |
 //! |                                            | `Idempotency-Key`, or if configured   |
 //! | closed inside the head, or malformed       | idempotent methods                    |
 //! | no head in time                            | idempotent methods, if 504 is listed  |
 //! | 502, 503 or 504 from the target            | idempotent methods, if it is listed   |
+//! | UNAVAILABLE of gRPC, without a message     | all, if 503 is listed                 |
 //!
 //! A broken or malformed head is retried as well, because nothing of it went to the client
 //! and an idempotent request may be repeated whatever became of it; but a target that has
@@ -24,7 +26,12 @@ pub(super) struct Retries<'a> {
     safety: Safety,
     /// Attempts left in which the request may be executed.
     left: u32,
+    /// Attempts in which a target has refused it.
+    refusals: u32,
 }
+
+/// How often a request that was refused is sent again.
+const MAX_REFUSALS: u32 = 4;
 
 /// When a request can be repeated without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,7 @@ impl<'a> Retries<'a> {
             policy,
             safety: Safety::of(policy, head),
             left: policy.attempts,
+            refusals: 0,
         }
     }
 
@@ -70,8 +78,10 @@ impl<'a> Retries<'a> {
         if failure.blame() != Blame::Target || failure.is_out_of_time() {
             return None;
         }
-        if progress == Progress::Unwritten {
-            return Some(Retry::Free);
+        match progress {
+            Progress::Unwritten => return Some(Retry::Free),
+            Progress::Refused => return self.after_refusal(),
+            Progress::NoResponse { .. } | Progress::ResponseBegun => {}
         }
         self.left = self.left.saturating_sub(1);
         let (needed, retry) = match (failure, progress) {
@@ -87,10 +97,24 @@ impl<'a> Retries<'a> {
         self.allows(needed).then_some(retry)
     }
 
-    /// How to retry after a response with this status; `None` if the response stands.
-    pub(super) fn after_response(&mut self, status: u16) -> Option<Retry> {
+    /// Not executed, and so without a budget; but a target that refuses everything must not be asked
+    /// for ever.
+    fn after_refusal(&mut self) -> Option<Retry> {
+        self.refusals += 1;
+        (self.refusals <= MAX_REFUSALS).then_some(Retry::Reconnect)
+    }
+
+    /// How to retry after a response with this status; `None` if the response stands. `is_call` says
+    /// that it stands for the status of a call of gRPC that ended with its head.
+    pub(super) fn after_response(&mut self, status: u16, is_call: bool) -> Option<Retry> {
         self.left = self.left.saturating_sub(1);
-        let is_retried = self.lists(status) && self.allows(Safety::Always);
+        // UNAVAILABLE: "most likely a transient condition, which can be corrected by retrying".
+        let needed = if is_call && status == 503 {
+            Safety::Unwritten
+        } else {
+            Safety::Always
+        };
+        let is_retried = self.lists(status) && self.allows(needed);
         is_retried.then_some(Retry::Budgeted)
     }
 
@@ -215,10 +239,10 @@ mod tests {
             assert_eq!(retry, Some(Retry::Free));
         }
         let busy = 503;
-        assert_eq!(retries.after_response(busy), Some(Retry::Budgeted));
+        assert_eq!(retries.after_response(busy, false), Some(Retry::Budgeted));
         assert!(retries.may_rewrite());
         assert!(retries.after_error(Failure::TargetClosed, SILENT).is_some());
         assert!(!retries.may_rewrite(), "the third is the last");
-        assert_eq!(retries.after_response(busy), None);
+        assert_eq!(retries.after_response(busy, false), None);
     }
 }

@@ -163,7 +163,8 @@ impl From<FetchError> for ProviderError {
             | FetchError::Closed(_)
             | FetchError::Broken(_)
             | FetchError::NotHttp(_)
-            | FetchError::TooManyBytes(_) => Self::Unreachable(error.to_string()),
+            | FetchError::TooManyBytes(_)
+            | FetchError::Http2(_) => Self::Unreachable(error.to_string()),
         }
     }
 }

@@ -254,6 +254,7 @@ async fn another_command_replaces_a_replica_once_the_new_one_runs() {
 async fn a_replica_is_warmed_up_before_it_is_a_target() {
     let mut cold = group(1, &["sleep", "1000"]);
     cold.replicas.as_mut().unwrap().warm_up = Some(WarmUpRequests {
+        is_http2: false,
         path: "/warm".to_owned(),
         count: 2,
         timeout: LONG,

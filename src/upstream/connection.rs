@@ -3,9 +3,11 @@
 use std::task::{Context, Poll};
 
 use super::http1::Http1Connection;
+use super::http2::Http2Stream;
 use super::response::{HeadKind, ReadError, ResponseLimits};
 use crate::http1::Hop;
 use crate::message::{BodyLength, Fields, RequestHead, ResponseHead};
+use crate::model::Failure;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Stream};
 
@@ -19,6 +21,8 @@ use crate::net::{Input, Stream};
 pub enum Connection {
     /// HTTP/1.1.
     Http1(Http1Connection),
+    /// A stream of HTTP/2.
+    Http2(Http2Stream),
 }
 
 impl Connection {
@@ -26,6 +30,7 @@ impl Connection {
     pub fn is_reused(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_reused(),
+            Self::Http2(http2) => http2.is_reused(),
         }
     }
 
@@ -34,6 +39,7 @@ impl Connection {
     pub fn learn(&self, fields: &Fields) {
         match self {
             Self::Http1(http1) => http1.learn(fields),
+            Self::Http2(_) => {}
         }
     }
 
@@ -42,6 +48,7 @@ impl Connection {
     pub fn closed(&self) {
         match self {
             Self::Http1(http1) => http1.closed(),
+            Self::Http2(_) => {}
         }
     }
 
@@ -50,6 +57,7 @@ impl Connection {
     pub fn note_unsolicited(&self) {
         match self {
             Self::Http1(http1) => http1.note_unsolicited(),
+            Self::Http2(_) => {}
         }
     }
 
@@ -58,28 +66,35 @@ impl Connection {
     pub fn recycle(self) {
         match self {
             Self::Http1(http1) => http1.recycle(),
+            Self::Http2(stream) => drop(stream),
         }
     }
 
     /// After a switch of protocols: the stream, what the target has sent beyond the head of its
     /// 101, and the permit that counts the stream's descriptor, to be held as long as the stream.
-    pub fn into_stream(self) -> (Stream, Input, DescriptorPermit) {
+    /// `None` of HTTP/2, which has no such switch.
+    pub fn into_stream(self) -> Option<(Stream, Input, DescriptorPermit)> {
         match self {
-            Self::Http1(http1) => http1.into_stream(),
+            Self::Http1(http1) => Some(http1.into_stream()),
+            Self::Http2(_) => None,
         }
     }
 
     /// Begins an exchange and encodes the head of its request, which [`Self::poll_flush`] writes.
-    /// `limits` are those of the response.
+    /// `limits` are those of the response. Fails if the protocol has no form for the request.
     pub fn begin(
         &mut self,
         head: &RequestHead,
         length: BodyLength,
         hop: &Hop<'_>,
         limits: ResponseLimits,
-    ) {
+    ) -> Result<(), Failure> {
         match self {
-            Self::Http1(http1) => http1.begin(head, length, hop, limits),
+            Self::Http1(http1) => {
+                http1.begin(head, length, hop, limits);
+                Ok(())
+            }
+            Self::Http2(http2) => http2.begin(head, length, hop, limits),
         }
     }
 
@@ -87,6 +102,7 @@ impl Connection {
     pub fn has_room(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.has_room(),
+            Self::Http2(http2) => http2.has_room(),
         }
     }
 
@@ -94,6 +110,7 @@ impl Connection {
     pub fn push_body(&mut self, data: &[u8]) {
         match self {
             Self::Http1(http1) => http1.push_body(data),
+            Self::Http2(http2) => http2.push_body(data),
         }
     }
 
@@ -101,6 +118,7 @@ impl Connection {
     pub fn end_body(&mut self, trailers: Option<&Fields>) {
         match self {
             Self::Http1(http1) => http1.end_body(trailers),
+            Self::Http2(http2) => http2.end_body(trailers),
         }
     }
 
@@ -109,6 +127,7 @@ impl Connection {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http1(http1) => http1.poll_flush(cx),
+            Self::Http2(http2) => http2.poll_flush(cx),
         }
     }
 
@@ -116,6 +135,7 @@ impl Connection {
     pub fn is_write_broken(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_write_broken(),
+            Self::Http2(http2) => http2.is_write_broken(),
         }
     }
 
@@ -123,6 +143,15 @@ impl Connection {
     pub fn is_written(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_written(),
+            Self::Http2(http2) => http2.is_written(),
+        }
+    }
+
+    /// Whether the target says that it has not executed the request, whatever was written.
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(http2) => http2.is_refused(),
         }
     }
 
@@ -130,6 +159,7 @@ impl Connection {
     pub fn is_received(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_received(),
+            Self::Http2(http2) => http2.is_received(),
         }
     }
 
@@ -137,6 +167,7 @@ impl Connection {
     pub fn is_sent(&self) -> bool {
         match self {
             Self::Http1(http1) => http1.is_sent(),
+            Self::Http2(http2) => http2.is_sent(),
         }
     }
 
@@ -149,6 +180,7 @@ impl Connection {
     ) -> Poll<Result<HeadKind, ReadError>> {
         match self {
             Self::Http1(http1) => http1.poll_head(cx, head),
+            Self::Http2(http2) => http2.poll_head(cx, head),
         }
     }
 
@@ -156,6 +188,7 @@ impl Connection {
     pub fn length(&self) -> BodyLength {
         match self {
             Self::Http1(http1) => http1.length(),
+            Self::Http2(http2) => http2.length(),
         }
     }
 
@@ -164,6 +197,7 @@ impl Connection {
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<&[u8]>, ReadError>> {
         match self {
             Self::Http1(http1) => http1.poll_data(cx),
+            Self::Http2(http2) => http2.poll_data(cx),
         }
     }
 
@@ -171,6 +205,7 @@ impl Connection {
     pub fn consume(&mut self, count: usize) {
         match self {
             Self::Http1(http1) => http1.consume(count),
+            Self::Http2(http2) => http2.consume(count),
         }
     }
 
@@ -178,6 +213,7 @@ impl Connection {
     pub fn trailers(&self) -> Option<&Fields> {
         match self {
             Self::Http1(http1) => http1.trailers(),
+            Self::Http2(http2) => http2.trailers(),
         }
     }
 }

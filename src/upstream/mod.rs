@@ -1,10 +1,11 @@
-//! Connections to targets: one pool per worker, one list of idle connections per target. The
-//! most recently used connection is taken first, so that surplus ones reach their age limit.
+//! Connections to targets: one pool per worker, one list of connections per target.
 //!
-//! An idle connection is a socket and its age, without a task or a buffer of its own. One task
-//! per worker, [`Pool::watch`], is woken when a target closes some of them. A target that sends
-//! bytes which no request asked for is distrusted: its connections serve one request each for a
-//! minute.
+//! - HTTP/1.1 (`http1`): idle connections, of which the most recently used one is taken first, so
+//!   that surplus ones reach their age limit. One task per worker, [`Pool::watch`], is woken when a
+//!   target closes some of them. A target that sends bytes which no request asked for is
+//!   distrusted: its connections serve one request each for a minute.
+//! - HTTP/2 (`http2`): connections with a task each, and as many requests at a time as they have
+//!   streams.
 //!
 //! [`Pool::take`] and [`Pool::connect`] give a [`Connection`], which is driven by the task of the
 //! client's connection and comes back by [`Connection::recycle`].
@@ -12,6 +13,7 @@
 mod connect_error;
 mod connection;
 mod http1;
+mod http2;
 mod pool;
 mod response;
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use super::connect_error::ConnectError;
 use super::connection::Connection;
 use super::http1::{Http1, Http1Connection, IdleList};
+use super::http2::Http2List;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 use crate::net::{Buffers, DialError, Stream, dial};
@@ -26,6 +28,8 @@ pub struct Pool {
     descriptors: DescriptorPool,
     buffers: Buffers,
     targets: RefCell<FxHashMap<Serial, Rc<IdleList>>>,
+    /// The same of targets that speak HTTP/2: all connections, those in use as well.
+    http2: RefCell<FxHashMap<Serial, Rc<Http2List>>>,
     /// How often targets that have left the snapshot sent bytes that no request asked for.
     unsolicited: Cell<u64>,
     /// Wakes [`Pool::watch`] when something happens to an idle connection.
@@ -54,14 +58,15 @@ impl Pool {
             descriptors,
             buffers,
             targets: RefCell::default(),
+            http2: RefCell::default(),
             unsolicited: Cell::default(),
             events: Arc::default(),
         }
     }
 
-    /// The idle connection to the target that was used last; `None` if there is none that can
-    /// be used. `learned` is what all workers know of the keep-alive timeout of the group's
-    /// targets. Does not wait.
+    /// The idle connection to the target that was used last, or a stream of one of HTTP/2; `None` if
+    /// there is none that can be used. `learned` is what all workers know of the keep-alive timeout
+    /// of the group's targets. Does not wait.
     pub async fn take(
         &self,
         target: &Arc<Target>,
@@ -69,6 +74,9 @@ impl Pool {
         learned: &Arc<KeepAlive>,
         now: Instant,
     ) -> Option<Connection> {
+        if policy.protocol.is_http2() {
+            return self.take_stream(target, policy, now);
+        }
         let list = self.list(target, policy, learned);
         let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx, now))).await?;
         Some(Connection::Http1(Http1Connection::reused(idle, list, age)))
@@ -83,12 +91,45 @@ impl Pool {
         learned: &Arc<KeepAlive>,
         header: &[u8],
     ) -> Result<Connection, ConnectError> {
+        if policy.protocol.is_http2() {
+            return self.open_stream(target, policy).await;
+        }
         let list = self.list(target, policy, learned);
         let (stream, descriptor) = self.open(target, policy, header).await?;
         let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::Http1(Http1Connection::new(
             http, list, descriptor,
         )))
+    }
+
+    fn take_stream(
+        &self,
+        target: &Arc<Target>,
+        policy: &UpstreamLimits,
+        now: Instant,
+    ) -> Option<Connection> {
+        let list = self.http2_list(target, policy);
+        let stream = list.take(now)?;
+        // Idle connections are not closed for one that may not be needed.
+        if list.is_short()
+            && let Some(descriptor) = self.descriptors.try_take()
+        {
+            list.open_ahead(descriptor);
+        }
+        Some(Connection::Http2(stream))
+    }
+
+    // Not an `async fn`: its future is in that of every request, and is large.
+    fn open_stream<'p>(
+        &'p self,
+        target: &Arc<Target>,
+        policy: &UpstreamLimits,
+    ) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + 'p>> {
+        let list = self.http2_list(target, policy);
+        Box::pin(async move {
+            let stream = list.connect(|| self.descriptor()).await?;
+            Ok(Connection::Http2(stream))
+        })
     }
 
     /// A new stream to the target, which never comes back to the pool, and its descriptor. Fails as
@@ -139,10 +180,16 @@ impl Pool {
         for list in self.targets.borrow().values() {
             list.reap();
         }
+        for list in self.http2.borrow().values() {
+            list.reap();
+        }
     }
 
     fn clear(&self) {
         for list in self.targets.borrow().values() {
+            list.clear();
+        }
+        for list in self.http2.borrow().values() {
             list.clear();
         }
     }
@@ -158,11 +205,21 @@ impl Pool {
             }
             kept
         });
+        self.http2.borrow_mut().retain(|_, list| {
+            let kept = keep(&list.target);
+            if !kept {
+                list.close();
+            }
+            kept
+        });
     }
 
     /// How many connections are idle now.
     pub fn idle(&self) -> usize {
-        self.targets.borrow().values().map(|list| list.len()).sum()
+        let http1 = self.targets.borrow();
+        let http2 = self.http2.borrow();
+        let idle = http1.values().map(|list| list.len());
+        idle.chain(http2.values().map(|list| list.idle())).sum()
     }
 
     /// How often targets have sent bytes that no request asked for, since the last call; what comes
@@ -177,6 +234,15 @@ impl Pool {
     fn count_unsolicited(&self, list: &IdleList) {
         let count = self.unsolicited.get() + list.take_unsolicited();
         self.unsolicited.set(count);
+    }
+
+    fn http2_list(&self, target: &Arc<Target>, policy: &UpstreamLimits) -> Rc<Http2List> {
+        let mut targets = self.http2.borrow_mut();
+        let list = targets
+            .entry(target.serial)
+            .or_insert_with(|| Rc::new(Http2List::new(target, policy)));
+        list.adapt(policy);
+        Rc::clone(list)
     }
 
     fn list(

@@ -19,6 +19,10 @@ pub enum ReadError {
     Closed,
     /// The target reset the connection or the stream, or the connection broke.
     Reset,
+    /// The target takes no request at the moment: `REFUSED_STREAM` or `ENHANCE_YOUR_CALM`.
+    Refused,
+    /// The target wants the request in HTTP/1.1.
+    WantsHttp1,
     /// What came is no response that may pass.
     Malformed,
     /// More than 64 interim responses to one request.

@@ -140,6 +140,7 @@ fn an_engine_takes_what_is_written() {
     };
     assert_eq!(read.allowance, allowance);
     let warm_up = WarmUpRequests {
+        is_http2: false,
         path: "/a?b".into(),
         count: 7,
         timeout: 10 * SECOND,

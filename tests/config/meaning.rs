@@ -304,7 +304,7 @@ fn a_matcher_is_a_status_a_range_or_several() {
         ));
         match group.health.expect("a check").probe {
             Probe::Http(probe) => probe.matcher,
-            Probe::Tcp => panic!("the default is http"),
+            Probe::Grpc(_) | Probe::Tcp => panic!("the default is http"),
         }
     };
     assert_eq!(matcher("200"), [(200, 200)]);

@@ -39,7 +39,7 @@ fn the_guide_has_every_reason_of_a_scaling_decision() {
 }
 
 /// The failures which a client sees as an answer of Weir itself.
-const ANSWERED: [Failure; 30] = [
+const ANSWERED: [Failure; 33] = [
     Failure::MalformedRequest,
     Failure::PlainHttp,
     Failure::BadHost,
@@ -61,6 +61,9 @@ const ANSWERED: [Failure; 30] = [
     Failure::ListenerGone,
     Failure::ConnectError,
     Failure::TargetClosed,
+    Failure::NotHttp2,
+    Failure::StreamRefused,
+    Failure::UpgradeNotForwarded,
     Failure::TargetBodyBroken,
     Failure::MalformedResponse,
     Failure::TargetTimeout(Stage::Connect),

@@ -88,6 +88,24 @@ fn four_replicas_share_one_database_and_the_requests() {
     assert!(!pids.iter().any(|pid| exists(*pid)));
 }
 
+/// TaskOverflow speaks HTTP/2 to what begins with it; warm-up and checks do so too.
+#[test]
+fn replicas_that_speak_http_2_share_the_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("todos.db");
+    let config = todo(2, database.to_str().unwrap())
+        .replace("health = {", "protocol = \"http2\"\n        health = {")
+        .replace(
+            "count = 2",
+            "count = 2, warm_up = { path = \"/api/v1/todos\", requests = 2 }",
+        );
+    let weir = Weir::start(&config);
+    let shares = shares(&weir, 40);
+    assert_eq!(shares.len(), 2, "{shares:?}");
+    assert!(shares.values().all(|share| *share == 20), "{shares:?}");
+    until_healthy(&weir, 2);
+}
+
 #[test]
 fn a_killed_replica_is_restarted_and_gets_requests_again() {
     let folder = tempfile::tempdir().unwrap();

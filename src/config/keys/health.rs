@@ -8,8 +8,11 @@ use super::words::{ProbeKind, ProbeMethod, names};
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static HEALTH: Table = Table { path: "target_group.*.health", heading: "", keys: &[
     key("type", Kind::Word(names::<ProbeKind>), Text("http"),
-        "\"tcp\" only opens a connection, and is the default of a group of that protocol without `path`").called("protocol"),
-    key("path", Kind::Value("path, perhaps with a query"), Text("/"), "what is asked").called("uri url"),
+        "\"grpc\" calls a method, and is the default of a group of that protocol; \"tcp\" only opens a connection, and is the default of a group of that protocol without `path`").called("protocol"),
+    key("path", Kind::Value("path, perhaps with a query"), Text("/"),
+        "what is asked; of type \"grpc\" a method instead of /grpc.health.v1.Health/Check").called("uri url"),
+    key("service", Kind::Value("name of a service"), Described("the whole target"),
+        "of type \"grpc\": the service that is asked for by /grpc.health.v1.Health/Check"),
     key("port", Kind::Count(PORT), Described("the target's own"), "the port that is asked; a Unix socket has no other"),
     key("host", Kind::Value("host, perhaps with a port"), Described("the target's address; localhost for a Unix socket"), "the Host header"),
     key("method", Kind::Word(names::<ProbeMethod>), Text("GET"), "the method of the request"),
@@ -20,8 +23,9 @@ pub(in crate::config) static HEALTH: Table = Table { path: "target_group.*.healt
     key("healthy", Kind::Count(1..=100), Count(5), "passes in a row that bring a target back").called("rise passes"),
     key("unhealthy", Kind::Count(1..=100), Count(2), "failures in a row that take it out").called("fall fails failures"),
     // ALB's.
-    key("matcher", Kind::Value("statuses and ranges within 200-499"), Text("200"), "statuses that pass")
-        .called("status codes expect success_codes"),
+    key("matcher", Kind::Value("statuses and ranges within 200-499"), Text("200"),
+        "statuses that pass; of type \"grpc\" its own within 0-99, \"0\" without this key")
+        .called("status codes expect success_codes grpc_code"),
     key("body", Kind::Value("string"), Described("any"), "text that must be in the first 64KiB of the body"),
 ] };
 

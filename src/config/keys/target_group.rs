@@ -10,7 +10,7 @@ use super::key::{Kind, SWITCH, Table, key, kib, secs};
 use super::replicas::REPLICAS;
 use super::upstream::{RETRY, UPSTREAM};
 use super::words::{CookieKind, names};
-use crate::model::{Algorithm, Protocol, ProxyVersion, StickyDraining, StickyFull};
+use crate::model::{Algorithm, ProxyVersion, StickyDraining, StickyFull, TargetProtocol};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*", heading: "", keys: &[
@@ -19,8 +19,8 @@ pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*
         "\"address\", \"address:port\", a DNS name or \"unix:/path\"")
         .called("server servers members endpoints backends hosts nodes addresses upstreams urls"),
     // ALB's.
-    key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
-        "what the targets speak; \"tcp\" is for the listeners of that protocol, and counts connections where others count requests")
+    key("protocol", Kind::Word(names::<TargetProtocol>), Text("http1"),
+        "what the targets speak, without TLS; \"http2\" and \"grpc\" are HTTP/2, and \"grpc\" answers and counts by grpc-status; \"tcp\" is for the listeners of that protocol, and counts connections where others count requests")
         .called("mode backend_protocol"),
     // NLB's `proxy_protocol_v2.enabled`.
     key("proxy_protocol", Kind::Word(names::<Option<ProxyVersion>>), Text("off"),

@@ -16,11 +16,15 @@ pub(in crate::config) static UPSTREAM: Table = Table { path: "target_group.*.ups
     // A WebSocket may have nothing to say for long, and applications send pings of their own.
     key("tunnel_timeout", Kind::Duration(TIMEOUT), secs(60 * 60),
         "instead of those, once a connection is upgraded (WebSocket): without a byte in either direction"),
-    key("idle_timeout", Kind::Duration(TIMEOUT), Described("80 % of what the targets grant or show, and 4s as long as they have done neither"),
+    key("idle_timeout", Kind::Duration(TIMEOUT), Described("80 % of what the targets grant or show, and 4s as long as they have done neither; 60s of HTTP/2"),
         "of a connection kept for the next request"),
     // More than a worker has in flight to one target under any load it can carry; the idle
     // timeout takes what a burst leaves behind.
     key("max_idle", Kind::Count(0..=10_000), Count(128), "connections kept per worker and target; 0 keeps none"),
+    // What most servers of HTTP/2 allow; RFC 9113 section 6.5.2 advises no fewer.
+    key("max_streams", Kind::Count(1..=10_000), Count(100),
+        "of HTTP/2: requests at a time on one connection; a target may allow fewer, and more connections are opened as needed")
+        .called("max_concurrent_streams http2_max_concurrent_streams"),
     // Some applications answer with dozens of cookies or a long policy; a MiB is a broken one.
     key("max_head", Kind::Size(1024..=1024 * 1024), kib(64), "of a response head")
         .called("max_header_size proxy_buffer_size max_response_headers_kb response_header_limit"),

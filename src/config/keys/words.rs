@@ -7,6 +7,7 @@ use crate::config::types::AccessLog;
 use crate::model::{
     AcceptProxy, Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat,
     ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
+    TargetProtocol,
 };
 use crate::tls::{ClientAuthMode, MinVersion};
 
@@ -38,6 +39,7 @@ pub(in crate::config) fn names<T: Words>() -> Vec<&'static str> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum ProbeKind {
     Http,
+    Grpc,
     Tcp,
 }
 
@@ -102,6 +104,17 @@ impl Words for ClientAuthMode {
     const ALIASES: Rows<Self> = &[("verify", Self::Require), ("optional", Self::Request)];
 }
 
+impl Words for TargetProtocol {
+    const WORDS: Rows<Self> = &[
+        (Self::Http1.name(), Self::Http1),
+        (Self::Http2.name(), Self::Http2),
+        (Self::Grpc.name(), Self::Grpc),
+        (Self::Tcp.name(), Self::Tcp),
+    ];
+
+    const ALIASES: Rows<Self> = &[("h2c", Self::Http2)];
+}
+
 impl Words for ForwardedMode {
     const WORDS: Rows<Self> = &[
         ("append", Self::Append),
@@ -163,7 +176,11 @@ impl Words for Algorithm {
 }
 
 impl Words for ProbeKind {
-    const WORDS: Rows<Self> = &[("http", Self::Http), ("tcp", Self::Tcp)];
+    const WORDS: Rows<Self> = &[
+        ("http", Self::Http),
+        ("grpc", Self::Grpc),
+        ("tcp", Self::Tcp),
+    ];
 }
 
 impl Words for ProbeMethod {

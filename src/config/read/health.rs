@@ -11,20 +11,27 @@ use crate::config::keys::{ProbeKind, ProbeMethod};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::Section;
-use crate::config::types::{HealthCheck, HttpProbe, Probe};
+use crate::config::types::{GrpcProbe, HealthCheck, HttpProbe, Probe};
 use crate::config::units::display_duration;
 use crate::config::{defaults, keys};
-use crate::model::{Protocol, Thresholds};
+use crate::model::{TargetProtocol, Thresholds};
 
 /// Statuses that a check may accept, ALB's.
 const STATUSES: RangeInclusive<u16> = 200..=499;
 
-/// Keys of an HTTP check alone.
-const HTTP_KEYS: [&str; 5] = ["path", "host", "method", "matcher", "body"];
+/// Statuses of gRPC that a check may accept, ALB's.
+const GRPC_STATUSES: RangeInclusive<u16> = 0..=99;
+
+/// Keys of checks that ask something.
+const ASKING_KEYS: [&str; 6] = ["path", "host", "method", "matcher", "body", "service"];
+
+/// Keys of an HTTP check alone, and of one by gRPC.
+const HTTP_KEYS: [&str; 2] = ["method", "body"];
+const GRPC_KEYS: [&str; 1] = ["service"];
 
 /// Returns `Some(None)` for a group without checks, and `None` if something is wrong.
 #[allow(clippy::option_option)] // off, wrong and a check are three cases
-pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<HealthCheck>> {
+pub(super) fn read(group: &Section<'_>, protocol: TargetProtocol) -> Option<Option<HealthCheck>> {
     let Some(node) = group.get("health") else {
         return Some(Some(unconfigured(group, protocol)));
     };
@@ -37,13 +44,22 @@ pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<Hea
     let kind = match section.get("type") {
         Some(node) => node.word(),
         // A path is there to be asked for.
-        None if section.get("path").is_some() => Some(ProbeKind::Http),
+        None if protocol == TargetProtocol::Tcp && section.get("path").is_some() => {
+            Some(ProbeKind::Http)
+        }
         None => Some(default_kind(protocol)),
     };
     let probe = match kind {
-        Some(ProbeKind::Http) => http(&section).map(Probe::Http),
+        Some(ProbeKind::Http) => {
+            warn_about(&section, &GRPC_KEYS, "http");
+            http(&section, protocol).map(Probe::Http)
+        }
+        Some(ProbeKind::Grpc) => {
+            warn_about(&section, &HTTP_KEYS, "grpc");
+            grpc(&section).map(Probe::Grpc)
+        }
         Some(ProbeKind::Tcp) => {
-            warn_about_http_keys(&section);
+            warn_about(&section, &ASKING_KEYS, "tcp");
             Some(Probe::Tcp)
         }
         None => None,
@@ -72,16 +88,18 @@ pub(super) fn read(group: &Section<'_>, protocol: Protocol) -> Option<Option<Hea
 }
 
 /// What is checked without `type`.
-fn default_kind(protocol: Protocol) -> ProbeKind {
+fn default_kind(protocol: TargetProtocol) -> ProbeKind {
     match protocol {
-        Protocol::Http1 => ProbeKind::Http,
-        Protocol::Tcp => ProbeKind::Tcp,
+        TargetProtocol::Http1 | TargetProtocol::Http2 => ProbeKind::Http,
+        TargetProtocol::Grpc => ProbeKind::Grpc,
+        TargetProtocol::Tcp => ProbeKind::Tcp,
     }
 }
 
 /// The check of a group without `health`.
-fn unconfigured(group: &Section<'_>, protocol: Protocol) -> HealthCheck {
+fn unconfigured(group: &Section<'_>, protocol: TargetProtocol) -> HealthCheck {
     let http = HttpProbe {
+        is_http2: protocol.is_http2(),
         method: Method::GET,
         path: keys::HEALTH.text("path").to_owned(),
         host: None,
@@ -92,6 +110,12 @@ fn unconfigured(group: &Section<'_>, protocol: Protocol) -> HealthCheck {
     HealthCheck {
         probe: match default_kind(protocol) {
             ProbeKind::Http => Probe::Http(http),
+            ProbeKind::Grpc => Probe::Grpc(GrpcProbe {
+                method: None,
+                service: String::new(),
+                host: None,
+                matcher: vec![(0, 0)],
+            }),
             ProbeKind::Tcp => Probe::Tcp,
         },
         port: None,
@@ -134,18 +158,49 @@ fn below(interval: Duration) -> Duration {
     }
 }
 
-fn warn_about_http_keys(section: &Section<'_>) {
-    for node in section.given(&HTTP_KEYS) {
-        let message = format!("`{}` does nothing in a check of type \"tcp\"", node.name());
-        node.warn(
-            Code::NoEffect,
-            message,
-            "a \"tcp\" check opens a connection and asks nothing; \"http\" asks",
+fn warn_about(section: &Section<'_>, keys: &[&str], kind: &str) {
+    for node in section.given(keys) {
+        let message = format!(
+            "`{}` does nothing in a check of type \"{kind}\"",
+            node.name()
         );
+        let help = match kind {
+            "tcp" => {
+                "a \"tcp\" check opens a connection and asks nothing; \"http\" and \"grpc\" ask"
+            }
+            "grpc" => "a \"grpc\" check calls a method; \"http\" sends a request",
+            _ => "\"grpc\" asks for a service",
+        };
+        node.warn(Code::NoEffect, message, help);
     }
 }
 
-fn http(section: &Section<'_>) -> Option<HttpProbe> {
+fn grpc(section: &Section<'_>) -> Option<GrpcProbe> {
+    let method = section.optional("path", path);
+    let host = section.optional("host", host);
+    let service = section.optional("service", Node::text);
+    let matcher = match section.get("matcher") {
+        Some(node) => matcher(&node, &GRPC_STATUSES),
+        None => Some(vec![(0, 0)]),
+    };
+    let (method, service) = (method?, service?);
+    if method.is_some()
+        && service.is_some()
+        && let Some(node) = section.get("service")
+    {
+        let message =
+            "`service` is asked for by /grpc.health.v1.Health/Check, which `path` replaces";
+        return node.refuse(Code::Conflict, message, "take one of the two out");
+    }
+    Some(GrpcProbe {
+        method,
+        service: service.unwrap_or_default(),
+        host: host?,
+        matcher: matcher?,
+    })
+}
+
+fn http(section: &Section<'_>, protocol: TargetProtocol) -> Option<HttpProbe> {
     let method = match section.get("method") {
         Some(node) => node.word().map(|ProbeMethod(method)| method),
         None => Some(Method::GET),
@@ -154,7 +209,7 @@ fn http(section: &Section<'_>) -> Option<HttpProbe> {
     let host = section.optional("host", host);
     let body = section.optional("body", Node::text);
     let matcher = match section.get("matcher") {
-        Some(node) => matcher(&node),
+        Some(node) => matcher(&node, &STATUSES),
         None => Some(vec![defaults::HEALTH_MATCHER]),
     };
     let (method, body) = (method?, body?);
@@ -166,6 +221,7 @@ fn http(section: &Section<'_>) -> Option<HttpProbe> {
         return node.refuse(Code::Conflict, message, "write method = \"GET\"");
     }
     Some(HttpProbe {
+        is_http2: protocol.is_http2(),
         method,
         path: path?,
         host: host?,
@@ -212,10 +268,11 @@ fn host(node: &Node<'_>) -> Option<String> {
 }
 
 /// `200`, `"200,204-299"`, or a list of these.
-fn matcher(node: &Node<'_>) -> Option<Vec<(u16, u16)>> {
+fn matcher(node: &Node<'_>, within: &RangeInclusive<u16>) -> Option<Vec<(u16, u16)>> {
     let ranges = node.items_of(|node| {
         if matches!(node.value, DeValue::Integer(_)) {
-            let status = node.count_within(&(200..=499))?;
+            let status =
+                node.count_within(&(i64::from(*within.start())..=i64::from(*within.end())))?;
             return Some(vec![(status, status)]);
         }
         if !matches!(node.value, DeValue::String(_)) {
@@ -226,13 +283,13 @@ fn matcher(node: &Node<'_>) -> Option<Vec<(u16, u16)>> {
         }
         let text = node.text()?;
         text.split(',')
-            .map(|part| statuses(node, part.trim()))
+            .map(|part| statuses(node, part.trim(), within))
             .collect()
     })?;
     Some(ranges.concat())
 }
 
-fn statuses(node: &Node<'_>, text: &str) -> Option<(u16, u16)> {
+fn statuses(node: &Node<'_>, text: &str, within: &RangeInclusive<u16>) -> Option<(u16, u16)> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let status = |text: &str| text.trim().parse::<u16>().ok();
     let (Some(low), Some(high)) = (status(low), status(high)) else {
@@ -254,9 +311,14 @@ fn statuses(node: &Node<'_>, text: &str) -> Option<(u16, u16)> {
             format!("write \"{high}-{low}\""),
         );
     }
-    if !STATUSES.contains(&low) || !STATUSES.contains(&high) {
-        let message = format!("`{text}` is not within 200-499");
-        let help = "a 1xx is no answer, and a 5xx is how a target says that it is sick";
+    if !within.contains(&low) || !within.contains(&high) {
+        let (first, last) = (within.start(), within.end());
+        let message = format!("`{text}` is not within {first}-{last}");
+        let help = if *within == STATUSES {
+            "a 1xx is no answer, and a 5xx is how a target says that it is sick"
+        } else {
+            "the statuses of gRPC are 0 to 16; 0 is OK, and 12 is a method that is not there"
+        };
         return node.refuse(Code::OutOfRange, message, help);
     }
     Some((low, high))

@@ -6,9 +6,15 @@ use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::section::Section;
 use crate::config::types::{Allowance, Replicas, Scaler, WarmUpRequests};
+use crate::model::TargetProtocol;
 
 /// `may_be_none`: the group has `autoscaling`, which says whether it may begin with none.
-pub(super) fn read(node: &Node<'_>, port: GroupPort, may_be_none: bool) -> Option<Replicas> {
+pub(super) fn read(
+    node: &Node<'_>,
+    port: GroupPort,
+    protocol: TargetProtocol,
+    may_be_none: bool,
+) -> Option<Replicas> {
     let section = node.section(&keys::REPLICAS)?;
     let runner = runner::read(&section, port);
     let is_local = section.get("command").is_some() || section.get("docker").is_some();
@@ -20,7 +26,8 @@ pub(super) fn read(node: &Node<'_>, port: GroupPort, may_be_none: bool) -> Optio
         memory: section.get("memory").and_then(|node| node.size()),
     };
     let scaler = section.get("scaler").and_then(|node| node.boolean());
-    let warm_up = section.get("warm_up").and_then(|node| warm_up(&node));
+    let warm_up = section.get("warm_up");
+    let warm_up = warm_up.and_then(|node| self::warm_up(&node, protocol));
     Some(Replicas {
         runner: runner?,
         count,
@@ -43,7 +50,7 @@ pub(super) fn most(is_local: bool) -> i64 {
     }
 }
 
-fn warm_up(node: &Node<'_>) -> Option<WarmUpRequests> {
+fn warm_up(node: &Node<'_>, protocol: TargetProtocol) -> Option<WarmUpRequests> {
     let section: Section<'_> = node.section(&keys::WARM_UP)?;
     let path = section
         .require("path", "write { path = \"/api/v1/todos\", requests = 20 }")
@@ -51,6 +58,7 @@ fn warm_up(node: &Node<'_>) -> Option<WarmUpRequests> {
     let count = section.count("requests");
     let timeout = section.duration("timeout");
     Some(WarmUpRequests {
+        is_http2: protocol.is_http2(),
         path: path?,
         count,
         timeout,

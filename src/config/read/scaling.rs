@@ -4,6 +4,7 @@ use crate::config::autoscaling::{Autoscaling, Metric};
 use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::types::{Replicas, Runner, Scaler};
+use crate::model::TargetProtocol;
 
 use super::group_port::GroupPort;
 use super::{autoscaling, replicas};
@@ -16,11 +17,11 @@ pub(super) struct Scaling {
     pub(super) is_broken: bool,
 }
 
-pub(super) fn read(group: &Section<'_>, port: GroupPort) -> Scaling {
+pub(super) fn read(group: &Section<'_>, port: GroupPort, protocol: TargetProtocol) -> Scaling {
     let (runs, scales) = (group.get("replicas"), group.get("autoscaling"));
     let replicas = runs
         .as_ref()
-        .map(|node| replicas::read(node, port, scales.is_some()));
+        .map(|node| replicas::read(node, port, protocol, scales.is_some()));
     let autoscaling = scales.as_ref().map(autoscaling::read);
     let scaling = Scaling {
         is_broken: matches!(replicas, Some(None)) || matches!(autoscaling, Some(None)),

@@ -20,7 +20,7 @@ use crate::config::types::{
     FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
 };
 use crate::config::units::display_duration;
-use crate::model::{Algorithm, Protocol, TargetGroupId};
+use crate::model::{Algorithm, TargetGroupId, TargetProtocol};
 
 /// Words of other products for an algorithm that does the same. They are refused with the right
 /// word, because few of them mean exactly this.
@@ -42,7 +42,7 @@ struct Placed<'a> {
 
 pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let section = node.section(&keys::TARGET_GROUP)?;
-    let protocol = section.word("protocol");
+    let protocol: TargetProtocol = section.word("protocol");
     let known = TargetGroupId::from(name);
     node.cx
         .note(|notes| notes.protocols.extend([(known, protocol)]));
@@ -51,19 +51,17 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let hash = hash::read(&section, algorithm);
     let health = health::read(&section, protocol);
     let fail_open = fail_open(&section);
-    let upstream = section
-        .get("upstream")
-        .and_then(|node| node.section(&keys::UPSTREAM))
-        .map_or(defaults::UPSTREAM, |section| upstream_limits(&section));
     let upstream = UpstreamLimits {
+        protocol,
         proxy_protocol: section.word("proxy_protocol"),
-        ..upstream
+        ..upstream(&section)
     };
+    check_proxy_protocol(&section, &upstream);
     let (retry, outlier) = (retry::retry(&section), retry::outlier(&section));
     let slow_start = slow_start(&section);
     let deregistration_delay = section.duration("deregistration_delay");
-    let scaling = scaling::read(&section, port);
-    if protocol == Protocol::Tcp {
+    let scaling = scaling::read(&section, port, protocol);
+    if protocol == TargetProtocol::Tcp {
         tcp::check_group(&section, &scaling);
     }
     let overload = overload::read(&section, algorithm, scaling.may_be_zero());
@@ -100,6 +98,21 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         replicas: scaling.replicas,
         autoscaling: scaling.autoscaling,
     })
+}
+
+/// A header says which client a connection is for, and one of HTTP/2 carries the requests of many.
+fn check_proxy_protocol(section: &Section<'_>, upstream: &UpstreamLimits) {
+    if upstream.protocol.is_http2()
+        && upstream.proxy_protocol.is_some()
+        && let Some(node) = section.get("proxy_protocol")
+    {
+        let word = upstream.protocol.name();
+        let message = format!(
+            "`proxy_protocol` names one client, and a connection of protocol \"{word}\" is for many"
+        );
+        let help = "take it out: targets find the client in X-Forwarded-For; or write protocol = \"http1\"";
+        node.error(Code::Conflict, message, help);
+    }
 }
 
 fn miss_targets(section: &Section<'_>) {
@@ -363,9 +376,17 @@ fn check_min_healthy(
     }
 }
 
+fn upstream(section: &Section<'_>) -> UpstreamLimits {
+    let node = section.get("upstream");
+    let limits = node.and_then(|node| node.section(&keys::UPSTREAM));
+    limits.map_or(defaults::UPSTREAM, |limits| upstream_limits(&limits))
+}
+
 fn upstream_limits(section: &Section<'_>) -> UpstreamLimits {
     let optional = |key| section.get(key).and_then(|node| node.duration());
     UpstreamLimits {
+        max_streams: NonZeroU32::new(section.count("max_streams"))
+            .unwrap_or(defaults::UPSTREAM.max_streams),
         connect_timeout: section.duration("connect_timeout"),
         response_timeout: section.duration("response_timeout"),
         body_timeout: section.duration("body_timeout"),
@@ -376,6 +397,6 @@ fn upstream_limits(section: &Section<'_>) -> UpstreamLimits {
         max_head: section.size("max_head"),
         max_fields: section.count("max_fields"),
         body_min_rate: NonZeroU32::new(section.count("body_min_rate")),
-        proxy_protocol: None,
+        ..defaults::UPSTREAM
     }
 }

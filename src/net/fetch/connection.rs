@@ -1,11 +1,9 @@
-//! One HTTP/1.1 connection and the response that it carries.
+//! One connection and the response that it carries.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -16,16 +14,10 @@ use tokio::io::AsyncWriteExt;
 
 use super::bounded::Bounded;
 use super::destination::{Connected, Destination, Stream};
+use super::drive::drive;
 use super::error::FetchError;
-
-/// Most bytes of a response's head.
-pub const HEAD_LIMIT: usize = 64 * 1024;
-
-/// The bytes that one response with a body of up to `body` bytes may need, with its framing and
-/// the interim responses before it.
-pub const fn answer_limit(body: usize) -> u64 {
-    (HEAD_LIMIT + 2 * body) as u64
-}
+use super::http2::Http2;
+use super::limits::HEAD_LIMIT;
 
 type Driver = http1::Connection<TokioIo<Bounded<Box<dyn Stream>>>, Full<Bytes>>;
 
@@ -36,10 +28,18 @@ type Driver = http1::Connection<TokioIo<Bounded<Box<dyn Stream>>>, Full<Bytes>>;
 /// connection goes with them.
 #[derive(Debug)]
 pub struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once it is closed.
-    driver: Option<Driver>,
+    wire: Wire,
     peer: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Http1 {
+        sender: http1::SendRequest<Full<Bytes>>,
+        /// `None` once it is closed.
+        driver: Option<Box<Driver>>,
+    },
+    Http2(Box<Http2>),
 }
 
 impl Connection {
@@ -64,11 +64,25 @@ impl Connection {
             .max_buf_size(HEAD_LIMIT)
             .handshake(TokioIo::new(Bounded::new(stream, limit)))
             .await?;
-        Ok(Self {
+        let wire = Wire::Http1 {
             sender,
-            driver: Some(driver),
-            peer,
-        })
+            driver: Some(Box::new(driver)),
+        };
+        Ok(Self { wire, peer })
+    }
+
+    /// As [`Self::open`], for a peer that speaks HTTP/2 if `is_http2`.
+    pub async fn open_as(
+        destination: &Destination,
+        is_http2: bool,
+        limit: u64,
+    ) -> Result<Self, FetchError> {
+        if !is_http2 {
+            return Self::open(destination, limit).await;
+        }
+        let Connected { stream, peer } = destination.connect().await?;
+        let wire = Wire::Http2(Box::new(Http2::open(Bounded::new(stream, limit)).await?));
+        Ok(Self { wire, peer })
     }
 
     /// Sends a request and returns once the head of the response is in. A request without `Host`
@@ -77,10 +91,20 @@ impl Connection {
         if !request.headers().contains_key(HOST) {
             self.add_host(request.headers_mut())?;
         }
-        let answer = self.sender.send_request(request.map(Full::new));
-        let (head, body) = drive(&mut self.driver, answer).await?.into_parts();
+        let (head, body) = match &mut self.wire {
+            Wire::Http1 { sender, driver } => {
+                let answer = sender.send_request(request.map(Full::new));
+                let (head, body) = drive(driver, answer).await?.into_parts();
+                (head, Body::Http1(body))
+            }
+            Wire::Http2(http2) => {
+                let (head, body) = http2.send(request).await?.into_parts();
+                (head, Body::Http2(body))
+            }
+        };
         Ok(Response {
             status: head.status,
+            headers: head.headers,
             body,
             connection: self,
         })
@@ -89,7 +113,10 @@ impl Connection {
     /// Waits until another request can be sent, and returns whether one can: the peer may have
     /// closed the connection.
     pub async fn is_reusable(&mut self) -> bool {
-        drive(&mut self.driver, self.sender.ready()).await.is_ok()
+        match &mut self.wire {
+            Wire::Http1 { sender, driver } => drive(driver, sender.ready()).await.is_ok(),
+            Wire::Http2(http2) => http2.ready().await.is_ok(),
+        }
     }
 
     /// Puts `Host` before the other fields (RFC 9112, section 3.2).
@@ -109,8 +136,15 @@ impl Connection {
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
-    body: Incoming,
+    headers: HeaderMap,
+    body: Body,
     connection: Connection,
+}
+
+#[derive(Debug)]
+enum Body {
+    Http1(Incoming),
+    Http2(RecvStream),
 }
 
 impl Response {
@@ -119,14 +153,34 @@ impl Response {
         self.status
     }
 
+    /// Its fields.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// The next part of the body, as it comes; `None` at its end. Trailers are left out.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
-        while let Some(frame) = drive(&mut self.connection.driver, self.body.frame()).await {
-            if let Ok(data) = frame?.into_data() {
-                return Ok(Some(data));
+        match (&mut self.connection.wire, &mut self.body) {
+            (Wire::Http1 { driver, .. }, Body::Http1(body)) => {
+                while let Some(frame) = drive(driver, body.frame()).await {
+                    if let Ok(data) = frame?.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(None)
             }
+            (Wire::Http2(http2), Body::Http2(body)) => http2.chunk(body).await,
+            // A response has the protocol of its connection.
+            (Wire::Http1 { .. }, Body::Http2(_)) | (Wire::Http2(_), Body::Http1(_)) => Ok(None),
         }
-        Ok(None)
+    }
+
+    /// The trailers of HTTP/2, once the body has ended; `None` if it has none.
+    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>, FetchError> {
+        match (&mut self.connection.wire, &mut self.body) {
+            (Wire::Http2(http2), Body::Http2(body)) => http2.trailers(body).await,
+            (Wire::Http1 { .. }, _) | (Wire::Http2(_), Body::Http1(_)) => Ok(None),
+        }
     }
 
     /// The whole body. Fails when it is longer than `limit` bytes.
@@ -145,21 +199,6 @@ impl Response {
     pub fn into_connection(self) -> Connection {
         self.connection
     }
-}
-
-/// Awaits an operation and does the work of the connection that it waits for. A connection which
-/// fails tells the operation on it why.
-async fn drive<T>(driver: &mut Option<Driver>, operation: impl Future<Output = T>) -> T {
-    let mut operation = pin!(operation);
-    poll_fn(|cx| {
-        if let Some(connection) = driver
-            && let Poll::Ready(_told_to_the_operation) = Pin::new(connection).poll(cx)
-        {
-            *driver = None;
-        }
-        operation.as_mut().poll(cx)
-    })
-    .await
 }
 
 #[cfg(test)]

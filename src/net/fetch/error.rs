@@ -41,6 +41,9 @@ pub enum FetchError {
     /// The peer sent more bytes than the connection may receive.
     #[error("{}", root_cause(.0))]
     TooManyBytes(#[source] hyper::Error),
+    /// The connection failed, or the peer does not speak HTTP/2, or refuses the request.
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
     /// The body is longer than this many bytes.
     #[error("answers with more than {0} bytes")]
     BodyTooLong(usize),

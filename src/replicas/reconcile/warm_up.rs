@@ -31,6 +31,7 @@ pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> War
     let mut warmth = Warmth::default();
     let mut client = Client {
         destination: Destination::Address(address),
+        is_http2: wanted.is_http2,
         limit: u64::from(wanted.count) * answer_limit(BODY_LIMIT),
         idle: None,
     };
@@ -55,6 +56,7 @@ pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> War
 /// Sends requests over one connection, which is opened again when the replica closes it.
 struct Client {
     destination: Destination,
+    is_http2: bool,
     /// Most bytes that a connection may receive.
     limit: u64,
     idle: Option<Connection>,
@@ -85,7 +87,7 @@ impl Client {
         {
             return Ok(connection);
         }
-        Connection::open(&self.destination, self.limit).await
+        Connection::open_as(&self.destination, self.is_http2, self.limit).await
     }
 }
 
@@ -101,6 +103,7 @@ mod tests {
 
     fn wanted(count: u32, timeout: Duration) -> WarmUpRequests {
         WarmUpRequests {
+            is_http2: false,
             path: "/todos?all=1".to_owned(),
             count,
             timeout,

@@ -13,6 +13,8 @@ pub struct Rig {
     targets: Vec<SocketAddr>,
 }
 
+const NO_CHECKS: &str = "health = false";
+
 impl Rig {
     /// Forwards all requests to the targets, without health checks.
     pub async fn forward(targets: &[SocketAddr]) -> Self {
@@ -21,10 +23,20 @@ impl Rig {
 
     /// The same with further keys for the listener and for the group.
     pub async fn with(targets: &[SocketAddr], listener: &str, group: &str) -> Self {
+        Self::started(targets, listener, group, NO_CHECKS).await
+    }
+
+    async fn started(targets: &[SocketAddr], listener: &str, group: &str, checks: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         keep_access_log();
         let name = format!("rig-{}", COUNT.fetch_add(1, Ordering::SeqCst));
-        let lb = Lb::start(&Self::config(&name, targets, listener, group)).await;
+        let lb = Lb::start(&Self::config(
+            &name,
+            targets,
+            listener,
+            &format!("{checks}\n{group}"),
+        ))
+        .await;
         Self {
             lb,
             listener: name,
@@ -32,9 +44,19 @@ impl Rig {
         }
     }
 
+    /// With health checks as the keys for the group say.
+    pub async fn with_checks(targets: &[SocketAddr], group: &str) -> Self {
+        Self::started(targets, "", group, "").await
+    }
+
     /// The configuration, for a reload with other targets or keys.
     pub fn changed(&self, targets: &[SocketAddr], listener: &str, group: &str) -> String {
-        Self::config(&self.listener, targets, listener, group)
+        Self::config(
+            &self.listener,
+            targets,
+            listener,
+            &format!("{NO_CHECKS}\n{group}"),
+        )
     }
 
     fn config(name: &str, targets: &[SocketAddr], listener: &str, group: &str) -> String {
@@ -55,7 +77,6 @@ impl Rig {
             {listener}
             [target_group.app]
             targets = [{}]
-            health = false
             {group}
             "#,
             targets.join(", ")

@@ -1,0 +1,101 @@
+//! Heads and trailers, from and to the types of the `h2` crate.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, response};
+
+use crate::http1::Hop;
+use crate::message::ResponseHead;
+use crate::message::{BodyLength, FieldName, Fields, NameSet, NotConvertible, RequestHead};
+use crate::model::Failure;
+
+/// Concern one connection of HTTP/1.1 (RFC 9113 section 8.2.2), or are written from what is known.
+const LEFT_OUT: NameSet = NameSet::of(&[
+    FieldName::Connection,
+    FieldName::KeepAlive,
+    FieldName::ProxyConnection,
+    FieldName::Te,
+    FieldName::TransferEncoding,
+    FieldName::Upgrade,
+    FieldName::Http2Settings,
+    FieldName::Host,
+    FieldName::ContentLength,
+]);
+
+/// The head of a request as a target of HTTP/2 gets it: Host is its authority.
+pub(super) fn request(
+    head: &RequestHead,
+    length: BodyLength,
+    hop: &Hop<'_>,
+    scheme: &'static str,
+) -> Result<Request<()>, Failure> {
+    if hop.upgrade.is_some_and(is_websocket) {
+        return Err(Failure::UpgradeNotForwarded);
+    }
+    let mut request = Request::new(());
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.method_mut() =
+        http::Method::from_bytes(head.method_name()).map_err(|_| Failure::MalformedRequest)?;
+    *request.uri_mut() = uri(head, scheme)?;
+    let map = request.headers_mut();
+    fill(map, &head.fields, LEFT_OUT).map_err(|_| Failure::MalformedRequest)?;
+    if hop.te_trailers {
+        map.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    match length {
+        BodyLength::Exact(length) => {
+            map.insert(header::CONTENT_LENGTH, length.into());
+        }
+        // Said in so many words, as by a POST without content (RFC 9110 section 8.6).
+        BodyLength::Empty if head.fields.contains(FieldName::ContentLength) => {
+            map.insert(header::CONTENT_LENGTH, 0.into());
+        }
+        BodyLength::Empty | BodyLength::Unknown => {}
+    }
+    Ok(request)
+}
+
+fn is_websocket(protocols: &[u8]) -> bool {
+    protocols.eq_ignore_ascii_case(b"websocket")
+}
+
+fn uri(head: &RequestHead, scheme: &'static str) -> Result<Uri, Failure> {
+    let host = head.fields.get(FieldName::Host).unwrap_or_default();
+    Uri::builder()
+        .scheme(scheme)
+        .authority(host)
+        .path_and_query(head.target())
+        .build()
+        .map_err(|_| Failure::MalformedRequest)
+}
+
+/// The head of a response. Fails if it is none that may pass.
+pub(super) fn response(
+    parts: &response::Parts,
+    max_fields: usize,
+    head: &mut ResponseHead,
+) -> Result<(), NotConvertible> {
+    head.clear();
+    // RFC 9113 section 8.6: there is no switch of protocols.
+    if parts.headers.len() > max_fields || parts.status.as_u16() == 101 {
+        return Err(NotConvertible);
+    }
+    head.set_status(parts.status.as_u16())?;
+    head.fields.extend_from_map(&parts.headers)
+}
+
+/// Trailers of a request.
+pub(super) fn trailers(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    // What cannot be written is none that a target could understand.
+    let _ = fill(&mut map, fields, LEFT_OUT);
+    map
+}
+
+/// Adds the fields but those of `left_out`.
+fn fill(map: &mut HeaderMap, fields: &Fields, left_out: NameSet) -> Result<(), NotConvertible> {
+    for field in fields.iter().filter(|field| !left_out.contains(field.id)) {
+        let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
+        map.try_append(name, value).map_err(|_| NotConvertible)?;
+    }
+    Ok(())
+}
