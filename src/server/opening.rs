@@ -96,13 +96,11 @@ impl Server {
             } else {
                 format!(" ({listener})")
             };
-            let listeners = &self.config.listeners;
-            let is_tcp =
-                |other: &Listener| other.id == *listener && other.protocol == Protocol::Tcp;
-            let scheme = match addr {
-                Endpoint::Unix(_) => "",
-                Endpoint::Address(_) if listeners.iter().any(is_tcp) => "tcp://",
-                Endpoint::Address(_) => "http://",
+            let mut listeners = self.config.listeners.iter();
+            let known = listeners.find(|other| other.id == *listener);
+            let scheme = match (addr, known) {
+                (Endpoint::Unix(_), _) | (_, None) => "",
+                (_, Some(listener)) => scheme(listener),
             };
             info!("listening on {scheme}{addr}{name}");
         }
@@ -151,5 +149,15 @@ impl Server {
             waits.extend(reload.waits(&self.reader.load()));
         }
         waits
+    }
+}
+
+/// What a client of a port writes before its address.
+fn scheme(listener: &Listener) -> &'static str {
+    match (listener.protocol, &listener.tls) {
+        (Protocol::Http1, None) => "http://",
+        (Protocol::Http1, Some(_)) => "https://",
+        (Protocol::Tcp, None) => "tcp://",
+        (Protocol::Tcp, Some(_)) => "tls://",
     }
 }
