@@ -69,7 +69,7 @@
 //! | [`config`] | what a file means, and what is wrong with it |
 //! | [`target_group`] | eligibility, stickiness, slow start, retry budget; takes the lease |
 //! | [`state`] | what the next snapshot is |
-//! | [`upstream`] | which connection to a target is used again |
+//! | [`upstream`] | which connection to a target is used again, and which stream of one of HTTP/2 |
 //! | [`tunnel`] | how bytes are copied after a switch of protocols or of a TCP connection, and when that ends |
 //! | [`proxy`] | the way of a request or TCP connection, retries, answers of Weir's own |
 //! | [`downstream`] | how a client's connection is read, written, timed and ended |
@@ -93,7 +93,8 @@
 //! there is one, else the one that the group's [`balance::Picker`] picks, else a place in the
 //! queue. A lease counts the request on the target until the last byte of the response was read
 //! from it. The request is written to a connection of [`upstream::Pool`] while its response is
-//! read: one task, that of the client's connection, drives both directions. After a 101 both
+//! read: one task, that of the client's connection, drives both directions. (A connection of HTTP/2
+//! has a task of its own, which moves the frames of all its streams.) After a 101 both
 //! streams become a [`tunnel::Tunnel`]; a connection of a listener of protocol `tcp`, of which no
 //! byte is read before, becomes one as soon as a target has accepted it. A failure that a retry may
 //! follow goes back to the group, with the targets that were tried. Whatever happens becomes a

@@ -4,10 +4,18 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Request, Response};
+use tokio::runtime;
+
 use crate::process::support::eventually;
+use crate::scenario::support::H2Target;
 
 /// The size of the body in each direction. `WEIR_TEST_STREAM_MIB` changes it.
 const MIB: u64 = 2048;
@@ -26,28 +34,28 @@ fn length() -> u64 {
     mib << 20
 }
 
-/// A target that answers with the length of the body; `/download` gets a body of [`length`] bytes.
-fn target() -> SocketAddr {
+/// A target that answers with the length of the body; `/download` gets one of so many bytes.
+fn target(length: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let stream = stream.unwrap();
-            thread::spawn(move || serve(stream));
+            thread::spawn(move || serve(stream, length));
         }
     });
     addr
 }
 
-fn serve(stream: TcpStream) {
+fn serve(stream: TcpStream, length: u64) {
     let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone().unwrap());
     let mut stream = stream;
     while let Some((line, expected)) = read_head(&mut reader) {
         let received = discard(&mut reader, expected);
         if line.starts_with("GET /download ") {
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", length());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
             stream.write_all(head.as_bytes()).unwrap();
-            pour(&mut stream, length());
+            pour(&mut stream, length);
         } else {
             let body = received.to_string();
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -98,7 +106,7 @@ struct Weir {
 }
 
 impl Weir {
-    fn start(target: SocketAddr) -> Self {
+    fn start(target: SocketAddr, protocol: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weir.toml");
         // Bound and closed again: the log is not read here, so the port must be known.
@@ -107,7 +115,7 @@ impl Weir {
         drop(free);
         let text = format!(
             "[[listener]]\nbind = \"{addr}\"\nforward = \"app\"\n\
-             [target_group.app]\ntargets = [\"{target}\"]\nhealth = false\n"
+             [target_group.app]\ntargets = [\"{target}\"]\nhealth = false\nprotocol = \"{protocol}\"\n"
         );
         fs::write(&file, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_weir"))
@@ -179,22 +187,84 @@ fn download(stream: &TcpStream) -> u64 {
     discard(&mut reader, expected)
 }
 
-#[test]
-fn bodies_of_gigabytes_do_not_grow_the_memory() {
-    let weir = Weir::start(target());
+/// Sends and fetches a body; returns by how much the peak of the memory has grown, in KiB.
+fn growth(weir: &Weir, length: u64) -> u64 {
     let stream = weir.connect();
     // From here on buffers and the allocator's pages exist.
     assert_eq!(upload(&stream, 1 << 20), (1 << 20).to_string());
     let before = weir.status("VmHWM:");
-    assert_eq!(upload(&stream, length()), length().to_string());
-    let after_upload = weir.status("VmHWM:");
-    assert_eq!(download(&stream), length());
-    let after_download = weir.status("VmHWM:");
+    assert_eq!(upload(&stream, length), length.to_string());
+    println!(
+        "{before} KiB, {} KiB after the upload",
+        weir.status("VmHWM:")
+    );
+    assert_eq!(download(&stream), length);
+    println!("{} KiB after the download", weir.status("VmHWM:"));
     // The peak, not the memory at the end. The kernel counts in batches, so that a later value may
     // be a little lower.
-    let grown = after_download.saturating_sub(before);
-    assert!(
-        grown < GROWTH_KIB,
-        "from {before} KiB to {after_upload} KiB by the upload, to {after_download} KiB by the download"
-    );
+    weir.status("VmHWM:").saturating_sub(before)
+}
+
+#[test]
+fn bodies_of_gigabytes_do_not_grow_the_memory() {
+    let weir = Weir::start(target(length()), "http1");
+    let grown = growth(&weir, length());
+    assert!(grown < GROWTH_KIB, "by {grown} KiB");
+}
+
+/// Windows have room for a part of the body on each side.
+#[test]
+fn a_gigabyte_to_a_target_of_http_2_and_back_grows_the_memory_by_little() {
+    let length = length() / 2;
+    let weir = Weir::start(http2_target(length), "http2");
+    let grown = growth(&weir, length);
+    assert!(grown < 2 * GROWTH_KIB, "by {grown} KiB");
+}
+
+/// The same as [`target`], in HTTP/2.
+fn http2_target(length: u64) -> SocketAddr {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let serve = move |request, respond| serve_http2(request, respond, length);
+            let target = H2Target::with(h2::server::Builder::new(), serve).await;
+            sender.send(target.addr()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receiver.recv().unwrap()
+}
+
+async fn serve_http2(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, length: u64) {
+    let is_download = request.uri().path() == "/download";
+    let mut body = request.into_body();
+    let mut received = 0;
+    while let Some(data) = body.data().await {
+        let count = data.unwrap().len();
+        body.flow_control().release_capacity(count).unwrap();
+        received += count;
+    }
+    let text = received.to_string();
+    let expected = if is_download {
+        length
+    } else {
+        text.len() as u64
+    };
+    let head = Response::builder().header("content-length", expected);
+    let mut stream = respond
+        .send_response(head.body(()).unwrap(), false)
+        .unwrap();
+    if !is_download {
+        return stream.send_data(text.into(), true).unwrap();
+    }
+    let chunk = Bytes::from(vec![b'x'; CHUNK]);
+    let mut left = length;
+    while left > 0 {
+        stream.reserve_capacity(CHUNK.min(left as usize));
+        let capacity = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;
+        let part = capacity.unwrap().unwrap().min(CHUNK).min(left as usize);
+        left -= part as u64;
+        stream.send_data(chunk.slice(..part), left == 0).unwrap();
+    }
 }

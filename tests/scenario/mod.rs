@@ -13,7 +13,7 @@
     reason = "a test may allocate, and reads better without results to drop"
 )]
 
-mod support;
+pub mod support;
 
 mod algorithms;
 mod bad_client;
