@@ -279,6 +279,7 @@ fn encode_v2(
     builder.build()
 }
 
+#[allow(clippy::needless_pass_by_value)] // as `map_err` gives it
 fn malformed(error: impl ToString) -> MalformedHeader {
     MalformedHeader(error.to_string())
 }

@@ -59,9 +59,12 @@ fn message(exchange: &ExchangeFacts) -> &'static str {
 }
 
 fn describe(line: &mut AccessLine<'_>, head: &LoggedHead) {
-    let mut part = |name, value| match head.is_plain {
-        true => line.plain_string(name, value),
-        false => line.string(name, value),
+    let mut part = |name, value| {
+        if head.is_plain {
+            line.plain_string(name, value);
+        } else {
+            line.string(name, value);
+        }
     };
     part(field_name!("method"), head.method());
     if let Some(host) = head.host() {
