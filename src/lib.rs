@@ -86,8 +86,9 @@
 //! # Five walks through the code
 //!
 //! *A request.* [`listener::Listener`] accepts a connection on its worker and [`downstream`]
-//! serves it, after a handshake if the listener has `tls`: [`http1`] reads each head into a [`message::RequestHead`]. [`proxy::Proxy`] takes it
-//! with the [`message::Exchange`], loads the current snapshot and asks its
+//! serves it, after a handshake if the listener has `tls`: [`http1`] reads each head into a
+//! [`message::RequestHead`]. [`proxy::Proxy`] takes it with the [`message::Exchange`], which is that of
+//! a connection or of a stream of HTTP/2, loads the current snapshot and asks its
 //! [`router::RuleTable`] for an action. A fixed response or a redirect is answered at once. To
 //! forward, it acquires a target from the [`target_group::TargetGroup`]: the session's target if
 //! there is one, else the one that the group's [`balance::Picker`] picks, else a place in the

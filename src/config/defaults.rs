@@ -236,6 +236,7 @@ mod tests {
             normalize_path: word("normalize_path"),
             encoded_slashes: word("encoded_slashes"),
             via: None,
+            http2: keys::LISTENER.flag("http2"),
         };
         assert_eq!(http, HttpPolicy::default());
         assert_eq!(keys::REDIRECT.count("status"), 302);

@@ -26,9 +26,9 @@ const EVERYWHERE: &Remarks = &[
       cert_file certfile key_file keyfile crt pem private_key ca ca_file sni alpn mtls ciphers cipher_suites hsts \
       verify insecure_skip_verify transport_socket cert_resolver certificates_resolvers force_https redirect_http \
       tls_* ssl_* acme_* cert_* certificate_*", TLS),
-    ("http2 h2 h2c http3 quic grpc http_version protocol_version enable_http2 http2_protocol_options \
+    ("h2 h2c http3 quic grpc http_version protocol_version enable_http2 http2_protocol_options \
       proxy_http_version",
-        "a group of which the targets speak HTTP/2 or gRPC has protocol = \"http2\" or \"grpc\"; HTTP/3 is not there yet"),
+        "clients may speak HTTP/2 to a listener (`http2`), and targets speak it in a group of protocol = \"http2\" or \"grpc\"; HTTP/3 is not there yet"),
     ("tcp udp stream tcp_listener", "TCP is balanced by a listener and a group of protocol = \"tcp\"; UDP is not there yet"),
     ("allow deny allowlist allow_list denylist whitelist blacklist ip_allow_list ip_white_list ingress \
       security_groups cidr_blocks acl firewall",

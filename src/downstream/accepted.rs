@@ -1,19 +1,30 @@
 //! A connection as it begins.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http1::{self, Limits};
 use crate::model::{
     AcceptProxy, ClientLimits, FieldNames, ListenerId, ListenerSlot, Peer, Protocol, ProxyFacts,
     SocketId,
 };
 use crate::net::Stream;
+use crate::observe::Transport;
 use crate::tls;
 
 /// How often the kernel is asked whether a client is still there, while nothing is read from it.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a connection without a request stays open when its listener begins to drain:
+/// most clients send their first request as soon as they are connected.
+pub(super) const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection keeps its memory after a request, or after it was accepted: the next
+/// request often follows at once.
+pub(super) const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A stream as the accept loop hands it over.
 #[derive(Debug)]
@@ -48,4 +59,35 @@ pub struct Terms {
     pub field_names: FieldNames,
     /// What a proxy has told of a connection beside addresses.
     pub proxied: Option<Rc<ProxyFacts>>,
+    /// Whether its clients may speak HTTP/2.
+    pub http2: bool,
+}
+
+impl Terms {
+    /// What is known of a connection beside its addresses.
+    pub(super) fn transport(&self, stream: &Stream) -> Transport {
+        Transport {
+            proxied: self.proxied.clone(),
+            tls: stream.tls().map(Arc::clone),
+        }
+    }
+
+    /// How many requests a connection may have.
+    pub(super) fn allowance(&self) -> u32 {
+        let most = self.limits.max_requests;
+        most.map_or(u32::MAX, NonZeroU32::get)
+    }
+
+    /// The limits of the heads of requests.
+    pub(super) fn parsing(&self) -> Limits {
+        Limits {
+            max_head: self.limits.max_head,
+            max_fields: self.limits.max_fields,
+            field_names: match self.field_names {
+                FieldNames::Strict => http1::FieldNames::Strict,
+                FieldNames::Pass => http1::FieldNames::Pass,
+            },
+            ..Limits::REQUEST
+        }
+    }
 }

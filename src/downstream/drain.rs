@@ -208,6 +208,11 @@ impl DrainSignal {
 }
 
 impl IdleGuard {
+    /// Whether the connection has to end for a new client.
+    pub(super) fn is_evicted(&self) -> bool {
+        !self.signal.idle.borrow().contains_key(&self.number)
+    }
+
     /// Ready when the connection has to end for a new client. Wakes the task when the listener
     /// drains, too.
     pub(super) fn poll_evicted(&self, cx: &mut Context<'_>) -> Poll<()> {

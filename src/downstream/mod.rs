@@ -8,7 +8,9 @@
 
 mod accepted;
 mod drain;
+mod ends;
 mod http1;
+mod http2;
 mod linger;
 mod proxy_header;
 mod tcp;
@@ -19,10 +21,12 @@ use std::rc::Rc;
 use futures_util::future::{Either, LocalBoxFuture};
 
 use crate::model::{AcceptProxy, Protocol};
+use crate::net::Input;
 use crate::proxy::Proxy;
 
 pub use accepted::{Accepted, Terms};
 pub use drain::{Backlog, ConnectionGuard, DrainSignal};
+pub use ends::note_end;
 
 /// Serves a connection in its listener's protocol until it ends, and drops `held` then.
 ///
@@ -63,8 +67,18 @@ fn serve_boxed<H: 'static>(
             return;
         };
         match accepted.terms.protocol {
-            Protocol::Http1 => http1::serve(*accepted, proxy, drain, held).await,
+            Protocol::Http1 | Protocol::Http2 if has_chosen_http2(&accepted) => {
+                let early = Input::default();
+                http2::serve(*accepted, early, proxy, drain, held).await;
+            }
+            Protocol::Http1 | Protocol::Http2 => http1::serve(*accepted, proxy, drain, held).await,
             Protocol::Tcp => tcp::serve(accepted, proxy, drain, held).await,
         }
     })
+}
+
+/// Whether the client has chosen HTTP/2 within TLS (RFC 9113 section 3.2).
+fn has_chosen_http2(accepted: &Accepted) -> bool {
+    let chosen = accepted.stream.tls().and_then(|tls| tls.alpn.as_deref());
+    chosen == Some(b"h2")
 }

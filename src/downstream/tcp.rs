@@ -7,7 +7,6 @@
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
@@ -17,7 +16,6 @@ use super::drain::DrainSignal;
 use crate::clock;
 use crate::model::Failure;
 use crate::net::{HangUp, Input, Stream, Timer};
-use crate::observe::Transport;
 use crate::proxy::{Presence, Proxy};
 use crate::tunnel::Tunnel;
 
@@ -54,10 +52,7 @@ async fn connect(accepted: &Accepted, proxy: &Proxy, drain: &DrainSignal) -> Opt
         socket, listener, ..
     } = &*accepted.terms;
     let addresses = (accepted.peer, accepted.local);
-    let transport = Transport {
-        proxied: accepted.terms.proxied.clone(),
-        tls: accepted.stream.tls().map(Arc::clone),
-    };
+    let transport = accepted.terms.transport(&accepted.stream);
     let connecting = proxy.connect(*socket, listener, addresses, transport, &mut client);
     connecting.await
 }

@@ -15,14 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use crate::downstream::{Accepted, Backlog, DrainSignal, Terms, serve};
+use crate::downstream::{Accepted, Backlog, DrainSignal, Terms, note_end, serve};
 use crate::model::{ListenerId, Peer, SocketId};
 use crate::net::{Acceptor, Stream};
-use crate::observe::{WorkerMetrics, panic_message};
 use crate::proxy::Proxy;
 use crate::state::{CompiledListener, DataPlaneReader};
 
@@ -78,7 +77,9 @@ impl Listener {
                 tokio::select! {
                     biased;
                     backlog = self.drain.stopped() => break backlog,
-                    Some(ended) = connections.join_next() => note(ended, &id, &metrics),
+                    Some(ended) = connections.join_next() => {
+                        note_end(ended, &id, &metrics);
+                    }
                     Ok(()) = waiting.changed() => self.drain.press(*waiting.borrow_and_update()),
                     accepted = &mut accept => {
                         accept.set(self.accept());
@@ -100,7 +101,7 @@ impl Listener {
         }
         drop(self.socket);
         while let Some(ended) = connections.join_next().await {
-            note(ended, &id, &metrics);
+            note_end(ended, &id, &metrics);
         }
     }
 
@@ -177,6 +178,7 @@ impl Listener {
             && is_same(terms.tls.as_ref(), listener.tls.as_ref())
             && terms.limits == listener.client
             && terms.field_names == listener.http.field_names
+            && terms.http2 == listener.http.http2
         {
             return Rc::clone(terms);
         }
@@ -189,6 +191,7 @@ impl Listener {
             limits: listener.client,
             field_names: listener.http.field_names,
             proxied: None,
+            http2: listener.http.http2,
         })))
     }
 
@@ -235,20 +238,6 @@ impl Listener {
     }
 }
 
-/// Counts and logs a connection that ended in a panic, which affects no other connection.
-fn note(ended: Result<(), JoinError>, listener: &ListenerId, metrics: &WorkerMetrics) {
-    // The other error, a cancelled task, was dropped with its worker.
-    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-        metrics.panicked();
-        let panic = panic_message(&*panic);
-        error!(
-            %listener,
-            panic,
-            "a connection panicked, which is a defect of Weir; only this connection is closed"
-        );
-    }
-}
-
 /// Whether an error of `accept` means that the client closed its connection before.
 fn is_client_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
@@ -270,27 +259,4 @@ fn prepared(stream: Stream) -> Stream {
         debug!(%error, "client left at once");
     }
     stream
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observe::Metrics;
-    use crate::observe::openmetrics::ParsedPage;
-
-    #[tokio::test]
-    async fn a_connection_that_panics_is_counted_and_one_that_ends_is_not() {
-        let metrics = Arc::new(Metrics::default());
-        let worker = metrics.worker();
-        let mut connections = JoinSet::new();
-        connections.spawn(async { panic!("a defect") });
-        connections.spawn(async {});
-        connections.spawn(std::future::pending()).abort();
-        while let Some(ended) = connections.join_next().await {
-            note(ended, &"http".into(), &worker);
-        }
-        let page = ParsedPage::of(metrics);
-        let series = r#"weir_panics_total{place="connection"}"#;
-        assert_eq!(page.value(series), Some(1.0));
-    }
 }

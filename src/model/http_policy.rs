@@ -2,7 +2,7 @@
 
 /// What a listener does where HTTP leaves room: with requests that another parser could read
 /// otherwise, with names and paths that have several spellings, and whether it names itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpPolicy {
     /// What becomes of a request that two parsers could frame differently.
     pub desync_mitigation: DesyncMitigation,
@@ -15,6 +15,21 @@ pub struct HttpPolicy {
     /// The name in the `Via` field that is added to requests and responses: a token, perhaps with a
     /// port (RFC 9110 section 7.6.3). `None` adds no field.
     pub via: Option<Box<str>>,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
+}
+
+impl Default for HttpPolicy {
+    fn default() -> Self {
+        Self {
+            desync_mitigation: DesyncMitigation::default(),
+            field_names: FieldNames::default(),
+            normalize_path: NormalizePath::default(),
+            encoded_slashes: EncodedSlashes::default(),
+            via: None,
+            http2: true,
+        }
+    }
 }
 
 /// ALB's `routing.http.desync_mitigation_mode`. A request is compliant, acceptable, ambiguous or

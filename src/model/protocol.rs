@@ -7,15 +7,35 @@ pub enum Protocol {
     /// HTTP/1.1: requests are read, routed and answered one by one.
     #[default]
     Http1,
+    /// HTTP/2: the protocol of a client's connection to a listener of HTTP/1.1 with `http2`.
+    Http2,
     /// Bytes, at which nothing looks: each connection of a client gets one to a target (L4).
     Tcp,
 }
 
 impl Protocol {
-    /// Its word in the configuration.
+    /// Whether it carries requests.
+    pub const fn is_http(self) -> bool {
+        match self {
+            Self::Http1 | Self::Http2 => true,
+            Self::Tcp => false,
+        }
+    }
+
+    /// Whatever the version of HTTP, HTTP/1.1.
+    #[must_use]
+    pub const fn without_version(self) -> Self {
+        match self {
+            Self::Http1 | Self::Http2 => Self::Http1,
+            Self::Tcp => Self::Tcp,
+        }
+    }
+
+    /// Its word in the configuration and in metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Http1 => "http1",
+            Self::Http2 => "http2",
             Self::Tcp => "tcp",
         }
     }

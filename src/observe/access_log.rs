@@ -53,7 +53,7 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
 fn message(exchange: &ExchangeFacts) -> &'static str {
     match (exchange.failure, exchange.protocol) {
         (Some(failure), _) => failure.explanation(),
-        (None, Protocol::Http1) => "request",
+        (None, Protocol::Http1 | Protocol::Http2) => "request",
         (None, Protocol::Tcp) => "connection",
     }
 }
@@ -78,7 +78,7 @@ fn describe(line: &mut AccessLine<'_>, head: &LoggedHead) {
 
 fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     // A connection has no status, whatever became of it.
-    let is_http = exchange.protocol == Protocol::Http1;
+    let is_http = exchange.protocol.is_http();
     let failed = exchange.failure.filter(|_| is_http);
     let failed = failed.map(|failure| failure.status().as_u16());
     if let Some(status) = exchange.status.or(failed) {
@@ -86,6 +86,9 @@ fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     }
     if let Some(status) = exchange.grpc_status {
         line.number(field_name!("grpc_status"), status);
+    }
+    if exchange.protocol == Protocol::Http2 {
+        line.word(field_name!("protocol"), exchange.protocol.name());
     }
     if let Some(reason) = exchange.reason() {
         line.string(field_name!("reason"), reason.as_bytes());

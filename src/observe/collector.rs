@@ -60,7 +60,8 @@ impl Sum {
                 let group = group
                     .as_ref()
                     .map_or(String::new(), TargetGroupId::to_string);
-                *sum.ends.entry((*protocol, group, *code)).or_default() += count;
+                let series = (protocol.without_version(), group, *code);
+                *sum.ends.entry(series).or_default() += count;
             }
             for (series, count) in lock(&shard.handshakes).iter() {
                 *sum.handshakes.entry(series.clone()).or_default() += count;
@@ -99,7 +100,7 @@ impl Sum {
 impl Sum {
     fn of(&self, protocol: Protocol) -> impl Iterator<Item = (&Labels, &SeriesSum)> {
         let series = self.series.iter();
-        series.filter(move |(labels, _)| labels.protocol == protocol)
+        series.filter(move |(labels, _)| labels.protocol.without_version() == protocol)
     }
 }
 
@@ -171,9 +172,11 @@ fn requests(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     page.counters(names::REQUESTS, |family| {
         for (labels, series) in sum.of(Protocol::Http1) {
             let [listener, group, target] = labels.pairs();
+            let protocol = ("protocol", labels.protocol.name());
             for (class, count) in CLASSES.iter().zip(series.classes) {
                 if count > 0 {
-                    family.count(count, &[listener, group, target, ("code", class)])?;
+                    let code = ("code", *class);
+                    family.count(count, &[listener, group, target, protocol, code])?;
                 }
             }
         }

@@ -306,7 +306,7 @@ impl WorkerMetrics {
 impl Shard {
     fn open_tunnels(&self, protocol: Protocol) -> &AtomicU64 {
         match protocol {
-            Protocol::Http1 => &self.tunnels,
+            Protocol::Http1 | Protocol::Http2 => &self.tunnels,
             Protocol::Tcp => &self.tcp_open,
         }
     }
@@ -341,7 +341,8 @@ impl Series {
 
 impl Labels {
     pub(super) fn group_key(&self) -> GroupLabels {
-        (self.protocol, self.listener.clone(), self.group.clone())
+        let protocol = self.protocol.without_version();
+        (protocol, self.listener.clone(), self.group.clone())
     }
 }
 
@@ -402,7 +403,7 @@ mod tests {
         }
         let page = page(&metrics);
         let labels = r#"{listener="http",target_group="todo",target="127.0.0.1:6400""#;
-        let requests = format!(r#"weir_requests_total{labels},code="2xx"}}"#);
+        let requests = format!(r#"weir_requests_total{labels},protocol="http1",code="2xx"}}"#);
         assert_eq!(page.value(&requests), Some(2.0));
         let sent = format!("weir_response_body_bytes_total{labels}}}");
         assert_eq!(page.value(&sent), Some(20.0));
@@ -448,7 +449,8 @@ mod tests {
         let page = page(&metrics);
         for (group, class) in [("todo", "5xx"), ("other", "5xx"), ("", "2xx")] {
             let labels = format!(r#"listener="http",target_group="{group}",target="""#);
-            let series = format!(r#"weir_requests_total{{{labels},code="{class}"}}"#);
+            let series =
+                format!(r#"weir_requests_total{{{labels},protocol="http1",code="{class}"}}"#);
             assert_eq!(page.value(&series), Some(1.0), "{series}");
         }
         for group in ["todo", "other"] {

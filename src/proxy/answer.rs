@@ -22,7 +22,7 @@ use super::sticky::StickyRequest;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead};
-use crate::model::{Blame, Failure, Filters, TargetProtocol};
+use crate::model::{Blame, Failure, Filters, Protocol, TargetProtocol};
 use crate::net::{Pace, Timer, proxy_protocol};
 use crate::observe::{ExchangeFacts, Record, RequestId};
 use crate::target::{Lease, RequestResult};
@@ -150,7 +150,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
         let listener = &self.routed.listener;
         forwarded_policy(listener).describe(head, &self.client.facts);
         if let Some(name) = &listener.http.via {
-            let version = head.version();
+            let version = hops::via_version(self.client.protocol, head.version());
             hops::add_via(&mut head.fields, version, name);
         }
         if let Some(id) = &self.record.request_id {
@@ -177,6 +177,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
             fields.put(FieldName::XRequestId, id.as_bytes());
         }
         if let Some(name) = &self.routed.listener.http.via {
+            let version = hops::via_version(Protocol::Http1, version);
             hops::add_via(fields, version, name);
         }
         let target = self.record.target.as_ref();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::forwarded::ConnectionFacts;
-use crate::model::{ListenerId, ListenerSlot, Peer, SocketId};
+use crate::model::{ListenerId, ListenerSlot, Peer, Protocol, SocketId};
 use crate::observe::Transport;
 
 /// A client's connection, shared by its requests. Does not change.
@@ -17,6 +17,8 @@ pub struct Client {
     pub peer: Peer,
     /// The address that the peer connected to; `None` if that was a Unix socket.
     pub local: Option<SocketAddr>,
+    /// What it speaks.
+    pub(super) protocol: Protocol,
     /// How its bytes come.
     pub(super) transport: Transport,
     /// What targets are told about the connection.
@@ -41,9 +43,16 @@ impl Client {
             listener,
             peer,
             local,
+            protocol: Protocol::Http1,
             facts: ConnectionFacts::new(peer.client(), port, scheme, certificate),
             transport,
         }
+    }
+
+    /// The same client, which speaks another protocol than HTTP/1.1.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// The port by which the client came. One that has come by none, over a Unix socket, has that

@@ -6,6 +6,7 @@
 use super::upgrade::Upgrade;
 use crate::http1::strip_hop_by_hop;
 use crate::message::{FieldName, Fields, Method, NameSet, RequestHead, ResponseHead, Version};
+use crate::model::Protocol;
 
 /// What a request says about the connection to the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,13 +91,18 @@ fn number(text: &[u8]) -> Option<u32> {
     Some(text.parse().unwrap_or(u32::MAX))
 }
 
+/// The version of a message for its `Via` field.
+pub(super) fn via_version(protocol: Protocol, version: Version) -> &'static str {
+    match (protocol, version) {
+        (Protocol::Http2, _) => "2.0",
+        (Protocol::Http1 | Protocol::Tcp, Version::Http10) => "1.0",
+        (Protocol::Http1 | Protocol::Tcp, Version::Http11) => "1.1",
+    }
+}
+
 /// Adds the hop to the `Via` field of a message that was received in this version (RFC 9110 section
 /// 7.6.3). `name` is a pseudonym or a host, perhaps with a port.
-pub(super) fn add_via(fields: &mut Fields, received: Version, name: &str) {
-    let version = match received {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-    };
+pub(super) fn add_via(fields: &mut Fields, version: &str, name: &str) {
     let hop = format!("{version} {name}");
     // A name that is none was refused with the configuration.
     let _ = fields.append_known(FieldName::Via, hop.as_bytes());
@@ -244,8 +250,8 @@ mod tests {
     #[test]
     fn each_hop_is_behind_the_earlier_ones_in_via() {
         let mut fields = head(&[("Via", "1.0 fred, 1.1 p.example")]).fields;
-        add_via(&mut fields, Version::Http11, "weir:8080");
-        add_via(&mut fields, Version::Http10, "weir");
+        add_via(&mut fields, "1.1", "weir:8080");
+        add_via(&mut fields, "1.0", "weir");
         let hops: Vec<&[u8]> = fields.members(FieldName::Via).collect();
         let expected = [
             &b"1.0 fred"[..],

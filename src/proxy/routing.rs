@@ -13,9 +13,7 @@ use super::trust;
 use super::worker::Proxy;
 use crate::http1::{Class, Decision, Desync, Reason, decide};
 use crate::message::{Exchange, FieldName, Method, RequestHead};
-use crate::model::{
-    Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath, Protocol,
-};
+use crate::model::{Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath};
 use crate::observe::{self, LoggedHead, Record, RequestId};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
@@ -207,10 +205,7 @@ impl Proxy {
 
 /// Whether a reload has left the listener its protocol.
 fn is_http(listener: &CompiledListener) -> bool {
-    match listener.protocol {
-        Protocol::Http1 => true,
-        Protocol::Tcp => false,
-    }
+    listener.protocol.is_http()
 }
 
 fn has_encoded_slash(path: &str) -> bool {

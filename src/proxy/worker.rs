@@ -73,7 +73,7 @@ impl Proxy {
     /// Begins the record of a request. The clock was read when its head was complete.
     pub(super) fn begin(&self, snapshot: &DataPlaneSnapshot, client: &Client) -> Record {
         let accepted = (client.socket, &client.listener);
-        let mut record = self.record(snapshot, Protocol::Http1, accepted, client.peer.client());
+        let mut record = self.record(snapshot, client.protocol, accepted, client.peer.client());
         record.request_id = Some(self.ids.next());
         record.transport.clone_from(&client.transport);
         record

@@ -155,8 +155,8 @@ impl Server {
 /// What a client of a port writes before its address.
 fn scheme(listener: &Listener) -> &'static str {
     match (listener.protocol, &listener.tls) {
-        (Protocol::Http1, None) => "http://",
-        (Protocol::Http1, Some(_)) => "https://",
+        (Protocol::Http1 | Protocol::Http2, None) => "http://",
+        (Protocol::Http1 | Protocol::Http2, Some(_)) => "https://",
         (Protocol::Tcp, None) => "tcp://",
         (Protocol::Tcp, Some(_)) => "tls://",
     }

@@ -101,7 +101,7 @@ fn compile_listener(
         proxy_protocol: listener.proxy_protocol,
         tls: listener.tls.as_ref().map(|settings| {
             let name = listener.id.0.as_ref();
-            let protocols = offered(listener.protocol);
+            let protocols = offered(listener.protocol, listener.http.http2);
             Arc::new(tls::Server::new(settings, name, protocols, &key.0))
         }),
         client: listener.client,
@@ -116,9 +116,10 @@ fn compile_listener(
 }
 
 /// The protocols that a client may choose from within TLS (ALPN), the best first.
-fn offered(protocol: Protocol) -> &'static [&'static [u8]] {
+fn offered(protocol: Protocol, http2: bool) -> &'static [&'static [u8]] {
     match protocol {
-        Protocol::Http1 => &[b"http/1.1"],
+        Protocol::Http1 | Protocol::Http2 if http2 => &[b"h2", b"http/1.1"],
+        Protocol::Http1 | Protocol::Http2 => &[b"http/1.1"],
         // Whatever the target speaks.
         Protocol::Tcp => &[],
     }

@@ -7,6 +7,7 @@
 //! tunnel that neither side ends is ended here: after the idle timeout, when the target is
 //! released, or when Weir shuts down. Both ends of a WebSocket get a Close frame then.
 
+mod end;
 mod websocket;
 
 use std::cell::Cell;
@@ -27,6 +28,8 @@ use crate::net::{Input, Stream, Timer};
 use crate::observe::{OpenTunnel, Record, Side};
 use crate::target::Lease;
 use websocket::Frames;
+
+pub use end::End;
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
@@ -96,7 +99,7 @@ impl TunnelRecord {
     fn failure_of(&self, side: Side) -> Failure {
         match (side, self.record.protocol) {
             (Side::Client, _) => Failure::ClientGone,
-            (Side::Target, Protocol::Http1) => Failure::TargetBodyBroken,
+            (Side::Target, Protocol::Http1 | Protocol::Http2) => Failure::TargetBodyBroken,
             (Side::Target, Protocol::Tcp) => Failure::TargetReset,
         }
     }
@@ -150,9 +153,9 @@ impl Tunnel {
     /// lasts for a moment is boxed.
     ///
     /// Cancel safety: dropping the future resets both sides.
-    pub fn run(
+    pub fn run<C: End>(
         mut self: Box<Self>,
-        client: Stream,
+        client: C,
         early: Input,
         closing: impl Future<Output = Failure> + Unpin,
     ) -> impl Future<Output = ()> {
@@ -166,23 +169,17 @@ impl Tunnel {
 
     async fn relay(
         mut self: Box<Self>,
-        client: &Stream,
+        client: &impl End,
         from_client: BytesMut,
         from_target: BytesMut,
         mut closing: impl Future<Output = Failure> + Unpin,
     ) {
         let (record, lease) = (&self.record, &self.lease);
-        let direction = |side, from, to, unsent| Direction {
-            side,
-            from,
-            to,
-            frames: self.is_websocket.then(Frames::default),
-            record,
-            unsent,
-            is_over: false,
-        };
-        let mut up = direction(Side::Client, client, &self.target, from_client);
-        let mut down = direction(Side::Target, &self.target, client, from_target);
+        let frames = self.is_websocket.then(Frames::default);
+        let target = &self.target;
+        let (up, down) = ((client, target), (target, client));
+        let mut up = Direction::new(Side::Client, up, record, frames.clone(), from_client);
+        let mut down = Direction::new(Side::Target, down, record, frames, from_target);
         let (failure, is_ended_by_weir) = tokio::select! {
             biased;
             copied = copy(&mut up, &mut down) => (copied.err(), false),
@@ -203,14 +200,17 @@ impl Tunnel {
 }
 
 /// Copies in both directions until both are over, or reading fails in one.
-async fn copy(up: &mut Direction<'_>, down: &mut Direction<'_>) -> Result<(), Failure> {
+async fn copy<C: End, T: End>(
+    up: &mut Direction<'_, C, T>,
+    down: &mut Direction<'_, T, C>,
+) -> Result<(), Failure> {
     tokio::try_join!(up.copy(), down.copy())?;
     up.record.broken.get().map_or(Ok(()), Err)
 }
 
 /// Prepares for a reset, by which the other end can tell that something is missing, after what was
 /// sent before.
-async fn reset(stream: &Stream) {
+async fn reset(stream: &impl End) {
     let until = clock::now() + CLOSE_TIMEOUT;
     // One that does not read in time loses the rest.
     while stream.is_sending() && clock::now() < until {
@@ -221,7 +221,7 @@ async fn reset(stream: &Stream) {
 
 /// Ends both directions, in the way of their protocol if it has one. A side that neither reads nor
 /// ends in time is closed all the same.
-async fn close(up: &mut Direction<'_>, down: &mut Direction<'_>) {
+async fn close<C: End, T: End>(up: &mut Direction<'_, C, T>, down: &mut Direction<'_, T, C>) {
     let to_target = websocket::close_for_target(fastrand::u32(..).to_ne_bytes());
     let to_client = websocket::close_for_client();
     let closed = async { tokio::join!(up.close(&to_target), down.close(&to_client)) };
@@ -263,11 +263,11 @@ async fn must_end(
 }
 
 /// One direction of a tunnel.
-struct Direction<'a> {
+struct Direction<'a, F, T> {
     /// Which side sends the bytes.
     side: Side,
-    from: &'a Stream,
-    to: &'a Stream,
+    from: &'a F,
+    to: &'a T,
     /// Where in a frame the written bytes end; `None` if it is not a WebSocket.
     frames: Option<Frames>,
     record: &'a TunnelRecord,
@@ -277,7 +277,25 @@ struct Direction<'a> {
     is_over: bool,
 }
 
-impl Direction<'_> {
+impl<'a, F: End, T: End> Direction<'a, F, T> {
+    fn new(
+        side: Side,
+        (from, to): (&'a F, &'a T),
+        record: &'a TunnelRecord,
+        frames: Option<Frames>,
+        unsent: BytesMut,
+    ) -> Self {
+        Self {
+            side,
+            from,
+            to,
+            frames,
+            record,
+            unsent,
+            is_over: false,
+        }
+    }
+
     /// Copies bytes to the end, then passes the end on.
     ///
     /// Cancel-safe: bytes that were read and not written are in `unsent`.
@@ -391,7 +409,7 @@ impl Direction<'_> {
     }
 }
 
-async fn write_all(to: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(to: &impl End, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let len = to.write(bytes).await?;
         bytes = &bytes[len..];
@@ -415,7 +433,7 @@ mod tests {
 
     #[test]
     fn the_future_of_an_idle_tunnel_is_small() {
-        let size = size(Tunnel::run);
+        let size = size(Tunnel::run::<Stream>);
         assert!(size <= 2048, "{size} bytes");
     }
 }

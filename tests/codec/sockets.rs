@@ -13,6 +13,7 @@ const CONFIG: &str = r#"
 [[listener]]
 bind = "127.0.0.1:0"
 forward = "app"
+http2 = false
 client = { abort_on_close = false }
 
 [target_group.app]

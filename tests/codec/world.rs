@@ -170,6 +170,7 @@ fn accept(reader: &Reader, stream: StdStream, targets: Rc<Targets>) -> JoinHandl
             limits: listener.client,
             field_names: listener.http.field_names,
             proxied: None,
+            http2: listener.http.http2,
         }),
     };
     let (buffers, metrics) = (Buffers::default(), Metrics::default());

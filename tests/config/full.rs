@@ -160,7 +160,7 @@ fn schema_path(header: &str) -> String {
 fn key_of(line: &str) -> Option<&str> {
     let (key, _) = line.split_once(" = ")?;
     let key = key.trim_end();
-    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     (!key.is_empty() && key.chars().all(plain)).then_some(key)
 }
 

@@ -33,6 +33,7 @@ fn http_is_read_strictly_and_paths_are_matched_normalized_by_default() {
         normalize_path: NormalizePath::Match,
         encoded_slashes: EncodedSlashes::Pass,
         via: None,
+        http2: true,
     };
     assert_eq!(listener("").http, expected);
 }

@@ -25,6 +25,8 @@ mod fairness;
 mod forwarding;
 mod grpc;
 mod health;
+mod http2;
+mod http2_heads;
 mod http2_targets;
 mod identity;
 mod interim;

@@ -31,6 +31,7 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
         .called("accept_proxy send_proxy proxyprotocol proxy_protocol_v2"),
     key("tls", Kind::Table(&TLS), Described("plain bytes"), "what clients are spoken to in: HTTPS, or any protocol within TLS")
         .called("ssl https"),
+    key("http2", Kind::Flag, Flag(true), "true: clients may speak HTTP/2, without TLS by prior knowledge; false: they are answered with 505"),
     key("forward", Kind::Either("name of a group, or a list of them", &WEIGHTED_GROUP), Described("one of the three actions is required"),
         "the group that gets the request, or several with weights")
         .called("proxy_pass default backend target_group default_backend upstream pool service reverse_proxy \

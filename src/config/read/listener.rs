@@ -46,7 +46,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
     let id = id(&section, node, bind.as_ref());
     check_socket_mode(&section, bind.as_ref());
     let listener = match protocol {
-        Protocol::Http1 => of_http1(&section, bind, id),
+        Protocol::Http1 | Protocol::Http2 => of_http1(&section, bind, id),
         Protocol::Tcp => of_tcp(&section, bind, id),
     };
     listener.inspect(|listener| check_proxy_protocol(&section, listener))
@@ -232,6 +232,7 @@ fn http_policy(section: &Section<'_>) -> HttpPolicy {
         normalize_path: section.word("normalize_path"),
         encoded_slashes: section.word("encoded_slashes"),
         via: None,
+        http2: section.flag("http2"),
     }
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! idle ──► head ──► exchange ──► idle        no buffer and a small future while idle
 //!            │          ├──────► tunnel      after a 101
-//!            └──────────┴──────► linger, close
+//!            ├──────────┴──────► linger, close
+//!            └─────────────────► HTTP/2      after its preface, in the place of the first head
 //! ```
 
 mod connection;
@@ -13,23 +14,21 @@ mod read_head;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::drain::{DrainSignal, IdleGuard};
+use super::http2;
 use super::linger::linger;
 use crate::clock;
-use crate::downstream::accepted::{Accepted, Terms};
+use crate::downstream::accepted::{Accepted, FIRST_REQUEST_TIMEOUT, Terms, WARM_INTERVAL};
 use crate::http1::{Limits, Reason};
 use crate::message::RequestHead;
-use crate::model::{ClientLimits, Failure, FieldNames, Peer};
+use crate::model::{ClientLimits, Failure, Peer};
 use crate::net::Timer;
 use crate::observe::Transport;
 use crate::proxy::{Client, Proxy};
@@ -37,14 +36,6 @@ use crate::tunnel::Tunnel;
 use connection::Connection;
 use exchange::{After, Http1Exchange};
 use read_head::{HeadError, read_head};
-
-/// How long a connection without a request stays open when its listener begins to drain:
-/// most clients send their first request as soon as they are connected.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long a connection keeps its memory after a request, or after it was accepted: the next
-/// request often follows at once.
-const WARM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of text that a head keeps room for between two requests.
 const KEPT_HEAD: usize = 4 * 1024;
@@ -76,6 +67,10 @@ struct Session<'s> {
     drain: &'s DrainSignal,
     /// Whether the task is woken when the listener drains.
     is_told: bool,
+    /// The first request of a connection finds so many left.
+    allowance: u32,
+    /// Whether the client may speak HTTP/2.
+    http2: bool,
     timer: &'s mut Timer,
 }
 
@@ -87,6 +82,8 @@ enum Next {
     Over,
     /// Another protocol.
     Tunnel(Box<Tunnel>),
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// What an idle connection has waited for.
@@ -119,7 +116,7 @@ pub(super) fn serve<H>(
         local,
         terms,
     } = accepted;
-    let allowance = terms.limits.max_requests.map_or(u32::MAX, NonZeroU32::get);
+    let allowance = terms.allowance();
     let (buffers, closing) = (proxy.buffers().clone(), Rc::clone(drain.closing()));
     let mut connection = HttpConnection {
         connection: Connection::new(stream, buffers, closing, allowance),
@@ -135,15 +132,16 @@ pub(super) fn serve<H>(
     };
     // Not an `async fn`, which would keep a copy of its arguments beside it.
     async move {
-        if let Some(tunnel) = connection.run().await {
-            let _guard = connection.drain.guard_tunnel();
-            let (stream, early) = connection.connection.into_parts();
-            let closing = Box::pin(connection.drain.closed());
-            // Boxed, like a session: most connections have none.
-            Box::pin(tunnel.run(stream, early, closing)).await;
-        } else {
-            connection.connection.stream.announce_close();
-        }
+        // Boxed, like a session: most connections have neither.
+        let rest: Pin<Box<dyn Future<Output = ()> + '_>> = match connection.run().await {
+            Next::Tunnel(tunnel) => Box::pin(connection.relay(tunnel)),
+            Next::Http2 => Box::pin(connection.speak_http2()),
+            Next::Idle | Next::Over => {
+                connection.connection.stream.announce_close();
+                return;
+            }
+        };
+        rest.await;
     }
 }
 
@@ -168,7 +166,9 @@ pub(super) async fn refuse_plain(accepted: Accepted, proxy: &Rc<Proxy>, drain: &
         ),
         proxy,
         limits: &terms.limits,
-        parsing: parsing_limits(&terms.limits, terms.field_names),
+        parsing: terms.parsing(),
+        allowance: terms.allowance(),
+        http2: false,
         drain,
         is_told: false,
         timer: &mut Timer::default(),
@@ -177,17 +177,16 @@ pub(super) async fn refuse_plain(accepted: Accepted, proxy: &Rc<Proxy>, drain: &
 }
 
 impl<H> HttpConnection<H> {
-    /// Serves requests until the connection ends, or becomes a tunnel.
-    async fn run(&mut self) -> Option<Box<Tunnel>> {
+    /// Serves requests until the connection ends, becomes a tunnel, or turns out to be one of HTTP/2.
+    async fn run(&mut self) -> Next {
         loop {
             // Boxed, because the future of every idle connection would be as large otherwise.
             match Box::pin(self.session()).await {
                 Next::Idle => {}
-                Next::Over => return None,
-                Next::Tunnel(tunnel) => return Some(tunnel),
+                next => return next,
             }
             if !self.has_next().await {
-                return None;
+                return Next::Over;
             }
             self.is_new = false;
         }
@@ -199,26 +198,48 @@ impl<H> HttpConnection<H> {
             socket,
             listener,
             limits,
-            field_names,
-            proxied,
             ..
         } = &*self.terms;
-        let transport = Transport {
-            proxied: proxied.clone(),
-            tls: self.connection.stream.tls().map(Arc::clone),
-        };
+        let transport = self.terms.transport(&self.connection.stream);
         let client = Client::new(*socket, listener.clone(), self.peer, self.local, transport);
         let session = Session {
             connection: &mut self.connection,
             client,
             proxy: &self.proxy,
             limits,
-            parsing: parsing_limits(limits, *field_names),
+            parsing: self.terms.parsing(),
             drain: &self.drain,
             is_told: false,
+            allowance: self.terms.allowance(),
+            http2: self.terms.http2,
             timer: &mut self.timer,
         };
         session.run(&mut self.is_new, &mut self.idle).await
+    }
+
+    /// Runs the tunnel that the connection has become. The future has nothing that a tunnel does not
+    /// need.
+    fn relay(self, tunnel: Box<Tunnel>) -> impl Future<Output = ()> {
+        let (drain, held) = (self.drain, self._held);
+        let (stream, early) = self.connection.into_parts();
+        async move {
+            let _guard = drain.guard_tunnel();
+            let closing = Box::pin(drain.closed());
+            tunnel.run(stream, early, closing).await;
+            drop(held);
+        }
+    }
+
+    /// Serves the rest of a connection that has begun with the preface of HTTP/2.
+    fn speak_http2(self) -> impl Future<Output = ()> {
+        let (stream, early) = self.connection.into_parts();
+        let accepted = Accepted {
+            stream,
+            peer: self.peer,
+            local: self.local,
+            terms: self.terms,
+        };
+        http2::serve(accepted, early, self.proxy, self.drain, self._held)
     }
 
     /// Waits for the first bytes of the next request. Returns whether they have come.
@@ -350,6 +371,9 @@ impl Session<'_> {
             Err(HeadError::TimedOut) => {
                 return self.refuse(Failure::RequestHeadTimeout, None).await;
             }
+            Err(HeadError::Malformed(Reason::Http2Preface)) if self.may_be_http2() => {
+                return Next::Http2;
+            }
             Err(HeadError::Malformed(reason)) => {
                 if reason == Reason::TlsHello {
                     self.log_tls();
@@ -379,6 +403,11 @@ impl Session<'_> {
         }
     }
 
+    /// Whether the preface of HTTP/2 may come, in the place of the first request.
+    fn may_be_http2(&self) -> bool {
+        self.http2 && self.connection.allowance == self.allowance
+    }
+
     /// Answers a head that cannot be read, and closes.
     async fn refuse(&mut self, failure: Failure, reason: Option<Reason>) -> Next {
         let mut exchange = Http1Exchange::refused(self.connection, *self.limits);
@@ -405,18 +434,6 @@ impl Session<'_> {
             %peer,
             "a client speaks TLS to a listener that has no `tls`; its connection is closed"
         );
-    }
-}
-
-fn parsing_limits(limits: &ClientLimits, field_names: FieldNames) -> Limits {
-    Limits {
-        max_head: limits.max_head,
-        max_fields: limits.max_fields,
-        field_names: match field_names {
-            FieldNames::Strict => crate::http1::FieldNames::Strict,
-            FieldNames::Pass => crate::http1::FieldNames::Pass,
-        },
-        ..Limits::REQUEST
     }
 }
 
