@@ -57,6 +57,7 @@ replays! {
     configuration
     connection
     cookies
+    http2
     path
     proxy_header
     request_head

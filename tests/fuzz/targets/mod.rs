@@ -5,6 +5,7 @@ mod configuration;
 mod connection;
 mod cookies;
 mod cuts;
+mod http2;
 mod path;
 mod proxy_header;
 mod request_head;
@@ -19,6 +20,7 @@ pub(crate) const ALL: [(&str, Target); 8] = [
     ("configuration", configuration::run),
     ("connection", connection::run),
     ("cookies", cookies::run),
+    ("http2", http2::run),
     ("path", path::run),
     ("proxy_header", proxy_header::run),
     ("request_head", request_head::run),
