@@ -14,6 +14,7 @@
 )]
 
 pub mod support;
+
 mod algorithms;
 mod bad_client;
 mod bad_target;
@@ -23,12 +24,12 @@ mod early_answers;
 mod fairness;
 mod forwarding;
 mod grpc;
+mod health;
 mod http2;
 mod http2_conformance;
 mod http2_heads;
 mod http2_hostile;
 mod http2_targets;
-mod health;
 mod identity;
 mod interim;
 mod keep_alive;
