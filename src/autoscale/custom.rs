@@ -17,6 +17,7 @@ use super::prometheus_text::sum;
 use super::sample::Reading;
 use super::scrape::{TIMEOUT, page};
 use crate::config::CustomMetric;
+use crate::tls;
 
 /// Most pages that are read at a time, over all groups.
 pub(super) const MAX_SCRAPES: usize = 32;
@@ -83,9 +84,14 @@ impl CustomMetrics {
         }
     }
 
-    /// Records what has been read, and begins the next round over the replicas at these addresses
-    /// if it is due.
-    pub(super) fn poll(&mut self, addrs: &[SocketAddr], period: Duration) {
+    /// Records what has been read, and begins the next round over the replicas at these addresses,
+    /// which are spoken to in `tls`, if it is due.
+    pub(super) fn poll(
+        &mut self,
+        addrs: &[SocketAddr],
+        tls: Option<&tls::Client>,
+        period: Duration,
+    ) {
         if self.metrics.is_empty() {
             return;
         }
@@ -107,10 +113,11 @@ impl CustomMetrics {
         self.replicas.retain(|addr, _| listed.contains(addr));
         for &addr in addrs {
             let (metrics, permits) = (Arc::clone(&self.metrics), Arc::clone(&self.permits));
+            let tls = tls.cloned();
             self.scrapes.spawn(async move {
                 // The semaphore is never closed.
                 let _permit = permits.acquire().await;
-                scrape(addr, &metrics).await
+                scrape(addr, &metrics, tls.as_ref()).await
             });
         }
     }
@@ -190,14 +197,18 @@ fn rate(before: Option<CounterValue>, now: CounterValue) -> Option<f64> {
 }
 
 /// Reads each page of a replica once.
-async fn scrape(addr: SocketAddr, metrics: &[CustomMetric]) -> ScrapeResult {
+async fn scrape(
+    addr: SocketAddr,
+    metrics: &[CustomMetric],
+    tls: Option<&tls::Client>,
+) -> ScrapeResult {
     let mut pages: Vec<(u16, &str, Result<String, String>)> = Vec::new();
     let mut values = Vec::with_capacity(metrics.len());
     for metric in metrics {
         let port = metric.port.unwrap_or(addr.port());
         let is_same = |page: &&(u16, &str, _)| (page.0, page.1) == (port, &*metric.path);
         if !pages.iter().any(|page| is_same(&page)) {
-            let text = page(SocketAddr::new(addr.ip(), port), &metric.path).await;
+            let text = page(SocketAddr::new(addr.ip(), port), &metric.path, tls).await;
             // A series in another encoding is not the metric.
             let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
             pages.push((port, &metric.path, text));
@@ -255,7 +266,7 @@ mod tests {
     /// Begins a round and waits for its end.
     async fn round(metrics: &mut CustomMetrics, addrs: &[SocketAddr]) {
         metrics.round_start = None;
-        metrics.poll(addrs, SECOND);
+        metrics.poll(addrs, None, SECOND);
         let all = async {
             while let Some(scraped) = metrics.scrapes.join_next().await {
                 metrics.record(scraped.unwrap());
@@ -351,9 +362,9 @@ mod tests {
     async fn a_round_does_not_begin_before_the_last_has_ended() {
         let mut metrics = metrics(&[gauge("a")]);
         let silent = replica(Vec::new(), false).await;
-        metrics.poll(&[silent], Duration::ZERO);
+        metrics.poll(&[silent], None, Duration::ZERO);
         metrics.round_start = None;
-        metrics.poll(&[silent], Duration::ZERO);
+        metrics.poll(&[silent], None, Duration::ZERO);
         assert_eq!(metrics.scrapes.len(), 1);
         assert!(metrics.round_start.is_none());
     }

@@ -91,7 +91,8 @@ impl Sampler {
             context.timing.warm_up,
         );
         let addrs = replica_addresses(context.replicas, &observed);
-        self.custom.poll(&addrs, context.timing.period);
+        let tls = group.config.tls.as_ref();
+        self.custom.poll(&addrs, tls, context.timing.period);
         let mut readings = Vec::with_capacity(self.metrics.len());
         for metric in self.metrics.clone() {
             let reading = self.read(&metric, &observed, &addrs, context, clocks);

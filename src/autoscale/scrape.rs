@@ -11,6 +11,7 @@ use http::header::{ACCEPT, CONNECTION, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
 
 use crate::net::fetch::{self, Connection, Destination, FetchError, answer_limit};
+use crate::tls;
 
 /// For connection and response together.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,21 +30,26 @@ enum PageError {
 }
 
 /// Reads a page over a fresh connection. The error names the URL and what is wrong.
-pub(super) async fn page(addr: SocketAddr, path: &str) -> Result<Bytes, String> {
-    fetch::within(TIMEOUT, get(addr, path))
+pub(super) async fn page(
+    addr: SocketAddr,
+    path: &str,
+    tls: Option<&tls::Client>,
+) -> Result<Bytes, String> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    fetch::within(TIMEOUT, get(addr, path, tls))
         .await
-        .map_err(|error| format!("http://{addr}{path}: {error}"))
+        .map_err(|error| format!("{scheme}://{addr}{path}: {error}"))
 }
 
-async fn get(addr: SocketAddr, path: &str) -> Result<Bytes, PageError> {
+async fn get(addr: SocketAddr, path: &str, tls: Option<&tls::Client>) -> Result<Bytes, PageError> {
     let request = Request::get(path)
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "text/plain;version=0.0.4")
         .header(CONNECTION, HeaderValue::from_static("close"))
         .body(Bytes::new())
         .map_err(FetchError::from)?;
-    let connection =
-        Connection::open(&Destination::Address(addr), answer_limit(BODY_LIMIT)).await?;
+    let destination = Destination::target(&addr.into(), &[], tls);
+    let connection = Connection::open(&destination, answer_limit(BODY_LIMIT)).await?;
     let response = connection.send(request).await?;
     if response.status() != StatusCode::OK {
         return Err(PageError::Status(response.status()));
@@ -59,7 +65,7 @@ mod tests {
     use super::*;
 
     async fn ask(answer: Vec<u8>, closes: bool) -> Result<Bytes, String> {
-        page(replica(answer, closes).await, "/metrics").await
+        page(replica(answer, closes).await, "/metrics", None).await
     }
 
     #[tokio::test]
@@ -126,7 +132,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         drop(listener);
-        let problem = page(addr, "/metrics").await.unwrap_err();
+        let problem = page(addr, "/metrics", None).await.unwrap_err();
         assert!(problem.contains("refused"), "{problem}");
     }
 }

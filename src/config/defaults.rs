@@ -166,6 +166,7 @@ impl TargetGroup {
             health: None,
             fail_open: FAIL_OPEN,
             upstream: UPSTREAM,
+            tls: None,
             retry: RETRY,
             outlier: Some(OUTLIER),
             overload: OVERLOAD,

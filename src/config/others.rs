@@ -9,7 +9,6 @@ type Remarks = [(&'static str, &'static str)];
 
 const TLS: &str = "TLS with clients is a table of the listener: tls = { certificates = [{ cert = \"site.crt\", \
                    key = \"site.key\" }] }";
-const TLS_TO_TARGETS: &str = "Weir does not speak TLS with targets yet";
 const LOG: &str = "requests are logged by access_log = \"failures\" or \"all\", at the top of the file; the rest by the \
      variable RUST_LOG and `weir run --log-format`";
 const HOSTS: &str =
@@ -129,7 +128,6 @@ const OF_A_LISTENER: &Remarks = &[
 /// Words in a target group.
 #[rustfmt::skip] // a table reads by rows
 const OF_A_GROUP: &Remarks = &[
-    ("tls ssl https", TLS_TO_TARGETS),
     ("least_conn leastconn least_connections least_request", LEAST),
     ("ip_hash source hash_policy consistent_hash ring_hash maglev", IP_HASH),
     ("roundrobin round_robin wrr", ROUND_ROBIN),

@@ -16,7 +16,7 @@ use crate::model::{
     TargetGroupId, TargetProtocol, Thresholds,
 };
 
-use crate::tls::ServerSettings;
+use crate::tls::{self, ServerSettings};
 
 pub use crate::model::{
     AcceptProxy, AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload,
@@ -138,6 +138,9 @@ pub struct TargetGroup {
     pub fail_open: FailOpen,
     /// Deadlines and connection pools towards the targets.
     pub upstream: UpstreamLimits,
+    /// In what its targets are spoken to, by requests, checks, warm-ups and scrapes; `None` for
+    /// plain bytes.
+    pub tls: Option<tls::Client>,
     /// When a failed request goes to another target.
     pub retry: Retry,
     /// When a target that fails requests is taken out; `None` never takes one out.
@@ -232,6 +235,8 @@ pub struct GrpcProbe {
     pub host: Option<String>,
     /// Statuses of gRPC that pass: inclusive ranges within 0-99. Never empty.
     pub matcher: Vec<(u16, u16)>,
+    /// That of the group.
+    pub tls: Option<tls::Client>,
 }
 
 /// An HTTP health check.
@@ -251,6 +256,8 @@ pub struct HttpProbe {
     pub body: Option<String>,
     /// The header of the PROXY protocol that the group's targets want.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// That of the group.
+    pub tls: Option<tls::Client>,
 }
 
 /// When requests go to unhealthy targets too.
@@ -330,6 +337,8 @@ pub struct WarmUpRequests {
     pub count: u32,
     /// Deadline for all of them together; then the replica becomes a target, whatever it answered.
     pub timeout: Duration,
+    /// That of the group.
+    pub tls: Option<tls::Client>,
 }
 
 /// What runs the replicas of a group.

@@ -12,7 +12,7 @@ use super::http_probe::{AGENT, ANSWER_LIMIT, explain};
 use super::progress::{ProbeProgress, failure};
 use crate::config::GrpcProbe;
 use crate::model::{CheckFailure, Endpoint, HealthReason};
-use crate::net::fetch::{Connection, FetchError, Response};
+use crate::net::fetch::{Connection, Destination, FetchError, Response};
 
 /// The method of the health checking protocol.
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -67,7 +67,8 @@ async fn exchange(
     progress: &mut ProbeProgress,
 ) -> Result<Answer, FetchError> {
     let request = request(probe)?;
-    let connection = Connection::open_as(&endpoint.into(), true, ANSWER_LIMIT).await?;
+    let destination = Destination::target(endpoint, &[], probe.tls.as_ref());
+    let connection = Connection::open_as(&destination, true, ANSWER_LIMIT).await?;
     progress.connected = true;
     let mut response = connection.send(request).await?;
     progress.status = Some(response.status().as_u16());

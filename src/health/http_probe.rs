@@ -13,7 +13,7 @@ use super::progress::{EXCERPT_BYTES, ProbeProgress, excerpt, failure};
 use super::tcp_probe::cannot_connect;
 use crate::config::HttpProbe;
 use crate::model::{CheckFailure, Endpoint, HealthReason};
-use crate::net::fetch::{Connection, FetchError, HEAD_LIMIT, Response};
+use crate::net::fetch::{Connection, Destination, FetchError, HEAD_LIMIT, Response};
 use crate::net::proxy_protocol;
 
 /// Most bytes of a body that are read, and searched for the text which the check requires.
@@ -74,13 +74,10 @@ async fn exchange(
     progress: &mut ProbeProgress,
 ) -> Result<bool, FetchError> {
     let request = request(probe)?;
-    let connection = if probe.is_http2 {
-        Connection::open_as(&endpoint.into(), true, ANSWER_LIMIT).await?
-    } else {
-        let version = probe.proxy_protocol;
-        let header = version.map_or_else(Vec::new, proxy_protocol::encode_local);
-        Connection::open_with(&endpoint.into(), &header, ANSWER_LIMIT).await?
-    };
+    let version = probe.proxy_protocol;
+    let header = version.map_or_else(Vec::new, proxy_protocol::encode_local);
+    let destination = Destination::target(endpoint, &header, probe.tls.as_ref());
+    let connection = Connection::open_as(&destination, probe.is_http2, ANSWER_LIMIT).await?;
     progress.connected = true;
     let response = connection.send(request).await?;
     progress.status = Some(response.status().as_u16());
@@ -179,6 +176,7 @@ mod tests {
             host: None,
             matcher: vec![(200, 200)],
             body: None,
+            tls: None,
         }
     }
 

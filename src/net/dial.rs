@@ -5,11 +5,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use super::{Stream, descriptors};
+use super::descriptors;
+use super::stream::Stream;
+use super::tls::TlsStream;
 use crate::model::{Endpoint, UnixPath};
+use crate::tls;
 
 /// Between the first two tries at a Unix socket whose queue is full. The time doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -50,9 +54,23 @@ fn duplicate(error: &io::Error) -> io::Error {
     }
 }
 
-/// Connects, with Nagle's algorithm off: every write is a whole message or the start of one.
-pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialError> {
-    let stream = timeout(within, connect(endpoint))
+/// What comes on a connection to a target before the first byte of its protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prelude<'a> {
+    /// A header of the PROXY protocol, or nothing.
+    pub header: &'a [u8],
+    /// The handshake.
+    pub tls: Option<&'a tls::Client>,
+}
+
+/// Connects, with Nagle's algorithm off: every write is a whole message or the start of one. The
+/// prelude is a part of it.
+pub async fn dial(
+    endpoint: &Endpoint,
+    prelude: Prelude<'_>,
+    within: Duration,
+) -> Result<Stream, DialError> {
+    let stream = timeout(within, connect_with(endpoint, prelude))
         .await
         .map_err(|_| DialError::TimedOut)?
         .map_err(|error| {
@@ -62,8 +80,22 @@ pub async fn dial(endpoint: &Endpoint, within: Duration) -> Result<Stream, DialE
                 DialError::Io(error)
             }
         })?;
-    stream.set_nodelay().map_err(DialError::Io)?;
     Ok(stream)
+}
+
+/// The same, however long it takes.
+pub(super) async fn connect_with(endpoint: &Endpoint, prelude: Prelude<'_>) -> io::Result<Stream> {
+    let mut stream = connect(endpoint).await?;
+    stream.set_nodelay()?;
+    stream.write_all(prelude.header).await?;
+    match (stream, prelude.tls) {
+        (Stream::Plain(socket), Some(tls)) => {
+            // Boxed, because few connections need room for it.
+            let stream = Box::pin(TlsStream::connect(socket, tls)).await?;
+            Ok(Stream::Tls(Box::new(stream)))
+        }
+        (stream, _) => Ok(stream),
+    }
 }
 
 /// Connects, however long it takes.

@@ -20,7 +20,7 @@ mod wheel;
 
 pub use bind::{BindError, listen, reserve, reserve_beside, reserve_unix};
 pub use buffer::{Buffers, Input, Output};
-pub use dial::{DialError, connect, dial, is_own_shortage};
+pub use dial::{DialError, Prelude, connect, dial, is_own_shortage};
 pub use listening::{Acceptor, ListeningSocket};
 pub use pace::Pace;
 pub use socket::{HangUp, Peek, Socket};

@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -158,6 +158,14 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 written => return written,
             }
+        }
+    }
+
+    /// The IP address of the other end; `None` for a Unix socket, or if it has closed already.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|peer| peer.ip()),
+            Self::Unix(_) => None,
         }
     }
 

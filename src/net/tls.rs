@@ -1,4 +1,4 @@
-//! TLS over a socket: the handshake with a client, and the stream after it.
+//! TLS over a socket: the handshake with a client or a target, and the stream after it.
 //!
 //! rustls does the cryptography and keeps the bytes in between: what has arrived of a record, and
 //! what was encrypted and not taken by the socket. The latter is bounded, and goes out with the
@@ -15,7 +15,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use rustls::{AlertDescription, CertificateError, Connection, ServerConfig, ServerConnection};
+use rustls::{
+    AlertDescription, CertificateError, ClientConnection, Connection, ConnectionCommon,
+    ServerConfig, ServerConnection, SideData,
+};
 use tokio::io::ReadBuf;
 
 use super::socket::{Peek, Socket};
@@ -319,17 +322,43 @@ impl TlsStream {
             let sni = connection.server_name().map(Box::from);
             return Err(failed(socket, sni, failure));
         }
-        let facts = Arc::new(tls::facts(&connection));
-        Ok(Self {
+        let facts = tls::facts(&connection);
+        Ok(Self::new(socket, connection.into(), facts))
+    }
+
+    /// Makes the handshake with a target, however long it takes.
+    pub async fn connect(mut socket: Socket, client: &tls::Client) -> io::Result<Self> {
+        let failed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let name = client.name(socket.peer_ip());
+        let connection = ClientConnection::new(Arc::clone(client.config()), name);
+        let mut connection = connection.map_err(failed)?;
+        connection.set_buffer_limit(Some(MAX_UNSENT));
+        let shaken = poll_fn(|cx| poll_handshake(cx, &mut socket, &mut connection, &mut None));
+        match shaken.await {
+            Ok(()) => {
+                let facts = tls::target_facts(&connection);
+                Ok(Self::new(socket, connection.into(), facts))
+            }
+            Err(HandshakeFailure::Closed(error)) => Err(error),
+            Err(HandshakeFailure::Tls(error)) => Err(failed(error)),
+            Err(HandshakeFailure::PlainHttp) => {
+                let message = "it does not speak TLS";
+                Err(io::Error::new(io::ErrorKind::InvalidData, message))
+            }
+        }
+    }
+
+    fn new(socket: Socket, connection: Connection, facts: TlsFacts) -> Self {
+        Self {
             socket,
             session: RefCell::new(Session {
-                connection: connection.into(),
+                connection,
                 backlog: Vec::new(),
                 is_broken: false,
                 end: End::Open,
             }),
-            facts,
-        })
+            facts: Arc::new(facts),
+        }
     }
 
     /// What the handshake has agreed on.
@@ -520,10 +549,10 @@ fn poll_receive(session: &mut Session, wire: &mut Polled<'_, '_>) -> Poll<io::Re
     polled(session.receive(wire))
 }
 
-fn poll_handshake(
+fn poll_handshake<D: SideData>(
     cx: &mut Context<'_>,
     socket: &mut Socket,
-    connection: &mut ServerConnection,
+    connection: &mut ConnectionCommon<D>,
     first: &mut Option<u8>,
 ) -> Poll<Result<(), HandshakeFailure>> {
     let mut wire = Polled {

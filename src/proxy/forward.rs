@@ -18,7 +18,7 @@ use crate::clock;
 use crate::http1::{Hop, Persistence};
 use crate::message::{Exchange, RequestHead, ResponseHead};
 use crate::model::{Blame, Failure, Filters, TargetProtocol};
-use crate::net::Timer;
+use crate::net::{Prelude, Timer};
 use crate::observe::Record;
 use crate::target::{Lease, RequestResult};
 use crate::target_group::{Permit, TargetGroup};
@@ -186,14 +186,18 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         let learned = &group.live.keep_alive;
         let target = lease.target();
         let header = self.outgoing.proxy_header.as_deref();
+        let tls = group.tls.as_ref();
         if header.is_none() {
-            let pooled = pool.take(target, &group.upstream, learned, begun.into_std());
+            let pooled = pool.take(target, &group.upstream, learned, tls, begun.into_std());
             if let Some(connection) = pooled.await {
                 return Ok((connection, begun));
             }
         }
-        let header = header.unwrap_or_default();
-        let connecting = pool.connect(target, &group.upstream, learned, header);
+        let prelude = Prelude {
+            header: header.unwrap_or_default(),
+            tls,
+        };
+        let connecting = pool.connect(target, &group.upstream, learned, prelude);
         let exchange = &mut *self.outgoing.exchange;
         match unless_gone(connecting, exchange, self.outgoing.until).await? {
             Ok(connection) => Ok((connection, clock::now())),

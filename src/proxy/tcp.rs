@@ -14,7 +14,7 @@ use super::worker::Proxy;
 use crate::clock;
 use crate::model::{Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, SocketId};
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{Input, Stream, proxy_protocol};
+use crate::net::{Input, Prelude, Stream, proxy_protocol};
 use crate::observe::{Record, Transport};
 use crate::router;
 use crate::target::{Lease, RequestResult};
@@ -145,10 +145,11 @@ impl<P: Presence> Opening<'_, P> {
 
     async fn attempt(&mut self, lease: &mut Lease) -> Result<Opened, Failure> {
         let target = Arc::clone(lease.target());
-        let opening = self
-            .proxy
-            .pool
-            .open(&target, &self.group.upstream, &self.header);
+        let prelude = Prelude {
+            header: &self.header,
+            tls: self.group.tls.as_ref(),
+        };
+        let opening = self.proxy.pool.open(&target, &self.group.upstream, prelude);
         let result = match unless_gone(opening, self.client, None).await? {
             Ok(opened) => {
                 // Now and not at the end: how a connection ends says nothing about the target.

@@ -255,6 +255,7 @@ async fn a_replica_is_warmed_up_before_it_is_a_target() {
     let mut cold = group(1, &["sleep", "1000"]);
     cold.replicas.as_mut().unwrap().warm_up = Some(WarmUpRequests {
         is_http2: false,
+        tls: None,
         path: "/warm".to_owned(),
         count: 2,
         timeout: LONG,

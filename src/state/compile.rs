@@ -207,6 +207,7 @@ impl GroupParts<'_> {
         TargetGroup {
             id: config.id.clone(),
             upstream: config.upstream,
+            tls: config.tls.clone(),
             retry: config.retry.clone(),
             overload: config.overload,
             scales_to_zero: config.scales_to_zero(),

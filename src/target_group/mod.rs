@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use crate::model::{HashKey, Overload, Retry, TargetGroupId, UpstreamLimits};
 use crate::target::{Admission, KeepAlive, Lease, Serial, Target, Waiter, Wants};
+use crate::tls;
 
 pub use crate::balance::{hash_client, hash_key, hash_target};
 pub use budget::{Budget, Permit};
@@ -38,6 +39,8 @@ pub struct TargetGroup {
     pub id: TargetGroupId,
     /// Deadlines and pools towards its targets.
     pub upstream: UpstreamLimits,
+    /// In what its targets are spoken to; `None` for plain bytes.
+    pub tls: Option<tls::Client>,
     /// When a failed request goes to another target.
     pub retry: Retry,
     /// How many requests its targets take at a time, and how many wait.

@@ -7,6 +7,7 @@
 //! no early data, which could be replayed.
 
 mod certificate;
+mod client;
 mod client_auth;
 mod facts;
 mod provider;
@@ -14,6 +15,7 @@ mod server;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateError, Doubt};
+pub use client::{Authorities, Client, Trust};
 pub use client_auth::{ClientAuth, ClientAuthError, ClientAuthMode};
-pub use facts::facts;
+pub use facts::{facts, target_facts};
 pub use server::{MinVersion, Server, ServerSettings};

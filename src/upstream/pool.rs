@@ -18,8 +18,9 @@ use super::http1::{Http1, Http1Connection, IdleList};
 use super::http2::Http2List;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
-use crate::net::{Buffers, DialError, Stream, dial};
+use crate::net::{Buffers, DialError, Prelude, Stream, dial};
 use crate::target::{KeepAlive, Serial, Target};
+use crate::tls;
 
 /// Idle connections of one worker, by target.
 #[derive(Debug)]
@@ -72,30 +73,32 @@ impl Pool {
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
+        tls: Option<&tls::Client>,
         now: Instant,
     ) -> Option<Connection> {
         if policy.protocol.is_http2() {
-            return self.take_stream(target, policy, now);
+            return self.take_stream(target, policy, tls, now);
         }
         let list = self.list(target, policy, learned);
+        list.adapt_tls(tls);
         let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx, now))).await?;
         Some(Connection::Http1(Http1Connection::reused(idle, list, age)))
     }
 
     /// A new connection to the target. Fails if there is none within `policy.connect_timeout`, or
-    /// if the host has no descriptor, port or memory for it. `header` is sent at its beginning.
+    /// if the host has no descriptor, port or memory for it. The prelude is a part of it.
     pub async fn connect(
         &self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
-        header: &[u8],
+        prelude: Prelude<'_>,
     ) -> Result<Connection, ConnectError> {
         if policy.protocol.is_http2() {
-            return self.open_stream(target, policy).await;
+            return self.open_stream(target, policy, prelude.tls).await;
         }
         let list = self.list(target, policy, learned);
-        let (stream, descriptor) = self.open(target, policy, header).await?;
+        let (stream, descriptor) = self.open(target, policy, prelude).await?;
         let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::Http1(Http1Connection::new(
             http, list, descriptor,
@@ -106,9 +109,10 @@ impl Pool {
         &self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
+        tls: Option<&tls::Client>,
         now: Instant,
     ) -> Option<Connection> {
-        let list = self.http2_list(target, policy);
+        let list = self.http2_list(target, policy, tls);
         let stream = list.take(now)?;
         // Idle connections are not closed for one that may not be needed.
         if list.is_short()
@@ -124,8 +128,9 @@ impl Pool {
         &'p self,
         target: &Arc<Target>,
         policy: &UpstreamLimits,
+        tls: Option<&tls::Client>,
     ) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + 'p>> {
-        let list = self.http2_list(target, policy);
+        let list = self.http2_list(target, policy, tls);
         Box::pin(async move {
             let stream = list.connect(|| self.descriptor()).await?;
             Ok(Connection::Http2(stream))
@@ -138,16 +143,10 @@ impl Pool {
         &self,
         target: &Target,
         policy: &UpstreamLimits,
-        header: &[u8],
+        prelude: Prelude<'_>,
     ) -> Result<(Stream, DescriptorPermit), ConnectError> {
         let descriptor = self.descriptor()?;
-        let stream = dial(&target.id.addr, policy.connect_timeout).await?;
-        // A few bytes, for which a new socket has room.
-        let mut left = header;
-        while !left.is_empty() {
-            let written = stream.write(left).await.map_err(DialError::Io)?;
-            left = left.get(written..).unwrap_or_default();
-        }
+        let stream = dial(&target.id.addr, prelude, policy.connect_timeout).await?;
         Ok((stream, descriptor))
     }
 
@@ -236,12 +235,17 @@ impl Pool {
         self.unsolicited.set(count);
     }
 
-    fn http2_list(&self, target: &Arc<Target>, policy: &UpstreamLimits) -> Rc<Http2List> {
+    fn http2_list(
+        &self,
+        target: &Arc<Target>,
+        policy: &UpstreamLimits,
+        tls: Option<&tls::Client>,
+    ) -> Rc<Http2List> {
         let mut targets = self.http2.borrow_mut();
         let list = targets
             .entry(target.serial)
             .or_insert_with(|| Rc::new(Http2List::new(target, policy)));
-        list.adapt(policy);
+        list.adapt(policy, tls);
         Rc::clone(list)
     }
 
@@ -295,18 +299,30 @@ mod tests {
             Pool::new(DescriptorPool::new(2), Buffers::default()),
             policy(),
         );
-        let first = pool.connect(&a, &policy, &learned, &[]).await.unwrap();
-        pool.connect(&a, &policy, &learned, &[])
+        let first = pool
+            .connect(&a, &policy, &learned, Prelude::default())
+            .await
+            .unwrap();
+        pool.connect(&a, &policy, &learned, Prelude::default())
             .await
             .unwrap()
             .recycle();
         assert_eq!(pool.idle(), 1);
-        let second = pool.connect(&b, &policy, &learned, &[]).await.unwrap();
+        let second = pool
+            .connect(&b, &policy, &learned, Prelude::default())
+            .await
+            .unwrap();
         assert_eq!(pool.idle(), 0, "the idle one was closed for it");
-        let third = pool.connect(&b, &policy, &learned, &[]).await;
+        let third = pool
+            .connect(&b, &policy, &learned, Prelude::default())
+            .await;
         let error = third.expect_err("no descriptor is left");
         assert!(matches!(error, ConnectError::Dial(DialError::Shortage(_))));
         drop((first, second));
-        assert!(pool.connect(&b, &policy, &learned, &[]).await.is_ok());
+        assert!(
+            pool.connect(&b, &policy, &learned, Prelude::default())
+                .await
+                .is_ok()
+        );
     }
 }

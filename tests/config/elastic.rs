@@ -141,6 +141,7 @@ fn an_engine_takes_what_is_written() {
     assert_eq!(read.allowance, allowance);
     let warm_up = WarmUpRequests {
         is_http2: false,
+        tls: None,
         path: "/a?b".into(),
         count: 7,
         timeout: 10 * SECOND,

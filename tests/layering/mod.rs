@@ -30,9 +30,9 @@ const LAYERS: &str = "
     rate_limit   : model message
     lifecycle    :
     config       : model files tls
-    target_group : model target balance
+    target_group : model target tls balance
     state        : model target observe message tls config balance router rate_limit target_group
-    upstream     : model clock target net message http1
+    upstream     : model clock target tls net message http1
     tunnel       : model clock target observe net
     proxy        : model clock target observe message http1 net router target_group state upstream tunnel
     downstream   : model clock observe message http1 net tls proxy tunnel
@@ -40,7 +40,7 @@ const LAYERS: &str = "
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
     replicas     : model target observe config net state
-    autoscale    : model target observe config net state replicas
+    autoscale    : model target observe tls config net state replicas
     admin        : model target observe tls net lifecycle state replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
                    upstream proxy downstream listener health discovery replicas autoscale admin

@@ -37,8 +37,8 @@ pub(super) use listener::{
 pub(super) use replicas::{DOCKER, ECS, EXEC, KUBERNETES, REPLICAS, SWARM, WARM_UP, WEBHOOK};
 pub(super) use rule::{RULE, THEN, WHEN};
 pub(super) use target_group::{
-    HASH, HASH_BODY, LEAST_SLOW_START, QUEUE, STICKY, TARGET, TARGET_GROUP, ZERO_QUEUE_LENGTH,
-    ZERO_QUEUE_TIMEOUT,
+    HASH, HASH_BODY, LEAST_SLOW_START, QUEUE, STICKY, TARGET, TARGET_GROUP, TARGET_TLS,
+    ZERO_QUEUE_LENGTH, ZERO_QUEUE_TIMEOUT,
 };
 pub(super) use top::{ADMIN, FILE, SHUTDOWN};
 pub(super) use upstream::{RETRY, UPSTREAM};

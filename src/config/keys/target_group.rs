@@ -13,6 +13,22 @@ use super::words::{CookieKind, names};
 use crate::model::{Algorithm, ProxyVersion, StickyDraining, StickyFull, TargetProtocol};
 
 #[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static TARGET_TLS: Table = Table { path: "target_group.*.tls", heading: "`tls` of a group", keys: &[
+    key("ca", Kind::Value("path of a file"), Described("the authorities that the system trusts"),
+        "the certificates of the authorities, in PEM; those of the targets have to be issued by one of them")
+        .called("ca_file trusted_ca root_ca proxy_ssl_trusted_certificate"),
+    key("server_name", Kind::Value("name of a host"), Described("the address of each target"),
+        "the name that the certificates of the targets have to be for, and that targets are asked for (SNI)")
+        .called("sni hostname proxy_ssl_name"),
+    key("insecure", Kind::Flag, Flag(false), "true: takes any certificate, so that whoever is between Weir and a target can read and change everything")
+        .called("insecure_skip_verify skip_verify"),
+    key("cert", Kind::Value("path of a file"), Described("none"), "the certificate that Weir shows to targets, in PEM")
+        .called("certificate crt client_certificate cert_file"),
+    key("key", Kind::Value("path of a file"), Described("none"), "its private key, in PEM and without a password")
+        .called("private_key key_file"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*", heading: "", keys: &[
     key("port", Kind::Count(PORT), Described("each target names its own"), "for targets that name no port"),
     key("targets", Kind::Either("list of addresses", &TARGET), Described("none; `replicas` is required then"),
@@ -38,6 +54,8 @@ pub(in crate::config) static TARGET_GROUP: Table = Table { path: "target_group.*
         "with fewer healthy targets than this count or share, requests go to all targets"),
     key("fail_open", Kind::Flag, Flag(true), "false: answer 503 instead when no target is healthy"),
     key("upstream", Kind::Table(&UPSTREAM), Described("those of its keys"), "deadlines and connections towards the targets"),
+    key("tls", Kind::Table(&TARGET_TLS), Described("plain bytes"),
+        "what targets are spoken to in, by requests, checks, warm-ups and scrapes").called("ssl https backend_tls"),
     key("retry", Kind::Either(SWITCH, &RETRY), Described("true"), "when a request that failed goes to another target")
         .called("retries retry_policy redispatch proxy_next_upstream"),
     key("outlier", Kind::Either(SWITCH, &OUTLIER), Described("true"),

@@ -106,11 +106,13 @@ fn unconfigured(group: &Section<'_>, protocol: TargetProtocol) -> HealthCheck {
         matcher: vec![defaults::HEALTH_MATCHER],
         body: None,
         proxy_protocol: group.word("proxy_protocol"),
+        tls: None,
     };
     HealthCheck {
         probe: match default_kind(protocol) {
             ProbeKind::Http => Probe::Http(http),
             ProbeKind::Grpc => Probe::Grpc(GrpcProbe {
+                tls: None,
                 method: None,
                 service: String::new(),
                 host: None,
@@ -193,6 +195,7 @@ fn grpc(section: &Section<'_>) -> Option<GrpcProbe> {
         return node.refuse(Code::Conflict, message, "take one of the two out");
     }
     Some(GrpcProbe {
+        tls: None,
         method,
         service: service.unwrap_or_default(),
         host: host?,
@@ -228,6 +231,7 @@ fn http(section: &Section<'_>, protocol: TargetProtocol) -> Option<HttpProbe> {
         matcher: matcher?,
         body,
         proxy_protocol: None,
+        tls: None,
     })
 }
 

@@ -62,5 +62,6 @@ fn warm_up(node: &Node<'_>, protocol: TargetProtocol) -> Option<WarmUpRequests> 
         path: path?,
         count,
         timeout,
+        tls: None,
     })
 }

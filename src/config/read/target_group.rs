@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::group_port::GroupPort;
-use super::{discovered, hash, health, overload, retry, scaling, sticky, tcp};
+use super::{discovered, hash, health, overload, retry, scaling, sticky, tcp, tls};
 use crate::config::address::{self, Host};
 use crate::config::defaults;
 use crate::config::keys::{self, Words, names};
@@ -17,10 +17,12 @@ use crate::config::problem::Code;
 use crate::config::section::Section;
 use crate::config::span::Span;
 use crate::config::types::{
-    FailOpen, MinHealthy, TargetAddress, TargetGroup, TargetSpec, UpstreamLimits,
+    FailOpen, HealthCheck, MinHealthy, Probe, Replicas, TargetAddress, TargetGroup, TargetSpec,
+    UpstreamLimits,
 };
 use crate::config::units::display_duration;
 use crate::model::{Algorithm, TargetGroupId, TargetProtocol};
+use crate::tls::Client;
 
 /// Words of other products for an algorithm that does the same. They are refused with the right
 /// word, because few of them mean exactly this.
@@ -49,7 +51,8 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let port = section.get("port").map(|node| node.count());
     let algorithm = algorithm(&section);
     let hash = hash::read(&section, algorithm);
-    let health = health::read(&section, protocol);
+    let mut health = health::read(&section, protocol);
+    let tls = section.optional("tls", |node| tls::of_group(node, protocol));
     let fail_open = fail_open(&section);
     let upstream = UpstreamLimits {
         protocol,
@@ -60,7 +63,9 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let (retry, outlier) = (retry::retry(&section), retry::outlier(&section));
     let slow_start = slow_start(&section);
     let deregistration_delay = section.duration("deregistration_delay");
-    let scaling = scaling::read(&section, port, protocol);
+    let mut scaling = scaling::read(&section, port, protocol);
+    let tls = tls?;
+    share_tls(tls.as_ref(), health.as_mut(), scaling.replicas.as_mut());
     if protocol == TargetProtocol::Tcp {
         tcp::check_group(&section, &scaling);
     }
@@ -89,6 +94,7 @@ pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
         health: health?,
         fail_open,
         upstream,
+        tls,
         retry,
         outlier,
         overload,
@@ -112,6 +118,25 @@ fn check_proxy_protocol(section: &Section<'_>, upstream: &UpstreamLimits) {
         );
         let help = "take it out: targets find the client in X-Forwarded-For; or write protocol = \"http1\"";
         node.error(Code::Conflict, message, help);
+    }
+}
+
+/// Whatever asks something of a target speaks to it as requests do.
+fn share_tls(
+    tls: Option<&Client>,
+    health: Option<&mut Option<HealthCheck>>,
+    replicas: Option<&mut Replicas>,
+) {
+    match health
+        .and_then(Option::as_mut)
+        .map(|check| &mut check.probe)
+    {
+        Some(Probe::Http(probe)) => probe.tls = tls.cloned(),
+        Some(Probe::Grpc(probe)) => probe.tls = tls.cloned(),
+        Some(Probe::Tcp) | None => {}
+    }
+    if let Some(requests) = replicas.and_then(|replicas| replicas.warm_up.as_mut()) {
+        requests.tls = tls.cloned();
     }
 }
 

@@ -1,16 +1,20 @@
-//! `tls` of a listener. Its files are read with the configuration, so that whatever is wrong with
+//! `tls` of a listener and of a group. Its files are read with the configuration, so that whatever is wrong with
 //! one is found before anything changes, and a change of one is a change of the configuration.
 
 use std::path::Path;
 use std::time::SystemTime;
 
+use rustls::pki_types::ServerName;
+
 use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::Section;
+use crate::model::TargetProtocol;
 use crate::model::{Condition, Rule, TargetGroupId};
 use crate::tls::{
-    Certificate, CertificateError, ClientAuth, ClientAuthError, Doubt, ServerSettings,
+    Authorities, Certificate, CertificateError, Client, ClientAuth, ClientAuthError, Doubt,
+    ServerSettings, Trust,
 };
 
 const EXAMPLE: &str = "write certificates = [{ cert = \"site.crt\", key = \"site.key\" }]";
@@ -31,6 +35,64 @@ pub(super) fn read(node: &Node<'_>) -> Option<ServerSettings> {
     })
 }
 
+/// `tls` of a group.
+pub(super) fn of_group(node: &Node<'_>, protocol: TargetProtocol) -> Option<Client> {
+    let section = node.section(&keys::TARGET_TLS)?;
+    let trust = trust(&section);
+    let name = section.optional("server_name", server_name);
+    let has_identity = section.get("cert").is_some() || section.get("key").is_some();
+    let identity = if has_identity {
+        pair(&section).map(Some)
+    } else {
+        Some(None)
+    };
+    let offered: &[&[u8]] = if protocol.is_http2() { &[b"h2"] } else { &[] };
+    Some(Client::new(trust?, name?, identity?, offered))
+}
+
+fn trust(section: &Section<'_>) -> Option<Trust> {
+    let is_insecure = section.flag("insecure");
+    let Some(ca) = section.get("ca") else {
+        if is_insecure {
+            return Some(Trust::Anything);
+        }
+        let system = Authorities::of_the_system();
+        if system.is_none() {
+            let message = "no authority is known by which targets could be checked".to_owned();
+            let help = "write ca = \"internal.crt\", or install the system's ca-certificates";
+            section.error(Code::MissingKey, "ca", message, help);
+        }
+        return system.map(Trust::Authorities);
+    };
+    if is_insecure {
+        let message = "`ca` and `insecure` exclude each other";
+        return ca.refuse(
+            Code::Conflict,
+            message,
+            "with a `ca` targets are checked; take the other out",
+        );
+    }
+    let (path, authorities) = file(&ca)?;
+    match Authorities::read(&authorities) {
+        Ok(authorities) => Some(Trust::Authorities(authorities)),
+        Err(error) => {
+            let message = format!("`{path}` cannot be used: {error}");
+            let help = "it has to hold one or more certificates of authorities in PEM";
+            ca.refuse(Code::InvalidValue, message, help)
+        }
+    }
+}
+
+fn server_name(node: &Node<'_>) -> Option<ServerName<'static>> {
+    let text = node.text()?;
+    if let Ok(name) = ServerName::try_from(text.clone()) {
+        return Some(name);
+    }
+    let message = format!("`{}` is not a host", text.escape_default());
+    let help = "write the name in the certificates of the targets: server_name = \"web.internal\"";
+    node.refuse(Code::InvalidValue, message, help)
+}
+
 fn certificates(node: &Node<'_>) -> Option<Vec<Certificate>> {
     let items = node.items();
     if items.is_empty() {
@@ -41,7 +103,11 @@ fn certificates(node: &Node<'_>) -> Option<Vec<Certificate>> {
 }
 
 fn certificate(node: &Node<'_>) -> Option<Certificate> {
-    let section = node.section(&keys::CERTIFICATE)?;
+    pair(&node.section(&keys::CERTIFICATE)?)
+}
+
+/// A certificate and its key.
+fn pair(section: &Section<'_>) -> Option<Certificate> {
     let cert = section.require(
         "cert",
         "write the file of the certificate: cert = \"site.crt\"",
@@ -50,13 +116,16 @@ fn certificate(node: &Node<'_>) -> Option<Certificate> {
         "key",
         "write the file of its private key: key = \"site.key\"",
     );
-    let ocsp = section.optional("ocsp", |node| file(node).map(|(_, bytes)| bytes));
+    let ocsp = match section.spec("ocsp") {
+        Some(_) => section.optional("ocsp", |node| file(node).map(|(_, bytes)| bytes)),
+        None => Some(None),
+    };
     let chain = cert.as_ref().and_then(file);
     let private = key.as_ref().and_then(file);
     let ((path, chain), (_, private)) = (chain?, private?);
     match Certificate::read(&path, &chain, &private, ocsp?) {
         Ok(certificate) => {
-            warn(&cert?, &path, &certificate);
+            warn(&cert?, &path, &certificate, section.spec("ocsp").is_some());
             Some(certificate)
         }
         Err(error) => refuse(&cert?, &key?, &error),
@@ -113,8 +182,10 @@ fn refuse<T>(cert: &Node<'_>, key: &Node<'_>, error: &CertificateError) -> Optio
     )
 }
 
-fn warn(node: &Node<'_>, path: &str, certificate: &Certificate) {
-    for doubt in certificate.doubts(SystemTime::now()) {
+/// A client's own certificate needs no host.
+fn warn(node: &Node<'_>, path: &str, certificate: &Certificate, is_server: bool) {
+    let doubts = certificate.doubts(SystemTime::now()).into_iter();
+    for doubt in doubts.filter(|doubt| is_server || *doubt != Doubt::Nameless) {
         let help = match doubt {
             Doubt::Expired(_) => "no client takes it; renew it",
             Doubt::NotYetValid(_) => {

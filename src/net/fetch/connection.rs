@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 
 use super::bounded::Bounded;
 use super::destination::{Connected, Destination, Stream};
@@ -45,21 +44,7 @@ enum Wire {
 impl Connection {
     /// Connects. The peer may send `limit` bytes over this connection, whatever they are.
     pub async fn open(destination: &Destination, limit: u64) -> Result<Self, FetchError> {
-        Self::open_with(destination, &[], limit).await
-    }
-
-    /// As [`Self::open`], with bytes before those of HTTP.
-    pub async fn open_with(
-        destination: &Destination,
-        preface: &[u8],
-        limit: u64,
-    ) -> Result<Self, FetchError> {
-        let Connected { mut stream, peer } = destination.connect().await?;
-        let written = stream.write_all(preface).await;
-        written.map_err(|source| FetchError::Connect {
-            destination: destination.to_string(),
-            source,
-        })?;
+        let Connected { stream, peer } = destination.connect().await?;
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_LIMIT)
             .handshake(TokioIo::new(Bounded::new(stream, limit)))
@@ -81,7 +66,9 @@ impl Connection {
             return Self::open(destination, limit).await;
         }
         let Connected { stream, peer } = destination.connect().await?;
-        let wire = Wire::Http2(Box::new(Http2::open(Bounded::new(stream, limit)).await?));
+        let wire = Wire::Http2(Box::new(
+            Http2::open(Bounded::new(stream, limit), destination.scheme()).await?,
+        ));
         Ok(Self { wire, peer })
     }
 

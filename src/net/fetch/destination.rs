@@ -10,6 +10,8 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::error::FetchError;
 use crate::model::Endpoint;
+use crate::net::dial::{Prelude, connect_with};
+use crate::tls;
 
 /// What a request can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,15 @@ pub enum Destination {
     Name(String),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A target with something before the first byte of HTTP.
+    Target {
+        /// Where it answers.
+        endpoint: Endpoint,
+        /// A header of the PROXY protocol, or nothing.
+        header: Vec<u8>,
+        /// The handshake.
+        tls: Option<tls::Client>,
+    },
 }
 
 impl fmt::Display for Destination {
@@ -29,6 +40,7 @@ impl fmt::Display for Destination {
             Self::Address(addr) => addr.fmt(f),
             Self::Name(name) => name.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
+            Self::Target { endpoint, .. } => endpoint.fmt(f),
         }
     }
 }
@@ -38,6 +50,28 @@ impl From<&Endpoint> for Destination {
         match endpoint {
             Endpoint::Address(address) => Self::Address(*address),
             Endpoint::Unix(path) => Self::Unix(path.as_path().to_owned()),
+        }
+    }
+}
+
+impl Destination {
+    /// A target, and what comes before the first byte of HTTP.
+    pub fn target(endpoint: &Endpoint, header: &[u8], tls: Option<&tls::Client>) -> Self {
+        if header.is_empty() && tls.is_none() {
+            return endpoint.into();
+        }
+        Self::Target {
+            endpoint: endpoint.clone(),
+            header: header.to_vec(),
+            tls: tls.cloned(),
+        }
+    }
+
+    /// `https` if it is spoken to in TLS, else `http`.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Target { tls: Some(_), .. } => "https",
+            Self::Target { .. } | Self::Address(_) | Self::Name(_) | Self::Unix(_) => "http",
         }
     }
 }
@@ -83,6 +117,19 @@ impl Destination {
                 Ok(Connected {
                     stream: Box::new(stream),
                     peer: None,
+                })
+            }
+            Self::Target {
+                endpoint,
+                header,
+                tls,
+            } => {
+                let tls = tls.as_ref();
+                let connecting = connect_with(endpoint, Prelude { header, tls });
+                let stream = connecting.await.map_err(failed)?;
+                Ok(Connected {
+                    stream: Box::new(stream),
+                    peer: endpoint.address(),
                 })
             }
         }

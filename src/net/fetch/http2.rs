@@ -1,4 +1,4 @@
-//! One request over a connection of HTTP/2, without TLS.
+//! One request over a connection of HTTP/2.
 
 use std::future::poll_fn;
 
@@ -18,12 +18,16 @@ use super::limits::HEAD_LIMIT;
 #[derive(Debug)]
 pub(super) struct Http2 {
     sender: SendRequest<Bytes>,
+    scheme: &'static str,
     /// `None` once it is closed.
     driver: Option<client::Connection<Bounded<Box<dyn Stream>>, Bytes>>,
 }
 
 impl Http2 {
-    pub(super) async fn open(stream: Bounded<Box<dyn Stream>>) -> Result<Self, FetchError> {
+    pub(super) async fn open(
+        stream: Bounded<Box<dyn Stream>>,
+        scheme: &'static str,
+    ) -> Result<Self, FetchError> {
         let (sender, driver) = client::Builder::new()
             .enable_push(false)
             .max_header_list_size(HEAD_LIMIT as u32)
@@ -31,6 +35,7 @@ impl Http2 {
             .await?;
         Ok(Self {
             sender,
+            scheme,
             driver: Some(driver),
         })
     }
@@ -45,7 +50,9 @@ impl Http2 {
         parts.headers.remove(CONNECTION);
         if let Some(host) = parts.headers.remove(HOST) {
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-            let uri = Uri::builder().scheme("http").authority(host.as_bytes());
+            let uri = Uri::builder()
+                .scheme(self.scheme)
+                .authority(host.as_bytes());
             parts.uri = uri.path_and_query(path).build()?;
         }
         let request = Request::from_parts(parts, ());
@@ -58,7 +65,7 @@ impl Http2 {
 
     /// Waits until another request can be sent.
     pub(super) async fn ready(&mut self) -> Result<(), FetchError> {
-        let Self { sender, driver } = self;
+        let Self { sender, driver, .. } = self;
         Ok(drive(driver, poll_fn(|cx| sender.poll_ready(cx))).await?)
     }
 

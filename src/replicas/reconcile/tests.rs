@@ -390,6 +390,7 @@ async fn requests_to_warm_up_that_a_reload_adds_take_no_replica_out() {
     let warmed = Replicas {
         warm_up: Some(WarmUpRequests {
             is_http2: false,
+            tls: None,
             path: "/".to_owned(),
             count: 1,
             timeout: 10 * SECOND,

@@ -30,8 +30,8 @@ pub(super) struct Warmth {
 pub(super) async fn warm_up(address: SocketAddr, wanted: &WarmUpRequests) -> Warmth {
     let mut warmth = Warmth::default();
     let mut client = Client {
-        destination: Destination::Address(address),
         is_http2: wanted.is_http2,
+        destination: Destination::target(&address.into(), &[], wanted.tls.as_ref()),
         limit: u64::from(wanted.count) * answer_limit(BODY_LIMIT),
         idle: None,
     };
@@ -104,6 +104,7 @@ mod tests {
     fn wanted(count: u32, timeout: Duration) -> WarmUpRequests {
         WarmUpRequests {
             is_http2: false,
+            tls: None,
             path: "/todos?all=1".to_owned(),
             count,
             timeout,

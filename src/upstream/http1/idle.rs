@@ -14,6 +14,7 @@ use super::state::ConnectionState;
 use crate::model::UpstreamLimits;
 use crate::net::Peek;
 use crate::target::{KeepAlive, Target};
+use crate::tls;
 
 /// How long no connection is kept to a target that has sent bytes which no request asked for:
 /// they could be taken for the response to the next one.
@@ -31,6 +32,8 @@ pub(in crate::upstream) struct IdleList {
     pub(super) lifespan: Lifespan,
     /// As the group had it at the last checkout.
     max_idle: Cell<usize>,
+    /// The same.
+    tls: RefCell<Option<tls::Client>>,
     /// The target has left the snapshot: no connection is kept.
     closed: Cell<bool>,
     /// When the target has sent bytes last that no request asked for.
@@ -52,6 +55,7 @@ impl IdleList {
             idle: RefCell::default(),
             lifespan: Lifespan::new(learned, Instant::now()),
             max_idle: Cell::default(),
+            tls: RefCell::default(),
             closed: Cell::default(),
             distrusted: Cell::default(),
             unsolicited: Cell::default(),
@@ -63,6 +67,20 @@ impl IdleList {
     pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits) {
         self.max_idle.set(policy.max_idle);
         self.lifespan.adapt(policy);
+    }
+
+    /// Closes connections that were made in other TLS.
+    pub(in crate::upstream) fn adapt_tls(&self, tls: Option<&tls::Client>) {
+        let mut known = self.tls.borrow_mut();
+        let is_same = match (&*known, tls) {
+            (None, None) => return,
+            (Some(known), Some(tls)) => known.is_same(tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !is_same {
+            *known = tls.cloned();
+            self.clear();
+        }
     }
 
     pub(in crate::upstream) fn len(&self) -> usize {

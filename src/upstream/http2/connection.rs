@@ -40,6 +40,8 @@ pub(super) struct Http2Connection {
     sender: SendRequest<Bytes>,
     pub(super) vitals: Rc<Vitals>,
     served: Cell<u64>,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
 }
 
 impl Http2Connection {
@@ -52,6 +54,11 @@ impl Http2Connection {
         descriptor: DescriptorPermit,
     ) -> Result<Self, h2::Error> {
         let vitals = Vitals::new();
+        let scheme = if stream.tls().is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let stream = Monitored {
             stream,
             vitals: Rc::clone(&vitals),
@@ -67,6 +74,7 @@ impl Http2Connection {
             sender,
             vitals,
             served: Cell::new(0),
+            scheme,
         })
     }
 

@@ -15,8 +15,9 @@ use super::stream::Http2Stream;
 use crate::clock;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::DescriptorPermit;
-use crate::net::{DialError, dial};
+use crate::net::{DialError, Prelude, dial};
 use crate::target::Target;
+use crate::tls;
 use crate::upstream::ConnectError;
 
 /// How long an idle connection is kept unless the group says otherwise. A target that closes one
@@ -40,6 +41,8 @@ pub(in crate::upstream) struct Http2List {
     openings: RefCell<Vec<Rc<Opening>>>,
     /// As the group had it at the last request.
     policy: Cell<UpstreamLimits>,
+    /// The same of its TLS.
+    tls: RefCell<Option<tls::Client>>,
     /// How many streams the connection that was opened last may have.
     expected: Cell<usize>,
     /// When no connection could be opened last.
@@ -53,14 +56,26 @@ impl Http2List {
             connections: RefCell::default(),
             openings: RefCell::default(),
             policy: Cell::new(*policy),
+            tls: RefCell::default(),
             expected: Cell::new(policy.max_streams.get() as usize),
             failed: Cell::default(),
         }
     }
 
-    /// Adopts what the group's configuration says now.
-    pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits) {
+    /// Adopts what the group's configuration says now. Connections that were made in other TLS get no
+    /// more streams.
+    pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits, tls: Option<&tls::Client>) {
         self.policy.set(*policy);
+        let mut known = self.tls.borrow_mut();
+        let is_same = match (&*known, tls) {
+            (None, None) => return,
+            (Some(known), Some(tls)) => known.is_same(tls),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !is_same {
+            *known = tls.cloned();
+            self.close();
+        }
     }
 
     /// How many connections have no stream.
@@ -183,7 +198,17 @@ impl Http2List {
         let policy = self.policy.get();
         let id = &self.target.id;
         let until = clock::now() + policy.connect_timeout;
-        let stream = dial(&id.addr, policy.connect_timeout).await?;
+        let tls = self.tls.borrow().clone();
+        let prelude = Prelude {
+            tls: tls.as_ref(),
+            ..Prelude::default()
+        };
+        let stream = dial(&id.addr, prelude, policy.connect_timeout).await?;
+        // A target without ALPN may speak HTTP/2 all the same; one that has chosen otherwise does not.
+        let chosen = stream.tls().and_then(|tls| tls.alpn.as_deref());
+        if chosen.is_some_and(|chosen| chosen != b"h2") {
+            return Err(ConnectError::NotHttp2);
+        }
         let begun = Http2Connection::begin(stream, &policy, id.clone(), descriptor);
         let connection = timeout_at(until, begun)
             .await

@@ -113,7 +113,7 @@ impl Http2Stream {
         limits: ResponseLimits,
     ) -> Result<(), Failure> {
         let state = &mut *self.0;
-        let request = head::request(head, length, hop, "http")?;
+        let request = head::request(head, length, hop, state.connection.scheme)?;
         state.method = head.method();
         state.max_fields = limits.max_fields;
         match state.connection.send(request, length.is_empty()) {

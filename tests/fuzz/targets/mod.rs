@@ -15,7 +15,7 @@ mod response_head;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by their names, which are those of the programs that cargo-fuzz builds.
-pub(crate) const ALL: [(&str, Target); 8] = [
+pub(crate) const ALL: [(&str, Target); 9] = [
     ("chunked_body", chunked_body::run),
     ("configuration", configuration::run),
     ("connection", connection::run),

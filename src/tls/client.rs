@@ -1,0 +1,203 @@
+//! The side of TLS that connects to targets.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::certificate::{Certificate, certificates, digest};
+use super::client_auth::ClientAuthError;
+use super::provider::provider;
+
+/// Sessions that are kept to be taken up again, over all targets of a group.
+const SESSIONS: usize = 1024;
+
+/// How targets of a group are spoken to in TLS. Clones share it, and the sessions.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<ClientConfig>,
+    /// `None` takes the address of the target.
+    name: Option<ServerName<'static>>,
+    trust: Trust,
+    identity: Option<Certificate>,
+    /// The only protocols that targets may choose from (ALPN).
+    offered: Vec<Vec<u8>>,
+}
+
+/// By which authorities targets are known.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// These.
+    Authorities(Authorities),
+    /// Any certificate is taken, whoever has made it: the connection is encrypted, and may lead
+    /// anywhere.
+    Anything,
+}
+
+/// Certificates of authorities.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    roots: Arc<RootCertStore>,
+    digest: [u8; 32],
+}
+
+impl Authorities {
+    /// Reads them from PEM.
+    pub fn read(text: &[u8]) -> Result<Self, ClientAuthError> {
+        let mut roots = RootCertStore::empty();
+        for (index, authority) in certificates(text)?.into_iter().enumerate() {
+            roots
+                .add(authority)
+                .map_err(|error| ClientAuthError::Unusable(index + 1, error.to_string()))?;
+        }
+        Ok(Self {
+            roots: Arc::new(roots),
+            digest: digest(text),
+        })
+    }
+
+    /// Those that the system trusts; `None` if it names none. Blocks.
+    pub fn of_the_system() -> Option<Self> {
+        let found = rustls_native_certs::load_native_certs().certs;
+        let mut roots = RootCertStore::empty();
+        let mut all = Vec::new();
+        for authority in found {
+            all.extend_from_slice(&authority);
+            // One that cannot be used is none that a target needs.
+            let _ = roots.add(authority);
+        }
+        (!roots.is_empty()).then(|| Self {
+            roots: Arc::new(roots),
+            digest: digest(&all),
+        })
+    }
+}
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Authorities(one), Self::Authorities(other)) => one.digest == other.digest,
+            (Self::Anything, Self::Anything) => true,
+            (Self::Authorities(_), Self::Anything) | (Self::Anything, Self::Authorities(_)) => {
+                false
+            }
+        }
+    }
+}
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+            && self.0.trust == other.0.trust
+            && self.0.identity == other.0.identity
+            && self.0.offered == other.0.offered
+    }
+}
+
+impl Eq for Client {}
+
+impl Client {
+    /// Speaks TLS 1.2 and 1.3 with targets that `trust` knows under a name, and shows them
+    /// `identity` if they ask for it. Targets choose a protocol of those `offered`, if they choose.
+    pub fn new(
+        trust: Trust,
+        name: Option<ServerName<'static>>,
+        identity: Option<Certificate>,
+        offered: &[&[u8]],
+    ) -> Self {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has suites for both versions");
+        let builder = match &trust {
+            Trust::Authorities(authorities) => {
+                builder.with_root_certificates(Arc::clone(&authorities.roots))
+            }
+            Trust::Anything => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider()))),
+        };
+        let mut config = match &identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let key = CertifiedKey::clone(&identity.key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+            }
+        };
+        let offered: Vec<_> = offered.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols.clone_from(&offered);
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Self(Arc::new(Inner {
+            config: Arc::new(config),
+            name,
+            trust,
+            identity,
+            offered,
+        }))
+    }
+
+    /// What a connection is made with.
+    pub fn config(&self) -> &Arc<ClientConfig> {
+        &self.0.config
+    }
+
+    /// The name under which a target at this address is known. A Unix socket without a configured
+    /// name has that of this host.
+    pub fn name(&self, address: Option<IpAddr>) -> ServerName<'static> {
+        let of_address = || address.unwrap_or(IpAddr::from([127, 0, 0, 1])).into();
+        self.0.name.clone().unwrap_or_else(of_address)
+    }
+
+    /// Whether both are one, so that connections of one may be used for the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+}
+
+/// Takes any certificate, and checks that the peer has its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
