@@ -194,12 +194,7 @@ fn growth(weir: &Weir, length: u64) -> u64 {
     assert_eq!(upload(&stream, 1 << 20), (1 << 20).to_string());
     let before = weir.status("VmHWM:");
     assert_eq!(upload(&stream, length), length.to_string());
-    println!(
-        "{before} KiB, {} KiB after the upload",
-        weir.status("VmHWM:")
-    );
     assert_eq!(download(&stream), length);
-    println!("{} KiB after the download", weir.status("VmHWM:"));
     // The peak, not the memory at the end. The kernel counts in batches, so that a later value may
     // be a little lower.
     weir.status("VmHWM:").saturating_sub(before)

@@ -210,7 +210,7 @@ async fn a_head_that_grows_when_it_is_decoded_is_refused() {
     let answered = client.until(|frame| frame.kind == kind::HEADERS).await;
     assert_eq!(answered.expect("a response").status(), 200);
     let mut bomb = get_block();
-    bomb.extend([0x80 | 62; 12_000]);
+    bomb.extend([0x80 | 0x3e; 12_000]);
     client.send(frame(kind::HEADERS, WHOLE, 3, &bomb)).await;
     let told = client
         .until(|frame| frame.kind == kind::HEADERS || is_goaway(frame))

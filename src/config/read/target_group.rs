@@ -45,9 +45,7 @@ struct Placed<'a> {
 pub(super) fn read(name: &str, node: &Node<'_>) -> Option<TargetGroup> {
     let section = node.section(&keys::TARGET_GROUP)?;
     let protocol: TargetProtocol = section.word("protocol");
-    let known = TargetGroupId::from(name);
-    node.cx
-        .note(|notes| notes.protocols.extend([(known, protocol)]));
+    note_protocol(node, name, protocol);
     let port = section.get("port").map(|node| node.count());
     let algorithm = algorithm(&section);
     let hash = hash::read(&section, algorithm);
@@ -119,6 +117,13 @@ fn check_proxy_protocol(section: &Section<'_>, upstream: &UpstreamLimits) {
         let help = "take it out: targets find the client in X-Forwarded-For; or write protocol = \"http1\"";
         node.error(Code::Conflict, message, help);
     }
+}
+
+/// For the listeners that forward to the group.
+fn note_protocol(node: &Node<'_>, name: &str, protocol: TargetProtocol) {
+    let group = TargetGroupId::from(name);
+    node.cx
+        .note(|notes| notes.protocols.extend([(group, protocol)]));
 }
 
 /// Whatever asks something of a target speaks to it as requests do.

@@ -54,7 +54,7 @@ struct HttpConnection<H> {
     is_new: bool,
     /// Its place in the order of idle connections.
     idle: u64,
-    _held: H,
+    held: H,
 }
 
 /// What a connection has while requests are served, and for a moment after one.
@@ -128,7 +128,7 @@ pub(super) fn serve<H>(
         timer: Timer::default(),
         is_new: true,
         idle: 0,
-        _held: held,
+        held,
     };
     // Not an `async fn`, which would keep a copy of its arguments beside it.
     async move {
@@ -220,7 +220,7 @@ impl<H> HttpConnection<H> {
     /// Runs the tunnel that the connection has become. The future has nothing that a tunnel does not
     /// need.
     fn relay(self, tunnel: Box<Tunnel>) -> impl Future<Output = ()> {
-        let (drain, held) = (self.drain, self._held);
+        let (drain, held) = (self.drain, self.held);
         let (stream, early) = self.connection.into_parts();
         async move {
             let _guard = drain.guard_tunnel();
@@ -239,7 +239,7 @@ impl<H> HttpConnection<H> {
             local: self.local,
             terms: self.terms,
         };
-        http2::serve(accepted, early, self.proxy, self.drain, self._held)
+        http2::serve(accepted, early, self.proxy, self.drain, self.held)
     }
 
     /// Waits for the first bytes of the next request. Returns whether they have come.
