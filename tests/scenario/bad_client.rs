@@ -112,23 +112,6 @@ async fn a_malformed_request_line_is_refused() {
 }
 
 #[tokio::test]
-async fn the_preface_of_http2_is_refused() {
-    assert_refused(vec![
-        refused(
-            "the preface alone",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "version_not_supported",
-        ),
-        refused(
-            "the preface and a SETTINGS frame",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
-            "version_not_supported",
-        ),
-    ])
-    .await;
-}
-
-#[tokio::test]
 async fn a_malformed_field_is_refused() {
     let field = |name, field: &str| {
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");

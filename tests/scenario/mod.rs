@@ -21,6 +21,7 @@ mod bad_target;
 mod balancing;
 mod client_limits;
 mod early_answers;
+mod every_protocol;
 mod fairness;
 mod forwarding;
 mod grpc;

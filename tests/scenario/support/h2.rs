@@ -6,6 +6,7 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -59,6 +60,14 @@ impl H2 {
     pub async fn open_with(addr: SocketAddr, builder: &Builder) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, builder).await
+    }
+
+    /// Over a stream that is there.
+    pub async fn over<S>(stream: S, builder: &Builder) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = soon("the handshake", builder.handshake(stream))
             .await
             .unwrap();
