@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use weir::config::{self, Problems};
+use rcgen::{CertifiedKey, KeyPair};
+
+use weir::config;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -24,6 +27,19 @@ fn configurations(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Those that the head of `edge.toml` says how to make.
+fn certificates(path: &Path) -> std::io::Result<Vec<u8>> {
+    static PAIR: LazyLock<CertifiedKey<KeyPair>> = LazyLock::new(|| {
+        let hosts = ["todo.localhost", "api.localhost"].map(str::to_owned);
+        rcgen::generate_simple_self_signed(hosts).expect("names of hosts")
+    });
+    match path.extension().and_then(|kind| kind.to_str()) {
+        Some("crt") => Ok(PAIR.cert.pem().into_bytes()),
+        Some("key") => Ok(PAIR.signing_key.serialize_pem().into_bytes()),
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    }
+}
+
 #[test]
 fn every_file_that_ships_has_no_problem_and_no_warning() {
     let mut files = Vec::new();
@@ -34,7 +50,7 @@ fn every_file_that_ships_has_no_problem_and_no_warning() {
         let text = fs::read_to_string(&path).expect("a text file");
         let name = path.display().to_string();
         // Without any variable: a file that ships works, or has defaults.
-        let warnings: Problems = match config::parse(&name, &text, &|_| None) {
+        let warnings = match config::parse_with_files(&name, &text, &|_| None, &certificates) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         };
