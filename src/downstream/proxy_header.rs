@@ -18,7 +18,7 @@ const MISSING: &str = "it begins without a header";
 const ENDED: &str = "it has ended before the header was whole";
 const LATE: &str = "the header did not come in time";
 
-/// Takes the header out of the stream, and lets the connection be that of the client whom it names.
+/// Takes the header out of the stream. The connection is then that of the client in the header.
 /// Returns whether the connection can be served; if not, that is logged and recorded.
 ///
 /// Nothing of an untrusted peer is read. Cancel-safe.

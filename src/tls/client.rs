@@ -155,9 +155,18 @@ impl Client {
         self.0.name.clone().unwrap_or_else(of_address)
     }
 
-    /// Whether both are one, so that connections of one may be used for the other.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self == other
+    /// Puts `new` in the place of `known`. Returns whether that is another one, so that connections
+    /// of the one may not be used for the other.
+    pub fn replace(known: &mut Option<Self>, new: Option<&Self>) -> bool {
+        let is_same = match (&*known, new) {
+            (None, None) => true,
+            (Some(known), Some(new)) => Arc::ptr_eq(&known.0, &new.0) || known == new,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !is_same {
+            *known = new.cloned();
+        }
+        !is_same
     }
 }
 

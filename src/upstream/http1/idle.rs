@@ -71,14 +71,7 @@ impl IdleList {
 
     /// Closes connections that were made in other TLS.
     pub(in crate::upstream) fn adapt_tls(&self, tls: Option<&tls::Client>) {
-        let mut known = self.tls.borrow_mut();
-        let is_same = match (&*known, tls) {
-            (None, None) => return,
-            (Some(known), Some(tls)) => known.is_same(tls),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if !is_same {
-            *known = tls.cloned();
+        if tls::Client::replace(&mut self.tls.borrow_mut(), tls) {
             self.clear();
         }
     }

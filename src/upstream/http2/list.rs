@@ -66,14 +66,7 @@ impl Http2List {
     /// more streams.
     pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits, tls: Option<&tls::Client>) {
         self.policy.set(*policy);
-        let mut known = self.tls.borrow_mut();
-        let is_same = match (&*known, tls) {
-            (None, None) => return,
-            (Some(known), Some(tls)) => known.is_same(tls),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if !is_same {
-            *known = tls.cloned();
+        if tls::Client::replace(&mut self.tls.borrow_mut(), tls) {
             self.close();
         }
     }
