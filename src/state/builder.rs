@@ -201,8 +201,9 @@ impl Builder {
         };
         let same_targets = Arc::ptr_eq(&next.positions, &old.positions)
             && next.changed_since(&old).all(|group| {
-                old.group_named(&group.id)
-                    .is_some_and(|before| has_same_targets(before, group))
+                old.group_named(&group.id).is_some_and(|before| {
+                    has_same_targets(before, group) && has_same_terms(before, group)
+                })
             });
         for group in next.changed_since(&old) {
             open(group);
@@ -404,6 +405,11 @@ fn has_same_targets(before: &TargetGroup, next: &TargetGroup) -> bool {
     Arc::ptr_eq(&before.targets, &next.targets)
         || (before.targets.len() == next.targets.len()
             && pairs().all(|(a, b)| a.target.serial == b.target.serial))
+}
+
+/// Whether connections to the targets of one are such as the other wants them.
+fn has_same_terms(before: &TargetGroup, next: &TargetGroup) -> bool {
+    before.upstream == next.upstream && before.tls == next.tls
 }
 
 /// Gives requests that wait for a group the slots of all targets that may be picked now.

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use super::snapshot::{CompiledListener, Snapshot};
-use crate::model::{GroupIndex, SocketId};
+use crate::model::{GroupIndex, SocketId, TargetGroupId};
 use crate::target_group::TargetGroup;
 
 /// What the control plane reads snapshots through: cheap to clone, cheaper to load.
@@ -63,7 +63,7 @@ impl DataPlaneReader {
 pub struct DataPlaneSnapshot(Guard<Arc<Snapshot>>);
 
 impl DataPlaneSnapshot {
-    /// The first version that has these targets in these groups.
+    /// The first version that has these targets in these groups, and the same terms for them.
     pub fn targets_since(&self) -> u64 {
         self.0.targets_since
     }
@@ -72,6 +72,11 @@ impl DataPlaneSnapshot {
     #[inline] // read for every request
     pub fn group(&self, index: GroupIndex) -> &Arc<TargetGroup> {
         &self.0.groups[index.0].compiled
+    }
+
+    /// A group by its name.
+    pub fn group_named(&self, id: &TargetGroupId) -> Option<&TargetGroup> {
+        Some(&self.0.group_named(id)?.compiled)
     }
 
     /// The listener that serves the connections of a socket; `None` once none does.

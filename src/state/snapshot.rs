@@ -24,7 +24,8 @@ use crate::tls;
 pub struct Snapshot {
     /// Counts up by one with each publication.
     pub version: u64,
-    /// The first version that has these targets in these groups.
+    /// The first version that has these targets in these groups, and the same terms for the
+    /// connections to them.
     pub targets_since: u64,
     /// What it was compiled from.
     pub config: Arc<Config>,

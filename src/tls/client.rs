@@ -95,10 +95,11 @@ impl PartialEq for Trust {
 
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-            && self.0.trust == other.0.trust
-            && self.0.identity == other.0.identity
-            && self.0.offered == other.0.offered
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.0.name == other.0.name
+                && self.0.trust == other.0.trust
+                && self.0.identity == other.0.identity
+                && self.0.offered == other.0.offered)
     }
 }
 
@@ -153,20 +154,6 @@ impl Client {
     pub fn name(&self, address: Option<IpAddr>) -> ServerName<'static> {
         let of_address = || address.unwrap_or(IpAddr::from([127, 0, 0, 1])).into();
         self.0.name.clone().unwrap_or_else(of_address)
-    }
-
-    /// Puts `new` in the place of `known`. Returns whether that is another one, so that connections
-    /// of the one may not be used for the other.
-    pub fn replace(known: &mut Option<Self>, new: Option<&Self>) -> bool {
-        let is_same = match (&*known, new) {
-            (None, None) => true,
-            (Some(known), Some(new)) => Arc::ptr_eq(&known.0, &new.0) || known == new,
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if !is_same {
-            *known = new.cloned();
-        }
-        !is_same
     }
 }
 

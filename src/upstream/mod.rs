@@ -7,6 +7,9 @@
 //! - HTTP/2 (`http2`): connections with a task each, and as many requests at a time as they have
 //!   streams.
 //!
+//! A connection that was made in other [`Terms`] than those of its group ends its exchanges, and
+//! gets no more.
+//!
 //! [`Pool::take`] and [`Pool::connect`] give a [`Connection`], which is driven by the task of the
 //! client's connection and comes back by [`Connection::recycle`].
 
@@ -16,8 +19,10 @@ mod http1;
 mod http2;
 mod pool;
 mod response;
+mod terms;
 
 pub use connect_error::ConnectError;
 pub use connection::Connection;
 pub use pool::Pool;
 pub use response::{HeadKind, ReadError, ResponseLimits};
+pub use terms::Terms;

@@ -16,6 +16,7 @@ use super::connect_error::ConnectError;
 use super::connection::Connection;
 use super::http1::{Http1, Http1Connection, IdleList};
 use super::http2::Http2List;
+use super::terms::Terms;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
 use crate::net::{Buffers, DialError, Prelude, Stream, dial};
@@ -79,8 +80,7 @@ impl Pool {
         if policy.protocol.is_http2() {
             return self.take_stream(target, policy, tls, now);
         }
-        let list = self.list(target, policy, learned);
-        list.adapt_tls(tls);
+        let list = self.list(target, policy, learned, tls);
         let (idle, age) = poll_fn(|cx| Poll::Ready(list.take(cx, now))).await?;
         Some(Connection::Http1(Http1Connection::reused(idle, list, age)))
     }
@@ -97,7 +97,7 @@ impl Pool {
         if policy.protocol.is_http2() {
             return self.open_stream(target, policy, prelude.tls).await;
         }
-        let list = self.list(target, policy, learned);
+        let list = self.list(target, policy, learned, prelude.tls);
         let (stream, descriptor) = self.open(target, policy, prelude).await?;
         let http = Http1::new(stream, self.buffers.clone());
         Ok(Connection::Http1(Http1Connection::new(
@@ -193,23 +193,27 @@ impl Pool {
         }
     }
 
-    /// Closes the connections of targets that `keep` rejects: idle ones now, those in use when
-    /// their response has ended.
-    pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
+    /// Closes the connections that were made in other terms than `wanted` gives for their target;
+    /// `None` closes all. Idle ones are closed now, those in use when their exchanges have ended.
+    pub fn retain<'t>(&self, wanted: impl Fn(&Target) -> Option<Terms<'t>>) {
         self.targets.borrow_mut().retain(|_, list| {
-            let kept = keep(&list.target);
-            if !kept {
+            let terms = wanted(&list.target).filter(|terms| list.fits(terms));
+            if let Some(terms) = terms {
+                list.adapt(terms.policy);
+            } else {
                 list.close();
                 self.count_unsolicited(list);
             }
-            kept
+            terms.is_some()
         });
         self.http2.borrow_mut().retain(|_, list| {
-            let kept = keep(&list.target);
-            if !kept {
+            let terms = wanted(&list.target).filter(|terms| list.fits(terms));
+            if let Some(terms) = terms {
+                list.adapt(terms.policy);
+            } else {
                 list.close();
             }
-            kept
+            terms.is_some()
         });
     }
 
@@ -242,10 +246,13 @@ impl Pool {
         tls: Option<&tls::Client>,
     ) -> Rc<Http2List> {
         let mut targets = self.http2.borrow_mut();
-        let list = targets
-            .entry(target.serial)
-            .or_insert_with(|| Rc::new(Http2List::new(target, policy)));
-        list.adapt(policy, tls);
+        let new = || Rc::new(Http2List::new(target, policy, tls));
+        let list = targets.entry(target.serial).or_insert_with(new);
+        if !list.fits(&Terms { policy, tls }) {
+            list.close();
+            *list = new();
+        }
+        list.adapt(policy);
         Rc::clone(list)
     }
 
@@ -254,12 +261,16 @@ impl Pool {
         target: &Arc<Target>,
         policy: &UpstreamLimits,
         learned: &Arc<KeepAlive>,
+        tls: Option<&tls::Client>,
     ) -> Rc<IdleList> {
         let mut targets = self.targets.borrow_mut();
         let list = targets.entry(target.serial).or_insert_with(|| {
             let watcher = Waker::from(Arc::clone(&self.events));
-            Rc::new(IdleList::new(target, learned, watcher))
+            Rc::new(IdleList::new(target, learned, tls, watcher))
         });
+        if !list.is_of(tls) {
+            *list = Rc::new(list.replaced(learned, tls));
+        }
         list.adapt(policy);
         Rc::clone(list)
     }

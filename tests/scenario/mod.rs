@@ -37,6 +37,7 @@ mod keep_alive;
 mod learned_keep_alive;
 mod leaving;
 mod listeners;
+mod other_terms;
 mod outlier;
 mod overload;
 mod passing_over;

@@ -22,7 +22,7 @@ use crate::proxy::Proxy;
 use crate::server::housekeeping;
 use crate::state::DataPlaneReader;
 use crate::target::Target;
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Terms};
 
 /// How long tunnels have to end: both sides get a Close frame or the end, and have a second to
 /// answer.
@@ -98,7 +98,7 @@ impl WorkerState {
                     }
                     Some(command) => self.handle(command),
                 },
-                true = self.reader.changed() => self.forget_removed_targets(),
+                true = self.reader.changed() => self.adopt_targets(),
                 Some(panic) = self.panics.recv() => resume_unwind(panic),
                 () = pool.watch() => {}
                 _ = ticks.tick() => {
@@ -211,16 +211,26 @@ impl WorkerState {
         self.accept_loops.push(AcceptLoop { id, drain, task });
     }
 
-    /// Drops the pools and metric series of targets that have left the snapshot.
-    fn forget_removed_targets(&mut self) {
+    /// Drops the pools and metric series of targets that have left the snapshot, and pools of
+    /// connections that were made in other terms than those of now.
+    fn adopt_targets(&mut self) {
         let snapshot = self.reader.load();
         let since = std::mem::replace(&mut self.targets_since, snapshot.targets_since());
         if since == snapshot.targets_since() {
             return;
         }
-        self.pool.retain(Target::is_listed);
+        self.pool.retain(|target| {
+            let group = snapshot.group_named(&target.id.group)?;
+            target.is_listed().then_some(Terms {
+                policy: &group.upstream,
+                tls: group.tls.as_ref(),
+            })
+        });
         self.proxy.metrics().retain(Target::is_listed);
-        debug!(idle = self.pool.idle(), "pools of removed targets dropped");
+        debug!(
+            idle = self.pool.idle(),
+            "pools compared with the targets of now"
+        );
     }
 }
 

@@ -15,12 +15,14 @@ use crate::model::UpstreamLimits;
 use crate::net::Peek;
 use crate::target::{KeepAlive, Target};
 use crate::tls;
+use crate::upstream::terms::Terms;
 
 /// How long no connection is kept to a target that has sent bytes which no request asked for:
 /// they could be taken for the response to the next one.
 const DISTRUST_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The idle connections of one worker to one target, the one used last at the end.
+/// The idle connections of one worker to one target, the one used last at the end. All were made in
+/// the same terms: once a group has others, another list takes the place of this one.
 pub(in crate::upstream) struct IdleList {
     pub(in crate::upstream) target: Arc<Target>,
     #[allow(
@@ -32,9 +34,9 @@ pub(in crate::upstream) struct IdleList {
     pub(super) lifespan: Lifespan,
     /// As the group had it at the last checkout.
     max_idle: Cell<usize>,
-    /// The same.
-    tls: RefCell<Option<tls::Client>>,
-    /// The target has left the snapshot: no connection is kept.
+    /// In what its connections were made.
+    tls: Option<tls::Client>,
+    /// The target has left the snapshot, or has another list: no connection is kept.
     closed: Cell<bool>,
     /// When the target has sent bytes last that no request asked for.
     distrusted: Cell<Option<Instant>>,
@@ -48,6 +50,7 @@ impl IdleList {
     pub(in crate::upstream) fn new(
         target: &Arc<Target>,
         learned: &Arc<KeepAlive>,
+        tls: Option<&tls::Client>,
         watcher: Waker,
     ) -> Self {
         Self {
@@ -55,7 +58,7 @@ impl IdleList {
             idle: RefCell::default(),
             lifespan: Lifespan::new(learned, Instant::now()),
             max_idle: Cell::default(),
-            tls: RefCell::default(),
+            tls: tls.cloned(),
             closed: Cell::default(),
             distrusted: Cell::default(),
             unsolicited: Cell::default(),
@@ -69,11 +72,29 @@ impl IdleList {
         self.lifespan.adapt(policy);
     }
 
-    /// Closes connections that were made in other TLS.
-    pub(in crate::upstream) fn adapt_tls(&self, tls: Option<&tls::Client>) {
-        if tls::Client::replace(&mut self.tls.borrow_mut(), tls) {
-            self.clear();
-        }
+    /// Whether its connections were made in TLS of these settings.
+    pub(in crate::upstream) fn is_of(&self, tls: Option<&tls::Client>) -> bool {
+        self.tls.as_ref() == tls
+    }
+
+    /// Whether its connections are such as the group wants them now.
+    pub(in crate::upstream) fn fits(&self, terms: &Terms<'_>) -> bool {
+        let policy = terms.policy;
+        let is_kept = !policy.protocol.is_http2() && policy.proxy_protocol.is_none();
+        is_kept && self.is_of(terms.tls)
+    }
+
+    /// A list for connections in other TLS, in the place of this one, which is closed.
+    pub(in crate::upstream) fn replaced(
+        &self,
+        learned: &Arc<KeepAlive>,
+        tls: Option<&tls::Client>,
+    ) -> Self {
+        self.close();
+        let next = Self::new(&self.target, learned, tls, self.watcher.clone());
+        next.distrusted.set(self.distrusted.get());
+        next.unsolicited.set(self.unsolicited.take());
+        next
     }
 
     pub(in crate::upstream) fn len(&self) -> usize {
@@ -156,13 +177,17 @@ impl IdleList {
         self.clear();
     }
 
-    /// Closes those that are too old, closed by the target, or that have received something.
+    /// Closes those that are too old, closed by the target, that have received something, or are
+    /// more than are to be kept.
     pub(in crate::upstream) fn reap(&self) {
         let now = Instant::now();
         self.lifespan.forget(now);
         let limit = self.lifespan.limit().unwrap_or_default();
         let mut is_unsolicited = false;
-        self.idle.borrow_mut().retain_mut(|connection| {
+        let mut idle = self.idle.borrow_mut();
+        let surplus = idle.len().saturating_sub(self.max_idle.get());
+        idle.drain(..surplus);
+        idle.retain_mut(|connection| {
             let age = connection.age(now);
             let cx = &mut Context::from_waker(&self.watcher);
             match connection.http.staleness(cx) {
@@ -177,6 +202,7 @@ impl IdleList {
                 }
             }
         });
+        drop(idle);
         if is_unsolicited {
             self.distrust();
         }

@@ -19,6 +19,7 @@ use crate::net::{DialError, Prelude, dial};
 use crate::target::Target;
 use crate::tls;
 use crate::upstream::ConnectError;
+use crate::upstream::terms::Terms;
 
 /// How long an idle connection is kept unless the group says otherwise. A target that closes one
 /// before says so, and what it had not looked at is sent again.
@@ -34,15 +35,16 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a request waits for a connection that others have used up before it had its turn.
 const MAX_ROUNDS: u32 = 16;
 
-/// The connections of one worker to one target, those that have long been open at the front.
+/// The connections of one worker to one target, those that have long been open at the front. All
+/// were made in the same terms: once a group has others, another list takes the place of this one.
 pub(in crate::upstream) struct Http2List {
     pub(in crate::upstream) target: Arc<Target>,
     connections: RefCell<Vec<Rc<Http2Connection>>>,
     openings: RefCell<Vec<Rc<Opening>>>,
     /// As the group had it at the last request.
     policy: Cell<UpstreamLimits>,
-    /// The same of its TLS.
-    tls: RefCell<Option<tls::Client>>,
+    /// In what its connections are made.
+    tls: Option<tls::Client>,
     /// How many streams the connection that was opened last may have.
     expected: Cell<usize>,
     /// When no connection could be opened last.
@@ -50,25 +52,35 @@ pub(in crate::upstream) struct Http2List {
 }
 
 impl Http2List {
-    pub(in crate::upstream) fn new(target: &Arc<Target>, policy: &UpstreamLimits) -> Self {
+    pub(in crate::upstream) fn new(
+        target: &Arc<Target>,
+        policy: &UpstreamLimits,
+        tls: Option<&tls::Client>,
+    ) -> Self {
         Self {
             target: Arc::clone(target),
             connections: RefCell::default(),
             openings: RefCell::default(),
             policy: Cell::new(*policy),
-            tls: RefCell::default(),
+            tls: tls.cloned(),
             expected: Cell::new(policy.max_streams.get() as usize),
             failed: Cell::default(),
         }
     }
 
-    /// Adopts what the group's configuration says now. Connections that were made in other TLS get no
-    /// more streams.
-    pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits, tls: Option<&tls::Client>) {
+    /// Adopts what the group's configuration says now, which is in the same terms.
+    pub(in crate::upstream) fn adapt(&self, policy: &UpstreamLimits) {
         self.policy.set(*policy);
-        if tls::Client::replace(&mut self.tls.borrow_mut(), tls) {
-            self.close();
-        }
+    }
+
+    /// Whether its connections are such as the group wants them now: windows and limits of heads are
+    /// settled when a connection begins.
+    pub(in crate::upstream) fn fits(&self, terms: &Terms<'_>) -> bool {
+        let (made, wanted) = (self.policy.get(), terms.policy);
+        wanted.protocol.is_http2()
+            && made.max_streams == wanted.max_streams
+            && made.max_head == wanted.max_head
+            && self.tls.as_ref() == terms.tls
     }
 
     /// How many connections have no stream.
@@ -191,9 +203,8 @@ impl Http2List {
         let policy = self.policy.get();
         let id = &self.target.id;
         let until = clock::now() + policy.connect_timeout;
-        let tls = self.tls.borrow().clone();
         let prelude = Prelude {
-            tls: tls.as_ref(),
+            tls: self.tls.as_ref(),
             ..Prelude::default()
         };
         let stream = dial(&id.addr, prelude, policy.connect_timeout).await?;
