@@ -5,7 +5,20 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, request, response};
 
-use super::{FieldName, Fields, Invalid, RequestHead, ResponseHead, Version};
+use super::{Field, FieldName, Fields, Invalid, NameSet, RequestHead, ResponseHead, Version};
+
+/// Not copied into a head of HTTP/2: they concern a connection of HTTP/1.1 (RFC 9113 section 8.2.2),
+/// or are written from what is known.
+pub const NOT_IN_HTTP2: NameSet = NameSet::of(&[
+    FieldName::Connection,
+    FieldName::KeepAlive,
+    FieldName::ProxyConnection,
+    FieldName::Te,
+    FieldName::TransferEncoding,
+    FieldName::Upgrade,
+    FieldName::Http2Settings,
+    FieldName::ContentLength,
+]);
 
 /// A head that the other form does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +96,29 @@ impl Fields {
     /// A map with the same fields. The order among different names and the case of names are lost.
     pub fn to_map(&self) -> Result<HeaderMap, NotConvertible> {
         let mut map = HeaderMap::new();
-        for field in self.iter() {
-            let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
-            let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
-            map.try_append(name, value).map_err(|_| NotConvertible)?;
-        }
+        self.add_to(&mut map, NameSet::default())?;
         Ok(map)
     }
+
+    /// Adds the fields to a map, but those of `left_out`. Every name is a token and every value free of
+    /// controls, in both worlds: fails if one is not, or beyond some ten thousand fields, which no
+    /// head has. All others are added then.
+    pub fn add_to(&self, map: &mut HeaderMap, left_out: NameSet) -> Result<(), NotConvertible> {
+        let mut result = Ok(());
+        for field in self.iter().filter(|field| !left_out.contains(field.id)) {
+            let added = convert(field)
+                .and_then(|(name, value)| map.try_append(name, value).map_err(|_| NotConvertible));
+            result = result.and(added.map(|_| ()));
+        }
+        result
+    }
+}
+
+/// A field with its name in lower case.
+fn convert(field: Field<'_>) -> Result<(HeaderName, HeaderValue), NotConvertible> {
+    let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
+    let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
+    Ok((name, value))
 }
 
 fn target_of<'u>(method: &http::Method, uri: &'u Uri) -> Result<&'u str, NotConvertible> {

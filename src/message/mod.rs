@@ -34,7 +34,7 @@ mod version;
 
 pub use authority::Authority;
 pub(crate) use chars::{LOOSE, PLAIN, TARGET, TOKEN, is_in, prefix};
-pub use convert::NotConvertible;
+pub use convert::{NOT_IN_HTTP2, NotConvertible};
 pub use exchange::{BodyLength, Exchange};
 pub use fields::{Field, Fields, Invalid};
 pub use frame::Frame;

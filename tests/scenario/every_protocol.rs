@@ -6,13 +6,12 @@ use bytes::Bytes;
 use h2::client;
 use h2::server::Builder;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt;
 use tokio::process::Command;
 use weir::model::Health;
 
 use crate::scenario::support::{
-    Backend, H2, H2Target, Lb, Refusing, Rig, Site, answer, get, reply, send_all, soon,
-    until_logged, with_method,
+    Backend, H2, H2Target, Lb, Refusing, Rig, Site, get, reply, send_all, soon, until_logged,
+    with_method,
 };
 
 /// A client of HTTP/2 that has agreed on it within TLS.
@@ -24,34 +23,13 @@ async fn h2(site: &Site, lb: &Lb) -> H2 {
     H2::over(stream, &client::Builder::new()).await
 }
 
-/// Answers with the fields of the request.
-async fn fields() -> Backend {
-    Backend::with(|request| async move {
-        let fields = request.headers().iter();
-        let lines = fields.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
-        answer(200, lines.collect::<String>())
-    })
-    .await
-}
-
-/// Answers with the body of the request.
-async fn echo() -> Backend {
-    Backend::with(|request| async move {
-        match request.into_body().collect().await {
-            Ok(body) => answer(200, body.to_bytes()),
-            Err(_) => answer(400, "broken"),
-        }
-    })
-    .await
-}
-
 fn large() -> Bytes {
     (0..3_000_000_u32).map(|n| (n % 251) as u8).collect()
 }
 
 #[tokio::test]
 async fn a_client_may_choose_http_2_within_tls() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site.start("every-h2", target.addr(), "").await;
     let mut h2 = h2(&site, &lb).await;
     for _ in 0..20 {
@@ -69,7 +47,7 @@ async fn a_client_may_choose_http_2_within_tls() {
 
 #[tokio::test]
 async fn a_listener_without_http_2_does_not_offer_it() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     site.certify("site", &["site.example"]);
     let keys = ("", "http2 = false", "", "");
     let file = site.configure(&["site"], target.addr(), keys);
@@ -84,7 +62,7 @@ async fn a_listener_without_http_2_does_not_offer_it() {
 
 #[tokio::test]
 async fn the_preface_to_a_listener_without_http_2_is_refused() {
-    let target = fields().await;
+    let target = Backend::showing_fields().await;
     let rig = Rig::with(&[target.addr()], "http2 = false", "").await;
     for more in ["", "\0\0\0\x04\0\0\0\0\0"] {
         let preface = format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{more}");
@@ -99,7 +77,7 @@ async fn the_preface_to_a_listener_without_http_2_is_refused() {
 
 #[tokio::test]
 async fn large_bodies_pass_in_both_directions_on_many_streams() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let lb = site.start("every-large", target.addr(), "").await;
     let mut h2 = h2(&site, &lb).await;
     let mut streams = Vec::new();
@@ -151,7 +129,7 @@ async fn outer(site: &Site, inner: &Lb, group: &str) -> Lb {
 
 #[tokio::test]
 async fn targets_are_spoken_to_in_http_2_within_tls() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let inner = site.start("every-inner", target.addr(), "").await;
     let outer = outer(&site, &inner, "protocol = \"http2\"\nhealth = false").await;
     let mut h2 = H2::open(outer.addr()).await;
@@ -171,7 +149,7 @@ async fn targets_are_spoken_to_in_http_2_within_tls() {
 
 #[tokio::test]
 async fn a_target_that_does_not_choose_http_2_is_named_as_such() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     site.certify("site", &["site.example"]);
     let keys = ("", "http2 = false", "", "");
     let file = site.configure(&["site"], target.addr(), keys);
@@ -182,7 +160,7 @@ async fn a_target_that_does_not_choose_http_2_is_named_as_such() {
 
 #[tokio::test]
 async fn checks_of_http_2_targets_are_made_within_tls() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let inner = site.start("every-checked", target.addr(), "").await;
     for protocol in ["http2", "http1"] {
         let group = format!("protocol = \"{protocol}\"\nhealth = {{ interval = \"1s\" }}");
@@ -263,7 +241,7 @@ async fn a_call_that_no_target_takes_gets_a_status_of_grpc() {
 
 #[tokio::test]
 async fn curl_agrees_on_http_2() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site.start("every-curl", target.addr(), "").await;
     site.write("root.crt", &site.authority.pem);
     let port = lb.addr().port();

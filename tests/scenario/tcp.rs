@@ -17,17 +17,6 @@ use crate::scenario::support::{
 
 const TCP: &str = "protocol = \"tcp\"";
 
-/// Sends back the bytes it gets, and ends when they do.
-async fn echo() -> Backend {
-    Backend::raw(|mut stream| async move {
-        let (mut from, mut to) = stream.split();
-        // An error is one way for the connection to end.
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-        let _ = to.shutdown().await;
-    })
-    .await
-}
-
 async fn rig(targets: &[SocketAddr], group: &str) -> Rig {
     Rig::with(targets, TCP, &format!("{TCP}\n{group}")).await
 }
@@ -63,7 +52,7 @@ async fn assert_reset(addr: SocketAddr) {
 
 #[tokio::test]
 async fn bytes_go_both_ways_and_are_counted_and_logged() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let rig = rig(&[target.addr()], "").await;
     let mut wire = open(&rig).await;
     assert_eq!(rig.lb.metric("weir_tcp_connections_open", &[]).await, 1);
@@ -222,7 +211,7 @@ async fn a_reset_of_the_client_reaches_the_target() {
 
 #[tokio::test]
 async fn a_connection_that_is_refused_goes_to_the_next_target() {
-    let (refusing, target) = (Refusing::new(), echo().await);
+    let (refusing, target) = (Refusing::new(), Backend::echoing_bytes().await);
     let rig = rig(&[refusing.addr(), target.addr()], "").await;
     for _ in 0..4 {
         open(&rig).await;
@@ -279,7 +268,7 @@ async fn checked(name: &str, target: SocketAddr, health: &str) -> Lb {
 
 #[tokio::test]
 async fn a_group_is_checked_by_connecting_and_without_a_healthy_target_clients_are_reset() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let lb = checked("tcp-healthy", target.addr(), "").await;
     lb.until_health("app", target.addr(), Health::Healthy).await;
     let mut wire = Wire::send_to(lb.addr(), "word").await;
@@ -309,7 +298,7 @@ async fn a_check_by_http_decides_about_a_group_of_protocol_tcp_too() {
 
 #[tokio::test]
 async fn targets_that_refuse_are_ejected() {
-    let (refusing, target) = (Refusing::new(), echo().await);
+    let (refusing, target) = (Refusing::new(), Backend::echoing_bytes().await);
     let rig = rig(&[refusing.addr(), target.addr()], "").await;
     eventually("an ejection", || async {
         open(&rig).await;
@@ -326,7 +315,10 @@ async fn targets_that_refuse_are_ejected() {
 
 #[tokio::test]
 async fn open_connections_are_what_least_connections_compares() {
-    let (a, b) = (echo().await, echo().await);
+    let (a, b) = (
+        Backend::echoing_bytes().await,
+        Backend::echoing_bytes().await,
+    );
     let algorithm = "algorithm = \"least_connections\"";
     let rig = rig(&[a.addr(), b.addr()], algorithm).await;
     let mut wires = Vec::new();
@@ -340,7 +332,11 @@ async fn open_connections_are_what_least_connections_compares() {
 
 #[tokio::test]
 async fn a_hash_of_the_client_leads_to_one_target() {
-    let targets = [echo().await, echo().await, echo().await];
+    let targets = [
+        Backend::echoing_bytes().await,
+        Backend::echoing_bytes().await,
+        Backend::echoing_bytes().await,
+    ];
     let addresses: Vec<_> = targets.iter().map(Backend::addr).collect();
     let rig = rig(&addresses, "algorithm = \"consistent_hash\"").await;
     for _ in 0..6 {
@@ -353,7 +349,7 @@ async fn a_hash_of_the_client_leads_to_one_target() {
 
 #[tokio::test]
 async fn a_connection_beyond_the_limit_waits_in_the_queue() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let queue = "max_concurrency = 1\nqueue = { length = 1, timeout = \"30s\" }";
     let rig = rig(&[target.addr()], queue).await;
     let first = open(&rig).await;
@@ -371,7 +367,7 @@ async fn a_connection_beyond_the_limit_waits_in_the_queue() {
 
 #[tokio::test]
 async fn a_client_that_leaves_the_queue_gets_no_connection_to_a_target() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let queue = "max_concurrency = 1\nqueue = { length = 1, timeout = \"30s\" }";
     let rig = rig(&[target.addr()], queue).await;
     let first = open(&rig).await;
@@ -387,7 +383,7 @@ async fn a_client_that_leaves_the_queue_gets_no_connection_to_a_target() {
 
 #[tokio::test]
 async fn an_idle_connection_ends() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let listener = format!("{TCP}\nclient = {{ idle_timeout = \"200ms\" }}");
     let rig = Rig::with(&[target.addr()], &listener, TCP).await;
     let mut wire = open(&rig).await;
@@ -399,7 +395,10 @@ async fn an_idle_connection_ends() {
 
 #[tokio::test]
 async fn a_connection_outlives_reloads_and_ends_with_the_delay_of_its_target() {
-    let (target, other) = (echo().await, echo().await);
+    let (target, other) = (
+        Backend::echoing_bytes().await,
+        Backend::echoing_bytes().await,
+    );
     let mut rig = rig(&[target.addr()], "").await;
     let live = rig.lb.target("app", target.addr()).unwrap();
     let mut wire = open(&rig).await;
@@ -427,7 +426,7 @@ async fn a_connection_outlives_reloads_and_ends_with_the_delay_of_its_target() {
 
 #[tokio::test]
 async fn a_connection_goes_on_while_weir_drains_and_then_ends() {
-    let target = echo().await;
+    let target = Backend::echoing_bytes().await;
     let mut rig = rig(&[target.addr()], "").await;
     let name = only_listener(&rig);
     let shorter = rig.changed(&[target.addr()], TCP, TCP);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use rustls::HandshakeKind;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -20,29 +20,8 @@ use tokio_rustls::client::TlsStream;
 use weir::model::Health;
 
 use crate::scenario::support::{
-    Authority, Backend, Lb, Reply, Site, TlsClient, answer, eventually, raw, soon, until_logged,
+    Authority, Backend, Lb, Reply, Site, TlsClient, eventually, raw, soon, until_logged,
 };
-
-/// Answers with the fields of the request, a line each.
-async fn fields() -> Backend {
-    Backend::with(|request| async move {
-        let fields = request.headers().iter();
-        let lines = fields.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
-        answer(200, lines.collect::<String>())
-    })
-    .await
-}
-
-/// Answers with the body of the request.
-async fn echo() -> Backend {
-    Backend::with(|request| async move {
-        match request.into_body().collect().await {
-            Ok(body) => answer(200, body.to_bytes()),
-            Err(_) => answer(400, "broken"),
-        }
-    })
-    .await
-}
 
 fn field<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
     let lines = reply.text().lines();
@@ -98,7 +77,7 @@ async fn until_idle(lb: &Lb) {
 
 #[tokio::test]
 async fn a_client_gets_the_certificate_of_its_host_of_its_domain_or_the_first() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     site.certify("first", &["first.example"]);
     site.certify("exact", &["a.wild.example"]);
     site.certify("wild", &["*.wild.example"]);
@@ -123,7 +102,7 @@ async fn a_client_gets_the_certificate_of_its_host_of_its_domain_or_the_first() 
 
 #[tokio::test]
 async fn targets_cookies_and_the_log_know_that_a_client_came_by_https() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     site.certify("site", &["site.example"]);
     let listener = "name = \"tls-facts\"\n\
         rule = [{ priority = 1, when = { path = \"/away\" }, then = { redirect = { path = \"/there\" } } }]";
@@ -157,7 +136,7 @@ async fn targets_cookies_and_the_log_know_that_a_client_came_by_https() {
 
 #[tokio::test]
 async fn an_older_version_and_an_unknown_protocol_are_refused() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site
         .start("tls-old", target.addr(), "min_version = \"1.3\"")
         .await;
@@ -177,7 +156,7 @@ const KEY: &str =
 
 #[tokio::test]
 async fn sessions_are_taken_up_with_every_weir_that_has_the_key() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     site.certify("site", &["site.example"]);
     let start = async |name: &str, top: &str, tls: &str| {
         let listener = format!("name = \"{name}\"");
@@ -212,7 +191,7 @@ async fn sessions_are_taken_up_with_every_weir_that_has_the_key() {
 
 #[tokio::test]
 async fn a_certificate_is_replaced_without_a_lost_request() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let mut lb = site.start("tls-swap", target.addr(), "").await;
     let client = site.client();
     let mut kept = client.http(lb.addr(), "site.example").await;
@@ -237,7 +216,7 @@ async fn a_certificate_is_replaced_without_a_lost_request() {
 
 #[tokio::test]
 async fn clients_are_known_by_their_certificates_and_cannot_forge_them() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let clients = Authority::new("Clients");
     site.write("clients.crt", &clients.pem);
     let own = clients.issue_with(&[], |params| {
@@ -303,7 +282,7 @@ async fn is_refused(client: &TlsClient, lb: &Lb) -> bool {
 
 #[tokio::test]
 async fn plain_http_to_a_tls_port_gets_an_answer_that_says_so() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site.start("tls-plain", target.addr(), "").await;
     let request = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
@@ -323,7 +302,7 @@ async fn plain_http_to_a_tls_port_gets_an_answer_that_says_so() {
 
 #[tokio::test]
 async fn slow_huge_and_broken_hellos_end_and_harm_no_other_client() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site
         .start("tls-hellos", target.addr(), "handshake_timeout = \"500ms\"")
         .await;
@@ -358,7 +337,7 @@ async fn slow_huge_and_broken_hellos_end_and_harm_no_other_client() {
 
 #[tokio::test]
 async fn handshakes_that_are_given_up_leave_nothing_behind() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site
         .start("tls-aborted", target.addr(), "max_handshakes = 4")
         .await;
@@ -381,7 +360,7 @@ async fn handshakes_that_are_given_up_leave_nothing_behind() {
 
 #[tokio::test]
 async fn large_bodies_pass_in_both_directions_to_a_slow_reader() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let lb = site.start("tls-large", target.addr(), "").await;
     let body: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 251) as u8).collect();
     for version in [&TLS12, &TLS13] {
@@ -412,7 +391,7 @@ async fn large_bodies_pass_in_both_directions_to_a_slow_reader() {
 
 #[tokio::test]
 async fn a_body_that_is_cut_off_is_no_whole_request() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let lb = site.start("tls-cut", target.addr(), "").await;
     let mut stream = site
         .client()
@@ -458,7 +437,7 @@ async fn a_response_that_ends_with_its_connection_ends_with_a_close_notify() {
 
 #[tokio::test]
 async fn an_idle_connection_that_weir_closes_ends_with_a_close_notify() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     site.certify("site", &["site.example"]);
     let listener = "client = { idle_timeout = \"100ms\" }";
     let file = site.configure(&["site"], target.addr(), ("", listener, "", ""));
@@ -536,12 +515,7 @@ async fn upgraded_connections_carry_bytes_both_ways_and_ends() {
 
 #[tokio::test]
 async fn tls_ends_before_a_group_of_protocol_tcp() {
-    let target = Backend::raw(|mut stream| async move {
-        let (mut from, mut to) = stream.split();
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-        let _ = to.shutdown().await;
-    })
-    .await;
+    let target = Backend::echoing_bytes().await;
     let site = Site::new();
     site.certify("site", &["site.example"]);
     let tcp = "protocol = \"tcp\"";
@@ -616,7 +590,7 @@ async fn a_drain_lets_a_request_end_and_closes_the_connection() {
 
 #[tokio::test]
 async fn curl_and_openssl_agree() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site.start("tls-curl", target.addr(), "").await;
     site.write("root.crt", &site.authority.pem);
     let port = lb.addr().port();
@@ -642,7 +616,7 @@ async fn curl_and_openssl_agree() {
 
 #[tokio::test]
 async fn many_requests_share_a_connection() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let lb = site.start("tls-keep", target.addr(), "").await;
     let mut http = site.client().http(lb.addr(), "site.example").await;
     for size in [0, 1, 100, 5000, 20_000, 100_000] {
@@ -658,7 +632,7 @@ async fn many_requests_share_a_connection() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_no_more_than_its_bounds() {
-    let (site, target) = (Site::new(), echo().await);
+    let (site, target) = (Site::new(), Backend::echoing().await);
     let listener = "client = { body_timeout = \"300ms\" }\nname = \"tls-stuck\"";
     site.certify("site", &["site.example"]);
     let file = site.configure(&["site"], target.addr(), ("", listener, "", ""));
@@ -683,7 +657,7 @@ async fn a_client_that_does_not_read_holds_no_more_than_its_bounds() {
 
 #[tokio::test]
 async fn keys_are_updated_in_both_directions() {
-    let (site, target) = (Site::new(), fields().await);
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
     let lb = site.start("tls-keys", target.addr(), "").await;
     let client = TlsClient::new(&site.authority, &[&TLS13], None);
     let mut stream = client.connect(lb.addr(), "site.example").await.unwrap();

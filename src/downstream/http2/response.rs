@@ -1,22 +1,9 @@
 //! The heads of responses, as the `h2` crate takes them.
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use crate::message::{BodyLength, Field, FieldName, Fields, NameSet, ResponseHead};
-
-/// Not copied: they concern a connection of HTTP/1.1 (RFC 9113 section 8.2.2), or are written from
-/// what is known.
-const LEFT_OUT: NameSet = NameSet::of(&[
-    FieldName::Connection,
-    FieldName::KeepAlive,
-    FieldName::ProxyConnection,
-    FieldName::Te,
-    FieldName::TransferEncoding,
-    FieldName::Upgrade,
-    FieldName::Http2Settings,
-    FieldName::ContentLength,
-]);
+use crate::message::{BodyLength, FieldName, Fields, NOT_IN_HTTP2, NameSet, ResponseHead};
 
 /// Said in the handshake of a WebSocket over HTTP/1.1 alone (RFC 8441 section 5).
 const OF_HANDSHAKE: NameSet = NameSet::of(&[FieldName::SecWebSocketAccept]);
@@ -37,7 +24,7 @@ pub(super) fn response(head: &ResponseHead, length: Length) -> Response<()> {
     let (mut parts, ()) = Response::new(()).into_parts();
     // A head has no other status.
     parts.status = StatusCode::from_u16(head.status()).unwrap_or_default();
-    parts.headers = map(&head.fields, LEFT_OUT);
+    parts.headers = map(&head.fields, NOT_IN_HTTP2);
     match length {
         Length::Of(BodyLength::Empty) => set_length(&mut parts.headers, 0),
         Length::Of(BodyLength::Exact(length)) => set_length(&mut parts.headers, length),
@@ -55,13 +42,13 @@ pub(super) fn response(head: &ResponseHead, length: Length) -> Response<()> {
 /// The response that accepts a WebSocket, in the place of a 101 (RFC 8441 section 5).
 pub(super) fn switch(head: &ResponseHead) -> Response<()> {
     let mut response = Response::new(());
-    *response.headers_mut() = map(&head.fields, LEFT_OUT.and(OF_HANDSHAKE));
+    *response.headers_mut() = map(&head.fields, NOT_IN_HTTP2.and(OF_HANDSHAKE));
     response
 }
 
 /// Trailers, or `None` if there is none.
 pub(super) fn trailers(fields: &Fields) -> Option<HeaderMap> {
-    let map = map(fields, LEFT_OUT);
+    let map = map(fields, NOT_IN_HTTP2);
     (!map.is_empty()).then_some(map)
 }
 
@@ -71,19 +58,7 @@ fn set_length(map: &mut HeaderMap, length: u64) {
 
 fn map(fields: &Fields, left_out: NameSet) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len() + 1);
-    for field in fields.iter().filter(|field| !left_out.contains(field.id)) {
-        if let Some((name, value)) = convert(field) {
-            // Fails beyond some ten thousand fields, which no head has.
-            let _ = map.try_append(name, value);
-        }
-    }
+    // One that cannot be added is left out.
+    let _ = fields.add_to(&mut map, left_out);
     map
-}
-
-/// A field in lower case. Every name is a token and every value is free of controls, in both
-/// worlds; one that is not would be left out.
-fn convert(field: Field<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_bytes(field.name).ok()?;
-    let value = HeaderValue::from_bytes(field.value).ok()?;
-    Some((name, value))
 }

@@ -1,24 +1,15 @@
 //! Heads and trailers, from and to the types of the `h2` crate.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, response};
+use http::{HeaderMap, HeaderValue, Request, Uri, header, response};
 
 use crate::http1::Hop;
-use crate::message::ResponseHead;
-use crate::message::{BodyLength, FieldName, Fields, NameSet, NotConvertible, RequestHead};
+use crate::message::{
+    BodyLength, FieldName, Fields, NOT_IN_HTTP2, NameSet, NotConvertible, RequestHead, ResponseHead,
+};
 use crate::model::Failure;
 
-/// Concern one connection of HTTP/1.1 (RFC 9113 section 8.2.2), or are written from what is known.
-const LEFT_OUT: NameSet = NameSet::of(&[
-    FieldName::Connection,
-    FieldName::KeepAlive,
-    FieldName::ProxyConnection,
-    FieldName::Te,
-    FieldName::TransferEncoding,
-    FieldName::Upgrade,
-    FieldName::Http2Settings,
-    FieldName::Host,
-    FieldName::ContentLength,
-]);
+/// Host is the authority.
+const LEFT_OUT: NameSet = NOT_IN_HTTP2.and(NameSet::of(&[FieldName::Host]));
 
 /// The head of a request as a target of HTTP/2 gets it: Host is its authority.
 pub(super) fn request(
@@ -36,7 +27,9 @@ pub(super) fn request(
         http::Method::from_bytes(head.method_name()).map_err(|_| Failure::MalformedRequest)?;
     *request.uri_mut() = uri(head, scheme)?;
     let map = request.headers_mut();
-    fill(map, &head.fields, LEFT_OUT).map_err(|_| Failure::MalformedRequest)?;
+    head.fields
+        .add_to(map, LEFT_OUT)
+        .map_err(|_| Failure::MalformedRequest)?;
     if hop.te_trailers {
         map.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -86,16 +79,6 @@ pub(super) fn response(
 pub(super) fn trailers(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::new();
     // What cannot be written is none that a target could understand.
-    let _ = fill(&mut map, fields, LEFT_OUT);
+    let _ = fields.add_to(&mut map, LEFT_OUT);
     map
-}
-
-/// Adds the fields but those of `left_out`.
-fn fill(map: &mut HeaderMap, fields: &Fields, left_out: NameSet) -> Result<(), NotConvertible> {
-    for field in fields.iter().filter(|field| !left_out.contains(field.id)) {
-        let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
-        map.try_append(name, value).map_err(|_| NotConvertible)?;
-    }
-    Ok(())
 }

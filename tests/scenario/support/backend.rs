@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
@@ -96,6 +97,39 @@ impl Backend {
     /// Answers 200 with its name; `/health` answers 503 after [`Backend::fail_health`].
     pub async fn answering(name: &'static str) -> Self {
         Self::with(move |_| async move { answer(200, name) }).await
+    }
+
+    /// Answers with the fields of the request, a line each.
+    pub async fn showing_fields() -> Self {
+        Self::with(|request| async move {
+            let fields = request.headers().iter();
+            let lines =
+                fields.map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()));
+            answer(200, lines.collect::<String>())
+        })
+        .await
+    }
+
+    /// Answers with the body of the request.
+    pub async fn echoing() -> Self {
+        Self::with(|request| async move {
+            match request.into_body().collect().await {
+                Ok(body) => answer(200, body.to_bytes()),
+                Err(_) => answer(400, "broken"),
+            }
+        })
+        .await
+    }
+
+    /// Sends back the bytes it gets, and ends when they do.
+    pub async fn echoing_bytes() -> Self {
+        Self::raw(|mut stream| async move {
+            let (mut from, mut to) = stream.split();
+            // An error is one way for the connection to end.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.shutdown().await;
+        })
+        .await
     }
 
     /// Answers as `handler` does.
