@@ -149,13 +149,18 @@ impl Input {
             Silence::Unknown | Silence::Awaited => {}
         }
         self.make_room(buffers);
-        let mut room = ReadBuf::new(&mut self.memory[self.end..]);
-        let read = stream.poll_read(cx, &mut room);
-        let count = room.filled().len();
+        let room = &mut self.memory[self.end..];
+        let read = if silence == Silence::Awaited {
+            stream.poll_read_woken(cx, room)
+        } else {
+            let mut room = ReadBuf::new(room);
+            let read = stream.poll_read(cx, &mut room);
+            read.map_ok(|()| room.filled().len())
+        };
         if is_empty && read.is_pending() {
             self.release(buffers);
         }
-        ready!(read)?;
+        let count = ready!(read)?;
         self.silence = Silence::Unknown;
         self.end += count;
         Poll::Ready(Ok(count))

@@ -52,14 +52,20 @@ impl Timer {
 }
 
 impl Drop for Timer {
+    // Most timers were never set.
+    #[inline]
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            // A thread that ends has no wheel any more. The waker is dropped after the borrow,
-            // because it may drop a task with timers.
-            let waker = TIMERS.try_with(|timers| timers.borrow_mut().wheel.remove(key));
-            drop(waker);
+            remove(key);
         }
     }
+}
+
+fn remove(key: Key) {
+    // A thread that ends has no wheel any more. The waker is dropped after the borrow, because it
+    // may drop a task with timers.
+    let waker = TIMERS.try_with(|timers| timers.borrow_mut().wheel.remove(key));
+    drop(waker);
 }
 
 /// The timers of one thread.

@@ -71,6 +71,7 @@ impl Proxy {
     }
 
     /// Begins the record of a request. The clock was read when its head was complete.
+    #[inline]
     pub(super) fn begin(&self, snapshot: &DataPlaneSnapshot, client: &Client) -> Record {
         let accepted = (client.socket, &client.listener);
         let mut record = self.record(snapshot, client.protocol, accepted, client.peer.client());

@@ -40,7 +40,8 @@ pub(super) struct Lifespan {
 #[derive(Clone, Copy, Debug)]
 struct Proven {
     age: Duration,
-    seen_at: Instant,
+    /// When the observation is too old.
+    until: Instant,
 }
 
 impl Lifespan {
@@ -51,7 +52,7 @@ impl Lifespan {
             configured: Cell::new(None),
             proven: Cell::new(Proven {
                 age: Duration::ZERO,
-                seen_at: now,
+                until: now + PROOF_LIFETIME,
             }),
         }
     }
@@ -82,7 +83,8 @@ impl Lifespan {
     pub(super) fn proved(&self, age: Duration, now: Instant) {
         let proven = self.proven.get();
         if age >= proven.age || proven.is_outdated(now) {
-            self.proven.set(Proven { age, seen_at: now });
+            let until = now + PROOF_LIFETIME;
+            self.proven.set(Proven { age, until });
         }
     }
 
@@ -105,7 +107,7 @@ impl Lifespan {
 
 impl Proven {
     fn is_outdated(self, now: Instant) -> bool {
-        now.saturating_duration_since(self.seen_at) > PROOF_LIFETIME
+        now > self.until
     }
 }
 
