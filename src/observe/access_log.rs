@@ -42,7 +42,11 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
             line.word(field_name!("cipher"), tls.session.cipher);
         }
         if let Some(id) = &exchange.request_id {
-            line.string(field_name!("request_id"), id.as_bytes());
+            if id.is_own() {
+                line.plain_string(field_name!("request_id"), id.as_bytes());
+            } else {
+                line.string(field_name!("request_id"), id.as_bytes());
+            }
         }
         if let Some(facts) = &exchange.transport.proxied {
             proxied(line, facts);
@@ -108,7 +112,7 @@ fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
         line.string(field_name!("group"), group.0.as_bytes());
     }
     if let Some(target) = &exchange.target {
-        line.endpoint(field_name!("target"), &target.id.addr);
+        line.word(field_name!("target"), &target.address);
     }
     line.number(field_name!("attempts"), exchange.attempts);
     if !exchange.tried.is_empty() {

@@ -1,15 +1,28 @@
 //! What the access log writes of a request's head.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 
 use super::log::is_plain_text;
+
+thread_local! {
+    /// Memory of heads that were dropped.
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory that is kept for the next heads of a thread; more is freed.
+const MAX_FREE: usize = 64;
+
+/// Bytes that such memory has; others are freed.
+const KEPT_TEXT: usize = 128;
 
 /// Method, target and host of a request, kept as one text while the access log may need them.
 #[derive(Clone)]
 pub struct LoggedHead {
     /// The three, without anything between them.
-    text: Box<[u8]>,
+    text: Vec<u8>,
     /// Whether each of them can stand in a line as it is.
     pub(super) is_plain: bool,
     method_end: u32,
@@ -23,10 +36,13 @@ impl LoggedHead {
     pub fn new(method: &[u8], target: &[u8], host: Option<&[u8]>) -> Self {
         let path = memchr::memchr(b'?', target);
         let method_end = method.len() as u32;
-        let text = [method, target, host.unwrap_or_default()].concat();
+        let mut text = free_memory();
+        for part in [method, target, host.unwrap_or_default()] {
+            text.extend_from_slice(part);
+        }
         Self {
             is_plain: is_plain_text(&text),
-            text: text.into(),
+            text,
             method_end,
             path_end: method_end + path.unwrap_or(target.len()) as u32,
             target_end: method_end + target.len() as u32,
@@ -58,6 +74,28 @@ impl LoggedHead {
     fn part(&self, range: Range<u32>) -> &[u8] {
         let range = range.start as usize..range.end as usize;
         self.text.get(range).unwrap_or_default()
+    }
+}
+
+fn free_memory() -> Vec<u8> {
+    FREE.with_borrow_mut(Vec::pop)
+        .unwrap_or_else(|| Vec::with_capacity(KEPT_TEXT))
+}
+
+impl Drop for LoggedHead {
+    fn drop(&mut self) {
+        let mut text = mem::take(&mut self.text);
+        if text.capacity() != KEPT_TEXT {
+            return;
+        }
+        text.clear();
+        // A thread that ends keeps nothing.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            if free.len() < MAX_FREE {
+                free.push(text);
+            }
+        });
     }
 }
 

@@ -39,6 +39,11 @@ impl RequestId {
         is_id.then(|| Self(Text::Given(text.into())))
     }
 
+    /// Whether it is one of Weir's own.
+    pub fn is_own(&self) -> bool {
+        matches!(self.0, Text::Own(_))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         match &self.0 {

@@ -187,8 +187,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
             fields.add(FieldName::SetCookie, cookie.as_bytes());
         }
         if let (Some((filters, facts)), Some(target)) = (self.routed.filters.as_deref(), target) {
-            let target = target.id.addr.to_string();
-            filters::apply_to_response(filters, response, facts, &target);
+            filters::apply_to_response(filters, response, facts, &target.address);
         }
         upgrade
     }

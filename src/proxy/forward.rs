@@ -217,8 +217,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         let outgoing = &mut self.outgoing;
         let mut for_target = outgoing.filters.map(|(filters, facts)| {
             let mut head = outgoing.head.clone();
-            let target = lease.target().id.addr.to_string();
-            apply_to_request(filters, &mut head, facts, &target);
+            apply_to_request(filters, &mut head, facts, &lease.target().address);
             head
         });
         if let Some(until) = outgoing

@@ -48,6 +48,8 @@ pub use share::{ShareCell, WHOLE_SHARE};
 pub struct Target {
     /// The group it belongs to and its address.
     pub id: TargetId,
+    /// Its address as text, for the access log and filters.
+    pub address: Box<str>,
     /// Tells it from every other target, also from one with the same id.
     pub serial: Serial,
     /// The limit and the queue of its group.
@@ -82,6 +84,7 @@ impl Target {
     /// A target without history.
     pub fn with_admission(id: TargetId, admission: Arc<Admission<Self>>) -> Self {
         Self {
+            address: id.addr.to_string().into(),
             id,
             serial: Serial::next(),
             admission,

@@ -3,11 +3,11 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Display, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::format::LogFormat;
-use crate::model::{ClientAddress, Endpoint, Escaping, escape_json};
+use crate::model::{ClientAddress, Escaping, escape_json};
 
 /// The form of the lines of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,20 +279,6 @@ impl AccessLine<'_> {
         }
     }
 
-    pub(in crate::observe) fn endpoint(&mut self, name: &FieldName, endpoint: &Endpoint) {
-        match endpoint {
-            Endpoint::Address(SocketAddr::V4(address)) => {
-                self.name(name);
-                self.quote();
-                self.ipv4(*address.ip());
-                self.text.push(b':');
-                self.decimal(address.port().into());
-                self.quote();
-            }
-            Endpoint::Address(SocketAddr::V6(_)) | Endpoint::Unix(_) => self.shown(name, endpoint),
-        }
-    }
-
     pub(in crate::observe) fn number(&mut self, name: &FieldName, value: impl Into<u64>) {
         self.name(name);
         self.decimal(value.into());
@@ -421,10 +407,7 @@ mod tests {
             );
             line.string(field_name!("path"), b"/a b");
             line.word(field_name!("listener"), "web");
-            line.endpoint(
-                field_name!("target"),
-                &Endpoint::from(([10, 0, 0, 1], 6400)),
-            );
+            line.word(field_name!("target"), "10.0.0.1:6400");
             line.number(field_name!("sent"), 1024_u64);
             line.millis(field_name!("ms"), Duration::from_micros(1_530));
             line.millis(field_name!("queued_ms"), Duration::from_secs(2));
