@@ -3,14 +3,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
 
-use super::certificate::{Certificate, certificates, digest};
+use super::certificate::{Certificate, CertificateError, certificates, digest};
 use super::client_auth::ClientAuthError;
 use super::provider::provider;
 
@@ -45,7 +48,9 @@ pub enum Trust {
 /// Certificates of authorities.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    roots: Arc<RootCertStore>,
+    verifier: Arc<WebPkiServerVerifier>,
+    /// Those of a file, which a target may show as its own.
+    listed: Arc<[CertificateDer<'static>]>,
     digest: [u8; 32],
 }
 
@@ -53,13 +58,15 @@ impl Authorities {
     /// Reads them from PEM.
     pub fn read(text: &[u8]) -> Result<Self, ClientAuthError> {
         let mut roots = RootCertStore::empty();
-        for (index, authority) in certificates(text)?.into_iter().enumerate() {
+        let listed = certificates(text)?;
+        for (index, authority) in listed.iter().enumerate() {
             roots
-                .add(authority)
+                .add(authority.clone())
                 .map_err(|error| ClientAuthError::Unusable(index + 1, error.to_string()))?;
         }
         Ok(Self {
-            roots: Arc::new(roots),
+            verifier: verifier(roots).ok_or(CertificateError::NoCertificate)?,
+            listed: listed.into(),
             digest: digest(text),
         })
     }
@@ -74,11 +81,19 @@ impl Authorities {
             // One that cannot be used is none that a target needs.
             let _ = roots.add(authority);
         }
-        (!roots.is_empty()).then(|| Self {
-            roots: Arc::new(roots),
+        Some(Self {
+            verifier: verifier(roots)?,
+            listed: Arc::default(),
             digest: digest(&all),
         })
     }
+}
+
+/// `None` if there are no authorities.
+fn verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .ok()
 }
 
 impl PartialEq for Trust {
@@ -117,14 +132,13 @@ impl Client {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for both versions");
-        let builder = match &trust {
-            Trust::Authorities(authorities) => {
-                builder.with_root_certificates(Arc::clone(&authorities.roots))
-            }
-            Trust::Anything => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider()))),
+        let verifier: Arc<dyn ServerCertVerifier> = match &trust {
+            Trust::Authorities(authorities) => Arc::new(authorities.clone()),
+            Trust::Anything => Arc::new(AnyCertificate(provider())),
         };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match &identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -154,6 +168,66 @@ impl Client {
     pub fn name(&self, address: Option<IpAddr>) -> ServerName<'static> {
         let of_address = || address.unwrap_or(IpAddr::from([127, 0, 0, 1])).into();
         self.0.name.clone().unwrap_or_else(of_address)
+    }
+}
+
+/// Takes certificates that the authorities have issued, and those of the file itself: what a target
+/// has signed for itself is often marked as an authority's, which the web's rules exclude.
+impl ServerCertVerifier for Authorities {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if !self.listed.contains(certificate) {
+            let verifier = &self.verifier;
+            return verifier.verify_server_cert(certificate, chain, name, ocsp, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        check_validity(certificate, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = &self.verifier;
+        verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = &self.verifier;
+        verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    use rustls::CertificateError::{BadEncoding, Expired, NotValidYet};
+    let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| BadEncoding)?;
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = ASN1Time::from_timestamp(seconds).map_err(|_| BadEncoding)?;
+    let validity = parsed.validity();
+    if now < validity.not_before {
+        Err(NotValidYet.into())
+    } else if now > validity.not_after {
+        Err(Expired.into())
+    } else {
+        Ok(())
     }
 }
 

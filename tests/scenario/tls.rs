@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use weir::model::Health;
 
 use crate::scenario::support::{
-    Authority, Backend, Lb, Reply, Site, TlsClient, eventually, raw, soon, until_logged,
+    Authority, Backend, Issued, Lb, Reply, Site, TlsClient, eventually, raw, soon, until_logged,
 };
 
 fn field<'r>(reply: &'r Reply, name: &str) -> Option<&'r str> {
@@ -677,7 +677,10 @@ async fn keys_are_updated_in_both_directions() {
 
 /// A target that speaks TLS with a certificate of the site's authority, and what it was asked for.
 async fn tls_target(site: &Site, host: &str) -> (Backend, Arc<Mutex<Vec<(String, bool)>>>) {
-    let issued = site.authority.issue(&[host]);
+    tls_target_with(&site.authority.issue(&[host])).await
+}
+
+async fn tls_target_with(issued: &Issued) -> (Backend, Arc<Mutex<Vec<(String, bool)>>>) {
     let chain = vec![CertificateDer::from_pem_slice(issued.cert.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -752,6 +755,24 @@ async fn a_target_of_another_name_or_authority_gets_no_request() {
         let group = format!("tls = {{ {tls} }}\nhealth = false\nretry = false");
         let lb = in_front_of(&site, target.addr(), &group).await;
         assert_eq!(lb.get("/").await.status, expected, "{tls}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_may_have_signed_its_certificate_itself() {
+    let site = Site::new();
+    for (host, valid_until, expected) in [
+        ("app.internal", 4000, 200),
+        ("other.internal", 4000, 502),
+        ("app.internal", 2020, 502),
+    ] {
+        let own = Issued::by_itself("app.internal", valid_until);
+        site.write("own.crt", &own.cert);
+        let (target, _) = tls_target_with(&own).await;
+        let tls = format!("ca = \"own.crt\", server_name = \"{host}\"");
+        let group = format!("tls = {{ {tls} }}\nhealth = false\nretry = false");
+        let lb = in_front_of(&site, target.addr(), &group).await;
+        assert_eq!(lb.get("/").await.status, expected, "{host} {valid_until}");
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::{Algorithm, ProxyVersion, StickyDraining, StickyFull, TargetPr
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TARGET_TLS: Table = Table { path: "target_group.*.tls", heading: "`tls` of a group", keys: &[
     key("ca", Kind::Value("path of a file"), Described("the authorities that the system trusts"),
-        "the certificates of the authorities, in PEM; those of the targets have to be issued by one of them")
+        "the certificates of the authorities, in PEM; those of the targets have to be issued by one of them, or be one of them")
         .called("ca_file trusted_ca root_ca proxy_ssl_trusted_certificate"),
     key("server_name", Kind::Value("name of a host"), Described("the address of each target"),
         "the name that the certificates of the targets have to be for, and that targets are asked for (SNI)")

@@ -34,7 +34,7 @@ pub use lb::Lb;
 pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
 pub use rig::Rig;
-pub use site::{Authority, Site, TlsClient};
+pub use site::{Authority, Issued, Site, TlsClient};
 pub use unix_target::UnixTarget;
 pub use users::Users;
 pub use wire::{

@@ -29,6 +29,21 @@ pub struct Issued {
     pub key: String,
 }
 
+impl Issued {
+    /// A certificate that a server has made for itself, as `openssl req -x509` does: marked as that
+    /// of an authority.
+    pub fn by_itself(host: &str, valid_until: i32) -> Self {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(valid_until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        Self {
+            cert: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
 impl Authority {
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
