@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
@@ -301,4 +301,22 @@ fn day(time: SystemTime) -> String {
         |_| "an impossible day".to_owned(),
         |time| time.strftime("%Y-%m-%d").to_string(),
     )
+}
+/// Whether the certificate of a peer is valid now.
+pub(super) fn check_validity(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<(), rustls::Error> {
+    use rustls::CertificateError::{BadEncoding, Expired, NotValidYet};
+    let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| BadEncoding)?;
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = ASN1Time::from_timestamp(seconds).map_err(|_| BadEncoding)?;
+    let validity = parsed.validity();
+    if now < validity.not_before {
+        Err(NotValidYet.into())
+    } else if now > validity.not_after {
+        Err(Expired.into())
+    } else {
+        Ok(())
+    }
 }

@@ -10,10 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use x509_parser::parse_x509_certificate;
-use x509_parser::time::ASN1Time;
 
-use super::certificate::{Certificate, CertificateError, certificates, digest};
+use super::certificate::{Certificate, CertificateError, certificates, check_validity, digest};
 use super::client_auth::ClientAuthError;
 use super::provider::provider;
 
@@ -213,21 +211,6 @@ impl ServerCertVerifier for Authorities {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
-    }
-}
-
-fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), rustls::Error> {
-    use rustls::CertificateError::{BadEncoding, Expired, NotValidYet};
-    let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| BadEncoding)?;
-    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let now = ASN1Time::from_timestamp(seconds).map_err(|_| BadEncoding)?;
-    let validity = parsed.validity();
-    if now < validity.not_before {
-        Err(NotValidYet.into())
-    } else if now > validity.not_after {
-        Err(Expired.into())
-    } else {
-        Ok(())
     }
 }
 

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
-use super::certificate::{CertificateError, certificates, digest, parse};
+use super::certificate::{CertificateError, certificates, check_validity, digest, parse};
 use super::provider::provider;
 use crate::model::ClientCertificate;
 
@@ -58,8 +59,9 @@ impl ClientAuth {
         let mut roots = RootCertStore::empty();
         let unusable =
             |number, error: &dyn ToString| ClientAuthError::Unusable(number, error.to_string());
-        for (index, authority) in certificates(authorities)?.into_iter().enumerate() {
-            let added = roots.add(authority);
+        let listed = certificates(authorities)?;
+        for (index, authority) in listed.iter().enumerate() {
+            let added = roots.add(authority.clone());
             added.map_err(|error| unusable(index + 1, &error))?;
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
@@ -71,8 +73,67 @@ impl ClientAuth {
         Ok(Self {
             mode,
             authorities: digest(authorities),
-            verifier,
+            verifier: Arc::new(Verifier { verifier, listed }),
         })
+    }
+}
+
+/// Takes certificates that the authorities have issued, and those of the file itself: what a client
+/// has signed for itself is often marked as an authority's, which the web's rules exclude.
+#[derive(Debug)]
+struct Verifier {
+    verifier: Arc<dyn ClientCertVerifier>,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if !self.listed.contains(certificate) {
+            return self.verifier.verify_client_cert(certificate, chain, now);
+        }
+        check_validity(certificate, now)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = &self.verifier;
+        verifier.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let verifier = &self.verifier;
+        verifier.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 

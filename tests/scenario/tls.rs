@@ -269,6 +269,20 @@ async fn clients_are_known_by_their_certificates_and_cannot_forge_them() {
     }
 }
 
+#[tokio::test]
+async fn a_client_may_have_signed_its_certificate_itself() {
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
+    let own = |valid_until| Issued::by_itself("alice", valid_until);
+    let (valid, expired, unlisted) = (own(4000), own(2020), own(4000));
+    site.write("clients.crt", &format!("{}{}", valid.cert, expired.cert));
+    let tls = "client_auth = { ca = \"clients.crt\", mode = \"require\" }";
+    let lb = site.start("tls-self-signed", target.addr(), tls).await;
+    for (own, is_known) in [(&valid, true), (&expired, false), (&unlisted, false)] {
+        let client = TlsClient::new(&site.authority, &[&TLS12, &TLS13], Some(own));
+        assert_eq!(is_refused(&client, &lb).await, !is_known);
+    }
+}
+
 /// In TLS 1.3 a client learns that it is refused from its first read.
 async fn is_refused(client: &TlsClient, lb: &Lb) -> bool {
     let Ok(mut stream) = client.connect(lb.addr(), "site.example").await else {

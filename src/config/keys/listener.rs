@@ -108,7 +108,7 @@ pub(in crate::config) static CERTIFICATE: Table = Table { path: "listener.tls.ce
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static CLIENT_AUTH: Table = Table { path: "listener.tls.client_auth", heading: "`client_auth` of `tls`", keys: &[
-    key("ca", Kind::Value("path of a file"), Required, "the certificates of the authorities, in PEM; a client's has to be issued by one of them")
+    key("ca", Kind::Value("path of a file"), Required, "the certificates of the authorities, in PEM; a client's has to be issued by one of them, or be one of them")
         .called("ca_file trust_store ssl_client_certificate client_ca authorities"),
     key("mode", Kind::Word(names::<ClientAuthMode>), Text("require"),
         "\"request\" serves clients without a certificate too, and refuses a wrong one")
