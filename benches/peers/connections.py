@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from load import connect, read_head, read_response, received
+from edge import H2, H2C, PLAIN, TLS, Edge, connect
+from http2 import Client, Closed, request_fields
+from load import read_head, read_response, received
 from proxies import HERE, Failed, Process, allow_files, free_ports
 from workloads import FEW_FIELDS
 
@@ -26,7 +28,7 @@ IDLE_SECONDS = 45
 # Of a client that does not read: as on Ethernet, so that the kernel takes little of the answer.
 SEGMENT = 1400
 WINDOW = 32768
-# How many begin at a time: fewer than a listener's backlog, but HAProxy holds the beginning of an answer back for 200 ms.
+# How many begin at a time: fewer than a listener's backlog. HAProxy holds the beginning of an answer back for 200 ms.
 BATCH = 50
 # A masked text frame `ok`.
 FRAME = b"\x81\x82\x00\x00\x00\x00ok"
@@ -45,6 +47,9 @@ class Kind:
     reads: bool = True
     # How many begin at the same time.
     batch: int = BATCH
+    edge: Edge = PLAIN
+    # Idle clients share a few connections to the backend; of all others each has one of its own.
+    idle: bool = False
 
     def open(self, port, count, origin, clients):
         """Adds so many new clients, each of which is where it is to stay."""
@@ -53,15 +58,18 @@ class Kind:
             clients += new
             for client in new:
                 self.go_on(client)
-            # Idle clients share a few connections to the backend; of all others each has one of its own.
-            if self.name != "idle":
+            if not self.idle:
                 wait_for_connections(origin, len(clients))
             count -= len(new)
 
     def begin(self, port):
         """A client which has sent its request."""
+        if self.edge.http2:
+            client = Client(port, self.edge)
+            client.send(request_fields("GET", self.path, f"127.0.0.1:{port}", self.edge.scheme, FEW_FIELDS))
+            return client
         if self.reads:
-            client = connect(port, TIMEOUT_SECONDS)
+            client = connect(port, self.edge, TIMEOUT_SECONDS)
         else:
             client = socket.socket()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
@@ -94,11 +102,14 @@ UPGRADE = (
 KINDS = {
     one.name: one
     for one in (
-        Kind("idle", "idle keep-alive client", "/", read_response, batch=1),
+        Kind("idle", "idle keep-alive client", "/", read_response, batch=1, idle=True),
         Kind("waiting", "client that waits for its answer", "/wait"),
         Kind("active", "client in the middle of its answer", "/half", begin_answer),
         Kind("unread", "client that never reads its 10 MB", "/large", reads=False),
         Kind("websocket", "idle WebSocket", "/websocket", begin_websocket, UPGRADE),
+        Kind("idle_tls", "idle keep-alive client, TLS", "/", read_response, batch=1, edge=TLS, idle=True),
+        Kind("idle_h2c", "idle HTTP/2 client, h2c", "/", Client.finish, batch=1, edge=H2C, idle=True),
+        Kind("idle_h2", "idle HTTP/2 client, TLS", "/", Client.finish, batch=1, edge=H2, idle=True),
     )
 }
 
@@ -113,12 +124,12 @@ def bytes_per_client(proxy, kind, count, directory):
     clients = []
     with origin:
         origin.wait_for(origin_port)
-        command = proxy.command(directory, port, [origin_port], 1, clients=count + FIRST + 100)
+        command = proxy.command(directory, port, [origin_port], 1, clients=count + FIRST + 100, edge=kind.edge)
         with Process(command, directory / "proxy.out") as process:
             process.wait_for(port)
             try:
                 return growth(process, kind, port, count, origin, clients) / count
-            except (Failed, OSError) as failure:
+            except (Failed, Closed, OSError) as failure:
                 raise Failed(f"{proxy.name}, {kind.title}: {failure}\n{process.tail()}") from None
             finally:
                 for client in clients:

@@ -6,15 +6,16 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from load import ExactClient, wrk
+from load import exact_client, load
 from proxies import Backends, Failed, Process, free_ports, need
 
 
 def times(proxies, options, workload, workers, directory):
-    """Medians of rounds of wrk through every proxy with this many workers."""
+    """Medians of rounds of load through every proxy with this many workers."""
     cpus = sorted(os.sched_getaffinity(0))
     own, others = ({cpus[0]}, {cpus[1]}) if workers == 1 and len(cpus) > 1 else (None, None)
     directory = readable(directory)
+    proxies = [proxy for proxy in proxies if proxy.serves(workload.edge)]
     rounds = {proxy.name: [] for proxy in proxies}
     processes = {}
     try:
@@ -22,10 +23,11 @@ def times(proxies, options, workload, workers, directory):
         backends.wait_for(backends.ports[0])
         ports = dict(zip(rounds, free_ports(len(proxies))))
         for proxy in proxies:
-            command = proxy.command(directory, ports[proxy.name], backends.ports, workers)
+            servers = backends.ports_for(workload.edge)
+            command = proxy.command(directory, ports[proxy.name], servers, workers, edge=workload.edge)
             processes[proxy.name] = Process(command, directory / f"{proxy.name}.out", own)
             processes[proxy.name].wait_for(ports[proxy.name])
-            wrk(ports[proxy.name], 1, options.connections, cpus=others, workload=workload)
+            load(ports[proxy.name], 1, options.connections, others, workload)
         for number in range(options.rounds):
             for name in list(rounds) if number % 2 == 0 else reversed(rounds):
                 rounds[name].append(one_round(processes[name], ports[name], options, others, workload))
@@ -36,10 +38,10 @@ def times(proxies, options, workload, workers, directory):
 
 
 def one_round(process, port, options, cpus, workload):
-    """One run of wrk through one proxy."""
+    """One run of load through one proxy."""
     ticks_per_second = os.sysconf("SC_CLK_TCK")
     user, system = process.cpu_ticks()
-    result = wrk(port, options.seconds, options.connections, cpus=cpus, workload=workload)
+    result = load(port, options.seconds, options.connections, cpus, workload)
     user_after, system_after = process.cpu_ticks()
     microseconds = 1e6 / ticks_per_second / result.requests
     return {
@@ -64,9 +66,10 @@ def instructions(proxies, workload, directory):
     counts = {}
     with Backends(directory) as backends:
         backends.wait_for(backends.ports[0])
-        for proxy in proxies:
+        servers = backends.ports_for(workload.edge)
+        for proxy in (proxy for proxy in proxies if proxy.serves(workload.edge)):
             once, twice = (
-                count(valgrind, proxy, backends.ports, directory, workload, requests)
+                count(valgrind, proxy, servers, directory, workload, requests)
                 for requests in (workload.requests, 2 * workload.requests)
             )
             counts[proxy.name] = round((twice - once) / workload.requests)
@@ -78,10 +81,10 @@ def count(valgrind, proxy, backends, directory, workload, requests):
     (port,) = free_ports(1)
     profile = directory / f"callgrind.{proxy.name}.{requests}"
     tool = [valgrind, "--tool=callgrind", f"--callgrind-out-file={profile}"]
-    command = proxy.command(directory, port, backends, 1, alone=True)
+    command = proxy.command(directory, port, backends, 1, alone=True, edge=workload.edge)
     with Process(tool + command, directory / f"{proxy.name}.{requests}.out") as process:
         process.wait_for(port)
-        with ExactClient(port, workload) as client:
+        with exact_client(port, workload) as client:
             client.send(requests)
         process.stop()
         try:

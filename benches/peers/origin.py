@@ -3,7 +3,8 @@
     /websocket  upgrades, and answers whatever comes with a text frame
     /wait       never answers
     /half       sends the first half of an answer and no more
-    /large      sends 10 MB, as fast as they are taken
+    /large      sends 10 MB, as fast as they are taken; /large/N sends N bytes
+    /sink       takes the body of a request, and answers then
     others      a small answer
 """
 
@@ -49,8 +50,11 @@ async def answer(head, reader, writer):
     elif path == b"/half":
         writer.write(head_of(2 * len(HALF)) + HALF)
         await reader.read()
-    elif path == b"/large":
-        await send_large(writer)
+    elif path.startswith(b"/large"):
+        await send_large(writer, int(path.removeprefix(b"/large").strip(b"/") or LARGE))
+    elif path == b"/sink":
+        await take_body(head, reader)
+        writer.write(head_of(len(SMALL)) + SMALL)
     else:
         writer.write(head_of(len(SMALL)) + SMALL)
     if reader.at_eof():
@@ -68,11 +72,17 @@ async def upgrade(head, reader, writer):
         writer.write(FRAME)
 
 
-async def send_large(writer):
-    writer.write(head_of(LARGE))
-    for start in range(0, LARGE, len(PIECE)):
-        writer.write(PIECE[: LARGE - start])
+async def send_large(writer, length):
+    writer.write(head_of(length))
+    for start in range(0, length, len(PIECE)):
+        writer.write(PIECE[: length - start])
         await writer.drain()
+
+
+async def take_body(head, reader):
+    left = int(re.search(rb"(?i)\r\ncontent-length: *(\d+)", head).group(1))
+    while left > 0:
+        left -= len(await reader.read(len(PIECE)))
 
 
 def head_of(length):

@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from workloads import FILES
+from edge import PLAIN
+from workloads import FILES, GRPC_MESSAGE
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -160,18 +161,29 @@ class Process:
 
 
 class Backends(Process):
-    """Four ports, each answering a small response, and the files of the workloads below /files/."""
+    """Four ports, each answering a small response, and the files of the workloads below /files/.
+
+    Four more speak gRPC in HTTP/2 without TLS, and answer every call with the same message.
+    """
 
     def __init__(self, directory, cpus=None):
-        self.ports = free_ports(4)
-        listens = "\n".join(f"        listen 127.0.0.1:{port};" for port in self.ports)
+        ports = free_ports(8)
+        self.ports, self.grpc_ports = ports[:4], ports[4:]
+        values = {
+            "listens": "\n".join(f"        listen 127.0.0.1:{port};" for port in self.ports),
+            "grpc_listens": "\n".join(f"        listen 127.0.0.1:{port} http2;" for port in self.grpc_ports),
+        }
         files = directory / "root" / "files"
         files.mkdir(parents=True, exist_ok=True)
         for name, size in FILES.items():
             (files / name).write_bytes(b"x" * size)
-        config = fill("backends.conf", directory / "backends.conf", directory=directory, listens=listens)
+        (files / "grpc").write_bytes(GRPC_MESSAGE)
+        config = fill("backends.conf", directory / "backends.conf", directory=directory, **values)
         command = [need("nginx"), "-p", str(directory), "-c", str(config), "-e", f"{directory}/backends.log"]
         super().__init__(command, directory / "backends.out", cpus)
+
+    def ports_for(self, edge):
+        return self.grpc_ports if edge.grpc else self.ports
 
 
 class Weir:
@@ -188,12 +200,21 @@ class Weir:
     def version(self):
         return first_line([self.binary, "--version"])
 
-    def config(self, directory, port, backends, workers):
-        servers = ", ".join(f'"127.0.0.1:{one}"' for one in backends)
-        return fill(self.template, directory / f"weir-{port}.toml", port=port, servers=servers, workers=workers)
+    def config(self, directory, port, backends, workers, clients=CLIENTS, edge=PLAIN):
+        values = {
+            "servers": ", ".join(f'"127.0.0.1:{one}"' for one in backends),
+            "protocol": "grpc" if edge.grpc else "http1",
+            "tls": weir_tls(directory) if edge.tls else "",
+            "connections": max(clients, 1024),
+        }
+        return fill(self.template, directory / f"weir-{port}.toml", port=port, workers=workers, **values)
 
-    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
-        return [self.binary, "run", "--config", str(self.config(directory, port, backends, workers))]
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS, edge=PLAIN):
+        return [self.binary, "run", "--config", str(self.config(directory, port, backends, workers, clients, edge))]
+
+    def serves(self, edge):
+        """Whether it can be measured at such an edge."""
+        return True
 
     def refusal(self):
         """Why `weir check` refuses the configuration, or None if it does not."""
@@ -212,6 +233,9 @@ class WeirTcp(Weir):
     name = "weir-tcp"
     template = "weir-tcp.toml"
 
+    def serves(self, edge):
+        return edge == PLAIN
+
 
 class Nginx:
     """nginx from Debian."""
@@ -224,7 +248,10 @@ class Nginx:
     def version(self):
         return first_line([self.binary, "-v"])
 
-    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
+    def serves(self, edge):
+        return True
+
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS, edge=PLAIN):
         """`alone` keeps all work in the process that was started, where callgrind counts it."""
         own = directory / f"nginx-{port}"
         own.mkdir()
@@ -233,6 +260,8 @@ class Nginx:
             "master": "off" if alone else "on",
             # Those to the backends count too, and nginx closes idle ones before it uses the last sixteenth.
             "connections": 3 * clients,
+            "listen": " ssl" * edge.tls + " http2" * edge.http2,
+            "tls": nginx_tls(directory) if edge.tls else "",
         }
         config = fill("nginx.conf", own / "nginx.conf", directory=own, port=port, workers=workers, **values)
         return [self.binary, "-p", str(own), "-c", str(config), "-e", f"{own}/nginx.log"]
@@ -250,10 +279,16 @@ class Haproxy:
     def version(self):
         return first_line([self.binary, "-v"])
 
-    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS):
+    def serves(self, edge):
+        return True
+
+    def command(self, directory, port, backends, workers, alone=False, clients=CLIENTS, edge=PLAIN):
+        protocol = " proto h2" * edge.grpc
         values = {
-            "servers": "\n".join(f"    server b{i} 127.0.0.1:{one}" for i, one in enumerate(backends)),
+            "servers": "\n".join(f"    server b{i} 127.0.0.1:{one}{protocol}" for i, one in enumerate(backends)),
             "connections": clients,
+            "scheme": edge.scheme,
+            "bind": haproxy_bind(directory, edge),
         }
         config = fill(self.template, directory / f"{self.name}-{port}.cfg", port=port, workers=workers, **values)
         return [self.binary, "-db", "-f", str(config)]
@@ -264,6 +299,41 @@ class HaproxyTcp(Haproxy):
 
     name = "haproxy-tcp"
     template = "haproxy-tcp.cfg"
+
+    def serves(self, edge):
+        return edge == PLAIN
+
+
+def certify(directory):
+    """Makes a certificate for localhost with a key on P-256 in this folder, unless it is there already.
+
+    Returns the paths of the certificate, of its key, and of both in one file as HAProxy wants them.
+    """
+    certificate, key, both = (directory / f"edge.{end}" for end in ("crt", "key", "pem"))
+    if not both.exists():
+        command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command += ["-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+        both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate, key, both
+
+
+def weir_tls(directory):
+    certificate, key, _ = certify(directory)
+    return f'tls             = {{ certificates = [{{ cert = "{certificate}", key = "{key}" }}] }}'
+
+
+def nginx_tls(directory):
+    certificate, key, _ = certify(directory)
+    lines = ("ssl_protocols TLSv1.2 TLSv1.3", f"ssl_certificate {certificate}", f"ssl_certificate_key {key}")
+    return "\n".join(f"        {line};" for line in lines)
+
+
+def haproxy_bind(directory, edge):
+    """What a `bind` says besides its address."""
+    if not edge.tls:
+        return " proto h2" * edge.http2
+    return f" ssl crt {certify(directory)[2]} alpn {'h2,' * edge.http2}http/1.1"
 
 
 def first_line(command):

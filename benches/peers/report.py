@@ -3,6 +3,7 @@
 from connections import KINDS
 from workloads import SMALL_GET, WORKLOADS
 
+PEERS = ("nginx", "haproxy")
 COLUMNS = {
     "requests_per_second": ("requests/s", ",.0f"),
     "p50_ms": ("p50 ms", ".2f"),
@@ -22,12 +23,12 @@ def markdown(results):
         parts.append(table("user instructions per request", rows, WORKLOADS, ",.0f"))
     if "times" in results:
         single = {entry["workload"]: entry["proxies"] for entry in results["times"] if entry["workers"] == 1}
-        for title, key, form in (
-            ("CPU µs per request, one worker", "cpu_us", ".2f"),
-            ("requests/s, one worker", "requests_per_second", ",.0f"),
+        for title, key, form, best in (
+            ("CPU µs per request, one worker", "cpu_us", ".2f", min),
+            ("requests/s, one worker", "requests_per_second", ",.0f", max),
         ):
             rows = {name: {proxy: one[key] for proxy, one in run.items()} for name, run in single.items()}
-            parts.append(table(title, rows, WORKLOADS, form))
+            parts.append(table(title, rows, WORKLOADS, form, best))
         parts += (details(entry) for entry in results["times"] if entry["workload"] == SMALL_GET.name)
     if "memory" in results:
         parts.append(table("bytes per client", results["memory"]["bytes_per_client"], KINDS, ",.0f"))
@@ -52,16 +53,21 @@ def heading(results):
     return "\n".join(lines)
 
 
-def table(title, rows, titles, form):
-    """A table with a row for each workload or kind of client, a column for each proxy, and Weir's ratio."""
-    proxies = list(next(iter(rows.values())))
-    compared = {"weir", "nginx"} <= set(proxies)
-    columns = [title, *proxies, *(["weir / nginx"] if compared else [])]
+def table(title, rows, titles, form, best=min):
+    """A table with a row for each workload or kind of client, a column for each proxy, and Weir's ratios."""
+    proxies = list(dict.fromkeys(proxy for values in rows.values() for proxy in values))
+    compared = {"weir", *PEERS} <= set(proxies)
+    columns = [title, *proxies, *(["weir / nginx", "weir / better"] if compared else [])]
     lines = [row(columns), rule(len(columns))]
     for name, values in rows.items():
-        cells = [titles[name].title, *(number(values[proxy], form) for proxy in proxies)]
-        lines.append(row(cells + ([ratio(values["weir"], values["nginx"])] if compared else [])))
+        cells = [number(values[proxy], form) if proxy in values else "–" for proxy in proxies]
+        lines.append(row([titles[name].title, *cells, *(ratios(values, best) if compared else [])]))
     return "\n".join(lines)
+
+
+def ratios(values, best):
+    """Weir's to nginx, and to the better peer."""
+    return ratio(values["weir"], values["nginx"]), ratio(values["weir"], best(values[peer] for peer in PEERS))
 
 
 def details(entry):

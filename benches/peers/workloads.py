@@ -4,13 +4,20 @@ Each workload has its own number of requests for callgrind. The number is fixed,
 of a connection is spread over it: counts are comparable only between runs with the same number.
 """
 
+import struct
 from dataclasses import dataclass, field
+
+from edge import GRPC, GRPC_TLS, H2, H2C, PLAIN, TLS, Edge
 
 CONNECTIONS = 16
 KIB = 1024
 # What the backends serve besides the small answer: name and size.
 FILES = {"64k": 64 * KIB, "1m": KIB * KIB}
 SMALL = "/api/v1/todos"
+GRPC_CALL = "/todo.v1.Todos/List"
+# Its length goes before a message, after a byte which says whether it is compressed.
+GRPC_MESSAGE = struct.pack(">BI", 0, 61) + b"\x0a\x3b" + b"x" * 59
+GRPC_FIELDS = {"TE": "trailers", "Content-Type": "application/grpc", "User-Agent": "weir-bench/1"}
 FEW_FIELDS = {"User-Agent": "weir-bench/1", "Accept": "*/*"}
 # As Chrome sends them on Linux; 13 with Host.
 BROWSER_FIELDS = {
@@ -31,6 +38,14 @@ BROWSER_FIELDS = {
 
 
 @dataclass(frozen=True)
+class Handshake:
+    """A handshake of TLS which is no longer than that: the client ends the session at once."""
+
+    version: str
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
 class Workload:
     """One kind of exchange."""
 
@@ -43,6 +58,12 @@ class Workload:
     body: bytes = b""
     # Whether a connection carries more than one request.
     keep_alive: bool = True
+    edge: Edge = PLAIN
+    # Of HTTP/2: how many requests each connection has at a time, and how many connections there are.
+    streams: int = 1
+    connections: int = 0
+    # What is measured in place of requests.
+    handshake: Handshake | None = None
 
     @property
     def method(self):
@@ -61,6 +82,22 @@ class Workload:
         return f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
 
 
+def http2(name, edge, streams, connections):
+    over = "HTTP/2" if edge.tls else "h2c"
+    title = f"small GET, {over}, {streams} streams"
+    return Workload(name, title, 4000, edge=edge, streams=streams, connections=connections)
+
+
+def grpc(name, edge, title):
+    values = {"path": GRPC_CALL, "fields": GRPC_FIELDS, "body": GRPC_MESSAGE, "streams": 10, "connections": 8}
+    return Workload(name, title, 4000, edge=edge, **values)
+
+
+def handshake(name, version, resumed=False):
+    title = f"{'resumed' if resumed else 'full'} handshake, TLS {version}"
+    return Workload(name, title, 400, edge=TLS, handshake=Handshake(version, resumed))
+
+
 SMALL_GET = Workload("small_get", "small GET", 8000)
 WORKLOADS = {
     one.name: one
@@ -71,5 +108,16 @@ WORKLOADS = {
         Workload("answer_1m", "1 MiB answer", 96, path="/files/1m"),
         Workload("post_10k", "10 KiB POST", 1600, body=b"x" * (10 * KIB)),
         Workload("no_keep_alive", "a connection per request", 1600, keep_alive=False),
+        Workload("tls_small_get", "small GET, TLS 1.3", 4000, edge=TLS),
+        http2("h2_10", H2, 10, 8),
+        http2("h2_100", H2, 100, 2),
+        http2("h2c_10", H2C, 10, 8),
+        http2("h2c_100", H2C, 100, 2),
+        grpc("grpc", GRPC, "gRPC call, h2c"),
+        grpc("grpc_tls", GRPC_TLS, "gRPC call, TLS"),
+        handshake("full_13", "1.3"),
+        handshake("resumed_13", "1.3", resumed=True),
+        handshake("full_12", "1.2"),
+        handshake("resumed_12", "1.2", resumed=True),
     )
 }
