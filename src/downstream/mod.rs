@@ -66,14 +66,18 @@ fn serve_boxed<H: 'static>(
         let Some(accepted) = Box::pin(tls::accept(accepted, &proxy, &drain)).await else {
             return;
         };
-        match accepted.terms.protocol {
+        // Boxed, because an idle connection of HTTP/1.1 would be as large as the others.
+        let served: LocalBoxFuture<'_, ()> = match accepted.terms.protocol {
             Protocol::Http1 | Protocol::Http2 if has_chosen_http2(&accepted) => {
                 let early = Input::default();
-                http2::serve(*accepted, early, proxy, drain, held).await;
+                Box::pin(http2::serve(*accepted, early, proxy, drain, held))
             }
-            Protocol::Http1 | Protocol::Http2 => http1::serve(*accepted, proxy, drain, held).await,
-            Protocol::Tcp => tcp::serve(accepted, proxy, drain, held).await,
-        }
+            Protocol::Http1 | Protocol::Http2 => {
+                Box::pin(http1::serve(*accepted, proxy, drain, held))
+            }
+            Protocol::Tcp => Box::pin(tcp::serve(accepted, proxy, drain, held)),
+        };
+        served.await;
     })
 }
 

@@ -7,14 +7,14 @@
 //! directions may be used at a time, so the session is behind a `RefCell`; no borrow of it lasts
 //! over a wait.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use rustls::{
     AlertDescription, CertificateError, ClientConnection, Connection, ConnectionCommon,
     ServerConfig, ServerConnection, SideData,
@@ -192,10 +192,27 @@ impl Write for Tried<'_> {
 }
 
 impl Session {
-    /// Takes what was decrypted. 0 bytes are the end; an error of kind
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) says that more has to be received first.
-    fn take(&mut self, memory: &mut [u8]) -> io::Result<usize> {
-        self.connection.reader().read(memory)
+    /// Moves what was decrypted into `buffer`, as far as there is room. 0 bytes are the end; an error
+    /// of kind [`WouldBlock`](io::ErrorKind::WouldBlock) says that more has to be received first.
+    fn take(&mut self, buffer: &mut impl BufMut) -> io::Result<usize> {
+        let mut reader = self.connection.reader();
+        let mut taken = 0;
+        while buffer.has_remaining_mut() {
+            let chunk = match reader.fill_buf() {
+                Ok(chunk) => chunk,
+                // It is found again by the next call.
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
+            };
+            let count = chunk.len().min(buffer.remaining_mut());
+            if count == 0 {
+                break;
+            }
+            buffer.put_slice(&chunk[..count]);
+            reader.consume(count);
+            taken += count;
+        }
+        Ok(taken)
     }
 
     /// Whether [`Self::take`] would find something or the end, now or after [`Self::receive`].
@@ -386,11 +403,8 @@ impl TlsStream {
     ) -> Poll<io::Result<()>> {
         loop {
             let (session, mut wire) = self.parts(cx);
-            match polled(session.take(buffer.initialize_unfilled())) {
-                Poll::Ready(taken) => {
-                    buffer.advance(taken?);
-                    return Poll::Ready(Ok(()));
-                }
+            match polled(session.take(buffer)) {
+                Poll::Ready(taken) => return Poll::Ready(taken.map(drop)),
                 Poll::Pending => ready!(poll_receive(session, &mut wire))?,
             }
         }
@@ -438,21 +452,10 @@ impl TlsStream {
 
     pub(super) fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
         let mut session = self.session.borrow_mut();
-        let (start, room) = (buffer.len(), buffer.capacity());
-        buffer.resize(room, 0);
-        let taken = self.try_take(&mut session, &mut buffer[start..]);
-        let count = taken.as_ref().map_or(0, |count| count.unwrap_or(0));
-        buffer.truncate(start + count);
-        taken
-    }
-
-    fn try_take(
-        &self,
-        session: &mut RefMut<'_, Session>,
-        memory: &mut [u8],
-    ) -> io::Result<Option<usize>> {
+        let room = buffer.capacity() - buffer.len();
+        let mut buffer = buffer.limit(room);
         loop {
-            match polled(session.take(memory)) {
+            match polled(session.take(&mut buffer)) {
                 Poll::Ready(taken) => return taken.map(Some),
                 Poll::Pending => match polled(session.receive(&mut Tried(&self.socket))) {
                     Poll::Ready(received) => received?,

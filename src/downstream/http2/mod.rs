@@ -65,7 +65,8 @@ pub(super) async fn serve<H>(
         drain,
         terms,
     });
-    let closed = match handshake(&shared).await {
+    // Boxed, because an open connection does not need the room of its handshake.
+    let closed = match Box::pin(handshake(&shared)).await {
         Some(h2) => run(h2, &shared).await,
         None => Closed::Cleanly,
     };
@@ -98,8 +99,12 @@ async fn handshake(shared: &Shared) -> Option<server::Connection<Io, Bytes>> {
     .await
 }
 
-async fn run(h2: server::Connection<Io, Bytes>, shared: &Rc<Shared>) -> Closed {
+/// Serves it until it has ended. Not an `async fn`, which would keep a copy of it.
+fn run(h2: server::Connection<Io, Bytes>, shared: &Rc<Shared>) -> impl Future<Output = Closed> {
     let mut connection = Connection::new(h2, Rc::clone(shared));
-    let mut draining = pin!(shared.drain.draining());
-    poll_fn(|cx| connection.poll(cx, draining.as_mut())).await
+    let drain = Rc::clone(&shared.drain);
+    async move {
+        let mut draining = pin!(drain.draining());
+        poll_fn(|cx| connection.poll(cx, draining.as_mut())).await
+    }
 }
