@@ -105,6 +105,7 @@ impl Connection {
         if self.phase == Phase::Open && !self.shared.drain.is_draining() {
             let _ = draining.as_mut().poll(cx);
         }
+        self.shared.socket.begin_turn();
         loop {
             self.poll_streams(cx);
             if self.poll_requests(cx).is_ready() {

@@ -24,6 +24,10 @@ const FREE_BYTES: u64 = 1024 * 1024;
 /// for.
 const BYTES_PER_USEFUL: u64 = 8;
 
+/// Bytes that are read in one turn of a connection: these may be thousands of frames, and other
+/// connections have their turns in between.
+const BYTES_PER_TURN: usize = 32 * 1024;
+
 /// The socket, shared by what drives the connection and by its streams.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -37,6 +41,8 @@ pub(super) struct Socket {
     stalled: Cell<Option<Instant>>,
     /// When the counts of bytes began.
     counted: Cell<Instant>,
+    /// Bytes received in this turn.
+    turn: Cell<usize>,
     /// Bytes received.
     total: Cell<u64>,
     /// Bytes of heads and bodies, in both directions.
@@ -54,6 +60,7 @@ impl Socket {
             received: Cell::new(now),
             stalled: Cell::default(),
             counted: Cell::new(now),
+            turn: Cell::default(),
             total: Cell::default(),
             useful: Cell::default(),
         }
@@ -72,6 +79,11 @@ impl Socket {
     /// Since when the client takes none of the bytes that are there for it.
     pub(super) fn stalled(&self) -> Option<Instant> {
         self.stalled.get()
+    }
+
+    /// Notes that the connection has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.turn.set(0);
     }
 
     /// Notes bytes of a head or a body.
@@ -94,6 +106,7 @@ impl Socket {
             self.total.set(0);
             self.useful.set(0);
         }
+        self.turn.set(self.turn.get() + count);
         self.total.set(self.total.get() + count as u64);
     }
 
@@ -142,6 +155,10 @@ impl AsyncRead for Io {
         let socket = &self.0;
         if socket.read_early(buffer) {
             return Poll::Ready(Ok(()));
+        }
+        if socket.turn.get() >= BYTES_PER_TURN {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = socket.with(|stream| Pin::new(stream).poll_read(cx, buffer));
