@@ -6,6 +6,7 @@ connections where they do harm, and replace those that Weir closes.
 
 import json
 import resource
+import select
 import socket
 import ssl
 import struct
@@ -57,13 +58,12 @@ class Attacker:
             one.sendall(data)
             self.sent += len(data)
             # What Weir has sent is of no interest, but it may have closed.
-            while one.recv(http2.BUFFER, socket.MSG_DONTWAIT):
-                pass
-            return False
-        except BlockingIOError:
-            return True
+            while is_readable(one):
+                if not one.recv(http2.BUFFER):
+                    return False
         except OSError:
             return False
+        return True
 
     def flood(self, beginning, batch):
         """Sends `beginning`, and then `batch(round)` again and again, on one connection after another."""
@@ -106,6 +106,13 @@ class Attacker:
             "sent_mib": self.sent / 2**20,
             "cpu_s": usage.ru_utime + usage.ru_stime,
         }
+
+
+def is_readable(one):
+    """Whether there are bytes or the end, now."""
+    poll = select.poll()
+    poll.register(one, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def block(method="GET", path="/", extra=b""):

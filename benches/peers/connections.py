@@ -116,7 +116,7 @@ KINDS = {
 
 def bytes_per_client(proxy, kind, count, directory):
     """Growth of the proxy's memory by `count` clients of a kind, for each of them."""
-    allow_files(2 * (count + FIRST) + 200)
+    allow_files((1 if kind.idle else 2) * (count + FIRST) + 200)
     directory = Path(tempfile.mkdtemp(dir=directory))
     directory.chmod(0o755)
     origin_port, port = free_ports(2)

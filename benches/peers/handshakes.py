@@ -51,7 +51,7 @@ class Handshakes:
             try:
                 one.unwrap().close()
             except (ssl.SSLError, OSError):
-                # The proxy may close without `close_notify`, or send what nobody reads before it.
+                # The proxy may close without `close_notify`, or send something else before it.
                 pass
 
     def make_until(self, deadline):
