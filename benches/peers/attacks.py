@@ -108,11 +108,11 @@ class Attacker:
         }
 
 
-def is_readable(one):
-    """Whether there are bytes or the end, now."""
+def is_readable(one, seconds=0):
+    """Whether there are bytes or the end within so long."""
     poll = select.poll()
     poll.register(one, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(1000 * seconds))
 
 
 def block(method="GET", path="/", extra=b""):
@@ -207,7 +207,7 @@ def aborted(attacker):
             with one:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
                 if attacker.send(one, first):
-                    attacker.ended += not one.recv(1)
+                    is_readable(one, TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
