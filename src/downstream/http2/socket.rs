@@ -2,12 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::clock;
@@ -157,7 +158,8 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         if socket.turn.get() >= BYTES_PER_TURN {
-            cx.waker().wake_by_ref();
+            // Pending, and woken after the runtime has looked at the other sockets.
+            let _ = pin!(yield_now()).poll(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
