@@ -76,6 +76,7 @@
 //! | [`listener`] | how many connections are accepted |
 //! | [`health`] | what is healthy: active checks and outlier detection |
 //! | [`discovery`] | which targets exist: DNS and files |
+//! | [`acme`] | when a certificate is ordered, and whether another Weir does |
 //! | [`replicas`] | what runs the replicas, and that there are as many as desired |
 //! | [`autoscale`] | how many replicas are desired |
 //! | [`admin`] | what operators see and may change |
@@ -124,7 +125,8 @@
 //!
 //! Certificates, keys and other files that the configuration names are read with it and watched
 //! like it, so one that is replaced is a reload: connections stay, and the next handshakes have the
-//! new one. One that cannot be used changes nothing.
+//! new one. One that cannot be used changes nothing. A certificate that [`acme`] has ordered is such
+//! a file too: it is written to the state directory, whichever Weir has ordered it, and read again.
 //!
 //! *A configuration key.* Its path, kind, default, bounds and help stand in one row of the tables
 //! in `config::keys`. Parsing, bounds checks, suggestions for misspelt keys, the comments of
@@ -155,6 +157,7 @@
 //! | lame duck, drain | not ready but accepting; finishing what there is |
 //! | handover, successor | a binary upgrade, and the process that takes over |
 
+pub mod acme;
 pub mod admin;
 pub mod autoscale;
 pub mod balance;

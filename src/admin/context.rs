@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::acme;
 use crate::autoscale::Journal;
 use crate::lifecycle::Lifecycle;
 use crate::observe::Metrics;
@@ -23,6 +24,8 @@ pub struct Context {
     pub replicas: watch::Receiver<replicas::Status>,
     /// The decisions of the autoscaler.
     pub autoscaling: Arc<Journal>,
+    /// The state of certificates that are ordered.
+    pub certificates: Arc<acme::Report>,
     /// Receives changes of targets.
     pub publisher: Publisher,
 }

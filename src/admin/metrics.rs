@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use super::context::Context;
 use super::process;
 use super::scaling_status::{OutcomeCount, ScalingStatus};
-use super::status::{ReplicaStatus, Status};
+use super::status::{AcmeStatus, ReplicaStatus, Status};
 use super::target_status::{ANOMALOUS, DRAINING, HEALTHY, TARGET_STATES, TargetStatus};
 use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
@@ -62,6 +62,7 @@ impl Collector for Gauges {
         self.autoscaling(page)?;
         self.replicas(page)?;
         self.certificates(page)?;
+        self.acme(page)?;
         page.gauges(names::READY, |family| {
             family.gauge(&u32::from(self.ready), &[])
         })?;
@@ -244,6 +245,25 @@ impl Gauges {
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The orders of certificates.
+    fn acme(&self, page: &mut Page<'_>) -> fmt::Result {
+        let each = |value: &dyn Fn(&AcmeStatus) -> i64, family: &mut Family<'_>| {
+            for listener in &self.status.listeners {
+                for acme in &listener.acme {
+                    let labels = [("listener", &*listener.name), ("domain", &*acme.domain)];
+                    family.gauge(&value(acme), &labels)?;
+                }
+            }
+            Ok(())
+        };
+        page.gauges(names::ACME_FAILURES, |family| {
+            each(&|acme| i64::from(acme.failures), family)
+        })?;
+        page.gauges(names::ACME_NEXT_TRY, |family| {
+            each(&|acme| acme.next_try.as_second(), family)
         })
     }
 

@@ -30,6 +30,6 @@ pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDec
 pub use context::Context;
 pub use scaling_status::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
 pub use serve::serve;
-pub use status::{GroupStatus, ListenerStatus, ReplicaStatus, Status};
+pub use status::{AcmeStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status};
 pub use target_status::{AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, TargetStatus};
 pub use targets::TargetChanged;

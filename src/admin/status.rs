@@ -14,6 +14,7 @@ use super::context::Context;
 use super::scaling_status::{FaultStatus, ScalingStatus};
 use super::target_status::{TargetStatus, target};
 use super::time::{seconds, timestamp};
+use crate::acme::Report;
 use crate::autoscale::GroupJournal;
 use crate::model::{Action, Algorithm, Endpoint, Forward, RedirectPart, TargetGroupId};
 use crate::replicas::{GroupReplicas, Replica, Usage};
@@ -68,6 +69,24 @@ pub struct ListenerStatus {
     /// The certificates of its `tls`; empty without.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// The hosts for which certificates are ordered by ACME; empty without.
+    #[serde(default)]
+    pub acme: Vec<AcmeStatus>,
+}
+
+/// A host for which a certificate is ordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AcmeStatus {
+    /// The host.
+    pub domain: String,
+    /// `served`, or what is done or waited for.
+    pub state: String,
+    /// Orders that have failed since the last that did not.
+    pub failures: u32,
+    /// Why the last order has failed; `None` after one that did not.
+    pub last_error: Option<String>,
+    /// When it is looked at again: to order, or to ask the authority whether to.
+    pub next_try: Timestamp,
 }
 
 /// One certificate that clients get.
@@ -161,6 +180,7 @@ impl Status {
                     rules: listener.rules.len(),
                     default_action: summary(&listener.default),
                     certificates: certificates(listener.tls.as_ref()),
+                    acme: acme(listener.tls.as_ref(), &context.certificates),
                 })
                 .collect(),
             target_groups: snapshot
@@ -185,6 +205,23 @@ fn certificates(tls: Option<&ServerSettings>) -> Vec<CertificateStatus> {
             expires: timestamp(certificate.not_after),
         })
         .collect()
+}
+
+fn acme(tls: Option<&ServerSettings>, report: &Report) -> Vec<AcmeStatus> {
+    let Some(settings) = tls.and_then(|tls| tls.acme.as_ref()) else {
+        return Vec::new();
+    };
+    let known = settings.domains.iter().filter_map(|domain| {
+        let known = report.domain(&settings.certificate_file(domain))?;
+        Some(AcmeStatus {
+            domain: domain.to_string(),
+            state: known.state.to_owned(),
+            failures: known.failures,
+            last_error: known.last_error,
+            next_try: timestamp(known.next_try),
+        })
+    });
+    known.collect()
 }
 
 fn group(

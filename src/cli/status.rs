@@ -79,6 +79,7 @@ fn table(status: &Status) -> String {
     }
     text.push_str(&listeners(&status.listeners));
     text.push_str(&certificates(&status.listeners, status.now));
+    text.push_str(&acme(&status.listeners, status.now));
     for group in &status.target_groups {
         text.push('\n');
         text.push_str(&heading(group));
@@ -120,6 +121,35 @@ fn certificates(listeners: &[ListenerStatus], now: Timestamp) -> String {
                 listener.name.clone(),
                 certificate.names.join(" "),
                 expiry(certificate.expires, now),
+            ]);
+        }
+    }
+    if is_empty {
+        return String::new();
+    }
+    format!("\n{}", table.render(""))
+}
+
+fn acme(listeners: &[ListenerStatus], now: Timestamp) -> String {
+    let mut table = Table::new([
+        "ACME",
+        "LISTENER",
+        "STATE",
+        "NEXT TRY",
+        "FAILURES",
+        "LAST ERROR",
+    ]);
+    let mut is_empty = true;
+    for listener in listeners {
+        for acme in &listener.acme {
+            is_empty = false;
+            table.row([
+                acme.domain.clone(),
+                listener.name.clone(),
+                acme.state.clone(),
+                format!("in {}", age(between(now, acme.next_try))),
+                acme.failures.to_string(),
+                acme.last_error.clone().unwrap_or_else(dash),
             ]);
         }
     }

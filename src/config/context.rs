@@ -24,6 +24,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) files: &'a Files<'a>,
     /// Whether there is a program that may be executed.
     pub(super) is_program: &'a dyn Fn(&Path) -> bool,
+    /// Whether files can be made in a folder, which may have to be made itself.
+    pub(super) can_write: &'a dyn Fn(&Path) -> io::Result<()>,
     /// Whether the build has a cargo feature.
     pub(super) has_feature: &'a dyn Fn(&str) -> bool,
 }
@@ -35,6 +37,7 @@ impl<'a> Surroundings<'a> {
             env,
             files,
             is_program: &|_| true,
+            can_write: &|_| Ok(()),
             has_feature: &|_| true,
         }
     }
@@ -73,6 +76,10 @@ pub(super) struct Notes {
     pub(super) redirects: Vec<Mark<(u16, Jump)>>,
     /// Every file that Weir writes to.
     pub(super) written: Vec<Mark<PathBuf>>,
+    /// Every `acme` of which the authority asks by plain HTTP.
+    pub(super) http_challenges: Vec<Mark<()>>,
+    /// Whether there is a listener that it could ask.
+    pub(super) has_plain_http: bool,
     /// Every variable that a secret is taken from.
     pub(super) secrets: BTreeSet<String>,
 }

@@ -25,6 +25,7 @@ pub(super) fn check(cx: &Context<'_>) {
     loops::between(cx, &notes);
     written_files(cx, &notes);
     shared_services(cx, &notes);
+    unanswered_challenges(cx, &notes);
 }
 
 fn report<T>(
@@ -269,6 +270,21 @@ fn written_files(cx: &Context<'_>, notes: &Notes) {
         } else {
             seen.insert(&file.value, cx.line(file.span));
         }
+    }
+}
+
+/// The authority asks by plain HTTP, at port 80.
+fn unanswered_challenges(cx: &Context<'_>, notes: &Notes) {
+    if notes.has_plain_http || cx.has_listener_errors() {
+        return;
+    }
+    for acme in &notes.http_challenges {
+        let message =
+            "no listener speaks plain HTTP, by which the authority asks for the proof (http-01)";
+        let help = "add one on port 80, which may do nothing but redirect = { protocol = \"https\" }; \
+                    or write challenge = \"tls-alpn-01\"";
+        let (message, help) = (message.to_owned(), help.to_owned());
+        report(cx, Severity::Warning, acme, Code::Suspicious, message, help);
     }
 }
 

@@ -110,6 +110,7 @@ fn load_bytes(
     let env = |name: &str| std::env::var(name).ok();
     let around = Surroundings {
         is_program: &is_program,
+        can_write: &|path| files::check_writable(&folder.join(path)),
         has_feature: &has_feature,
         ..Surroundings::unknown(&env, files)
     };
@@ -119,9 +120,13 @@ fn load_bytes(
     Ok(parsed)
 }
 
-/// Makes the paths of target lists start at the folder of the configuration, as those of secrets
-/// do.
+/// Makes the paths of target lists and state directories start at the folder of the configuration,
+/// as those of secrets do.
 fn anchor(config: &mut Config, folder: &Path) {
+    let tls = config.listeners.iter_mut().flat_map(|one| &mut one.tls);
+    for acme in tls.flat_map(|tls| &mut tls.acme) {
+        acme.state_dir = folder.join(&acme.state_dir);
+    }
     for target in config
         .target_groups
         .iter_mut()

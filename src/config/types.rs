@@ -16,7 +16,7 @@ use crate::model::{
     TargetGroupId, TargetProtocol, Thresholds,
 };
 
-use crate::tls::{self, ServerSettings};
+use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
 
 pub use crate::model::{
     AcceptProxy, AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload,
@@ -44,6 +44,20 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// In the order of the file.
     pub target_groups: Vec<TargetGroup>,
+}
+
+impl Config {
+    /// What is ordered by ACME, listener by listener.
+    pub fn acme(&self) -> impl Iterator<Item = &AcmeSettings> {
+        let tls = self.listeners.iter().flat_map(|listener| &listener.tls);
+        tls.flat_map(|tls| &tls.acme)
+    }
+
+    /// Whether a certificate authority asks listeners of plain HTTP.
+    pub fn is_asked_by_http(&self) -> bool {
+        self.acme()
+            .any(|acme| acme.challenge == ChallengeKind::Http01)
+    }
 }
 
 /// The phases of a shutdown.

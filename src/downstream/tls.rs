@@ -4,7 +4,9 @@
 //! client that speaks plain HTTP to a listener that speaks TLS is told so in plain HTTP.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use rustls::server::ClientHello;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -14,7 +16,7 @@ use super::http1;
 use crate::model::Protocol;
 use crate::net::{HandshakeError, HandshakeFailure, Stream, TlsStream};
 use crate::proxy::Proxy;
-use crate::tls::Server;
+use crate::tls::{CHALLENGE_PROTOCOL, Server};
 
 /// The connection with its handshake made, if its listener has `tls`; `None` if that has failed,
 /// and the connection is over.
@@ -43,6 +45,12 @@ pub(super) async fn accept(
         })
     };
     match timeout(server.handshake_timeout, shake(stream, &server)).await {
+        Ok(Ok(stream)) if is_challenge(&stream) => {
+            metrics.handshake(&listener, "acme_challenge");
+            info!(%listener, %peer, "a certificate authority has asked for the proof of a host (tls-alpn-01) and got it");
+            stream.announce_close();
+            None
+        }
         Ok(Ok(stream)) => {
             let is_resumed = stream.tls().is_some_and(|tls| tls.session.is_resumed);
             metrics.handshake(&listener, if is_resumed { "resumed" } else { "full" });
@@ -65,7 +73,9 @@ pub(super) async fn accept(
                     let reason = failure.code();
                     debug!(%listener, %peer, sni, reason, %failure, "a TLS handshake was given up");
                 }
-                HandshakeFailure::PlainHttp | HandshakeFailure::Tls(_) => {
+                HandshakeFailure::PlainHttp
+                | HandshakeFailure::NoCertificate
+                | HandshakeFailure::Tls(_) => {
                     // Lines with one reason are counted after the first ten.
                     let (reason, error) = (failure.code(), failure.to_string());
                     info!(%listener, %peer, sni, reason, error, "a TLS handshake failed; its connection is closed");
@@ -91,7 +101,23 @@ async fn shake(stream: Stream, server: &Server) -> Result<Stream, Box<HandshakeE
     let _ = socket.readable().await;
     // Never closed, so there is a permit sooner or later.
     let _permit = server.handshakes.acquire().await;
-    let stream = TlsStream::accept(socket, &server.config).await;
+    let challenges = server.challenges.as_ref();
+    let stream = match challenges.filter(|challenges| challenges.expects_handshakes()) {
+        None => TlsStream::accept(socket, &server.config).await,
+        Some(challenges) => {
+            let choose = |hello: &ClientHello<'_>| {
+                let own = || Arc::clone(&server.config);
+                challenges.config(hello).unwrap_or_else(own)
+            };
+            Box::pin(TlsStream::accept_with(socket, choose)).await
+        }
+    };
     let stream = stream.map_err(Box::new)?;
     Ok(Stream::Tls(Box::new(stream)))
+}
+
+/// Whether the handshake was one of TLS-ALPN-01, after which nothing follows (RFC 8737 section 3).
+fn is_challenge(stream: &Stream) -> bool {
+    let chosen = stream.tls().and_then(|tls| tls.alpn.as_deref());
+    chosen == Some(CHALLENGE_PROTOCOL)
 }

@@ -10,8 +10,10 @@ mod blocking;
 mod read;
 mod stamp;
 mod watch;
+mod writable;
 
 pub use blocking::{Blocking, Unfinished};
 pub use read::{read, read_from, read_text};
 pub use stamp::{Stamp, Versions};
 pub use watch::FileWatcher;
+pub use writable::check_writable;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, BytesMut};
+use rustls::server::{Accepted, Acceptor, ClientHello};
 use rustls::{
     AlertDescription, CertificateError, ClientConnection, Connection, ConnectionCommon,
     ServerConfig, ServerConnection, SideData,
@@ -76,6 +77,16 @@ pub struct HandshakeError {
     pub failure: HandshakeFailure,
 }
 
+impl HandshakeError {
+    fn new(socket: Socket, sni: Option<Box<str>>, failure: HandshakeFailure) -> Self {
+        Self {
+            socket,
+            sni,
+            failure: failure.of_server(),
+        }
+    }
+}
+
 /// Why a handshake has failed.
 #[derive(Debug)]
 pub enum HandshakeFailure {
@@ -83,8 +94,21 @@ pub enum HandshakeFailure {
     PlainHttp,
     /// The client has closed the connection.
     Closed(io::Error),
+    /// There is no certificate at all.
+    NoCertificate,
     /// What the client has sent is no TLS, or none that can be agreed on.
     Tls(rustls::Error),
+}
+
+impl HandshakeFailure {
+    /// Tells what is missing on this side from what is wrong with the client.
+    fn of_server(self) -> Self {
+        match self {
+            // Of a server that is all it stands for.
+            Self::Tls(rustls::Error::General(_)) => Self::NoCertificate,
+            other => other,
+        }
+    }
 }
 
 impl HandshakeFailure {
@@ -93,6 +117,7 @@ impl HandshakeFailure {
         match self {
             Self::PlainHttp => "plain_http",
             Self::Closed(_) => "client_closed",
+            Self::NoCertificate => "no_certificate",
             Self::Tls(rustls::Error::PeerIncompatible(_)) => "incompatible",
             Self::Tls(rustls::Error::NoApplicationProtocol) => "no_application_protocol",
             Self::Tls(rustls::Error::NoCertificatesPresented) => "no_client_certificate",
@@ -108,6 +133,9 @@ impl fmt::Display for HandshakeFailure {
         match self {
             Self::PlainHttp => f.write_str("the client does not speak TLS"),
             Self::Closed(error) => write!(f, "the client has closed the connection: {error}"),
+            Self::NoCertificate => {
+                f.write_str("no certificate exists yet: the authority has given none so far")
+            }
             Self::Tls(rustls::Error::AlertReceived(alert)) => refusal(*alert, f),
             Self::Tls(rustls::Error::InvalidCertificate(error)) => refused(error, f),
             Self::Tls(error) => error.fmt(f),
@@ -319,25 +347,56 @@ fn polled<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 impl TlsStream {
     /// Makes the handshake with a client, however long it takes.
     pub async fn accept(
-        mut socket: Socket,
+        socket: Socket,
         config: &Arc<ServerConfig>,
     ) -> Result<Self, HandshakeError> {
-        let failed = |socket, sni, failure| HandshakeError {
-            socket,
-            sni,
-            failure,
+        match ServerConnection::new(Arc::clone(config)) {
+            Ok(connection) => Self::shake(socket, connection).await,
+            Err(error) => {
+                let failure = HandshakeFailure::Tls(error);
+                Err(HandshakeError::new(socket, None, failure))
+            }
+        }
+    }
+
+    /// The same with the configuration that is chosen once the client has said what it wants.
+    pub async fn accept_with(
+        mut socket: Socket,
+        choose: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    ) -> Result<Self, HandshakeError> {
+        let (mut acceptor, mut first) = (Acceptor::default(), None);
+        let received = poll_fn(|cx| poll_hello(cx, &mut socket, &mut acceptor, &mut first)).await;
+        let accepted = match received {
+            Ok(accepted) => accepted,
+            Err(failure) => return Err(HandshakeError::new(socket, None, failure)),
         };
-        let mut connection = match ServerConnection::new(Arc::clone(config)) {
-            Ok(connection) => connection,
-            Err(error) => return Err(failed(socket, None, HandshakeFailure::Tls(error))),
-        };
+        let sni = accepted.client_hello().server_name().map(Box::from);
+        let config = choose(&accepted.client_hello());
+        match accepted.into_connection(config) {
+            Ok(connection) => Self::shake(socket, connection).await,
+            Err((error, mut alert)) => {
+                // If the socket takes it.
+                let _ = alert.write(&mut Tried(&socket));
+                Err(HandshakeError::new(
+                    socket,
+                    sni,
+                    HandshakeFailure::Tls(error),
+                ))
+            }
+        }
+    }
+
+    async fn shake(
+        mut socket: Socket,
+        mut connection: ServerConnection,
+    ) -> Result<Self, HandshakeError> {
         connection.set_buffer_limit(Some(MAX_UNSENT));
         let mut first = None;
         let shaken =
             poll_fn(|cx| poll_handshake(cx, &mut socket, &mut connection, &mut first)).await;
         if let Err(failure) = shaken {
             let sni = connection.server_name().map(Box::from);
-            return Err(failed(socket, sni, failure));
+            return Err(HandshakeError::new(socket, sni, failure));
         }
         let facts = tls::facts(&connection);
         Ok(Self::new(socket, connection.into(), facts))
@@ -358,7 +417,7 @@ impl TlsStream {
             }
             Err(HandshakeFailure::Closed(error)) => Err(error),
             Err(HandshakeFailure::Tls(error)) => Err(failed(error)),
-            Err(HandshakeFailure::PlainHttp) => {
+            Err(HandshakeFailure::PlainHttp | HandshakeFailure::NoCertificate) => {
                 let message = "it does not speak TLS";
                 Err(io::Error::new(io::ErrorKind::InvalidData, message))
             }
@@ -583,6 +642,40 @@ fn poll_handshake<D: SideData>(
             // An alert, if the socket takes it.
             let _ = connection.write_tls(&mut wire);
             return Poll::Ready(Err(HandshakeFailure::Tls(error)));
+        }
+    }
+}
+
+/// Receives what the client says first.
+fn poll_hello(
+    cx: &mut Context<'_>,
+    socket: &mut Socket,
+    acceptor: &mut Acceptor,
+    first: &mut Option<u8>,
+) -> Poll<Result<Accepted, HandshakeFailure>> {
+    let mut wire = Polled {
+        socket,
+        cx,
+        first: *first,
+    };
+    loop {
+        let read = ready!(polled(acceptor.read_tls(&mut wire)));
+        if read.map_err(HandshakeFailure::Closed)? == 0 {
+            let ended = io::ErrorKind::UnexpectedEof.into();
+            return Poll::Ready(Err(HandshakeFailure::Closed(ended)));
+        }
+        *first = wire.first;
+        if wire.first.is_some_and(is_start_of_method) {
+            return Poll::Ready(Err(HandshakeFailure::PlainHttp));
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Poll::Ready(Ok(accepted)),
+            Ok(None) => {}
+            Err((error, mut alert)) => {
+                // If the socket takes it.
+                let _ = alert.write(&mut wire);
+                return Poll::Ready(Err(HandshakeFailure::Tls(error)));
+            }
         }
     }
 }

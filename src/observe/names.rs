@@ -112,6 +112,16 @@ pub(crate) const TLS_EXPIRY: Name = (
     "weir_tls_certificate_expiry_seconds",
     "When a certificate of a listener ends, in seconds since 1970",
 );
+/// Orders of certificates that fail.
+pub(crate) const ACME_FAILURES: Name = (
+    "weir_acme_failures",
+    "Orders of a certificate for a domain by ACME that have failed in a row",
+);
+/// When another order is made.
+pub(crate) const ACME_NEXT_TRY: Name = (
+    "weir_acme_next_try_seconds",
+    "When the certificate of a domain is ordered, or the authority asked whether to, in seconds since 1970",
+);
 /// Open tunnels, most of them `WebSocket` connections.
 pub(crate) const TUNNELS: Name = (
     "weir_upgraded_connections",

@@ -39,6 +39,14 @@ pub(super) fn fixed(fixed: &FixedResponse) -> OwnResponse {
     }
 }
 
+/// What a certificate authority gets that asks by HTTP-01 (RFC 8555 section 8.3).
+pub(super) fn challenge(answer: Bytes) -> OwnResponse {
+    let mut head = ResponseHead::with_status(200);
+    head.fields
+        .put(FieldName::ContentType, b"application/octet-stream");
+    OwnResponse { head, body: answer }
+}
+
 /// The response of a redirect action.
 pub(super) fn redirect(
     redirect: &Redirect,

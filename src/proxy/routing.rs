@@ -164,6 +164,10 @@ impl Proxy {
         if !view.has_host() {
             return Err(Failure::BadHost);
         }
+        let asked = listener.challenges.as_ref();
+        if let Some(answer) = asked.and_then(|challenges| challenges.answer(view.sent_path())) {
+            return Ok((Route::Respond(Box::new(respond::challenge(answer))), None));
+        }
         let (action, rule) = listener.rules.route(&view);
         record.rule = rule.map(|priority| priority.0);
         let mut filters = None;

@@ -120,6 +120,7 @@ impl Server {
             lifecycle: Arc::clone(&self.lifecycle),
             replicas: self.control.replicas().clone(),
             autoscaling: Arc::clone(self.control.journal()),
+            certificates: Arc::clone(self.control.certificates()),
             publisher: self.publisher.clone(),
         };
         let sockets = self.listeners.open_admin();

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::batch::{Batch, Reply, Scope};
 use super::change::Change;
-use super::compile::{GroupParts, compile_listeners};
+use super::compile::{GroupParts, ListenerParts, compile_listeners};
 use super::diff::Diff;
 use super::membership::Membership;
 use super::registry::Registry;
@@ -240,6 +240,7 @@ impl Builder {
             sockets: old.sockets.clone(),
             groups,
             positions: Arc::clone(&old.positions),
+            challenges: Arc::clone(&old.challenges),
         }
     }
 
@@ -281,16 +282,24 @@ impl Builder {
         // A rule names its group by position.
         let may_keep = is_same_key
             && Arc::ptr_eq(&positions, &old.positions)
-            && config.access_log == old.config.access_log;
+            && config.access_log == old.config.access_log
+            && config.is_asked_by_http() == old.config.is_asked_by_http();
         let kept = may_keep.then_some(old);
+        let parts = ListenerParts {
+            config,
+            positions: &positions,
+            key: &key,
+            challenges: &old.challenges,
+        };
         Snapshot {
             version: old.version,
             targets_since: old.targets_since,
             config: Arc::clone(config),
-            listeners: compile_listeners(kept, config, &positions, &mut self.registry, &key),
+            listeners: compile_listeners(kept, &parts, &mut self.registry),
             sockets: Vec::new(),
             groups,
             positions,
+            challenges: Arc::clone(&old.challenges),
         }
         .with_sockets(&self.sockets)
     }

@@ -13,7 +13,7 @@ use crate::balance::{self, KeyTable, Roster};
 use crate::config::{self, Config, CookieKey};
 use crate::message::IdentityFields;
 use crate::model::{
-    AccessLog, Algorithm, GroupIndex, ListenerId, ListenerSlot, Protocol, Rule, TargetGroupId,
+    Algorithm, GroupIndex, ListenerId, ListenerSlot, Protocol, Rule, TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
@@ -29,15 +29,24 @@ thread_local! {
     pub(super) static GROUPS_COMPILED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Builds the listeners of a configuration; its groups stand where `positions` says.
-/// Listeners that are configured as in `kept` are shared with it.
+/// What all listeners of a configuration are built from.
+pub(super) struct ListenerParts<'a> {
+    pub(super) config: &'a Config,
+    /// Where its groups stand.
+    pub(super) positions: &'a Positions,
+    pub(super) key: &'a CookieKey,
+    /// What certificate authorities are answered.
+    pub(super) challenges: &'a Arc<tls::Challenges>,
+}
+
+/// Builds the listeners of a configuration. Those that are configured as in `kept` are shared with
+/// it.
 pub(super) fn compile_listeners(
     kept: Option<&Snapshot>,
-    config: &Config,
-    positions: &Positions,
+    parts: &ListenerParts<'_>,
     registry: &mut Registry,
-    key: &CookieKey,
 ) -> Vec<Option<Arc<CompiledListener>>> {
+    let config = parts.config;
     registry.retain_listeners(&config.listeners.iter().map(|l| &l.id).collect());
     let before: HashMap<&ListenerId, &config::Listener> = kept
         .iter()
@@ -56,10 +65,7 @@ pub(super) fn compile_listeners(
                 .rate_limit
                 .as_ref()
                 .map(|limit| registry.limiter(&listener.id, limit));
-            let access_log = config.access_log;
-            Arc::new(compile_listener(
-                listener, slot, access_log, positions, limiter, key,
-            ))
+            Arc::new(compile_listener(listener, slot, limiter, parts))
         };
         slots.resize(registry.slots(), None);
         slots[slot.0] = Some(next);
@@ -71,13 +77,18 @@ pub(super) fn compile_listeners(
 fn compile_listener(
     listener: &config::Listener,
     slot: ListenerSlot,
-    access_log: AccessLog,
-    positions: &Positions,
     rate_limit: Option<Arc<RateLimiter>>,
-    key: &CookieKey,
+    parts: &ListenerParts<'_>,
 ) -> CompiledListener {
+    let ListenerParts {
+        config,
+        key,
+        challenges,
+        ..
+    } = parts;
     let index = |id: &TargetGroupId| {
-        positions
+        parts
+            .positions
             .get(id)
             .map(|position| GroupIndex(*position))
             .ok_or(())
@@ -102,14 +113,17 @@ fn compile_listener(
         tls: listener.tls.as_ref().map(|settings| {
             let name = listener.id.0.as_ref();
             let protocols = offered(listener.protocol, listener.http.http2);
-            Arc::new(tls::Server::new(settings, name, protocols, &key.0))
+            Arc::new(tls::Server::new(
+                settings, name, protocols, &key.0, challenges,
+            ))
         }),
+        challenges: config.is_asked_by_http().then(|| Arc::clone(challenges)),
         client: listener.client,
         http: listener.http.clone(),
         identity: IdentityFields::new(identity.map(HeaderName::as_str)),
         forwarded: listener.forwarded.clone(),
         rate_limit,
-        access_log,
+        access_log: config.access_log,
         rules: RuleTable::new(rules, default),
         choices: Choices::seal_of(&key.0),
     }

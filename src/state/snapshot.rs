@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub(super) groups: Vec<Group>,
     /// Where each of them stands.
     pub(super) positions: Arc<Positions>,
+    /// What certificate authorities are answered; the same in every snapshot.
+    pub challenges: Arc<tls::Challenges>,
 }
 
 /// Where each group of a configuration stands in it.
@@ -79,6 +81,8 @@ pub struct CompiledListener {
     pub proxy_protocol: AcceptProxy,
     /// In what they speak it; `None` for plain bytes.
     pub tls: Option<Arc<tls::Server>>,
+    /// What certificate authorities are answered that ask by HTTP-01, if they may.
+    pub challenges: Option<Arc<tls::Challenges>>,
     /// Limits and deadlines on the client's side.
     pub client: ClientLimits,
     /// How strictly HTTP is read, and in which spelling it is matched and forwarded.
@@ -108,6 +112,7 @@ impl Snapshot {
             sockets: Vec::new(),
             groups: Vec::new(),
             positions: Arc::default(),
+            challenges: Arc::default(),
         }
     }
 

@@ -143,6 +143,19 @@ impl Certificate {
         doubts
     }
 
+    /// The key identifier of its authority and its serial number, by which the authority knows it
+    /// (RFC 9773 section 4.1).
+    pub fn identifier(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let parsed = parse(self.key.cert.first()?).ok()?;
+        let authority = parsed.iter_extensions().find_map(|extension| {
+            let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else {
+                return None;
+            };
+            id.key_identifier.as_ref().map(|id| id.0.to_vec())
+        });
+        Some((authority?, parsed.raw_serial().to_vec()))
+    }
+
     /// Whether it is for a host, which is in lower case.
     pub fn is_for(&self, host: &str) -> bool {
         let domain = host.split_once('.').map(|(_, domain)| domain);

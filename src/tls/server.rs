@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::sync::Semaphore;
 
+use super::acme::{AcmeSettings, ChallengeKind, Challenges};
 use super::certificate::Certificate;
 use super::client_auth::{ClientAuth, ClientAuthMode};
 use super::provider::provider;
@@ -17,8 +18,11 @@ use super::tickets::Tickets;
 /// The TLS of a listener, as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerSettings {
-    /// At least one; the first is for clients that ask for no host, or for an unknown one.
+    /// The first is for clients that ask for no host, or for an unknown one. Those of `acme` that
+    /// exist are behind the others; there may be none at all before the first was given.
     pub certificates: Vec<Certificate>,
+    /// Which an authority gives by ACME.
+    pub acme: Option<AcmeSettings>,
     /// The oldest version that is spoken.
     pub min_version: MinVersion,
     /// Whether clients have certificates; `None` asks for none.
@@ -51,16 +55,19 @@ pub struct Server {
     pub handshakes: Semaphore,
     /// Whether clients are known by their certificates.
     pub knows_clients: bool,
+    /// What an authority is answered that asks by TLS-ALPN-01, if it may.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 impl Server {
     /// Speaks TLS as `settings` say, and offers `protocols`, the best first. `secret` protects
-    /// session tickets, `listener` is whose they are.
+    /// session tickets, `listener` is whose they are. `challenges` are those of all listeners.
     pub fn new(
         settings: &ServerSettings,
         listener: &str,
         protocols: &[&[u8]],
         secret: &[u8; 32],
+        challenges: &Arc<Challenges>,
     ) -> Self {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(settings.min_version))
@@ -84,6 +91,11 @@ impl Server {
             handshake_timeout: settings.handshake_timeout,
             handshakes: Semaphore::new(settings.max_handshakes),
             knows_clients: settings.client_auth.is_some(),
+            challenges: settings
+                .acme
+                .as_ref()
+                .filter(|acme| acme.challenge == ChallengeKind::TlsAlpn01)
+                .map(|_| Arc::clone(challenges)),
         }
     }
 }

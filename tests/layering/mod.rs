@@ -39,11 +39,12 @@ const LAYERS: &str = "
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
+    acme         : files config net state tls
     replicas     : model target observe config net state
     autoscale    : model target observe tls config net state replicas
-    admin        : model target observe tls net lifecycle state replicas autoscale
+    admin        : model target observe tls net lifecycle state acme replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
-                   upstream proxy downstream listener health discovery replicas autoscale admin
+                   upstream proxy downstream listener health discovery acme replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config replicas admin server tools
 ";

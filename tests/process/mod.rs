@@ -13,6 +13,7 @@
 
 pub mod support;
 
+mod acme;
 mod autoscale;
 mod check;
 mod children;

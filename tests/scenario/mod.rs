@@ -15,6 +15,7 @@
 
 pub mod support;
 
+mod acme;
 mod algorithms;
 mod bad_client;
 mod bad_target;

@@ -44,6 +44,7 @@ impl Fixture {
         let (publisher, task, reader) = Publisher::new(0);
         let (_, replicas) = watch::channel(replicas::Status::default());
         let context = Context {
+            certificates: Arc::default(),
             publisher: publisher.clone(),
             replicas,
             autoscaling: Arc::default(),

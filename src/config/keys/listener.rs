@@ -11,7 +11,7 @@ use crate::model::{
     AcceptProxy, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat, ForwardedMode,
     NormalizePath, Protocol,
 };
-use crate::tls::{ClientAuthMode, MinVersion};
+use crate::tls::{ChallengeKind, ClientAuthMode, MinVersion};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading: "[[listener]]", keys: &[
@@ -77,9 +77,12 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static TLS: Table = Table { path: "listener.tls", heading: "`tls` of a listener", keys: &[
-    key("certificates", Kind::Tables(&CERTIFICATE, 1000), Required,
+    key("certificates", Kind::Tables(&CERTIFICATE, 1000), Described("required without `acme`"),
         "a client gets the one for the host that it asks for, else the first; the files are read again when they change")
         .called("certificate certs cert certificate_arn"),
+    key("acme", Kind::Table(&ACME), Described("none are ordered"),
+        "certificates that Weir orders and renews; they come behind those of `certificates`")
+        .called("letsencrypt autocert certresolver certbot automatic_https auto_https"),
     key("min_version", Kind::Word(names::<MinVersion>), Text("1.2"), "the oldest version that is spoken")
         .called("min_protocol_version minimum_version ssl_protocols protocols ssl_policy version"),
     key("client_auth", Kind::Table(&CLIENT_AUTH), Described("clients are asked for no certificate"),
@@ -104,6 +107,40 @@ pub(in crate::config) static CERTIFICATE: Table = Table { path: "listener.tls.ce
         .called("private_key key_file ssl_certificate_key"),
     key("ocsp", Kind::Value("path of a file"), Described("none"), "an answer of the authority's OCSP responder, in DER, which clients get with it")
         .called("ocsp_staple ssl_stapling_file staple"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static ACME: Table = Table { path: "listener.tls.acme", heading: "`acme` of `tls`", keys: &[
+    key("domains", Kind::Value("list of hosts"), Required, "each gets a certificate of its own; by ordering, you accept the authority's terms of service")
+        .called("domain hosts names server_name server_names identifiers"),
+    key("email", Kind::Value("address"), Described("none"), "for the account, when it is made: where the authority may write to")
+        .called("contact mail acme_email"),
+    key("directory", Kind::Value("https URL"), Text("https://acme-v02.api.letsencrypt.org/directory"),
+        "the authority's ACME directory; \"https://acme-staging-v02.api.letsencrypt.org/directory\" for tests")
+        .called("ca_server caserver server acme_ca directory_url uri"),
+    // Every authority offers it, and it passes proxies that end TLS; port 80 has a redirect anyway.
+    key("challenge", Kind::Word(names::<ChallengeKind>), Text("http-01"),
+        "how the authority finds out that this is the host: by any listener of plain HTTP, which it reaches at port 80, or by a handshake with this one at port 443")
+        .called("challenge_type challenges preferred_challenge"),
+    key("eab", Kind::Table(&EAB), Described("none"), "the account that the authority has given you outside of ACME")
+        .called("external_account external_account_binding acme_eab"),
+    key("ca", Kind::Value("path of a file"), Described("the authorities that the system trusts"),
+        "the authorities, in PEM, that the server of the directory is known by: for one of your own")
+        .called("ca_file ca_certificates acme_ca_root trusted_roots ca_root"),
+    key("profile", Kind::Value("one of the authority's names"), Described("the authority's default"), "the kind of certificate: \"shortlived\"")
+        .called("preferred_profile certificate_profile"),
+    key("state_dir", Kind::Value("path of a folder"), Text("/var/lib/weir/acme"),
+        "where account, keys and certificates are kept; several Weirs may share it: one of them orders, and all answer the authority")
+        .called("storage state_path cache cache_dir directory_cache state"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static EAB: Table = Table { path: "listener.tls.acme.eab", heading: "`eab` of `acme`", keys: &[
+    key("key_id", Kind::Value("text"), Required, "its name: EAB_KID").called("kid eab_kid id"),
+    key("hmac_key", Kind::Secret(1..=1024), Described("required without `hmac_key_file`"), "its key, in base64")
+        .called("hmac mac_key eab_hmac_key secret hmacencoded"),
+    key("hmac_key_file", Kind::Value("path of a file"), Described("none"), "a file that holds the key instead")
+        .called("hmac_file mac_key_file key_file"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

@@ -32,7 +32,7 @@ pub(super) use filter::{FIELD_EDITS, REWRITE, REWRITE_PREFIX, REWRITE_REGEX};
 pub(super) use health::{HEALTH, OUTLIER};
 pub use key::{DefaultValue, Key, Kind, Table};
 pub(super) use listener::{
-    CERTIFICATE, CLIENT, CLIENT_AUTH, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT, TLS,
+    ACME, CERTIFICATE, CLIENT, CLIENT_AUTH, EAB, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT, TLS,
 };
 pub(super) use replicas::{DOCKER, ECS, EXEC, KUBERNETES, REPLICAS, SWARM, WARM_UP, WEBHOOK};
 pub(super) use rule::{RULE, THEN, WHEN};

@@ -9,7 +9,7 @@ use crate::model::{
     ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
     TargetProtocol,
 };
-use crate::tls::{ClientAuthMode, MinVersion};
+use crate::tls::{ChallengeKind, ClientAuthMode, MinVersion};
 
 /// Words and their values.
 type Rows<T> = &'static [(&'static str, T)];
@@ -102,6 +102,10 @@ impl Words for ClientAuthMode {
     const WORDS: Rows<Self> = &[("require", Self::Require), ("request", Self::Request)];
 
     const ALIASES: Rows<Self> = &[("verify", Self::Require), ("optional", Self::Request)];
+}
+
+impl Words for ChallengeKind {
+    const WORDS: Rows<Self> = &[("http-01", Self::Http01), ("tls-alpn-01", Self::TlsAlpn01)];
 }
 
 impl Words for TargetProtocol {

@@ -37,8 +37,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<Listener> {
         let is_https = bind.address().is_some_and(|address| address.port() == 443);
         if is_https && protocol == Protocol::Http1 && section.get("tls").is_none() {
             let message = "clients of port 443 speak TLS, and this listener has no `tls`";
-            let help =
-                "write tls = { certificates = [{ cert = \"site.crt\", key = \"site.key\" }] }";
+            let help = "write tls = { certificates = [{ cert = \"site.crt\", key = \"site.key\" }] }, \
+                 or tls = { acme = { domains = [\"site.example\"] } }";
             at.warn(Code::Suspicious, message, help);
         }
     }
@@ -134,6 +134,9 @@ fn of_http1(
     let own = own_redirect(section, bind.as_ref(), default.as_ref());
     let rules = rules(section, port, spelling, own.as_ref());
     let tls = tls?;
+    if tls.is_none() {
+        section.cx.note(|notes| notes.has_plain_http = true);
+    }
     if let (Some(tls), Some(rules)) = (&tls, &rules) {
         tls::check_hosts(section, tls, rules);
     }

@@ -3,6 +3,7 @@
 //! Readers report what is missing or wrong, return `None` for it, and go on with the rest. Names
 //! are resolved by [`super::cross`].
 
+mod acme;
 mod action;
 mod address;
 mod autoscaling;
@@ -18,6 +19,7 @@ mod health;
 mod listener;
 mod metric;
 mod name;
+mod named_file;
 mod overload;
 mod pattern;
 mod redirect;

@@ -62,6 +62,16 @@ pub(super) fn other_token(section: &Section<'_>) -> Option<Token> {
     bearer(section, "write the token that the webhook asks for")
 }
 
+/// The key of an account at a certificate authority, and where it is written.
+pub(super) fn external_account_key<'a>(eab: &Section<'a>) -> Option<(String, Node<'a>)> {
+    let way_out = "write the key that the authority has given, or the file that holds it";
+    if eab.get("hmac_key_file").is_none() {
+        eab.require("hmac_key", way_out)?;
+    }
+    let given = given(eab, "hmac_key", "hmac_key_file")?;
+    Some((given.text, given.node))
+}
+
 fn bearer(section: &Section<'_>, way_out: &str) -> Option<Token> {
     let given = given(section, "token", "token_file")?;
     let length = given.text.chars().count();

@@ -1,11 +1,12 @@
 //! `tls` of a listener and of a group. Its files are read with the configuration, so that whatever is wrong with
 //! one is found before anything changes, and a change of one is a change of the configuration.
 
-use std::path::Path;
 use std::time::SystemTime;
 
 use rustls::pki_types::ServerName;
 
+use super::acme;
+use super::named_file::read as file;
 use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
@@ -17,20 +18,27 @@ use crate::tls::{
     ServerSettings, Trust,
 };
 
-const EXAMPLE: &str = "write certificates = [{ cert = \"site.crt\", key = \"site.key\" }]";
+const EXAMPLE: &str = "write certificates = [{ cert = \"site.crt\", key = \"site.key\" }], \
+                       or acme = { domains = [\"site.example\"] }";
 
 pub(super) fn read(node: &Node<'_>) -> Option<ServerSettings> {
     let section = node.section(&keys::TLS)?;
-    let certificates = section
-        .require("certificates", EXAMPLE)
-        .and_then(|node| certificates(&node));
+    let acme = section.optional("acme", acme::read);
+    let certificates = match section.get("certificates") {
+        // What is meant to be one is refused as such.
+        None if section.get("acme").is_some() => Some(Vec::new()),
+        None => section.require("certificates", EXAMPLE).map(|_| Vec::new()),
+        Some(node) => certificates(&node),
+    };
     let client_auth = section.optional("client_auth", client_auth);
+    let (acme, given) = acme?.unzip();
     Some(ServerSettings {
+        acme,
         min_version: section.word("min_version"),
         tickets: section.flag("tickets"),
         handshake_timeout: section.duration("handshake_timeout"),
         max_handshakes: section.count("max_handshakes"),
-        certificates: certificates?,
+        certificates: [certificates?, given.unwrap_or_default()].concat(),
         client_auth: client_auth?,
     })
 }
@@ -132,19 +140,6 @@ fn pair(section: &Section<'_>) -> Option<Certificate> {
     }
 }
 
-/// The path that a key names, and what the file holds.
-fn file(node: &Node<'_>) -> Option<(String, Vec<u8>)> {
-    let path = node.text()?;
-    match (node.cx.around.files)(Path::new(&path)) {
-        Ok(bytes) => Some((path, bytes)),
-        Err(error) => {
-            let message = format!("cannot read `{path}`: {error}");
-            let help = "a relative path starts at the folder of this file, and Weir must be allowed to read it";
-            node.refuse(Code::Unreadable, message, help)
-        }
-    }
-}
-
 fn refuse<T>(cert: &Node<'_>, key: &Node<'_>, error: &CertificateError) -> Option<T> {
     let (node, help) = match error {
         CertificateError::NoCertificate => (
@@ -239,9 +234,12 @@ pub(super) fn check_hosts(
     tls: &ServerSettings,
     rules: &[Rule<TargetGroupId>],
 ) {
-    let Some(node) = listener.child("tls", "certificates") else {
+    let node = listener.child("tls", "certificates");
+    let Some(node) = node.or_else(|| listener.child("tls", "acme")) else {
         return;
     };
+    let ordered = tls.acme.iter().flat_map(|acme| &acme.domains);
+    let ordered: Vec<&str> = ordered.map(|domain| &**domain).collect();
     let conditions = rules.iter().flat_map(|rule| &rule.conditions);
     let hosts = conditions.flat_map(|condition| match condition {
         Condition::Host(hosts) => hosts.as_slice(),
@@ -250,6 +248,7 @@ pub(super) fn check_hosts(
     let mut missing: Vec<&str> = hosts
         .filter_map(|host| host.exact())
         .filter(|host| !tls.certificates.iter().any(|one| one.is_for(host)))
+        .filter(|host| !ordered.contains(host))
         .collect();
     missing.sort_unstable();
     missing.dedup();

@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::error::FetchError;
 use crate::model::Endpoint;
+use crate::net;
 use crate::net::dial::{Prelude, connect_with};
 use crate::tls;
 
@@ -21,6 +22,13 @@ pub enum Destination {
     /// `host:port`. Resolved for each connection; the first of its addresses which accepts is
     /// used.
     Name(String),
+    /// The same, in TLS.
+    Secure {
+        /// `host:port`.
+        name: String,
+        /// The handshake.
+        tls: tls::Client,
+    },
     /// A Unix socket.
     Unix(PathBuf),
     /// A target with something before the first byte of HTTP.
@@ -38,7 +46,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(addr) => addr.fmt(f),
-            Self::Name(name) => name.fmt(f),
+            Self::Name(name) | Self::Secure { name, .. } => name.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
             Self::Target { endpoint, .. } => endpoint.fmt(f),
         }
@@ -70,7 +78,7 @@ impl Destination {
     /// `https` if it is spoken to in TLS, else `http`.
     pub(super) fn scheme(&self) -> &'static str {
         match self {
-            Self::Target { tls: Some(_), .. } => "https",
+            Self::Secure { .. } | Self::Target { tls: Some(_), .. } => "https",
             Self::Target { .. } | Self::Address(_) | Self::Name(_) | Self::Unix(_) => "http",
         }
     }
@@ -112,6 +120,14 @@ impl Destination {
                     stream: Box::new(stream),
                 })
             }
+            Self::Secure { name, tls } => {
+                let addrs = resolve(name).await?;
+                let (stream, peer) = connect_any(&addrs, tls).await.map_err(failed)?;
+                Ok(Connected {
+                    stream: Box::new(stream),
+                    peer,
+                })
+            }
             Self::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
                 Ok(Connected {
@@ -134,6 +150,25 @@ impl Destination {
             }
         }
     }
+}
+
+/// Connects to the first of some addresses that accepts and makes a handshake.
+async fn connect_any(
+    addrs: &[SocketAddr],
+    tls: &tls::Client,
+) -> io::Result<(net::Stream, Option<SocketAddr>)> {
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for addr in addrs {
+        let prelude = Prelude {
+            header: &[],
+            tls: Some(tls),
+        };
+        match connect_with(&Endpoint::Address(*addr), prelude).await {
+            Ok(stream) => return Ok((stream, Some(*addr))),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 async fn resolve(name: &str) -> Result<Vec<SocketAddr>, FetchError> {

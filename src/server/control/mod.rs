@@ -14,6 +14,7 @@ use super::housekeeping;
 use super::sockets::AdminOpening;
 use super::supervision::Supervision;
 use super::worker::Accepting;
+use crate::acme;
 use crate::admin;
 use crate::autoscale;
 use crate::discovery;
@@ -32,18 +33,21 @@ pub(super) struct ControlPlane {
     tasks: JoinSet<()>,
     admin: AdminLoops,
     scaling: Scaling,
+    certificates: Arc<acme::Report>,
     supervision: Supervision,
 }
 
 impl ControlPlane {
     /// Starts all tasks but the admin listener. Groups begin with `counts` replicas.
     pub(super) fn start(task: PublisherTask, counts: ReplicaCounts, parts: &ControlParts) -> Self {
-        let mut tasks = start_observers(parts);
+        let certificates = Arc::default();
+        let mut tasks = start_observers(parts, &certificates);
         tasks.spawn(parts.supervision.clone().require("publisher", task.run()));
         Self {
             tasks,
             admin: AdminLoops::default(),
             scaling: Scaling::start(parts, counts),
+            certificates,
             supervision: parts.supervision.clone(),
         }
     }
@@ -75,6 +79,11 @@ impl ControlPlane {
         self.scaling.journal()
     }
 
+    /// The state of certificates that are ordered, for the status page.
+    pub(super) fn certificates(&self) -> &Arc<acme::Report> {
+        &self.certificates
+    }
+
     /// The desired count of each group, for a successor.
     pub(super) fn counts(&self) -> ReplicaCounts {
         self.scaling.counts()
@@ -102,8 +111,8 @@ impl ControlPlane {
     }
 }
 
-/// Starts health checks, outlier detection, discovery and housekeeping.
-fn start_observers(parts: &ControlParts) -> JoinSet<()> {
+/// Starts health checks, outlier detection, discovery, orders of certificates and housekeeping.
+fn start_observers(parts: &ControlParts, certificates: &Arc<acme::Report>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let view = (parts.reader.clone(), parts.publisher.clone());
     let task = move || health::run(view.0.clone(), view.1.clone());
@@ -114,6 +123,9 @@ fn start_observers(parts: &ControlParts) -> JoinSet<()> {
     let view = (parts.reader.clone(), parts.publisher.clone());
     let task = move || discovery::run(view.0.clone(), view.1.clone());
     tasks.spawn(parts.supervision.clone().restart("discovery", task));
+    let view = (parts.reader.clone(), Arc::clone(certificates));
+    let task = move || acme::run(view.0.clone(), Arc::clone(&view.1));
+    tasks.spawn(parts.supervision.clone().restart("acme", task));
     let (view, hook) = (parts.reader.clone(), parts.housekeeping);
     let task = move || housekeeping::run(view.clone(), hook);
     tasks.spawn(parts.supervision.clone().restart("housekeeping", task));

@@ -14,6 +14,7 @@ mod h2_target;
 mod lb;
 mod log;
 mod logs;
+mod pebble;
 mod rig;
 mod site;
 mod unix_target;
@@ -33,6 +34,7 @@ pub use h2_target::{H2Connection, H2Target, answer as answer_h2, read_body, serv
 pub use lb::Lb;
 pub use log::{LogEntry, keep_access_log, until_logged};
 pub use logs::Logs;
+pub use pebble::{Pebble, PebbleOptions};
 pub use rig::Rig;
 pub use site::{Authority, Issued, Site, TlsClient};
 pub use unix_target::UnixTarget;

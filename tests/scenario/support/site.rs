@@ -172,8 +172,17 @@ impl TlsClient {
         versions: &[&'static SupportedProtocolVersion],
         own: Option<&Issued>,
     ) -> Self {
+        Self::trusting(&trusted.pem, versions, own)
+    }
+
+    /// The same by the certificate of an authority, in PEM.
+    pub fn trusting(
+        root: &str,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<&Issued>,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(trusted.pem.as_bytes()).unwrap();
+        let root = CertificateDer::from_pem_slice(root.as_bytes()).unwrap();
         roots.add(root).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
