@@ -11,7 +11,7 @@ use tracing::warn;
 use super::store::Store;
 use crate::files::Blocking;
 use crate::state::Reader;
-use crate::tls::Challenge;
+use crate::tls::{AcmeSettings, Challenge};
 
 /// Between two looks at the state directories.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub(super) async fn follow(mut reader: Reader) {
             .load()
             .config
             .acme()
-            .map(|acme| acme.folder())
+            .map(AcmeSettings::folder)
             .collect();
         let is_idle = folders.is_empty();
         match reading.run(READ_TIMEOUT, move || read(folders)).await {
@@ -53,9 +53,10 @@ pub(super) async fn follow(mut reader: Reader) {
             Err(_) => {}
         }
         let pause = async {
-            match is_idle {
-                true => std::future::pending().await,
-                false => sleep(INTERVAL).await,
+            if is_idle {
+                std::future::pending().await
+            } else {
+                sleep(INTERVAL).await
             }
         };
         tokio::select! {

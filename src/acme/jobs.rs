@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::order::{Issuer, OrderError};
 use super::report::{DomainReport, Report};
 use super::schedule::{ASK_INTERVAL, Lifetime, pause};
+use super::store::Store;
 use crate::config::Config;
 use crate::state::Reader;
 use crate::tls::{AcmeSettings, Certificate};
@@ -31,7 +32,7 @@ pub(super) struct Jobs {
     disk: Disk,
     config: Option<Arc<Config>>,
     /// By the files of their certificates.
-    jobs: BTreeMap<PathBuf, Job>,
+    domains: BTreeMap<PathBuf, Job>,
     /// By their folders.
     issuers: BTreeMap<PathBuf, Issuer>,
 }
@@ -105,7 +106,7 @@ impl Jobs {
             report,
             disk: Disk::default(),
             config: None,
-            jobs: BTreeMap::new(),
+            domains: BTreeMap::new(),
             issuers: BTreeMap::new(),
         }
     }
@@ -120,7 +121,7 @@ impl Jobs {
                 self.attend(&file, now).await;
                 continue;
             }
-            let next = self.jobs.values().map(|job| job.wake).min();
+            let next = self.domains.values().map(|job| job.wake).min();
             let pause = async {
                 match next {
                     None => std::future::pending().await,
@@ -139,7 +140,7 @@ impl Jobs {
 
     /// The domain that has waited longest, if it is time for one.
     fn due(&self, now: SystemTime) -> Option<PathBuf> {
-        let due = self.jobs.iter().filter(|(_, job)| job.wake <= now);
+        let due = self.domains.iter().filter(|(_, job)| job.wake <= now);
         due.min_by_key(|(_, job)| job.wake)
             .map(|(file, _)| file.clone())
     }
@@ -154,7 +155,7 @@ impl Jobs {
             return;
         }
         let now = SystemTime::now();
-        let mut before = std::mem::take(&mut self.jobs);
+        let mut before = std::mem::take(&mut self.domains);
         for settings in config.acme() {
             for domain in &settings.domains {
                 let file = settings.certificate_file(domain);
@@ -162,19 +163,19 @@ impl Jobs {
                     .remove(&file)
                     .filter(|job| is_same(&job.settings, settings));
                 let job = known.unwrap_or_else(|| Job::new(settings, domain, now));
-                self.jobs.entry(file).or_insert(job);
+                self.domains.entry(file).or_insert(job);
             }
         }
-        let jobs = &self.jobs;
-        self.report.retain(|file| jobs.contains_key(file));
+        let known = &self.domains;
+        self.report.retain(|file| known.contains_key(file));
         self.issuers
-            .retain(|folder, _| jobs.values().any(|job| job.settings.folder() == *folder));
+            .retain(|folder, _| known.values().any(|job| job.settings.folder() == *folder));
         self.config = Some(config);
     }
 
     /// Looks at a domain: orders, asks whether to, or finds that there is nothing to do.
     async fn attend(&mut self, file: &PathBuf, now: SystemTime) {
-        let Some(job) = self.jobs.get_mut(file) else {
+        let Some(job) = self.domains.get_mut(file) else {
             return;
         };
         let folder = job.settings.folder();
@@ -224,7 +225,7 @@ async fn attend(
             return Ok(job.rest());
         }
     }
-    let Some(_lock) = issuer.on_disk(|store| store.lock()).await? else {
+    let Some(_lock) = issuer.on_disk(Store::lock).await? else {
         let jitter = Duration::from_millis(fastrand::u64(..1000));
         job.wake = SystemTime::now() + LOCKED_PAUSE + jitter;
         return Ok("waits for another Weir that orders");
@@ -238,12 +239,10 @@ async fn attend(
     let replaced = found
         .as_ref()
         .filter(|_| job.plan.is_some_and(|plan| plan.is_told));
-    let (directory, challenge) = (&job.settings.directory, job.settings.challenge);
+    let (directory, challenge) = (&job.settings.directory, job.settings.challenge.name());
     info!(
         domain = &*job.domain,
-        directory,
-        ?challenge,
-        "ordering a certificate"
+        directory, challenge, "ordering a certificate"
     );
     let certificate = issuer.order(&job.domain, replaced).await?;
     (job.failures, job.last_error) = (0, None);

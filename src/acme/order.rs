@@ -136,7 +136,7 @@ impl Issuer {
                     directory = self.settings.directory,
                     "the certificate authority has forgotten the account; another is made"
                 );
-                self.on_disk(|store| store.remove_account()).await?;
+                self.on_disk(Store::remove_account).await?;
             }
         }
         self.on_disk({
@@ -201,9 +201,9 @@ impl Issuer {
 
     /// Answers the authority for the domain, unless it knows from before.
     async fn prove(&self, order: &mut Order, domain: &str) -> Result<(), OrderError> {
-        let (kind, name) = match self.settings.challenge {
-            ChallengeKind::Http01 => (ChallengeType::Http01, "http-01"),
-            ChallengeKind::TlsAlpn01 => (ChallengeType::TlsAlpn01, "tls-alpn-01"),
+        let kind = match self.settings.challenge {
+            ChallengeKind::Http01 => ChallengeType::Http01,
+            ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
         };
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
@@ -212,7 +212,8 @@ impl Issuer {
                 continue;
             }
             let challenge = authorization.challenge(kind.clone());
-            let mut challenge = challenge.ok_or(OrderError::NotOffered(name))?;
+            let mut challenge =
+                challenge.ok_or(OrderError::NotOffered(self.settings.challenge.name()))?;
             let answer = Challenge {
                 kind: self.settings.challenge,
                 domain: domain.to_owned(),
@@ -289,7 +290,7 @@ impl Issuer {
     /// The account, if it was made before.
     async fn known_account(&mut self) -> Result<Option<Account>, OrderError> {
         if self.account.is_none()
-            && let Some(credentials) = self.on_disk(|store| store.account()).await?
+            && let Some(credentials) = self.on_disk(Store::account).await?
         {
             let client = Box::new(AcmeClient(self.settings.trust.clone()));
             let account = Account::builder_with_http(client).from_credentials(credentials);

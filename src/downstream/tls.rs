@@ -3,12 +3,13 @@
 //! It has one deadline, which covers the wait for its turn: a listener makes so many at a time. A
 //! client that speaks plain HTTP to a listener that speaks TLS is told so in plain HTTP.
 
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::server::ClientHello;
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::accepted::Accepted;
 use super::drain::DrainSignal;
@@ -57,29 +58,12 @@ pub(super) async fn accept(
             Some(with(stream))
         }
         Ok(Err(error)) => {
-            let HandshakeError {
-                socket,
-                sni,
-                failure,
-            } = *error;
-            metrics.handshake(&listener, failure.code());
-            let sni = sni.as_deref().unwrap_or_default();
-            match failure {
-                HandshakeFailure::PlainHttp if protocol == Protocol::Http1 => {
-                    http1::refuse_plain(*with(socket.into()), proxy, drain).await;
-                }
-                // Browsers open connections ahead of need, and balancers to see whether they can.
-                HandshakeFailure::Closed(_) => {
-                    let reason = failure.code();
-                    debug!(%listener, %peer, sni, reason, %failure, "a TLS handshake was given up");
-                }
-                HandshakeFailure::PlainHttp
-                | HandshakeFailure::NoCertificate
-                | HandshakeFailure::Tls(_) => {
-                    // Lines with one reason are counted after the first ten.
-                    let (reason, error) = (failure.code(), failure.to_string());
-                    info!(%listener, %peer, sni, reason, error, "a TLS handshake failed; its connection is closed");
-                }
+            metrics.handshake(&listener, error.failure.code());
+            let is_plain = matches!(error.failure, HandshakeFailure::PlainHttp);
+            if is_plain && protocol == Protocol::Http1 {
+                http1::refuse_plain(*with(error.socket.into()), proxy, drain).await;
+            } else {
+                log_failure(&listener, &peer, &error);
             }
             None
         }
@@ -88,6 +72,26 @@ pub(super) async fn accept(
             let within = server.handshake_timeout;
             info!(%listener, %peer, "a TLS handshake was not complete within {within:?}; its connection is closed");
             None
+        }
+    }
+}
+
+/// Lines with one reason are counted after the first ten.
+fn log_failure(listener: &impl Display, peer: &impl Display, error: &HandshakeError) {
+    let sni = error.sni.as_deref().unwrap_or_default();
+    let (reason, failure) = (error.failure.code(), &error.failure);
+    match failure {
+        // Browsers open connections ahead of need, and balancers to see whether they can.
+        HandshakeFailure::Closed(_) => {
+            debug!(%listener, %peer, sni, reason, %failure, "a TLS handshake was given up");
+        }
+        HandshakeFailure::NoCertificate => {
+            let error = failure.to_string();
+            warn!(%listener, %peer, sni, reason, error, "a TLS handshake was refused; its connection is closed");
+        }
+        HandshakeFailure::PlainHttp | HandshakeFailure::Tls(_) => {
+            let error = failure.to_string();
+            info!(%listener, %peer, sni, reason, error, "a TLS handshake failed; its connection is closed");
         }
     }
 }

@@ -12,6 +12,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use serde::{Deserialize, Serialize};
 
 use super::certificate::digest;
@@ -23,9 +24,6 @@ pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Where HTTP-01 is asked for (RFC 8555 section 8.3).
 const WELL_KNOWN: &str = "/.well-known/acme-challenge/";
-
-/// Bytes of the digest in the name of a folder: enough to tell authorities and accounts apart.
-const ISSUER_DIGEST: usize = 4;
 
 /// The certificates of a listener that an authority gives, as configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +49,6 @@ pub struct AcmeSettings {
 
 /// How an authority finds out that it speaks to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum ChallengeKind {
     /// By a request of plain HTTP.
     #[serde(rename = "http-01")]
@@ -59,6 +56,16 @@ pub enum ChallengeKind {
     /// By a TLS handshake.
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
+}
+
+impl ChallengeKind {
+    /// As ACME calls it (RFC 8555 section 9.7.8).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+        }
+    }
 }
 
 /// An account that the authority has given outside of ACME (RFC 8555 section 7.3.4).
@@ -80,14 +87,14 @@ impl fmt::Debug for ExternalAccount {
 
 impl AcmeSettings {
     /// The folder of this authority and account, within the state directory: another one has other
-    /// certificates.
+    /// certificates. Four bytes of a digest tell those of one host apart.
     pub fn folder(&self) -> PathBuf {
         let account = self.external_account.as_ref();
         let account = account.map_or("", |account| &account.key_id);
         let identity = format!("{}\n{account}", self.directory);
-        let digest = &digest(identity.as_bytes())[..ISSUER_DIGEST];
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.state_dir.join(format!("{}-{digest}", self.host()))
+        let [a, b, c, d, ..] = digest(identity.as_bytes());
+        let digest = u32::from_be_bytes([a, b, c, d]);
+        self.state_dir.join(format!("{}-{digest:08x}", self.host()))
     }
 
     /// The file of the certificate of a domain, with its key.
@@ -181,12 +188,14 @@ fn proof(challenge: &Challenge) -> Option<ServerConfig> {
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(&digest)];
     let certificate = CertificateDer::from(params.self_signed(&key).ok()?);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let key = provider().key_provider.load_private_key(key.into()).ok()?;
+    // Not checked against the key: that would refuse the extension, which is critical.
+    let proof = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .ok()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.into())
-        .ok()?;
+        .with_cert_resolver(Arc::new(proof));
     config.alpn_protocols = vec![CHALLENGE_PROTOCOL.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -231,4 +240,59 @@ fn is_label(label: &str) -> bool {
         && label.bytes().all(is_inside)
         && !label.starts_with('-')
         && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(kind: ChallengeKind, domain: &str) -> Challenge {
+        Challenge {
+            kind,
+            domain: domain.to_owned(),
+            token: "token".to_owned(),
+            key_authorization: "token.thumb".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_answered_at_its_path_while_its_challenge_is_open() {
+        let challenges = Challenges::default();
+        let path = "/.well-known/acme-challenge/token";
+        assert_eq!(challenges.answer(path), None);
+        challenges.replace(&[challenge(ChallengeKind::Http01, "a.example")]);
+        assert_eq!(challenges.answer(path), Some("token.thumb".into()));
+        for other in [
+            "/token",
+            "/.well-known/acme-challenge/",
+            "/.well-known/acme-challenge/t",
+        ] {
+            assert_eq!(challenges.answer(other), None, "{other}");
+        }
+        assert!(!challenges.expects_handshakes());
+        challenges.replace(&[challenge(ChallengeKind::TlsAlpn01, "a.example")]);
+        assert_eq!(challenges.answer(path), None);
+        assert!(challenges.expects_handshakes());
+    }
+
+    #[test]
+    fn domains_are_host_names_that_http_and_handshakes_can_prove() {
+        for domain in ["a", "site.example", "xn--bcher-kva.example", "1a.2.example"] {
+            assert_eq!(check_domain(domain), Ok(()), "{domain}");
+        }
+        let long = "a".repeat(64);
+        let cases = [
+            ("*.site.example", DomainError::Wildcard),
+            ("192.0.2.1", DomainError::Address),
+            ("2001:db8::1", DomainError::Address),
+            ("b\u{fc}cher.example", DomainError::NotAscii),
+            ("", DomainError::Malformed),
+            ("../etc", DomainError::Malformed),
+            ("site.example.", DomainError::Malformed),
+            (&long, DomainError::Malformed),
+        ];
+        for (domain, error) in cases {
+            assert_eq!(check_domain(domain), Err(error), "{domain}");
+        }
+    }
 }

@@ -1,11 +1,19 @@
 //! Certificates that Weir orders from a real ACME server: Debian's package `pebble`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir::admin::Status;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use weir::admin::{AcmeStatus, Status};
 
-use crate::scenario::support::{Lb, Logs, Pebble, PebbleOptions, Site, TlsClient, eventually};
+use crate::scenario::support::{
+    Authority, Connection, Lb, Logs, Pebble, PebbleOptions, Site, TlsClient, eventually,
+};
 
 /// A Weir with a listener of plain HTTP and one of TLS, and an authority that asks there.
 struct Rig {
@@ -195,9 +203,7 @@ async fn an_external_account_is_proved() {
         ..PebbleOptions::default()
     };
     let mut rig = Rig::start(ONE, options).await;
-    let logs = Logs::capture();
     until_failed(&rig.lb, "externalAccountRequired").await;
-    drop(logs);
     rig.site.write("eab.key", &format!("{key}\n"));
     let eab = "eab = { key_id = \"kid-1\", hmac_key_file = \"eab.key\" }";
     let before = rig.folder();
@@ -218,7 +224,7 @@ async fn an_external_account_is_proved() {
 }
 
 /// Waits until the order of the only domain has failed with this text.
-async fn until_failed(lb: &Lb, text: &str) -> weir::admin::AcmeStatus {
+async fn until_failed(lb: &Lb, text: &str) -> AcmeStatus {
     let end = tokio::time::Instant::now() + ORDER_TIMEOUT;
     loop {
         let status = status(lb).await;
@@ -301,7 +307,7 @@ async fn a_certificate_is_renewed_under_load_and_no_handshake_fails() {
             assert_eq!(http.get("/").await.text(), "secret");
             served += 1;
         }
-        (client, served)
+        served
     });
     // Two thirds of thirty seconds, which authorities begin some time ago.
     until("the certificate is renewed", || {
@@ -310,8 +316,10 @@ async fn a_certificate_is_renewed_under_load_and_no_handshake_fails() {
     .await;
     rig.reread().await;
     stop.send(true).unwrap();
-    let (client, served) = load.await.expect("no request has failed");
+    let served = load.await.expect("no request has failed");
     assert!(served > 10, "{served}");
+    // One that takes up no session.
+    let client = rig.pebble.client().await;
     assert_ne!(rig.serial(&client, "site.example").await, first);
 }
 
@@ -431,7 +439,104 @@ async fn a_host_that_is_elsewhere_keeps_no_other_from_its_certificate() {
 async fn other_paths_of_the_challenge_go_to_the_rules() {
     let mut rig = Rig::start(ONE, PebbleOptions::default()).await;
     rig.until_served("site.example").await;
-    let mut plain = crate::scenario::support::Connection::open(rig.lb.addr_of("plain")).await;
+    let mut plain = Connection::open(rig.lb.addr_of("plain")).await;
     let reply = plain.get("/.well-known/acme-challenge/unknown").await;
-    assert_eq!(reply.status, 301);
+    assert_eq!(reply.status, 302);
+}
+
+/// A server that names all that `pebble` has, and that wants every certificate to be renewed at
+/// once (RFC 9773), which this version of it does not do itself.
+struct Hasty {
+    directory: String,
+    authority: Authority,
+}
+
+impl Hasty {
+    async fn start(pebble: &Pebble) -> Self {
+        let authority = Authority::new("Hasty");
+        let own = authority.issue(&["localhost"]);
+        let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!(
+            "https://localhost:{}",
+            listener.local_addr().unwrap().port()
+        );
+        let real = pebble.directory().replace("/dir", "");
+        let directory = serde_json::json!({
+            "newNonce": format!("{real}/nonce-plz"),
+            "newAccount": format!("{real}/sign-me-up"),
+            "newOrder": format!("{real}/order-plz"),
+            "renewalInfo": format!("{base}/renewal"),
+        })
+        .to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that gives up is no fault of the server.
+                let _ = hasty_answer(&acceptor, stream, &directory).await;
+            }
+        });
+        Self {
+            directory: format!("{base}/dir"),
+            authority,
+        }
+    }
+}
+
+async fn hasty_answer(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    directory: &str,
+) -> std::io::Result<()> {
+    let mut stream = acceptor.accept(stream).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let window =
+        r#"{"suggestedWindow":{"start":"2020-01-01T00:00:00Z","end":"2020-01-02T00:00:00Z"}}"#;
+    let body = if head.starts_with(b"GET /renewal/") {
+        window
+    } else {
+        directory
+    };
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nRetry-After: 3600\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_when_the_authority_says_so() {
+    let options = PebbleOptions {
+        // Two thirds of it are longer than this test waits, a tenth is not.
+        validity: 150,
+        ..PebbleOptions::default()
+    };
+    let mut rig = Rig::start(ONE, options).await;
+    let hasty = Hasty::start(&rig.pebble).await;
+    let both = format!("{}{}", rig.pebble.own_authority(), hasty.authority.pem);
+    rig.site.write("pebble.crt", &both);
+    let file = rig.site.path("weir.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace(&rig.pebble.directory(), &hasty.directory);
+    std::fs::write(&file, text.replace("\"state\"", "\"hasty\"")).unwrap();
+    rig.reread().await;
+    let certificate = || folder(&rig.site.path("hasty")).join("site.example.pem");
+    until("a certificate is ordered", || certificate().exists()).await;
+    let first = std::fs::read(certificate()).unwrap();
+    until("it is renewed", || {
+        std::fs::read(certificate()).unwrap() != first
+    })
+    .await;
 }

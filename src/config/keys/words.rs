@@ -105,7 +105,10 @@ impl Words for ClientAuthMode {
 }
 
 impl Words for ChallengeKind {
-    const WORDS: Rows<Self> = &[("http-01", Self::Http01), ("tls-alpn-01", Self::TlsAlpn01)];
+    const WORDS: Rows<Self> = &[
+        (Self::Http01.name(), Self::Http01),
+        (Self::TlsAlpn01.name(), Self::TlsAlpn01),
+    ];
 }
 
 impl Words for TargetProtocol {
