@@ -54,9 +54,9 @@ pub(super) async fn follow(mut reader: Reader) {
         }
         let pause = async {
             if is_idle {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } else {
-                sleep(INTERVAL).await
+                sleep(INTERVAL).await;
             }
         };
         tokio::select! {

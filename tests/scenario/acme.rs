@@ -28,7 +28,7 @@ impl Rig {
     async fn start(keys: &str, options: PebbleOptions) -> Self {
         let site = Site::new();
         site.certify("other", &["other.example"]);
-        let file = write(&site, None, "", "");
+        let file = write(&site, None, "");
         let lb = Lb::start_file(&file).await;
         let options = PebbleOptions {
             http: lb.addr_of("plain").port(),
@@ -44,7 +44,7 @@ impl Rig {
 
     /// Writes a configuration with these keys of `acme` and reloads it.
     async fn reload(&mut self, keys: &str) {
-        let file = write(&self.site, Some(&self.pebble), keys, "");
+        let file = write(&self.site, Some(&self.pebble), keys);
         self.lb.reload_file(&file).await;
     }
 
@@ -100,7 +100,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Without an authority, the listener has the certificate of another host.
-fn write(site: &Site, pebble: Option<&Pebble>, keys: &str, top: &str) -> PathBuf {
+fn write(site: &Site, pebble: Option<&Pebble>, keys: &str) -> PathBuf {
     let tls = match pebble {
         None => "certificates = [{ cert = \"other.crt\", key = \"other.key\" }]".to_owned(),
         Some(pebble) => acme(&pebble.directory(), keys),
@@ -110,7 +110,6 @@ fn write(site: &Site, pebble: Option<&Pebble>, keys: &str, top: &str) -> PathBuf
         &format!(
             r#"
         workers = 1
-        {top}
         [shutdown]
         lame_duck = "0s"
         drain = "5s"
@@ -388,7 +387,7 @@ async fn of_two_that_share_a_directory_one_orders_and_the_other_may_answer() {
     rig.until_served("first.example").await;
     // Two more, of which neither is where the authority asks.
     let keys = "domains = [\"first.example\", \"second.example\"]";
-    let file = write(&rig.site, Some(&rig.pebble), keys, "");
+    let file = write(&rig.site, Some(&rig.pebble), keys);
     let mut others = [Lb::start_file(&file).await, Lb::start_file(&file).await];
     rig.until_written("second.example").await;
     for other in &mut others {

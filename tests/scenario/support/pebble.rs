@@ -32,7 +32,7 @@ pub struct Pebble {
     addr: SocketAddr,
     management: SocketAddr,
     authority: Authority,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Pebble {
@@ -85,7 +85,7 @@ impl Pebble {
             addr,
             management,
             authority,
-            _folder: folder,
+            folder,
         };
         for addr in [addr, management] {
             eventually("pebble listens", || async move {
@@ -129,7 +129,7 @@ impl Pebble {
     }
 
     fn log_file(&self) -> PathBuf {
-        self._folder.path().join("log")
+        self.folder.path().join("log")
     }
 
     /// Ends it.
@@ -140,12 +140,13 @@ impl Pebble {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "shown with the panic that it explains")]
 impl Drop for Pebble {
     fn drop(&mut self) {
         self.stop();
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
-            eprintln!("pebble's log:\n{log}");
+            println!("pebble's log:\n{log}");
         }
     }
 }
