@@ -117,7 +117,9 @@ impl Fields {
 /// A field with its name in lower case.
 fn convert(field: Field<'_>) -> Result<(HeaderName, HeaderValue), NotConvertible> {
     let name = HeaderName::from_bytes(field.name).map_err(|_| NotConvertible)?;
-    let value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
+    let mut value = HeaderValue::from_bytes(field.value).map_err(|_| NotConvertible)?;
+    // Never sent again, so it would only take the place of others in the table of HPACK.
+    value.set_sensitive(field.id == FieldName::XRequestId);
     Ok((name, value))
 }
 
