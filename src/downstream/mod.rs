@@ -4,7 +4,9 @@
 //! protocols it runs the tunnel. Its connections end when their listener drains, or when they are
 //! idle and new clients wait below the listener's limit, and close in a way that lets the last
 //! response arrive. `tcp` has the proxy find a target for the whole connection and runs the tunnel
-//! to it. `tls` makes the handshake before either, if the listener has `tls`. What is forwarded, and to which target, is left to the proxy.
+//! to it; `server_name` finds the host that it is for, if rules ask for that. `tls` makes the
+//! handshake before either, if the listener has `tls`. What is forwarded, and to which target, is
+//! left to the proxy.
 
 mod accepted;
 mod drain;
@@ -13,6 +15,7 @@ mod http1;
 mod http2;
 mod linger;
 mod proxy_header;
+mod server_name;
 mod tcp;
 mod tls;
 

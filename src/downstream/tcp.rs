@@ -1,8 +1,8 @@
 //! A connection of a client that speaks no HTTP, or none that is to be read: bytes in both
 //! directions between it and one target, from the first to the last.
 //!
-//! Nothing is read before the target is there, so that a client that waits holds no memory. A
-//! connection for which there is no target is reset. It counts as a tunnel from its beginning: it
+//! Nothing is read before the target is there, so that a client that waits holds no memory; a TLS hello
+//! is looked at before, where rules ask for hosts. A connection for which there is no target is reset. It counts as a tunnel from its beginning: it
 //! outlives a reload and a drain, and ends when tunnels do.
 
 use std::pin::{Pin, pin};
@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::accepted::{Accepted, CHECK_INTERVAL, Terms};
 use super::drain::DrainSignal;
+use super::server_name;
 use crate::clock;
 use crate::model::Failure;
 use crate::net::{HangUp, Input, Stream, Timer};
-use crate::proxy::{Presence, Proxy};
+use crate::proxy::{Arrival, Presence, Proxy};
 use crate::tunnel::Tunnel;
 
 /// Serves a connection until it ends, and drops what is held then.
@@ -42,6 +43,7 @@ pub(super) async fn serve<H>(
 }
 
 async fn connect(accepted: &Accepted, proxy: &Proxy, drain: &DrainSignal) -> Option<Box<Tunnel>> {
+    let host = server_name::find(accepted, proxy, drain).await.ok()?;
     let mut client = Waiting {
         stream: &accepted.stream,
         closed: pin!(drain.closed()),
@@ -53,8 +55,14 @@ async fn connect(accepted: &Accepted, proxy: &Proxy, drain: &DrainSignal) -> Opt
     } = &*accepted.terms;
     let addresses = (accepted.peer, accepted.local);
     let transport = accepted.terms.transport(&accepted.stream);
-    let connecting = proxy.connect(*socket, listener, addresses, transport, &mut client);
-    connecting.await
+    let arrival = Arrival {
+        socket: *socket,
+        listener,
+        addresses,
+        transport,
+        host: host.as_deref(),
+    };
+    proxy.connect(arrival, &mut client).await
 }
 
 /// A client that waits for its target.

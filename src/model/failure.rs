@@ -32,6 +32,9 @@ pub enum Failure {
     VersionNotSupported,
     /// The connection does not begin with the header of the PROXY protocol that it needs.
     ProxyHeader,
+    /// The connection is of a listener with rules about hosts, and its TLS hello is too large, or did
+    /// not come in time.
+    ClientHello,
     /// The request is in plain HTTP, and the listener speaks TLS.
     PlainHttp,
     /// `Host` is missing, repeated, or not a host (RFC 9112 section 3.2).
@@ -119,6 +122,7 @@ impl Failure {
             Self::MalformedRequest
             | Self::PlainHttp
             | Self::ProxyHeader
+            | Self::ClientHello
             | Self::BadHost
             | Self::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Self::NotImplemented | Self::UpgradeNotForwarded => StatusCode::NOT_IMPLEMENTED,
@@ -158,6 +162,7 @@ impl Failure {
             Self::NotImplemented => "not_implemented",
             Self::VersionNotSupported => "version_not_supported",
             Self::ProxyHeader => "proxy_header",
+            Self::ClientHello => "client_hello",
             Self::PlainHttp => "plain_http",
             Self::BadHost => "bad_host",
             Self::MethodNotForwarded => "method_not_forwarded",
@@ -202,6 +207,7 @@ impl Failure {
             | Self::NotImplemented
             | Self::VersionNotSupported
             | Self::ProxyHeader
+            | Self::ClientHello
             | Self::PlainHttp
             | Self::BadHost
             | Self::MethodNotForwarded
@@ -255,6 +261,7 @@ impl Failure {
             Self::NotImplemented => "the method is too long or the transfer coding is not known",
             Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::ProxyHeader => "the header of the PROXY protocol is missing or malformed",
+            Self::ClientHello => "the TLS hello is too large, or did not come in time",
             Self::PlainHttp => {
                 "plain HTTP was sent to a port that speaks HTTPS; write https:// in the URL"
             }

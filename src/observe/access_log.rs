@@ -27,7 +27,7 @@ fn write(exchange: &ExchangeFacts, elapsed: Duration) {
     log::access(message(exchange), |line| {
         line.client(field_name!("client"), exchange.client);
         if let Some(head) = &exchange.head {
-            describe(line, head);
+            describe(line, head, exchange.protocol.is_http());
         }
         outcome(line, exchange);
         line.millis(field_name!("ms"), elapsed);
@@ -62,7 +62,8 @@ fn message(exchange: &ExchangeFacts) -> &'static str {
     }
 }
 
-fn describe(line: &mut AccessLine<'_>, head: &LoggedHead) {
+/// Of a connection that is no exchange of HTTP the host alone is known.
+fn describe(line: &mut AccessLine<'_>, head: &LoggedHead, is_http: bool) {
     let mut part = |name, value| {
         if head.is_plain {
             line.plain_string(name, value);
@@ -70,11 +71,15 @@ fn describe(line: &mut AccessLine<'_>, head: &LoggedHead) {
             line.string(name, value);
         }
     };
-    part(field_name!("method"), head.method());
+    if is_http {
+        part(field_name!("method"), head.method());
+    }
     if let Some(host) = head.host() {
         part(field_name!("host"), host);
     }
-    part(field_name!("path"), head.path());
+    if is_http {
+        part(field_name!("path"), head.path());
+    }
     if let Some(query) = head.query() {
         part(field_name!("query"), query);
     }

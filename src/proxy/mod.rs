@@ -60,6 +60,7 @@ use routing::{Route, desync};
 
 pub use client::Client;
 pub use presence::Presence;
+pub use tcp::Arrival;
 pub use worker::Proxy;
 
 impl Proxy {

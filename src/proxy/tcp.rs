@@ -1,6 +1,7 @@
-//! The path of a TCP connection to a target. No byte of it is looked at.
+//! The path of a TCP connection to a target. No byte of it is looked at here.
 //!
-//! The group is the listener's, the target is found as for a request, and a target to which no
+//! The group is that of the first rule for its host and its client, else the listener's. The target is
+//! found as for a request, and a target to which no
 //! connection can be opened is passed over for another one: nothing was sent to it.
 
 use std::net::SocketAddr;
@@ -15,14 +16,29 @@ use crate::clock;
 use crate::model::{Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, SocketId};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Prelude, Stream, proxy_protocol};
-use crate::observe::{Record, Transport};
+use crate::observe::{LoggedHead, Record, Transport};
 use crate::router;
+use crate::state::DataPlaneSnapshot;
 use crate::target::{Lease, RequestResult};
 use crate::target_group::{TargetGroup, hash_client};
 use crate::tunnel::Tunnel;
 
 /// A connection to a target, with its descriptor.
 type Opened = (Stream, DescriptorPermit);
+
+/// A connection of a client for which a target is to be found.
+pub struct Arrival<'a> {
+    /// The socket that has accepted it.
+    pub socket: SocketId,
+    /// The listener to which the socket belonged then.
+    pub listener: &'a (ListenerSlot, ListenerId),
+    /// The client, and the address that it has connected to.
+    pub addresses: (Peer, Option<SocketAddr>),
+    /// What else is known of it.
+    pub transport: Transport,
+    /// The host that it asks for in its TLS, if that was looked at.
+    pub host: Option<&'a str>,
+}
 
 /// One connection of a client while targets are tried.
 struct Opening<'a, P> {
@@ -36,29 +52,30 @@ struct Opening<'a, P> {
 }
 
 impl Proxy {
-    /// Opens a connection to a target for a client at `peer` that has connected to `local` by
-    /// `socket`, which belonged to `listener` then. Returns the tunnel between both; `None` if there is no target
-    /// for it or the client has gone, which is recorded.
+    /// Opens a connection to a target for that of a client. Returns the tunnel between both; `None` if
+    /// there is no target for it or the client has gone, which is recorded.
     ///
     /// Cancel safety: dropping the future abandons the connection, ends its lease and records that
     /// the client left.
     pub async fn connect(
         &self,
-        socket: SocketId,
-        listener: &(ListenerSlot, ListenerId),
-        (peer, local): (Peer, Option<SocketAddr>),
-        transport: Transport,
+        arrival: Arrival<'_>,
         client: &mut impl Presence,
     ) -> Option<Box<Tunnel>> {
         // The record takes this reading over.
         clock::now();
         let snapshot = self.reader.load();
-        let accepted = (socket, listener);
+        let accepted = (arrival.socket, arrival.listener);
+        let (peer, local) = arrival.addresses;
         let mut record = self.record(&snapshot, Protocol::Tcp, accepted, peer.client());
-        record.transport = transport;
+        record.transport = arrival.transport;
+        let host = arrival.host.map(str::as_bytes);
+        record.head = host.map(|host| LoggedHead::new(b"", b"", Some(host)));
+        let group = self.group_of(&snapshot, arrival.socket, arrival.host, &mut record);
+        // Not to be held while a target is found.
         drop(snapshot);
         let addresses = peer.addresses(local);
-        match self.open(socket, addresses, &mut record, client).await {
+        match self.open(group, addresses, &mut record, client).await {
             Ok(((stream, descriptor), lease, idle)) => {
                 let target = (stream, Input::default(), descriptor);
                 Some(Box::new(Tunnel::new(target, lease, record, idle, false)))
@@ -72,12 +89,12 @@ impl Proxy {
 
     async fn open(
         &self,
-        socket: SocketId,
+        group: Option<(Arc<TargetGroup>, Duration)>,
         addresses: Option<(SocketAddr, SocketAddr)>,
         record: &mut Record,
         client: &mut impl Presence,
     ) -> Result<(Opened, Lease, Duration), Failure> {
-        let (group, idle) = self.group_of(socket).ok_or(Failure::ListenerGone)?;
+        let (group, idle) = group.ok_or(Failure::ListenerGone)?;
         record.group = Some(group.id.clone());
         if group.failing_open {
             self.metrics.failed_open();
@@ -98,12 +115,25 @@ impl Proxy {
         Ok((opened, lease, idle))
     }
 
-    /// The group that gets a connection, and the longest time without a byte. Does not wait,
-    /// because the snapshot is not to be held while a target is found.
-    fn group_of(&self, socket: SocketId) -> Option<(Arc<TargetGroup>, Duration)> {
+    /// Whether the listener of a socket has rules about hosts, for which a hello has to be looked at.
+    pub fn routes_by_host(&self, socket: SocketId) -> bool {
         let snapshot = self.reader.load();
+        let listener = snapshot.serving(socket);
+        listener.is_some_and(|listener| listener.rules.has_hosts())
+    }
+
+    /// The group that gets a connection, and the longest time without a byte.
+    fn group_of(
+        &self,
+        snapshot: &DataPlaneSnapshot,
+        socket: SocketId,
+        host: Option<&str>,
+        record: &mut Record,
+    ) -> Option<(Arc<TargetGroup>, Duration)> {
         let listener = snapshot.serving(socket)?;
-        match listener.rules.default_action() {
+        let (action, rule) = listener.rules.route_connection(host, record.client);
+        record.rule = rule.map(|priority| priority.0);
+        match action {
             Action::Forward(forward) if listener.protocol == Protocol::Tcp => {
                 let index = router::choose(forward, self.entropy.next());
                 let group = Arc::clone(snapshot.group(index));

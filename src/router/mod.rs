@@ -22,7 +22,10 @@ mod values;
 
 use std::collections::HashMap;
 
-use crate::model::{Action, Condition, GroupIndex, Pattern, Priority, Regex, Rule};
+use crate::message::RequestHead;
+use crate::model::{
+    Action, ClientAddress, Condition, GroupIndex, NormalizePath, Pattern, Priority, Regex, Rule,
+};
 use index::Index;
 
 pub use condition::hold;
@@ -41,6 +44,7 @@ pub struct RuleTable {
     rules: Box<[Rule<GroupIndex>]>,
     default: Action<GroupIndex>,
     index: Index,
+    has_hosts: bool,
 }
 
 impl RuleTable {
@@ -48,16 +52,31 @@ impl RuleTable {
     pub fn new(mut rules: Vec<Rule<GroupIndex>>, default: Action<GroupIndex>) -> Self {
         rules.sort_by_key(|rule| rule.priority);
         share_expressions(&mut rules);
+        let mut conditions = rules.iter().flat_map(|rule| &rule.conditions);
         Self {
+            has_hosts: conditions.any(|condition| matches!(condition, Condition::Host(_))),
             index: Index::new(&rules),
             rules: rules.into(),
             default,
         }
     }
 
-    /// The action if there is nothing that a rule could be compared with: where no request is read.
-    pub fn default_action(&self) -> &Action<GroupIndex> {
-        &self.default
+    /// Whether a rule is about the host.
+    pub fn has_hosts(&self) -> bool {
+        self.has_hosts
+    }
+
+    /// The same as [`Self::route`] for a connection of which no request is read, but perhaps the host
+    /// that it is for.
+    pub fn route_connection(
+        &self,
+        host: Option<&str>,
+        client: ClientAddress,
+    ) -> (&Action<GroupIndex>, Option<Priority>) {
+        let mut head = RequestHead::new();
+        // A host that is none is no host of a rule.
+        let _ = host.map(|host| head.set_host(host.as_bytes()));
+        self.route(&RequestView::new(&head, client, NormalizePath::Off))
     }
 
     /// The action and the priority of the first rule, by priority, of which all conditions

@@ -54,6 +54,7 @@ macro_rules! replays {
 
 replays! {
     chunked_body
+    client_hello
     configuration
     connection
     cookies

@@ -50,6 +50,7 @@ mod reload;
 mod retries;
 mod routing;
 mod scale_to_zero;
+mod server_names;
 mod shutdown;
 mod slow_client;
 mod sticky;

@@ -23,7 +23,8 @@ pub(in crate::config) static LISTENER: Table = Table { path: "listener", heading
         "permissions of the file of a Unix socket: those that may write may connect")
         .called("permissions perms socket_permissions"),
     key("protocol", Kind::Word(names::<Protocol>), Text("http1"),
-        "\"tcp\" looks at no byte: each connection of a client gets one to a target of a group of the same protocol")
+        "\"tcp\": each connection of a client gets one to a target of a group of the same protocol, and no byte is looked at, \
+         or of rules with `host` the TLS hello")
         .called("mode"),
     key("proxy_protocol", Kind::Word(names::<AcceptProxy>), Text("off"),
         "\"required\": only the trusted_proxies connect, and name the client in a header of the PROXY protocol, version 1 or 2; \
@@ -155,7 +156,7 @@ pub(in crate::config) static CLIENT_AUTH: Table = Table { path: "listener.tls.cl
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static CLIENT: Table = Table { path: "listener.client", heading: "", keys: &[
     // A head fits in a few packets; longer is an attack (Slowloris) or a dead phone.
-    key("head_timeout", Kind::Duration(TIMEOUT), secs(10), "from the first byte of a request to the end of its head"),
+    key("head_timeout", Kind::Duration(TIMEOUT), secs(10), "from the first byte of a request to the end of its head; of protocol \"tcp\": until the TLS hello is there that rules with `host` look at"),
     // ALB's idle timeout.
     key("idle_timeout", Kind::Duration(TIMEOUT), secs(60),
         "before the first request of a connection, and between two; of protocol \"tcp\": without a byte in either direction, 1h"),

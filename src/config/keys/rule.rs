@@ -17,7 +17,7 @@ pub(in crate::config) static RULE: Table = Table { path: "listener.rule", headin
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static WHEN: Table = Table { path: "listener.rule.when", heading: "`when` of a rule", keys: &[
-    key("host", Kind::Value("list of patterns"), Described("any"), "without regard to case, without the port")
+    key("host", Kind::Value("list of patterns"), Described("any"), "without regard to case, without the port; of protocol \"tcp\" the name in the TLS hello (SNI)")
         .called("host_header hosts server_name domain hostname"),
     key("path", Kind::Value("list of patterns"), Described("any"), "the whole path, case-sensitive")
         .called("path_prefix uri url path_pattern location"),

@@ -58,6 +58,15 @@ pub(super) fn read(
     }
 }
 
+/// The action of a rule for connections of which no request is read.
+pub(super) fn of_connection(section: &Section<'_>) -> Option<Action<TargetGroupId>> {
+    let node = section.require(
+        "forward",
+        "write the group that gets them: forward = \"NAME\"",
+    )?;
+    forward(&node, Protocol::Tcp).map(Action::Forward)
+}
+
 /// A group's name, or a list of names and tables with weights. `protocol` is that of the listener.
 pub(super) fn forward(node: &Node<'_>, protocol: Protocol) -> Option<Forward<TargetGroupId>> {
     let groups = node.items_of(|node| weighted_group(node, protocol))?;

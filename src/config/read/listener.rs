@@ -77,7 +77,7 @@ fn check_proxy_protocol(section: &Section<'_>, listener: &Listener) {
     }
 }
 
-/// A listener that forwards connections: it has no other action, and no rules.
+/// A listener that forwards connections: it has no other action, and neither have its rules.
 fn of_tcp(
     section: &Section<'_>,
     bind: Option<Endpoint>,
@@ -92,30 +92,44 @@ fn of_tcp(
             "write the group that gets the connections: forward = \"NAME\"",
         )
         .and_then(|node| action::forward(&node, Protocol::Tcp));
+    let rules = rules(
+        section,
+        Protocol::Tcp,
+        None,
+        Spelling::of(&HttpPolicy::default()),
+        None,
+    );
+    let tls = tls?;
+    if let (Some(tls), Some(rules)) = (&tls, &rules) {
+        tls::check_hosts(section, tls, rules);
+    }
     let forwarded = forwarded(section);
     let max_connections = section.count("max_connections");
     let client = section
         .get("client")
         .and_then(|node| node.section(&keys::CLIENT));
-    let idle_timeout = client.map_or(defaults::TCP_CLIENT.idle_timeout, |client| {
-        client.duration_or("idle_timeout", defaults::TCP_CLIENT.idle_timeout)
-    });
+    let limits = defaults::TCP_CLIENT;
+    let proxy_protocol = section.word("proxy_protocol");
+    if proxy_protocol == AcceptProxy::Off {
+        tcp::check_head_timeout(section, rules.as_deref().unwrap_or_default());
+    }
     Some(Listener {
-        client: ClientLimits {
-            idle_timeout,
-            ..defaults::TCP_CLIENT
-        },
+        client: client.map_or(limits, |client| ClientLimits {
+            idle_timeout: client.duration_or("idle_timeout", limits.idle_timeout),
+            head_timeout: client.duration("head_timeout"),
+            ..limits
+        }),
         forwarded: forwarded?,
         http: HttpPolicy::default(),
         id: id?,
         bind: bind?,
         socket_mode: socket_mode?,
         protocol: Protocol::Tcp,
-        proxy_protocol: section.word("proxy_protocol"),
-        tls: tls?,
+        proxy_protocol,
+        tls,
         max_connections,
         rate_limit: None,
-        rules: Vec::new(),
+        rules: rules?,
         default: Action::Forward(forward?),
     })
 }
@@ -132,7 +146,7 @@ fn of_http1(
     let spelling = Spelling::of(&http);
     let default = action::read(section, port, &[], spelling);
     let own = own_redirect(section, bind.as_ref(), default.as_ref());
-    let rules = rules(section, port, spelling, own.as_ref());
+    let rules = rules(section, Protocol::Http1, port, spelling, own.as_ref());
     let tls = tls?;
     if tls.is_none() {
         section.cx.note(|notes| notes.has_plain_http = true);
@@ -327,6 +341,7 @@ fn own_redirect(
 /// The rules, lowest priority first. `own` is the listener's own redirect.
 fn rules(
     section: &Section<'_>,
+    protocol: Protocol,
     port: Option<u16>,
     spelling: Spelling,
     own: Option<&Mark<Jump>>,
@@ -341,7 +356,7 @@ fn rules(
         let help = "write [[listener.rule]] with two brackets";
         node.error(Code::WrongType, "a rule is an entry of a list", help);
         if matches!(node.value, DeValue::Table(_)) {
-            let _ = rule(&node, port, spelling, &mut Vec::new());
+            let _ = rule(&node, protocol, port, spelling, &mut Vec::new());
         }
         return None;
     };
@@ -349,7 +364,7 @@ fn rules(
     let items = node.items();
     let read: Vec<_> = items
         .iter()
-        .map(|node| rule(node, port, spelling, &mut priorities))
+        .map(|node| rule(node, protocol, port, spelling, &mut priorities))
         .collect();
     let complete = read.iter().all(Option::is_some);
     let mut placed: Vec<Placed<'_>> = read.into_iter().flatten().collect();
@@ -365,6 +380,7 @@ fn rules(
 /// Adds the priority to `priorities`, also if the rest of the rule is wrong.
 fn rule<'a>(
     node: &Node<'a>,
+    protocol: Protocol,
     port: Option<u16>,
     spelling: Spelling,
     priorities: &mut Vec<(u32, Node<'a>)>,
@@ -384,17 +400,15 @@ fn rule<'a>(
         )
         .and_then(|node| condition::read(&node, spelling));
     let then = section.require("then", "write then = { forward = \"NAME\" }");
-    let action = then
-        .as_ref()
-        .and_then(|node| node.section(&keys::THEN))
-        .and_then(|then| {
-            action::read(
-                &then,
-                port,
-                conditions.as_deref().unwrap_or_default(),
-                spelling,
-            )
-        });
+    let table = then.as_ref().and_then(|node| node.section(&keys::THEN));
+    let known = conditions.as_deref().unwrap_or_default();
+    let action = table.and_then(|then| match protocol {
+        Protocol::Http1 | Protocol::Http2 => action::read(&then, port, known, spelling),
+        Protocol::Tcp => action::of_connection(&then),
+    });
+    if protocol == Protocol::Tcp {
+        tcp::check_rule(&section);
+    }
     let (priority, at) = priority?;
     Some(Placed {
         rule: Rule {

@@ -5,9 +5,10 @@ use crate::config::autoscaling::Metric;
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::Section;
+use crate::model::{Condition, Rule, TargetGroupId};
 
 /// Keys of a listener that mean something without HTTP.
-const LISTENER: [&str; 10] = [
+const LISTENER: [&str; 11] = [
     "name",
     "bind",
     "socket_mode",
@@ -16,12 +17,19 @@ const LISTENER: [&str; 10] = [
     "forwarded",
     "tls",
     "forward",
+    "rule",
     "max_connections",
     "client",
 ];
 
 /// The same of its `client`.
-const CLIENT: [&str; 1] = ["idle_timeout"];
+const CLIENT: [&str; 2] = ["idle_timeout", "head_timeout"];
+
+/// The same of the conditions of a rule: what is known of a connection.
+const WHEN: [&str; 2] = ["host", "source_ip"];
+
+/// The same of its actions.
+const THEN: [&str; 1] = ["forward"];
 
 /// The same of its `forwarded`.
 const FORWARDED: [&str; 1] = ["trusted_proxies"];
@@ -48,7 +56,7 @@ const HASH: [&str; 2] = ["client_ip", "load_factor"];
 pub(super) fn check_listener(section: &Section<'_>) {
     for node in section.given_but(&LISTENER) {
         let help = match node.name() {
-            "rule" | "redirect" | "fixed_response" => {
+            "redirect" | "fixed_response" => {
                 "such a listener only forwards: write forward = \"NAME\", or protocol = \"http1\""
             }
             _ => "take it out, or write protocol = \"http1\"",
@@ -57,8 +65,8 @@ pub(super) fn check_listener(section: &Section<'_>) {
     }
     let client = section.get("client").and_then(|node| node.table());
     for node in client.into_iter().flat_map(|c| c.given_but(&CLIENT)) {
-        let help =
-            "`idle_timeout` alone counts: the longest time without a byte in either direction";
+        let help = "`idle_timeout` counts, the longest time without a byte in either direction, and \
+                    `head_timeout`, the longest time until a connection has said where it is for";
         refuse(&node, "a listener", help);
     }
     let forwarded = section.get("forwarded").and_then(|node| node.table());
@@ -68,6 +76,42 @@ pub(super) fn check_listener(section: &Section<'_>) {
     {
         let help = "`trusted_proxies` alone counts, for `proxy_protocol`";
         refuse(&node, "a listener", help);
+    }
+}
+
+/// Warns about a deadline for which nothing is waited: no rule is about hosts.
+pub(super) fn check_head_timeout(section: &Section<'_>, rules: &[Rule<TargetGroupId>]) {
+    let mut conditions = rules.iter().flat_map(|rule| &rule.conditions);
+    let is_peeking = conditions.any(|condition| matches!(condition, Condition::Host(_)));
+    if let Some(node) = section
+        .child("client", "head_timeout")
+        .filter(|_| !is_peeking)
+    {
+        let message = "`head_timeout` is for the TLS hello that rules with `host` look at, and there is no such rule";
+        node.warn(Code::NoEffect, message, "take it out");
+    }
+}
+
+/// Refuses what a rule has for requests.
+pub(super) fn check_rule(rule: &Section<'_>) {
+    let inside = |key| rule.get(key).and_then(|node| node.table());
+    for node in inside("when")
+        .into_iter()
+        .flat_map(|table| table.given_but(&WHEN))
+    {
+        let help =
+            "take it out: of a connection `host`, the name in its TLS, and `source_ip` are known";
+        refuse(&node, "a rule", help);
+    }
+    for node in inside("then")
+        .into_iter()
+        .flat_map(|table| table.given_but(&THEN))
+    {
+        refuse(
+            &node,
+            "a rule",
+            "such a rule only forwards: write then = { forward = \"NAME\" }",
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file for each target: bytes in, and a panic if a property does not hold.
 
 mod chunked_body;
+mod client_hello;
 mod configuration;
 mod connection;
 mod cookies;
@@ -15,8 +16,9 @@ mod response_head;
 pub(crate) type Target = fn(&[u8]);
 
 /// All targets by their names, which are those of the programs that cargo-fuzz builds.
-pub(crate) const ALL: [(&str, Target); 9] = [
+pub(crate) const ALL: [(&str, Target); 10] = [
     ("chunked_body", chunked_body::run),
+    ("client_hello", client_hello::run),
     ("configuration", configuration::run),
     ("connection", connection::run),
     ("cookies", cookies::run),
