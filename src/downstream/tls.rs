@@ -17,7 +17,7 @@ use super::http1;
 use crate::model::Protocol;
 use crate::net::{HandshakeError, HandshakeFailure, Stream, TlsStream};
 use crate::proxy::Proxy;
-use crate::tls::{CHALLENGE_PROTOCOL, Server};
+use crate::tls::{self, CHALLENGE_PROTOCOL, MAX_CLIENT_HELLO, Server};
 
 /// The connection with its handshake made, if its listener has `tls`; `None` if that has failed,
 /// and the connection is over.
@@ -101,8 +101,10 @@ async fn shake(stream: Stream, server: &Server) -> Result<Stream, Box<HandshakeE
         Stream::Plain(socket) => socket,
         Stream::Tls(_) => return Ok(stream),
     };
-    // A client that says nothing takes no turn of another. The handshake finds the error, if any.
-    let _ = socket.readable().await;
+    // A client takes no turn of another before its hello is whole. The handshake finds what is
+    // wrong with it.
+    let hello = socket.peek_until(MAX_CLIENT_HELLO, tls::ClientHello::parse);
+    let _ = hello.await;
     // Never closed, so there is a permit sooner or later.
     let _permit = server.handshakes.acquire().await;
     let challenges = server.challenges.as_ref();

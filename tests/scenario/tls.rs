@@ -373,6 +373,30 @@ async fn handshakes_that_are_given_up_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn clients_whose_hello_is_not_whole_take_no_turn_of_others() {
+    let (site, target) = (Site::new(), Backend::showing_fields().await);
+    let terms = "max_handshakes = 1, handshake_timeout = \"60s\"";
+    let lb = site.start("tls-turns", target.addr(), terms).await;
+    let mut open = Vec::new();
+    for begun in [
+        &[][..],
+        &[22],
+        &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc],
+        &[22, 3, 1, 0, 1, 1],
+    ] {
+        let mut stream = TcpStream::connect(lb.addr()).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        open.push(stream);
+    }
+    for _ in 0..3 {
+        let mut http = soon("a turn", site.client().http(lb.addr(), "site.example")).await;
+        assert_eq!(http.get("/").await.status, StatusCode::OK);
+    }
+    drop(open);
+    until_handshakes(&lb, "client_closed", 4).await;
+}
+
+#[tokio::test]
 async fn large_bodies_pass_in_both_directions_to_a_slow_reader() {
     let (site, target) = (Site::new(), Backend::echoing().await);
     let lb = site.start("tls-large", target.addr(), "").await;

@@ -35,6 +35,9 @@ const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 /// once when its user goes elsewhere.
 const FREE_RESETS: u32 = 200;
 
+/// Requests that are begun before others have their turn: thousands may come at once.
+const MAX_OPENED_AT_ONCE: u32 = 16;
+
 /// How a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
@@ -142,7 +145,12 @@ impl Connection {
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // More streams than that are some whose client has given them up, and which have not
         // noticed it yet: until they have, no other is begun in their place.
+        let most = self.opened.saturating_add(MAX_OPENED_AT_ONCE);
         while self.streams.len() < MAX_STREAMS as usize {
+            if self.opened >= most {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),
                 // An error was told to the client, if it can be told anything.
