@@ -294,3 +294,60 @@ resource "aws_lb_target_group_attachment" "instance" {
 module "network" {
   source = "./network"
 }
+
+resource "aws_lb_target_group" "calls" {
+  port             = 50051
+  protocol         = "HTTP"
+  protocol_version = "GRPC"
+
+  health_check {
+    path    = "/todo.v1.Todos/Check"
+    matcher = "0-99"
+  }
+}
+
+resource "aws_lb_target_group" "unchecked_calls" {
+  port             = 50052
+  protocol         = "HTTPS"
+  protocol_version = "GRPC"
+}
+
+resource "aws_lb_target_group" "frames" {
+  port             = 8443
+  protocol         = "HTTPS"
+  protocol_version = "HTTP2"
+
+  health_check {
+    protocol = "HTTPS"
+    matcher  = "200-299"
+  }
+}
+
+resource "aws_lb_listener_rule" "protocols" {
+  listener_arn = aws_alb_listener.web.arn
+  priority     = 900
+
+  action {
+    type = "forward"
+
+    forward {
+      target_group {
+        arn = aws_lb_target_group.calls.arn
+      }
+
+      target_group {
+        arn = aws_lb_target_group.unchecked_calls.arn
+      }
+
+      target_group {
+        arn = aws_lb_target_group.frames.arn
+      }
+    }
+  }
+
+  condition {
+    path_pattern {
+      values = ["/protocols"]
+    }
+  }
+}

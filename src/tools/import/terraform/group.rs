@@ -1,6 +1,7 @@
 //! Reads `aws_lb_target_group` and its attachments.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
@@ -22,6 +23,11 @@ const PROVIDER_HEALTH: Defaults = Defaults {
     unhealthy: 3,
     timeout: 6,
 };
+
+/// What ALB calls in a group of gRPC without a path, and the status that passes then: targets do not
+/// implement it (elbv2 `CreateTargetGroup`).
+const GRPC_PATH: &str = "/AWS.ALB/healthcheck";
+const GRPC_MATCHER: &str = "12";
 
 /// Default time between checks, seconds.
 const INTERVAL: u32 = 30;
@@ -93,6 +99,8 @@ pub(super) fn unknown<'g>(
             address: written,
             name,
             port,
+            protocol: None,
+            is_encrypted: false,
             algorithm: "round_robin",
             health: Some(Health::of(&AWS_HEALTH)),
             deregistration_delay: DEREGISTRATION_DELAY,
@@ -125,35 +133,28 @@ pub(super) fn short_name(written: &str) -> String {
 fn group(found: Resource<'_>) -> Option<Group> {
     let (origin, address, name, section) =
         (found.origin(), found.address, found.name, found.section);
-    let protocol = section
-        .text("protocol")
-        .unwrap_or_else(|| "HTTP".to_owned());
-    let kind = section.text("target_type");
-    match protocol.as_str() {
-        "HTTP" => {}
-        "HTTPS" => section.not_mapped("protocol", "Weir speaks HTTP without TLS to its targets"),
-        other => {
-            let message = format!("a group for {other}: Weir forwards HTTP alone");
-            section.drop_whole(message);
+    let is_encrypted = match is_encrypted(&section) {
+        Ok(is_encrypted) => is_encrypted,
+        Err(reason) => {
+            section.drop_whole(reason);
             return None;
         }
-    }
-    if let Some("lambda" | "alb") = kind.as_deref() {
-        section.drop_whole("its targets have no addresses that Weir could reach");
-        return None;
-    }
-    if let Some(version @ ("HTTP2" | "GRPC")) = section.text("protocol_version").as_deref() {
-        let message = format!("{version} to targets; Weir speaks HTTP/1.1 to them");
-        section.not_mapped("protocol_version", message);
-    }
+    };
+    let protocol = match section.text("protocol_version").as_deref() {
+        Some("HTTP2") => Some("http2"),
+        Some("GRPC") => Some("grpc"),
+        _ => None,
+    };
     let port = section.port("port");
     let group = Group {
         origin,
         address,
         name,
         port,
+        protocol,
+        is_encrypted,
         algorithm: algorithm(&section),
-        health: health(&section, port),
+        health: health(&section, port, protocol == Some("grpc"), is_encrypted),
         deregistration_delay: section
             .bounded("deregistration_delay", 0, 3600)
             .unwrap_or(DEREGISTRATION_DELAY),
@@ -183,6 +184,28 @@ fn group(found: Resource<'_>) -> Option<Group> {
     Some(group)
 }
 
+/// Whether the targets of a group are spoken to in TLS; else why the group is not taken over.
+fn is_encrypted(section: &Section<'_>) -> Result<bool, String> {
+    let protocol = section
+        .text("protocol")
+        .unwrap_or_else(|| "HTTP".to_owned());
+    if !matches!(protocol.as_str(), "HTTP" | "HTTPS") {
+        return Err(format!(
+            "a group for {protocol}: groups of HTTP alone are taken over"
+        ));
+    }
+    if let Some("lambda" | "alb") = section.text("target_type").as_deref() {
+        return Err("its targets have no addresses that Weir could reach".to_owned());
+    }
+    let is_encrypted = protocol == "HTTPS";
+    if is_encrypted {
+        let message = "HTTPS: ALB takes any certificate of a target, so `insecure = true`; name \
+                       the authority in `ca` instead, and the name in `server_name`";
+        section.not_mapped("protocol", message);
+    }
+    Ok(is_encrypted)
+}
+
 fn algorithm(section: &Section<'_>) -> &'static str {
     let key = "load_balancing_algorithm_type";
     match section.text(key).as_deref() {
@@ -196,8 +219,13 @@ fn algorithm(section: &Section<'_>) -> &'static str {
     }
 }
 
-/// The health check; `port` is that of the group.
-fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
+/// The health check; `port` is that of the group, and the others say what it speaks.
+fn health(
+    section: &Section<'_>,
+    port: Option<u16>,
+    is_grpc: bool,
+    is_encrypted: bool,
+) -> Option<Health> {
     let block = section.block("health_check");
     let default = if block.is_some() {
         PROVIDER_HEALTH
@@ -205,14 +233,23 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
         AWS_HEALTH
     };
     let mut health = Health::of(&default);
+    if is_grpc {
+        GRPC_PATH.clone_into(&mut health.path);
+        GRPC_MATCHER.clone_into(&mut health.matcher);
+    }
     let Some(block) = block else {
         return Some(health);
     };
     let enabled = block.boolean("enabled").unwrap_or(true);
     match block.text("protocol").as_deref() {
-        None | Some("HTTP") => {}
+        None => {}
+        Some("HTTPS") if is_encrypted => {}
+        Some("HTTP") if !is_encrypted => {}
         Some("TCP") => health.tcp = true,
-        Some(other) => block.not_mapped("protocol", format!("a check with {other}, HTTP instead")),
+        Some(other) => {
+            let own = if is_encrypted { "HTTPS" } else { "HTTP" };
+            block.not_mapped("protocol", format!("a check with {other}, {own} instead"));
+        }
     }
     if block
         .text("port")
@@ -226,7 +263,8 @@ fn health(section: &Section<'_>, port: Option<u16>) -> Option<Health> {
         let slash = if path.starts_with('/') { "" } else { "/" };
         health.path = format!("{slash}{path}");
     }
-    health.matcher = matcher(&block).unwrap_or(health.matcher);
+    let statuses = if is_grpc { 0..=99 } else { 200..=499 };
+    health.matcher = matcher(&block, statuses, &health.matcher).unwrap_or(health.matcher);
     for (key, field, most) in [
         ("interval", &mut health.interval, 3600),
         ("timeout", &mut health.timeout, 3600),
@@ -263,12 +301,12 @@ impl Health {
     }
 }
 
-/// HTTP statuses as `200`, `200-299` or `200,204`; those of gRPC have no counterpart.
-fn matcher(block: &Section<'_>) -> Option<String> {
+/// Statuses as `200`, `200-299` or `200,204`, of HTTP or of gRPC.
+fn matcher(block: &Section<'_>, statuses: RangeInclusive<u16>, default: &str) -> Option<String> {
     let text = block.text("matcher")?;
     let is_status = |text: &str| {
         let status = text.trim().parse::<u16>();
-        status.is_ok_and(|status| (200..=499).contains(&status))
+        status.is_ok_and(|status| statuses.contains(&status))
     };
     let is_range = |part: &str| match part.split_once('-') {
         Some((low, high)) => is_status(low) && is_status(high) && low.trim() <= high.trim(),
@@ -279,7 +317,11 @@ fn matcher(block: &Section<'_>) -> Option<String> {
     }
     block.not_mapped(
         "matcher",
-        format!("`{text}` are no statuses from 200 to 499, 200 instead"),
+        format!(
+            "`{text}` are no statuses from {} to {}, {default} instead",
+            statuses.start(),
+            statuses.end()
+        ),
     );
     None
 }

@@ -138,6 +138,10 @@ pub(super) struct Group {
     pub(super) address: String,
     pub(super) name: String,
     pub(super) port: Option<u16>,
+    /// What its targets speak, unless that is HTTP/1.1.
+    pub(super) protocol: Option<&'static str>,
+    /// Whether they are spoken to in TLS.
+    pub(super) is_encrypted: bool,
     pub(super) algorithm: &'static str,
     pub(super) health: Option<Health>,
     /// Seconds.

@@ -212,6 +212,7 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
     if !targets.is_empty() || !replicas::are_run(group, options) {
         out.entry("targets", &format!("[{}]", targets.join(", ")));
     }
+    write_protocol(out, group);
     out.entry("algorithm", &quote(group.algorithm));
     if let Some(least) = &group.min_healthy {
         let share = least.ends_with('%');
@@ -235,6 +236,15 @@ fn write_group(out: &mut Text, group: &Group, options: &Options) {
     write_health(out, group, &heading);
     if let Some(service) = &group.service {
         replicas::write(out, service, &heading, options);
+    }
+}
+
+fn write_protocol(out: &mut Text, group: &Group) {
+    if let Some(protocol) = group.protocol {
+        out.entry("protocol", &quote(protocol));
+    }
+    if group.is_encrypted {
+        out.entry("tls", "{ insecure = true }");
     }
 }
 
