@@ -81,20 +81,20 @@ fn every_kind_of_resource_is_taken_over_or_listed() {
             "aws_security_group_rule.lisbon",
             "var.partners",
         ),
-        ("lb.tf:91:", "aws_lb_listener.secure", "no TLS yet"),
+        ("lb.tf:91:", "aws_lb_listener.secure", "no key"),
         (
-            "lb.tf:185:",
+            "lb.tf:197:",
             "aws_lb_listener_rule.login",
             "users must pass all",
         ),
-        ("lb.tf:212:", "aws_lb_listener_rule.partly", "regex_values"),
-        ("lb.tf:278:", "aws_lb_target_group.udp", "UDP"),
+        ("lb.tf:224:", "aws_lb_listener_rule.partly", "regex_values"),
+        ("lb.tf:290:", "aws_lb_target_group.udp", "UDP"),
         (
-            "lb.tf:291:",
+            "lb.tf:303:",
             "aws_lb_target_group_attachment.instance",
             "aws_instance.old.id",
         ),
-        ("lb.tf:294:", "module.network", "its source is not here"),
+        ("lb.tf:306:", "module.network", "its source is not here"),
         (
             "service.tf:22:",
             "aws_ecs_service.blue",
@@ -207,7 +207,7 @@ fn common_files_become_a_configuration_that_is_accepted() {
     // AWS moves a count outside of the bounds to the next bound.
     assert_eq!(group("site").replicas.as_ref().unwrap().count, Some(4));
     for (subject, word) in [
-        ("aws_lb_listener.encrypted", "no TLS yet"),
+        ("aws_lb_listener.encrypted", "no key"),
         ("aws_lb_listener.packets", "TCP"),
         ("aws_lb_target_group.function", "no addresses"),
         (

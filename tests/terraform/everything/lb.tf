@@ -90,11 +90,23 @@ resource "aws_lb_listener" "secure" {
   port              = 443
   protocol          = "HTTPS"
   certificate_arn   = var.certificate
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-3-2021-06"
+  alpn_policy       = "HTTP1Only"
+
+  mutual_authentication {
+    mode            = "verify"
+    trust_store_arn = var.clients
+  }
 
   default_action {
     type             = "forward"
     target_group_arn = aws_alb_target_group.blue.arn
   }
+}
+
+resource "aws_lb_listener_certificate" "shop" {
+  listener_arn    = aws_lb_listener.secure.arn
+  certificate_arn = var.shop
 }
 
 resource "aws_lb_listener_rule" "api" {

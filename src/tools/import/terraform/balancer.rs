@@ -7,7 +7,7 @@ use super::condition;
 use super::files::{Files, Resource};
 use super::group;
 use super::ingress::Ingress;
-use super::plan::{Access, Action, Conditions, Group, Listener, Rule};
+use super::plan::{Access, Action, Conditions, Group, Listener, Rule, Tls};
 use super::section::Section;
 use super::value::plain;
 
@@ -43,7 +43,7 @@ pub(super) fn read(files: &Files<'_>, groups: &mut Vec<Group>) -> Vec<Listener> 
         number(&address, rule, &mut listeners);
     }
     for found in files.all("aws_lb_listener_certificate") {
-        found.section.not_needed("Weir has no TLS yet");
+        certificate(found, &mut listeners);
     }
     for listener in &mut listeners {
         listener.rules.sort_by_key(|rule| rule.priority);
@@ -116,11 +116,7 @@ fn listener(
         section.drop_whole(format!("{protocol}: Weir forwards HTTP alone"));
         return None;
     }
-    if is_https {
-        let message =
-            "HTTPS: Weir has no TLS yet: it speaks HTTP here, so put what terminates TLS before it";
-        section.not_mapped("protocol", message);
-    }
+    let tls = is_https.then(|| tls(&section, &name));
     let port = section.port("port").unwrap_or_else(|| {
         let port = if is_https { 443 } else { 80 };
         section.not_mapped(
@@ -139,13 +135,7 @@ fn listener(
     let balancer = balancer.unwrap_or(&none);
     let (access, v6) = ingress.access(&balancer.security_groups, port);
     list_unreached(&section, port, &access, v6);
-    section.finish(&[
-        "alpn_policy",
-        "certificate_arn",
-        "mutual_authentication",
-        "ssl_policy",
-        "tcp_idle_timeout_seconds",
-    ]);
+    section.finish(&["certificate_arn", "tcp_idle_timeout_seconds"]);
     Some(Listener {
         origin,
         address,
@@ -153,10 +143,66 @@ fn listener(
         port,
         other_port: None,
         access,
+        tls,
         idle_timeout: balancer.idle_timeout,
         default,
         rules: Vec::new(),
     })
+}
+
+/// The TLS of a listener. Its certificates stay with AWS, which gives out no key.
+fn tls(section: &Section<'_>, name: &str) -> Tls {
+    let message = "HTTPS: AWS gives out no key of a certificate, so it speaks HTTP until there are \
+                   others: see the comment at the listener";
+    section.not_mapped("protocol", message);
+    let policy = section.text("ssl_policy").unwrap_or_default();
+    // ELBSecurityPolicy-TLS13-1-3-2021-06 and those made of it.
+    let min_version = policy.contains("TLS13-1-3").then_some("1.3");
+    let is_old = [
+        "TLS13-1-0",
+        "TLS13-1-1",
+        "2015-05",
+        "2016-08",
+        "TLS-1-0",
+        "TLS-1-1",
+        "FS-2018",
+    ];
+    if is_old.iter().any(|old| policy.contains(old)) && !policy.contains("TLS13-1-2") {
+        let message = format!("`{policy}` allows TLS 1.0 or 1.1: Weir speaks 1.2 and 1.3");
+        section.not_mapped("ssl_policy", message);
+    }
+    if let Some(mutual) = section.block("mutual_authentication") {
+        let is_off = mutual.text("mode").is_none_or(|mode| mode == "off");
+        let message = "certificates of clients: name their authorities in `client_auth` of `tls`";
+        if is_off {
+            mutual.not_needed("off");
+        } else {
+            mutual.drop_whole(message);
+        }
+    }
+    Tls {
+        certificates: vec![name.to_owned()],
+        min_version,
+        without_http2: section.text("alpn_policy").as_deref() == Some("HTTP1Only"),
+    }
+}
+
+/// Adds a further certificate to its listener.
+fn certificate(found: Resource<'_>, listeners: &mut [Listener]) {
+    let name = found.name;
+    let section = found.section;
+    let address = section
+        .value("listener_arn")
+        .and_then(|value| section.address_of(&value, "aws_lb_listener"));
+    let mut listeners = listeners.iter_mut();
+    let listener = listeners.find(|listener| Some(&listener.address) == address.as_ref());
+    match listener.and_then(|listener| listener.tls.as_mut()) {
+        Some(tls) => {
+            tls.certificates.push(name);
+            section.finish(&["certificate_arn"]);
+        }
+        None => section.drop_whole("a certificate of a listener that is not taken over"),
+    }
 }
 
 /// Adds notes about clients that a listener does not serve.

@@ -24,10 +24,22 @@ pub(super) struct Listener {
     /// Its port in Weir if another listener has `port` already.
     pub(super) other_port: Option<u16>,
     pub(super) access: Access,
+    /// The TLS that it ends in AWS, if it does.
+    pub(super) tls: Option<Tls>,
     /// Idle timeout, seconds.
     pub(super) idle_timeout: Option<u32>,
     pub(super) default: Action,
     pub(super) rules: Vec<Rule>,
+}
+
+/// How a listener ends TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    /// Names for the files of its certificates, the default first.
+    pub(super) certificates: Vec<String>,
+    /// `1.3` if it takes no older version.
+    pub(super) min_version: Option<&'static str>,
+    pub(super) without_http2: bool,
 }
 
 /// The clients that may reach a port, by the security groups.
@@ -115,6 +127,7 @@ impl Listener {
             port,
             other_port: None,
             access: Access::Unknown,
+            tls: None,
             idle_timeout: None,
             default: Action::refuse(503),
             rules: Vec::new(),

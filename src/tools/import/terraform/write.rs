@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::group::PORT;
 use super::input::{Options, SourceFile};
-use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query};
+use super::plan::{Access, Action, Conditions, Group, Listener, Plan, Query, Tls};
 use super::replicas;
 use super::toml::{Text, key, list, quote, variable};
 use crate::tools::import::note::{Note, NoteKind};
@@ -72,6 +72,9 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     }
     let variable = bind_variable(listener, all);
     out.entry("bind", &format!("\"${{{variable}:-{host}:{port}}}\""));
+    if let Some(tls) = &listener.tls {
+        write_tls(out, tls);
+    }
     write_action(out, &listener.default);
     if let Some(idle) = listener.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
         out.entry(
@@ -93,6 +96,26 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
         write_conditions(out, &rule.when);
         out.line("[listener.rule.then]");
         write_action(out, &rule.action);
+    }
+}
+
+/// As a comment, because the files are not there.
+fn write_tls(out: &mut Text, tls: &Tls) {
+    let pair = |name: &String| format!("{{ cert = \"{name}.crt\", key = \"{name}.key\" }}");
+    let certificates: Vec<_> = tls.certificates.iter().map(pair).collect();
+    let certificates = certificates.join(", ");
+    let version = tls
+        .min_version
+        .map(|version| format!(", min_version = \"{version}\""));
+    let version = version.unwrap_or_default();
+    out.comment(
+        "HTTPS once certificates and keys are beside this file and the next line is no comment:",
+    );
+    out.comment(&format!(
+        "tls = {{ certificates = [{certificates}]{version} }}"
+    ));
+    if tls.without_http2 {
+        out.entry("http2", "false");
     }
 }
 
