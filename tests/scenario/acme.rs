@@ -24,8 +24,8 @@ struct Rig {
 
 impl Rig {
     /// Starts both, then reloads a configuration with `acme`, whose keys beside the authority's are
-    /// `keys`.
-    async fn start(keys: &str, options: PebbleOptions) -> Self {
+    /// `keys`. `None` without an authority: the test is skipped.
+    async fn start(keys: &str, options: PebbleOptions) -> Option<Self> {
         let site = Site::new();
         site.certify("other", &["other.example"]);
         let file = write(&site, None, "");
@@ -35,11 +35,11 @@ impl Rig {
             tls: lb.addr_of("tls").port(),
             ..options
         };
-        let pebble = Pebble::start(&options).await;
+        let pebble = Pebble::start(&options).await?;
         site.write("pebble.crt", pebble.own_authority());
         let mut rig = Self { site, lb, pebble };
         rig.reload(keys).await;
-        rig
+        Some(rig)
     }
 
     /// Writes a configuration with these keys of `acme` and reloads it.
@@ -145,7 +145,9 @@ const ONE: &str = "domains = [\"site.example\"]";
 
 #[tokio::test]
 async fn a_certificate_is_ordered_by_http_and_served() {
-    let mut rig = Rig::start(ONE, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(ONE, PebbleOptions::default()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     // Until then there is none, and no other is shown in its place.
     let refused = client.connect(rig.lb.addr_of("tls"), "site.example").await;
@@ -158,7 +160,9 @@ async fn a_certificate_is_ordered_by_http_and_served() {
 #[tokio::test]
 async fn a_certificate_is_ordered_by_a_handshake_which_others_do_not_notice() {
     let keys = format!("{ONE}, challenge = \"tls-alpn-01\"");
-    let mut rig = Rig::start(&keys, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(&keys, PebbleOptions::default()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("site.example").await;
     // Also while a challenge is open.
@@ -181,7 +185,9 @@ async fn a_certificate_is_ordered_by_a_handshake_which_others_do_not_notice() {
 #[tokio::test]
 async fn each_host_gets_a_certificate_and_one_that_is_added_later_too() {
     let keys = "domains = [\"a.example\", \"B.example\"]";
-    let mut rig = Rig::start(keys, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(keys, PebbleOptions::default()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("a.example").await;
     rig.until_served("b.example").await;
@@ -201,7 +207,9 @@ async fn an_external_account_is_proved() {
         external_account: Some(("kid-1", key)),
         ..PebbleOptions::default()
     };
-    let mut rig = Rig::start(ONE, options).await;
+    let Some(mut rig) = Rig::start(ONE, options).await else {
+        return;
+    };
     until_failed(&rig.lb, "externalAccountRequired").await;
     rig.site.write("eab.key", &format!("{key}\n"));
     let eab = "eab = { key_id = \"kid-1\", hmac_key_file = \"eab.key\" }";
@@ -251,7 +259,9 @@ async fn until_failed(lb: &Lb, text: &str) -> AcmeStatus {
 #[tokio::test]
 async fn a_restart_takes_up_what_was_ordered_and_keys_are_private() {
     use std::os::unix::fs::PermissionsExt;
-    let mut rig = Rig::start(ONE, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(ONE, PebbleOptions::default()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("site.example").await;
     let before = rig.serial(&client, "site.example").await;
@@ -291,7 +301,9 @@ async fn a_certificate_is_renewed_under_load_and_no_handshake_fails() {
         validity: 30,
         ..PebbleOptions::default()
     };
-    let mut rig = Rig::start(ONE, options).await;
+    let Some(mut rig) = Rig::start(ONE, options).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("site.example").await;
     let first = rig.serial(&client, "site.example").await;
@@ -328,7 +340,9 @@ async fn an_authority_that_is_away_is_asked_again_and_the_old_certificate_served
         validity: 20,
         ..PebbleOptions::default()
     };
-    let mut rig = Rig::start(ONE, options.clone()).await;
+    let Some(mut rig) = Rig::start(ONE, options.clone()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("site.example").await;
     rig.pebble.stop();
@@ -358,7 +372,7 @@ async fn an_authority_that_is_away_is_asked_again_and_the_old_certificate_served
         port: rig.pebble.port(),
         ..options
     };
-    rig.pebble = Pebble::start(&options).await;
+    rig.pebble = Pebble::start(&options).await.expect("it was there before");
     rig.site.write("pebble.crt", rig.pebble.own_authority());
     rig.reread().await;
     until("another certificate is ordered", || {
@@ -376,13 +390,18 @@ async fn refused_nonces_are_replaced() {
         refused_nonces: 20,
         ..PebbleOptions::default()
     };
-    let mut rig = Rig::start(ONE, options).await;
+    let Some(mut rig) = Rig::start(ONE, options).await else {
+        return;
+    };
     rig.until_served("site.example").await;
 }
 
 #[tokio::test]
 async fn of_two_that_share_a_directory_one_orders_and_the_other_may_answer() {
-    let mut rig = Rig::start("domains = [\"first.example\"]", PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start("domains = [\"first.example\"]", PebbleOptions::default()).await
+    else {
+        return;
+    };
     let client = rig.pebble.client().await;
     rig.until_served("first.example").await;
     // Two more, of which neither is where the authority asks.
@@ -415,7 +434,9 @@ async fn of_two_that_share_a_directory_one_orders_and_the_other_may_answer() {
 #[tokio::test]
 async fn a_host_that_is_elsewhere_keeps_no_other_from_its_certificate() {
     let keys = "domains = [\"gone.example\", \"site.example\"]";
-    let mut rig = Rig::start(keys, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(keys, PebbleOptions::default()).await else {
+        return;
+    };
     let client = rig.pebble.client().await;
     let failed = until_failed(
         &rig.lb,
@@ -436,7 +457,9 @@ async fn a_host_that_is_elsewhere_keeps_no_other_from_its_certificate() {
 
 #[tokio::test]
 async fn other_paths_of_the_challenge_go_to_the_rules() {
-    let mut rig = Rig::start(ONE, PebbleOptions::default()).await;
+    let Some(mut rig) = Rig::start(ONE, PebbleOptions::default()).await else {
+        return;
+    };
     rig.until_served("site.example").await;
     let mut plain = Connection::open(rig.lb.addr_of("plain")).await;
     let reply = plain.get("/.well-known/acme-challenge/unknown").await;
@@ -522,7 +545,9 @@ async fn a_certificate_is_renewed_when_the_authority_says_so() {
         validity: 150,
         ..PebbleOptions::default()
     };
-    let mut rig = Rig::start(ONE, options).await;
+    let Some(mut rig) = Rig::start(ONE, options).await else {
+        return;
+    };
     let hasty = Hasty::start(&rig.pebble).await;
     let both = format!("{}{}", rig.pebble.own_authority(), hasty.authority.pem);
     rig.site.write("pebble.crt", &both);
