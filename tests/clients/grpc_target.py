@@ -6,7 +6,6 @@
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,8 +53,9 @@ def fail(message, call):
 def slow(_message, call):
     """Until the client leaves or its deadline passes."""
     over = threading.Event()
-    call.add_callback(over.set)
-    over.wait()
+    # False if the client has left already.
+    if call.add_callback(over.set):
+        over.wait()
     return b""
 
 
@@ -77,8 +77,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     server.start()
     print(port, flush=True)
-    while not ended.is_set():
-        time.sleep(0.05)
+    ended.wait()
     server.stop(DRAIN_SECONDS).wait()
 
 
