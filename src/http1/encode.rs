@@ -4,7 +4,7 @@
 //! written from what the caller has decided. The rest is copied in the order, case and number in
 //! which it stands.
 
-use crate::message::{FieldName, Fields, NameSet, RequestHead, ResponseHead};
+use crate::message::{FieldName, Fields, HOP_BY_HOP, NameSet, RequestHead, ResponseHead};
 
 use super::Framing;
 
@@ -32,17 +32,6 @@ pub enum Persistence {
     KeepAlive,
 }
 
-/// Never copied: the codec writes them, or they concern the connection they came on.
-const WRITTEN: NameSet = NameSet::of(&[
-    FieldName::Connection,
-    FieldName::KeepAlive,
-    FieldName::ProxyConnection,
-    FieldName::Te,
-    FieldName::TransferEncoding,
-    FieldName::Upgrade,
-    FieldName::Http2Settings,
-]);
-
 const LENGTH: NameSet = NameSet::of(&[FieldName::ContentLength]);
 
 /// Trailers can be announced only where they can follow.
@@ -63,7 +52,7 @@ pub fn encode_request(head: &RequestHead, framing: Framing, hop: &Hop<'_>, out: 
         Framing::UntilClose => Framing::Chunked,
         Framing::None | Framing::Length(_) | Framing::Chunked => framing,
     };
-    encode_fields(&head.fields, framing, WRITTEN.and(LENGTH), out);
+    encode_fields(&head.fields, framing, HOP_BY_HOP.and(LENGTH), out);
     encode_hop(hop, out);
     out.extend_from_slice(b"\r\n");
 }
@@ -77,9 +66,9 @@ pub fn encode_response(head: &ResponseHead, framing: Framing, hop: &Hop<'_>, out
     let may_inform = head.status() >= 200 && head.status() != 204;
     let is_kept = framing == Framing::None && may_inform;
     let written = if is_kept {
-        WRITTEN
+        HOP_BY_HOP
     } else {
-        WRITTEN.and(LENGTH)
+        HOP_BY_HOP.and(LENGTH)
     };
     encode_fields(&head.fields, framing, written, out);
     let persistence = match framing {

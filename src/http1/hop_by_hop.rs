@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::message::{FieldName, Fields, NameSet, is_same_name, list};
+use crate::message::{FieldName, Fields, HOP_BY_HOP, is_same_name, list};
 
 /// What the removed fields said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,17 +12,6 @@ pub struct HopByHop {
     /// How many fields were removed because Connection named them.
     pub named: usize,
 }
-
-/// Removed whether Connection names them or not.
-const HOP_BY_HOP: NameSet = NameSet::of(&[
-    FieldName::Connection,
-    FieldName::KeepAlive,
-    FieldName::ProxyConnection,
-    FieldName::Te,
-    FieldName::TransferEncoding,
-    FieldName::Upgrade,
-    FieldName::Http2Settings,
-]);
 
 /// Removes the fields that concern the connection they came on: what Connection names, Connection
 /// itself and those that RFC 9110 section 7.6.1 lists. Trailer stays, as the trailers do.

@@ -5,20 +5,13 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, request, response};
 
-use super::{Field, FieldName, Fields, Invalid, NameSet, RequestHead, ResponseHead, Version};
+use super::{
+    Field, FieldName, Fields, HOP_BY_HOP, Invalid, NameSet, RequestHead, ResponseHead, Version,
+};
 
 /// Not copied into a head of HTTP/2: they concern a connection of HTTP/1.1 (RFC 9113 section 8.2.2),
 /// or are written from what is known.
-pub const NOT_IN_HTTP2: NameSet = NameSet::of(&[
-    FieldName::Connection,
-    FieldName::KeepAlive,
-    FieldName::ProxyConnection,
-    FieldName::Te,
-    FieldName::TransferEncoding,
-    FieldName::Upgrade,
-    FieldName::Http2Settings,
-    FieldName::ContentLength,
-]);
+pub const NOT_IN_HTTP2: NameSet = HOP_BY_HOP.and(NameSet::of(&[FieldName::ContentLength]));
 
 /// A head that the other form does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub use frame::Frame;
 pub use identity::IdentityFields;
 pub use lists::list;
 pub use method::Method;
-pub use name_set::NameSet;
+pub use name_set::{HOP_BY_HOP, NameSet};
 pub use names::FieldName;
 pub(crate) use names::is_same_name;
 pub use request::RequestHead;

@@ -2,6 +2,18 @@
 
 use super::FieldName;
 
+/// Fields that concern one connection of HTTP/1.1 (RFC 9110 section 7.6.1), and are never passed on as
+/// they came.
+pub const HOP_BY_HOP: NameSet = NameSet::of(&[
+    FieldName::Connection,
+    FieldName::KeepAlive,
+    FieldName::ProxyConnection,
+    FieldName::Te,
+    FieldName::TransferEncoding,
+    FieldName::Upgrade,
+    FieldName::Http2Settings,
+]);
+
 /// A set of names; a lookup tests one bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameSet([u64; 2]);
