@@ -1,9 +1,9 @@
 //! The daemon notices what was ordered by itself.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::support::Weir;
+use super::support::{Weir, eventually_within};
 use crate::scenario::support::{Pebble, PebbleOptions};
 
 const PLAIN: &str = r#"
@@ -20,14 +20,7 @@ const PLAIN: &str = r#"
 const TIMEOUT: Duration = Duration::from_secs(90);
 
 fn until(what: &str, mut value: impl FnMut() -> Option<String>) -> String {
-    let end = Instant::now() + TIMEOUT;
-    loop {
-        if let Some(value) = value() {
-            return value;
-        }
-        assert!(Instant::now() < end, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    eventually_within(TIMEOUT, what, || value().ok_or_else(String::new))
 }
 
 fn tls_addr(weir: &Weir) -> SocketAddr {

@@ -1,11 +1,9 @@
 //! Certificates that Weir orders from a real ACME server: Debian's package `pebble`.
 
+use std::future::ready;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -13,6 +11,7 @@ use weir::admin::{AcmeStatus, Status};
 
 use crate::scenario::support::{
     Authority, Connection, Lb, Logs, Pebble, PebbleOptions, Site, TlsClient, eventually,
+    eventually_within,
 };
 
 /// A Weir with a listener of plain HTTP and one of TLS, and an authority that asks there.
@@ -92,14 +91,10 @@ fn folder(state: &Path) -> PathBuf {
 const ORDER_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = tokio::time::Instant::now() + ORDER_TIMEOUT;
-    while !holds() {
-        assert!(tokio::time::Instant::now() < end, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let held = || ready(holds().then_some(()).ok_or_else(String::new));
+    eventually_within(ORDER_TIMEOUT, what, held).await;
 }
 
-/// Without an authority, the listener has the certificate of another host.
 fn write(site: &Site, pebble: Option<&Pebble>, keys: &str) -> PathBuf {
     let tls = match pebble {
         None => "certificates = [{ cert = \"other.crt\", key = \"other.key\" }]".to_owned(),
@@ -232,28 +227,21 @@ async fn an_external_account_is_proved() {
 
 /// Waits until the order of the only domain has failed with this text.
 async fn until_failed(lb: &Lb, text: &str) -> AcmeStatus {
-    let end = tokio::time::Instant::now() + ORDER_TIMEOUT;
-    loop {
-        let status = status(lb).await;
-        let listener = status
-            .listeners
-            .iter()
-            .find(|listener| listener.name == "tls");
-        let known = listener.unwrap().acme.first().cloned();
-        if let Some(known) = &known
-            && known
-                .last_error
-                .as_ref()
-                .is_some_and(|error| error.contains(text))
-        {
-            return known.clone();
-        }
-        assert!(
-            tokio::time::Instant::now() < end,
-            "no failure with {text}: {known:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually_within(
+        ORDER_TIMEOUT,
+        &format!("a failure with {text}"),
+        async || {
+            let status = status(lb).await;
+            let mut listeners = status.listeners.iter();
+            let listener = listeners.find(|listener| listener.name == "tls");
+            let known = listener.unwrap().acme.first().cloned();
+            let error = known.as_ref().and_then(|known| known.last_error.as_deref());
+            let is_failed = error.is_some_and(|error| error.contains(text));
+            let seen = format!("{known:?}");
+            known.filter(|_| is_failed).ok_or(seen)
+        },
+    )
+    .await
 }
 
 #[tokio::test]
@@ -476,17 +464,7 @@ struct Hasty {
 impl Hasty {
     async fn start(pebble: &Pebble) -> Self {
         let authority = Authority::new("Hasty");
-        let own = authority.issue(&["localhost"]);
-        let chain = vec![CertificateDer::from_pem_slice(own.cert.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = authority.issue(&["localhost"]).acceptor();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!(
             "https://localhost:{}",

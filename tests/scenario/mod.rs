@@ -57,6 +57,7 @@ mod sticky;
 mod streaming;
 mod tcp;
 mod tls;
+mod tls_targets;
 mod trailers;
 mod unix_sockets;
 mod unsolicited;

@@ -26,8 +26,17 @@ pub fn wait_timeout() -> Duration {
 }
 
 /// Polls until there is a value. Panics with the last error after [`wait_timeout`].
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + wait_timeout();
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    eventually_within(wait_timeout(), what, attempt)
+}
+
+/// As [`eventually`], for what takes longer.
+pub fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> T {
+    let end = Instant::now() + limit;
     loop {
         match attempt() {
             Ok(value) => return value,

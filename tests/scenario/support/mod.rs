@@ -51,11 +51,23 @@ pub fn timeout() -> Duration {
 }
 
 /// Polls until the condition holds; panics with its last error when [`timeout`] is over.
-pub async fn eventually<T, F>(what: &str, mut condition: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, condition: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let end = tokio::time::Instant::now() + timeout();
+    eventually_within(timeout(), what, condition).await
+}
+
+/// As [`eventually`], for what takes longer.
+pub async fn eventually_within<T, F>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let end = tokio::time::Instant::now() + limit;
     loop {
         match condition().await {
             Ok(value) => return value,
