@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::exchange::{Attempt, ExchangeFacts};
 use super::log::{self, AccessLine, field_name};
 use super::logged_head::LoggedHead;
+use super::route_fields;
 use crate::model::{AccessLog, Protocol, ProxyFacts};
 
 /// Writes an exchange if `logged` includes it.
@@ -109,16 +110,7 @@ fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
 }
 
 fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
-    line.word(field_name!("listener"), &exchange.listener.1.0);
-    if let Some(rule) = exchange.rule {
-        line.number(field_name!("rule"), rule);
-    }
-    if let Some(group) = &exchange.group {
-        line.string(field_name!("group"), group.0.as_bytes());
-    }
-    if let Some(target) = &exchange.target {
-        line.word(field_name!("target"), &target.address);
-    }
+    route_fields::write(line, exchange);
     line.number(field_name!("attempts"), exchange.attempts);
     if !exchange.tried.is_empty() {
         line.shown(field_name!("tried"), Tried(&exchange.tried));

@@ -18,6 +18,7 @@ mod panics;
 mod record;
 mod request_id;
 mod response_times;
+mod route_fields;
 mod text_format;
 
 pub use durations::Durations;

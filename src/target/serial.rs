@@ -14,4 +14,9 @@ impl Serial {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The number itself. Targets are numbered as they appear, from 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }

@@ -67,11 +67,12 @@ impl Kept {
     }
 }
 
-/// Writes a line with a message and the fields that `fields` adds, and passes it on in one piece.
+/// Writes a line with a message, which is [plain text](is_plain_text), and the fields that `fields`
+/// adds, and passes it on in one piece.
 pub(super) fn write(
     form: LineForm,
     now: SystemTime,
-    message: &str,
+    message: &'static str,
     fields: impl FnOnce(&mut AccessLine<'_>),
     pass_on: impl FnOnce(&[u8]),
 ) {
@@ -185,6 +186,7 @@ pub(in crate::observe) struct AccessLine<'t> {
 
 impl AccessLine<'_> {
     fn begin(&mut self, time: &str, micros: u32, message: &str) {
+        debug_assert!(is_plain_text(message.as_bytes()), "{message:?}");
         let is_coloured = self.form.is_coloured;
         self.put(match self.form.format {
             LogFormat::Json => "{\"timestamp\":\"",
@@ -197,14 +199,12 @@ impl AccessLine<'_> {
         self.decimal(u64::from(1_000_000 + micros));
         self.text[digits] = b'.';
         self.put(match self.form.format {
-            LogFormat::Json => "Z\",\"level\":\"INFO\"",
+            LogFormat::Json => "Z\",\"level\":\"INFO\",\"message\":\"",
             LogFormat::Pretty if is_coloured => "Z\x1b[0m \x1b[32m INFO\x1b[0m ",
             LogFormat::Pretty => "Z  INFO ",
         });
-        match self.form.format {
-            LogFormat::Json => self.string(field_name!("message"), message.as_bytes()),
-            LogFormat::Pretty => self.put(message),
-        }
+        self.put(message);
+        self.quote();
     }
 
     fn end(&mut self) {
@@ -301,6 +301,22 @@ impl AccessLine<'_> {
             bytes: [b'.', hundreds, tens, ones],
             length: used,
         });
+    }
+
+    /// Where the next field begins.
+    pub(in crate::observe) fn position(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The fields that were added since [`Self::position`] was `begin`, for
+    /// [`Self::same_fields`] of a later line.
+    pub(in crate::observe) fn fields_since(&self, begin: usize) -> &[u8] {
+        self.text.get(begin..).unwrap_or_default()
+    }
+
+    /// Adds fields again.
+    pub(in crate::observe) fn same_fields(&mut self, fields: &[u8]) {
+        self.text.extend_from_slice(fields);
     }
 
     fn name(&mut self, name: &FieldName) {

@@ -73,7 +73,7 @@ pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
 }
 
 /// Writes a line of the access log, with a message and the fields that `fields` adds.
-pub(super) fn access(message: &str, fields: impl FnOnce(&mut AccessLine<'_>)) {
+pub(super) fn access(message: &'static str, fields: impl FnOnce(&mut AccessLine<'_>)) {
     let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
         return;
     };
