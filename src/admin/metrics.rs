@@ -315,8 +315,15 @@ impl Gauges {
                 family.gauge(&started.as_secs_f64(), &[])
             })?;
         }
+        if let Some(seconds) = process::cpu_seconds() {
+            page.counters(names::PROCESS_CPU, |family| {
+                family.count_seconds(seconds, &[])
+            })?;
+        }
+        let memory = process::memory();
         let measured = [
-            (names::PROCESS_MEMORY, process::memory()),
+            (names::PROCESS_MEMORY, memory.map(|memory| memory.resident)),
+            (names::PROCESS_VIRTUAL, memory.map(|memory| memory.reserved)),
             (
                 names::PROCESS_FDS,
                 descriptors::open().map(|open| open as u64),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -10,7 +11,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
 use super::log;
-use super::metrics::{CLASSES, GroupLabels, Labels, Metrics, Series, UNKNOWN_GRPC_STATUS, lock};
+use super::metrics::{
+    CLASSES, GroupLabels, Labels, LastReload, Metrics, Series, UNKNOWN_GRPC_STATUS, lock,
+};
 use super::names;
 use crate::model::{ListenerId, Protocol, TargetGroupId};
 
@@ -148,6 +151,7 @@ impl Collector for Metrics {
             family.count(load(&self.reloads), &[("outcome", "accepted")])?;
             family.count(load(&self.rejected_reloads), &[("outcome", "rejected")])
         })?;
+        last_reload(page, *lock(&self.last_reload))?;
         log_lines(page)?;
         page.counters(names::PANICS, |family| {
             family.count(sum.panics, &[("place", "connection")])?;
@@ -253,6 +257,16 @@ fn queues(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
             waits.write(family, &[("target_group", group)])?;
         }
         Ok(())
+    })
+}
+
+fn last_reload(page: &mut Page<'_>, last: LastReload) -> fmt::Result {
+    page.gauges(names::RELOAD_SUCCESSFUL, |family| {
+        family.gauge(&u32::from(last.accepted), &[])
+    })?;
+    let loaded = last.in_use.duration_since(UNIX_EPOCH).unwrap_or_default();
+    page.gauges(names::RELOAD_TIME, |family| {
+        family.gauge(&loaded.as_secs_f64(), &[])
     })
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
 
 use super::names::Name;
 use crate::model::escape_lines;
@@ -53,8 +54,23 @@ impl<'a> Page<'a> {
         kind: MetricType,
         fill: impl FnOnce(&mut Family<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        let metric = self.0.encode_descriptor(name, help, None, kind)?;
+        let unit = unit(name);
+        let name = match &unit {
+            Some(unit) => name.trim_end_matches(unit.as_str()).trim_end_matches('_'),
+            None => name,
+        };
+        let metric = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
         fill(&mut Family(metric))
+    }
+}
+
+/// The unit that a name ends in. The encoder adds it to the name again.
+fn unit(name: &str) -> Option<Unit> {
+    match name.rsplit_once('_')?.1 {
+        "seconds" => Some(Unit::Seconds),
+        "bytes" => Some(Unit::Bytes),
+        "percent" => Some(Unit::Other("percent".to_owned())),
+        _ => None,
     }
 }
 
@@ -65,6 +81,13 @@ impl Family<'_> {
     pub(crate) fn count(&mut self, value: u64, labels: &[Label<'_>]) -> fmt::Result {
         self.series(labels, |series| {
             series.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        })
+    }
+
+    /// For times, which are no whole numbers.
+    pub(crate) fn count_seconds(&mut self, value: f64, labels: &[Label<'_>]) -> fmt::Result {
+        self.series(labels, |series| {
+            series.encode_counter::<NoLabelSet, _, f64>(&value, None)
         })
     }
 

@@ -30,9 +30,18 @@ pub struct Metrics {
     pub(super) workers: Mutex<Vec<Arc<Shard>>>,
     pub(super) reloads: AtomicU64,
     pub(super) rejected_reloads: AtomicU64,
+    pub(super) last_reload: Mutex<LastReload>,
     /// By the part of Weir that panicked.
     pub(super) panics: Mutex<BTreeMap<&'static str, u64>>,
     started: (SystemTime, Instant),
+}
+
+/// The last configuration that was read. The first one is that of the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastReload {
+    pub(super) accepted: bool,
+    /// When the one in use was loaded.
+    pub(super) in_use: SystemTime,
 }
 
 /// The counters of one worker. Written by that worker alone.
@@ -101,12 +110,17 @@ pub(super) struct Labels {
 
 impl Default for Metrics {
     fn default() -> Self {
+        let now = SystemTime::now();
         Self {
             workers: Mutex::default(),
             reloads: AtomicU64::default(),
             rejected_reloads: AtomicU64::default(),
+            last_reload: Mutex::new(LastReload {
+                accepted: true,
+                in_use: now,
+            }),
             panics: Mutex::default(),
-            started: (SystemTime::now(), Instant::now()),
+            started: (now, Instant::now()),
         }
     }
 }
@@ -132,6 +146,11 @@ impl Metrics {
             &self.rejected_reloads
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let mut last = lock(&self.last_reload);
+        last.accepted = accepted;
+        if accepted {
+            last.in_use = SystemTime::now();
+        }
     }
 
     /// Counts a panic that was caught, by the part of Weir that panicked.
@@ -187,8 +206,23 @@ type GroupKey = (ListenerSlot, Protocol, Option<TargetGroupId>);
 #[derive(Debug)]
 struct TargetSeries {
     series: Arc<Series>,
-    target: Arc<Target>,
+    presence: Presence,
 }
+
+/// Whether the target of a series still is one.
+#[derive(Debug)]
+enum Presence {
+    Present(Arc<Target>),
+    /// It was removed then.
+    Gone(Instant),
+}
+
+/// How long the series of a removed target stay, so that a scraper gets their last values. Scrapers
+/// come every few seconds, some every minute.
+const GONE_KEPT: Duration = Duration::from_secs(300);
+
+/// Series of removed targets that a worker keeps; beyond, the oldest go.
+const MOST_GONE: usize = 100;
 
 impl WorkerMetrics {
     /// Counts a connection.
@@ -237,14 +271,39 @@ impl WorkerMetrics {
         }
     }
 
-    /// Forgets the series of targets that `keep` rejects, so that their number stays bounded while
-    /// replicas come and go. A request that ends on such a target later opens its series again,
-    /// until the next call.
-    pub fn retain(&self, keep: impl Fn(&Target) -> bool) {
+    /// Forgets the series of targets that `keep` rejects, some minutes after it did so first and so
+    /// that their number stays bounded while replicas come and go. A request that ends on such a
+    /// target later opens its series again.
+    pub fn retain(&self, now: Instant, keep: impl Fn(&Target) -> bool) {
+        let mut by_target = self.by_target.borrow_mut();
+        let mut gone: Vec<Instant> = Vec::new();
+        for entry in by_target.values_mut() {
+            match &entry.presence {
+                Presence::Present(target) if keep(target) => {}
+                Presence::Present(_) => {
+                    entry.presence = Presence::Gone(now);
+                    gone.push(now);
+                }
+                Presence::Gone(since) => gone.push(*since),
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        gone.sort_unstable_by(|one, other| other.cmp(one));
+        // Of a moment at which more went than are kept, none is.
+        let too_many = gone.get(MOST_GONE).copied();
+        let is_kept = |since: Instant| {
+            now.saturating_duration_since(since) < GONE_KEPT
+                && too_many.is_none_or(|limit| since > limit)
+        };
         let mut ledger = lock(&self.shard.ledger);
         let Ledger { live, retired } = &mut *ledger;
-        self.by_target.borrow_mut().retain(|_, entry| {
-            let kept = keep(&entry.target);
+        by_target.retain(|_, entry| {
+            let kept = match entry.presence {
+                Presence::Present(_) => true,
+                Presence::Gone(since) => is_kept(since),
+            };
             if !kept {
                 let series = &entry.series;
                 let group = retired.entry(series.labels.group_key()).or_default();
@@ -278,7 +337,7 @@ impl WorkerMetrics {
             let mut known = self.by_target.borrow_mut();
             let entry = known.entry(key).or_insert_with(|| TargetSeries {
                 series: self.open(exchange),
-                target: Arc::clone(target),
+                presence: Presence::Present(Arc::clone(target)),
             });
             entry.series.count(exchange, elapsed);
         } else {
@@ -488,7 +547,11 @@ mod tests {
             drop(record(&worker, Some(target)));
         }
         drop(record(&worker, None));
-        worker.retain(|target| target.id == kept.id);
+        let removal = Instant::now();
+        let keep = |target: &Target| target.id == kept.id;
+        worker.retain(removal, keep);
+        assert!(page(&metrics).has("127.0.0.1:6401"), "for the next scrape");
+        worker.retain(removal + GONE_KEPT, keep);
         let after = page(&metrics);
         assert_eq!(after.value(DURATION), Some(3.0));
         assert!(after.has("127.0.0.1:6400"));
@@ -497,6 +560,23 @@ mod tests {
         // A request which was still in flight on it.
         drop(record(&worker, Some(&removed)));
         assert_eq!(page(&metrics).value(DURATION), Some(4.0));
+    }
+
+    #[test]
+    fn series_of_removed_targets_are_bounded() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let begin = Instant::now();
+        let ports = 1..=2 * MOST_GONE as u16;
+        for port in ports {
+            drop(record(&worker, Some(&target("todo", port))));
+            worker.retain(begin + Duration::from_millis(port.into()), |_| false);
+            assert!(worker.by_target.borrow().len() <= MOST_GONE);
+        }
+        let after = page(&metrics);
+        assert_eq!(after.value(DURATION), Some(2.0 * MOST_GONE as f64));
+        assert!(after.has(r#"target="127.0.0.1:200""#), "the newest");
+        assert!(!after.has(r#"target="127.0.0.1:1""#), "the oldest");
     }
 
     #[test]

@@ -129,6 +129,16 @@ pub(crate) const TUNNELS: Name = (
 );
 /// Reloads, by outcome.
 pub(crate) const RELOADS: Name = ("weir_reloads", "Configurations loaded, by outcome");
+/// Whether the last reload was accepted.
+pub(crate) const RELOAD_SUCCESSFUL: Name = (
+    "weir_last_reload_successful",
+    "Whether the last configuration that was read is the one in use: 1 or 0",
+);
+/// When the configuration in use was loaded.
+pub(crate) const RELOAD_TIME: Name = (
+    "weir_last_reload_success_timestamp_seconds",
+    "When the configuration in use was loaded, in seconds since 1970",
+);
 /// Panics, by the part of Weir that panicked.
 pub(crate) const PANICS: Name = (
     "weir_panics",
@@ -252,6 +262,16 @@ pub(crate) const PROCESS_START: Name = (
 pub(crate) const PROCESS_MEMORY: Name = (
     "process_resident_memory_bytes",
     "Physical memory of the process",
+);
+/// Address space.
+pub(crate) const PROCESS_VIRTUAL: Name = (
+    "process_virtual_memory_bytes",
+    "Address space of the process",
+);
+/// User and system time of all threads.
+pub(crate) const PROCESS_CPU: Name = (
+    "process_cpu_seconds",
+    "CPU time of the process, of user and system together",
 );
 /// Sockets, mostly.
 pub(crate) const PROCESS_FDS: Name = ("process_open_fds", "Open file descriptors");

@@ -48,6 +48,12 @@ impl ParsedPage {
                 family = (name.to_owned(), kind.to_owned());
                 continue;
             }
+            if let Some(unit) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = unit.split_once(' ').unwrap();
+                assert_eq!(name, family.0, "{line}");
+                assert!(name.ends_with(&format!("_{unit}")), "{line}");
+                continue;
+            }
             if let Some(help) = line.strip_prefix("# HELP ") {
                 assert!(help.contains(' '), "no help: {line}");
                 continue;

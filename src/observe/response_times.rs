@@ -147,7 +147,11 @@ mod tests {
         assert_eq!(rig.read(&[]), 3);
         assert_eq!(rig.read(&[]), 0);
         rig.requests(&own, 2);
-        rig.worker.retain(|_| false);
+        // The series goes some minutes after its target.
+        let removal = Instant::now();
+        for passed in [Duration::ZERO, Duration::from_secs(3600)] {
+            rig.worker.retain(removal + passed, |_| false);
+        }
         assert_eq!(
             rig.read(&[]),
             2,

@@ -101,10 +101,12 @@ impl WorkerState {
                 true = self.reader.changed() => self.adopt_targets(),
                 Some(panic) = self.panics.recv() => resume_unwind(panic),
                 () = pool.watch() => {}
-                _ = ticks.tick() => {
+                tick = ticks.tick() => {
                     self.pool.reap();
                     self.proxy.buffers().trim();
-                    self.proxy.metrics().unsolicited(self.pool.take_unsolicited());
+                    let metrics = self.proxy.metrics();
+                    metrics.unsolicited(self.pool.take_unsolicited());
+                    metrics.retain(tick.into_std(), Target::is_listed);
                     housekeeping();
                 }
             }
@@ -211,8 +213,8 @@ impl WorkerState {
         self.accept_loops.push(AcceptLoop { id, drain, task });
     }
 
-    /// Drops the pools and metric series of targets that have left the snapshot, and pools of
-    /// connections that were made in other terms than those of now.
+    /// Drops the pools of targets that have left the snapshot, and pools of connections that were
+    /// made in other terms than those of now.
     fn adopt_targets(&mut self) {
         let snapshot = self.reader.load();
         let since = std::mem::replace(&mut self.targets_since, snapshot.targets_since());
@@ -226,7 +228,6 @@ impl WorkerState {
                 tls: group.tls.as_ref(),
             })
         });
-        self.proxy.metrics().retain(Target::is_listed);
         debug!(
             idle = self.pool.idle(),
             "pools compared with the targets of now"
