@@ -73,6 +73,7 @@
 //! | [`tunnel`] | how bytes are copied after a switch of protocols or of a TCP connection, and when that ends |
 //! | [`proxy`] | the way of a request or TCP connection, retries, answers of Weir's own |
 //! | [`downstream`] | how a client's connection is read, written, timed and ended |
+//! | [`explain`] | nothing: says why a request goes where it goes |
 //! | [`listener`] | how many connections are accepted |
 //! | [`health`] | what is healthy: active checks and outlier detection |
 //! | [`discovery`] | which targets exist: DNS and files |
@@ -166,6 +167,7 @@ pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod downstream;
+pub mod explain;
 pub mod files;
 pub mod health;
 pub mod http1;

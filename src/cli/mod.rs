@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod explain;
 mod fetch;
 #[cfg(test)]
 mod fixture;
@@ -38,6 +39,9 @@ enum Command {
     /// Find the problems of configuration files
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArguments),
+    /// Say why a request goes where it goes
+    #[command(after_help = EXIT_CODES)]
+    Explain(explain::ExplainArguments),
     /// Show the targets and replicas of a running Weir
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArguments),
@@ -58,10 +62,11 @@ enum Command {
 /// Runs the command of the command line. Every thread of a running Weir calls `housekeeping` about
 /// once a second.
 pub fn main(housekeeping: fn()) -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| explain(error).exit());
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| name_feature(error).exit());
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, housekeeping),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),
         #[cfg(feature = "tools")]
@@ -75,7 +80,7 @@ pub fn main(housekeeping: fn()) -> ExitCode {
 const TOOLS: [&str; 3] = ["import", "plot", "simulate"];
 
 /// Instead of a guess at a misspelling, says which feature a command needs.
-fn explain(error: clap::Error) -> clap::Error {
+fn name_feature(error: clap::Error) -> clap::Error {
     match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(name)) if TOOLS.contains(&name.as_str()) => {
             let message = format!(
@@ -97,7 +102,7 @@ mod tests {
         let said = |arguments: &[&str]| {
             let line = ["weir"].iter().chain(arguments);
             let error = without_tools.clone().try_get_matches_from(line);
-            explain(error.unwrap_err()).to_string()
+            name_feature(error.unwrap_err()).to_string()
         };
         for arguments in [
             &["simulate", "--help"][..],

@@ -132,7 +132,7 @@ enum Queued {
 impl ExchangeFacts {
     /// The facts of a request whose head was complete at `started`, or of a connection that was
     /// accepted then.
-    pub(super) fn new(
+    pub fn new(
         protocol: Protocol,
         started: Instant,
         listener: (ListenerSlot, ListenerId),

@@ -25,6 +25,7 @@ use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead}
 use crate::model::{Blame, Failure, Filters, Protocol, TargetProtocol};
 use crate::net::{Pace, Timer, proxy_protocol};
 use crate::observe::{ExchangeFacts, Record, RequestId};
+use crate::state::CompiledListener;
 use crate::target::{Lease, RequestResult};
 use crate::target_group::TargetGroup;
 use crate::upstream::Connection;
@@ -114,7 +115,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
         upload: &mut ReplayBody,
         response: &mut ResponseHead,
     ) -> Result<UpstreamResponse, Failure> {
-        self.describe(head);
+        let id = self.record.request_id.as_ref();
+        describe(&self.routed.listener, self.client, id, head);
         let routed = self.routed;
         let proxy_header = self.proxy_header();
         let outgoing = Outgoing {
@@ -143,19 +145,6 @@ impl<'a, E: Exchange> Answer<'a, E> {
         let id = self.record.request_id.as_ref().map(RequestId::as_bytes);
         let addresses = self.client.peer.addresses(self.client.local);
         Some(proxy_protocol::encode(version, addresses, id))
-    }
-
-    /// Adds to a request what its target is told about the client.
-    fn describe(&self, head: &mut RequestHead) {
-        let listener = &self.routed.listener;
-        forwarded_policy(listener).describe(head, &self.client.facts);
-        if let Some(name) = &listener.http.via {
-            let version = hops::via_version(self.client.protocol, head.version());
-            hops::add_via(&mut head.fields, version, name);
-        }
-        if let Some(id) = &self.record.request_id {
-            head.fields.put(FieldName::XRequestId, id.as_bytes());
-        }
     }
 
     /// Makes the head of the target's response what the client gets. Returns the protocols that
@@ -258,6 +247,23 @@ impl<'a, E: Exchange> Answer<'a, E> {
         self.exchange.abort();
         self.record.failure = Some(failure);
         Ok(())
+    }
+}
+
+/// Adds to a request what its target is told about the client.
+pub(super) fn describe(
+    listener: &CompiledListener,
+    client: &Client,
+    id: Option<&RequestId>,
+    head: &mut RequestHead,
+) {
+    forwarded_policy(listener).describe(head, &client.facts);
+    if let Some(name) = &listener.http.via {
+        let version = hops::via_version(client.protocol, head.version());
+        hops::add_via(&mut head.fields, version, name);
+    }
+    if let Some(id) = id {
+        head.fields.put(FieldName::XRequestId, id.as_bytes());
     }
 }
 

@@ -11,6 +11,8 @@
 //!   sends it to one of them, with its body in `replay_body`;
 //! - `download` passes the response on; `grpc` knows what a call of gRPC says in it.
 //!
+//! [`preview()`] says what would become of a request by the same steps.
+//!
 //! [`Proxy::connect`] (`tcp`) is the path of a connection that carries no HTTP.
 
 mod answer;
@@ -30,6 +32,7 @@ mod ids;
 mod key;
 mod preference;
 mod presence;
+mod preview;
 mod queue;
 mod replay_body;
 mod reported;
@@ -60,6 +63,9 @@ use routing::{Route, desync};
 
 pub use client::Client;
 pub use presence::Presence;
+pub use preview::{
+    ANY_TARGET, Forwarded, GroupOption, KeyFound, Outcome, Preview, Supposed, preview,
+};
 pub use tcp::Arrival;
 pub use worker::Proxy;
 

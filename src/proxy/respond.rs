@@ -137,6 +137,11 @@ fn has_content(status: u16) -> bool {
 }
 
 impl OwnResponse {
+    /// Its head without what every response gets, and its body.
+    pub(super) fn into_parts(self) -> (ResponseHead, Bytes) {
+        (self.head, self.body)
+    }
+
     /// Sends it to the end. The error says why the client did not get it.
     pub(super) async fn send(
         mut self,

@@ -7,6 +7,7 @@ use super::client::Client;
 use super::filters::RequestFacts;
 use super::forwarded::ForwardedPolicy;
 use super::hops::{self, HopLimit, RequestHop};
+use super::ids::{Entropy, RequestIds};
 use super::respond::{self, OwnResponse};
 use super::sticky::{self, StickyContext};
 use super::trust;
@@ -14,7 +15,7 @@ use super::worker::Proxy;
 use crate::http1::{Class, Decision, Desync, Reason, decide};
 use crate::message::{Exchange, FieldName, Method, RequestHead};
 use crate::model::{Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath};
-use crate::observe::{self, LoggedHead, Record, RequestId};
+use crate::observe::{self, ExchangeFacts, LoggedHead, Record, RequestId};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
 use crate::target_group::TargetGroup;
@@ -64,81 +65,60 @@ impl Proxy {
             exchange.close_after();
             return Err(Failure::ListenerGone);
         };
-        let closes = Self::check(listener, head, reason, exchange, record)?;
-        let facts = (!exchange.body_length().is_empty(), closes);
-        self.route(client, snapshot, listener, head, facts, record)
-    }
-
-    /// Refuses what is not forwarded. Returns whether the connections are to end with the request.
-    fn check(
-        listener: &CompiledListener,
-        head: &RequestHead,
-        reason: Option<Reason>,
-        exchange: &mut impl Exchange,
-        record: &mut Record,
-    ) -> Result<bool, Failure> {
-        let class = reason.map_or(Class::Compliant, Reason::class);
         record.desync = reason.and_then(desync);
-        let mode = desync_mode(listener);
-        let closes = match decide(mode, class) {
-            Decision::Reject => return Err(Failure::MalformedRequest),
-            Decision::ForwardAndClose => true,
-            Decision::Forward => false,
-        };
+        let closes = is_last(listener, reason)?;
         if closes {
             exchange.close_after();
         }
-        if matches!(head.method(), Method::Connect | Method::Trace) {
-            return Err(Failure::MethodNotForwarded);
-        }
-        Ok(closes)
+        let routing = Routing {
+            client,
+            snapshot,
+            listener,
+            ids: &self.ids,
+            entropy: &self.entropy,
+        };
+        let facts = (!exchange.body_length().is_empty(), closes);
+        routing.route(head, facts, record)
     }
+}
 
-    /// Makes the head what the target will see, so that rules match nothing that is dropped; then
-    /// applies the limit of the client's rate and finds the action.
+/// Whether the connections are to end with a request, for the worst fault of its head.
+fn is_last(listener: &CompiledListener, reason: Option<Reason>) -> Result<bool, Failure> {
+    let class = reason.map_or(Class::Compliant, Reason::class);
+    match decide(desync_mode(listener), class) {
+        Decision::Reject => Err(Failure::MalformedRequest),
+        Decision::ForwardAndClose => Ok(true),
+        Decision::Forward => Ok(false),
+    }
+}
+
+/// What decides about the action for a request. All of it is said to
+/// [`preview`](super::preview) too, for requests that no client has sent.
+pub(super) struct Routing<'r> {
+    pub(super) client: &'r Client,
+    pub(super) snapshot: &'r DataPlaneSnapshot,
+    pub(super) listener: &'r Arc<CompiledListener>,
+    pub(super) ids: &'r RequestIds,
+    pub(super) entropy: &'r Entropy,
+}
+
+impl Routing<'_> {
+    /// Admits a request, applies the limit of the client's rate and finds the action.
     fn route(
         &self,
-        client: &Client,
-        snapshot: &DataPlaneSnapshot,
-        listener: &Arc<CompiledListener>,
         head: &mut RequestHead,
         (has_body, closes): (bool, bool),
         record: &mut Record,
     ) -> Result<(Route, Routed), Failure> {
-        let settings = &listener.forwarded;
-        let peer = client.peer.client();
-        let trusted = trust::is_trusted(settings, peer);
-        if trusted {
-            record.client = trust::client_behind(settings, peer, &head.fields);
-            if let Some(id) = head
-                .fields
-                .get(FieldName::XRequestId)
-                .and_then(RequestId::given)
-            {
-                record.request_id = Some(id);
-            }
-        }
-        forwarded_policy(listener).strip(&mut head.fields, trusted);
-        let hop = hops::strip_request(head, has_body);
-        if !head.fields.contains(FieldName::Host) {
-            // HTTP/1.0 has none: the host is the address that the client connected to.
-            let host = client.default_host();
-            head.set_host(host.as_bytes())
-                .map_err(|_| Failure::BadHost)?;
-        }
-        if let Some(limiter) = &listener.rate_limit {
+        let (hop, trusted) = self.admit(head, has_body, record)?;
+        if let Some(limiter) = &self.listener.rate_limit {
             limiter
                 .check(record.client, &head.fields, record.started())
                 .map_err(Failure::RateLimited)?;
         }
-        let (route, filters) = match hops::count_hop(head) {
-            HopLimit::Answer => (Route::Respond(Box::new(respond::last_hop())), None),
-            HopLimit::Forward => {
-                self.find_action(client, snapshot, listener, head, trusted, record)?
-            }
-        };
+        let (route, filters) = self.decide(head, trusted, record)?;
         let routed = Routed {
-            listener: Arc::clone(listener),
+            listener: Arc::clone(self.listener),
             filters,
             hop,
             trusted,
@@ -147,17 +127,63 @@ impl Proxy {
         Ok((route, routed))
     }
 
-    fn find_action(
+    /// Refuses a method that is not forwarded, and makes the head what the target will see, so that
+    /// rules match nothing that is dropped. Returns whether the peer is a trusted proxy, too.
+    pub(super) fn admit(
         &self,
-        client: &Client,
-        snapshot: &DataPlaneSnapshot,
-        listener: &CompiledListener,
+        head: &mut RequestHead,
+        has_body: bool,
+        facts: &mut ExchangeFacts,
+    ) -> Result<(RequestHop, bool), Failure> {
+        if matches!(head.method(), Method::Connect | Method::Trace) {
+            return Err(Failure::MethodNotForwarded);
+        }
+        let settings = &self.listener.forwarded;
+        let peer = self.client.peer.client();
+        let trusted = trust::is_trusted(settings, peer);
+        if trusted {
+            facts.client = trust::client_behind(settings, peer, &head.fields);
+            if let Some(id) = head
+                .fields
+                .get(FieldName::XRequestId)
+                .and_then(RequestId::given)
+            {
+                facts.request_id = Some(id);
+            }
+        }
+        forwarded_policy(self.listener).strip(&mut head.fields, trusted);
+        let hop = hops::strip_request(head, has_body);
+        if !head.fields.contains(FieldName::Host) {
+            // HTTP/1.0 has none: the host is the address that the client connected to.
+            let host = self.client.default_host();
+            head.set_host(host.as_bytes())
+                .map_err(|_| Failure::BadHost)?;
+        }
+        Ok((hop, trusted))
+    }
+
+    /// The action for a request that was admitted, and its filters.
+    pub(super) fn decide(
+        &self,
         head: &mut RequestHead,
         trusted: bool,
-        record: &mut Record,
+        facts: &mut ExchangeFacts,
     ) -> Result<(Route, Option<Filtering>), Failure> {
+        match hops::count_hop(head) {
+            HopLimit::Answer => Ok((Route::Respond(Box::new(respond::last_hop())), None)),
+            HopLimit::Forward => self.find_action(head, trusted, facts),
+        }
+    }
+
+    fn find_action(
+        &self,
+        head: &mut RequestHead,
+        trusted: bool,
+        facts: &mut ExchangeFacts,
+    ) -> Result<(Route, Option<Filtering>), Failure> {
+        let (listener, client) = (self.listener, self.client);
         let policy = &listener.http;
-        let view = RequestView::new(head, record.client, policy.normalize_path);
+        let view = RequestView::new(head, facts.client, policy.normalize_path);
         if policy.encoded_slashes == EncodedSlashes::Reject && has_encoded_slash(view.sent_path()) {
             return Err(Failure::MalformedRequest);
         }
@@ -169,12 +195,12 @@ impl Proxy {
             return Ok((Route::Respond(Box::new(respond::challenge(answer))), None));
         }
         let (action, rule) = listener.rules.route(&view);
-        record.rule = rule.map(|priority| priority.0);
+        facts.rule = rule.map(|priority| priority.0);
         let mut filters = None;
         let route = match action {
             Action::Forward(forward) => {
                 filters = forward.filters.clone().map(|filters| {
-                    let id = record.request_id.clone().unwrap_or_else(|| self.ids.next());
+                    let id = facts.request_id.clone().unwrap_or_else(|| self.ids.next());
                     let facts = RequestFacts::new(&view, client.scheme(), client.port(), id);
                     Box::new((filters, facts))
                 });
@@ -183,11 +209,11 @@ impl Proxy {
                     None => (router::choose(forward, entropy), None),
                     Some(duration) => {
                         let context = sticky_context(client, listener, head, trusted);
-                        let (seal, group) = (&listener.choices, |index| snapshot.group(index));
+                        let (seal, group) = (&listener.choices, |index| self.snapshot.group(index));
                         sticky::choose_group(forward, duration, group, seal, context, entropy)
                     }
                 };
-                Route::Forward(Arc::clone(snapshot.group(index)), cookie)
+                Route::Forward(Arc::clone(self.snapshot.group(index)), cookie)
             }
             Action::Redirect(redirect) => {
                 Route::Respond(Box::new(respond::redirect(redirect, &view, client)))

@@ -12,7 +12,7 @@ pub fn hold(conditions: &[Condition], request: &RequestView<'_>) -> bool {
 }
 
 /// Whether any value of one condition is satisfied.
-fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
+pub(super) fn holds(condition: &Condition, request: &RequestView<'_>) -> bool {
     match condition {
         Condition::Host(hosts) => hosts.iter().any(|host| host.matches(request.host())),
         Condition::Path(paths) => paths.iter().any(|path| path.matches(request.path())),

@@ -9,6 +9,7 @@
 //! the condition that sets it apart, so a route costs about the same among ten rules and
 //! among ten thousand. The result is the same as trying every rule in order of priority.
 
+mod candidates;
 mod condition;
 mod forward;
 mod index;
@@ -28,6 +29,7 @@ use crate::model::{
 };
 use index::Index;
 
+pub use candidates::{Candidate, PassedOver};
 pub use condition::hold;
 pub use forward::{choose, choose_again};
 pub use redirect::location;
@@ -73,9 +75,7 @@ impl RuleTable {
         host: Option<&str>,
         client: ClientAddress,
     ) -> (&Action<GroupIndex>, Option<Priority>) {
-        let mut head = RequestHead::new();
-        // A host that is none is no host of a rule.
-        let _ = host.map(|host| head.set_host(host.as_bytes()));
+        let head = connection_head(host);
         self.route(&RequestView::new(&head, client, NormalizePath::Off))
     }
 
@@ -102,6 +102,15 @@ impl RuleTable {
             None => (&self.default, None),
         }
     }
+}
+
+/// What stands for the head of a connection of which no request is read, but perhaps the host that
+/// it is for.
+pub fn connection_head(host: Option<&str>) -> RequestHead {
+    let mut head = RequestHead::new();
+    // A host that is none is no host of a rule.
+    let _ = host.map(|host| head.set_host(host.as_bytes()));
+    head
 }
 
 /// Lets equal expressions share one compiled form, and compiles the first of them.

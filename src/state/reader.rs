@@ -63,6 +63,11 @@ impl DataPlaneReader {
 pub struct DataPlaneSnapshot(Guard<Arc<Snapshot>>);
 
 impl DataPlaneSnapshot {
+    /// A snapshot that need not be the newest.
+    pub fn of(snapshot: Arc<Snapshot>) -> Self {
+        Self(Guard::from_inner(snapshot))
+    }
+
     /// The first version that has these targets in these groups, and the same terms for them.
     pub fn targets_since(&self) -> u64 {
         self.0.targets_since

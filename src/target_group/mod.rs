@@ -123,6 +123,21 @@ impl TargetGroup {
         selection.acquire(picked, request, tried)
     }
 
+    /// The target that a request with this key would be sent to first, if no limit and no slow
+    /// start is in its way; `None` if none is eligible, or the algorithm looks at no key.
+    pub fn target_of_key(&self, key: u64, now: Instant) -> Option<&Arc<Target>> {
+        self.hash_key.as_ref()?;
+        let selection = self.selection.as_ref()?;
+        let request = PickRequest {
+            key: Some(key),
+            session: None,
+            entropy: 0,
+            now,
+        };
+        let picked = selection.picker.pick(&request.context(&[]))?;
+        Some(&selection.roster.members()[picked].target)
+    }
+
     /// Whether a request that has tried these may wait for a target that is to come.
     pub fn waits_when_empty(&self, tried: &Tried) -> bool {
         self.scales_to_zero && self.selection.is_none() && !tried.is_full()

@@ -36,17 +36,18 @@ const LAYERS: &str = "
     tunnel       : model clock target observe net
     proxy        : model clock target observe message http1 net router target_group state upstream tunnel
     downstream   : model clock observe message http1 net tls proxy tunnel
+    explain      : model target message config router target_group state proxy
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
     acme         : files config net state tls
     replicas     : model target observe config net state
     autoscale    : model target observe tls config net state replicas
-    admin        : model target observe tls net lifecycle state acme replicas autoscale
+    admin        : model target observe tls net lifecycle state explain acme replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
                    upstream proxy downstream listener health discovery acme replicas autoscale admin
     tools        : config autoscale
-    cli          : model files observe net config replicas admin server tools
+    cli          : model files observe net config state replicas explain admin server tools
 ";
 
 /// Folders whose parts see what lies beside them in the folder, and of each other only what

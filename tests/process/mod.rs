@@ -19,6 +19,7 @@ mod check;
 mod children;
 mod descriptors;
 mod discovery;
+mod explain;
 mod files;
 #[cfg(feature = "tools")]
 mod import;

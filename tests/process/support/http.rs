@@ -53,6 +53,14 @@ impl Client {
         self.receive()
     }
 
+    /// Sends a request without a body, of any method to any host.
+    pub fn ask(&mut self, method: &str, host: &str, target: &str) -> io::Result<Reply> {
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.receive()
+    }
+
     pub fn send(&mut self, path: &str) -> io::Result<()> {
         self.send_with(path, "")
     }
