@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod diff;
 mod explain;
 mod fetch;
 #[cfg(test)]
@@ -9,12 +10,14 @@ mod fixture;
 mod format;
 mod guardian;
 mod health;
+mod init;
 mod run;
 mod status;
 mod table;
 mod target;
 #[cfg(feature = "tools")]
 mod tools;
+mod without_file;
 
 use std::process::ExitCode;
 
@@ -36,9 +39,15 @@ enum Command {
     /// Run the load balancer until a signal ends it
     #[command(after_help = EXIT_CODES)]
     Run(run::RunArguments),
+    /// Write a configuration file to begin with
+    #[command(after_help = EXIT_CODES)]
+    Init(init::InitArguments),
     /// Find the problems of configuration files
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArguments),
+    /// Say what a reload would change
+    #[command(after_help = EXIT_CODES)]
+    Diff(diff::DiffArguments),
     /// Say why a request goes where it goes
     #[command(after_help = EXIT_CODES)]
     Explain(explain::ExplainArguments),
@@ -65,7 +74,9 @@ pub fn main(housekeeping: fn()) -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| name_feature(error).exit());
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments, housekeeping),
+        Command::Init(arguments) => init::init(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Target(arguments) => target::target(&arguments),

@@ -14,7 +14,8 @@ use tracing::{error, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::guardian;
-use crate::config::{self, Config, LoadError, Parsed, Problems, Report, Severity};
+use super::without_file::WithoutFile;
+use crate::config::{self, Config, LoadError, Loaded, Parsed, Problems, Report, Severity};
 use crate::net::descriptors;
 use crate::observe::{Log, LogFormat};
 use crate::server::{self, Exit, Program};
@@ -29,6 +30,8 @@ pub(super) struct RunArguments {
         default_value = "/etc/weir/weir.toml"
     )]
     config: PathBuf,
+    #[command(flatten)]
+    without_file: WithoutFile,
     /// Format of the log
     #[arg(long, value_enum, default_value_t = LogFormatArgument::Pretty)]
     log_format: LogFormatArgument,
@@ -54,6 +57,21 @@ impl From<LogFormatArgument> for LogFormat {
     }
 }
 
+impl RunArguments {
+    /// Reads the configuration: the file, or what the command line says instead.
+    fn source(&self) -> impl Fn() -> Loaded + Send + Sync + use<> {
+        let text = self.without_file.configuration();
+        let file = self.config.clone();
+        move || match &text {
+            Some(text) => Loaded {
+                result: config::load_from("the command line", text.as_bytes()),
+                files: Vec::new(),
+            },
+            None => config::load_watched(&file),
+        }
+    }
+}
+
 /// The log levels unless `RUST_LOG` sets others. The Kubernetes client logs each failed call as an
 /// error; Weir logs a failure once.
 const LEVELS: &str = "info,kube_client=off";
@@ -67,10 +85,12 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
         Ok(log) => log,
         Err(error) => return cannot_log(&error),
     };
+    arguments.without_file.announce();
     if let Err(error) = descriptors::raise() {
         warn!(%error, "cannot raise the limit of open files");
     }
-    let first = config::load_watched(&arguments.config);
+    let load = arguments.source();
+    let first = load();
     let Some(config) = accept(first.result, &log) else {
         return ExitCode::from(2);
     };
@@ -82,7 +102,7 @@ pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
         }
     };
     let program = Program {
-        file: arguments.config.clone(),
+        load,
         files: first.files,
         take: |read| accept(read, &log),
         housekeeping,

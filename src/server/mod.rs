@@ -14,6 +14,7 @@
 //! | which groups are waited for, and how long        | `pending_reload`, `ready`               |
 //! | what is published beside the configuration       | `published`                             |
 //! | listening sockets, and which are kept            | `listeners`, `sockets`, `socket_plan`   |
+//! | what a reload would do to sockets                | `socket_effects`                        |
 //! | worker threads                                   | `worker`                                |
 //! | tasks of the control plane                       | `control`, `housekeeping`               |
 //! | panics                                           | `supervision`                           |
@@ -40,6 +41,7 @@ mod running;
 mod service_manager;
 mod shutdown;
 mod signals;
+mod socket_effects;
 mod socket_plan;
 mod sockets;
 mod start;
@@ -50,6 +52,7 @@ mod worker;
 pub use error::ApplyError;
 pub use run::{Exit, Program, StartError, run};
 pub use running::Server;
+pub use socket_effects::socket_effects;
 pub use upgrade::{Inherited, TakeOverError};
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The daemon: acts on signals, file changes and events until the process ends.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use tracing::{error, info, warn};
@@ -12,7 +11,7 @@ use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::supervision::Defect;
 use super::upgrade::{Inherited, TakeOverError, UpgradeEvent, Upgrades};
-use crate::config::{self, Config, LoadError, Parsed};
+use crate::config::{Config, LoadError, Loaded, Parsed};
 use crate::files::Versions;
 use crate::lifecycle::Phase;
 use crate::state::Diff;
@@ -40,9 +39,9 @@ pub enum StartError {
 
 /// What the daemon needs from the program that runs it.
 #[derive(Debug)]
-pub struct Program<T> {
-    /// The configuration file, read again when it or one of `files` changes.
-    pub file: PathBuf,
+pub struct Program<L, T> {
+    /// Reads the configuration, again when one of `files` changes or a signal asks for it.
+    pub load: L,
     /// The files that the first configuration was read from.
     pub files: Versions,
     /// Gets the result of each reading. Returns the configuration to run; `None`, after it has
@@ -62,13 +61,13 @@ pub struct Program<T> {
 /// Runs Weir until a signal ends it, or another process takes its place.
 ///
 /// Fails only if the first configuration cannot be run.
-pub async fn run<T>(config: Config, mut program: Program<T>) -> Result<Exit, StartError>
+pub async fn run<L, T>(config: Config, mut program: Program<L, T>) -> Result<Exit, StartError>
 where
+    L: Fn() -> Loaded + Send + Sync + 'static,
     T: FnMut(Result<Parsed, LoadError>) -> Option<Config>,
 {
     let mut signals = Signals::new().map_err(ApplyError::Signals)?;
-    let file = program.file;
-    let mut source = ConfigSource::new(move || config::load_watched(&file), program.files);
+    let mut source = ConfigSource::new(program.load, program.files);
     let mut upgrades = Upgrades::default();
     let inherited = if program.upgrade {
         upgrades.take_over(config.upgrade_socket.as_deref()).await?
@@ -190,6 +189,9 @@ impl Daemon {
         match result {
             Ok(diff) => {
                 info!("configuration loaded: {diff}");
+                for effect in &diff.effects {
+                    info!("configuration loaded: {effect}");
+                }
                 for contradiction in &diff.contradictions {
                     warn!("{contradiction}");
                 }

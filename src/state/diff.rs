@@ -1,8 +1,9 @@
-//! What a reload has changed, for the log.
+//! What a reload has changed or would change, for the log and for `weir diff`.
 
 use std::collections::HashMap;
 use std::fmt;
 
+use super::effects::effects;
 use crate::config::Config;
 
 /// The difference between two configurations, by name.
@@ -17,12 +18,17 @@ pub struct Diff {
     /// Where the new configuration says one thing about a target and another was set at run
     /// time, which stands: `target 10.0.0.1:80 of todo: …`.
     pub contradictions: Vec<String>,
+    /// What follows for targets, connections and sessions.
+    pub effects: Vec<String>,
 }
 
 impl Diff {
     /// Compares by name.
     pub fn between(old: &Config, new: &Config) -> Self {
-        let mut diff = Self::default();
+        let mut diff = Self {
+            effects: effects(old, new),
+            ..Self::default()
+        };
         diff.compare("listener", &old.listeners, &new.listeners, |l| &l.id.0);
         diff.compare(
             "target group",

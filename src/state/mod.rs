@@ -14,6 +14,7 @@ mod change;
 mod compile;
 mod diff;
 mod draining;
+mod effects;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod membership;

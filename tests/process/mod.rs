@@ -18,6 +18,7 @@ mod autoscale;
 mod check;
 mod children;
 mod descriptors;
+mod diff;
 mod discovery;
 mod explain;
 mod files;

@@ -96,12 +96,26 @@ impl Weir {
         Self::spawn(run, config, |_| {})
     }
 
+    /// Starts with arguments alone, and waits until it serves.
+    pub fn without_file(arguments: &[&str]) -> Self {
+        let mut run = command();
+        run.arg("run").args(arguments);
+        let weir = Self::begin(run, tempfile::tempdir().unwrap());
+        weir.line(&[READY]);
+        weir
+    }
+
     fn spawn(mut run: Command, config: &str, adapt: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weir.toml");
         std::fs::write(&file, config).unwrap();
-        run.arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
+        run.arg(&file);
         adapt(&mut run);
+        Self::begin(run, folder)
+    }
+
+    fn begin(mut run: Command, folder: TempDir) -> Self {
+        run.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = run.spawn().unwrap();
         let stdout = Lines::follow(child.stdout.take().unwrap());
         let stderr = Lines::follow(child.stderr.take().unwrap());
