@@ -28,6 +28,8 @@ FROM ${BUILD_BASE} AS build
 WORKDIR /src
 COPY . .
 ARG FEATURES=engines
+# For `weir --version`, because the build context has no git repository: $(git rev-parse HEAD).
+ARG WEIR_COMMIT=
 # Symbols are an eighth of the binary. Without them a panic still names its file and line.
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # Packed relocations save a megabyte of the file; a static binary brings the code that reads them.

@@ -8,15 +8,18 @@ mod fetch;
 #[cfg(test)]
 mod fixture;
 mod format;
+mod generate;
 mod guardian;
 mod health;
 mod init;
 mod run;
+mod schema;
 mod status;
 mod table;
 mod target;
 #[cfg(feature = "tools")]
 mod tools;
+mod version;
 mod without_file;
 
 use std::process::ExitCode;
@@ -28,7 +31,7 @@ use format::EXIT_CODES;
 
 /// An HTTP load balancer: one binary, one TOML file.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about, after_help = EXIT_CODES)]
+#[command(name = "weir", version, long_version = version::long(), about, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -63,6 +66,12 @@ enum Command {
     /// Exit 0 if a running Weir is alive; for container health checks
     #[command(after_help = EXIT_CODES)]
     Health(health::HealthArguments),
+    /// Print the JSON Schema of configuration files, for editors
+    Schema,
+    /// Print a script that completes Weir's commands in a shell
+    Completions(generate::CompletionsArguments),
+    /// Print the manual page, or write those of all commands into a folder
+    Man(generate::ManArguments),
     /// Started by a running Weir: ends the processes of its replicas after it
     #[command(hide = true)]
     Guardian,
@@ -83,6 +92,11 @@ pub fn main(housekeeping: fn()) -> ExitCode {
         #[cfg(feature = "tools")]
         Command::Tool(command) => command.run(),
         Command::Health(arguments) => health::health(&arguments),
+        Command::Schema => schema::schema(),
+        Command::Completions(arguments) => {
+            generate::completions(&arguments, &mut Arguments::command())
+        }
+        Command::Man(arguments) => generate::man(&arguments, Arguments::command()),
         Command::Guardian => guardian::guardian(),
     }
 }

@@ -29,6 +29,7 @@ mod problem;
 mod quantity;
 mod read;
 mod render;
+mod schema;
 mod secret;
 mod section;
 mod shadow;
@@ -45,6 +46,7 @@ pub use load::{
     LoadError, Loaded, MAX_BYTES, load, load_from, load_watched, parse, parse_with_files,
 };
 pub use problem::{Code, Problem, Problems, Report, Severity};
+pub use schema::schema;
 pub use types::*;
 pub use units::{display_duration, display_size};
 

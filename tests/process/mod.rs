@@ -22,6 +22,7 @@ mod diff;
 mod discovery;
 mod explain;
 mod files;
+mod first_steps;
 #[cfg(feature = "tools")]
 mod import;
 mod log;

@@ -161,8 +161,12 @@ fn the_default_file_is_in_etc() {
     let help = text(&output.stdout);
     assert!(help.contains("[default: /etc/weir/weir.toml]"), "{help}");
     assert!(help.contains("WEIR_CONFIG"), "{help}");
-    let version = text(&run(&["--version"]).stdout);
+    let version = text(&run(&["-V"]).stdout);
     assert_eq!(version, format!("weir {}\n", env!("CARGO_PKG_VERSION")));
+    let version = text(&run(&["--version"]).stdout);
+    for part in ["\ncommit: ", "\nfeatures: ", "\ntarget: "] {
+        assert!(version.contains(part), "{version}");
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub enum DefaultValue {
 }
 
 /// The shape of [`Kind::Either`] for a table that `true` and `false` can stand for.
-pub(super) const SWITCH: &str = "true or false";
+pub(in crate::config) const SWITCH: &str = "true or false";
 
 /// For [`Kind::Tables`] of any number.
 pub(super) const ANY: usize = usize::MAX;

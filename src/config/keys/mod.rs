@@ -30,6 +30,7 @@ pub(super) use autoscaling::{
 pub(super) use bounds::{DAY, LOCAL_REPLICAS, METRIC, PHASE, REPLICAS as MOST_REPLICAS};
 pub(super) use filter::{FIELD_EDITS, REWRITE, REWRITE_PREFIX, REWRITE_REGEX};
 pub(super) use health::{HEALTH, OUTLIER};
+pub(super) use key::SWITCH;
 pub use key::{DefaultValue, Key, Kind, Table};
 pub(super) use listener::{
     ACME, CERTIFICATE, CLIENT, CLIENT_AUTH, EAB, FORWARDED, LISTENER, RATE_KEY, RATE_LIMIT, TLS,
