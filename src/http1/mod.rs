@@ -55,4 +55,4 @@ pub use reason::{Class, Reason, Violation};
 pub use request::parse_request;
 pub use response::parse_response;
 pub use scan::Scan;
-pub use trailers::FORBIDDEN as FORBIDDEN_TRAILERS;
+pub use trailers::strip as strip_trailers;

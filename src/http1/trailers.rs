@@ -1,6 +1,6 @@
 //! The trailer section of a chunked body (RFC 9112 section 7.1.2).
 
-use crate::message::{FieldName, Fields, NameSet};
+use crate::message::{FieldName, Fields, IdentityFields, NameSet};
 
 use super::field_section;
 use super::line::Stop;
@@ -9,7 +9,7 @@ use super::{Limits, Reason, Scan, Violation};
 /// What must not stand in trailers, because it frames, routes, authenticates, modifies the request
 /// or says how content is to be read (RFC 9110 section 6.5.1): it is dropped, as nothing may be
 /// done by it any more.
-pub const FORBIDDEN: NameSet = NameSet::of(&[
+pub(super) const FORBIDDEN: NameSet = NameSet::of(&[
     FieldName::Host,
     FieldName::Connection,
     FieldName::KeepAlive,
@@ -72,6 +72,13 @@ pub const FORBIDDEN: NameSet = NameSet::of(&[
     FieldName::SecWebSocketExtensions,
 ]);
 
+/// Drops what must not stand in trailers. What says something of a client's certificate is dropped as
+/// well, whichever peer has sent it: it belongs in the head, where it is checked.
+pub fn strip(fields: &mut Fields) {
+    fields.remove_all(FORBIDDEN);
+    IdentityFields::remove_certificate(fields);
+}
+
 /// A section that is not complete. Its bytes are kept here, because nearly no body has one.
 #[derive(Clone, Debug)]
 pub(super) struct TrailerSection {
@@ -110,7 +117,7 @@ impl TrailerSection {
         self.fields.extend_text(&self.read[..self.scan.line]);
         match result {
             Ok(()) => {
-                self.fields.remove_all(FORBIDDEN);
+                strip(&mut self.fields);
                 Ok(Some(self.scan.line - before))
             }
             Err(stop) => self.stop(stop),

@@ -87,6 +87,20 @@ async fn listed_identity_fields_in_trailers_are_dropped() {
     assert!(!target.bytes().contains("root"), "{}", target.bytes());
 }
 
+/// A trusted proxy says what it knows of a certificate in the head.
+#[tokio::test]
+async fn fields_of_certificates_in_trailers_are_dropped_of_any_peer() {
+    let target = Recorder::start().await;
+    let keys = "forwarded = { trusted_proxies = [\"127.0.0.0/8\"] }";
+    let rig = Rig::with(&[target.addr()], keys, "").await;
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let end = "0\r\nX-Amzn-Mtls-Clientcert-Subject: CN=root\r\nX-Sum: 1\r\n\r\n";
+    let mut wire = rig.wire(format!("{head}5\r\nhello\r\n{end}")).await;
+    assert_eq!(wire.response().await.text(), "ok");
+    let bytes = target.bytes();
+    assert!(bytes.ends_with("hello\r\n0\r\nX-Sum: 1\r\n\r\n"), "{bytes}");
+}
+
 #[tokio::test]
 async fn trailers_of_responses_pass_without_the_forbidden_ones() {
     let answer = format!(

@@ -14,7 +14,7 @@ use http::response;
 
 use super::connection::Http2Connection;
 use super::head;
-use crate::http1::{FORBIDDEN_TRAILERS, Hop};
+use crate::http1::{Hop, strip_trailers};
 use crate::message::{BodyLength, Fields, Method, RequestHead, ResponseHead};
 use crate::model::{Failure, UpstreamLimits};
 use crate::upstream::response::{HeadKind, MAX_INTERIM, ReadError, ResponseLimits};
@@ -318,7 +318,7 @@ impl State {
             let mut trailers = Fields::new();
             // Names and values of the crate are legal.
             let _ = trailers.extend_from_map(&map);
-            trailers.remove_all(FORBIDDEN_TRAILERS);
+            strip_trailers(&mut trailers);
             self.trailers = Some(trailers);
         }
         self.body = None;
