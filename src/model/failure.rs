@@ -90,6 +90,8 @@ pub enum Failure {
     MalformedResponse,
     /// A deadline on the target's side passed.
     TargetTimeout(Stage),
+    /// The time that the client of a call of gRPC gave it is over (`grpc-timeout`).
+    ClientDeadline,
     /// No byte came through a tunnel in either direction for too long.
     TunnelTimeout,
     /// The target has left its group, and its deregistration delay is over.
@@ -150,7 +152,9 @@ impl Failure {
             | Self::TargetBodyBroken
             | Self::TargetReset
             | Self::MalformedResponse => StatusCode::BAD_GATEWAY,
-            Self::TargetTimeout(_) | Self::TunnelTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::TargetTimeout(_) | Self::ClientDeadline | Self::TunnelTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -192,6 +196,7 @@ impl Failure {
             Self::TargetTimeout(Stage::ResponseHead) => "response_head_timeout",
             Self::TargetTimeout(Stage::ResponseBody) => "response_body_timeout",
             Self::TargetTimeout(Stage::Request) => "request_timeout",
+            Self::ClientDeadline => "client_deadline",
             Self::TunnelTimeout => "tunnel_timeout",
             Self::TargetReleased => "target_released",
             Self::OutOfResources => "out_of_resources",
@@ -218,6 +223,7 @@ impl Failure {
             | Self::UriTooLong
             | Self::RequestHeadTooLarge
             | Self::RateLimited(_)
+            | Self::ClientDeadline
             | Self::ClientGone => Blame::Client,
             Self::ConnectError
             | Self::TargetClosed
@@ -244,14 +250,18 @@ impl Failure {
 
     /// Whether the connection is closed and the rest of the request left unread: the client
     /// breaks the protocol, and its next request would too. A client that only sends too many
-    /// requests keeps its connection.
+    /// requests, or gives one too little time, keeps its connection.
     pub const fn ends_connection(self) -> bool {
-        matches!(self.blame(), Blame::Client) && !matches!(self, Self::RateLimited(_))
+        let is_lawful = matches!(self, Self::RateLimited(_) | Self::ClientDeadline);
+        matches!(self.blame(), Blame::Client) && !is_lawful
     }
 
     /// Whether the request's own deadline has passed: no other target may be tried.
     pub const fn is_out_of_time(self) -> bool {
-        matches!(self, Self::TargetTimeout(Stage::Request))
+        matches!(
+            self,
+            Self::TargetTimeout(Stage::Request) | Self::ClientDeadline
+        )
     }
 
     /// The sentence in the response body.
@@ -290,6 +300,7 @@ impl Failure {
             Self::TargetReset => "the target broke the connection off",
             Self::MalformedResponse => "the target's response is not well-formed HTTP",
             Self::TargetTimeout(_) => "the target did not answer in time",
+            Self::ClientDeadline => "the time that the client gave the call is over",
             Self::TunnelTimeout => "nothing came through the connection for too long",
             Self::TargetReleased => "the target was removed",
             Self::OutOfResources => "the load balancer is out of descriptors, ports or memory",

@@ -1,13 +1,14 @@
 //! Forwards a request to its group and passes the response on: what is said to the target about the
 //! client, what is said to the client, and which session they get.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
-
-use tokio::time::Instant;
 
 use super::attempt::UpstreamResponse;
 use super::client::Client;
+use super::deadline::Deadline;
 use super::download::Download;
 use super::filters::{self, RequestFacts};
 use super::forward::{Forwarding, Outgoing, answered_status, verdict};
@@ -51,7 +52,7 @@ pub(super) struct Answer<'a, E> {
     pub(super) record: &'a mut Record,
     pub(super) timer: &'a mut Timer,
     /// The deadline of the whole request, once it is known.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Deadline>,
 }
 
 impl<'a, E: Exchange> Answer<'a, E> {
@@ -63,7 +64,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
         head: &mut RequestHead,
     ) -> Result<Option<Switched>, Failure> {
         self.record.group = Some(self.group.id.clone());
-        self.until = until(self.group, self.record, head);
+        self.until = Deadline::of(self.group, self.record, head);
         if self.group.failing_open {
             self.proxy.metrics.failed_open();
         }
@@ -199,7 +200,8 @@ impl<'a, E: Exchange> Answer<'a, E> {
                 is_websocket: upgrade.is_websocket(),
             }));
         }
-        self.exchange.send_head(response, connection.length());
+        let length = connection.length();
+        self.exchange.send_head(response, length);
         let is_grpc = self.group.upstream.protocol == TargetProtocol::Grpc;
         if is_grpc {
             self.record.grpc_status = grpc::status(&response.fields);
@@ -229,14 +231,22 @@ impl<'a, E: Exchange> Answer<'a, E> {
         self.record.received = upload.received();
         match passed {
             Ok(()) => self.record.complete = true,
-            Err(failure) => self.break_off(failure, reported)?,
+            Err(failure) => {
+                let is_call = grpc::is_spoken(&response.fields) && length == BodyLength::Unknown;
+                self.break_off(failure, reported, is_call).await?;
+            }
         }
         Ok(None)
     }
 
-    /// Ends a response that broke off. Returns the failure, which is to be answered, if no byte of
-    /// the response was sent.
-    fn break_off(&mut self, failure: Failure, reported: Option<Reported>) -> Result<(), Failure> {
+    /// Ends a response that broke off; `is_call` says that it may end with a status of gRPC. Returns
+    /// the failure, which is to be answered, if no byte of the response was sent.
+    async fn break_off(
+        &mut self,
+        failure: Failure,
+        reported: Option<Reported>,
+        is_call: bool,
+    ) -> Result<(), Failure> {
         if let Some(mut reported) = reported.filter(|_| failure.blame() == Blame::Target) {
             reported.set(RequestResult::GatewayError);
         }
@@ -244,9 +254,24 @@ impl<'a, E: Exchange> Answer<'a, E> {
             self.record.sent = 0;
             return Err(failure);
         }
-        self.exchange.abort();
         self.record.failure = Some(failure);
+        if !(is_call && failure.is_out_of_time() && self.end_call(failure).await) {
+            self.exchange.abort();
+        }
         Ok(())
+    }
+
+    /// Ends a call whose head was sent with a status in its trailers. Returns whether the client gets
+    /// them: one that does not take what was sent before is not waited for.
+    async fn end_call(&mut self, failure: Failure) -> bool {
+        let (trailers, status) = grpc::failed(failure, failure.explanation());
+        self.exchange.end(Some(&trailers));
+        let flushed = poll_fn(|cx| Poll::Ready(self.exchange.poll_flush(cx))).await;
+        let is_sent = matches!(flushed, Poll::Ready(Ok(())));
+        if is_sent {
+            self.record.grpc_status = Some(status);
+        }
+        is_sent
     }
 }
 
@@ -279,15 +304,4 @@ fn filter_request<'f>(
     }
     filters::apply_to_request(of_request, head, facts, "");
     None
-}
-
-/// The deadline of the whole request, if it has one: that of its group, or that of a call of gRPC if
-/// it is sooner.
-fn until(group: &TargetGroup, record: &Record, head: &RequestHead) -> Option<Instant> {
-    let mut timeout = group.upstream.request_timeout;
-    if group.upstream.protocol == TargetProtocol::Grpc {
-        let of_call = grpc::timeout(&head.fields);
-        timeout = timeout.into_iter().chain(of_call).min();
-    }
-    Instant::from_std(record.started()).checked_add(timeout?)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::deadline::Deadline;
 use super::hops;
 use super::replay_body::ReplayBody;
 use crate::http1::Hop;
@@ -59,7 +60,7 @@ pub(super) struct Attempt<'a, E> {
     pub(super) response: &'a mut ResponseHead,
     pub(super) policy: &'a UpstreamLimits,
     /// The deadline of the whole request, if it has one.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Deadline>,
     /// Whether it has begun without a wait since the request came.
     pub(super) is_prompt: bool,
 }
@@ -192,7 +193,7 @@ impl<E: Exchange> Attempt<'_, E> {
                 Some(_) if deadline.1 == Stage::Request && self.upload.is_waiting_on_client() => {
                     return Poll::Ready(Err(Failure::RequestBodyTimeout));
                 }
-                Some(_) | None => return Poll::Ready(Err(Failure::TargetTimeout(deadline.1))),
+                Some(_) | None => return Poll::Ready(Err(self.late(deadline.1))),
             }
         }
     }
@@ -207,11 +208,19 @@ impl<E: Exchange> Attempt<'_, E> {
         let _ = self.exchange.poll_flush(cx);
     }
 
+    /// What it means that the deadline of a stage has passed.
+    fn late(&self, stage: Stage) -> Failure {
+        match self.until {
+            Some(until) if stage == Stage::Request => until.failure,
+            Some(_) | None => Failure::TargetTimeout(stage),
+        }
+    }
+
     /// The end of the wait for a response head that began or went on at `since`.
     fn head_end(&self, since: Instant) -> (Instant, Stage) {
         let head_end = since + self.policy.response_timeout;
         match self.until {
-            Some(until) if until < head_end => (until, Stage::Request),
+            Some(until) if until.at < head_end => (until.at, Stage::Request),
             Some(_) | None => (head_end, Stage::ResponseHead),
         }
     }

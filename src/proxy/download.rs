@@ -3,8 +3,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use tokio::time::Instant;
-
+use super::deadline::Deadline;
 use super::forward::verdict;
 use super::grpc;
 use super::replay_body::ReplayBody;
@@ -28,7 +27,7 @@ pub(super) struct Download<'a, E> {
     /// How slowly the target may send.
     pub(super) pace: Pace,
     /// The deadline of the whole request, if it has one.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Deadline>,
     /// Body bytes given to the client.
     pub(super) sent: &'a mut u64,
     /// Whether the response refuses the request.
@@ -165,9 +164,7 @@ impl<E: Exchange> Download<'_, E> {
         let Some(until) = self.until else {
             return Poll::Pending;
         };
-        timer
-            .poll(cx, until)
-            .map(|()| Err(Failure::TargetTimeout(Stage::Request)))
+        timer.poll(cx, until.at).map(|()| Err(until.failure))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<Result<(), Failure>> {

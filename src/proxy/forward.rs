@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, AttemptError, Progress, UpstreamResponse};
+use super::deadline::Deadline;
 use super::filters::{RequestFacts, apply_to_request};
 use super::grpc;
 use super::preference::Preference;
@@ -41,7 +42,7 @@ pub(super) struct Outgoing<'a, E> {
     /// What the target's connection begins with, which is a new one then.
     pub(super) proxy_header: Option<Vec<u8>>,
     /// The deadline of the whole request, if it has one.
-    pub(super) until: Option<Instant>,
+    pub(super) until: Option<Deadline>,
     pub(super) preference: Preference,
     /// Where the head of the response goes.
     pub(super) response: &'a mut ResponseHead,
@@ -224,7 +225,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             .until
             .filter(|_| passes_deadline(self.group, outgoing.head))
         {
-            let left = until.saturating_duration_since(since);
+            let left = until.at.saturating_duration_since(since);
             let head = for_target.get_or_insert_with(|| outgoing.head.clone());
             grpc::set_timeout(&mut head.fields, left);
         }

@@ -71,10 +71,21 @@ pub(super) fn status_of(failure: Failure) -> u16 {
     }
 }
 
+/// The trailers of a call that failed behind its head, and its status.
+pub(super) fn failed(failure: Failure, message: &str) -> (Fields, u16) {
+    let (mut fields, status) = (Fields::new(), status_of(failure));
+    append_status(&mut fields, status, message);
+    (fields, status)
+}
+
 /// Makes a head that of a call that failed: it has the status, and no message follows.
 pub(super) fn fail(fields: &mut Fields, status: u16, message: &str) {
     debug_assert_ne!(status, code::OK, "nothing failed");
     fields.put(FieldName::ContentType, b"application/grpc");
+    append_status(fields, status, message);
+}
+
+fn append_status(fields: &mut Fields, status: u16, message: &str) {
     // Digits and percent-encoded text may stand in a value.
     let _ = fields.append(STATUS, status.to_string().as_bytes());
     let _ = fields.append(MESSAGE, percent_encoded(message).as_bytes());

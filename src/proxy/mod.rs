@@ -20,6 +20,7 @@ mod attempt;
 mod client;
 mod cookie;
 mod date;
+mod deadline;
 mod download;
 mod error;
 mod filters;

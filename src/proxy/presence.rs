@@ -4,10 +4,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use super::deadline::Deadline;
 use crate::message::Exchange;
-use crate::model::{Failure, Stage};
+use crate::model::Failure;
 
 /// A client for which a target is found: that of an exchange, or one that speaks no HTTP.
 pub trait Presence {
@@ -35,7 +36,7 @@ impl<E: Exchange> Presence for E {
 pub(super) async fn unless_gone<T>(
     step: impl Future<Output = T>,
     client: &mut impl Presence,
-    until: Option<Instant>,
+    until: Option<Deadline>,
 ) -> Result<T, Failure> {
     let mut step = pin!(step);
     let or_gone = poll_fn(|cx| {
@@ -46,8 +47,8 @@ pub(super) async fn unless_gone<T>(
     });
     match until {
         None => or_gone.await,
-        Some(until) => timeout_at(until, or_gone)
+        Some(until) => timeout_at(until.at, or_gone)
             .await
-            .unwrap_or(Err(Failure::TargetTimeout(Stage::Request))),
+            .unwrap_or(Err(until.failure)),
     }
 }

@@ -1,8 +1,7 @@
 //! The search for a target: one that is picked, or the first that has capacity; another one after
 //! a failed attempt.
 
-use tokio::time::Instant;
-
+use super::deadline::Deadline;
 use super::preference::Preference;
 use super::presence::Presence;
 use super::queue::wait_for_slot;
@@ -19,7 +18,7 @@ pub(super) struct Search<'a> {
     group: &'a TargetGroup,
     preference: Preference,
     /// The deadline of the whole request, if it has one.
-    until: Option<Instant>,
+    until: Option<Deadline>,
     tried: Tried,
 }
 
@@ -28,7 +27,7 @@ impl<'a> Search<'a> {
         proxy: &'a Proxy,
         group: &'a TargetGroup,
         preference: Preference,
-        until: Option<Instant>,
+        until: Option<Deadline>,
     ) -> Self {
         Self {
             proxy,
@@ -105,7 +104,7 @@ impl<'a> Search<'a> {
             self.group,
             session,
             &mut self.tried,
-            self.until,
+            self.until.map(|until| until.at),
             record,
             client,
         )

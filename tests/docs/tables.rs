@@ -39,7 +39,7 @@ fn the_guide_has_every_reason_of_a_scaling_decision() {
 }
 
 /// The failures which a client sees as an answer of Weir itself.
-const ANSWERED: [Failure; 33] = [
+const ANSWERED: [Failure; 34] = [
     Failure::MalformedRequest,
     Failure::PlainHttp,
     Failure::BadHost,
@@ -70,6 +70,7 @@ const ANSWERED: [Failure; 33] = [
     Failure::TargetTimeout(Stage::ResponseHead),
     Failure::TargetTimeout(Stage::ResponseBody),
     Failure::TargetTimeout(Stage::Request),
+    Failure::ClientDeadline,
     Failure::OutOfResources,
     Failure::ShuttingDown,
     Failure::Internal,

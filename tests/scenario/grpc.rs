@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use weir::model::Health;
 
 use crate::scenario::support::{
-    Backend, H2Target, Message, Refusing, Rig, answer_h2, eventually, read_body, soon,
+    Backend, H2, H2Target, LogEntry, Message, Refusing, Rig, answer_h2, eventually, read_body,
+    soon, with_method,
 };
 
 const GRPC: &str = "protocol = \"grpc\"";
@@ -139,6 +140,90 @@ async fn a_deadline_is_passed_on_and_holds() {
     let told = soon("the call", timeouts.recv()).await.unwrap();
     let micros: u64 = told.strip_suffix('u').unwrap().parse().unwrap();
     assert!(micros <= 200_000, "{told}");
+}
+
+/// It gives its calls too little time, which says nothing about the target.
+#[tokio::test]
+async fn a_client_that_is_in_a_hurry_ejects_no_target() {
+    let slow = H2Target::with(Builder::new(), |_, respond| async move {
+        // Never answers.
+        let _respond = respond;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let well = ending(0).await;
+    let group = format!(
+        "{GRPC}\nupstream = {{ request_timeout = \"150ms\" }}\nalgorithm = \"round_robin\"\n\
+         outlier = {{ consecutive_errors = 3, max_ejected = \"50%\" }}"
+    );
+    let rig = Rig::with(&[slow.addr(), well.addr()], "", &group).await;
+    let mut late = 0;
+    for _ in 0..12 {
+        let response = ask(&rig, &call("grpc-timeout: 20m\r\n")).await;
+        late += usize::from(response.field("grpc-status").unwrap() == "4");
+    }
+    assert!(late >= 6, "{late}: it got its turns to the end");
+    let logged = rig.logged(12).await;
+    let is_late = |entry: &&LogEntry| entry.get("reason") == "client_deadline";
+    assert_eq!(logged.iter().filter(is_late).count(), late);
+    // The group's own deadline is another matter.
+    eventually("only the well one to be asked", async || {
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let response = ask(&rig, &call("grpc-timeout: 1H\r\n")).await;
+            seen.push(response.field("grpc-status").unwrap());
+        }
+        let is_well = seen.iter().all(|status| status == "0");
+        is_well.then_some(()).ok_or(format!("{seen:?}"))
+    })
+    .await;
+}
+
+/// A client that waits for trailers hears that its time is over.
+#[tokio::test]
+async fn a_deadline_behind_the_head_is_told_in_trailers() {
+    let target = H2Target::with(Builder::new(), |_, mut respond| async move {
+        let head = Response::builder().header("content-type", "application/grpc");
+        let mut stream = respond
+            .send_response(head.body(()).unwrap(), false)
+            .unwrap();
+        stream.send_data(Bytes::from_static(&EMPTY), false).unwrap();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let rig = Rig::with(&[target.addr()], "", GRPC).await;
+    let mut client = H2::open(rig.addr()).await;
+    let mut request = with_method("POST", "/todo.v1.Todos/Watch");
+    for (name, value) in [
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        ("grpc-timeout", "200m"),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let reply = client.send(request, Bytes::from_static(&EMPTY)).await;
+    assert_eq!((reply.status, &*reply.body), (200, &EMPTY[..]));
+    assert_eq!(reply.reset, None);
+    let trailers = reply.trailers.unwrap();
+    assert_eq!(trailers["grpc-status"], "4");
+    assert!(trailers.contains_key("grpc-message"));
+    let mut wire = rig.wire(call("grpc-timeout: 200m\r\n")).await;
+    wire.head().await;
+    let expected = b"\r\n0\r\ngrpc-status: 4\r\n";
+    let rest = soon("trailers", async {
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            rest.extend(wire.take(1).await);
+        }
+        rest
+    })
+    .await;
+    let is_there = rest.windows(expected.len()).any(|part| part == expected);
+    assert!(is_there, "{}", String::from_utf8_lossy(&rest));
+    for entry in rig.logged(2).await {
+        assert_eq!(entry.get("reason"), "client_deadline");
+        assert_eq!(entry.get("grpc_status"), "4");
+    }
 }
 
 #[tokio::test]
