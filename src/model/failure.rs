@@ -79,7 +79,7 @@ pub enum Failure {
     /// The target takes no further request at the moment (`REFUSED_STREAM` or
     /// `ENHANCE_YOUR_CALM` of HTTP/2).
     StreamRefused,
-    /// The request asks for a WebSocket, and its group speaks HTTP/2.
+    /// The request asks for a WebSocket, and its target speaks HTTP/2 without extended CONNECT.
     UpgradeNotForwarded,
     /// The target closed or reset the connection inside its response body.
     TargetBodyBroken,
@@ -295,7 +295,7 @@ impl Failure {
             Self::TargetClosed => "the target closed the connection without a response",
             Self::NotHttp2 => "the target does not speak HTTP/2",
             Self::StreamRefused => "the target takes no further request at the moment",
-            Self::UpgradeNotForwarded => "WebSockets are not forwarded to targets of HTTP/2",
+            Self::UpgradeNotForwarded => "the target takes no WebSocket over HTTP/2 (RFC 8441)",
             Self::TargetBodyBroken => "the target's response broke off",
             Self::TargetReset => "the target broke the connection off",
             Self::MalformedResponse => "the target's response is not well-formed HTTP",

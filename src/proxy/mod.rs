@@ -178,15 +178,14 @@ impl Proxy {
             record.failure = Some(failure);
             return None;
         }
-        // HTTP/2 has no 101.
-        let Some(stream) = switched.connection.into_stream() else {
+        let Some(target) = upgrade::target_end(switched.connection) else {
             record.failure = Some(Failure::MalformedResponse);
             return None;
         };
         // Now and not at the end: how a tunnel ends says nothing about the target.
         switched.lease.settle(RequestResult::Served);
         Some(Box::new(Tunnel::new(
-            stream,
+            target,
             switched.lease,
             record,
             switched.idle,

@@ -21,7 +21,7 @@ use crate::router;
 use crate::state::DataPlaneSnapshot;
 use crate::target::{Lease, RequestResult};
 use crate::target_group::{TargetGroup, hash_client};
-use crate::tunnel::Tunnel;
+use crate::tunnel::{TargetEnd, Tunnel};
 
 /// A connection to a target, with its descriptor.
 type Opened = (Stream, DescriptorPermit);
@@ -77,7 +77,8 @@ impl Proxy {
         let addresses = peer.addresses(local);
         match self.open(group, addresses, &mut record, client).await {
             Ok(((stream, descriptor), lease, idle)) => {
-                let target = (stream, Input::default(), descriptor);
+                let end = TargetEnd::Connection(stream, descriptor);
+                let target = (end, Input::default());
                 Some(Box::new(Tunnel::new(target, lease, record, idle, false)))
             }
             Err(failure) => {

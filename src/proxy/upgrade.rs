@@ -3,7 +3,12 @@
 //! A request that asks for a switch is sent on with the protocols that it asks for, and a 101 is
 //! passed on if the target chose among them. The bytes that follow are copied as they are.
 
+use std::rc::Rc;
+
 use crate::message::{FieldName, Fields, Version, list};
+use crate::net::Input;
+use crate::tunnel::{Owner, StreamEnd, TargetEnd};
+use crate::upstream::{Connection, Http2Place, Http2Socket, Switched};
 
 /// The protocols of an `Upgrade` field; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,33 @@ impl Upgrade {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The target's end of a tunnel, and what came of it already. `None` if its target has not switched.
+pub(super) fn target_end(connection: Connection) -> Option<(TargetEnd, Input)> {
+    Some(match connection.into_switched()? {
+        Switched::Connection {
+            stream,
+            early,
+            descriptor,
+        } => (TargetEnd::Connection(stream, descriptor), early),
+        Switched::Stream(Http2Socket {
+            received,
+            sender,
+            place,
+        }) => {
+            let end = StreamEnd::new(received, sender, Rc::new(Held(place)));
+            (TargetEnd::Stream(end), Input::default())
+        }
+    })
+}
+
+/// The place of a stream on its connection, which is held as long as the stream.
+#[derive(Debug)]
+struct Held(#[expect(dead_code, reason = "held for its end")] Http2Place);
+
+impl Owner for Held {
+    fn moved(&self, _: usize) {}
 }
 
 /// Names of protocols are compared without regard to case.

@@ -8,6 +8,8 @@
 //! released, or when Weir shuts down. Both ends of a WebSocket get a Close frame then.
 
 mod end;
+mod stream_end;
+mod target_end;
 mod websocket;
 
 use std::cell::Cell;
@@ -23,13 +25,14 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::model::{Failure, Protocol};
-use crate::net::descriptors::DescriptorPermit;
-use crate::net::{Input, Stream, Timer};
+use crate::net::{Input, Timer};
 use crate::observe::{OpenTunnel, Record, Side};
 use crate::target::Lease;
 use websocket::Frames;
 
 pub use end::End;
+pub use stream_end::{Owner, StreamEnd};
+pub use target_end::TargetEnd;
 
 /// Bytes in flight in one direction, beyond the sockets' own buffers.
 const BUFFER: usize = 16 * 1024;
@@ -48,9 +51,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// long: the lease on the target, and the record of the request or connection.
 #[derive(Debug)]
 pub struct Tunnel {
-    target: Stream,
-    /// Counted for `target`.
-    _descriptor: DescriptorPermit,
+    target: TargetEnd,
     /// Bytes that the target has sent beyond the head of its 101.
     early: Input,
     lease: Lease,
@@ -116,11 +117,10 @@ impl Drop for TunnelRecord {
 }
 
 impl Tunnel {
-    /// A tunnel to a target: its stream, what it has sent beyond the head of its 101 if it has
-    /// switched protocols, and the descriptor counted for the stream. `idle` is the longest time
-    /// without a byte in either direction.
+    /// A tunnel to a target: its end, and what it has sent beyond the head of its 101 if it has
+    /// switched protocols. `idle` is the longest time without a byte in either direction.
     pub fn new(
-        (target, early, descriptor): (Stream, Input, DescriptorPermit),
+        (target, early): (TargetEnd, Input),
         lease: Lease,
         record: Record,
         idle: Duration,
@@ -129,7 +129,6 @@ impl Tunnel {
         Self {
             target,
             early,
-            _descriptor: descriptor,
             lease,
             idle,
             is_websocket,
@@ -423,6 +422,7 @@ mod tests {
     use std::pin::Pin;
 
     use super::*;
+    use crate::net::Stream;
 
     /// As large as what a connection gives to it.
     type Closing = Pin<Box<Pending<Failure>>>;

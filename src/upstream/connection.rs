@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::http1::Http1Connection;
-use super::http2::Http2Stream;
+use super::http2::{Http2Socket, Http2Stream};
 use super::response::{HeadKind, ReadError, ResponseLimits};
 use crate::http1::Hop;
 use crate::message::{BodyLength, Fields, RequestHead, ResponseHead};
@@ -23,6 +23,22 @@ pub enum Connection {
     Http1(Http1Connection),
     /// A stream of HTTP/2.
     Http2(Http2Stream),
+}
+
+/// What is left of a connection after a switch of protocols: bytes in both directions.
+#[derive(Debug)]
+pub enum Switched {
+    /// A connection of HTTP/1.1.
+    Connection {
+        /// Its bytes.
+        stream: Stream,
+        /// What the target has sent beyond the head of its 101.
+        early: Input,
+        /// Counts the stream's descriptor, and is to be held as long as the stream.
+        descriptor: DescriptorPermit,
+    },
+    /// A stream of one of HTTP/2 (RFC 8441).
+    Stream(Http2Socket),
 }
 
 impl Connection {
@@ -70,13 +86,18 @@ impl Connection {
         }
     }
 
-    /// After a switch of protocols: the stream, what the target has sent beyond the head of its
-    /// 101, and the permit that counts the stream's descriptor, to be held as long as the stream.
-    /// `None` of HTTP/2, which has no such switch.
-    pub fn into_stream(self) -> Option<(Stream, Input, DescriptorPermit)> {
+    /// What is left after a switch of protocols. `None` if there was none.
+    pub fn into_switched(self) -> Option<Switched> {
         match self {
-            Self::Http1(http1) => Some(http1.into_stream()),
-            Self::Http2(_) => None,
+            Self::Http1(http1) => {
+                let (stream, early, descriptor) = http1.into_stream();
+                Some(Switched::Connection {
+                    stream,
+                    early,
+                    descriptor,
+                })
+            }
+            Self::Http2(http2) => http2.into_socket().map(Switched::Stream),
         }
     }
 

@@ -22,7 +22,8 @@ mod response;
 mod terms;
 
 pub use connect_error::ConnectError;
-pub use connection::Connection;
+pub use connection::{Connection, Switched};
+pub use http2::{Http2Place, Http2Socket};
 pub use pool::Pool;
 pub use response::{HeadKind, ReadError, ResponseLimits};
 pub use terms::Terms;

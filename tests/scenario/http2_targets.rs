@@ -12,7 +12,8 @@ use http::{HeaderMap, Method, Request, Response};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::scenario::support::{
-    Backend, H2Connection, H2Target, Rig, Wire, answer_h2, eventually, read_body, serve_h2, soon,
+    Backend, H2, H2Connection, H2Target, Rig, Wire, answer_h2, eventually, read_body, send_all,
+    serve_h2, soon,
 };
 
 const HTTP2: &str = "protocol = \"http2\"";
@@ -427,16 +428,168 @@ async fn a_target_that_speaks_another_protocol_is_named_as_such() {
     assert_eq!(http1.requests(), 0);
 }
 
+/// A handshake, and the answer to its key.
+const HANDSHAKE: &str = "GET /chat?a=b HTTP/1.1\r\nHost: shop.example\r\nConnection: upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
 #[tokio::test]
-async fn a_websocket_is_not_forwarded_to_a_target_of_http_2() {
+async fn a_websocket_needs_a_target_that_takes_extended_connect() {
     let target = H2Target::answering("well").await;
     let rig = rig(&target).await;
-    let asked = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let (status, text) = ask(&rig, asked).await;
+    let (status, text) = ask(&rig, HANDSHAKE).await;
     assert_eq!(status, 501);
     assert!(text.contains("upgrade_not_forwarded"), "{text}");
-    let other = asked.replace("websocket", "foo/1");
+    assert!(text.contains("RFC 8441"), "{text}");
+    let other = HANDSHAKE.replace("websocket", "foo/1");
     assert_eq!(ask(&rig, &other).await.0, 200, "an upgrade may be ignored");
+}
+
+/// A target that says something on each WebSocket at once, and then sends back what comes.
+async fn echoing() -> (H2Target, mpsc::UnboundedReceiver<Request<()>>) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let mut builder = Builder::new();
+    builder.enable_connect_protocol();
+    let target = H2Target::with(builder, move |request, mut respond| {
+        let sender = sender.clone();
+        async move {
+            let (parts, mut body) = request.into_parts();
+            let is_refused = parts.uri.path() == "/closed";
+            sender.send(Request::from_parts(parts, ())).unwrap();
+            if is_refused {
+                let head = Response::builder().status(403).body(()).unwrap();
+                return answer_h2(respond, head, "closed");
+            }
+            let head = Response::builder().header("sec-websocket-protocol", "chat");
+            let mut stream = respond
+                .send_response(head.body(()).unwrap(), false)
+                .unwrap();
+            stream
+                .send_data(Bytes::from_static(b"\x81\x03yes"), false)
+                .unwrap();
+            while let Some(Ok(data)) = body.data().await {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                stream.send_data(data, false).unwrap();
+            }
+            let _ = stream.send_data(Bytes::new(), true);
+        }
+    })
+    .await;
+    (target, requests)
+}
+
+#[tokio::test]
+async fn a_websocket_of_http_1_1_reaches_a_target_of_http_2() {
+    let (target, mut requests) = echoing().await;
+    let rig = rig(&target).await;
+    let mut wire = rig.wire(HANDSHAKE).await;
+    let head = wire.head().await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let head = head.to_lowercase();
+    let accept = format!("sec-websocket-accept: {}", ACCEPT.to_lowercase());
+    for field in [
+        "connection: upgrade",
+        "upgrade: websocket",
+        "sec-websocket-protocol: chat",
+        &accept,
+    ] {
+        assert_eq!(head.matches(field).count(), 1, "{field}: {head}");
+    }
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.method(), Method::CONNECT);
+    let protocol = request.extensions().get::<h2::ext::Protocol>().unwrap();
+    assert_eq!(protocol.as_str(), "websocket");
+    let uri = request.uri().to_string();
+    assert_eq!(uri, "http://shop.example/chat?a=b");
+    for gone in [
+        "sec-websocket-key",
+        "upgrade",
+        "connection",
+        "content-length",
+    ] {
+        assert!(!request.headers().contains_key(gone), "{gone}");
+    }
+    assert_eq!(request.headers()["sec-websocket-version"], "13");
+    assert_eq!(wire.take(5).await, b"\x81\x03yes");
+    for _ in 0..3 {
+        wire.send(b"\x82\x03abc").await;
+        assert_eq!(wire.take(5).await, b"\x82\x03abc");
+    }
+    wire.finish().await;
+    assert_eq!(wire.rest().await, b"");
+    let log = rig.logged(1).await;
+    assert_eq!(log[0].status_and_reason(), ("101", ""));
+    assert_eq!((log[0].get("received"), log[0].get("sent")), ("15", "20"));
+    rig.quiet().await;
+}
+
+#[tokio::test]
+async fn a_websocket_of_http_2_reaches_a_target_of_http_2() {
+    let (target, _requests) = echoing().await;
+    let rig = rig(&target).await;
+    let mut client = H2::open(rig.addr()).await;
+    client.until_connect_is_enabled().await;
+    let mut request = Request::builder()
+        .method("CONNECT")
+        .uri("http://shop.example/chat")
+        .header("sec-websocket-version", "13")
+        .body(())
+        .unwrap();
+    let protocol = h2::ext::Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    let (response, mut stream) = client.begin(request, false).await;
+    let response = soon("a head", response).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("sec-websocket-accept"));
+    let mut body = response.into_body();
+    let large = Bytes::from(vec![7; 200_000]);
+    let sent = send_all(&mut stream, large.clone(), true);
+    let received = async {
+        let mut received = Vec::new();
+        while let Some(data) = body.data().await {
+            let data = data.unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            received.extend_from_slice(&data);
+        }
+        received
+    };
+    let (sent, received) = soon("an echo", async { tokio::join!(sent, received) }).await;
+    sent.unwrap();
+    assert_eq!(received, [&b"\x81\x03yes"[..], &large[..]].concat());
+    eventually("nothing is in flight", || async {
+        (rig.in_flight() == 0).then_some(()).ok_or(String::new())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_websocket_has_the_answer_of_its_target() {
+    let (target, _requests) = echoing().await;
+    let rig = rig(&target).await;
+    let asked = HANDSHAKE.replace("/chat", "/closed");
+    assert_eq!(ask(&rig, &asked).await, (403, "closed".to_owned()));
+    for wrong in ["Sec-WebSocket-Key: short", "X-Key: none"] {
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        let status = ask(&rig, &HANDSHAKE.replace(key, wrong)).await.0;
+        assert_eq!(status, 400, "{wrong}");
+    }
+}
+
+/// A WebSocket is closed with the frame of its protocol, and a target that resets its stream ends it.
+#[tokio::test]
+async fn a_websocket_to_a_target_of_http_2_ends_as_any_other() {
+    let (target, _requests) = echoing().await;
+    let mut rig = rig(&target).await;
+    let mut wire = rig.wire(HANDSHAKE).await;
+    wire.head().await;
+    assert_eq!(wire.take(5).await, b"\x81\x03yes");
+    let other = H2Target::answering("other").await;
+    let keys = format!("{HTTP2}\nderegistration_delay = \"0s\"");
+    let changed = rig.changed(&[other.addr()], "", &keys);
+    rig.lb.reload(&changed).await.unwrap();
+    assert_eq!(wire.rest().await, [0x88, 2, 0x03, 0xe9]);
+    assert_eq!(rig.logged(1).await[0].get("reason"), "target_released");
 }
 
 /// Its window is full, and that of others is not.

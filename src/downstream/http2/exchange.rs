@@ -12,11 +12,11 @@ use http::{HeaderMap, Response};
 use super::request::read_trailers;
 use super::response::{self, Length};
 use super::socket::Socket;
-use super::stream_end::StreamEnd;
 use crate::http1::{Limits, Parsed};
 use crate::message::{BodyLength, Exchange, Fields, Method, RequestHead, ResponseHead};
 use crate::model::{ClientLimits, Failure};
 use crate::net::Pace;
+use crate::tunnel::StreamEnd;
 
 /// Bytes of a response that are collected for one frame, which is the most that every client takes.
 const FRAME: usize = 16 * 1024;
@@ -144,7 +144,10 @@ impl Http2Exchange {
     pub(super) fn into_end(self) -> Option<StreamEnd> {
         match self.sender.into_inner() {
             Sender::Respond(_) => None,
-            Sender::Body(body) => Some(StreamEnd::new(self.receiver, body, self.socket)),
+            Sender::Body(body) => {
+                let received = (self.receiver, self.input);
+                Some(StreamEnd::new(received, body, self.socket))
+            }
         }
     }
 

@@ -15,7 +15,6 @@ mod response;
 mod settings;
 mod socket;
 mod stream;
-mod stream_end;
 
 use std::future::poll_fn;
 use std::pin::pin;

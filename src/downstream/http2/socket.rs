@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock;
 use crate::net::{Buffers, Input, Stream};
+use crate::tunnel::Owner;
 
 /// In this time the bytes of frames are compared with what they carried.
 const FLOOD_WINDOW: Duration = Duration::from_secs(60);
@@ -140,6 +141,12 @@ impl Socket {
             Poll::Pending => {}
             Poll::Ready(_) => self.stalled.set(None),
         }
+    }
+}
+
+impl Owner for Socket {
+    fn moved(&self, count: usize) {
+        self.note_useful(count);
     }
 }
 

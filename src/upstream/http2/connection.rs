@@ -1,6 +1,7 @@
 //! One connection of HTTP/2 to a target, and how many streams it may have.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -110,6 +111,11 @@ impl Http2Connection {
         self.vitals.idle(now)
     }
 
+    /// Whether the target takes extended CONNECT (RFC 8441), as its SETTINGS say.
+    pub(super) fn takes_websockets(&self) -> bool {
+        self.sender.is_extended_connect_protocol_enabled()
+    }
+
     /// Begins a stream.
     pub(super) fn send(
         &self,
@@ -120,6 +126,14 @@ impl Http2Connection {
         // A sender keeps a stream that waits to be opened alive, even if it is given up: one of its
         // own for each.
         self.sender.clone().send_request(request, is_over)
+    }
+}
+
+impl fmt::Debug for Http2Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http2Connection")
+            .field("vitals", &self.vitals)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Heads and trailers, from and to the types of the `h2` crate.
 
-use http::{HeaderMap, HeaderValue, Request, Uri, header, response};
+use h2::ext::Protocol;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, response};
 
 use crate::http1::Hop;
 use crate::message::{
@@ -11,6 +12,9 @@ use crate::model::Failure;
 /// Host is the authority.
 const LEFT_OUT: NameSet = NOT_IN_HTTP2.and(NameSet::of(&[FieldName::Host]));
 
+/// Of the handshake over HTTP/1.1 alone (RFC 8441 section 5).
+const OF_HANDSHAKE: NameSet = NameSet::of(&[FieldName::SecWebSocketKey, FieldName::ContentLength]);
+
 /// The head of a request as a target of HTTP/2 gets it: Host is its authority.
 pub(super) fn request(
     head: &RequestHead,
@@ -18,18 +22,10 @@ pub(super) fn request(
     hop: &Hop<'_>,
     scheme: &'static str,
 ) -> Result<Request<()>, Failure> {
-    if hop.upgrade.is_some_and(is_websocket) {
-        return Err(Failure::UpgradeNotForwarded);
-    }
-    let mut request = Request::new(());
-    *request.version_mut() = http::Version::HTTP_2;
-    *request.method_mut() =
-        http::Method::from_bytes(head.method_name()).map_err(|_| Failure::MalformedRequest)?;
-    *request.uri_mut() = uri(head, scheme)?;
+    let method = Method::from_bytes(head.method_name());
+    let method = method.map_err(|_| Failure::MalformedRequest)?;
+    let mut request = of_method(method, head, scheme, LEFT_OUT)?;
     let map = request.headers_mut();
-    head.fields
-        .add_to(map, LEFT_OUT)
-        .map_err(|_| Failure::MalformedRequest)?;
     if hop.te_trailers {
         map.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -46,7 +42,31 @@ pub(super) fn request(
     Ok(request)
 }
 
-fn is_websocket(protocols: &[u8]) -> bool {
+/// The head that asks for a WebSocket, in the place of the handshake of HTTP/1.1 (RFC 8441 section 5).
+pub(super) fn connect(head: &RequestHead, scheme: &'static str) -> Result<Request<()>, Failure> {
+    let mut request = of_method(Method::CONNECT, head, scheme, LEFT_OUT.and(OF_HANDSHAKE))?;
+    let protocol = Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    Ok(request)
+}
+
+fn of_method(
+    method: Method,
+    head: &RequestHead,
+    scheme: &'static str,
+    left_out: NameSet,
+) -> Result<Request<()>, Failure> {
+    let mut request = Request::new(());
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.method_mut() = method;
+    *request.uri_mut() = uri(head, scheme)?;
+    head.fields
+        .add_to(request.headers_mut(), left_out)
+        .map_err(|_| Failure::MalformedRequest)?;
+    Ok(request)
+}
+
+pub(super) fn is_websocket(protocols: &[u8]) -> bool {
     protocols.eq_ignore_ascii_case(b"websocket")
 }
 

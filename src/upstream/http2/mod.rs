@@ -18,6 +18,7 @@
 
 mod connection;
 mod driver;
+mod handshake;
 mod head;
 mod list;
 mod monitor;
@@ -27,3 +28,4 @@ mod vitals;
 
 pub(super) use list::Http2List;
 pub(super) use stream::Http2Stream;
+pub use stream::{Http2Place, Http2Socket};

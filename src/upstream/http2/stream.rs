@@ -13,6 +13,7 @@ use http::header::CONTENT_LENGTH;
 use http::response;
 
 use super::connection::Http2Connection;
+use super::handshake::Handshake;
 use super::head;
 use crate::http1::{Hop, strip_trailers};
 use crate::message::{BodyLength, Fields, Method, RequestHead, ResponseHead};
@@ -50,11 +51,41 @@ enum Fault {
 /// complete resets it (CANCEL).
 pub struct Http2Stream(Box<State>);
 
+/// A place for a stream, which is taken until this is dropped.
+#[derive(Debug)]
+pub struct Http2Place(Rc<Http2Connection>);
+
+impl Http2Place {
+    fn take(connection: Rc<Http2Connection>) -> Self {
+        connection.vitals.begin_stream();
+        Self(connection)
+    }
+}
+
+impl Drop for Http2Place {
+    fn drop(&mut self) {
+        self.0.vitals.end_stream();
+    }
+}
+
+/// A stream whose target has accepted a WebSocket: bytes in both directions.
+#[derive(Debug)]
+pub struct Http2Socket {
+    /// What the target sends, and what of it has come already.
+    pub received: (RecvStream, Bytes),
+    /// What it gets.
+    pub sender: SendStream<Bytes>,
+    /// To be held as long as the stream.
+    pub place: Http2Place,
+}
+
 struct State {
-    connection: Rc<Http2Connection>,
+    place: Http2Place,
     is_reused: bool,
     request: RequestState,
     method: Method,
+    /// Of a WebSocket.
+    handshake: Option<Handshake>,
     sender: Option<SendStream<Bytes>>,
     /// Of the request's body, not yet given to the stream.
     upload: BytesMut,
@@ -75,12 +106,12 @@ struct State {
 impl Http2Stream {
     /// Counts as a stream of the connection from now on.
     pub(super) fn new(connection: Rc<Http2Connection>, policy: &UpstreamLimits) -> Self {
-        connection.vitals.begin_stream();
         Self(Box::new(State {
             is_reused: connection.has_served(),
-            connection,
+            place: Http2Place::take(connection),
             request: RequestState::Open,
             method: Method::Get,
+            handshake: None,
             sender: None,
             upload: BytesMut::new(),
             response: None,
@@ -113,10 +144,21 @@ impl Http2Stream {
         limits: ResponseLimits,
     ) -> Result<(), Failure> {
         let state = &mut *self.0;
-        let request = head::request(head, length, hop, state.connection.scheme)?;
+        let connection = &state.place.0;
+        let request = if hop.upgrade.is_some_and(head::is_websocket) {
+            if !connection.takes_websockets() {
+                return Err(Failure::UpgradeNotForwarded);
+            }
+            state.handshake = Some(Handshake::read(head)?);
+            head::connect(head, connection.scheme)?
+        } else {
+            head::request(head, length, hop, connection.scheme)?
+        };
+        // The bytes of a WebSocket come later.
+        let is_over = length.is_empty() && state.handshake.is_none();
         state.method = head.method();
         state.max_fields = limits.max_fields;
-        match state.connection.send(request, length.is_empty()) {
+        match connection.send(request, is_over) {
             Ok((response, sender)) => {
                 state.response = Some(response);
                 state.sender = Some(sender);
@@ -240,6 +282,16 @@ impl Http2Stream {
     pub(in crate::upstream) fn trailers(&self) -> Option<&Fields> {
         self.0.trailers.as_ref()
     }
+
+    /// The stream, once the target has accepted a WebSocket.
+    pub(in crate::upstream) fn into_socket(self) -> Option<Http2Socket> {
+        let state = *self.0;
+        Some(Http2Socket {
+            received: (state.body?, state.data),
+            sender: state.sender?,
+            place: state.place,
+        })
+    }
 }
 
 impl State {
@@ -292,6 +344,12 @@ impl State {
         self.is_received = true;
         self.response = None;
         head::response(parts, self.max_fields, head).map_err(|_| ReadError::Malformed)?;
+        let handshake = self.handshake.take();
+        if let Some(handshake) = handshake.filter(|_| parts.status.is_success()) {
+            handshake.accept(head);
+            self.body = Some(body);
+            return Ok(HeadKind::Final);
+        }
         let has_content = self.method != Method::Head && !matches!(head.status(), 204 | 304);
         // The crate has checked that it is a number, and will that as many bytes come.
         let length = parts.headers.get(CONTENT_LENGTH);
@@ -348,12 +406,6 @@ impl State {
         let is_answered = self.is_received && fault == Fault::NotExecuted;
         self.fault = Some(if is_answered { Fault::Other } else { fault });
         read
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.connection.vitals.end_stream();
     }
 }
 

@@ -1,6 +1,7 @@
-//! A stream that has become the end of a tunnel (RFC 8441): its DATA frames are the bytes.
+//! A stream of HTTP/2 that has become the end of a tunnel (RFC 8441): its DATA frames are the bytes.
 
 use std::cell::RefCell;
+use std::fmt::Debug;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -9,18 +10,23 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 
-use super::socket::Socket;
-use crate::tunnel::End;
+use super::End;
 
 /// Bytes that are sent in one frame.
 const FRAME: usize = 16 * 1024;
 
+/// What a stream belongs to, which lasts as long and hears what passes.
+pub trait Owner: Debug {
+    /// Bytes were read or written.
+    fn moved(&self, count: usize);
+}
+
 /// Both directions of a stream.
 #[derive(Debug)]
-pub(super) struct StreamEnd {
+pub struct StreamEnd {
     receiver: RefCell<Receiver>,
     sender: RefCell<SendStream<Bytes>>,
-    socket: Rc<Socket>,
+    owner: Rc<dyn Owner>,
 }
 
 #[derive(Debug)]
@@ -55,15 +61,20 @@ impl Receiver {
 }
 
 impl StreamEnd {
-    pub(super) fn new(stream: RecvStream, sender: SendStream<Bytes>, socket: Rc<Socket>) -> Self {
+    /// `data` was received and not read.
+    pub fn new(
+        (stream, data): (RecvStream, Bytes),
+        sender: SendStream<Bytes>,
+        owner: Rc<dyn Owner>,
+    ) -> Self {
         Self {
             receiver: RefCell::new(Receiver {
                 stream,
-                data: Bytes::new(),
+                data,
                 is_ended: false,
             }),
             sender: RefCell::new(sender),
-            socket,
+            owner,
         }
     }
 
@@ -80,7 +91,7 @@ impl StreamEnd {
         }
         let count = sender.capacity().min(wanted);
         let data = Bytes::copy_from_slice(&bytes[..count]);
-        self.socket.note_useful(count);
+        self.owner.moved(count);
         Poll::Ready(
             sender
                 .send_data(data, false)
@@ -101,7 +112,7 @@ impl End for StreamEnd {
             return Ok(receiver.is_ended.then_some(0));
         }
         let count = receiver.read(buffer);
-        self.socket.note_useful(count);
+        self.owner.moved(count);
         Ok(Some(count))
     }
 
