@@ -592,6 +592,33 @@ async fn a_websocket_to_a_target_of_http_2_ends_as_any_other() {
     assert_eq!(rig.logged(1).await[0].get("reason"), "target_released");
 }
 
+#[tokio::test]
+async fn idle_connections_are_closed_when_their_time_is_over() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&ended);
+    let target = H2Target::scripted(Builder::new(), move |_, connection| {
+        let counted = Arc::clone(&counted);
+        async move {
+            serve_h2(connection, |_, respond| async move {
+                answer_h2(respond, Response::new(()), "well");
+            })
+            .await;
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let keys = format!("{HTTP2}\nupstream = {{ idle_timeout = \"300ms\" }}");
+    let rig = Rig::with(&[target.addr()], "", &keys).await;
+    assert_eq!(ask(&rig, GET).await.0, 200);
+    eventually("the target to see the end", async || {
+        let count = ended.load(Ordering::SeqCst);
+        (count == 1).then_some(()).ok_or(count.to_string())
+    })
+    .await;
+    assert_eq!(ask(&rig, GET).await.0, 200);
+    assert_eq!(target.connections(), 2);
+}
+
 /// Its window is full, and that of others is not.
 #[tokio::test]
 async fn a_client_that_reads_nothing_stops_its_target_and_no_other() {

@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
-use rustls::HandshakeKind;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
 use weir::model::Health;
 
 use crate::scenario::support::{Authority, Backend, Issued, Lb, Site};
@@ -114,4 +118,65 @@ async fn a_plain_target_of_a_tls_group_is_a_failure() {
     let group = "tls = { insecure = true }\nhealth = false\nretry = false";
     let lb = in_front_of(&site, target.addr(), group).await;
     assert_eq!(lb.get("/").await.status, 502);
+}
+
+/// A target that serves those alone that show a certificate of the site's authority.
+async fn demanding(site: &Site) -> Backend {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(site.authority.pem.as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let issued = site.authority.issue(&["app.internal"]);
+    let chain = vec![CertificateDer::from_pem_slice(issued.cert.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    Backend::raw(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            let response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+            let _ = stream.write_all(response).await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_target_that_demands_a_certificate_gets_the_one_of_the_group() {
+    let site = Site::new();
+    let target = demanding(&site).await;
+    site.certify("weir", &["weir.internal"]);
+    site.put(
+        "stranger",
+        &Authority::new("Others").issue(&["weir.internal"]),
+    );
+    for (own, expected) in [
+        (", cert = \"weir.crt\", key = \"weir.key\"", 200),
+        (", cert = \"stranger.crt\", key = \"stranger.key\"", 502),
+        ("", 502),
+    ] {
+        let tls = format!("ca = \"root.crt\", server_name = \"app.internal\"{own}");
+        let group = format!("tls = {{ {tls} }}\nhealth = false\nretry = false");
+        let lb = in_front_of(&site, target.addr(), &group).await;
+        let reply = lb.get("/").await;
+        assert_eq!(reply.status, expected, "{own}");
+        if expected == 502 {
+            let reasons = ["target_closed", "connect_error"];
+            let text = reply.text();
+            assert!(reasons.iter().any(|reason| text.contains(reason)), "{text}");
+        }
+    }
 }

@@ -29,3 +29,6 @@ mod vitals;
 pub(super) use list::Http2List;
 pub(super) use stream::Http2Stream;
 pub use stream::{Http2Place, Http2Socket};
+
+#[cfg(test)]
+mod tests;
