@@ -364,3 +364,44 @@ fn json_syntax_and_override_files_are_terraform_too() {
         imported.toml
     );
 }
+
+#[test]
+fn a_network_load_balancer_becomes_listeners_of_tcp() {
+    let imported = golden("network", &Options::default());
+    let config = checked(&imported).config;
+    let names: Vec<_> = config.listeners.iter().map(|l| &*l.id.0).collect();
+    assert_eq!(names, ["mqtt", "mqtts", "database", "dns", "elsewhere"]);
+    let groups: Vec<_> = config.target_groups.iter().map(|g| &*g.id.0).collect();
+    assert_eq!(groups.len(), 4, "{groups:?}");
+    for (line, subject, word) in [
+        ("main.tf:", "aws_lb.guarded", "internal"),
+        ("main.tf:", "aws_lb_listener.mqtts", "no key"),
+        ("main.tf:", "aws_lb_listener.mqtts", "offers no protocol"),
+        ("main.tf:", "aws_lb_listener.database", "a firewall"),
+        ("main.tf:", "aws_lb_listener.dns", "no UDP"),
+        ("main.tf:", "aws_lb_listener.syslog", "UDP"),
+        ("main.tf:", "aws_lb_target_group.syslog", "UDP"),
+        ("main.tf:", "aws_lb_target_group.mqtt", "proxy_protocol"),
+        ("main.tf:", "aws_lb_target_group.database", "insecure"),
+        (
+            "main.tf:",
+            "aws_lb_listener.elsewhere",
+            "not in these files",
+        ),
+    ] {
+        listed(&imported, &[line, subject, word]);
+    }
+    let text = &imported.toml;
+    for line in [
+        "protocol = \"tcp\"",
+        "client = { idle_timeout = \"900s\" }",
+        "client = { idle_timeout = \"350s\" }",
+        "proxy_protocol = \"v2\"",
+        "algorithm = \"consistent_hash\"",
+        "tls = { insecure = true }",
+        "matcher = \"200-399\"",
+        "# tls = { certificates = [{ cert = \"mqtts.crt\", key = \"mqtts.key\" }",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}

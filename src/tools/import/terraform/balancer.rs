@@ -14,13 +14,18 @@ use super::value::plain;
 /// The largest priority of ALB and Weir.
 const LAST_PRIORITY: u32 = 50_000;
 
+/// Default of a network load balancer's `tcp_idle_timeout_seconds`.
+const TCP_IDLE_TIMEOUT: u32 = 350;
+
 /// The settings of a load balancer that its listeners need.
 #[derive(Default)]
 struct Balancer {
     security_groups: Vec<String>,
     /// Seconds.
     idle_timeout: Option<u32>,
-    /// Whether it is not for HTTP.
+    /// Whether it is a network load balancer.
+    is_network: bool,
+    /// Whether it is neither for HTTP nor for TCP.
     other: bool,
 }
 
@@ -58,15 +63,18 @@ fn balancers(files: &Files<'_>) -> HashMap<String, Balancer> {
     for found in files.all("aws_lb") {
         let section = found.section;
         let kind = section.text("load_balancer_type");
-        let other = kind.as_deref().is_some_and(|kind| kind != "application");
+        let is_network = kind.as_deref() == Some("network");
+        let is_known = |kind: &str| matches!(kind, "application" | "network");
+        let other = !kind.as_deref().is_none_or(is_known);
         let balancer = Balancer {
             security_groups: section.references("security_groups", "aws_security_group"),
             idle_timeout: section.bounded("idle_timeout", 1, 4000),
+            is_network,
             other,
         };
         balancers.insert(found.address, balancer);
         if other {
-            section.drop_whole("not an application load balancer: Weir forwards HTTP alone");
+            section.drop_whole("neither an application nor a network load balancer");
             continue;
         }
         if section.boolean("internal") == Some(true) {
@@ -87,6 +95,7 @@ fn balancers(files: &Files<'_>) -> HashMap<String, Balancer> {
             "enable_http2",
             "enable_waf_fail_open",
             "enable_xff_client_port",
+            "enforce_security_group_inbound_rules_on_private_link_traffic",
             "enable_zonal_shift",
             "ip_address_type",
             "subnet_mapping",
@@ -105,36 +114,39 @@ fn listener(
 ) -> Option<Listener> {
     let (origin, address, name) = (found.origin(), found.address, found.name);
     let section = found.section;
-    let protocol = section
-        .text("protocol")
-        .unwrap_or_else(|| "HTTP".to_owned());
-    let is_https = protocol == "HTTPS";
     let balancer = section
         .reference("load_balancer_arn", "aws_lb")
         .and_then(|name| balancers.get(&name));
-    if !matches!(protocol.as_str(), "HTTP" | "HTTPS") || balancer.is_some_and(|b| b.other) {
-        section.drop_whole(format!("{protocol}: Weir forwards HTTP alone"));
-        return None;
-    }
-    let tls = is_https.then(|| tls(&section, &name));
+    let protocol = match protocol(&section, balancer) {
+        Ok(protocol) => protocol,
+        Err(protocol) => {
+            section.drop_whole(format!("{protocol}: Weir forwards HTTP and TCP"));
+            return None;
+        }
+    };
+    let is_tcp = matches!(protocol.as_str(), "TCP" | "TLS" | "TCP_UDP");
+    let has_tls = matches!(protocol.as_str(), "HTTPS" | "TLS");
+    let tls = has_tls.then(|| tls(&section, &name, &protocol));
     let port = section.port("port").unwrap_or_else(|| {
-        let port = if is_https { 443 } else { 80 };
+        let port = if has_tls { 443 } else { 80 };
         section.not_mapped(
             "port",
             format!("a listener without a port that is known: {port}"),
         );
         port
     });
-    let default = action::read(&section, "default_action", groups).unwrap_or_else(|| {
-        let message =
-            "its default action is not taken over; what no rule takes is answered with 503";
-        section.not_mapped("default_action", message);
-        Action::refuse(503)
-    });
+    let default = match default_action(&section, is_tcp, groups) {
+        Ok(default) => default,
+        Err(reason) => {
+            section.drop_whole(reason);
+            return None;
+        }
+    };
     let none = Balancer::default();
     let balancer = balancer.unwrap_or(&none);
-    let (access, v6) = ingress.access(&balancer.security_groups, port);
+    let (access, v6) = access(&section, balancer, ingress, (port, is_tcp));
     list_unreached(&section, port, &access, v6);
+    let idle_timeout = idle_timeout(&section, balancer, is_tcp);
     section.finish(&["certificate_arn", "tcp_idle_timeout_seconds"]);
     Some(Listener {
         origin,
@@ -143,17 +155,71 @@ fn listener(
         port,
         other_port: None,
         access,
+        is_tcp,
         tls,
-        idle_timeout: balancer.idle_timeout,
+        idle_timeout,
         default,
         rules: Vec::new(),
     })
 }
 
+/// What clients of a listener speak; an error if it is nothing that Weir forwards.
+fn protocol(section: &Section<'_>, balancer: Option<&Balancer>) -> Result<String, String> {
+    let protocol = section.text("protocol").unwrap_or_else(|| {
+        let is_network = balancer.is_some_and(|balancer| balancer.is_network);
+        if is_network { "TCP" } else { "HTTP" }.to_owned()
+    });
+    match protocol.as_str() {
+        _ if balancer.is_some_and(|balancer| balancer.other) => Err(protocol),
+        "HTTP" | "HTTPS" | "TCP" | "TLS" => Ok(protocol),
+        "TCP_UDP" => {
+            section.not_mapped("protocol", "TCP_UDP: Weir forwards no UDP, TCP alone");
+            Ok(protocol)
+        }
+        _ => Err(protocol),
+    }
+}
+
+/// What becomes of what no rule takes; else why the listener is not taken over.
+fn default_action(
+    section: &Section<'_>,
+    is_tcp: bool,
+    groups: &mut Vec<Group>,
+) -> Result<Action, &'static str> {
+    match action::read(section, "default_action", groups) {
+        Some(Action::Forward { groups: names, .. })
+            if is_tcp && !group::speak_tcp(groups, &names) =>
+        {
+            Err("TCP in front of a group for HTTP")
+        }
+        Some(action @ Action::Forward { .. }) => Ok(action),
+        _ if is_tcp => Err("TCP, and it forwards to no target group that is taken over"),
+        Some(action) => Ok(action),
+        None => {
+            let message =
+                "its default action is not taken over; what no rule takes is answered with 503";
+            section.not_mapped("default_action", message);
+            Ok(Action::refuse(503))
+        }
+    }
+}
+
+/// Seconds.
+fn idle_timeout(section: &Section<'_>, balancer: &Balancer, is_tcp: bool) -> Option<u32> {
+    if !is_tcp {
+        return balancer.idle_timeout;
+    }
+    let timeout = section.bounded("tcp_idle_timeout_seconds", 60, 6000);
+    timeout.or(Some(TCP_IDLE_TIMEOUT))
+}
+
 /// The TLS of a listener. Its certificates stay with AWS, which gives out no key.
-fn tls(section: &Section<'_>, name: &str) -> Tls {
-    let message = "HTTPS: AWS gives out no key of a certificate, so it speaks HTTP until there are \
-                   others: see the comment at the listener";
+fn tls(section: &Section<'_>, name: &str, protocol: &str) -> Tls {
+    let plain = if protocol == "TLS" { "TCP" } else { "HTTP" };
+    let message = format!(
+        "{protocol}: AWS gives out no key of a certificate, so it speaks {plain} until there are \
+         others: see the comment at the listener"
+    );
     section.not_mapped("protocol", message);
     let policy = section.text("ssl_policy").unwrap_or_default();
     // ELBSecurityPolicy-TLS13-1-3-2021-06 and those made of it.
@@ -183,8 +249,41 @@ fn tls(section: &Section<'_>, name: &str) -> Tls {
     Tls {
         certificates: vec![name.to_owned()],
         min_version,
-        without_http2: section.text("alpn_policy").as_deref() == Some("HTTP1Only"),
+        without_http2: alpn(section, protocol),
     }
+}
+
+/// Whether clients are offered HTTP/1.1 alone.
+fn alpn(section: &Section<'_>, protocol: &str) -> bool {
+    let policy = section.text("alpn_policy");
+    let policy = policy.as_deref().filter(|policy| *policy != "None");
+    if let Some(policy) = policy.filter(|_| protocol == "TLS") {
+        let message = format!("`{policy}`: a listener of TCP offers no protocol within its TLS");
+        section.not_mapped("alpn_policy", message);
+        return false;
+    }
+    policy == Some("HTTP1Only")
+}
+
+/// The clients of a port, and whether there are some of IPv6 as well. A network load balancer without
+/// security groups lets all in.
+fn access(
+    section: &Section<'_>,
+    balancer: &Balancer,
+    ingress: &Ingress,
+    (port, is_tcp): (u16, bool),
+) -> (Access, bool) {
+    if balancer.is_network && balancer.security_groups.is_empty() {
+        return (Access::All, false);
+    }
+    let (access, v6) = ingress.access(&balancer.security_groups, port);
+    if is_tcp && matches!(access, Access::Only(_)) {
+        let message = "its security groups allow some networks, and a listener of TCP takes every \
+                       client: let a firewall do it, and bind it to another address then";
+        section.not_mapped("port", message);
+        return (Access::Unknown, false);
+    }
+    (access, v6)
 }
 
 /// Adds a further certificate to its listener.
@@ -334,6 +433,9 @@ fn conditions(section: &Section<'_>) -> Option<Conditions> {
 
 /// Applies the idle timeout to the groups as well: that of ALB holds on both sides.
 fn hand_down_timeouts(listener: &Listener, groups: &mut [Group]) {
+    if listener.is_tcp {
+        return;
+    }
     let rules = listener.rules.iter().map(|rule| &rule.action);
     for action in rules.chain([&listener.default]) {
         let Action::Forward { groups: names, .. } = action else {

@@ -29,6 +29,15 @@ const PROVIDER_HEALTH: Defaults = Defaults {
 const GRPC_PATH: &str = "/AWS.ALB/healthcheck";
 const GRPC_MATCHER: &str = "12";
 
+/// What passes a check by HTTP of a network load balancer (elbv2 `Matcher`).
+const NLB_MATCHER: &str = "200-399";
+
+/// What is said of a group that stands for one of other files.
+const NOT_HERE: &str = "which is not in these files";
+
+/// The protocol of a group whose bytes are not looked at.
+const TCP: &str = "tcp";
+
 /// Default time between checks, seconds.
 const INTERVAL: u32 = 30;
 
@@ -47,7 +56,7 @@ struct Defaults {
     timeout: u32,
 }
 
-/// All target groups for HTTP.
+/// All target groups.
 pub(super) fn read(files: &Files<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for found in files.all("aws_lb_target_group") {
@@ -95,12 +104,13 @@ pub(super) fn unknown<'g>(
         let mut free = numbered.filter(|name| groups.iter().all(|group| group.name != *name));
         let name = free.next().unwrap_or_default();
         groups.push(Group {
-            origin: format!("{written}, which is not in these files"),
+            origin: format!("{written}, {NOT_HERE}"),
             address: written,
             name,
             port,
             protocol: None,
             is_encrypted: false,
+            has_proxy_header: false,
             algorithm: "round_robin",
             health: Some(Health::of(&AWS_HEALTH)),
             deregistration_delay: DEREGISTRATION_DELAY,
@@ -115,6 +125,21 @@ pub(super) fn unknown<'g>(
         groups.len() - 1
     });
     &mut groups[at]
+}
+
+/// Makes groups of other files, of which nothing is known, those of a listener of TCP. Returns whether
+/// all with these names are for TCP.
+pub(super) fn speak_tcp(groups: &mut [Group], names: &[(String, u32)]) -> bool {
+    let is_named = |group: &&mut Group| names.iter().any(|(name, _)| *name == group.name);
+    let mut is_tcp = true;
+    for group in groups.iter_mut().filter(is_named) {
+        if group.origin.ends_with(NOT_HERE) {
+            group.protocol = Some(TCP);
+            group.health = Some(Health::of_tcp(&AWS_HEALTH));
+        }
+        is_tcp &= group.protocol == Some(TCP);
+    }
+    is_tcp
 }
 
 /// The last meaningful part of a reference: `web` of `data.aws_lb_listener.web.arn`.
@@ -133,14 +158,15 @@ pub(super) fn short_name(written: &str) -> String {
 fn group(found: Resource<'_>) -> Option<Group> {
     let (origin, address, name, section) =
         (found.origin(), found.address, found.name, found.section);
-    let is_encrypted = match is_encrypted(&section) {
-        Ok(is_encrypted) => is_encrypted,
+    let (is_tcp, is_encrypted) = match transport(&section) {
+        Ok(transport) => transport,
         Err(reason) => {
             section.drop_whole(reason);
             return None;
         }
     };
     let protocol = match section.text("protocol_version").as_deref() {
+        _ if is_tcp => Some(TCP),
         Some("HTTP2") => Some("http2"),
         Some("GRPC") => Some("grpc"),
         _ => None,
@@ -153,8 +179,9 @@ fn group(found: Resource<'_>) -> Option<Group> {
         port,
         protocol,
         is_encrypted,
-        algorithm: algorithm(&section),
-        health: health(&section, port, protocol == Some("grpc"), is_encrypted),
+        has_proxy_header: is_tcp && section.boolean("proxy_protocol_v2") == Some(true),
+        algorithm: algorithm(&section, is_tcp),
+        health: health(&section, port, protocol, is_encrypted),
         deregistration_delay: section
             .bounded("deregistration_delay", 0, 3600)
             .unwrap_or(DEREGISTRATION_DELAY),
@@ -163,12 +190,17 @@ fn group(found: Resource<'_>) -> Option<Group> {
             Some(_) => section.bounded("slow_start", 30, 900).unwrap_or_default(),
         },
         min_healthy: min_healthy(&section),
-        sticky: sticky(&section),
+        sticky: if is_tcp { None } else { sticky(&section) },
         targets: Vec::new(),
         placeholders: Vec::new(),
         idle_timeout: None,
         service: None,
     };
+    if is_tcp && section.boolean("preserve_client_ip") == Some(true) {
+        let message =
+            "targets see the address of Weir: proxy_protocol = \"v2\" tells them the client's";
+        section.not_mapped("preserve_client_ip", message);
+    }
     section.finish(&[
         "connection_termination",
         "ip_address_type",
@@ -184,29 +216,39 @@ fn group(found: Resource<'_>) -> Option<Group> {
     Some(group)
 }
 
-/// Whether the targets of a group are spoken to in TLS; else why the group is not taken over.
-fn is_encrypted(section: &Section<'_>) -> Result<bool, String> {
+/// Whether a group is for TCP, and its targets are spoken to in TLS; else why it is not taken over.
+fn transport(section: &Section<'_>) -> Result<(bool, bool), String> {
     let protocol = section
         .text("protocol")
         .unwrap_or_else(|| "HTTP".to_owned());
-    if !matches!(protocol.as_str(), "HTTP" | "HTTPS") {
+    let is_tcp = matches!(protocol.as_str(), "TCP" | "TLS" | "TCP_UDP");
+    if !is_tcp && !matches!(protocol.as_str(), "HTTP" | "HTTPS") {
         return Err(format!(
-            "a group for {protocol}: groups of HTTP alone are taken over"
+            "a group for {protocol}: Weir forwards HTTP and TCP"
         ));
+    }
+    if protocol == "TCP_UDP" {
+        section.not_mapped("protocol", "TCP_UDP: Weir forwards no UDP, TCP alone");
     }
     if let Some("lambda" | "alb") = section.text("target_type").as_deref() {
         return Err("its targets have no addresses that Weir could reach".to_owned());
     }
-    let is_encrypted = protocol == "HTTPS";
+    let is_encrypted = matches!(protocol.as_str(), "HTTPS" | "TLS");
     if is_encrypted {
-        let message = "HTTPS: ALB takes any certificate of a target, so `insecure = true`; name \
-                       the authority in `ca` instead, and the name in `server_name`";
+        let balancer = if is_tcp { "NLB" } else { "ALB" };
+        let message = format!(
+            "{protocol}: {balancer} takes any certificate of a target, so `insecure = true`; name \
+             the authority in `ca` instead, and the name in `server_name`"
+        );
         section.not_mapped("protocol", message);
     }
-    Ok(is_encrypted)
+    Ok((is_tcp, is_encrypted))
 }
 
-fn algorithm(section: &Section<'_>) -> &'static str {
+fn algorithm(section: &Section<'_>, is_tcp: bool) -> &'static str {
+    if is_tcp && has_source_stickiness(section) {
+        return "consistent_hash";
+    }
     let key = "load_balancing_algorithm_type";
     match section.text(key).as_deref() {
         None | Some("round_robin") => "round_robin",
@@ -219,13 +261,29 @@ fn algorithm(section: &Section<'_>) -> &'static str {
     }
 }
 
+/// Whether clients stay with their targets by their addresses.
+fn has_source_stickiness(section: &Section<'_>) -> bool {
+    let Some(block) = section.block("stickiness") else {
+        return false;
+    };
+    let is_enabled = block.boolean("enabled").unwrap_or(true);
+    let kind = block.text("type");
+    let is_known = kind.as_deref() == Some("source_ip");
+    if is_enabled && !is_known {
+        block.not_mapped("type", "only source_ip of TCP");
+    }
+    block.finish(&["cookie_duration"]);
+    is_enabled && is_known
+}
+
 /// The health check; `port` is that of the group, and the others say what it speaks.
 fn health(
     section: &Section<'_>,
     port: Option<u16>,
-    is_grpc: bool,
+    protocol: Option<&'static str>,
     is_encrypted: bool,
 ) -> Option<Health> {
+    let (is_grpc, is_tcp) = (protocol == Some("grpc"), protocol == Some(TCP));
     let block = section.block("health_check");
     let default = if block.is_some() {
         PROVIDER_HEALTH
@@ -238,8 +296,12 @@ fn health(
         GRPC_MATCHER.clone_into(&mut health.matcher);
     }
     let Some(block) = block else {
+        health.tcp = is_tcp;
         return Some(health);
     };
+    if is_tcp {
+        NLB_MATCHER.clone_into(&mut health.matcher);
+    }
     let enabled = block.boolean("enabled").unwrap_or(true);
     match block.text("protocol").as_deref() {
         None => {}
@@ -251,13 +313,7 @@ fn health(
             block.not_mapped("protocol", format!("a check with {other}, {own} instead"));
         }
     }
-    if block
-        .text("port")
-        .is_some_and(|port| port != "traffic-port")
-    {
-        // The group's port stands for that of each target, which may differ here.
-        health.port = block.port("port").filter(|own| Some(*own) != port);
-    }
+    health.port = check_port(&block, port);
     if let Some(path) = block.text("path") {
         // AWS requires the slash too, but reports it only when the files are applied.
         let slash = if path.starts_with('/') { "" } else { "/" };
@@ -286,7 +342,24 @@ fn health(
     enabled.then_some(health)
 }
 
+/// The port of a check, unless it is that of the targets.
+fn check_port(block: &Section<'_>, port: Option<u16>) -> Option<u16> {
+    let own = block.text("port")?;
+    if own == "traffic-port" {
+        return None;
+    }
+    // The group's port stands for that of each target, which may differ here.
+    block.port("port").filter(|own| Some(*own) != port)
+}
+
 impl Health {
+    fn of_tcp(default: &Defaults) -> Self {
+        Self {
+            tcp: true,
+            ..Self::of(default)
+        }
+    }
+
     fn of(default: &Defaults) -> Self {
         Self {
             tcp: false,

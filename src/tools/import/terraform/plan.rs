@@ -24,6 +24,8 @@ pub(super) struct Listener {
     /// Its port in Weir if another listener has `port` already.
     pub(super) other_port: Option<u16>,
     pub(super) access: Access,
+    /// Whether it looks at no byte of a connection.
+    pub(super) is_tcp: bool,
     /// The TLS that it ends in AWS, if it does.
     pub(super) tls: Option<Tls>,
     /// Idle timeout, seconds.
@@ -127,6 +129,7 @@ impl Listener {
             port,
             other_port: None,
             access: Access::Unknown,
+            is_tcp: false,
             tls: None,
             idle_timeout: None,
             default: Action::refuse(503),
@@ -155,6 +158,8 @@ pub(super) struct Group {
     pub(super) protocol: Option<&'static str>,
     /// Whether they are spoken to in TLS.
     pub(super) is_encrypted: bool,
+    /// Whether they are told the address of the client by the PROXY protocol.
+    pub(super) has_proxy_header: bool,
     pub(super) algorithm: &'static str,
     pub(super) health: Option<Health>,
     /// Seconds.

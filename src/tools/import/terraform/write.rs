@@ -72,11 +72,16 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
     }
     let variable = bind_variable(listener, all);
     out.entry("bind", &format!("\"${{{variable}:-{host}:{port}}}\""));
+    if listener.is_tcp {
+        out.entry("protocol", "\"tcp\"");
+    }
     if let Some(tls) = &listener.tls {
-        write_tls(out, tls);
+        write_tls(out, tls, listener.is_tcp);
     }
     write_action(out, &listener.default);
-    if let Some(idle) = listener.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
+    if let Some(idle) = listener.idle_timeout.filter(|_| listener.is_tcp) {
+        out.entry("client", &format!("{{ idle_timeout = \"{idle}s\" }}"));
+    } else if let Some(idle) = listener.idle_timeout.filter(|idle| *idle != IDLE_TIMEOUT) {
         out.entry(
             "client",
             &format!("{{ idle_timeout = \"{idle}s\", body_timeout = \"{idle}s\" }}"),
@@ -100,7 +105,7 @@ fn write_listener(out: &mut Text, listener: &Listener, all: &[Listener]) {
 }
 
 /// As a comment, because the files are not there.
-fn write_tls(out: &mut Text, tls: &Tls) {
+fn write_tls(out: &mut Text, tls: &Tls, is_tcp: bool) {
     let pair = |name: &String| format!("{{ cert = \"{name}.crt\", key = \"{name}.key\" }}");
     let certificates: Vec<_> = tls.certificates.iter().map(pair).collect();
     let certificates = certificates.join(", ");
@@ -108,9 +113,10 @@ fn write_tls(out: &mut Text, tls: &Tls) {
         .min_version
         .map(|version| format!(", min_version = \"{version}\""));
     let version = version.unwrap_or_default();
-    out.comment(
-        "HTTPS once certificates and keys are beside this file and the next line is no comment:",
-    );
+    let name = if is_tcp { "TLS" } else { "HTTPS" };
+    out.comment(&format!(
+        "{name} once certificates and keys are beside this file and the next line is no comment:"
+    ));
     out.comment(&format!(
         "tls = {{ certificates = [{certificates}]{version} }}"
     ));
@@ -268,6 +274,9 @@ fn write_protocol(out: &mut Text, group: &Group) {
     }
     if group.is_encrypted {
         out.entry("tls", "{ insecure = true }");
+    }
+    if group.has_proxy_header {
+        out.entry("proxy_protocol", "\"v2\"");
     }
 }
 
