@@ -31,6 +31,7 @@ mod http2;
 mod http2_conformance;
 mod http2_heads;
 mod http2_hostile;
+mod http2_load;
 mod http2_targets;
 mod identity;
 mod interim;
