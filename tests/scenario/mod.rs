@@ -26,6 +26,7 @@ mod every_protocol;
 mod fairness;
 mod forwarding;
 mod grpc;
+mod grpc_tonic;
 mod health;
 mod http2;
 mod http2_conformance;
