@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/cli/build.rs");
     println!("cargo::rerun-if-env-changed=WEIR_COMMIT");
     let target = env::var("TARGET").unwrap_or_default();
     println!("cargo::rustc-env=WEIR_TARGET={target}");
