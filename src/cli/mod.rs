@@ -8,6 +8,7 @@ mod fetch;
 #[cfg(test)]
 mod fixture;
 mod format;
+#[cfg(feature = "tools")]
 mod generate;
 mod guardian;
 mod health;
@@ -69,8 +70,10 @@ enum Command {
     /// Print the JSON Schema of configuration files, for editors
     Schema,
     /// Print a script that completes Weir's commands in a shell
+    #[cfg(feature = "tools")]
     Completions(generate::CompletionsArguments),
     /// Print the manual page, or write those of all commands into a folder
+    #[cfg(feature = "tools")]
     Man(generate::ManArguments),
     /// Started by a running Weir: ends the processes of its replicas after it
     #[command(hide = true)]
@@ -93,16 +96,18 @@ pub fn main(housekeeping: fn()) -> ExitCode {
         Command::Tool(command) => command.run(),
         Command::Health(arguments) => health::health(&arguments),
         Command::Schema => schema::schema(),
+        #[cfg(feature = "tools")]
         Command::Completions(arguments) => {
             generate::completions(&arguments, &mut Arguments::command())
         }
+        #[cfg(feature = "tools")]
         Command::Man(arguments) => generate::man(&arguments, Arguments::command()),
         Command::Guardian => guardian::guardian(),
     }
 }
 
 /// The commands of the feature `tools`. With it they are never unknown.
-const TOOLS: [&str; 3] = ["import", "plot", "simulate"];
+const TOOLS: [&str; 5] = ["completions", "import", "man", "plot", "simulate"];
 
 /// Instead of a guess at a misspelling, says which feature a command needs.
 fn name_feature(error: clap::Error) -> clap::Error {

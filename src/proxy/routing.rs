@@ -129,6 +129,7 @@ impl Routing<'_> {
 
     /// Refuses a method that is not forwarded, and makes the head what the target will see, so that
     /// rules match nothing that is dropped. Returns whether the peer is a trusted proxy, too.
+    #[inline] // the path of every request
     pub(super) fn admit(
         &self,
         head: &mut RequestHead,
@@ -163,6 +164,7 @@ impl Routing<'_> {
     }
 
     /// The action for a request that was admitted, and its filters.
+    #[inline] // the path of every request
     pub(super) fn decide(
         &self,
         head: &mut RequestHead,

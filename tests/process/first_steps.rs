@@ -87,6 +87,7 @@ fn a_schema_is_printed_for_editors() {
     assert!(schema["definitions"]["target_group.*"].is_object());
 }
 
+#[cfg(feature = "tools")]
 #[test]
 fn completions_and_pages_know_every_command() {
     let folder = folder();
