@@ -190,7 +190,7 @@ impl Daemon {
             Ok(diff) => {
                 info!("configuration loaded: {diff}");
                 for effect in &diff.effects {
-                    info!("configuration loaded: {effect}");
+                    info!("effect of the reload: {effect}");
                 }
                 for contradiction in &diff.contradictions {
                     warn!("{contradiction}");

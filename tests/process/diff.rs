@@ -60,7 +60,7 @@ fn a_reload_logs_what_diff_has_said() {
     weir.replace(&new);
     weir.line(&[&format!("configuration loaded: {summary}")]);
     for line in lines.filter(|line| line.contains("target group")) {
-        weir.line(&["configuration loaded", line.trim()]);
+        weir.line(&["effect of the reload", line.trim()]);
     }
     let sessions = "target group todo: sessions end, because their cookie has another name";
     assert!(text.contains(sessions), "{text}");
