@@ -474,16 +474,7 @@ async fn a_websocket_comes_by_extended_connect() {
     .await;
     let rig = Rig::forward(&[target.addr()]).await;
     let mut client = H2::open(rig.addr()).await;
-    client.until_connect_is_enabled().await;
-    let mut request = Request::builder()
-        .method("CONNECT")
-        .uri("http://a/chat?a=b")
-        .header("sec-websocket-version", "13")
-        .body(())
-        .unwrap();
-    let protocol = h2::ext::Protocol::from_static("websocket");
-    request.extensions_mut().insert(protocol);
-    let (response, mut stream) = client.begin(request, false).await;
+    let (response, mut stream) = client.open_websocket("http://a/chat?a=b").await;
     let response = soon("a head", response).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["sec-websocket-protocol"], "chat");

@@ -529,16 +529,7 @@ async fn a_websocket_of_http_2_reaches_a_target_of_http_2() {
     let (target, _requests) = echoing().await;
     let rig = rig(&target).await;
     let mut client = H2::open(rig.addr()).await;
-    client.until_connect_is_enabled().await;
-    let mut request = Request::builder()
-        .method("CONNECT")
-        .uri("http://shop.example/chat")
-        .header("sec-websocket-version", "13")
-        .body(())
-        .unwrap();
-    let protocol = h2::ext::Protocol::from_static("websocket");
-    request.extensions_mut().insert(protocol);
-    let (response, mut stream) = client.begin(request, false).await;
+    let (response, mut stream) = client.open_websocket("http://shop.example/chat").await;
     let response = soon("a head", response).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(!response.headers().contains_key("sec-websocket-accept"));

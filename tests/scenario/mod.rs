@@ -59,6 +59,7 @@ mod sticky;
 mod streaming;
 mod tcp;
 mod tls;
+mod tls_staple;
 mod tls_targets;
 mod trailers;
 mod unix_sockets;

@@ -120,6 +120,20 @@ impl H2 {
         .await;
     }
 
+    /// Asks for a WebSocket (RFC 8441) once the other side knows how.
+    pub async fn open_websocket(&mut self, uri: &str) -> (ResponseFuture, SendStream<Bytes>) {
+        self.until_connect_is_enabled().await;
+        let mut request = Request::builder()
+            .method("CONNECT")
+            .uri(uri)
+            .header("sec-websocket-version", "13")
+            .body(())
+            .unwrap();
+        let protocol = h2::ext::Protocol::from_static("websocket");
+        request.extensions_mut().insert(protocol);
+        self.begin(request, false).await
+    }
+
     /// Resolves when the connection has ended.
     pub async fn ended(self) -> Result<(), h2::Error> {
         drop(self.sender);
