@@ -1,4 +1,4 @@
-//! `weir explain`: why a request goes where it goes, by a configuration file or a running Weir.
+//! `weir explain`: why a request goes where it goes, by a configuration file.
 
 mod records;
 mod text;

@@ -96,12 +96,9 @@ fn of_listener(before: &Listener, after: &Listener) -> Vec<String> {
 
 /// Rules by their priority.
 fn of_rules(before: &[Rule<TargetGroupId>], after: &[Rule<TargetGroupId>]) -> Option<String> {
-    let by_priority = |rules: &'_ [Rule<TargetGroupId>]| -> BTreeMap<u32, Rule<TargetGroupId>> {
-        rules
-            .iter()
-            .map(|rule| (rule.priority.0, rule.clone()))
-            .collect()
-    };
+    fn by_priority(rules: &[Rule<TargetGroupId>]) -> BTreeMap<u32, &Rule<TargetGroupId>> {
+        rules.iter().map(|rule| (rule.priority.0, rule)).collect()
+    }
     let (before, after) = (by_priority(before), by_priority(after));
     let list = |verb: &str, found: Vec<&u32>| {
         let numbers: Vec<String> = found.iter().map(ToString::to_string).collect();
