@@ -71,7 +71,7 @@ const EVERYWHERE: &Remarks = &[
 /// Words at the top of the file.
 #[rustfmt::skip] // a table reads by rows
 const OF_THE_PROCESS: &Remarks = &[
-    ("log logs logging log_level loglevel log_file error_log log_format verbosity debug syslog", LOG),
+    ("log_level loglevel log_file error_log log_format verbosity debug syslog", LOG),
     ("metrics stats prometheus status dashboard api ping monitoring telemetry tracing",
         "metrics, status and dashboard are on the admin listener: admin = { bind = \"127.0.0.1:9090\" }, at the top \
          of the file"),

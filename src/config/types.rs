@@ -19,8 +19,8 @@ use crate::model::{
 use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
 
 pub use crate::model::{
-    AcceptProxy, AccessLog, ClientLimits, Forwarded, ForwardedMode, HttpPolicy, Outlier, Overload,
-    RateKey, RateLimit, Retry, Sticky, UpstreamLimits,
+    AcceptProxy, AccessFormat, AccessLog, AccessPolicy, ClientLimits, Forwarded, ForwardedMode,
+    HttpPolicy, Outlier, Overload, RateKey, RateLimit, Retry, Sticky, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -30,6 +30,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Which requests are logged.
     pub access_log: AccessLog,
+    /// How they are written.
+    pub log: LogSettings,
     /// How a shutdown proceeds.
     pub shutdown: Shutdown,
     /// The admin listener; off when absent.
@@ -47,6 +49,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the access log holds, and how.
+    pub fn access_policy(&self) -> AccessPolicy {
+        let format = self.log.format;
+        AccessPolicy {
+            logged: self.access_log,
+            format,
+            agent: self.log.user_agent || format.is_some_and(AccessFormat::has_agent),
+        }
+    }
+
     /// What is ordered by ACME, listener by listener.
     pub fn acme(&self) -> impl Iterator<Item = &AcmeSettings> {
         let tls = self.listeners.iter().flat_map(|listener| &listener.tls);
@@ -58,6 +70,16 @@ impl Config {
         self.acme()
             .any(|acme| acme.challenge == ChallengeKind::Http01)
     }
+}
+
+/// How requests are logged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogSettings {
+    /// The form of a line; `None` for that of the log of the process.
+    pub format: Option<AccessFormat>,
+    /// Whether lines have the user agent and the referring page also in formats that have no place
+    /// for them.
+    pub user_agent: bool,
 }
 
 /// The phases of a shutdown.

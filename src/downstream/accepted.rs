@@ -12,7 +12,7 @@ use crate::model::{
     SocketId,
 };
 use crate::net::Stream;
-use crate::observe::Transport;
+use crate::observe::{Ports, Transport};
 use crate::tls;
 
 /// How often the kernel is asked whether a client is still there, while nothing is read from it.
@@ -69,6 +69,7 @@ impl Terms {
         Transport {
             proxied: self.proxied.clone(),
             tls: stream.tls().map(Arc::clone),
+            ports: Ports::default(),
         }
     }
 

@@ -30,7 +30,7 @@ mod sticky;
 mod template;
 mod tls;
 
-pub use access_log::AccessLog;
+pub use access_log::{AccessFormat, AccessLog, AccessPolicy};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use client_address::{ClientAddress, Peer};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};

@@ -1,17 +1,20 @@
-//! The access log: one line per exchange.
+//! The access log: one line per exchange. The fields of its own formats are here; `alb` and
+//! `common_log` are those of other servers.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::exchange::{Attempt, ExchangeFacts};
-use super::log::{self, AccessLine, field_name};
+use super::log::{self, AccessLine, LogFormat, field_name};
 use super::logged_head::LoggedHead;
 use super::route_fields;
-use crate::model::{AccessLog, Protocol, ProxyFacts};
+use super::{alb, common_log};
+use crate::model::{AccessFormat, AccessLog, AccessPolicy, Protocol, ProxyFacts};
 
-/// Writes an exchange if `logged` includes it.
-pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Duration) {
-    let is_logged = match logged {
+/// Writes an exchange if the policy includes it.
+#[inline]
+pub(super) fn record(policy: AccessPolicy, exchange: &ExchangeFacts, elapsed: Duration) {
+    let is_logged = match policy.logged {
         AccessLog::Off => false,
         AccessLog::Failures => exchange.failure.is_some_and(|failure| {
             let group = exchange.group.as_ref().map(|group| &*group.0);
@@ -20,21 +23,30 @@ pub(super) fn record(logged: AccessLog, exchange: &ExchangeFacts, elapsed: Durat
         AccessLog::All => true,
     };
     if is_logged {
-        write(exchange, elapsed);
+        write(policy.format, exchange, elapsed);
     }
 }
 
-fn write(exchange: &ExchangeFacts, elapsed: Duration) {
-    log::access(message(exchange), |line| {
+fn write(format: Option<AccessFormat>, exchange: &ExchangeFacts, elapsed: Duration) {
+    match format {
+        None => write_fields(None, exchange, elapsed),
+        Some(AccessFormat::Json) => write_fields(Some(LogFormat::Json), exchange, elapsed),
+        Some(AccessFormat::Pretty) => write_fields(Some(LogFormat::Pretty), exchange, elapsed),
+        Some(AccessFormat::Alb) => alb::write(exchange, elapsed),
+        Some(AccessFormat::Combined) => common_log::write(exchange, elapsed, true),
+        Some(AccessFormat::Common) => common_log::write(exchange, elapsed, false),
+    }
+}
+
+fn write_fields(format: Option<LogFormat>, exchange: &ExchangeFacts, elapsed: Duration) {
+    log::access(format, message(exchange), |line| {
         line.client(field_name!("client"), exchange.client);
         if let Some(head) = &exchange.head {
             describe(line, head, exchange.protocol.is_http());
         }
         outcome(line, exchange);
         line.millis(field_name!("ms"), elapsed);
-        if let Some(queued) = exchange.queued() {
-            line.millis(field_name!("queued_ms"), queued);
-        }
+        times(line, exchange);
         line.number(field_name!("received"), exchange.received);
         line.number(field_name!("sent"), exchange.sent);
         route(line, exchange);
@@ -84,28 +96,43 @@ fn describe(line: &mut AccessLine<'_>, head: &LoggedHead, is_http: bool) {
     if let Some(query) = head.query() {
         part(field_name!("query"), query);
     }
+    if let Some(agent) = head.agent() {
+        part(field_name!("user_agent"), agent);
+    }
+    if let Some(referer) = head.referer() {
+        part(field_name!("referer"), referer);
+    }
 }
 
 fn outcome(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
-    // A connection has no status, whatever became of it.
-    let is_http = exchange.protocol.is_http();
-    let failed = exchange.failure.filter(|_| is_http);
-    let failed = failed.map(|failure| failure.status().as_u16());
-    if let Some(status) = exchange.status.or(failed) {
+    if let Some(status) = exchange.sent_status() {
         line.number(field_name!("status"), status);
     }
     if let Some(status) = exchange.grpc_status {
         line.number(field_name!("grpc_status"), status);
     }
-    if exchange.protocol == Protocol::Http2 {
-        line.word(field_name!("protocol"), exchange.protocol.name());
-    }
     if let Some(reason) = exchange.reason() {
         line.string(field_name!("reason"), reason.as_bytes());
+    }
+    if let Some(error) = &exchange.connect_error {
+        line.string(field_name!("error"), error.as_bytes());
     }
     if let Some(desync) = &exchange.desync {
         line.string(field_name!("class"), desync.class.as_bytes());
         line.string(field_name!("desync_reason"), desync.reason.as_bytes());
+    }
+}
+
+/// The times of its parts, as far as they were.
+fn times(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
+    if let Some(queued) = exchange.queued() {
+        line.millis(field_name!("queued_ms"), queued);
+    }
+    if let Some(connecting) = exchange.connecting {
+        line.millis(field_name!("connect_ms"), connecting);
+    }
+    if let Some(time) = exchange.time_to(exchange.answered) {
+        line.millis(field_name!("first_byte_ms"), time);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of one exchange, for the counters and the access log.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::logged_head::LoggedHead;
 use super::request_id::RequestId;
 use crate::model::{
-    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Protocol, ProxyFacts,
+    ClientAddress, Endpoint, Failure, ListenerId, ListenerSlot, Peer, Protocol, ProxyFacts,
     TargetGroupId, TlsFacts,
 };
 use crate::target::Target;
@@ -40,6 +41,51 @@ pub struct Transport {
     pub proxied: Option<Rc<ProxyFacts>>,
     /// How it is encrypted; `None` if it is not.
     pub tls: Option<Arc<TlsFacts>>,
+    /// The ports that it has.
+    pub ports: Ports,
+}
+
+/// The ports of a client's connection; 0 where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// That of the client.
+    pub client: u16,
+    /// The one that the client has connected to.
+    pub local: u16,
+}
+
+impl Ports {
+    /// Those of a connection of `peer` to `local`.
+    pub fn of(peer: Peer, local: Option<SocketAddr>) -> Self {
+        let client = match peer {
+            Peer::Address(address) => address.port(),
+            Peer::Unix => 0,
+        };
+        let local = local.map_or(0, |address| address.port());
+        Self { client, local }
+    }
+}
+
+/// What the action of a rule or of a listener has done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It went to a target group.
+    Forward,
+    /// The client is to go elsewhere.
+    Redirect,
+    /// It was answered as the action says.
+    FixedResponse,
+}
+
+impl Outcome {
+    /// As ALB calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Redirect => "redirect",
+            Self::FixedResponse => "fixed-response",
+        }
+    }
 }
 
 impl Transport {
@@ -94,6 +140,10 @@ pub struct ExchangeFacts {
     pub is_head: bool,
     /// The rule that matched, by priority; `None` for the default action.
     pub rule: Option<u32>,
+    /// What the action has done; `None` if none was found.
+    pub outcome: Option<Outcome>,
+    /// Where a redirect sends the client, if the access log has a place for it.
+    pub location: Option<Box<str>>,
     /// The group the request was forwarded to.
     pub group: Option<TargetGroupId>,
     /// The last target that was tried.
@@ -102,6 +152,17 @@ pub struct ExchangeFacts {
     pub attempts: u32,
     /// The time in its group's queue.
     queued: Queued,
+    /// The time that the last new connection to a target took, or its failure; `None` if one that was
+    /// there already was used.
+    pub connecting: Option<Duration>,
+    /// Why there was no connection to a target, the last time that there was none.
+    pub connect_error: Option<Box<str>>,
+    /// When the last attempt had its connection to a target.
+    pub dispatched: Option<Instant>,
+    /// When the head of the target's response was there.
+    pub answered: Option<Instant>,
+    /// The status of the target's response.
+    pub target_status: Option<u16>,
     /// Each attempt, if there was more than one.
     pub tried: Vec<Attempt>,
     /// The status sent to the client, once the response's head is decided.
@@ -149,10 +210,17 @@ impl ExchangeFacts {
             desync: None,
             is_head: false,
             rule: None,
+            outcome: None,
+            location: None,
             group: None,
             target: None,
             attempts: 0,
             queued: Queued::Never,
+            connecting: None,
+            connect_error: None,
+            dispatched: None,
+            answered: None,
+            target_status: None,
             tried: Vec::new(),
             status: None,
             grpc_status: None,
@@ -167,6 +235,19 @@ impl ExchangeFacts {
     /// When the request's head was complete, or the connection was accepted.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The time from its beginning to a moment, if that has come.
+    pub(super) fn time_to(&self, moment: Option<Instant>) -> Option<Duration> {
+        Some(moment?.saturating_duration_since(self.started))
+    }
+
+    /// The status that the client has got, or would have got; `None` of a connection, whatever became
+    /// of it.
+    pub(super) fn sent_status(&self) -> Option<u16> {
+        let failed = self.failure.filter(|_| self.protocol.is_http());
+        let failed = failed.map(|failure| failure.status().as_u16());
+        self.status.or(failed)
     }
 
     /// Why it ended: what failed, or else which side has ended the connection. `None` of an

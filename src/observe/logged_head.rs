@@ -6,6 +6,7 @@ use std::mem;
 use std::ops::Range;
 
 use super::log::is_plain_text;
+use crate::model::Protocol;
 
 thread_local! {
     /// Memory of heads that were dropped.
@@ -15,20 +16,27 @@ thread_local! {
 /// Memory that is kept for the next heads of a thread; more is freed.
 const MAX_FREE: usize = 64;
 
-/// Bytes that such memory has; others are freed.
+/// Bytes that such memory has at first, and at most; what has grown larger is freed.
 const KEPT_TEXT: usize = 128;
+const MAX_KEPT_TEXT: usize = 1024;
 
-/// Method, target and host of a request, kept as one text while the access log may need them.
+/// Method, target and host of a request, kept as one text while the access log may need them; where
+/// it is asked for, the user agent and the referring page as well.
 #[derive(Clone)]
 pub struct LoggedHead {
-    /// The three, without anything between them.
+    /// All of them, without anything between them.
     text: Vec<u8>,
     /// Whether each of them can stand in a line as it is.
     pub(super) is_plain: bool,
     method_end: u32,
     path_end: u32,
     target_end: u32,
+    host_end: u32,
+    agent_end: u32,
     has_host: bool,
+    has_agent: bool,
+    has_referer: bool,
+    is_http10: bool,
 }
 
 impl LoggedHead {
@@ -40,9 +48,15 @@ impl LoggedHead {
         for part in [method, target, host.unwrap_or_default()] {
             text.extend_from_slice(part);
         }
+        let end = text.len() as u32;
         Self {
             is_plain: is_plain_text(&text),
             text,
+            host_end: end,
+            agent_end: end,
+            has_agent: false,
+            has_referer: false,
+            is_http10: false,
             method_end,
             path_end: method_end + path.unwrap_or(target.len()) as u32,
             target_end: method_end + target.len() as u32,
@@ -50,9 +64,38 @@ impl LoggedHead {
         }
     }
 
+    /// Adds what a client says of itself, and which page has led to the request.
+    pub fn add_agent(&mut self, agent: Option<&[u8]>, referer: Option<&[u8]>) {
+        (self.has_agent, self.has_referer) = (agent.is_some(), referer.is_some());
+        self.text.extend_from_slice(agent.unwrap_or_default());
+        self.agent_end = self.text.len() as u32;
+        self.text.extend_from_slice(referer.unwrap_or_default());
+        let added = self.text.get(self.host_end as usize..);
+        self.is_plain &= is_plain_text(added.unwrap_or_default());
+    }
+
+    /// Notes that the request came with the version 1.0.
+    pub fn is_old(&mut self) {
+        self.is_http10 = true;
+    }
+
+    /// The version that the first line of the request has, or would have.
+    pub(super) fn version(&self, protocol: Protocol) -> &'static str {
+        match protocol {
+            Protocol::Http2 => "HTTP/2.0",
+            Protocol::Http1 | Protocol::Tcp if self.is_http10 => "HTTP/1.0",
+            Protocol::Http1 | Protocol::Tcp => "HTTP/1.1",
+        }
+    }
+
     /// As sent.
     pub fn method(&self) -> &[u8] {
         self.part(0..self.method_end)
+    }
+
+    /// The target with its query.
+    pub fn target(&self) -> &[u8] {
+        self.part(self.method_end..self.target_end)
     }
 
     /// The target without its query.
@@ -68,7 +111,19 @@ impl LoggedHead {
     /// The host that was asked for, with its port.
     pub fn host(&self) -> Option<&[u8]> {
         self.has_host
-            .then(|| self.part(self.target_end..self.text.len() as u32))
+            .then(|| self.part(self.target_end..self.host_end))
+    }
+
+    /// What the client says of itself, where that is kept.
+    pub fn agent(&self) -> Option<&[u8]> {
+        self.has_agent
+            .then(|| self.part(self.host_end..self.agent_end))
+    }
+
+    /// The page that has led to the request, where that is kept.
+    pub fn referer(&self) -> Option<&[u8]> {
+        self.has_referer
+            .then(|| self.part(self.agent_end..self.text.len() as u32))
     }
 
     fn part(&self, range: Range<u32>) -> &[u8] {
@@ -85,7 +140,7 @@ fn free_memory() -> Vec<u8> {
 impl Drop for LoggedHead {
     fn drop(&mut self) {
         let mut text = mem::take(&mut self.text);
-        if text.capacity() != KEPT_TEXT {
+        if !(KEPT_TEXT..=MAX_KEPT_TEXT).contains(&text.capacity()) {
             return;
         }
         text.clear();
@@ -127,6 +182,20 @@ mod tests {
         let head = LoggedHead::new(b"GET", b"/?", Some(b""));
         assert_eq!((head.path(), head.query()), (&b"/"[..], Some(&b""[..])));
         assert_eq!(head.host(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn what_the_client_says_of_itself_is_kept_where_it_is_asked_for() {
+        let mut head = LoggedHead::new(b"GET", b"/?a", Some(b"a.example"));
+        assert_eq!((head.agent(), head.referer()), (None, None));
+        head.add_agent(Some(b"curl/8"), None);
+        assert_eq!(head.host(), Some(&b"a.example"[..]));
+        assert_eq!((head.agent(), head.referer()), (Some(&b"curl/8"[..]), None));
+        assert!(head.is_plain);
+        let mut head = LoggedHead::new(b"GET", b"/", None);
+        head.add_agent(None, Some(b"\""));
+        assert_eq!((head.agent(), head.referer()), (None, Some(&b"\""[..])));
+        assert!(!head.is_plain);
     }
 
     #[test]

@@ -413,7 +413,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AccessLog, ClientAddress, TargetId};
+    use crate::model::{AccessLog, AccessPolicy, ClientAddress, TargetId};
     use crate::observe::Record;
     use crate::observe::openmetrics::ParsedPage;
 
@@ -427,7 +427,11 @@ mod tests {
     fn record(worker: &Rc<WorkerMetrics>, target: Option<&Arc<Target>>) -> Record {
         let listener = (ListenerSlot(0), "http".into());
         let client = ClientAddress::Ip([127, 0, 0, 1].into());
-        let (log, protocol) = (AccessLog::Off, Protocol::Http1);
+        let log = AccessPolicy {
+            logged: AccessLog::Off,
+            ..AccessPolicy::FAILURES
+        };
+        let protocol = Protocol::Http1;
         let mut record = Record::begin(worker, log, protocol, Instant::now(), listener, client);
         record.target = target.cloned();
         record.group = target.map(|target| target.id.group.clone());

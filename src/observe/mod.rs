@@ -4,7 +4,9 @@
 //! once per worker and then only added to: no lock, no shared cache line.
 
 mod access_log;
+mod alb;
 mod collector;
+mod common_log;
 mod durations;
 mod exchange;
 pub(crate) mod exposition;
@@ -22,7 +24,7 @@ mod route_fields;
 mod text_format;
 
 pub use durations::Durations;
-pub use exchange::{Desync, ExchangeFacts, Side, Transport};
+pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Transport};
 pub use log::{Log, LogFormat, keep_access_lines, take_access_lines};
 pub use logged_head::LoggedHead;
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};

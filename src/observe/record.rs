@@ -8,7 +8,7 @@ use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
 use crate::clock;
-use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot, Protocol};
+use crate::model::{AccessLog, AccessPolicy, ClientAddress, ListenerId, ListenerSlot, Protocol};
 
 /// The record of one exchange. Dropping it counts and logs it.
 ///
@@ -17,7 +17,7 @@ use crate::model::{AccessLog, ClientAddress, ListenerId, ListenerSlot, Protocol}
 #[derive(Debug)]
 pub struct Record {
     metrics: Rc<WorkerMetrics>,
-    logged: AccessLog,
+    policy: AccessPolicy,
     facts: ExchangeFacts,
 }
 
@@ -26,7 +26,7 @@ impl Record {
     /// `started`; or of a connection that was accepted then.
     pub fn begin(
         metrics: &Rc<WorkerMetrics>,
-        logged: AccessLog,
+        policy: AccessPolicy,
         protocol: Protocol,
         started: Instant,
         listener: (ListenerSlot, ListenerId),
@@ -34,14 +34,19 @@ impl Record {
     ) -> Self {
         Self {
             metrics: Rc::clone(metrics),
-            logged,
+            policy,
             facts: ExchangeFacts::new(protocol, started, listener, client),
         }
     }
 
     /// Whether the access log may write it.
     pub fn is_logged(&self) -> bool {
-        self.logged != AccessLog::Off
+        self.policy.logged != AccessLog::Off
+    }
+
+    /// What the access log writes of it.
+    pub fn policy(&self) -> AccessPolicy {
+        self.policy
     }
 
     /// The exchange has become a tunnel: counts it as long as the guard lives.
@@ -74,6 +79,6 @@ impl Drop for Record {
         let now = clock::now().into_std();
         let elapsed = now.saturating_duration_since(facts.started());
         self.metrics.record(facts, elapsed);
-        access_log::record(self.logged, facts, elapsed);
+        access_log::record(self.policy, facts, elapsed);
     }
 }

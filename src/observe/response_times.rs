@@ -82,7 +82,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::model::{AccessLog, ClientAddress, ListenerSlot, Protocol, TargetId};
+    use crate::model::{AccessLog, AccessPolicy, ClientAddress, ListenerSlot, Protocol, TargetId};
     use crate::observe::{Record, WorkerMetrics};
     use crate::target::Target;
 
@@ -112,7 +112,10 @@ mod tests {
                 let client = ClientAddress::Ip([127, 0, 0, 1].into());
                 let mut record = Record::begin(
                     &self.worker,
-                    AccessLog::Off,
+                    AccessPolicy {
+                        logged: AccessLog::Off,
+                        ..AccessPolicy::FAILURES
+                    },
                     Protocol::Http1,
                     Instant::now(),
                     listener,

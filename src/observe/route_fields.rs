@@ -1,5 +1,5 @@
-//! The fields of the access log that tell where a request went: `listener`, `rule`, `group` and
-//! `target`. There are few combinations of them beside the number of requests, so each thread keeps
+//! The fields of the access log that tell where a request went: `protocol`, `listener`, `rule`, `group`
+//! and `target`. There are few combinations of them beside the number of requests, so each thread keeps
 //! the text of some.
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::exchange::ExchangeFacts;
 use super::log::{AccessLine, field_name};
-use crate::model::{ListenerId, TargetGroupId};
+use crate::model::{ListenerId, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
 
 /// Combinations that a thread keeps. Another one takes the place of one of them.
@@ -21,6 +21,7 @@ thread_local! {
 /// place in memory as long as they are held here.
 #[derive(Debug)]
 struct Route {
+    protocol: Protocol,
     listener: ListenerId,
     rule: Option<u32>,
     group: Option<TargetGroupId>,
@@ -58,12 +59,16 @@ pub(super) fn write(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
 fn place(exchange: &ExchangeFacts) -> usize {
     let target = exchange.target.as_ref();
     let target = target.map_or(0, |target| target.serial.number() as usize);
-    target.wrapping_add(exchange.rule.unwrap_or_default() as usize) % KEPT
+    let rule = exchange.rule.unwrap_or_default() as usize;
+    // A client that speaks another protocol does not take the place of the others.
+    let protocol = exchange.protocol as usize * (KEPT / 2);
+    target.wrapping_add(rule).wrapping_add(protocol) % KEPT
 }
 
 impl Route {
     fn of(exchange: &ExchangeFacts) -> Self {
         Self {
+            protocol: exchange.protocol,
             listener: exchange.listener.1.clone(),
             rule: exchange.rule,
             group: exchange.group.clone(),
@@ -79,6 +84,7 @@ impl Route {
         };
         is_group
             && Arc::ptr_eq(&self.listener.0, &exchange.listener.1.0)
+            && self.protocol == exchange.protocol
             && self.rule == exchange.rule
             && self.target == serial(exchange.target.as_ref())
     }
@@ -89,6 +95,7 @@ fn serial(target: Option<&Arc<Target>>) -> Option<Serial> {
 }
 
 fn add(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
+    line.word(field_name!("protocol"), exchange.protocol.name());
     line.word(field_name!("listener"), &exchange.listener.1.0);
     if let Some(rule) = exchange.rule {
         line.number(field_name!("rule"), rule);
@@ -107,7 +114,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::model::{AccessLog, ClientAddress, ListenerSlot, Protocol, TargetId};
+    use crate::model::{AccessLog, AccessPolicy, ClientAddress, ListenerSlot, TargetId};
     use crate::observe::{access_log, keep_access_lines, take_access_lines};
 
     /// The names are new each time, as after a reload.
@@ -146,8 +153,12 @@ mod tests {
             let address = format!("10.0.0.{at}:80");
             with_target(exchange(listener, None, Some("a")), &address)
         }));
+        let policy = AccessPolicy {
+            logged: AccessLog::All,
+            ..AccessPolicy::FAILURES
+        };
         for exchange in exchanges.iter().chain(exchanges.iter().rev()) {
-            access_log::record(AccessLog::All, exchange, Duration::ZERO);
+            access_log::record(policy, exchange, Duration::ZERO);
         }
         let lines = take_access_lines();
         let told: Vec<_> = lines

@@ -191,6 +191,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
     ) -> Result<Option<Switched>, Failure> {
         let UpstreamResponse { connection, lease } = answered;
         self.record.status = Some(response.status());
+        self.record.target_status = self.record.status;
         if let Some(upgrade) = upgrade.filter(|_| response.status() == 101) {
             self.exchange.send_switch(response, upgrade.as_bytes());
             return Ok(Some(Switched {
@@ -223,6 +224,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
             is_refusal: response.status() >= 300,
             is_upload_over: false,
             is_blocked_by_client: false,
+            has_waited: false,
         };
         let passed = download.run(self.timer).await;
         // One that is dropped here reports the status that the target has answered with.

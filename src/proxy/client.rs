@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::forwarded::ConnectionFacts;
 use crate::model::{ListenerId, ListenerSlot, Peer, Protocol, SocketId};
-use crate::observe::Transport;
+use crate::observe::{Ports, Transport};
 
 /// A client's connection, shared by its requests. Does not change.
 #[derive(Debug)]
@@ -32,11 +32,12 @@ impl Client {
         listener: (ListenerSlot, ListenerId),
         peer: Peer,
         local: Option<SocketAddr>,
-        transport: Transport,
+        mut transport: Transport,
     ) -> Self {
         let port = local.map(|address| address.port());
         let is_secure = transport.is_secure();
         let scheme = if is_secure { "https" } else { "http" };
+        transport.ports = Ports::of(peer, local);
         let certificate = transport.tls.as_ref().and_then(|tls| tls.client.as_ref());
         Self {
             socket,

@@ -8,6 +8,7 @@ use super::forward::verdict;
 use super::grpc;
 use super::replay_body::ReplayBody;
 use super::reported::Reported;
+use crate::clock;
 use crate::message::{Exchange, Fields};
 use crate::model::{Failure, Stage};
 use crate::net::{Pace, Timer};
@@ -36,6 +37,8 @@ pub(super) struct Download<'a, E> {
     pub(super) is_upload_over: bool,
     /// Whether the client is waited for, so that a deadline that passes is no fault of the target.
     pub(super) is_blocked_by_client: bool,
+    /// Whether something was waited for since the clock was read for the head.
+    pub(super) has_waited: bool,
 }
 
 /// Most parts that are passed on before other connections have their turn: a target that sends a
@@ -58,11 +61,17 @@ impl<E: Exchange> Download<'_, E> {
             // Given back as soon as the last byte is read, not when the client has it: another
             // request can use it meanwhile.
             Poll::Ready(Ok(())) => {
+                if self.has_waited {
+                    clock::now();
+                }
                 connection.recycle();
                 self.reported = None;
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.connection = Some(connection),
+            Poll::Pending => {
+                self.has_waited = true;
+                self.connection = Some(connection);
+            }
         }
         polled
     }

@@ -117,9 +117,10 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             self.record.attempts += 1;
             self.record.target = Some(Arc::clone(lease.target()));
             let result = self.attempt(lease, begun).await;
+            let now = clock::now();
             _permit = None;
             if self.group.measures_time {
-                self.measure(&result, begun);
+                self.measure(&result, begun, now);
             }
             lease = match (self.next(&result), result) {
                 (Some(NextAttempt::OtherTarget(other, permit)), _) => {
@@ -134,6 +135,9 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                     self.search.wait_after(failure, record, exchange).await?
                 }
                 (Some(NextAttempt::SameTarget | NextAttempt::Queue) | None, result) => {
+                    if result.is_ok() {
+                        self.record.answered = Some(now.into_std());
+                    }
                     return result.map_err(|error| error.failure);
                 }
             };
@@ -150,6 +154,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
                 Err(failure) => return Err(unwritten(failure, lease)),
             };
             let reused = connection.is_reused();
+            self.record.dispatched = Some(since.into_std());
             match self.send(connection, lease, since).await {
                 Err(error)
                     if error.failure == Failure::TargetClosed
@@ -200,9 +205,13 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         };
         let connecting = pool.connect(target, &group.upstream, learned, prelude);
         let exchange = &mut *self.outgoing.exchange;
-        match unless_gone(connecting, exchange, self.outgoing.until).await? {
-            Ok(connection) => Ok((connection, clock::now())),
+        let connected = unless_gone(connecting, exchange, self.outgoing.until).await?;
+        let now = clock::now();
+        self.record.connecting = Some(now - begun);
+        match connected {
+            Ok(connection) => Ok((connection, now)),
             Err(error) => {
+                self.record.connect_error = Some(error.to_string().into());
                 self.proxy.shortages.note(&target.id, &error);
                 Err((&error).into())
             }
@@ -318,7 +327,7 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
 
     /// Adds the time to the response head to the target's latency, which the group's algorithm
     /// uses.
-    fn measure(&self, result: &AttemptResult, begun: Instant) {
+    fn measure(&self, result: &AttemptResult, begun: Instant, now: Instant) {
         let (lease, verdict) = match result {
             Ok(response) => {
                 let status = answered_status(self.group, self.outgoing.response);
@@ -330,11 +339,10 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
             // A failure of the client or of Weir says nothing about the target.
             Err(_) => return,
         };
-        let now = clock::now().into_std();
         lease
             .target()
             .latency()
-            .record(begun.into_std(), now, verdict.is_failure());
+            .record(begun.into_std(), now.into_std(), verdict.is_failure());
     }
 
     fn permit(&self) -> Option<Permit<'a>> {

@@ -52,7 +52,7 @@ use std::future::poll_fn;
 
 use crate::http1::Reason;
 use crate::message::{Exchange, RequestHead};
-use crate::model::Failure;
+use crate::model::{AccessFormat, Failure};
 use crate::net::Timer;
 use crate::observe::Record;
 use crate::target::RequestResult;
@@ -94,6 +94,9 @@ impl Proxy {
         let failure = match routed {
             Err(failure) => failure,
             Ok((Route::Respond(response), _)) => {
+                if record.policy().format == Some(AccessFormat::Alb) {
+                    record.location = response.location().map(Into::into);
+                }
                 self.respond(*response, exchange, record).await;
                 return None;
             }

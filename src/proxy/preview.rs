@@ -19,7 +19,7 @@ use crate::model::{
     Action, ClientAddress, Endpoint, Failure, Filters, Forward, GroupIndex, HashKey, NormalizePath,
     Peer, Priority, Protocol, SocketId, TlsFacts, TlsSession,
 };
-use crate::observe::{ExchangeFacts, Transport};
+use crate::observe::{ExchangeFacts, Ports, Transport};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
 use crate::target_group::{TargetGroup, hash_client, hash_target};
@@ -240,6 +240,7 @@ fn transport(listener: &CompiledListener) -> Transport {
     Transport {
         proxied: None,
         tls: tls.map(Arc::new),
+        ports: Ports::default(),
     }
 }
 

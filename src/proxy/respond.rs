@@ -142,6 +142,12 @@ impl OwnResponse {
         (self.head, self.body)
     }
 
+    /// Where it sends the client.
+    pub(super) fn location(&self) -> Option<&str> {
+        let location = self.head.fields.get(FieldName::Location)?;
+        std::str::from_utf8(location).ok()
+    }
+
     /// Sends it to the end. The error says why the client did not get it.
     pub(super) async fn send(
         mut self,

@@ -13,9 +13,9 @@ use super::sticky::{self, StickyContext};
 use super::trust;
 use super::worker::Proxy;
 use crate::http1::{Class, Decision, Desync, Reason, decide};
-use crate::message::{Exchange, FieldName, Method, RequestHead};
+use crate::message::{Exchange, FieldName, Method, RequestHead, Version};
 use crate::model::{Action, DesyncMitigation, EncodedSlashes, Failure, Filters, NormalizePath};
-use crate::observe::{self, ExchangeFacts, LoggedHead, Record, RequestId};
+use crate::observe::{self, ExchangeFacts, LoggedHead, Outcome, Record, RequestId};
 use crate::router::{self, RequestView};
 use crate::state::{CompiledListener, DataPlaneSnapshot};
 use crate::target_group::TargetGroup;
@@ -59,7 +59,15 @@ impl Proxy {
         record.is_head = head.method() == Method::Head;
         if record.is_logged() {
             let host = head.fields.get(FieldName::Host);
-            record.head = Some(LoggedHead::new(head.method_name(), head.target(), host));
+            let mut logged = LoggedHead::new(head.method_name(), head.target(), host);
+            if head.version() == Version::Http10 {
+                logged.is_old();
+            }
+            if record.policy().agent {
+                let field = |name| head.fields.get(name);
+                logged.add_agent(field(FieldName::UserAgent), field(FieldName::Referer));
+            }
+            record.head = Some(logged);
         }
         let Some(listener) = snapshot.serving(client.socket).filter(|l| is_http(l)) else {
             exchange.close_after();
@@ -144,6 +152,10 @@ impl Routing<'_> {
         let trusted = trust::is_trusted(settings, peer);
         if trusted {
             facts.client = trust::client_behind(settings, peer, &head.fields);
+            if facts.client != peer {
+                // The port is that of the proxy.
+                facts.transport.ports.client = 0;
+            }
             if let Some(id) = head
                 .fields
                 .get(FieldName::XRequestId)
@@ -201,6 +213,7 @@ impl Routing<'_> {
         let mut filters = None;
         let route = match action {
             Action::Forward(forward) => {
+                facts.outcome = Some(Outcome::Forward);
                 filters = forward.filters.clone().map(|filters| {
                     let id = facts.request_id.clone().unwrap_or_else(|| self.ids.next());
                     let facts = RequestFacts::new(&view, client.scheme(), client.port(), id);
@@ -218,9 +231,13 @@ impl Routing<'_> {
                 Route::Forward(Arc::clone(self.snapshot.group(index)), cookie)
             }
             Action::Redirect(redirect) => {
+                facts.outcome = Some(Outcome::Redirect);
                 Route::Respond(Box::new(respond::redirect(redirect, &view, client)))
             }
-            Action::FixedResponse(fixed) => Route::Respond(Box::new(respond::fixed(fixed))),
+            Action::FixedResponse(fixed) => {
+                facts.outcome = Some(Outcome::FixedResponse);
+                Route::Respond(Box::new(respond::fixed(fixed)))
+            }
         };
         if policy.normalize_path == NormalizePath::Forward && view.path() != view.sent_path() {
             let path = view.path();

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::model::{Action, Blame, Failure, ListenerId, ListenerSlot, Peer, Protocol, SocketId};
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{Input, Prelude, Stream, proxy_protocol};
-use crate::observe::{LoggedHead, Record, Transport};
+use crate::observe::{LoggedHead, Outcome, Ports, Record, Transport};
 use crate::router;
 use crate::state::DataPlaneSnapshot;
 use crate::target::{Lease, RequestResult};
@@ -69,6 +69,7 @@ impl Proxy {
         let (peer, local) = arrival.addresses;
         let mut record = self.record(&snapshot, Protocol::Tcp, accepted, peer.client());
         record.transport = arrival.transport;
+        record.transport.ports = Ports::of(peer, local);
         let host = arrival.host.map(str::as_bytes);
         record.head = host.map(|host| LoggedHead::new(b"", b"", Some(host)));
         let group = self.group_of(&snapshot, arrival.socket, arrival.host, &mut record);
@@ -136,6 +137,7 @@ impl Proxy {
         record.rule = rule.map(|priority| priority.0);
         match action {
             Action::Forward(forward) if listener.protocol == Protocol::Tcp => {
+                record.outcome = Some(Outcome::Forward);
                 let index = router::choose(forward, self.entropy.next());
                 let group = Arc::clone(snapshot.group(index));
                 Some((group, listener.client.idle_timeout))
@@ -181,15 +183,21 @@ impl<P: Presence> Opening<'_, P> {
             tls: self.group.tls.as_ref(),
         };
         let opening = self.proxy.pool.open(&target, &self.group.upstream, prelude);
-        let result = match unless_gone(opening, self.client, None).await? {
+        let begun = Instant::now();
+        let opened = unless_gone(opening, self.client, None).await?;
+        let connected = Instant::now();
+        self.record.connecting = Some(connected - begun);
+        let result = match opened {
             Ok(opened) => {
                 // Now and not at the end: how a connection ends says nothing about the target.
                 lease.settle(RequestResult::Served);
+                self.record.dispatched = Some(connected);
                 return Ok(opened);
             }
             Err(error) => error,
         };
         self.proxy.shortages.note(&target.id, &result);
+        self.record.connect_error = Some(result.to_string().into());
         let failure = Failure::from(&result);
         if failure.blame() == Blame::Target {
             target.report(RequestResult::GatewayError);

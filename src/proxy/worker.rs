@@ -11,7 +11,7 @@ use super::trust;
 use crate::clock;
 use crate::message::ResponseHead;
 use crate::model::{
-    AccessLog, ClientAddress, Failure, ListenerId, ListenerSlot, Protocol, SocketId,
+    AccessPolicy, ClientAddress, Failure, ListenerId, ListenerSlot, Protocol, SocketId,
 };
 use crate::net::Buffers;
 use crate::observe::{Record, WorkerMetrics};
@@ -111,7 +111,7 @@ impl Proxy {
     ) -> Record {
         let (log, id) = match snapshot.serving(socket) {
             Some(listener) => (listener.access_log, (listener.slot, listener.id.clone())),
-            None => (AccessLog::Failures, accepted.clone()),
+            None => (AccessPolicy::FAILURES, accepted.clone()),
         };
         let started = clock::last().into_std();
         Record::begin(&self.metrics, log, protocol, started, id, client)

@@ -282,7 +282,7 @@ impl Builder {
         // A rule names its group by position.
         let may_keep = is_same_key
             && Arc::ptr_eq(&positions, &old.positions)
-            && config.access_log == old.config.access_log
+            && config.access_policy() == old.config.access_policy()
             && config.is_asked_by_http() == old.config.is_asked_by_http();
         let kept = may_keep.then_some(old);
         let parts = ListenerParts {

@@ -123,7 +123,7 @@ fn compile_listener(
         identity: IdentityFields::new(identity.map(HeaderName::as_str)),
         forwarded: listener.forwarded.clone(),
         rate_limit,
-        access_log: config.access_log,
+        access_log: config.access_policy(),
         rules: RuleTable::new(rules, default),
         choices: Choices::seal_of(&key.0),
     }

@@ -38,6 +38,7 @@ impl Diff {
         );
         // Not `workers`: only a restart changes their number.
         let same_settings = old.access_log == new.access_log
+            && old.log == new.log
             && old.shutdown == new.shutdown
             && old.admin == new.admin
             && old.cookie_key == new.cookie_key

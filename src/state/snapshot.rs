@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::message::IdentityFields;
 use crate::model::{
-    AcceptProxy, AccessLog, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot,
+    AcceptProxy, AccessPolicy, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot,
     Protocol, SocketId, TargetGroupId,
 };
 use crate::rate_limit::RateLimiter;
@@ -94,7 +94,7 @@ pub struct CompiledListener {
     /// How many requests a client may send.
     pub rate_limit: Option<Arc<RateLimiter>>,
     /// Which of its requests are logged.
-    pub access_log: AccessLog,
+    pub access_log: AccessPolicy,
     /// Its rules.
     pub rules: RuleTable,
     /// Seals the cookie of clients that stay with a group of a weighted forward.

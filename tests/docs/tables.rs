@@ -1,6 +1,8 @@
 //! Tables of the guide name everything that the code has, and nothing else.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use weir::autoscale::Reason;
@@ -91,4 +93,23 @@ fn the_guide_has_the_status_and_the_reason_of_every_answer_of_weir_itself() {
     // In brackets behind a reason: the methods which it is about.
     codes.extend(set(["CONNECT", "TRACE"]));
     assert_eq!(column("status", 1), codes);
+}
+
+/// The names of fields in a source file of the access log.
+fn fields_of(file: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/observe")
+        .join(file);
+    let text = fs::read_to_string(path).expect("a source file");
+    let names = text.split("field_name!(\"").skip(1);
+    let names = names.filter_map(|rest| rest.split('"').next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_guide_has_every_field_of_the_access_log() {
+    let mut fields = fields_of("access_log.rs");
+    fields.extend(fields_of("route_fields.rs"));
+    assert!(fields.len() > 20, "{fields:?}");
+    assert_eq!(column("field", 0), fields);
 }

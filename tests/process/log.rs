@@ -560,3 +560,71 @@ fn problems_of_a_refused_reload_are_in_the_json_log() {
     assert!(problem["message"].as_str().unwrap().contains("acess_log"));
     assert_eq!(weir.errors(), "", "standard error is empty");
 }
+
+/// A configuration with a target that answers and one that does not listen.
+fn logs_in(log: &str, target: &Target) -> String {
+    format!(
+        r#"
+        workers = 1
+        access_log = "all"
+        shutdown = {{ lame_duck = "0s" }}
+        log = {{ {log} }}
+        [[listener]]
+        name = "web"
+        bind = "127.0.0.1:0"
+        forward = "app"
+        [[listener.rule]]
+        priority = 1
+        when = {{ path = "/closed" }}
+        then = {{ forward = "closed" }}
+        [target_group.app]
+        targets = ["{}"]
+        health = false
+        [target_group.closed]
+        targets = ["127.0.0.1:1"]
+        health = false
+        "#,
+        target.addr()
+    )
+}
+
+#[test]
+fn lines_have_the_form_that_the_file_says() {
+    let target = Target::named("a");
+    let weir = Weir::start(&logs_in(r#"format = "json""#, &target));
+    let port = weir.addr().port();
+    assert_eq!(weir.get("/json").status, 200);
+    let line: serde_json::Value = serde_json::from_str(&weir.line(&["/json"])).unwrap();
+    assert!(line["connect_ms"].is_number(), "{line}");
+    assert!(
+        line["first_byte_ms"].as_f64() <= line["ms"].as_f64(),
+        "{line}"
+    );
+    assert_eq!(
+        (&line["protocol"], &line["status"]),
+        (&"http1".into(), &200.into())
+    );
+    assert!(weir.get("/closed").status >= 500);
+    let line: serde_json::Value = serde_json::from_str(&weir.line(&["/closed"])).unwrap();
+    assert_eq!(line["error"], "Connection refused (os error 111)");
+    assert_eq!(line["first_byte_ms"], serde_json::Value::Null);
+
+    weir.replace(&logs_in(r#"format = "alb""#, &target));
+    weir.line(&["configuration loaded"]);
+    assert_eq!(weir.get("/alb").status, 200);
+    let line = weir.line(&["/alb"]);
+    let request = format!("\"GET http://localhost:{port}/alb HTTP/1.1\"");
+    assert!(
+        line.starts_with("http ") && line.contains(&request),
+        "{line}"
+    );
+    let end = format!("\"forward\" \"-\" \"-\" \"{}\" \"200\"", target.addr());
+    assert!(line.contains(&end), "{line}");
+
+    weir.replace(&logs_in(r#"format = "combined""#, &target));
+    weir.nth_line(2, &["configuration loaded"]);
+    assert_eq!(weir.get("/combined").status, 200);
+    let line = weir.line(&["/combined"]);
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    assert!(line.contains("] \"GET /combined HTTP/1.1\" 200 "), "{line}");
+}

@@ -1,12 +1,12 @@
 //! The top level of the file: the process, its shutdown and its admin listener.
 
 use super::bounds::{PHASE, TOKEN};
-use super::key::DefaultValue::{Described, Required, Text};
+use super::key::DefaultValue::{Described, Flag, Required, Text};
 use super::key::{ANY, Kind, Table, key, secs};
 use super::listener::LISTENER;
 use super::target_group::TARGET_GROUP;
 use super::words::names;
-use crate::config::types::AccessLog;
+use crate::config::types::{AccessFormat, AccessLog};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top level of the file", keys: &[
@@ -16,6 +16,8 @@ pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top l
     // While no request fails nothing is written, and each that does can be looked up.
     key("access_log", Kind::Word(names::<AccessLog>), Text("failures"), "which requests are logged")
         .called("access_logs accesslog"),
+    key("log", Kind::Table(&LOG), Described("those of its keys"), "how requests are logged")
+        .called("logs logging"),
     key("shutdown", Kind::Table(&SHUTDOWN), Described("those of its keys"), "how a shutdown proceeds"),
     key("admin", Kind::Table(&ADMIN), Described("off"), "status, health and metrics of Weir itself"),
     key("cookie_key", Kind::Secret(44..=64), Described("a key of this process, so that sessions end with it"),
@@ -28,6 +30,17 @@ pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top l
         .called("server servers frontend frontends entrypoint listen entry_point"),
     key("target_group", Kind::Table(&TARGET_GROUP), Described("none"), "where requests go")
         .called("backend backends cluster clusters service services pool upstream upstreams pools tg group groups"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static LOG: Table = Table { path: "log", heading: "", keys: &[
+    key("format", Kind::Word(names::<AccessFormat>), Described("that of `weir run --log-format`"),
+        "the form of a line: \"alb\" is that of AWS's Application Load Balancer, \"combined\" and \"common\" are those of web servers")
+        .called("log_format access_log_format style"),
+    // Two hundred bytes of most lines.
+    key("user_agent", Kind::Flag, Flag(false),
+        "true: lines have what the client says of itself (User-Agent) and the page that led to the request (Referer); \"alb\" and \"combined\" always have the first")
+        .called("agent useragent referer headers"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

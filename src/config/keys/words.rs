@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
-use crate::config::types::AccessLog;
+use crate::config::types::{AccessFormat, AccessLog};
 use crate::model::{
     AcceptProxy, Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat,
     ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
@@ -66,6 +66,16 @@ impl Words for AccessLog {
         ("off", Self::Off),
         ("failures", Self::Failures),
         ("all", Self::All),
+    ];
+}
+
+impl Words for AccessFormat {
+    const WORDS: Rows<Self> = &[
+        (Self::Pretty.name(), Self::Pretty),
+        (Self::Json.name(), Self::Json),
+        (Self::Alb.name(), Self::Alb),
+        (Self::Combined.name(), Self::Combined),
+        (Self::Common.name(), Self::Common),
     ];
 }
 

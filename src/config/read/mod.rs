@@ -17,6 +17,7 @@ mod group_port;
 mod hash;
 mod health;
 mod listener;
+mod log;
 mod metric;
 mod name;
 mod named_file;
@@ -61,6 +62,7 @@ const MAX_SOCKET_PATH: usize = 107;
 pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let workers = root.get("workers").and_then(|node| workers(&node));
     let access_log = root.word("access_log");
+    let log = root.get("log").and_then(|node| node.section(&keys::LOG));
     let shutdown = root
         .get("shutdown")
         .and_then(|node| node.section(&keys::SHUTDOWN));
@@ -74,6 +76,7 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     Some(Config {
         workers: workers.and_then(NonZeroUsize::new),
         access_log,
+        log: log.map(|section| log::read(&section)).unwrap_or_default(),
         shutdown: shutdown.map_or(defaults::SHUTDOWN, |section| Shutdown {
             lame_duck: section.duration("lame_duck"),
             drain: section.duration("drain"),

@@ -1,12 +1,12 @@
 //! The lines of the access log, written without the detour through an event: there is one for each
 //! request. They look like those of events.
 
-use std::cell::RefCell;
 use std::fmt::{self, Display, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::format::LogFormat;
+use super::kept;
 use crate::model::{ClientAddress, Escaping, escape_json};
 
 /// The form of the lines of a log.
@@ -28,45 +28,6 @@ impl LineForm {
     }
 }
 
-thread_local! {
-    static LINE: RefCell<Kept> = const { RefCell::new(Kept::new()) };
-}
-
-/// What a thread keeps from one line to the next.
-struct Kept {
-    text: Vec<u8>,
-    /// The second for which `time` was made.
-    second: u64,
-    /// `2026-11-29T20:04:58`
-    time: String,
-}
-
-/// Memory that is kept for the next line; more is freed.
-const KEPT_TEXT: usize = 4 * 1024;
-
-impl Kept {
-    const fn new() -> Self {
-        Self {
-            text: Vec::new(),
-            second: u64::MAX,
-            time: String::new(),
-        }
-    }
-
-    /// The time of a second, made once.
-    fn time(&mut self, second: u64) -> &str {
-        if self.second != second {
-            self.second = second;
-            self.time = i64::try_from(second)
-                .ok()
-                .and_then(|second| jiff::Timestamp::from_second(second).ok())
-                .map(|time| time.to_string().trim_end_matches('Z').to_owned())
-                .unwrap_or_default();
-        }
-        &self.time
-    }
-}
-
 /// Writes a line with a message, which is [plain text](is_plain_text), and the fields that `fields`
 /// adds, and passes it on in one piece.
 pub(super) fn write(
@@ -76,22 +37,18 @@ pub(super) fn write(
     fields: impl FnOnce(&mut AccessLine<'_>),
     pass_on: impl FnOnce(&[u8]),
 ) {
-    LINE.with_borrow_mut(|kept| {
-        let mut text = std::mem::take(&mut kept.text);
-        text.clear();
+    kept::line(|text, times| {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = kept.time(since.as_secs());
+        let time = times.iso(since.as_secs());
         let mut line = AccessLine {
             form,
             style: form.style(),
-            text: &mut text,
+            text: &mut *text,
         };
         line.begin(time, since.subsec_micros(), message);
         fields(&mut line);
         line.end();
-        pass_on(&text);
-        text.shrink_to(KEPT_TEXT);
-        kept.text = text;
+        pass_on(text);
     });
 }
 
@@ -118,6 +75,25 @@ impl<const N: usize> Piece<N> {
             bytes,
             length: text.len(),
         }
+    }
+
+    #[inline]
+    fn put(&self, text: &mut Vec<u8>) {
+        let end = text.len() + self.length;
+        text.extend_from_slice(&self.bytes);
+        text.truncate(end);
+    }
+}
+
+/// Adds a number to a line.
+#[inline]
+pub(super) fn put_decimal(text: &mut Vec<u8>, number: u64) {
+    match usize::try_from(number)
+        .ok()
+        .and_then(|number| SMALL_NUMBERS.get(number))
+    {
+        Some(piece) => piece.put(text),
+        None => text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
     }
 }
 
@@ -340,19 +316,11 @@ impl AccessLine<'_> {
     }
 
     fn decimal(&mut self, number: u64) {
-        match usize::try_from(number)
-            .ok()
-            .and_then(|number| SMALL_NUMBERS.get(number))
-        {
-            Some(piece) => self.put_piece(piece),
-            None => self.put(itoa::Buffer::new().format(number)),
-        }
+        put_decimal(self.text, number);
     }
 
     fn put_piece<const N: usize>(&mut self, piece: &Piece<N>) {
-        let end = self.text.len() + piece.length;
-        self.text.extend_from_slice(&piece.bytes);
-        self.text.truncate(end);
+        piece.put(self.text);
     }
 
     fn put(&mut self, text: &str) {

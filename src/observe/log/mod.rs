@@ -10,7 +10,9 @@ mod access_line;
 mod flood;
 mod flood_layer;
 mod format;
+mod kept;
 mod output;
+mod plain_line;
 mod queue;
 mod shared;
 mod writer;
@@ -39,6 +41,9 @@ use crate::model::Failure;
 
 pub(super) use self::access_line::{AccessLine, FieldName, NamePiece, field_name, is_plain_text};
 pub use self::format::LogFormat;
+pub(super) use self::plain_line::PlainLine;
+#[cfg(test)]
+pub(super) use self::plain_line::line_in_places;
 pub(super) use self::shared::ACCESS;
 
 /// How long the process waits at its end for the output to take the last lines.
@@ -72,14 +77,28 @@ pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
         .is_none_or(|log| !log.limits_failures || log.shared.floods.admit_failure(failure, group))
 }
 
-/// Writes a line of the access log, with a message and the fields that `fields` adds.
-pub(super) fn access(message: &'static str, fields: impl FnOnce(&mut AccessLine<'_>)) {
+/// Writes a line of the access log, with a message and the fields that `fields` adds; `format` is
+/// its form, if that is not the one of the log.
+pub(super) fn access(
+    format: Option<LogFormat>,
+    message: &'static str,
+    fields: impl FnOnce(&mut AccessLine<'_>),
+) {
     let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
         return;
     };
-    access_line::write(log.form, SystemTime::now(), message, fields, |line| {
+    let form = format.map_or(log.form, |format| LineForm { format, ..log.form });
+    access_line::write(form, SystemTime::now(), message, fields, |line| {
         log.shared.push(LineKind::Access, line);
     });
+}
+
+/// Writes a line of the access log whose fields have places.
+pub(super) fn access_in_places(fields: impl FnOnce(&mut PlainLine<'_>)) {
+    let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
+        return;
+    };
+    plain_line::write(fields, |line| log.shared.push(LineKind::Access, line));
 }
 
 /// The log of the process. Dropping it writes what is left, within a second.

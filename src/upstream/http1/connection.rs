@@ -81,7 +81,7 @@ impl Http1Connection {
     }
 
     /// Gives the connection back if it can serve another request, closes it otherwise. Bytes behind
-    /// the response make the target distrusted.
+    /// the response make the target distrusted. The clock was read for the last of it.
     pub fn recycle(mut self) {
         if self.state.http.has_excess() {
             self.list.distrust();
@@ -90,7 +90,7 @@ impl Http1Connection {
             return;
         }
         self.state.http.release();
-        let now = clock::now().into_std();
+        let now = clock::last().into_std();
         self.state.since = now;
         let proven = self.state.idle;
         self.list.put(self.state, proven, now);
