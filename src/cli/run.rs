@@ -171,8 +171,11 @@ fn ignore_file_size_limit() -> io::Result<tokio::signal::unix::Signal> {
 
 /// The configuration; `None` after its problems were logged.
 fn accept(read: Result<Parsed, LoadError>, log: &Log) -> Option<Config> {
+    // Also if the file cannot be used: a signal may ask for this alone.
+    log.reopen();
     match read {
         Ok(parsed) => {
+            log.set_sink(&parsed.config.log.sink);
             if !parsed.warnings.is_empty() {
                 log_problems(&parsed.warnings, log);
                 warn!("the configuration has warnings");

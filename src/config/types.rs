@@ -20,7 +20,8 @@ use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
 
 pub use crate::model::{
     AcceptProxy, AccessFormat, AccessLog, AccessPolicy, ClientLimits, Forwarded, ForwardedMode,
-    HttpPolicy, Outlier, Overload, RateKey, RateLimit, Retry, Sticky, UpstreamLimits,
+    HttpPolicy, LogFile, LogSink, Outlier, Overload, RateKey, RateLimit, Retry, Sticky,
+    SyslogAddress, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -80,6 +81,8 @@ pub struct LogSettings {
     /// Whether lines have the user agent and the referring page also in formats that have no place
     /// for them.
     pub user_agent: bool,
+    /// Where lines go.
+    pub sink: LogSink,
 }
 
 /// The phases of a shutdown.

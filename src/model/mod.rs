@@ -20,6 +20,7 @@ mod health;
 mod http_policy;
 mod id;
 mod limits;
+mod log_sink;
 mod path;
 mod pattern;
 mod protocol;
@@ -47,6 +48,7 @@ pub use limits::{
     BODY_MIN_RATE_GRACE, ClientLimits, Forwarded, ForwardedFormat, ForwardedMode, Outlier,
     Overload, RateKey, RateLimit, Retry, UpstreamLimits,
 };
+pub use log_sink::{LogFile, LogSink, SyslogAddress};
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use protocol::{Protocol, TargetProtocol};

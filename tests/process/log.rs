@@ -4,7 +4,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
@@ -627,4 +628,145 @@ fn lines_have_the_form_that_the_file_says() {
     let line = weir.line(&["/combined"]);
     assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
     assert!(line.contains("] \"GET /combined HTTP/1.1\" 200 "), "{line}");
+}
+
+/// A configuration whose lines about requests go to `log`.
+fn logs_to(log: &str) -> String {
+    format!(
+        r#"
+        workers = 1
+        admin = {{ bind = "127.0.0.1:0" }}
+        access_log = "all"
+        shutdown = {{ lame_duck = "0s" }}
+        log = {{ format = "json", {log} }}
+        [[listener]]
+        bind = "127.0.0.1:0"
+        fixed_response = {{ status = 200, body = "hello" }}
+        "#
+    )
+}
+
+/// Waits until a file has a text.
+fn until_has(file: &Path, text: &str) -> String {
+    eventually(&format!("{text} in {}", file.display()), || {
+        let found = std::fs::read_to_string(file).unwrap_or_default();
+        if found.contains(text) {
+            Ok(found)
+        } else {
+            Err(found)
+        }
+    })
+}
+
+#[test]
+fn lines_about_requests_go_to_a_file_which_is_begun_anew_when_it_was_renamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let mut weir = Weir::start(&logs_to(&format!("to = {file:?}")));
+    let mut client = Client::connect(weir.addr());
+    client.get("/first").unwrap();
+    until_has(&file, "/first");
+    let old = folder.path().join("access.log.old");
+    std::fs::rename(&file, &old).unwrap();
+    client.get("/second").unwrap();
+    until_has(&file, "/second");
+    std::fs::rename(&file, &old).unwrap();
+    weir.signal(Signal::HUP);
+    // Made by the signal alone.
+    client.get("/third").unwrap();
+    let text = until_has(&file, "/third");
+    assert!(!text.contains("/second"), "{text}");
+    assert_eq!(weir.lines(&["/first"]).len(), 0, "the log has events alone");
+    client.get("/last").unwrap();
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("/last"),
+        "the end waits for the last lines: {text}"
+    );
+    for line in text.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+}
+
+#[test]
+fn a_file_is_rotated_and_loses_no_line() {
+    const REQUESTS: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let settings = format!("to = {file:?}, max_size = \"16KiB\", keep = 100");
+    let mut weir = Weir::start(&logs_to(&settings));
+    request(weir.addr(), REQUESTS);
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(files.len() > 5, "{files:?}");
+    let mut lines = 0;
+    for entry in files {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(text.len() <= 16 * 1024 && text.ends_with('\n'));
+        lines += text.lines().filter(|line| line.contains("/xxx")).count();
+    }
+    assert_eq!(lines, REQUESTS);
+}
+
+#[test]
+fn a_full_disk_under_the_access_log_is_said_once_and_holds_up_nothing() {
+    let mut weir = Weir::start(&logs_to("to = \"/dev/full\""));
+    request(weir.addr(), 1000);
+    weir.line(&["the access log cannot be written", "No space left"]);
+    let admin = weir.admin_addr();
+    eventually("lines are dropped and counted", || {
+        let page = Client::connect(admin).get("/metrics").unwrap().body;
+        let series = "weir_log_lines_dropped_total{kind=\"access\"} ";
+        let count = page.lines().find_map(|line| line.strip_prefix(series));
+        let count: u64 = count.unwrap().parse().unwrap();
+        if count > 0 { Ok(()) } else { Err(page) }
+    });
+    weir.signal(Signal::TERM);
+    assert_eq!(weir.end(), 0);
+    assert_eq!(weir.lines(&["the access log cannot be written"]).len(), 1);
+}
+
+/// The next datagram with a text.
+fn datagram_with(socket: &UnixDatagram, text: &str) -> String {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = socket.recv(&mut buffer).unwrap();
+        let datagram = std::str::from_utf8(&buffer[..count]).unwrap();
+        if datagram.contains(text) {
+            return datagram.to_owned();
+        }
+    }
+}
+
+#[test]
+fn syslog_and_the_journal_get_a_message_for_each_request_and_may_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    for kind in ["syslog", "journald"] {
+        let to = format!("to = \"{kind}:{}\"", path.display());
+        let weir = Weir::start(&logs_to(&to));
+        let mut client = Client::connect(weir.addr());
+        // Before there is a server: the line waits for it.
+        client.get("/early").unwrap();
+        weir.line(&["the access log cannot be written", "No such file"]);
+        let server = UnixDatagram::bind(&path).unwrap();
+        let message = datagram_with(&server, "/early");
+        if kind == "syslog" {
+            assert!(message.starts_with("<30>1 2"), "{message}");
+            assert!(message.contains(" access - {\"timestamp\""), "{message}");
+        } else {
+            assert!(message.contains("\nMESSAGE={\"timestamp\""), "{message}");
+        }
+        weir.line(&["the access log is written again", "lost=0"]);
+        drop(server);
+        std::fs::remove_file(&path).unwrap();
+        client.get("/late").unwrap();
+        let server = UnixDatagram::bind(&path).unwrap();
+        datagram_with(&server, "/late");
+        drop(server);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! The top level of the file: the process, its shutdown and its admin listener.
 
 use super::bounds::{PHASE, TOKEN};
-use super::key::DefaultValue::{Described, Flag, Required, Text};
+use super::key::DefaultValue::{Count, Described, Flag, Required, Text};
 use super::key::{ANY, Kind, Table, key, secs};
 use super::listener::LISTENER;
 use super::target_group::TARGET_GROUP;
@@ -41,6 +41,12 @@ pub(in crate::config) static LOG: Table = Table { path: "log", heading: "", keys
     key("user_agent", Kind::Flag, Flag(false),
         "true: lines have what the client says of itself (User-Agent) and the page that led to the request (Referer); \"alb\" and \"combined\" always have the first")
         .called("agent useragent referer headers"),
+    key("to", Kind::Value("`\"stdout\"`, path of a file, `\"syslog\"`, `\"journald\"`"), Text("stdout"),
+        "where lines about requests go; a socket or an address can follow: \"syslog:10.0.0.1:514\". A file is opened again on SIGHUP and when it was renamed or removed")
+        .called("output path file destination target sink"),
+    key("max_size", Kind::Size(4 * 1024..=1 << 40), Described("it grows without bound"),
+        "the size at which the file is renamed to NAME.1 and another is begun").called("rotate_size max_bytes maxsize roll_size"),
+    key("keep", Kind::Count(1..=1000), Count(5), "how many renamed files there are at most").called("rotate backups max_files roll_keep"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

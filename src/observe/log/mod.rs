@@ -7,6 +7,8 @@
 //! failure, and logs how many lines were dropped once the output works.
 
 mod access_line;
+mod appender;
+mod datagrams;
 mod flood;
 mod flood_layer;
 mod format;
@@ -15,14 +17,16 @@ mod output;
 mod plain_line;
 mod queue;
 mod shared;
+mod sink;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
+use std::iter;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Dispatch, Level, enabled, error};
 use tracing_subscriber::EnvFilter;
@@ -35,9 +39,10 @@ use self::format::{EscapedFields, LineMaker};
 use self::output::Output;
 use self::queue::{Dropped, LineKind};
 use self::shared::Shared;
+use self::sink::Sink;
 use self::writer::LogWriter;
 use super::panics::panic_message;
-use crate::model::Failure;
+use crate::model::{Failure, LogSink};
 
 pub(super) use self::access_line::{AccessLine, FieldName, NamePiece, field_name, is_plain_text};
 pub use self::format::LogFormat;
@@ -55,6 +60,8 @@ static CURRENT: OnceLock<Current> = OnceLock::new();
 #[derive(Debug)]
 struct Current {
     shared: Arc<Shared>,
+    /// Where lines about requests go, if that is elsewhere.
+    sink: Arc<Sink>,
     form: LineForm,
     /// Whether the filter lets lines of the access log pass.
     has_access: bool,
@@ -62,11 +69,23 @@ struct Current {
     limits_failures: bool,
 }
 
+impl Current {
+    /// Queues a line of the access log.
+    fn push(&self, line: &[u8]) {
+        let shared = if self.sink.is_used() {
+            &self.sink.shared
+        } else {
+            &self.shared
+        };
+        shared.push(LineKind::Access, line);
+    }
+}
+
 /// How many lines of this process's log were dropped.
 pub(super) fn dropped() -> Dropped {
-    CURRENT
-        .get()
-        .map_or_else(Dropped::default, |log| log.shared.dropped())
+    CURRENT.get().map_or_else(Dropped::default, |log| {
+        log.shared.dropped() + log.sink.shared.dropped()
+    })
 }
 
 /// Whether the access log writes an exchange with this failure: of many alike only some are
@@ -89,7 +108,7 @@ pub(super) fn access(
     };
     let form = format.map_or(log.form, |format| LineForm { format, ..log.form });
     access_line::write(form, SystemTime::now(), message, fields, |line| {
-        log.shared.push(LineKind::Access, line);
+        log.push(line)
     });
 }
 
@@ -98,13 +117,14 @@ pub(super) fn access_in_places(fields: impl FnOnce(&mut PlainLine<'_>)) {
     let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
         return;
     };
-    plain_line::write(fields, |line| log.shared.push(LineKind::Access, line));
+    plain_line::write(fields, |line| log.push(line));
 }
 
 /// The log of the process. Dropping it writes what is left, within a second.
 #[derive(Debug)]
 pub struct Log {
     shared: Arc<Shared>,
+    sink: Arc<Sink>,
     format: LogFormat,
     /// Closed when the thread has ended.
     ended: mpsc::Receiver<()>,
@@ -131,8 +151,10 @@ impl Log {
         };
         let subscriber = subscriber(&shared, form, filter);
         subscriber.try_init().map_err(io::Error::other)?;
+        let sink = Arc::<Sink>::default();
         CURRENT.get_or_init(|| Current {
             shared: Arc::clone(&shared),
+            sink: Arc::clone(&sink),
             form,
             has_access: enabled!(target: ACCESS, Level::INFO),
             limits_failures: true,
@@ -140,6 +162,7 @@ impl Log {
         std::panic::set_hook(Box::new(log_panic));
         Ok(Self {
             shared,
+            sink,
             format,
             ended,
         })
@@ -148,6 +171,18 @@ impl Log {
     /// The form of its lines.
     pub fn format(&self) -> LogFormat {
         self.format
+    }
+
+    /// Writes lines about requests to `sink` from now on; opens a file again if it is the same.
+    pub fn set_sink(&self, sink: &LogSink) {
+        if let Err(error) = self.sink.set(sink) {
+            error!(%error, "no thread for the access log; its lines go where they went before");
+        }
+    }
+
+    /// Opens the file of the access log again, if there is one.
+    pub fn reopen(&self) {
+        self.sink.reopen();
     }
 
     /// Writes a text to standard error, in one piece and unchanged.
@@ -164,8 +199,12 @@ impl Drop for Log {
         if let Some(thread) = self.shared.thread.get() {
             thread.unpark();
         }
-        // A timeout is no error: the output does not take the last lines.
-        let _ = self.ended.recv_timeout(CLOSE_TIMEOUT);
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        let sink = self.sink.close();
+        for ended in iter::once(&self.ended).chain(&sink) {
+            // A timeout is no error: the output does not take the last lines.
+            let _ = ended.recv_timeout(until.saturating_duration_since(Instant::now()));
+        }
     }
 }
 
@@ -174,6 +213,7 @@ impl Drop for Log {
 pub fn keep_access_lines() {
     CURRENT.get_or_init(|| Current {
         shared: Arc::default(),
+        sink: Arc::default(),
         form: LineForm {
             format: LogFormat::Json,
             is_coloured: false,

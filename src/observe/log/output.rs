@@ -141,7 +141,7 @@ fn chunk(bytes: &[u8]) -> &[u8] {
     }
 }
 
-fn shrink(buffer: &mut Vec<u8>) {
+pub(super) fn shrink(buffer: &mut Vec<u8>) {
     if buffer.capacity() > KEPT_BYTES {
         *buffer = Vec::new();
     }

@@ -94,6 +94,11 @@ impl Queue {
         mem::swap(&mut self.lock().lines, empty);
     }
 
+    /// Counts lines of the access log as dropped.
+    pub(super) fn lose(&self, lines: u64) {
+        self.lock().dropped.access += lines;
+    }
+
     /// How many lines were dropped since the start.
     pub(super) fn dropped(&self) -> Dropped {
         self.lock().dropped

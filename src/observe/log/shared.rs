@@ -22,6 +22,9 @@ thread_local! {
     static QUEUE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+/// The index of the next thread.
+static NEXT_QUEUE: AtomicUsize = AtomicUsize::new(0);
+
 /// The queues, and how the log thread is woken.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -29,7 +32,6 @@ pub(super) struct Shared {
     pub(super) queues: [CachePadded<Queue>; QUEUES],
     /// For standard error.
     pub(super) errors: Queue,
-    next_queue: AtomicUsize,
     /// Whether the log thread knows that there are lines.
     pub(super) is_awake: AtomicBool,
     pub(super) is_closing: AtomicBool,
@@ -50,7 +52,7 @@ impl Shared {
         // A thread that is at its end has no value any more: then it is the first queue.
         let index = QUEUE.try_with(|own| {
             own.get().unwrap_or_else(|| {
-                let index = self.next_queue.fetch_add(1, Ordering::Relaxed) % QUEUES;
+                let index = NEXT_QUEUE.fetch_add(1, Ordering::Relaxed) % QUEUES;
                 own.set(Some(index));
                 index
             })
@@ -65,6 +67,13 @@ impl Shared {
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
+        }
+    }
+
+    /// Counts lines of the access log that were taken out of a queue and given up.
+    pub(super) fn lose(&self, lines: u64) {
+        if lines > 0 {
+            self.queues[0].lose(lines);
         }
     }
 

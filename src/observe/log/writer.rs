@@ -18,7 +18,7 @@ pub(super) const MODULE: &str = module_path!();
 
 /// From the first line after a pause to its write: lines of this time are written together, and
 /// wake the thread only once.
-const GATHER_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const GATHER_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How often the other output is written to while one stalls.
 const STALLED_INTERVAL: Duration = Duration::from_millis(100);
