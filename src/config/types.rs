@@ -20,7 +20,7 @@ use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
 
 pub use crate::model::{
     AcceptProxy, AccessFormat, AccessLog, AccessPolicy, ClientLimits, Forwarded, ForwardedMode,
-    HttpPolicy, LogFile, LogSink, Outlier, Overload, RateKey, RateLimit, Retry, Sticky,
+    HttpPolicy, LogFile, LogSink, Outlier, Overload, RateKey, RateLimit, Retry, Share, Sticky,
     SyslogAddress, UpstreamLimits,
 };
 
@@ -57,6 +57,7 @@ impl Config {
             logged: self.access_log,
             format,
             agent: self.log.user_agent || format.is_some_and(AccessFormat::has_agent),
+            successes: Share::of_one(self.log.successes),
         }
     }
 
@@ -74,15 +75,28 @@ impl Config {
 }
 
 /// How requests are logged.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogSettings {
     /// The form of a line; `None` for that of the log of the process.
     pub format: Option<AccessFormat>,
     /// Whether lines have the user agent and the referring page also in formats that have no place
     /// for them.
     pub user_agent: bool,
+    /// Which share of the successes is logged.
+    pub successes: f64,
     /// Where lines go.
     pub sink: LogSink,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: None,
+            user_agent: false,
+            successes: 1.0,
+            sink: LogSink::Stdout,
+        }
+    }
 }
 
 /// The phases of a shutdown.

@@ -54,6 +54,37 @@ impl AccessFormat {
     }
 }
 
+/// A share of many, chosen by hashes: what has one hash is in it everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Hashes of 32 bits below it are in the share.
+    limit: u64,
+}
+
+impl Share {
+    /// All of them.
+    pub const ALL: Self = Self { limit: 1 << 32 };
+
+    /// The share of so many of one; beyond both ends none or all.
+    pub fn of_one(share: f64) -> Self {
+        let limit = (share.clamp(0.0, 1.0) * Self::ALL.limit as f64).round();
+        Self {
+            limit: limit as u64,
+        }
+    }
+
+    /// Whether it is all of them.
+    #[inline]
+    pub fn is_all(self) -> bool {
+        self == Self::ALL
+    }
+
+    /// Whether it has this hash.
+    pub fn has(self, hash: u32) -> bool {
+        u64::from(hash) < self.limit
+    }
+}
+
 /// What the access log holds of the exchanges of a listener, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessPolicy {
@@ -63,6 +94,8 @@ pub struct AccessPolicy {
     pub format: Option<AccessFormat>,
     /// Whether the lines have the user agent and the page that has led to the request.
     pub agent: bool,
+    /// Which of the successes.
+    pub successes: Share,
 }
 
 impl AccessPolicy {
@@ -71,5 +104,6 @@ impl AccessPolicy {
         logged: AccessLog::Failures,
         format: None,
         agent: false,
+        successes: Share::ALL,
     };
 }

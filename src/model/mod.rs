@@ -31,7 +31,7 @@ mod sticky;
 mod template;
 mod tls;
 
-pub use access_log::{AccessFormat, AccessLog, AccessPolicy};
+pub use access_log::{AccessFormat, AccessLog, AccessPolicy, Share};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
 pub use client_address::{ClientAddress, Peer};
 pub use ejection::{Ejection, EjectionCounts, EjectionReason};

@@ -4,12 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::exchange::{Attempt, ExchangeFacts};
 use super::log::{self, AccessLine, LogFormat, field_name};
 use super::logged_head::LoggedHead;
 use super::route_fields;
 use super::{alb, common_log};
-use crate::model::{AccessFormat, AccessLog, AccessPolicy, Protocol, ProxyFacts};
+use crate::model::{AccessFormat, AccessLog, AccessPolicy, Protocol, ProxyFacts, Share};
 
 /// Writes an exchange if the policy includes it.
 #[inline]
@@ -20,11 +22,23 @@ pub(super) fn record(policy: AccessPolicy, exchange: &ExchangeFacts, elapsed: Du
             let group = exchange.group.as_ref().map(|group| &*group.0);
             log::admits(failure, group)
         }),
-        AccessLog::All => true,
+        AccessLog::All => policy.successes.is_all() || is_chosen(policy.successes, exchange),
     };
     if is_logged {
         write(policy.format, exchange, elapsed);
     }
+}
+
+/// Whether an exchange has failed, or is one of the share of those that have not.
+#[cold]
+fn is_chosen(share: Share, exchange: &ExchangeFacts) -> bool {
+    let has_failed = exchange.failure.is_some() || exchange.sent_status() >= Some(500);
+    // The lower half: every hash of the lower bits is as likely as the others.
+    let hash = match &exchange.request_id {
+        Some(id) => xxh3_64(id.as_bytes()) as u32,
+        None => fastrand::u32(..),
+    };
+    has_failed || share.has(hash)
 }
 
 fn write(format: Option<AccessFormat>, exchange: &ExchangeFacts, elapsed: Duration) {
@@ -173,5 +187,47 @@ impl fmt::Display for Tried<'_> {
             write!(f, "{comma}{target} {ms}ms{space}{reason}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::model::{ClientAddress, Failure, ListenerSlot};
+    use crate::observe::request_id::RequestId;
+
+    fn exchange(id: u64) -> ExchangeFacts {
+        let started = clock::now().into_std();
+        let listener = (ListenerSlot(0), "sampled".into());
+        let client = ClientAddress::Unix;
+        let mut exchange = ExchangeFacts::new(Protocol::Http1, started, listener, client);
+        exchange.request_id = Some(RequestId::new(7, id));
+        exchange.status = Some(200);
+        exchange
+    }
+
+    #[test]
+    fn a_share_of_the_successes_is_chosen_by_their_ids_and_every_failure() {
+        let chosen = |share| -> Vec<u64> {
+            let share = Share::of_one(share);
+            (0..10_000)
+                .filter(|id| is_chosen(share, &exchange(*id)))
+                .collect()
+        };
+        let (few, more) = (chosen(0.01), chosen(0.1));
+        assert!((50..200).contains(&few.len()), "{}", few.len());
+        assert!(
+            few.iter().all(|id| more.contains(id)),
+            "a larger share has the smaller one"
+        );
+        assert_eq!((chosen(0.0).len(), chosen(1.0).len()), (0, 10_000));
+        let none = Share::of_one(0.0);
+        let mut failed = exchange(1);
+        failed.failure = Some(Failure::ClientGone);
+        assert!(is_chosen(none, &failed));
+        let mut failed = exchange(1);
+        failed.status = Some(503);
+        assert!(is_chosen(none, &failed));
     }
 }

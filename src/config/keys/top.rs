@@ -41,6 +41,9 @@ pub(in crate::config) static LOG: Table = Table { path: "log", heading: "", keys
     key("user_agent", Kind::Flag, Flag(false),
         "true: lines have what the client says of itself (User-Agent) and the page that led to the request (Referer); \"alb\" and \"combined\" always have the first")
         .called("agent useragent referer headers"),
+    key("successes", Kind::Number(0.0..=1.0), Described("all of them: 1"),
+        "the share of the successes that access_log = \"all\" logs, chosen by their request id, so that several Weirs choose the same; failures and answers of 500 and above are logged always")
+        .called("sample sampling sample_rate"),
     key("to", Kind::Value("`\"stdout\"`, path of a file, `\"syslog\"`, `\"journald\"`"), Text("stdout"),
         "where lines about requests go; a socket or an address can follow: \"syslog:10.0.0.1:514\". A file is opened again on SIGHUP and when it was renamed or removed")
         .called("output path file destination target sink"),

@@ -20,6 +20,10 @@ pub(super) fn read(section: &Section<'_>) -> LogSettings {
     LogSettings {
         format: section.get("format").and_then(|node| node.word()),
         user_agent: section.flag("user_agent"),
+        successes: section
+            .get("successes")
+            .and_then(|node| node.number())
+            .unwrap_or(1.0),
         sink: with_bounds(section, to.unwrap_or_default()),
     }
 }
