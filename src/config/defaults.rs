@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::keys;
 use super::types::{
     AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, LogSettings, MinHealthy,
-    Outlier, Overload, Retry, Shutdown, TargetGroup, UpstreamLimits,
+    Outlier, Overload, Retry, Shutdown, TargetGroup, TraceContext, UpstreamLimits,
 };
 use crate::model::{Algorithm, ForwardedFormat, HashPolicy, TargetGroupId, TargetProtocol};
 
@@ -186,6 +186,7 @@ impl Config {
             workers: None,
             access_log: AccessLog::Failures,
             log: LogSettings::default(),
+            tracing: TraceContext::default(),
             shutdown: Shutdown {
                 lame_duck: Duration::ZERO,
                 drain: Duration::ZERO,

@@ -72,7 +72,7 @@ const EVERYWHERE: &Remarks = &[
 #[rustfmt::skip] // a table reads by rows
 const OF_THE_PROCESS: &Remarks = &[
     ("log_level loglevel log_file error_log log_format verbosity debug syslog", LOG),
-    ("metrics stats prometheus status dashboard api ping monitoring telemetry tracing",
+    ("metrics stats prometheus status dashboard api ping monitoring telemetry",
         "metrics, status and dashboard are on the admin listener: admin = { bind = \"127.0.0.1:9090\" }, at the top \
          of the file"),
     ("user group pid pidfile pid_file daemon chroot daemonize uid gid ulimit_n worker_rlimit_nofile",

@@ -21,7 +21,7 @@ use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
 pub use crate::model::{
     AcceptProxy, AccessFormat, AccessLog, AccessPolicy, ClientLimits, Forwarded, ForwardedMode,
     HttpPolicy, LogFile, LogSink, Outlier, Overload, RateKey, RateLimit, Retry, Share, Sticky,
-    SyslogAddress, UpstreamLimits,
+    SyslogAddress, TraceContext, Traceparent, UpstreamLimits,
 };
 
 /// A whole configuration file.
@@ -33,6 +33,8 @@ pub struct Config {
     pub access_log: AccessLog,
     /// How they are written.
     pub log: LogSettings,
+    /// What targets are told about the trace of a request.
+    pub tracing: TraceContext,
     /// How a shutdown proceeds.
     pub shutdown: Shutdown,
     /// The admin listener; off when absent.

@@ -30,6 +30,7 @@ mod rule;
 mod sticky;
 mod template;
 mod tls;
+mod trace;
 
 pub use access_log::{AccessFormat, AccessLog, AccessPolicy, Share};
 pub use algorithm::{Algorithm, HashKey, HashPolicy};
@@ -60,3 +61,4 @@ pub use rule::{
 pub use sticky::{CookieSource, Sticky, StickyDraining, StickyFull};
 pub use template::{Placeholder, Template, TemplatePart};
 pub use tls::{ClientCertificate, TlsFacts, TlsSession};
+pub use trace::{TraceContext, Traceparent};

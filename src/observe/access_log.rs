@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::exchange::{Attempt, ExchangeFacts};
+use super::exchange::{Attempt, ExchangeFacts, Trace};
 use super::log::{self, AccessLine, LogFormat, field_name};
 use super::logged_head::LoggedHead;
 use super::route_fields;
@@ -74,6 +74,9 @@ fn write_fields(format: Option<LogFormat>, exchange: &ExchangeFacts, elapsed: Du
             } else {
                 line.string(field_name!("request_id"), id.as_bytes());
             }
+        }
+        if let Some(trace) = &exchange.trace {
+            traces(line, trace);
         }
         if let Some(facts) = &exchange.transport.proxied {
             proxied(line, facts);
@@ -155,6 +158,15 @@ fn route(line: &mut AccessLine<'_>, exchange: &ExchangeFacts) {
     line.number(field_name!("attempts"), exchange.attempts);
     if !exchange.tried.is_empty() {
         line.shown(field_name!("tried"), Tried(&exchange.tried));
+    }
+}
+
+fn traces(line: &mut AccessLine<'_>, trace: &Trace) {
+    if let Some(id) = &trace.id {
+        line.string(field_name!("trace_id"), id.as_bytes());
+    }
+    if let Some(root) = &trace.amazon {
+        line.string(field_name!("amzn_trace_id"), root.as_bytes());
     }
 }
 

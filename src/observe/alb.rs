@@ -145,9 +145,27 @@ fn transport(line: &mut PlainLine<'_>, exchange: &ExchangeFacts) {
 fn identity(line: &mut PlainLine<'_>, exchange: &ExchangeFacts) {
     let tls = exchange.transport.tls.as_ref();
     let sni = tls.and_then(|tls| tls.sni.as_deref()).unwrap_or_default();
-    line.put(" \"-\" ");
+    trace(line, exchange);
+    line.space();
     line.quoted(sni.as_bytes());
     line.put(" \"-\"");
+}
+
+/// The trace as `X-Amzn-Trace-Id` has it, or else the id of that of the W3C.
+fn trace(line: &mut PlainLine<'_>, exchange: &ExchangeFacts) {
+    let trace = exchange.trace.as_ref();
+    match trace.map(|trace| (trace.amazon.as_deref(), trace.id.as_deref())) {
+        Some((Some(root), _)) => {
+            line.put(" \"Root=");
+            line.part(root.as_bytes());
+            line.put("\"");
+        }
+        Some((None, Some(id))) => {
+            line.space();
+            line.quoted(id.as_bytes());
+        }
+        Some((None, None)) | None => line.put(" \"-\""),
+    }
 }
 
 /// The priority of the rule, 0 for the action of the listener itself.

@@ -66,6 +66,15 @@ impl Ports {
     }
 }
 
+/// The trace that a request belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The id in its `traceparent`.
+    pub id: Option<Box<str>>,
+    /// The root in its `X-Amzn-Trace-Id`.
+    pub amazon: Option<Box<str>>,
+}
+
 /// What the action of a rule or of a listener has done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -132,6 +141,8 @@ pub struct ExchangeFacts {
     pub transport: Transport,
     /// The value of the `X-Request-Id` field.
     pub request_id: Option<RequestId>,
+    /// The trace that it belongs to, if targets are told of one.
+    pub trace: Option<Box<Trace>>,
     /// Kept while the access log may need it.
     pub head: Option<LoggedHead>,
     /// `None` for a request that is compliant, or was not read.
@@ -206,6 +217,7 @@ impl ExchangeFacts {
             client,
             transport: Transport::default(),
             request_id: None,
+            trace: None,
             head: None,
             desync: None,
             is_head: false,

@@ -24,7 +24,7 @@ mod route_fields;
 mod text_format;
 
 pub use durations::Durations;
-pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Transport};
+pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Trace, Transport};
 pub use log::{Log, LogFormat, keep_access_lines, take_access_lines};
 pub use logged_head::LoggedHead;
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};

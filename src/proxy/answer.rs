@@ -20,6 +20,7 @@ use super::replay_body::ReplayBody;
 use super::reported::Reported;
 use super::routing::{Routed, forwarded_policy, sticky_context};
 use super::sticky::StickyRequest;
+use super::trace_context;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::message::{BodyLength, Exchange, FieldName, RequestHead, ResponseHead};
@@ -118,6 +119,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
     ) -> Result<UpstreamResponse, Failure> {
         let id = self.record.request_id.as_ref();
         describe(&self.routed.listener, self.client, id, head);
+        self.trace(head);
         let routed = self.routed;
         let proxy_header = self.proxy_header();
         let outgoing = Outgoing {
@@ -146,6 +148,17 @@ impl<'a, E: Exchange> Answer<'a, E> {
         let id = self.record.request_id.as_ref().map(RequestId::as_bytes);
         let addresses = self.client.peer.addresses(self.client.local);
         Some(proxy_protocol::encode(version, addresses, id))
+    }
+
+    /// Adds to a request which trace it belongs to, if its target is to know.
+    fn trace(&mut self, head: &mut RequestHead) {
+        let settings = self.routed.listener.tracing;
+        if settings.is_on() {
+            let random = || self.proxy.entropy.next();
+            let is_trusted = self.routed.trusted;
+            let trace = trace_context::describe(settings, is_trusted, &mut head.fields, random);
+            self.record.trace = Some(Box::new(trace));
+        }
     }
 
     /// Makes the head of the target's response what the client gets. Returns the protocols that

@@ -44,6 +44,7 @@ mod search;
 mod shortage;
 mod sticky;
 mod tcp;
+mod trace_context;
 mod trust;
 mod upgrade;
 mod worker;

@@ -283,6 +283,7 @@ impl Builder {
         let may_keep = is_same_key
             && Arc::ptr_eq(&positions, &old.positions)
             && config.access_policy() == old.config.access_policy()
+            && config.tracing == old.config.tracing
             && config.is_asked_by_http() == old.config.is_asked_by_http();
         let kept = may_keep.then_some(old);
         let parts = ListenerParts {

@@ -124,6 +124,7 @@ fn compile_listener(
         forwarded: listener.forwarded.clone(),
         rate_limit,
         access_log: config.access_policy(),
+        tracing: config.tracing,
         rules: RuleTable::new(rules, default),
         choices: Choices::seal_of(&key.0),
     }

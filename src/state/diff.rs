@@ -39,6 +39,7 @@ impl Diff {
         // Not `workers`: only a restart changes their number.
         let same_settings = old.access_log == new.access_log
             && old.log == new.log
+            && old.tracing == new.tracing
             && old.shutdown == new.shutdown
             && old.admin == new.admin
             && old.cookie_key == new.cookie_key

@@ -8,7 +8,7 @@ use crate::config::{self, Config};
 use crate::message::IdentityFields;
 use crate::model::{
     AcceptProxy, AccessPolicy, ClientLimits, Forwarded, HttpPolicy, ListenerId, ListenerSlot,
-    Protocol, SocketId, TargetGroupId,
+    Protocol, SocketId, TargetGroupId, TraceContext,
 };
 use crate::rate_limit::RateLimiter;
 use crate::router::RuleTable;
@@ -95,6 +95,8 @@ pub struct CompiledListener {
     pub rate_limit: Option<Arc<RateLimiter>>,
     /// Which of its requests are logged.
     pub access_log: AccessPolicy,
+    /// What targets are told about the trace of a request.
+    pub tracing: TraceContext,
     /// Its rules.
     pub rules: RuleTable,
     /// Seals the cookie of clients that stay with a group of a weighted forward.

@@ -6,7 +6,7 @@ use super::key::{ANY, Kind, Table, key, secs};
 use super::listener::LISTENER;
 use super::target_group::TARGET_GROUP;
 use super::words::names;
-use crate::config::types::{AccessFormat, AccessLog};
+use crate::config::types::{AccessFormat, AccessLog, Traceparent};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top level of the file", keys: &[
@@ -18,6 +18,8 @@ pub(in crate::config) static FILE: Table = Table { path: "", heading: "the top l
         .called("access_logs accesslog"),
     key("log", Kind::Table(&LOG), Described("those of its keys"), "how requests are logged")
         .called("logs logging"),
+    key("tracing", Kind::Table(&TRACING), Described("those of its keys"), "which traces requests belong to")
+        .called("trace traces trace_context distributed_tracing opentelemetry"),
     key("shutdown", Kind::Table(&SHUTDOWN), Described("those of its keys"), "how a shutdown proceeds"),
     key("admin", Kind::Table(&ADMIN), Described("off"), "status, health and metrics of Weir itself"),
     key("cookie_key", Kind::Secret(44..=64), Described("a key of this process, so that sessions end with it"),
@@ -50,6 +52,15 @@ pub(in crate::config) static LOG: Table = Table { path: "log", heading: "", keys
     key("max_size", Kind::Size(4 * 1024..=1 << 40), Described("it grows without bound"),
         "the size at which the file is renamed to NAME.1 and another is begun").called("rotate_size max_bytes maxsize roll_size"),
     key("keep", Kind::Count(1..=1000), Count(5), "how many renamed files there are at most").called("rotate backups max_files roll_keep"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static TRACING: Table = Table { path: "tracing", heading: "", keys: &[
+    key("traceparent", Kind::Word(names::<Traceparent>), Text("off"),
+        "whose traceparent and tracestate (W3C) go on, with a span of Weir's: that of \"trusted\" proxies or of \"any\" client; others get a new trace. \"off\" passes both on as they are")
+        .called("w3c propagation propagate"),
+    key("amazon", Kind::Flag, Flag(false), "true: targets get X-Amzn-Trace-Id as from ALB: with a new Root, or with Self beside the Root of the client")
+        .called("xray x_ray amzn_trace_id x_amzn_trace_id"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::config::autoscaling::{Adjustment, Comparison, Metric, Profile};
-use crate::config::types::{AccessFormat, AccessLog};
+use crate::config::types::{AccessFormat, AccessLog, Traceparent};
 use crate::model::{
     AcceptProxy, Algorithm, DesyncMitigation, EncodedSlashes, FieldNames, ForwardedFormat,
     ForwardedMode, NormalizePath, Protocol, ProxyVersion, StickyDraining, StickyFull,
@@ -76,6 +76,14 @@ impl Words for AccessFormat {
         (Self::Alb.name(), Self::Alb),
         (Self::Combined.name(), Self::Combined),
         (Self::Common.name(), Self::Common),
+    ];
+}
+
+impl Words for Traceparent {
+    const WORDS: Rows<Self> = &[
+        ("off", Self::Off),
+        ("trusted", Self::Trusted),
+        ("any", Self::Any),
     ];
 }
 

@@ -53,7 +53,7 @@ use super::problem::Code;
 use super::section::Section;
 use super::span::Span;
 use super::types::{Admin, Config, Listener, Shutdown, TargetGroup};
-use crate::model::TargetGroupId;
+use crate::model::{TargetGroupId, TraceContext};
 
 /// Longest path of a socket, bytes: `sun_path` holds 108, a zero at the end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -63,6 +63,9 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let workers = root.get("workers").and_then(|node| workers(&node));
     let access_log = root.word("access_log");
     let log = root.get("log").and_then(|node| node.section(&keys::LOG));
+    let tracing = root
+        .get("tracing")
+        .and_then(|node| node.section(&keys::TRACING));
     let shutdown = root
         .get("shutdown")
         .and_then(|node| node.section(&keys::SHUTDOWN));
@@ -76,6 +79,10 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     Some(Config {
         workers: workers.and_then(NonZeroUsize::new),
         access_log,
+        tracing: tracing.map_or_else(TraceContext::default, |section| TraceContext {
+            traceparent: section.word("traceparent"),
+            amazon: section.flag("amazon"),
+        }),
         log: log.map(|section| log::read(&section)).unwrap_or_default(),
         shutdown: shutdown.map_or(defaults::SHUTDOWN, |section| Shutdown {
             lame_duck: section.duration("lame_duck"),

@@ -339,7 +339,7 @@ mod tests {
             }
         });
         assert_eq!(lines.len(), 30, "{lines:?}");
-        let summaries = shared.floods.sweep(std::time::Instant::now(), true);
+        let summaries = shared.floods.sweep(Instant::now(), true);
         let more: Vec<u64> = summaries.iter().map(|summary| summary.more).collect();
         assert_eq!(more, [90, 90, 90]);
     }
