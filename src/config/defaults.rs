@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::keys;
 use super::types::{
-    AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, LogSettings, MinHealthy,
-    Outlier, Overload, Retry, Shutdown, TargetGroup, TraceContext, UpstreamLimits,
+    AccessLog, ClientLimits, Config, FailOpen, Forwarded, ForwardedMode, MinHealthy, Outlier,
+    Overload, Retry, Shutdown, TargetGroup, TraceContext, UpstreamLimits,
 };
 use crate::model::{Algorithm, ForwardedFormat, HashPolicy, TargetGroupId, TargetProtocol};
 
@@ -185,7 +185,7 @@ impl Config {
         Self {
             workers: None,
             access_log: AccessLog::Failures,
-            log: LogSettings::default(),
+            log: Box::default(),
             tracing: TraceContext::default(),
             shutdown: Shutdown {
                 lame_duck: Duration::ZERO,

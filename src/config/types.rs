@@ -32,7 +32,7 @@ pub struct Config {
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// How they are written.
-    pub log: LogSettings,
+    pub log: Box<LogSettings>,
     /// What targets are told about the trace of a request.
     pub tracing: TraceContext,
     /// How a shutdown proceeds.

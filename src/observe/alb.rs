@@ -1,5 +1,5 @@
 //! Lines of the access log as AWS's Application Load Balancer writes them, so that what reads those
-//! (Athena, Logstash, GoAccess) reads these:
+//! (Athena, Logstash, `GoAccess`) reads these:
 //! <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html>.
 //!
 //! The name of the listener stands for the balancer, that of the target group for its ARN. Bytes are

@@ -34,8 +34,6 @@ pub struct LoggedHead {
     host_end: u32,
     agent_end: u32,
     has_host: bool,
-    has_agent: bool,
-    has_referer: bool,
     is_http10: bool,
 }
 
@@ -54,8 +52,6 @@ impl LoggedHead {
             text,
             host_end: end,
             agent_end: end,
-            has_agent: false,
-            has_referer: false,
             is_http10: false,
             method_end,
             path_end: method_end + path.unwrap_or(target.len()) as u32,
@@ -66,7 +62,6 @@ impl LoggedHead {
 
     /// Adds what a client says of itself, and which page has led to the request.
     pub fn add_agent(&mut self, agent: Option<&[u8]>, referer: Option<&[u8]>) {
-        (self.has_agent, self.has_referer) = (agent.is_some(), referer.is_some());
         self.text.extend_from_slice(agent.unwrap_or_default());
         self.agent_end = self.text.len() as u32;
         self.text.extend_from_slice(referer.unwrap_or_default());
@@ -114,16 +109,16 @@ impl LoggedHead {
             .then(|| self.part(self.target_end..self.host_end))
     }
 
-    /// What the client says of itself, where that is kept.
+    /// What the client says of itself, where that is kept and not empty.
     pub fn agent(&self) -> Option<&[u8]> {
-        self.has_agent
-            .then(|| self.part(self.host_end..self.agent_end))
+        let agent = self.part(self.host_end..self.agent_end);
+        (!agent.is_empty()).then_some(agent)
     }
 
-    /// The page that has led to the request, where that is kept.
+    /// The page that has led to the request, where that is kept and not empty.
     pub fn referer(&self) -> Option<&[u8]> {
-        self.has_referer
-            .then(|| self.part(self.agent_end..self.text.len() as u32))
+        let referer = self.part(self.agent_end..self.text.len() as u32);
+        (!referer.is_empty()).then_some(referer)
     }
 
     fn part(&self, range: Range<u32>) -> &[u8] {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::attempt::UpstreamResponse;
 use super::client::Client;
 use super::deadline::Deadline;
-use super::download::Download;
+use super::download::{Download, Reading};
 use super::filters::{self, RequestFacts};
 use super::forward::{Forwarding, Outgoing, answered_status, verdict};
 use super::grpc;
@@ -237,7 +237,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
             is_refusal: response.status() >= 300,
             is_upload_over: false,
             is_blocked_by_client: false,
-            has_waited: false,
+            clock: Reading::Fresh,
         };
         let passed = download.run(self.timer).await;
         // One that is dropped here reports the status that the target has answered with.

@@ -37,8 +37,17 @@ pub(super) struct Download<'a, E> {
     pub(super) is_upload_over: bool,
     /// Whether the client is waited for, so that a deadline that passes is no fault of the target.
     pub(super) is_blocked_by_client: bool,
-    /// Whether something was waited for since the clock was read for the head.
-    pub(super) has_waited: bool,
+    /// For what the clock was read last.
+    pub(super) clock: Reading,
+}
+
+/// A reading of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// For what happens now.
+    Fresh,
+    /// Something was waited for since.
+    Old,
 }
 
 /// Most parts that are passed on before other connections have their turn: a target that sends a
@@ -61,7 +70,7 @@ impl<E: Exchange> Download<'_, E> {
             // Given back as soon as the last byte is read, not when the client has it: another
             // request can use it meanwhile.
             Poll::Ready(Ok(())) => {
-                if self.has_waited {
+                if self.clock == Reading::Old {
                     clock::now();
                 }
                 connection.recycle();
@@ -69,7 +78,7 @@ impl<E: Exchange> Download<'_, E> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                self.has_waited = true;
+                self.clock = Reading::Old;
                 self.connection = Some(connection);
             }
         }

@@ -16,7 +16,9 @@ const EXAMPLES: &str = "write \"stdout\", \"/var/log/weir/access.log\", \"syslog
 
 /// Reads the table. What is wrong with it has been reported.
 pub(super) fn read(section: &Section<'_>) -> LogSettings {
-    let to = section.get("to").and_then(|node| sink(&node));
+    // The bounds of a file are no mistake beside a place that is one.
+    let to = section.optional("to", sink);
+    let sink = to.map(|to| with_bounds(section, to.unwrap_or_default()));
     LogSettings {
         format: section.get("format").and_then(|node| node.word()),
         user_agent: section.flag("user_agent"),
@@ -24,7 +26,7 @@ pub(super) fn read(section: &Section<'_>) -> LogSettings {
             .get("successes")
             .and_then(|node| node.number())
             .unwrap_or(1.0),
-        sink: with_bounds(section, to.unwrap_or_default()),
+        sink: sink.unwrap_or_default(),
     }
 }
 

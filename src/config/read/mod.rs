@@ -83,7 +83,9 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
             traceparent: section.word("traceparent"),
             amazon: section.flag("amazon"),
         }),
-        log: log.map(|section| log::read(&section)).unwrap_or_default(),
+        log: log
+            .map(|section| Box::new(log::read(&section)))
+            .unwrap_or_default(),
         shutdown: shutdown.map_or(defaults::SHUTDOWN, |section| Shutdown {
             lame_duck: section.duration("lame_duck"),
             drain: section.duration("drain"),

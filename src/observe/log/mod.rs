@@ -108,7 +108,7 @@ pub(super) fn access(
     };
     let form = format.map_or(log.form, |format| LineForm { format, ..log.form });
     access_line::write(form, SystemTime::now(), message, fields, |line| {
-        log.push(line)
+        log.push(line);
     });
 }
 
@@ -117,7 +117,9 @@ pub(super) fn access_in_places(fields: impl FnOnce(&mut PlainLine<'_>)) {
     let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
         return;
     };
-    plain_line::write(fields, |line| log.push(line));
+    plain_line::write(fields, |line| {
+        log.push(line);
+    });
 }
 
 /// The log of the process. Dropping it writes what is left, within a second.
