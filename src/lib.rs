@@ -58,7 +58,7 @@
 //! | [`target`] | nothing: the live counters of a target, and the queue for one |
 //! | [`files`] | how files are read and watched without waiting for ever |
 //! | [`tls`] | which certificates can be used, and which one a client gets |
-//! | [`observe`] | what is counted and logged, and how it is written |
+//! | [`observe`] | what is counted, logged and kept as an event, and how it is written |
 //! | [`message`] | nothing: heads as bytes with an index of fields; what an exchange is |
 //! | [`http1`] | what is well-formed HTTP/1.1, where a message ends, and what is refused |
 //! | [`net`] | bytes, plain or encrypted, sockets and deadlines; `net::fetch`, the HTTP client of the control plane |

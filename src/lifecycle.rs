@@ -1,8 +1,8 @@
 //! The phase of the process, from its start to its end, and what it waits for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The phases of the process, in order. A second signal skips to `Closing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The name in `/api/status` and in logs.
+    /// The name in `/api/v1/status` and in logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -40,13 +40,39 @@ impl Phase {
     }
 }
 
+/// The result of a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// When it ended.
+    pub at: SystemTime,
+    /// Whether it is in force.
+    pub accepted: bool,
+    /// What it changed, or why it was refused.
+    pub summary: String,
+    /// What is wrong with the files, and where what was set at run time contradicts them.
+    pub problems: Vec<String>,
+}
+
+impl LastReload {
+    /// One that ends now.
+    pub fn now(accepted: bool, summary: String, problems: Vec<String>) -> Self {
+        Self {
+            at: SystemTime::now(),
+            accepted,
+            summary,
+            problems,
+        }
+    }
+}
+
 /// The current phase, and what a start or a reload waits for: published by the server and
 /// read by the admin listener.
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: watch::Sender<Phase>,
     waits: watch::Sender<Vec<String>>,
-    is_reload_refused: AtomicBool,
+    last_reload: watch::Sender<Option<LastReload>>,
+    reload_asked: Notify,
 }
 
 impl Default for Lifecycle {
@@ -54,7 +80,8 @@ impl Default for Lifecycle {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             waits: watch::Sender::default(),
-            is_reload_refused: AtomicBool::new(false),
+            last_reload: watch::Sender::default(),
+            reload_asked: Notify::new(),
         }
     }
 }
@@ -83,12 +110,28 @@ impl Lifecycle {
 
     /// Whether the last reload was refused, so that the files do not say what is in force.
     pub fn is_reload_refused(&self) -> bool {
-        self.is_reload_refused.load(Ordering::Relaxed)
+        let last = self.last_reload.borrow();
+        last.as_ref().is_some_and(|last| !last.accepted)
     }
 
-    /// Notes whether the last reload was refused.
-    pub fn reloaded(&self, is_refused: bool) {
-        self.is_reload_refused.store(is_refused, Ordering::Relaxed);
+    /// The last reload; `None` before the first.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.borrow().clone()
+    }
+
+    /// Notes the result of a reload.
+    pub fn reloaded(&self, reload: LastReload) {
+        self.last_reload.send_replace(Some(reload));
+    }
+
+    /// Asks for a reload. One that was asked for and has not begun is the same.
+    pub fn ask_reload(&self) {
+        self.reload_asked.notify_one();
+    }
+
+    /// Resolves when a reload was asked for. Cancel-safe.
+    pub async fn reload_asked(&self) {
+        self.reload_asked.notified().await;
     }
 
     /// Replaces what is waited for.

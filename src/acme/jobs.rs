@@ -14,6 +14,7 @@ use super::report::{DomainReport, Report};
 use super::schedule::{ASK_INTERVAL, Lifetime, pause};
 use super::store::Store;
 use crate::config::Config;
+use crate::observe::kind;
 use crate::state::Reader;
 use crate::tls::{AcmeSettings, Certificate};
 
@@ -241,14 +242,18 @@ async fn attend(
         .filter(|_| job.plan.is_some_and(|plan| plan.is_told));
     let (directory, challenge) = (&job.settings.directory, job.settings.challenge.name());
     info!(
+        event = kind::CERTIFICATE,
         domain = &*job.domain,
-        directory, challenge, "ordering a certificate"
+        directory,
+        challenge,
+        "ordering a certificate"
     );
     let certificate = issuer.order(&job.domain, replaced).await?;
     (job.failures, job.last_error) = (0, None);
     job.plan = Some(Plan::of(lifetime(&certificate), SystemTime::now()));
     let state = job.rest();
     info!(
+        event = kind::CERTIFICATE,
         domain = &*job.domain,
         expires = day(certificate.not_after),
         renewal = job.plan.map(|plan| day(plan.renewal)),
@@ -311,6 +316,7 @@ impl Job {
             Some(plan) => {
                 let until = day(plan.lifetime.until);
                 warn!(
+                    event = kind::CERTIFICATE,
                     domain,
                     error,
                     failures,
@@ -319,6 +325,7 @@ impl Job {
             }
             None => {
                 warn!(
+                    event = kind::CERTIFICATE,
                     domain,
                     error,
                     failures,

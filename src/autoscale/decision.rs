@@ -7,6 +7,7 @@ use super::Capacity;
 
 /// One evaluation of a group: its inputs, the result of each policy, and the decided count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decision {
     /// Wall-clock time of the evaluation.
     pub at: Timestamp,
@@ -71,6 +72,7 @@ pub(super) fn resolve(results: &[PolicyResult], before: u32, min: u32, max: u32)
 
 /// The result of one policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PolicyResult {
     /// Kind of the policy.
     pub kind: PolicyKind,
@@ -92,6 +94,7 @@ pub struct PolicyResult {
 
 /// Kinds of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyKind {
     /// Keeps a metric near a target.
@@ -111,6 +114,7 @@ pub enum PolicyKind {
 
 /// The numbers of target tracking's calculation besides [`PolicyResult::metric`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inputs {
     /// Replicas that the metric is an average over; a fraction if their number changed within
     /// the datapoints.
@@ -196,6 +200,7 @@ impl PolicyResult {
 
 /// The state of a policy's alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmState {
     /// Neither high nor low.
@@ -210,6 +215,7 @@ pub enum AlarmState {
 
 /// Whether an evaluation changes the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ScalingOutcome {
     /// More replicas.
@@ -222,6 +228,7 @@ pub enum ScalingOutcome {
 
 /// Why a count stays or a result is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// No alarm is on.
@@ -261,7 +268,7 @@ impl Reason {
         Self::NotScaler,
     ];
 
-    /// The name in `/api/autoscaling`, metrics and logs.
+    /// The name in `/api/v1/autoscaling`, metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InRange => "in_range",

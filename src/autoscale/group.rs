@@ -15,6 +15,7 @@ use super::sampler::{Clocks, SampleContext, Sampler};
 use super::{Decision, Journal, Scaler, ScalingOutcome};
 use crate::config::Autoscaling;
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::{DesiredCount, Fault, GroupReplicas};
 use crate::state;
 
@@ -210,11 +211,11 @@ fn log_change(decision: &Decision, fault: Option<&Fault>) {
     let (group, formula) = (&decision.group, decision.formula());
     let (from, to, running) = (decision.before, decision.desired, decision.capacity.running);
     match fault {
-        None => info!(%group, from, to, running, formula, "{what}"),
+        None => info!(event = kind::SCALING, %group, from, to, running, formula, "{what}"),
         Some(fault) => {
             let fault = &fault.message;
             info!(
-                %group,
+                event = kind::SCALING, %group,
                 from, to, running, formula, fault, "{what}, when the provider can"
             );
         }

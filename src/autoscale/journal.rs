@@ -199,7 +199,7 @@ impl ScalingOutcome {
 }
 
 impl AlarmState {
-    /// The name in `/api/autoscaling`.
+    /// The name in `/api/v1/autoscaling`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",

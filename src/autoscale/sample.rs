@@ -52,6 +52,7 @@ pub enum Reading {
 
 /// The replica counts of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capacity {
     /// Replicas that there should be.
     pub desired: u32,

@@ -289,7 +289,7 @@ impl Profile {
 }
 
 impl Metric {
-    /// The word in the configuration, in `/api/autoscaling` and in logs; of a custom metric
+    /// The word in the configuration, in `/api/v1/autoscaling` and in logs; of a custom metric
     /// its own name.
     pub fn name(&self) -> &str {
         match self {

@@ -267,6 +267,64 @@ pub struct HealthCheck {
     pub thresholds: Thresholds,
 }
 
+/// A check as it is made of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckRequest {
+    /// `GET`, `POST`, or `CONNECT` for a check that only connects.
+    pub method: String,
+    /// Where it goes.
+    pub url: String,
+    /// What passes: `200-299`, or that the connection is accepted.
+    pub wanted: String,
+}
+
+impl HealthCheck {
+    /// The check as it is made of a target.
+    pub fn request(&self, target: &Endpoint) -> CheckRequest {
+        let address = match (target.address(), self.port) {
+            (Some(address), Some(port)) => SocketAddr::new(address.ip(), port).to_string(),
+            (Some(_), None) | (None, _) => target.to_string(),
+        };
+        let ranges = |matcher: &[(u16, u16)]| {
+            let ranges = matcher.iter().map(|(low, high)| {
+                if low == high {
+                    low.to_string()
+                } else {
+                    format!("{low}-{high}")
+                }
+            });
+            ranges.collect::<Vec<_>>().join(",")
+        };
+        let scheme = |tls: &Option<tls::Client>| if tls.is_some() { "https" } else { "http" };
+        match &self.probe {
+            Probe::Tcp => CheckRequest {
+                method: "CONNECT".to_owned(),
+                url: format!("tcp://{address}"),
+                wanted: "the connection is accepted".to_owned(),
+            },
+            Probe::Http(probe) => CheckRequest {
+                method: probe.method.to_string(),
+                url: format!("{}://{address}{}", scheme(&probe.tls), probe.path),
+                wanted: match &probe.body {
+                    Some(body) => format!("{}, with {body:?}", ranges(&probe.matcher)),
+                    None => ranges(&probe.matcher),
+                },
+            },
+            Probe::Grpc(probe) => {
+                let method = probe
+                    .method
+                    .as_deref()
+                    .unwrap_or("/grpc.health.v1.Health/Check");
+                CheckRequest {
+                    method: "POST".to_owned(),
+                    url: format!("{}://{address}{method}", scheme(&probe.tls)),
+                    wanted: format!("grpc-status {}", ranges(&probe.matcher)),
+                }
+            }
+        }
+    }
+}
+
 /// What a health check asks of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Probe {

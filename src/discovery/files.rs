@@ -16,6 +16,7 @@ use super::listing::{self, Defaults};
 use crate::config::{Config, TargetAddress};
 use crate::files::{FileWatcher, Stamp, Unfinished, read_text};
 use crate::model::{Endpoint, TargetGroupId};
+use crate::observe::kind;
 use crate::state::{Change, Publisher, Reader, Source};
 
 /// How long a file system that does not answer is waited for.
@@ -220,10 +221,10 @@ impl ListFile {
         let recovered = self.fault.take().is_some();
         let changed = targets != self.targets;
         if changed {
-            info!(%group, file = %path, targets = targets.len(), "file lists other targets");
+            info!(event = kind::DISCOVERY, %group, file = %path, targets = targets.len(), "file lists other targets");
             self.targets = targets;
         } else if recovered {
-            info!(%group, file = %path, "file of targets can be used again");
+            info!(event = kind::DISCOVERY, %group, file = %path, "file of targets can be used again");
         }
         changed
     }
@@ -231,7 +232,7 @@ impl ListFile {
     fn fail(&mut self, key: &Key, fault: String) {
         if self.fault.as_ref() != Some(&fault) {
             let (group, path, kept) = (&key.group, key.path.display(), self.targets.len());
-            warn!(%group, file = %path, error = %fault, kept, "cannot use the file of targets; keeping its last ones");
+            warn!(event = kind::DISCOVERY, %group, file = %path, error = %fault, kept, "cannot use the file of targets; keeping its last ones");
         }
         self.fault = Some(fault);
     }

@@ -15,6 +15,7 @@ use super::resolve::{Resolve, ResolveError};
 use super::srv::{self, Hosts};
 use crate::config::{Config, TargetAddress};
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::state::{Change, Publisher, Reader, Snapshot, Source};
 
 /// For one lookup: over all servers, search domains and attempts. The hosts of service records
@@ -293,14 +294,14 @@ fn adopt(key: &Key, name: &mut Name, targets: Vec<Found>, ttl: Duration) -> (boo
     let (difference, wait) = name.answered(targets, ttl);
     if difference.changes_members() {
         info!(
-            group = %key.group,
+            event = kind::DISCOVERY, group = %key.group,
             name = %key.question.name(),
             added = ?difference.added,
             removed = ?difference.removed,
             "host name has other addresses"
         );
     } else if difference.recovered {
-        info!(group = %key.group, name = %key.question.name(), "host name resolves again");
+        info!(event = kind::DISCOVERY, group = %key.group, name = %key.question.name(), "host name resolves again");
     }
     (difference.changes_members(), wait)
 }
@@ -311,7 +312,7 @@ fn keep_last(key: &Key, name: &mut Name, error: &ResolveError) -> Duration {
     if first {
         let kept: Vec<_> = name.targets().iter().map(|(addr, _)| addr).collect();
         warn!(
-            group = %key.group,
+            event = kind::DISCOVERY, group = %key.group,
             name = %key.question.name(),
             %error,
             ?kept,

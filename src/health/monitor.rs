@@ -16,6 +16,7 @@ use super::outlier::{self, Decision, History, OutlierRules, TargetView};
 use super::tally::Tally;
 use crate::config;
 use crate::model::{Algorithm, Ejection, HealthRecord, Outlier, TargetGroupId, TargetId};
+use crate::observe::kind;
 use crate::state::{Change, Publisher, Reader, Snapshot};
 use crate::target::{Serial, Target, WHOLE_SHARE};
 use crate::target_group::Registered;
@@ -305,7 +306,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
             time,
             times,
         } => {
-            warn!(%group, target = %addr, times, "target is ejected for {time:?}: {detail}");
+            warn!(event = kind::EJECTION, %group, target = %addr, times, "target is ejected for {time:?}: {detail}");
             let since = SystemTime::now();
             let mut record = target.health().lock();
             record.ejections.count(reason);
@@ -322,7 +323,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
         Decision::Readmit(why) => {
             target.outcomes().forget_runs();
             target.health().lock().ejection = None;
-            info!(%group, target = %addr, "target is readmitted: {}", why.text());
+            info!(event = kind::EJECTION, %group, target = %addr, "target is readmitted: {}", why.text());
         }
         Decision::Withhold {
             reason,
@@ -331,7 +332,7 @@ fn apply(group: &TargetGroupId, target: &Target, decision: Decision, now: Instan
         } => {
             let limit = limit.name();
             warn!(
-                %group, target = %addr, limit,
+                event = kind::EJECTION, %group, target = %addr, limit,
                 "target keeps its requests although it fails them: {detail}, and {limit} lets no \
                  more targets be ejected"
             );
@@ -353,7 +354,7 @@ fn mitigate(target: &Target, anomalous: bool, own: Tally, peers: Tally) {
     let TargetId { group, addr } = &target.id;
     if share == WHOLE_SHARE {
         warn!(
-            %group,
+            event = kind::EJECTION, %group,
             target = %addr,
             "target gets fewer requests: {} of {} failed, and {}% of its peers'",
             own.errors,
@@ -361,7 +362,7 @@ fn mitigate(target: &Target, anomalous: bool, own: Tally, peers: Tally) {
             peers.percent()
         );
     } else if next == WHOLE_SHARE {
-        info!(%group, target = %addr, "target gets its whole share of requests again");
+        info!(event = kind::EJECTION, %group, target = %addr, "target gets its whole share of requests again");
     }
 }
 

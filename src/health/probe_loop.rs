@@ -11,6 +11,7 @@ use super::prober::{self, Prober};
 use super::schedule;
 use crate::config::HealthCheck;
 use crate::model::{CheckResult, Health, TargetId};
+use crate::observe::kind;
 use crate::target::Target;
 
 /// Checks one target again and again.
@@ -72,9 +73,11 @@ impl<P: Prober> ProbeLoop<P> {
         let Some(health) = changed else { return };
         let TargetId { group, addr } = &self.target.id;
         match (health, outcome) {
-            (Health::Healthy, _) => info!(%group, target = %addr, "target is healthy"),
+            (Health::Healthy, _) => {
+                info!(event = kind::HEALTH, %group, target = %addr, "target is healthy");
+            }
             (Health::Unhealthy, Err(failure)) => warn!(
-                %group,
+                event = kind::HEALTH, %group,
                 target = %addr,
                 reason = %failure.reason,
                 detail = %failure.detail,

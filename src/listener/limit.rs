@@ -1,11 +1,14 @@
 //! The limit of a listener's open connections (`max_connections`), over all workers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
+use tracing::warn;
 
 use crate::net::descriptors::{DescriptorPermit, DescriptorPool};
+use crate::observe::kind;
 
 /// How many connections one listener may have, and how many it has. The limit may change while
 /// connections are open: those beyond a smaller limit stay, and none is added until their
@@ -20,7 +23,12 @@ pub struct ConnectionLimit {
     freed: Notify,
     /// How many clients wait for a permit.
     waiting: watch::Sender<usize>,
+    /// When it was last logged that clients wait.
+    logged: Mutex<Option<Instant>>,
 }
+
+/// From one line that clients wait for a permit to the next.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Counts a client that waits.
 struct Waiting<'l>(&'l ConnectionLimit);
@@ -54,12 +62,31 @@ impl ConnectionLimit {
             open: AtomicUsize::new(0),
             freed: Notify::new(),
             waiting: watch::Sender::default(),
+            logged: Mutex::default(),
         }
     }
 
     /// Connections now open.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
+    }
+
+    /// Logs, once a minute, that a client waits for a permit.
+    pub(super) fn note_reached(&self, listener: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL) {
+            return;
+        }
+        *logged = Some(Instant::now());
+        let (open, max) = (self.open(), self.max.load(Ordering::SeqCst));
+        warn!(
+            event = kind::LIMIT,
+            listener,
+            open,
+            max,
+            "no further connection is served until one ends: the limit of the listener or of open \
+             files is reached; clients wait"
+        );
     }
 
     /// Allows `max` connections from now on.

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::downstream::{Accepted, Backlog, DrainSignal, Terms, note_end, serve};
 use crate::model::{ListenerId, Peer, SocketId};
 use crate::net::{Acceptor, Stream};
+use crate::observe::kind;
 use crate::proxy::Proxy;
 use crate::state::{CompiledListener, DataPlaneReader};
 
@@ -207,7 +208,12 @@ impl Listener {
             None => self.socket.accept().await?,
         };
         self.waiting.replace(Some(client));
-        let permit = self.limit.acquire().await;
+        let permit = if let Some(permit) = self.limit.acquire().now_or_never() {
+            permit
+        } else {
+            self.limit.note_reached(self.name.0.as_ref());
+            self.limit.acquire().await
+        };
         let client = self.waiting.take();
         Ok(client.map(|(stream, peer)| (stream, peer, permit)))
     }
@@ -221,7 +227,7 @@ impl Listener {
         }
         if self.starved.replace(Some(Instant::now())).is_none() {
             warn!(
-                listener = %self.name,
+                event = kind::LIMIT, listener = %self.name,
                 %error,
                 "cannot accept connections; trying again every {BACK_OFF:?}"
             );
@@ -233,7 +239,7 @@ impl Listener {
         let failed = self.starved.get();
         if failed.is_some_and(|failed| failed.elapsed() >= RECOVERY_INTERVAL) {
             self.starved.set(None);
-            info!(listener = %self.name, "accepting connections again");
+            info!(event = kind::LIMIT, listener = %self.name, "accepting connections again");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Algorithm {
         Self::First,
     ];
 
-    /// The name in the configuration, in `/api/status` and in logs.
+    /// The name in the configuration, in `/api/v1/status` and in logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",

@@ -21,7 +21,7 @@ impl EjectionReason {
         Self::ErrorRatio,
     ];
 
-    /// The name in `/api/status` and metrics, which is that of the key that enables it.
+    /// The name in `/api/v1/status` and metrics, which is that of the key that enables it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConsecutiveErrors => "consecutive_errors",

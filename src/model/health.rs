@@ -22,7 +22,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// The name in `/api/status`, metrics and logs (ALB's `TargetHealth.State`).
+    /// The name in `/api/v1/status`, metrics and logs (ALB's `TargetHealth.State`).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Initial => "initial",
@@ -201,7 +201,7 @@ pub struct HealthRecord {
 }
 
 impl HealthRecord {
-    /// How many results are kept for `/api/status`.
+    /// How many results are kept for `/api/v1/status`.
     pub const KEPT: usize = 10;
 
     /// Records one result. Returns the new health if it has changed.

@@ -43,7 +43,7 @@ impl DrainReason {
 }
 
 impl Registration {
-    /// The name in `/api/status`, in metrics and in responses of the API.
+    /// The name in `/api/v1/status`, in metrics and in responses of the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",

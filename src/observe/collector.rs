@@ -11,10 +11,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
 use super::log;
-use super::metrics::{
-    CLASSES, GroupLabels, Labels, LastReload, Metrics, Series, UNKNOWN_GRPC_STATUS, lock,
-};
+use super::metrics::{GroupLabels, Labels, LastReload, Metrics, Series, UNKNOWN_GRPC_STATUS, lock};
 use super::names;
+use super::readings::CLASSES;
 use crate::model::{ListenerId, Protocol, TargetGroupId};
 
 /// The sum over all workers.
@@ -268,6 +267,12 @@ fn last_reload(page: &mut Page<'_>, last: LastReload) -> fmt::Result {
     page.gauges(names::RELOAD_TIME, |family| {
         family.gauge(&loaded.as_secs_f64(), &[])
     })
+}
+
+/// Lines of the log that were dropped: of the access log, and of events.
+pub fn dropped_log_lines() -> (u64, u64) {
+    let dropped = log::dropped();
+    (dropped.access, dropped.events)
 }
 
 fn log_lines(page: &mut Page<'_>) -> fmt::Result {

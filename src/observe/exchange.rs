@@ -149,6 +149,8 @@ pub struct ExchangeFacts {
     pub desync: Option<Desync>,
     /// Whether the method is `HEAD`: the response has no body.
     pub is_head: bool,
+    /// Whether a rule or the default action was found for it.
+    pub is_routed: bool,
     /// The rule that matched, by priority; `None` for the default action.
     pub rule: Option<u32>,
     /// What the action has done; `None` if none was found.
@@ -221,6 +223,7 @@ impl ExchangeFacts {
             head: None,
             desync: None,
             is_head: false,
+            is_routed: protocol == Protocol::Tcp,
             rule: None,
             outcome: None,
             location: None,

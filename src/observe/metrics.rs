@@ -11,11 +11,10 @@ use rustc_hash::FxHashMap;
 
 use super::durations::{Durations, LiveDurations, add};
 use super::exchange::{Desync, ExchangeFacts};
+use super::live_hits::LiveHits;
+use super::readings::{CLASSES, Readings};
 use crate::model::{Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
-
-/// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
-pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
 
 /// The status of a response after which the connection is a tunnel.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -33,6 +32,7 @@ pub struct Metrics {
     pub(super) last_reload: Mutex<LastReload>,
     /// By the part of Weir that panicked.
     pub(super) panics: Mutex<BTreeMap<&'static str, u64>>,
+    pub(super) readings: Mutex<Readings>,
     started: (SystemTime, Instant),
 }
 
@@ -61,6 +61,8 @@ pub(super) struct Shard {
     pub(super) handshakes: Mutex<FxHashMap<(ListenerId, &'static str), u64>>,
     /// By group and status of gRPC.
     pub(super) calls: Mutex<FxHashMap<(Option<TargetGroupId>, u16), u64>>,
+    /// Rules that have matched.
+    pub(super) rules: Mutex<Vec<Arc<LiveHits>>>,
     pub(super) connections: AtomicU64,
     pub(super) unsolicited: AtomicU64,
     pub(super) fail_open: AtomicU64,
@@ -120,6 +122,7 @@ impl Default for Metrics {
                 in_use: now,
             }),
             panics: Mutex::default(),
+            readings: Mutex::default(),
             started: (now, Instant::now()),
         }
     }
@@ -132,8 +135,10 @@ impl Metrics {
         lock(&self.workers).push(Arc::clone(&shard));
         Rc::new(WorkerMetrics {
             shard,
+            started: self.started.1,
             by_target: RefCell::default(),
             without_target: RefCell::default(),
+            by_rule: RefCell::default(),
             ending: Cell::default(),
         })
     }
@@ -151,6 +156,17 @@ impl Metrics {
         if accepted {
             last.in_use = SystemTime::now();
         }
+    }
+
+    /// Retries of each group, by reason.
+    pub fn retries(&self) -> BTreeMap<(TargetGroupId, &'static str), u64> {
+        let mut sum = BTreeMap::new();
+        for shard in lock(&self.workers).iter() {
+            for (retries, count) in lock(&shard.retries).iter() {
+                *sum.entry(retries.clone()).or_default() += count;
+            }
+        }
+        sum
     }
 
     /// Counts a panic that was caught, by the part of Weir that panicked.
@@ -173,10 +189,14 @@ impl Metrics {
 #[derive(Debug)]
 pub struct WorkerMetrics {
     shard: Arc<Shard>,
+    /// When the process began to count.
+    started: Instant,
     /// By slot, protocol and target: a reload may change the protocol of a listener.
     by_target: RefCell<FxHashMap<(ListenerSlot, Protocol, Serial), TargetSeries>>,
     /// Requests that reached no target: answered by a rule, or by an error.
     without_target: RefCell<FxHashMap<GroupKey, Arc<Series>>>,
+    /// By slot and priority.
+    by_rule: RefCell<FxHashMap<RuleKey, Arc<LiveHits>>>,
     /// Whether Weir cuts off the exchanges that are left.
     ending: Cell<bool>,
 }
@@ -199,6 +219,9 @@ impl Drop for OpenTunnel {
         tunnels.store(tunnels.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 }
+
+/// A listener, and the priority of a rule; `None` for the default action.
+type RuleKey = (ListenerSlot, Option<u32>);
 
 /// What is known of a request or connection that reached no target.
 type GroupKey = (ListenerSlot, Protocol, Option<TargetGroupId>);
@@ -331,6 +354,9 @@ impl WorkerMetrics {
             let mut queued = lock(&self.shard.queued);
             queued.entry(group.clone()).or_default().count(time);
         }
+        if exchange.is_routed {
+            self.count_rule(exchange, elapsed);
+        }
         let (slot, protocol) = (exchange.listener.0, exchange.protocol);
         if let Some(target) = &exchange.target {
             let key = (slot, protocol, target.serial);
@@ -346,6 +372,19 @@ impl WorkerMetrics {
             let series = known.entry(key).or_insert_with(|| self.open(exchange));
             series.count(exchange, elapsed);
         }
+    }
+
+    fn count_rule(&self, exchange: &ExchangeFacts, elapsed: Duration) {
+        let mut known = self.by_rule.borrow_mut();
+        let hits = known
+            .entry((exchange.listener.0, exchange.rule))
+            .or_insert_with(|| {
+                let hits = LiveHits::new((exchange.listener.1.clone(), exchange.rule));
+                lock(&self.shard.rules).push(Arc::clone(&hits));
+                hits
+            });
+        let now = exchange.started() + elapsed;
+        hits.count(now.saturating_duration_since(self.started));
     }
 
     fn open(&self, exchange: &ExchangeFacts) -> Arc<Series> {

@@ -210,6 +210,7 @@ impl Routing<'_> {
         }
         let (action, rule) = listener.rules.route(&view);
         facts.rule = rule.map(|priority| priority.0);
+        facts.is_routed = true;
         let mut filters = None;
         let route = match action {
             Action::Forward(forward) => {

@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::model::TargetId;
 use crate::net::DialError;
+use crate::observe::kind;
 use crate::upstream::ConnectError;
 
 /// Shortest time between two lines of one worker.
@@ -39,7 +40,7 @@ impl Shortages {
         }
         self.logged_at.set(Some(now));
         warn!(
-            %target,
+            event = kind::LIMIT, %target,
             %error,
             more = self.suppressed.take(),
             "no connection to a target for want of resources of this host; requests are answered 503"

@@ -112,7 +112,7 @@ pub enum ReplicaState {
 }
 
 impl ReplicaState {
-    /// The word in `/api/status` and logs.
+    /// The word in `/api/v1/status` and logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",

@@ -5,6 +5,7 @@ use tracing::warn;
 use super::worker;
 use crate::config::{Config, TargetGroup};
 use crate::net::descriptors::{DescriptorPool, Needs, Shares, limit, open};
+use crate::observe::kind;
 
 /// Open files of a process that has just started, assumed where the system does not tell.
 const OPEN_AT_START: usize = 32;
@@ -64,6 +65,7 @@ fn adapt(share: &DescriptorPool, from: usize, to: usize) {
 fn warn_if_short(shares: &Shares) {
     if shares.is_short {
         warn!(
+            event = kind::LIMIT,
             limit = limit(),
             needed = shares.needed,
             "too few open files are allowed for the `max_connections` of all listeners: at most \

@@ -1,6 +1,7 @@
 //! The daemon: acts on signals, file changes and events until the process ends.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
@@ -13,7 +14,8 @@ use super::supervision::Defect;
 use super::upgrade::{Inherited, TakeOverError, UpgradeEvent, Upgrades};
 use crate::config::{Config, LoadError, Loaded, Parsed};
 use crate::files::Versions;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{LastReload, Phase};
+use crate::observe::kind;
 use crate::state::Diff;
 
 /// How the daemon ended.
@@ -88,6 +90,7 @@ where
         is_successor: program.upgrade,
     };
     daemon.offer();
+    let asked = Arc::clone(&daemon.server.lifecycle);
     let mut ending = None;
     let ending = loop {
         if let Some(ending) = ending {
@@ -101,7 +104,14 @@ where
                 source.ask();
                 None
             }
-            read = source.next(), if takes_reload => daemon.reload((program.take)(read)),
+            () = asked.reload_asked() => {
+                source.ask();
+                None
+            }
+            read = source.next(), if takes_reload => {
+                let problems = problems(&read);
+                daemon.reload((program.take)(read), &problems)
+            }
             _ = signals.upgrade.recv() => daemon.start_successor(program.successor),
             event = daemon.server.next() => daemon.handle_server_event(event),
             event = daemon.upgrades.next() => daemon.handle_upgrade_event(event).await,
@@ -167,14 +177,20 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self, config: Option<Config>) -> Option<Ending> {
+    fn reload(&mut self, config: Option<Config>, problems: &[String]) -> Option<Ending> {
         if self.is_known_to_serve() {
             self.service.reloading();
         }
         let Some(config) = config else {
             self.server.metrics.reloaded(false);
-            self.server.lifecycle.reloaded(true);
-            error!("configuration not applied; the previous one stays active");
+            let summary = "the files cannot be used".to_owned();
+            let last = LastReload::now(false, summary, problems.to_vec());
+            self.server.lifecycle.reloaded(last);
+            let problems = (!problems.is_empty()).then(|| problems.join("; "));
+            error!(
+                event = kind::RELOAD,
+                problems, "configuration not applied; the previous one stays active"
+            );
             self.reload_is_over();
             return None;
         };
@@ -185,10 +201,13 @@ impl Daemon {
     }
 
     fn reloaded(&mut self, result: Result<Diff, ApplyError>) {
-        self.server.lifecycle.reloaded(result.is_err());
+        self.server.lifecycle.reloaded(match &result {
+            Ok(diff) => LastReload::now(true, diff.to_string(), diff.contradictions.clone()),
+            Err(error) => LastReload::now(false, error.to_string(), Vec::new()),
+        });
         match result {
             Ok(diff) => {
-                info!("configuration loaded: {diff}");
+                info!(event = kind::RELOAD, "configuration loaded: {diff}");
                 for effect in &diff.effects {
                     info!("effect of the reload: {effect}");
                 }
@@ -198,7 +217,10 @@ impl Daemon {
                 self.offer();
             }
             Err(error) => {
-                error!("configuration not applied; the previous one stays active: {error}");
+                error!(
+                    event = kind::RELOAD,
+                    "configuration not applied; the previous one stays active: {error}"
+                );
             }
         }
         self.reload_is_over();
@@ -245,7 +267,7 @@ impl Daemon {
 
     fn broken(&mut self, defect: &Defect) -> Ending {
         error!(
-            place = defect.place,
+            event = kind::PROCESS, place = defect.place,
             panic = %defect.message,
             "a part of Weir that cannot be started again has panicked; shutting down, to be started anew"
         );
@@ -258,7 +280,10 @@ impl Daemon {
         if matches!(ending, Ending::Asked | Ending::Broken) && !self.upgrades.is_successor() {
             self.service.stopping();
         }
-        info!("shutting down; a second signal closes at once");
+        info!(
+            event = kind::PROCESS,
+            "shutting down; a second signal closes at once"
+        );
         let graceful = self.server.shutdown(signals.stop.next()).await;
         if graceful {
             info!("stopped: every request was finished");
@@ -280,9 +305,27 @@ impl Daemon {
     }
 }
 
+/// Most problems of a configuration that are shown.
+const MAX_PROBLEMS: usize = 20;
+
+/// What is wrong with a configuration, a sentence each.
+fn problems(read: &Result<Parsed, LoadError>) -> Vec<String> {
+    let found = match read {
+        Ok(parsed) => &parsed.warnings,
+        Err(LoadError::Invalid(problems)) => problems,
+        Err(error) => return vec![error.to_string()],
+    };
+    let reports = found.reports().take(MAX_PROBLEMS);
+    let written = reports.map(|report| {
+        let line = report.line.map_or(String::new(), |line| format!(":{line}"));
+        format!("{}{line}: {}", report.file, report.message)
+    });
+    written.collect()
+}
+
 /// Logs that the server is ready, and a line for each target group.
 fn log_ready(server: &Server) {
-    info!("ready: every listener is open");
+    info!(event = kind::PROCESS, "ready: every listener is open");
     let snapshot = server.reader().load_full();
     for group in snapshot.groups() {
         let targets = group.targets.iter();

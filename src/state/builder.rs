@@ -19,6 +19,7 @@ use super::work::Work;
 use crate::balance::Roster;
 use crate::config::{self, Config, CookieKey};
 use crate::model::{Action, Health, ListenerId, SocketId, TargetGroupId};
+use crate::observe::kind;
 use crate::target_group::{Registered, TargetGroup};
 
 /// Builds snapshots and publishes them. Keeps what outlives them.
@@ -378,13 +379,13 @@ impl Builder {
         if has_failing_targets(group) {
             if self.failing_open.insert(group.id.clone()) {
                 warn!(
-                    group = %group.id,
+                    event = kind::FAIL_OPEN, group = %group.id,
                     targets = group.targets.len(),
                     "too few healthy targets: failing open, requests go to all of them"
                 );
             }
         } else if !group.failing_open && self.failing_open.remove(&group.id) {
-            info!(group = %group.id, "enough healthy targets again");
+            info!(event = kind::FAIL_OPEN, group = %group.id, "enough healthy targets again");
         }
     }
 

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::config;
 use crate::model::{DrainReason, Draining, Endpoint, Registration, StickyDraining, TargetId};
+use crate::observe::kind;
 use crate::target::Target;
 use crate::target_group::Registered;
 
@@ -80,7 +81,7 @@ impl DrainingTargets {
         if draining.is_busy() {
             let TargetId { group, addr } = &target.id;
             let requests = target.load().in_flight();
-            info!(%group, target = %addr, requests, "target drains for at most {delay:?}");
+            info!(event = kind::DRAIN, %group, target = %addr, requests, "target drains for at most {delay:?}");
         }
         self.0.insert(target.id.addr.clone(), draining);
     }
@@ -92,7 +93,7 @@ impl DrainingTargets {
             .remove(&id.addr)
             .is_some_and(|draining| draining.shown)
         {
-            info!(group = %id.group, target = %id.addr, "target is back before it has drained");
+            info!(event = kind::DRAIN, group = %id.group, target = %id.addr, "target is back before it has drained");
         }
     }
 
@@ -121,11 +122,11 @@ impl DrainingTargets {
             }
             if requests > 0 {
                 warn!(
-                    %group, target = %addr, requests,
+                    event = kind::DRAIN, %group, target = %addr, requests,
                     "deregistration delay is over: upgraded and TCP connections are closed"
                 );
             } else if draining.shown {
-                info!(%group, target = %addr, "target has drained");
+                info!(event = kind::DRAIN, %group, target = %addr, "target has drained");
             }
             changed |= draining.shown;
             draining.target.release();

@@ -67,6 +67,17 @@ impl Budget {
         allowed.then_some(permit)
     }
 
+    /// Requests and retries out of the budget in the last ten seconds, and retries in flight.
+    pub fn usage(&self, now: Instant) -> (u64, u64, u32) {
+        let second = self.second(now);
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        (
+            self.requests.sum(second),
+            self.retries.sum(second),
+            in_flight,
+        )
+    }
+
     fn spend(&self, percent: u8, now: Instant) -> bool {
         let second = self.second(now);
         let _one_at_a_time = self.spending.lock().unwrap_or_else(PoisonError::into_inner);

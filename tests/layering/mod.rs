@@ -40,10 +40,10 @@ const LAYERS: &str = "
     listener     : model observe net state proxy downstream
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
-    acme         : files config net state tls
+    acme         : files observe config net state tls
     replicas     : model target observe config net state
     autoscale    : model target observe tls config net state replicas
-    admin        : model target observe tls net lifecycle state explain acme replicas autoscale
+    admin        : model target observe tls net lifecycle state listener explain acme replicas autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
                    upstream proxy downstream listener health discovery acme replicas autoscale admin
     tools        : config autoscale

@@ -9,6 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter, format::Writer};
 
+use super::event_layer::KIND;
 use super::queue::LineKind;
 use super::shared::{ACCESS, Shared};
 use crate::model::{Escaping, escape_json};
@@ -64,8 +65,10 @@ impl FieldWriter<'_> {
 
 impl Visit for FieldWriter<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // The origin of records of the `log` crate is not shown, like that of events.
-        if self.result.is_ok() && !field.name().starts_with("log.") {
+        // The origin of records of the `log` crate is not shown, like that of events; nor is the
+        // kind of an event, which its message tells to people.
+        let is_shown = !field.name().starts_with("log.") && field.name() != KIND;
+        if self.result.is_ok() && is_shown {
             self.result = self.write(field.name(), value);
         }
     }

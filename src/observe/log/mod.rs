@@ -9,13 +9,15 @@
 mod access_line;
 mod appender;
 mod datagrams;
+mod event_layer;
 mod flood;
-mod flood_layer;
 mod format;
 mod kept;
+mod level;
 mod output;
 mod plain_line;
 mod queue;
+mod repeated;
 mod shared;
 mod sink;
 mod writer;
@@ -23,19 +25,20 @@ mod writer;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::iter;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Dispatch, Level, enabled, error};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use self::access_line::LineForm;
-use self::flood_layer::FloodLayer;
+use self::event_layer::{EventLayer, HasKind};
 use self::format::{EscapedFields, LineMaker};
+use self::level::{Levels, LineFilter};
 use self::output::Output;
 use self::queue::{Dropped, LineKind};
 use self::shared::Shared;
@@ -64,7 +67,9 @@ struct Current {
     sink: Arc<Sink>,
     form: LineForm,
     /// Whether the filter lets lines of the access log pass.
-    has_access: bool,
+    has_access: AtomicBool,
+    /// `None` of lines which are kept in memory.
+    levels: Option<Levels>,
     /// Whether failures that repeat themselves are left out.
     limits_failures: bool,
 }
@@ -88,6 +93,41 @@ pub(super) fn dropped() -> Dropped {
     })
 }
 
+/// Why the levels of the log are not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LevelError {
+    /// The text cannot be read.
+    #[error("`{0}` is neither a level nor a list of them as in RUST_LOG: {1}")]
+    Unreadable(String, String),
+    /// The process has no log of Weir's.
+    #[error("this process has no log")]
+    NoLog,
+}
+
+/// The levels of the log, as `RUST_LOG` has them; `None` without a log.
+pub fn log_levels() -> Option<String> {
+    CURRENT.get()?.levels.as_ref().map(Levels::text)
+}
+
+/// Changes the levels of the log until the process ends.
+pub fn set_log_levels(text: &str) -> Result<(), LevelError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| LevelError::Unreadable(text.to_owned(), error.to_string());
+    if text.trim().is_empty() {
+        return Err(unreadable(&"it is empty"));
+    }
+    let filter = EnvFilter::try_new(text).map_err(|error| unreadable(&error))?;
+    let log = CURRENT.get().ok_or(LevelError::NoLog)?;
+    log.levels.as_ref().ok_or(LevelError::NoLog)?.set(filter);
+    log.has_access.store(has_access(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether the levels let lines of the access log pass.
+fn has_access() -> bool {
+    enabled!(target: ACCESS, Level::INFO)
+}
+
 /// Whether the access log writes an exchange with this failure: of many alike only some are
 /// written.
 pub(super) fn admits(failure: Failure, group: Option<&str>) -> bool {
@@ -103,7 +143,10 @@ pub(super) fn access(
     message: &'static str,
     fields: impl FnOnce(&mut AccessLine<'_>),
 ) {
-    let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
+    let Some(log) = CURRENT
+        .get()
+        .filter(|log| log.has_access.load(Ordering::Relaxed))
+    else {
         return;
     };
     let form = format.map_or(log.form, |format| LineForm { format, ..log.form });
@@ -151,14 +194,16 @@ impl Log {
             format,
             is_coloured: is_coloured(),
         };
-        let subscriber = subscriber(&shared, form, filter);
+        let levels = Levels::new(filter);
+        let subscriber = subscriber(&shared, form, levels.clone());
         subscriber.try_init().map_err(io::Error::other)?;
         let sink = Arc::<Sink>::default();
         CURRENT.get_or_init(|| Current {
             shared: Arc::clone(&shared),
             sink: Arc::clone(&sink),
             form,
-            has_access: enabled!(target: ACCESS, Level::INFO),
+            has_access: AtomicBool::new(has_access()),
+            levels: Some(levels),
             limits_failures: true,
         });
         std::panic::set_hook(Box::new(log_panic));
@@ -220,7 +265,8 @@ pub fn keep_access_lines() {
             format: LogFormat::Json,
             is_coloured: false,
         },
-        has_access: true,
+        has_access: AtomicBool::new(true),
+        levels: None,
         limits_failures: false,
     });
 }
@@ -242,8 +288,8 @@ fn is_coloured() -> bool {
     io::stdout().is_terminal() && !is_plain
 }
 
-/// Turns events into lines of the log.
-fn subscriber(shared: &Arc<Shared>, form: LineForm, filter: EnvFilter) -> Dispatch {
+/// Turns events into lines of the log, and into entries of the journal.
+fn subscriber(shared: &Arc<Shared>, form: LineForm, levels: Levels) -> Dispatch {
     let LineForm {
         format,
         is_coloured,
@@ -252,17 +298,24 @@ fn subscriber(shared: &Arc<Shared>, form: LineForm, filter: EnvFilter) -> Dispat
         shared: Arc::clone(shared),
         format,
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured)
         // Without the module of the event, which would be a second `target` beside the target of
         // a request.
         .with_target(false)
         .with_writer(lines);
-    let floods = FloodLayer(Arc::clone(shared));
+    let filter = LineFilter {
+        levels,
+        shared: Arc::clone(shared),
+    };
+    let registry = Registry::default().with(EventLayer.with_filter(HasKind));
     match format {
-        LogFormat::Pretty => log.fmt_fields(EscapedFields).finish().with(floods).into(),
-        LogFormat::Json => log.json().flatten_event(true).finish().with(floods).into(),
+        LogFormat::Pretty => registry
+            .with(log.fmt_fields(EscapedFields).with_filter(filter))
+            .into(),
+        LogFormat::Json => registry
+            .with(log.json().flatten_event(true).with_filter(filter))
+            .into(),
     }
 }
 
@@ -291,7 +344,7 @@ mod tests {
             format,
             is_coloured: false,
         };
-        let subscriber = subscriber(shared, form, EnvFilter::new("info"));
+        let subscriber = subscriber(shared, form, Levels::new(EnvFilter::new("info")));
         tracing::dispatcher::with_default(&subscriber, events);
         let mut lines = Vec::new();
         shared.own_queue().swap(&mut lines);

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{Allowance, DockerRunner, Replicas, Runner};
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::docker_engine::{
     Engine, Limits, Meter, PortProbes, Subject, poll_interval, poll_timer,
 };
@@ -131,7 +132,7 @@ impl Docker {
             };
             self.ports.forget(&replica.name);
             let wait = replica.restart_later();
-            warn!(group = %self.group, replica = id.0, container = replica.name, status, "replica exited, restarting in {wait:?}");
+            warn!(event = kind::REPLICA, group = %self.group, replica = id.0, container = replica.name, status, "replica exited, restarting in {wait:?}");
         }
     }
 
@@ -203,14 +204,14 @@ impl Docker {
                         self.jobs.spawn(stop(id, engine, replica));
                     }
                     Ok(()) => {
-                        info!(group = %self.group, replica = id.0, container = replica.name, "container started");
+                        info!(event = kind::REPLICA, group = %self.group, replica = id.0, container = replica.name, "container started");
                         replica.started();
                         self.last_error.clear();
                     }
                     Err(error) => {
                         replica.restart_later();
                         if self.last_error.is_new(&error.to_string()) {
-                            error!(group = %self.group, replica = id.0, %error, "cannot start a replica, trying again");
+                            error!(event = kind::REPLICA, group = %self.group, replica = id.0, %error, "cannot start a replica, trying again");
                         }
                     }
                 }

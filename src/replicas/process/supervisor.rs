@@ -16,6 +16,7 @@ use super::port::{Port, Ports};
 use super::spawn::spawn;
 use crate::config::ProcessRunner;
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::backoff::Backoff;
 use crate::replicas::child::{ChildProcess, Guardian};
 use crate::replicas::last_error::LastError;
@@ -190,7 +191,7 @@ impl ProcessSupervisor {
             Err(error) => format!("no port of the loopback interface: {error}"),
         };
         if self.last_error.is_new(&started) {
-            error!(group = %self.shared.group, replica = self.id.0, error = started, "cannot start a replica, trying again");
+            error!(event = kind::REPLICA, group = %self.shared.group, replica = self.id.0, error = started, "cannot start a replica, trying again");
         }
         None
     }
@@ -207,7 +208,7 @@ impl ProcessSupervisor {
             () = port_opens(&self.shared.group, self.id, address) => {}
         }
         let pid = process.child.id();
-        info!(group = %self.shared.group, replica = self.id.0, pid, %address, "replica accepts connections");
+        info!(event = kind::REPLICA, group = %self.shared.group, replica = self.id.0, pid, %address, "replica accepts connections");
         self.last_error.clear();
         self.report
             .set(|replica| replica.state = ReplicaState::Running);
@@ -232,7 +233,7 @@ impl ProcessSupervisor {
         };
         if timeout_at(deadline, all_ended).await.is_err() {
             let stop_timeout = self.settings.stop_timeout;
-            warn!(%group, replica, pid, ?stop_timeout, "replica did not stop in time, killing it");
+            warn!(event = kind::REPLICA, %group, replica, pid, ?stop_timeout, "replica did not stop in time, killing it");
             process.signal(Signal::KILL);
             // Cannot fail for a child of ours, and cannot take long after SIGKILL.
             let _ = process.child.wait().await;
@@ -252,7 +253,7 @@ impl ProcessSupervisor {
             Err(error) => error.to_string(),
         };
         let lifetime = exit.lifetime;
-        warn!(%group, replica, pid, %status, ?lifetime, "replica exited, restarting in {wait:?}");
+        warn!(event = kind::REPLICA, %group, replica, pid, %status, ?lifetime, "replica exited, restarting in {wait:?}");
         if self.last_error.is_new(&exit.output_tail.join("\n")) {
             for line in exit.output_tail {
                 warn!(%group, replica, pid, "last output of the replica: {line}");
@@ -307,7 +308,7 @@ async fn port_opens(group: &TargetGroupId, replica: ReplicaId, address: SocketAd
     until_open(address, |error| {
         if !is_reported && started.elapsed() >= SLOW_START {
             is_reported = true;
-            warn!(%group, replica = replica.0, %address, %error, "replica runs but does not listen on the port it was given, waiting");
+            warn!(event = kind::REPLICA, %group, replica = replica.0, %address, %error, "replica runs but does not listen on the port it was given, waiting");
         }
     })
     .await;

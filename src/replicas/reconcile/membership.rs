@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::listing::{Listing, Running};
 use crate::model::{Health, TargetGroupId};
+use crate::observe::kind;
 use crate::replicas::{Fault, ReplicaId};
 use crate::target::Target;
 
@@ -142,7 +143,7 @@ impl Membership {
             format!("lists {ignored} replicas more than are believed")
         } else {
             if self.doubt.take().is_some() {
-                info!(%group, "the list of replicas is believed again");
+                info!(event = kind::REPLICA, %group, "the list of replicas is believed again");
             }
             return;
         };
@@ -150,7 +151,7 @@ impl Membership {
             doubt.message = message;
             return;
         }
-        warn!(%group, error = %message, "the list of replicas is not believed as it is");
+        warn!(event = kind::REPLICA, %group, error = %message, "the list of replicas is not believed as it is");
         self.doubt = Some(Fault {
             message,
             since: SystemTime::now(),
@@ -176,7 +177,7 @@ impl Membership {
             }
             let drain = match replica.address.and_then(|addr| targets.remove(&addr)) {
                 Some(target) if !at_once => {
-                    info!(%group, address = %target.id.addr, "replica drains");
+                    info!(event = kind::REPLICA, %group, address = %target.id.addr, "replica drains");
                     Drain::Waiting(target)
                 }
                 Some(_) | None => Drain::Done,

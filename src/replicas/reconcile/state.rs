@@ -16,6 +16,7 @@ use super::membership::{Membership, Rules, TargetView, Targets};
 use super::retry::RetryState;
 use crate::config::{Replicas, Scaler};
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::{Fault, Fleet, GroupReplicas, ReplicaId, Usage};
 
 /// A list is asked for although nothing is reported to have changed: events get lost.
@@ -154,7 +155,7 @@ impl ProviderState {
         if self.mismatch.is_over(now) {
             if let Some(fault) = self.mismatch.fault() {
                 warn!(
-                    group = %self.group, error = %fault.message,
+                    event = kind::REPLICA, group = %self.group, error = %fault.message,
                     "replicas are not as many as were asked for; asking again"
                 );
             }
@@ -276,7 +277,7 @@ impl ProviderState {
             && retry.failed(message.clone(), now)
         {
             warn!(
-                group = %self.group, error = %message,
+                event = kind::REPLICA, group = %self.group, error = %message,
                 "the provider of the replicas fails; they stay as they are, trying again"
             );
         }
@@ -397,6 +398,6 @@ impl ProviderState {
 /// Notes a success, and logs it after a failure.
 pub(super) fn note_success(retry: &mut RetryState, group: &TargetGroupId) {
     if retry.succeeded() {
-        info!(%group, "the provider of the replicas works again");
+        info!(event = kind::REPLICA, %group, "the provider of the replicas works again");
     }
 }

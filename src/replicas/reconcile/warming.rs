@@ -10,6 +10,7 @@ use super::listing::{Listing, Running};
 use super::warm_up::{Warmth, warm_up};
 use crate::config::WarmUpRequests;
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::ReplicaId;
 
 /// Most replicas that are warmed up at a time.
@@ -90,9 +91,9 @@ impl Warming {
 fn log(group: &TargetGroupId, replica: ReplicaId, addr: SocketAddr, warmth: &Warmth) {
     let (replica, served) = (replica.0, warmth.served);
     match &warmth.failure {
-        None => info!(%group, replica, %addr, served, "replica is warm"),
+        None => info!(event = kind::REPLICA, %group, replica, %addr, served, "replica is warm"),
         Some(error) => warn!(
-            %group, replica, %addr, served, error,
+            event = kind::REPLICA, %group, replica, %addr, served, error,
             "warm-up requests fail; the replica becomes a target as it is"
         ),
     }

@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::config::{Allowance, Replicas, Runner, SwarmRunner};
 use crate::model::TargetGroupId;
+use crate::observe::kind;
 use crate::replicas::docker_engine::{
     CALL_TIMEOUT, Engine, MOST_REPLICAS, Meter, PortProbes, Subject, escape, nonsense,
     poll_interval, poll_timer, within,
@@ -185,7 +186,7 @@ impl Provider for Swarm {
             let path = format!("/services/{id}/update?version={version}");
             if engine.replace(&path, &service.with_replicas(count)).await? {
                 let from = service.replicas;
-                info!(group = %self.group, service = settings.service, from, to = count, "service scaled");
+                info!(event = kind::REPLICA, group = %self.group, service = settings.service, from, to = count, "service scaled");
                 self.timer.poll_now();
                 return Ok(());
             }

@@ -21,6 +21,7 @@ use super::request_socket::RequestSocket;
 use super::state::HandoverState;
 use super::take_over::{self, Inherited, Predecessor, ServingProof, TakeOverError};
 use super::timing::STEP_TIMEOUT;
+use crate::observe::kind;
 use crate::server::signals::Signals;
 
 /// What the daemon has to do for an upgrade.
@@ -184,7 +185,10 @@ impl Upgrades {
     }
 
     fn replaced(&mut self, pid: i32) {
-        info!(pid, "a new process serves in this one's place");
+        info!(
+            event = kind::HANDOVER,
+            pid, "a new process serves in this one's place"
+        );
         self.successor = Some(pid);
         self.handover = None;
         self.request_socket = None;
@@ -194,7 +198,7 @@ impl Upgrades {
     }
 
     fn failed(&mut self, error: &io::Error) {
-        warn!(%error, "the new process gave up; this one goes on");
+        warn!(event = kind::HANDOVER, %error, "the new process gave up; this one goes on");
         let handover = self.handover.take();
         if handover.is_some_and(|handover| handover.is_child)
             && let Some(child) = &self.child
@@ -224,7 +228,7 @@ impl Upgrades {
         let (state, init) = match copies {
             Ok(copies) => copies,
             Err(error) => {
-                error!(%error, "cannot hand the sockets over");
+                error!(event = kind::HANDOVER, %error, "cannot hand the sockets over");
                 return refuse(&format!("it cannot hand the sockets over: {error}"));
             }
         };
@@ -234,6 +238,7 @@ impl Upgrades {
         }
         let is_child = child.is_some();
         info!(
+            event = kind::HANDOVER,
             pid = request.pid,
             "handing the listening sockets over to a new process"
         );
@@ -275,7 +280,9 @@ impl Upgrades {
         command.env_remove("WATCHDOG_PID");
         match Child::spawn(command, self.sender.clone()) {
             Ok(child) => self.child = Some(child),
-            Err(error) => error!(%error, "cannot start the new process; this one goes on"),
+            Err(error) => {
+                error!(event = kind::HANDOVER, %error, "cannot start the new process; this one goes on");
+            }
         }
     }
 
@@ -324,7 +331,10 @@ impl Upgrades {
 }
 
 fn warn_of_refusal(reason: &str) {
-    warn!("the Weir that ran before goes on, and this one ends: {reason}");
+    warn!(
+        event = kind::HANDOVER,
+        "the Weir that ran before goes on, and this one ends: {reason}"
+    );
 }
 
 /// Tells the first process of a container which process serves now.

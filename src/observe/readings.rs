@@ -1,0 +1,51 @@
+//! What each target has answered, and readings of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::durations::Durations;
+
+/// Classes of status codes, 1xx to 5xx, and a class for clients which left without a response.
+pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
+
+/// A target group and the address of a target.
+pub type TargetName = (String, String);
+
+/// What a target has answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetTraffic {
+    /// Requests by class of their status, in the order of [`Self::classes`]; connections of
+    /// protocol `tcp` count as `client_gone`.
+    pub(super) counts: [u64; CLASSES.len()],
+    /// How long they took.
+    pub durations: Durations,
+}
+
+/// The last readings.
+#[derive(Debug, Default)]
+pub(super) struct Readings(pub(super) VecDeque<(Instant, HashMap<TargetName, TargetTraffic>)>);
+
+impl TargetTraffic {
+    /// Classes with requests: `2xx`, or `client_gone` for clients which left without a response.
+    pub fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counted = CLASSES.into_iter().zip(self.counts);
+        counted.filter(|(_, count)| *count > 0)
+    }
+
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Requests that were answered with 5xx.
+    pub fn errors(&self) -> u64 {
+        self.counts[4]
+    }
+
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
+            durations: self.durations.since(&earlier.durations),
+        }
+    }
+}
