@@ -1,4 +1,4 @@
-//! `/api/autoscaling`: how many replicas each group should have, and why.
+//! `/api/v1/autoscaling`: how many replicas each group should have, and why.
 //!
 //! The numbers are those of the last evaluation; each group's last [`Decision`]s follow, newest
 //! first.
@@ -18,6 +18,7 @@ const DEFAULT_LAST: usize = 10;
 
 /// All groups that scale.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AutoscalingStatus {
     /// When this was written.
     pub now: Timestamp,
@@ -27,6 +28,7 @@ pub struct AutoscalingStatus {
 
 /// One group with its decisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupScaling {
     /// The target group.
     pub name: String,
@@ -47,6 +49,7 @@ pub struct GroupScaling {
 
 /// The forecast of one hour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ForecastStatus {
     /// When it begins.
     pub at: Timestamp,
@@ -58,6 +61,7 @@ pub struct ForecastStatus {
 
 /// One decision, or several equal ones in a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoggedDecision {
     /// The time of the first of them.
     pub since: Timestamp,
@@ -75,30 +79,12 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Reads `last=N` and `minute=true`. The error is a text for the response.
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, String> {
-        let mut parsed = Self {
-            last: DEFAULT_LAST,
-            minute: false,
-        };
-        let pairs = query.unwrap_or_default().split('&');
-        for pair in pairs.filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("last", count)) => {
-                    parsed.last = count
-                        .parse()
-                        .map_err(|_| format!("last={count} is no number of decisions\n"))?;
-                }
-                Some(("minute", "true")) => parsed.minute = true,
-                Some(("minute", "false")) => parsed.minute = false,
-                _ => {
-                    return Err(format!(
-                        "`{pair}` means nothing here; there are last=N and minute=true\n"
-                    ));
-                }
-            }
+    /// Asks for so many decisions, and whether for all of the last minute.
+    pub(super) fn new(last: Option<usize>, minute: bool) -> Self {
+        Self {
+            last: last.unwrap_or(DEFAULT_LAST),
+            minute,
         }
-        Ok(parsed)
     }
 }
 

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use crate::acme;
 use crate::autoscale::Journal;
 use crate::lifecycle::Lifecycle;
+use crate::listener::ConnectionLimit;
+use crate::model::ListenerId;
 use crate::observe::Metrics;
 use crate::replicas;
 use crate::state::{Publisher, Reader};
@@ -26,6 +28,8 @@ pub struct Context {
     pub autoscaling: Arc<Journal>,
     /// The state of certificates that are ordered.
     pub certificates: Arc<acme::Report>,
+    /// The open connections of each listener, and how many it may have.
+    pub connections: watch::Receiver<Vec<(ListenerId, Arc<ConnectionLimit>)>>,
     /// Receives changes of targets.
     pub publisher: Publisher,
 }

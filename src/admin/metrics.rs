@@ -1,6 +1,6 @@
 //! The metrics page: the counters of the workers, and gauges.
 //!
-//! The gauges are made from [`Status`], so that this page and `/api/status` never differ.
+//! The gauges are made from [`Status`], so that this page and `/api/v1/status` never differ.
 
 use std::collections::BTreeSet;
 use std::fmt;

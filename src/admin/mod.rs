@@ -1,24 +1,36 @@
-//! The admin listener: liveness, readiness, metrics, status, and changes of targets.
+//! The admin API: liveness, readiness, metrics, status, and changes at run time.
 //!
 //! A client that reaches it by an address or as `localhost` may read the snapshot, the counters
-//! and the phase. Changes of targets need the token, and so does everything but a probe under any
-//! other host name. One request per connection, so that one deadline bounds everything that a
-//! client can do to it, and a limit of connections: one beyond it replaces the oldest. It runs on
+//! and the phase. Changes need the token, and so does everything but a probe under any other host
+//! name. Connections are kept alive; a limit bounds their number, and deadlines what each can do
+//! to it: one beyond the limit replaces the oldest of the client with the most. All of it runs on
 //! the control thread.
+//!
+//! One table, [`routes`], has every operation: the router and the `OpenAPI` document are made from
+//! it, so that neither has what the other does not. What is refused is a [`Problem`].
 
 mod authorize;
 mod autoscaling;
+mod call;
 mod connections;
 mod context;
+mod events;
 mod host;
 mod metrics;
 mod metrics_format;
+mod operation;
 mod pages;
 pub mod paths;
+mod problem;
 mod process;
+mod process_changes;
 mod response;
+mod router;
+mod routes;
+mod rule_status;
 mod scaling_status;
 mod serve;
+mod stalling;
 mod status;
 mod target_status;
 mod targets;
@@ -28,8 +40,18 @@ mod time;
 
 pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDecision};
 pub use context::Context;
+pub use events::EventList;
+pub use problem::Problem;
+pub use process_changes::{LogLevel, ReloadAsked};
+pub use rule_status::RuleStatus;
 pub use scaling_status::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
 pub use serve::serve;
-pub use status::{AcmeStatus, GroupStatus, ListenerStatus, ReplicaStatus, Status};
-pub use target_status::{AnomalyStatus, CheckStatus, DrainingStatus, EjectedStatus, TargetStatus};
-pub use targets::TargetChanged;
+pub use status::{
+    AcmeStatus, CertificateStatus, GroupList, GroupStatus, ListenerList, ListenerStatus,
+    ProcessStatus, ReloadStatus, ReplicaStatus, RetryStatus, Status,
+};
+pub use target_status::{
+    AnomalyStatus, CheckRequestStatus, CheckStatus, DrainingStatus, EjectedStatus, MinuteStatus,
+    TargetStatus,
+};
+pub use targets::{TargetChanged, TargetPatch};

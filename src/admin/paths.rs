@@ -9,15 +9,49 @@ pub const READY: &str = "/readyz";
 /// For Prometheus.
 pub const METRICS: &str = "/metrics";
 /// [`Status`](super::Status) as JSON.
-pub const STATUS: &str = "/api/status";
+pub const STATUS: &str = "/api/v1/status";
+/// The listeners of [`Status`](super::Status).
+pub const LISTENERS: &str = "/api/v1/listeners";
+/// One of them.
+pub(super) const LISTENER: &str = "/api/v1/listeners/{listener}";
+/// The target groups of [`Status`](super::Status).
+pub const GROUPS: &str = "/api/v1/groups";
+/// One of them.
+pub(super) const GROUP: &str = "/api/v1/groups/{group}";
+/// One target of a group.
+pub(super) const TARGET: &str = "/api/v1/groups/{group}/targets/{address}";
+/// Takes a target out of service.
+pub(super) const DRAIN: &str = "/api/v1/groups/{group}/targets/{address}/drain";
 /// [`AutoscalingStatus`](super::AutoscalingStatus) as JSON; `?last=N` decisions of each group,
 /// and with `?minute=true` every evaluation of the last minute.
-pub const AUTOSCALING: &str = "/api/autoscaling";
-/// Every path which changes a target begins with this.
-pub(super) const TARGET_GROUPS: &str = "/api/target-groups/";
+pub const AUTOSCALING: &str = "/api/v1/autoscaling";
+/// [`EventList`](super::EventList) as JSON, or a stream of events.
+pub const EVENTS: &str = "/api/v1/events";
+/// Reads the configuration again.
+pub const RELOAD: &str = "/api/v1/reload";
+/// [`LogLevel`](super::LogLevel), which may be changed.
+pub const LOG_LEVEL: &str = "/api/v1/log-level";
+/// This API as an `OpenAPI` document.
+pub const OPENAPI: &str = "/api/v1/openapi.json";
 
-/// One target, for PUT, PATCH and DELETE.
+/// Paths of earlier versions, and where they are now. What follows a path is kept.
+pub(super) const MOVED: [(&str, &str); 3] = [
+    ("/api/status", STATUS),
+    ("/api/autoscaling", AUTOSCALING),
+    ("/api/target-groups/", "/api/v1/groups/"),
+];
+
+/// One target, for GET, PUT, PATCH and DELETE.
 pub fn target(group: &str, address: &str) -> String {
-    let [group, address] = [group, address].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC));
-    format!("{TARGET_GROUPS}{group}/targets/{address}")
+    let address = encoded(address);
+    format!("{}/targets/{address}", self::group(group))
+}
+
+/// One group.
+pub fn group(name: &str) -> String {
+    format!("{GROUPS}/{}", encoded(name))
+}
+
+fn encoded(part: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(part, NON_ALPHANUMERIC)
 }

@@ -10,6 +10,7 @@ use crate::state::Group;
 
 /// The state of a group that scales.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ScalingStatus {
     /// The source of its timing: `fast`, `aws` or `aws_high_resolution`.
     pub profile: String,
@@ -52,6 +53,7 @@ pub struct ScalingStatus {
 
 /// A metric at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReadingStatus {
     /// Its name, with the labels of a custom one.
     pub metric: String,
@@ -63,6 +65,7 @@ pub struct ReadingStatus {
 
 /// A decision that changed something.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChangeStatus {
     /// When it was made.
     pub at: Timestamp,
@@ -76,6 +79,7 @@ pub struct ChangeStatus {
 
 /// How often an outcome occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OutcomeCount {
     /// `scale_out`, `scale_in` or `hold`.
     pub outcome: String,
@@ -87,6 +91,7 @@ pub struct OutcomeCount {
 
 /// A failure of a provider of replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FaultStatus {
     /// For operators.
     pub message: String,

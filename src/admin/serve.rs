@@ -1,34 +1,37 @@
-//! Accepts connections and serves one request on each.
+//! Accepts connections and serves the requests on them.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
+use axum::Router;
 use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinError;
-use tokio::time::{sleep, timeout};
-use tower::service_fn;
+use tokio::time::{interval, sleep};
+use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
+use super::call::{Connected, closed};
 use super::connections::Connections;
 use super::context::Context;
-use super::{pages, paths, targets};
+use super::router::router;
+use super::stalling::Stalling;
+use crate::observe::READING_INTERVAL;
 
 /// Connections at a time: some scrapers, some probes, some operators.
 pub(super) const MAX_CONNECTIONS: usize = 64;
 
-/// For a request head to arrive. Clients are near and send it at once.
+/// For a request head to arrive, and for a connection to be kept without a request. Clients are
+/// near and send it at once.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// For a whole connection, to the last byte of the response.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most bytes of a request head.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
@@ -41,33 +44,45 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// future closes all connections.
 pub async fn serve(listener: TcpListener, context: Context, stopped: impl Future<Output = bool>) {
     let mut connections = Connections::new(MAX_CONNECTIONS);
+    let (closing, is_closing) = watch::channel(false);
+    let router = router(&context);
+    let admit = |connections: &mut Connections, stream: TcpStream, peer: SocketAddr| {
+        let connection = serve_connection(stream, peer, router.clone(), is_closing.clone());
+        admit(connections, peer, connection);
+    };
+    let mut readings = interval(READING_INTERVAL);
     let mut is_failing = false;
-    let mut stopped = std::pin::pin!(stopped);
+    let mut stopped = pin!(stopped);
     let takes_queue = loop {
         // All waits are cancel-safe: no connection and no result is lost.
         tokio::select! {
             takes_queue = &mut stopped => break takes_queue,
             Some(ended) = connections.ended() => log_panic(&ended),
+            _ = readings.tick() => context.metrics.read_traffic(Instant::now()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     is_failing = false;
-                    admit(&mut connections, stream, peer, &context);
+                    admit(&mut connections, stream, peer);
                 }
                 Err(error) => retry_later(&error, &mut is_failing).await,
             }
         }
     };
     while takes_queue && let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        admit(&mut connections, stream, peer, &context);
+        admit(&mut connections, stream, peer);
     }
     drop(listener);
+    closing.send_replace(true);
     while let Some(ended) = connections.ended().await {
         log_panic(&ended);
     }
 }
 
-fn admit(connections: &mut Connections, stream: TcpStream, peer: SocketAddr, context: &Context) {
-    let connection = serve_connection(stream, peer, context.clone());
+fn admit(
+    connections: &mut Connections,
+    peer: SocketAddr,
+    connection: impl Future<Output = ()> + Send + 'static,
+) {
     if let Some(client) = connections.admit(peer.ip(), connection) {
         warn!(
             %client, most = MAX_CONNECTIONS,
@@ -92,23 +107,37 @@ async fn retry_later(error: &io::Error, is_failing: &mut bool) {
     sleep(RETRY_INTERVAL).await;
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, context: Context) {
-    let service = service_fn(|request: Request<Incoming>| async {
-        Ok::<_, Infallible>(if request.uri().path().starts_with(paths::TARGET_GROUPS) {
-            targets::respond(request, peer, &context).await
-        } else {
-            pages::respond(&request, &context)
-        })
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut closing: watch::Receiver<bool>,
+) {
+    let connected = Connected {
+        peer,
+        closing: closing.clone(),
+    };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connected.clone());
+        router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    match timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "admin connection failed"),
-        Err(_) => debug!("admin connection timed out"),
+        .serve_connection(TokioIo::new(Stalling::new(stream)), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = closed(&mut closing) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    if let Err(error) = ended {
+        debug!(%error, "admin connection failed");
     }
 }

@@ -1,8 +1,9 @@
-//! `/api/status`: the listeners and target groups, in the order of the configuration.
+//! `/api/v1/status`: the listeners and target groups, in the order of the configuration.
 //!
 //! `weir status` reads this page with the same types, so that the command and the page cannot
 //! differ.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,12 +12,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::process;
+use super::rule_status::{RuleStatus, rules, summary};
 use super::scaling_status::{FaultStatus, ScalingStatus};
-use super::target_status::{TargetStatus, target};
+use super::target_status::{CheckRequestStatus, MinuteStatus, TargetFacts, TargetStatus, target};
 use super::time::{seconds, timestamp};
 use crate::acme::Report;
 use crate::autoscale::GroupJournal;
-use crate::model::{Action, Algorithm, Endpoint, Forward, RedirectPart, TargetGroupId};
+use crate::lifecycle::LastReload;
+use crate::model::{Algorithm, Endpoint, TargetGroupId};
+use crate::net::descriptors;
+use crate::observe::{TargetName, TargetTraffic, dropped_log_lines, journal};
 use crate::replicas::{GroupReplicas, Replica, Usage};
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
@@ -24,6 +30,7 @@ use crate::tls::ServerSettings;
 
 /// The whole process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// The version of Weir.
     pub version: String,
@@ -38,6 +45,9 @@ pub struct Status {
     /// it cannot be; the log says why.
     #[serde(default)]
     pub reload_refused: bool,
+    /// The last reload; `None` before the first.
+    #[serde(default)]
+    pub last_reload: Option<ReloadStatus>,
     /// Counts up with each publication.
     pub snapshot: u64,
     /// When the process started.
@@ -46,24 +56,77 @@ pub struct Status {
     pub now: Timestamp,
     /// Since the start, by a clock which is never set.
     #[serde(rename = "uptime_seconds", with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub uptime: Duration,
+    /// What the process itself uses.
+    #[serde(default)]
+    pub process: ProcessStatus,
     /// In the order of the file.
     pub listeners: Vec<ListenerStatus>,
     /// In the order of the file.
     pub target_groups: Vec<GroupStatus>,
 }
 
+/// The result of a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ReloadStatus {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Whether it is in force. The configuration before it stays otherwise.
+    pub accepted: bool,
+    /// What it has changed, or why it was refused.
+    pub summary: String,
+    /// What is wrong with the files, and where what was set at run time contradicts them.
+    pub problems: Vec<String>,
+}
+
+impl ReloadStatus {
+    fn of(last: LastReload) -> Self {
+        Self {
+            at: timestamp(last.at),
+            accepted: last.accepted,
+            summary: last.summary,
+            problems: last.problems,
+        }
+    }
+}
+
+/// The listeners.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ListenerList {
+    /// In the order of the file.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// The target groups.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GroupList {
+    /// In the order of the file.
+    pub groups: Vec<GroupStatus>,
+}
+
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
     /// Where it listens, as configured.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub bind: Endpoint,
     /// Most client connections at a time.
     pub max_connections: usize,
+    /// Client connections that are open.
+    #[serde(default)]
+    pub connections: usize,
     /// How many rules come before the default action.
     pub rules: usize,
+    /// These rules in their order, then the default action, with their hits.
+    #[serde(default)]
+    pub rule_hits: Vec<RuleStatus>,
     /// What happens if no rule matches, for operators.
     pub default_action: String,
     /// The certificates of its `tls`; empty without.
@@ -76,6 +139,7 @@ pub struct ListenerStatus {
 
 /// A host for which a certificate is ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AcmeStatus {
     /// The host.
     pub domain: String,
@@ -91,6 +155,7 @@ pub struct AcmeStatus {
 
 /// One certificate that clients get.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CertificateStatus {
     /// The file that it comes from.
     pub file: String,
@@ -102,6 +167,7 @@ pub struct CertificateStatus {
 
 /// One target group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupStatus {
     /// Its name.
     pub name: String,
@@ -121,6 +187,9 @@ pub struct GroupStatus {
     pub waiting: usize,
     /// Most requests that may wait.
     pub queue_length: usize,
+    /// Its retries.
+    #[serde(default)]
+    pub retries: RetryStatus,
     /// The targets of the configuration in its order, then the others.
     pub targets: Vec<TargetStatus>,
     /// The desired count of the provider; `None` if the group has no replicas.
@@ -133,14 +202,73 @@ pub struct GroupStatus {
     pub replicas: Vec<ReplicaStatus>,
 }
 
+/// The retries of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RetryStatus {
+    /// Most retries for a hundred requests.
+    pub budget_percent: u8,
+    /// So many retries at a time need no budget.
+    pub free: u32,
+    /// Retries in flight.
+    pub in_flight: u32,
+    /// Requests within the last ten seconds.
+    pub recent_requests: u64,
+    /// Retries within the last ten seconds that needed budget.
+    pub recent_retries: u64,
+    /// Retries since the start, by reason.
+    pub total: BTreeMap<String, u64>,
+}
+
+/// What the process itself uses.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ProcessStatus {
+    /// Resident memory, in bytes; `None` where the system does not tell.
+    pub memory_bytes: Option<u64>,
+    /// File descriptors in use; `None` where the system does not tell.
+    pub open_files: Option<usize>,
+    /// Most file descriptors.
+    pub max_open_files: usize,
+    /// Lines of the access log that were dropped, because the output of the log does not take them.
+    pub access_lines_dropped: u64,
+    /// The same of all other lines.
+    pub event_lines_dropped: u64,
+    /// The number of the last event of the journal.
+    pub last_event: u64,
+    /// Clients that follow the journal.
+    pub followers: usize,
+    /// Clients that have followed it too slowly, and were cut off.
+    pub followers_lost: usize,
+}
+
+impl ProcessStatus {
+    fn now() -> Self {
+        let (access, events) = dropped_log_lines();
+        let (followers, followers_lost) = journal().followers();
+        Self {
+            memory_bytes: process::memory().map(|memory| memory.resident),
+            open_files: descriptors::open(),
+            max_open_files: descriptors::limit(),
+            access_lines_dropped: access,
+            event_lines_dropped: events,
+            last_event: journal().last(),
+            followers,
+            followers_lost,
+        }
+    }
+}
+
 /// One replica that Weir or an engine runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReplicaStatus {
     /// Its name at the provider.
     pub name: Option<String>,
     /// Its process id, while it runs as a process of this host.
     pub pid: Option<u32>,
     /// Its address, once it has one.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub address: Option<SocketAddr>,
     /// `starting`, `running`, `draining` or `stopping`.
     pub state: String,
@@ -159,16 +287,20 @@ impl Status {
     pub(super) fn of(context: &Context) -> Self {
         let snapshot = context.reader.load_full();
         let replicas = context.replicas.borrow();
+        let (traffic, hits) = (Traffic::of(context), context.metrics.rule_hits());
+        let connections = context.connections.borrow();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             phase: context.lifecycle.phase().name().to_owned(),
             waits: context.lifecycle.waits(),
             reload_refused: context.lifecycle.is_reload_refused(),
+            last_reload: context.lifecycle.last_reload().map(ReloadStatus::of),
             snapshot: snapshot.version,
             started: timestamp(context.metrics.started()),
             now: timestamp(SystemTime::now()),
             uptime: context.metrics.uptime(),
+            process: ProcessStatus::now(),
             listeners: snapshot
                 .config
                 .listeners
@@ -177,7 +309,12 @@ impl Status {
                     name: listener.id.to_string(),
                     bind: listener.bind.clone(),
                     max_connections: listener.max_connections,
+                    connections: connections
+                        .iter()
+                        .find(|(id, _)| *id == listener.id)
+                        .map_or(0, |(_, limit)| limit.open()),
                     rules: listener.rules.len(),
+                    rule_hits: rules(&listener.id, (&listener.rules, &listener.default), &hits),
                     default_action: summary(&listener.default),
                     certificates: certificates(listener.tls.as_ref()),
                     acme: acme(listener.tls.as_ref(), &context.certificates),
@@ -188,10 +325,22 @@ impl Status {
                 .iter()
                 .map(|one| {
                     let log = context.autoscaling.group(&one.id);
-                    group(one, replicas.get(&one.id), log.as_ref())
+                    group(one, replicas.get(&one.id), log.as_ref(), &traffic)
                 })
                 .collect(),
         }
+    }
+}
+
+impl Status {
+    /// One group; `None` if there is none of that name.
+    pub(super) fn of_group(context: &Context, id: &TargetGroupId) -> Option<GroupStatus> {
+        let snapshot = context.reader.load_full();
+        let replicas = context.replicas.borrow();
+        let log = context.autoscaling.group(id);
+        let found = snapshot.group_named(id)?;
+        let traffic = Traffic::of(context);
+        Some(group(found, replicas.get(id), log.as_ref(), &traffic))
     }
 }
 
@@ -228,6 +377,7 @@ fn group(
     group: &Group,
     replicas: Option<&GroupReplicas>,
     log: Option<&GroupJournal>,
+    traffic: &Traffic,
 ) -> GroupStatus {
     let config = &group.config;
     let checked = config.health.is_some();
@@ -255,20 +405,75 @@ fn group(
             .targets
             .iter()
             .map(|member| {
-                let share = share(&member.target);
-                target(
-                    &member.target,
-                    member.weight,
-                    member.registration,
-                    checked,
-                    share,
-                )
+                let (all, minute) = traffic.target(&member.target);
+                let check = config.health.as_ref().map(|check| {
+                    let request = check.request(&member.target.id.addr);
+                    CheckRequestStatus {
+                        method: request.method,
+                        url: request.url,
+                        wanted: request.wanted,
+                        interval: check.interval,
+                        timeout: check.timeout,
+                    }
+                });
+                let facts = TargetFacts {
+                    weight: member.weight,
+                    registration: member.registration,
+                    share: share(&member.target),
+                    check,
+                    traffic: all,
+                    minute,
+                };
+                target(&member.target, facts)
             })
             .collect(),
+        retries: retries(group, traffic),
         desired: replicas.map(|replicas| replicas.desired),
         fault: FaultStatus::of(replicas),
         autoscaling: ScalingStatus::of(group, log, replicas),
         replicas: replicas.map(self::replicas).unwrap_or_default(),
+    }
+}
+
+fn retries(group: &Group, traffic: &Traffic) -> RetryStatus {
+    let (requests, retries, in_flight) = group.live.budget.usage(Instant::now());
+    let total = traffic.retries.iter();
+    let total = total.filter(|((id, _), _)| *id == group.id);
+    RetryStatus {
+        budget_percent: group.retry.budget,
+        free: group.retry.min_concurrency,
+        in_flight,
+        recent_requests: requests,
+        recent_retries: retries,
+        total: total
+            .map(|((_, reason), count)| ((*reason).to_owned(), *count))
+            .collect(),
+    }
+}
+
+/// The counters of requests.
+struct Traffic {
+    all: HashMap<TargetName, TargetTraffic>,
+    /// How long the last minute is so far, and what it has.
+    minute: (Duration, HashMap<TargetName, TargetTraffic>),
+    retries: BTreeMap<(TargetGroupId, &'static str), u64>,
+}
+
+impl Traffic {
+    fn of(context: &Context) -> Self {
+        let all = context.metrics.traffic();
+        Self {
+            minute: context.metrics.recent(&all, Instant::now()),
+            retries: context.metrics.retries(),
+            all,
+        }
+    }
+
+    fn target(&self, target: &Target) -> (TargetTraffic, MinuteStatus) {
+        let name = (target.id.group.to_string(), target.id.addr.to_string());
+        let minute = self.minute.1.get(&name).cloned().unwrap_or_default();
+        let all = self.all.get(&name).cloned().unwrap_or_default();
+        (all, MinuteStatus::of(self.minute.0, &minute))
     }
 }
 
@@ -290,41 +495,5 @@ fn replica(replica: &Replica, usage: Option<&Usage>) -> ReplicaStatus {
         since: timestamp(replica.since),
         cpu: usage.and_then(|usage| usage.cpu),
         memory: usage.and_then(|usage| usage.memory),
-    }
-}
-
-fn summary(action: &Action<TargetGroupId>) -> String {
-    match action {
-        Action::Forward(forward) => format!("forward {}", groups(forward)),
-        Action::Redirect(redirect) => {
-            let location: String = redirect.location.iter().map(part).collect();
-            format!("redirect {} {location}", redirect.status.as_u16())
-        }
-        Action::FixedResponse(fixed) => format!("fixed response {}", fixed.status.as_u16()),
-    }
-}
-
-/// `todo`, or `blue (90), green (10)`.
-fn groups(forward: &Forward<TargetGroupId>) -> String {
-    if let [(only, _)] = forward.groups.as_slice() {
-        return only.to_string();
-    }
-    let weighted: Vec<String> = forward
-        .groups
-        .iter()
-        .map(|(group, weight)| format!("{group} ({weight})"))
-        .collect();
-    weighted.join(", ")
-}
-
-/// The part as the configuration has it.
-fn part(part: &RedirectPart) -> &str {
-    match part {
-        RedirectPart::Literal(text) => text,
-        RedirectPart::Protocol => "#{protocol}",
-        RedirectPart::Host => "#{host}",
-        RedirectPart::Port => "#{port}",
-        RedirectPart::Path => "#{path}",
-        RedirectPart::Query => "#{query}",
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::time::{millis, timestamp};
+use super::time::{millis, seconds, timestamp};
 use crate::model::{
     CheckResult, Draining, Ejection, EjectionCounts, Endpoint, Health, HealthReason, Registration,
 };
+use crate::observe::TargetTraffic;
 use crate::target::{Target, WHOLE_SHARE};
 
 /// The state of a target that passes its checks.
@@ -28,8 +29,10 @@ pub(super) const TARGET_STATES: [&str; 4] = [
 
 /// One target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TargetStatus {
     /// Its address.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub address: Endpoint,
     /// 0-999; 0 gets no new requests.
     pub weight: u16,
@@ -62,6 +65,16 @@ pub struct TargetStatus {
     pub in_flight: u32,
     /// Requests sent to it so far.
     pub requests: u64,
+    /// Requests that have ended, by class of their status (`2xx`), or `client_gone`; classes
+    /// without any are left out.
+    #[serde(default)]
+    pub responses: BTreeMap<String, u64>,
+    /// What it has answered within about the last minute.
+    #[serde(default)]
+    pub minute: MinuteStatus,
+    /// The check as it is made; `None` if it is not checked.
+    #[serde(default)]
+    pub check: Option<CheckRequestStatus>,
     /// Checks that have finished.
     pub checks: u64,
     /// Checks that failed.
@@ -70,8 +83,47 @@ pub struct TargetStatus {
     pub last_checks: Vec<CheckStatus>,
 }
 
+/// What a target has answered within about the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MinuteStatus {
+    /// How long that is, in seconds.
+    pub seconds: f64,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Those of them that were answered with 5xx.
+    pub errors: u64,
+    /// The median of their response times, in milliseconds; `None` without requests.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 were faster, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// 99 of 100 were faster, in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+/// A check as it is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CheckRequestStatus {
+    /// The method; `CONNECT` of a check that only connects.
+    pub method: String,
+    /// Where it goes.
+    pub url: String,
+    /// What passes, such as the statuses `200-299`.
+    pub wanted: String,
+    /// From the start of one check to that of the next, in seconds.
+    #[serde(rename = "interval_seconds", with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
+    pub interval: Duration,
+    /// For connection and answer together, in seconds.
+    #[serde(rename = "timeout_seconds", with = "seconds")]
+    #[cfg_attr(test, schemars(with = "f64"))]
+    pub timeout: Duration,
+}
+
 /// The drain of a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DrainingStatus {
     /// ALB's code for the reason: it has left its group, or a client of this listener drains it.
     pub reason: String,
@@ -83,6 +135,7 @@ pub struct DrainingStatus {
 
 /// An ejection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EjectedStatus {
     /// `consecutive_errors`, `consecutive_gateway_errors` or `error_ratio`.
     pub reason: String,
@@ -96,6 +149,7 @@ pub struct EjectedStatus {
 
 /// ALB's `AnomalyDetection` of a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AnomalyStatus {
     /// `anomalous` or `normal`.
     pub result: String,
@@ -105,6 +159,7 @@ pub struct AnomalyStatus {
 
 /// One finished check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckStatus {
     /// When it started.
     pub at: Timestamp,
@@ -114,6 +169,7 @@ pub struct CheckStatus {
     pub status: Option<u16>,
     /// How long it took.
     #[serde(rename = "ms", with = "millis")]
+    #[cfg_attr(test, schemars(with = "f64"))]
     pub elapsed: Duration,
     /// ALB's code for the failure.
     pub reason: Option<String>,
@@ -121,14 +177,43 @@ pub struct CheckStatus {
     pub detail: Option<String>,
 }
 
-/// The status of a member of a group. `share` is in percent.
-pub(super) fn target(
-    target: &Target,
-    weight: u16,
-    registration: Registration,
-    checked: bool,
-    share: u32,
-) -> TargetStatus {
+/// What the status of a target is made from, beside the target.
+pub(super) struct TargetFacts {
+    pub(super) weight: u16,
+    pub(super) registration: Registration,
+    /// In percent.
+    pub(super) share: u32,
+    /// `None` if it is not checked.
+    pub(super) check: Option<CheckRequestStatus>,
+    pub(super) traffic: TargetTraffic,
+    pub(super) minute: MinuteStatus,
+}
+
+impl MinuteStatus {
+    pub(super) fn of(time: Duration, traffic: &TargetTraffic) -> Self {
+        let millis = |share| traffic.durations.quantile(share).map(|time| time * 1000.0);
+        Self {
+            seconds: time.as_secs_f64(),
+            requests: traffic.requests(),
+            errors: traffic.errors(),
+            p50_ms: millis(0.5),
+            p95_ms: millis(0.95),
+            p99_ms: millis(0.99),
+        }
+    }
+}
+
+/// The status of a member of a group.
+pub(super) fn target(target: &Target, facts: TargetFacts) -> TargetStatus {
+    let TargetFacts {
+        weight,
+        registration,
+        share,
+        check,
+        traffic,
+        minute,
+    } = facts;
+    let checked = check.is_some();
     // Copied, so that no prober waits for the lock while the texts are made.
     let record = target.health().lock().clone();
     let (health, reason) = if checked {
@@ -155,9 +240,15 @@ pub(super) fn target(
         anomaly_detection: anomaly(target.share().get(), record.anomalous),
         in_flight: target.load().in_flight(),
         requests: target.load().started(),
+        responses: traffic
+            .classes()
+            .map(|(class, count)| (class.to_owned(), count))
+            .collect(),
+        minute,
+        check,
         checks: record.checks,
         failed_checks: record.failures,
-        last_checks: record.last.iter().rev().map(check).collect(),
+        last_checks: record.last.iter().rev().map(self::check).collect(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `weir status`: prints `/api/status` of a running Weir as a table.
+//! `weir status`: prints `/api/v1/status` of a running Weir as a table.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -27,7 +27,7 @@ pub(super) struct StatusArguments {
     format: FormatArguments,
 }
 
-/// Prints the status, in JSON as `/api/status` has it: exit code 0, or 2 and one line on standard
+/// Prints the status, in JSON as `/api/v1/status` has it: exit code 0, or 2 and one line on standard
 /// error if it cannot be read.
 pub(super) fn status(arguments: &StatusArguments) -> ExitCode {
     match report(&arguments.admin.admin, arguments.format.is_json()) {

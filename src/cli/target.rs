@@ -9,7 +9,6 @@ use bytes::Bytes;
 use clap::Subcommand;
 use http::header::AUTHORIZATION;
 use http::{Method, Request, StatusCode};
-use serde_json::Value;
 
 use super::admin::AdminArguments;
 use super::fetch;
@@ -113,10 +112,10 @@ fn change(arguments: &TargetArguments) -> Result<String, Problem> {
             return Ok(printable(&changed.message));
         }
     }
-    let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    Err(Problem::Refused(match told["error"].as_str() {
-        Some(error) => printable(error),
-        None => format!("{admin} answers {}, which no Weir does", answer.status),
+    let told = serde_json::from_slice::<crate::admin::Problem>(&answer.body);
+    Err(Problem::Refused(match told {
+        Ok(problem) => printable(&problem.detail),
+        Err(_) => format!("{admin} answers {}, which no Weir does", answer.status),
     }))
 }
 

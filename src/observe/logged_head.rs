@@ -22,6 +22,7 @@ const MAX_KEPT_TEXT: usize = 1024;
 
 /// Method, target and host of a request, kept as one text while the access log may need them; where
 /// it is asked for, the user agent and the referring page as well.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone)]
 pub struct LoggedHead {
     /// All of them, without anything between them.

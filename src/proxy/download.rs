@@ -15,6 +15,7 @@ use crate::net::{Pace, Timer};
 use crate::upstream::Connection;
 
 /// A response whose head was given to the exchange, and whose body is passed on.
+#[allow(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct Download<'a, E> {
     pub(super) exchange: &'a mut E,
     pub(super) upload: &'a mut ReplayBody,

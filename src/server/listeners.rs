@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::socket_plan::{self, HeldSockets, NewSockets, Owner, SocketPlan, WantedAddress};
 use super::sockets::{AdminOpening, BoundSockets, LeftSockets, Reserved, copies, local_address};
 use super::upgrade::{Inherited, ListenerSockets};
 use super::worker::{Accepting, Leaving, Opening};
+
 use crate::config::Config;
 use crate::listener::ConnectionLimit;
 use crate::model::{Endpoint, ListenerId, SocketId};
@@ -25,6 +27,8 @@ use crate::net::{
 #[derive(Debug)]
 pub(super) struct Listeners {
     bound: Vec<BoundSockets>,
+    /// The connections of each listener, for the status page.
+    limits: watch::Sender<Vec<(ListenerId, Arc<ConnectionLimit>)>>,
     left: Vec<LeftSockets>,
     /// Files of Unix sockets that were left before this process may remove them.
     orphans: Vec<SocketFile>,
@@ -61,6 +65,7 @@ impl Listeners {
     pub(super) fn new(descriptors: DescriptorPool) -> Self {
         Self {
             bound: Vec::new(),
+            limits: watch::Sender::default(),
             left: Vec::new(),
             orphans: Vec::new(),
             next_id: 0,
@@ -208,7 +213,17 @@ impl Listeners {
                 set_mode(bound, listener.socket_mode);
             }
         }
+        let known = config.listeners.iter().filter_map(|listener| {
+            let bound = self.of(&listener.id).next()?;
+            Some((listener.id.clone(), Arc::clone(&bound.limit)))
+        });
+        self.limits.send_replace(known.collect());
         changes
+    }
+
+    /// The open connections of each listener, and how many it may have.
+    pub(super) fn limits(&self) -> watch::Receiver<Vec<(ListenerId, Arc<ConnectionLimit>)>> {
+        self.limits.subscribe()
     }
 
     fn replacements(&self, plan: &SocketPlan, wanted: &[WantedAddress]) -> Replacements {

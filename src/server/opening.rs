@@ -121,6 +121,7 @@ impl Server {
             replicas: self.control.replicas().clone(),
             autoscaling: Arc::clone(self.control.journal()),
             certificates: Arc::clone(self.control.certificates()),
+            connections: self.listeners.limits(),
             publisher: self.publisher.clone(),
         };
         let sockets = self.listeners.open_admin();

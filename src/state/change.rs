@@ -11,6 +11,7 @@ use crate::model::{Endpoint, ListenerId, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// Something that changes the snapshot.
+#[allow(clippy::large_enum_variant, reason = "few changes wait at a time")]
 #[derive(Debug)]
 pub enum Change {
     /// Another configuration.

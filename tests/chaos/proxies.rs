@@ -260,9 +260,9 @@ impl Proxy {
             .collect()
     }
 
-    /// Weir's `/api/status`.
+    /// Weir's `/api/v1/status`.
     pub async fn status(&self) -> Value {
-        let reply = http::get(self.admin, "/api/status").await;
+        let reply = http::get(self.admin, "/api/v1/status").await;
         let reply = reply.expect("weir's admin listener answers");
         serde_json::from_str(&reply.body).expect("JSON")
     }
@@ -366,7 +366,7 @@ impl Proxy {
         Self::signal(old, Signal::USR2);
         let admin = self.admin;
         let pid = async || {
-            let reply = http::get(admin, "/api/status").await.ok()?;
+            let reply = http::get(admin, "/api/v1/status").await.ok()?;
             let status: Value = serde_json::from_str(&reply.body).ok()?;
             Some(status["pid"].as_u64()? as u32)
         };

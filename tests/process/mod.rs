@@ -14,6 +14,7 @@
 pub mod support;
 
 mod acme;
+mod admin_api;
 mod autoscale;
 mod check;
 mod children;

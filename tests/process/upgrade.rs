@@ -48,7 +48,7 @@ fn a_new_process_takes_the_place_of_the_old_one_and_loses_no_request() {
         })
         .collect();
     let pid = || {
-        let reply = Client::connect(admin).get("/api/status").unwrap();
+        let reply = Client::connect(admin).get("/api/v1/status").unwrap();
         let status: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
         status["pid"].as_u64().unwrap()
     };
@@ -318,7 +318,7 @@ struct Scaling {
 }
 
 fn scaling(weir: &Weir) -> Scaling {
-    let reply = Client::connect(weir.admin_addr()).get("/api/autoscaling");
+    let reply = Client::connect(weir.admin_addr()).get("/api/v1/autoscaling");
     let state: serde_json::Value = serde_json::from_str(&reply.unwrap().body).unwrap();
     let group = &state["target_groups"][0];
     let counts = group["evaluations"].as_array().unwrap().iter();

@@ -132,7 +132,7 @@ fn acme(directory: &str, keys: &str) -> String {
 }
 
 async fn status(lb: &Lb) -> Status {
-    let reply = lb.admin("/api/status").await;
+    let reply = lb.admin("/api/v1/status").await;
     serde_json::from_slice(&reply.body).unwrap()
 }
 

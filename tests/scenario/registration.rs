@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use serde_json::Value;
-use weir::admin::TargetChanged;
+use weir::admin::{Problem, TargetChanged};
 
 use crate::scenario::support::{Backend, Connection, Lb, Refusing, Reply, Wire, eventually};
 
@@ -36,7 +35,7 @@ fn config(targets: &[SocketAddr], more: &str) -> String {
 async fn ask(lb: &Lb, authorization: &str, method: &str, end: &str, body: &str) -> Reply {
     let mut request = Request::builder()
         .method(method)
-        .uri(format!("/api/target-groups/{end}"));
+        .uri(format!("/api/v1/groups/{end}"));
     if !authorization.is_empty() {
         request = request.header("authorization", authorization);
     }
@@ -57,12 +56,16 @@ fn changed(reply: &Reply) -> TargetChanged {
 }
 
 fn error(reply: &Reply) -> String {
-    assert_eq!(reply.header("content-type"), Some("application/json"));
-    let value: Value = serde_json::from_slice(&reply.body).unwrap();
-    value["error"].as_str().unwrap().to_owned()
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/problem+json")
+    );
+    let problem: Problem = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(problem.status, reply.status);
+    problem.detail
 }
 
-/// Addresses, weights and registrations in `/api/status`.
+/// Addresses, weights and registrations in `/api/v1/status`.
 async fn targets(lb: &Lb) -> Vec<(SocketAddr, u16, String)> {
     lb.group_status("app")
         .await
@@ -243,12 +246,10 @@ async fn changes_need_the_token() {
     let basic = format!("Basic {TOKEN}");
     let wrong = ["", "Bearer", "Bearer ", &longer, &shorter, &basic, TOKEN];
     for authorization in wrong {
-        for (method, end) in [("DELETE", end.as_str()), ("GET", "nothing/here")] {
-            let reply = ask(&lb, authorization, method, end, "").await;
-            assert_eq!(reply.status, 401, "{authorization:?}");
-            assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
-            assert!(error(&reply).contains("token"), "{}", reply.text());
-        }
+        let reply = ask(&lb, authorization, "DELETE", &end, "").await;
+        assert_eq!(reply.status, 401, "{authorization:?}");
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        assert!(error(&reply).contains("token"), "{}", reply.text());
     }
     assert_eq!(targets(&lb).await.len(), 1);
     let lower = ask(&lb, &format!("bearer {TOKEN}"), "PUT", &end, "").await;
@@ -330,16 +331,10 @@ async fn a_malformed_change_is_refused_with_a_reason() {
             404,
             "not a target of app",
         ),
-        ("POST", &listed, "", 405, "only PUT, PATCH, DELETE"),
-        ("PUT", &format!("{listed}/drain"), "", 405, "only POST"),
-        ("PUT", "app", "", 404, "nothing here"),
-        (
-            "PUT",
-            "app/targets/10.0.0.1:80/fly",
-            "",
-            404,
-            "nothing here",
-        ),
+        ("POST", &listed, "", 405, "GET, HEAD, PUT, PATCH, DELETE"),
+        ("PUT", &format!("{listed}/drain"), "", 405, "answers POST"),
+        ("PUT", "app", "", 405, "answers GET, HEAD"),
+        ("PUT", "app/targets/10.0.0.1:80/fly", "", 404, "there is"),
         (
             "PUT",
             &listed,
@@ -380,7 +375,7 @@ async fn a_body_that_never_comes_delays_no_other_request() {
     let target = Backend::answering("a").await;
     let lb = Lb::start(&config(&[target.addr()], "")).await;
     let head = format!(
-        "PUT /api/target-groups/app/targets/{} HTTP/1.1\r\nhost: weir\r\n\
+        "PUT /api/v1/groups/app/targets/{} HTTP/1.1\r\nhost: weir\r\n\
          authorization: Bearer {TOKEN}\r\ncontent-length: 10\r\n\r\n{{",
         target.addr()
     );

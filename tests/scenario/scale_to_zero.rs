@@ -46,7 +46,7 @@ fn from_zero() -> Autoscaling {
 
 /// Registers a target, as the first replica is.
 async fn register(lb: &Lb, addr: SocketAddr) {
-    let request = Request::put(format!("/api/target-groups/app/targets/{addr}"))
+    let request = Request::put(format!("/api/v1/groups/app/targets/{addr}"))
         .header("authorization", format!("Bearer {TOKEN}"))
         .body(Full::new(Bytes::new()));
     let mut connection = Connection::open(lb.admin_addr()).await;

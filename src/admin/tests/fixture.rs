@@ -46,6 +46,7 @@ impl Fixture {
         let context = Context {
             certificates: Arc::default(),
             publisher: publisher.clone(),
+            connections: watch::channel(Vec::new()).1,
             replicas,
             autoscaling: Arc::default(),
             reader,
@@ -87,7 +88,7 @@ impl Fixture {
 
     pub(super) async fn ask(&self, method: &str, path: &str) -> (StatusCode, String, String) {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/openmetrics-text\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\naccept: application/openmetrics-text\r\n\r\n"
         );
         let answer = self.send(&request).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

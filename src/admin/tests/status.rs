@@ -106,7 +106,7 @@ async fn the_format_is_what_the_scraper_asks_for() {
     let fixture = Fixture::new().await;
     let (_, head, _) = fixture.ask("GET", paths::METRICS).await;
     assert!(head.contains("application/openmetrics-text; version=1.0.0"));
-    let browser = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\r\n";
+    let browser = "GET /metrics HTTP/1.1\r\nconnection: close\r\naccept: text/html\r\n\r\n";
     let answer = fixture.send(browser).await;
     assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
     let counter = "# TYPE weir_connections_total counter\nweir_connections_total 0\n";

@@ -18,6 +18,7 @@ fn running() -> SocketAddr {
     let (publisher, _, reader) = Publisher::new(0);
     let (_, replicas) = watch::channel(crate::replicas::Status::default());
     let context = Context {
+        connections: watch::channel(Vec::new()).1,
         certificates: Arc::default(),
         replicas,
         autoscaling: Arc::default(),

@@ -157,7 +157,10 @@ pub(super) fn access(
 
 /// Writes a line of the access log whose fields have places.
 pub(super) fn access_in_places(fields: impl FnOnce(&mut PlainLine<'_>)) {
-    let Some(log) = CURRENT.get().filter(|log| log.has_access) else {
+    let Some(log) = CURRENT
+        .get()
+        .filter(|log| log.has_access.load(Ordering::Relaxed))
+    else {
         return;
     };
     plain_line::write(fields, |line| {

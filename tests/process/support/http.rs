@@ -46,10 +46,9 @@ impl Client {
         self.receive()
     }
 
-    /// Sends a bearer token with the request.
-    pub fn get_with_token(&mut self, path: &str, token: &str) -> io::Result<Reply> {
-        let authorization = format!("Authorization: Bearer {token}\r\n");
-        self.send_with(path, &authorization)?;
+    /// Names a host, and sends a bearer token with the request.
+    pub fn get_as(&mut self, host: &str, path: &str, token: &str) -> io::Result<Reply> {
+        self.send_with(host, path, &format!("Authorization: Bearer {token}\r\n"))?;
         self.receive()
     }
 
@@ -62,11 +61,11 @@ impl Client {
     }
 
     pub fn send(&mut self, path: &str) -> io::Result<()> {
-        self.send_with(path, "")
+        self.send_with("localhost", path, "")
     }
 
-    fn send_with(&mut self, path: &str, fields: &str) -> io::Result<()> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    fn send_with(&mut self, host: &str, path: &str, fields: &str) -> io::Result<()> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
         self.stream.get_mut().write_all(request.as_bytes())
     }
 

@@ -216,20 +216,20 @@ impl Weir {
         Client::connect(self.addr()).get(path).unwrap()
     }
 
-    /// `/api/status` of the admin listener.
+    /// `/api/v1/status` of the admin listener.
     pub fn status(&self) -> serde_json::Value {
-        let reply = Client::connect(self.admin_addr()).get("/api/status");
+        let reply = Client::connect(self.admin_addr()).get("/api/v1/status");
         serde_json::from_str(&reply.unwrap().body).unwrap()
     }
 
-    /// `/api/autoscaling` of the admin listener.
+    /// `/api/v1/autoscaling` of the admin listener.
     pub fn autoscaling(&self) -> serde_json::Value {
-        let path = "/api/autoscaling?last=100";
+        let path = "/api/v1/autoscaling?last=100";
         let reply = Client::connect(self.admin_addr()).get(path);
         serde_json::from_str(&reply.unwrap().body).unwrap()
     }
 
-    /// The targets of a group in `/api/status`.
+    /// The targets of a group in `/api/v1/status`.
     pub fn targets(&self, group: &str) -> Vec<serde_json::Value> {
         let status = self.status();
         let groups = status["target_groups"].as_array().unwrap();

@@ -15,21 +15,21 @@ impl Lb {
         Connection::open(self.admin_addr()).await.get(path).await
     }
 
-    /// The content of `/api/status`.
+    /// The content of `/api/v1/status`.
     pub async fn status(&self) -> Status {
-        let reply = self.admin("/api/status").await;
+        let reply = self.admin("/api/v1/status").await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         serde_json::from_slice(&reply.body).unwrap()
     }
 
-    /// One group in `/api/status`.
+    /// One group in `/api/v1/status`.
     pub async fn group_status(&self, name: &str) -> GroupStatus {
         let groups = self.status().await.target_groups;
         let found = groups.into_iter().find(|group| group.name == name);
         found.expect("a group of that name")
     }
 
-    /// One target in `/api/status`.
+    /// One target in `/api/v1/status`.
     pub async fn target_status(&self, group: &str, addr: impl Into<Endpoint>) -> TargetStatus {
         let addr = addr.into();
         let targets = self.group_status(group).await.targets;

@@ -1,0 +1,164 @@
+//! The journal of events: as a list, and as a stream (server-sent events) for those that ask for
+//! `text/event-stream`.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http::header::{ACCEPT, HeaderMap};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::call::{Call, closed};
+use super::operation::Answer;
+use super::problem::{Kind, RefusedRequest};
+use super::response::{self, json};
+use crate::model::escape_json;
+use crate::observe::{Event, Follower, KEPT_EVENTS, Wanted, journal, kind};
+
+/// The number of the last event that a client of a stream has.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// Events of an answer without `limit`.
+const DEFAULT_LIMIT: usize = 100;
+
+/// From one sign of life of a stream to the next.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Some events of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct EventList {
+    /// The number of the last event of the process; `since` this is what is to come.
+    pub last: u64,
+    /// The number of the oldest event that is kept.
+    pub oldest: u64,
+    /// Oldest first. With `since` the next after it, otherwise the newest.
+    pub events: Vec<Event>,
+}
+
+pub(super) fn show(call: &Call) -> Answer {
+    let wanted = wanted(call)?;
+    let since = since(call)?;
+    if accepts_stream(&call.headers) {
+        return stream(since.unwrap_or_else(|| journal().last()), wanted, call);
+    }
+    let limit = call.number("limit")?.unwrap_or(DEFAULT_LIMIT);
+    let limit = limit.min(KEPT_EVENTS);
+    let events = match since {
+        Some(since) => journal().after(since, &wanted, limit),
+        None => journal().newest(&wanted, limit),
+    };
+    let list = EventList {
+        last: journal().last(),
+        oldest: journal().oldest(),
+        events: events.iter().map(|event| (**event).clone()).collect(),
+    };
+    Ok(json(StatusCode::OK, &list))
+}
+
+/// Which events the query asks for.
+fn wanted(call: &Call) -> Result<Wanted, RefusedRequest> {
+    let named = call.parameter("kinds").unwrap_or_default();
+    let kinds = named
+        .split(',')
+        .map(str::trim)
+        .filter(|kind| !kind.is_empty());
+    let kinds: Vec<String> = kinds.map(str::to_owned).collect();
+    let unknown = kinds
+        .iter()
+        .find(|known| !kind::ALL.contains(&known.as_str()));
+    if let Some(unknown) = unknown {
+        let there_are = kind::ALL.join(", ");
+        let detail = format!("`{unknown}` is no kind of events; there are {there_are}");
+        return Err(Kind::BadQuery.because(detail));
+    }
+    let group = call.parameter("group").map(str::to_owned);
+    Ok(Wanted { kinds, group })
+}
+
+/// After which event to begin: a client that connects again to a stream says it in a field.
+fn since(call: &Call) -> Result<Option<u64>, RefusedRequest> {
+    let resumed = call.headers.get(LAST_EVENT_ID);
+    let resumed = resumed.and_then(|value| value.to_str().ok()?.parse().ok());
+    // Without the field, or with one that no stream of this process has sent.
+    match resumed {
+        Some(sequence) if sequence <= journal().last() => Ok(Some(sequence)),
+        Some(_) | None => call.number("since"),
+    }
+}
+
+fn accepts_stream(headers: &HeaderMap) -> bool {
+    let mut accepted = headers.get_all(ACCEPT).iter();
+    accepted.any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.contains("text/event-stream")
+    })
+}
+
+/// What a stream is made of.
+struct EventStream {
+    follower: Follower,
+    closing: watch::Receiver<bool>,
+    is_begun: bool,
+}
+
+fn stream(since: u64, wanted: Wanted, call: &Call) -> Answer {
+    let too_many = || {
+        let detail = "as many clients follow the events as may at a time";
+        Kind::TooManyStreams.because(detail).retry_after(10)
+    };
+    let follower = journal().follow(since, wanted).ok_or_else(too_many)?;
+    let state = EventStream {
+        follower,
+        closing: call.closing.clone(),
+        is_begun: false,
+    };
+    let chunks = unfold(state, async |mut state| {
+        let chunk = state.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(chunk)), state))
+    });
+    let mut response: Response<Body> = response::typed(StatusCode::OK, EVENT_STREAM, "");
+    *response.body_mut() = Body::from_stream(chunks);
+    Ok(response)
+}
+
+impl EventStream {
+    /// The next piece; `None` at the end: the listener ends, or the client was too slow.
+    async fn next(&mut self) -> Option<String> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            // The head is sent with the first piece.
+            return Some(": events follow\n\n".to_owned());
+        }
+        tokio::select! {
+            events = timeout(HEARTBEAT_INTERVAL, self.follower.next()) => match events {
+                Ok(events) => Some(written(&events?)),
+                Err(_) => Some(":\n\n".to_owned()),
+            },
+            () = closed(&mut self.closing) => None,
+        }
+    }
+}
+
+fn written(events: &[Arc<Event>]) -> String {
+    let mut text = String::new();
+    for event in events {
+        // An event is a struct of texts and numbers, which is always written, in one line.
+        let json = serde_json::to_string(event).unwrap_or_default();
+        let (id, kind) = (event.sequence, &event.kind);
+        let _ = write!(
+            text,
+            "id: {id}\nevent: {kind}\ndata: {}\n\n",
+            escape_json(&json)
+        );
+    }
+    text
+}
