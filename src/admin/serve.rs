@@ -117,7 +117,9 @@ async fn serve_connection(
         peer,
         closing: closing.clone(),
     };
+    let (asking, mut is_asked) = watch::channel(false);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asking.send_replace(true);
         request.extensions_mut().insert(connected.clone());
         router.clone().oneshot(request)
     });
@@ -127,9 +129,14 @@ async fn serve_connection(
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(Stalling::new(stream)), service);
     let mut connection = pin!(connection);
+    // A connection without a request yet waits for it: its client cannot know that it comes late.
+    let may_close = async {
+        closed(&mut closing).await;
+        let _ = is_asked.wait_for(|is_asked| *is_asked).await;
+    };
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
-        () = closed(&mut closing) => None,
+        () = may_close => None,
     };
     let ended = if let Some(ended) = ended {
         ended
