@@ -28,10 +28,10 @@ impl LiveHits {
         })
     }
 
-    /// Counts a request that ends. Only for the worker that owns it.
-    pub(super) fn count(&self, since_start: Duration) {
+    /// Counts a request that ends in this second. Only for the worker that owns it.
+    pub(super) fn count(&self, second: u64) {
         add(&self.count, 1);
-        self.last.store(since_start.as_secs(), Ordering::Relaxed);
+        self.last.store(second, Ordering::Relaxed);
     }
 
     /// How many there were, and when the last of them ended.

@@ -139,6 +139,8 @@ impl Metrics {
             by_target: RefCell::default(),
             without_target: RefCell::default(),
             by_rule: RefCell::default(),
+            last_rule: RefCell::default(),
+            second: Cell::new((0, self.started.1)),
             ending: Cell::default(),
         })
     }
@@ -197,6 +199,10 @@ pub struct WorkerMetrics {
     without_target: RefCell<FxHashMap<GroupKey, Arc<Series>>>,
     /// By slot and priority.
     by_rule: RefCell<FxHashMap<RuleKey, Arc<LiveHits>>>,
+    /// The rule of the last request, which most often is that of the next.
+    last_rule: RefCell<Option<(RuleKey, Arc<LiveHits>)>>,
+    /// The second of the last request since the process began to count, and its end.
+    second: Cell<(u64, Instant)>,
     /// Whether Weir cuts off the exchanges that are left.
     ending: Cell<bool>,
 }
@@ -375,16 +381,39 @@ impl WorkerMetrics {
     }
 
     fn count_rule(&self, exchange: &ExchangeFacts, elapsed: Duration) {
+        let key = (exchange.listener.0, exchange.rule);
+        let second = self.second_of(exchange.started() + elapsed);
+        let mut last = self.last_rule.borrow_mut();
+        match &*last {
+            Some((known, hits)) if *known == key => hits.count(second),
+            _ => {
+                let hits = self.hits(key, &exchange.listener.1);
+                hits.count(second);
+                *last = Some((key, hits));
+            }
+        }
+    }
+
+    fn hits(&self, key: RuleKey, listener: &ListenerId) -> Arc<LiveHits> {
         let mut known = self.by_rule.borrow_mut();
-        let hits = known
-            .entry((exchange.listener.0, exchange.rule))
-            .or_insert_with(|| {
-                let hits = LiveHits::new((exchange.listener.1.clone(), exchange.rule));
-                lock(&self.shard.rules).push(Arc::clone(&hits));
-                hits
-            });
-        let now = exchange.started() + elapsed;
-        hits.count(now.saturating_duration_since(self.started));
+        let hits = known.entry(key).or_insert_with(|| {
+            let hits = LiveHits::new((listener.clone(), key.1));
+            lock(&self.shard.rules).push(Arc::clone(&hits));
+            hits
+        });
+        Arc::clone(hits)
+    }
+
+    /// The second of a moment since the process began to count. Moments mostly follow each other.
+    fn second_of(&self, now: Instant) -> u64 {
+        let (second, end) = self.second.get();
+        if now < end {
+            return second;
+        }
+        let second = now.saturating_duration_since(self.started).as_secs();
+        let end = self.started + Duration::from_secs(second + 1);
+        self.second.set((second, end));
+        second
     }
 
     fn open(&self, exchange: &ExchangeFacts) -> Arc<Series> {
