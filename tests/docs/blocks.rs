@@ -44,6 +44,9 @@ fn completed(block: &Block) -> String {
         .or_insert_with(|| Table::new().into())
         .as_table_mut()
         .expect("groups are tables");
+    if groups.is_empty() {
+        groups.insert("todo".to_owned(), Table::new().into());
+    }
     for (_, group) in groups.iter_mut() {
         let group = group.as_table_mut().expect("a group is a table");
         if !group.contains_key("targets") && !group.contains_key("replicas") {
