@@ -27,8 +27,8 @@ pub(crate) fn prefix(bytes: &[u8], class: u8) -> usize {
     let (groups, rest) = bytes.as_chunks::<4>();
     let class_of = |byte: u8| CLASSES[usize::from(byte)];
     for (index, group) in groups.iter().enumerate() {
-        let [a, b, c, d] = group.map(class_of);
-        if a & b & c & d & class == 0 {
+        let [a, b, c, d] = *group;
+        if class_of(a) & class_of(b) & class_of(c) & class_of(d) & class == 0 {
             return index * 4 + prefix_of_few(group, class);
         }
     }

@@ -26,8 +26,11 @@ impl RequestId {
     /// An id of Weir's own: the hexadecimal digits of two numbers.
     pub fn new(high: u64, low: u64) -> Self {
         let mut digits = [0; OWN_LENGTH];
-        write_hex(high, &mut digits[..OWN_LENGTH / 2]);
-        write_hex(low, &mut digits[OWN_LENGTH / 2..]);
+        let parts = [high >> 32, high, low >> 32, low];
+        let (eights, _) = digits.as_chunks_mut();
+        for (eight, part) in eights.iter_mut().zip(parts) {
+            *eight = hex(part as u32);
+        }
         Self(Text::Own(digits))
     }
 
@@ -73,23 +76,17 @@ impl fmt::Debug for RequestId {
     }
 }
 
-fn write_hex(number: u64, digits: &mut [u8]) {
-    for (byte, pair) in number.to_be_bytes().iter().zip(digits.chunks_exact_mut(2)) {
-        pair.copy_from_slice(&PAIRS[usize::from(*byte)]);
-    }
+/// The digits of 32 bits, all at once: each half byte gets a byte, and then becomes its digit.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut halves = u64::from(number);
+    halves = (halves | halves << 16) & 0x0000_ffff_0000_ffff;
+    halves = (halves | halves << 8) & 0x00ff_00ff_00ff_00ff;
+    halves = (halves | halves << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (halves + 6 * ONES) >> 4 & ONES;
+    let to_letter = u64::from(b'a' - b'0' - 10);
+    (halves + u64::from(b'0') * ONES + letters * to_letter).to_be_bytes()
 }
-
-/// The two digits of each byte.
-const PAIRS: [[u8; 2]; 256] = {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut pairs = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < pairs.len() {
-        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xF]];
-        byte += 1;
-    }
-    pairs
-};
 
 #[cfg(test)]
 mod tests {
