@@ -57,6 +57,7 @@ struct Gauges {
 impl Collector for Gauges {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page::new(encoder);
+        self.listeners(page)?;
         self.targets(page)?;
         self.groups(page)?;
         self.autoscaling(page)?;
@@ -77,6 +78,22 @@ impl Collector for Gauges {
 }
 
 impl Gauges {
+    fn listeners(&self, page: &mut Page<'_>) -> fmt::Result {
+        let listeners = &self.status.listeners;
+        page.gauges(names::LISTENER_CONNECTIONS, |family| {
+            listeners.iter().try_for_each(|listener| {
+                let labels = [("listener", &*listener.name)];
+                family.gauge(&(listener.connections as u64), &labels)
+            })
+        })?;
+        page.gauges(names::LISTENER_MAX_CONNECTIONS, |family| {
+            listeners.iter().try_for_each(|listener| {
+                let labels = [("listener", &*listener.name)];
+                family.gauge(&(listener.max_connections as u64), &labels)
+            })
+        })
+    }
+
     fn targets(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauges(names::IN_FLIGHT, |family| {
             self.each_target(|target, labels| family.gauge(&target.in_flight, labels))

@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::server::ClientHello;
 use tokio::time::timeout;
@@ -45,6 +46,7 @@ pub(super) async fn accept(
             terms,
         })
     };
+    let begun = Instant::now();
     match timeout(server.handshake_timeout, shake(stream, &server)).await {
         Ok(Ok(stream)) if is_challenge(&stream) => {
             metrics.handshake(&listener, "acme_challenge");
@@ -55,6 +57,7 @@ pub(super) async fn accept(
         Ok(Ok(stream)) => {
             let is_resumed = stream.tls().is_some_and(|tls| tls.session.is_resumed);
             metrics.handshake(&listener, if is_resumed { "resumed" } else { "full" });
+            metrics.handshake_took(&listener, begun.elapsed());
             Some(with(stream))
         }
         Ok(Err(error)) => {

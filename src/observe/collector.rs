@@ -11,9 +11,11 @@ use prometheus_client::encoding::DescriptorEncoder;
 use super::durations::Durations;
 use super::exposition::{Family, Label, Page};
 use super::log;
-use super::metrics::{GroupLabels, Labels, LastReload, Metrics, Series, UNKNOWN_GRPC_STATUS, lock};
+use super::metrics::{LastReload, Metrics, UNKNOWN_GRPC_STATUS, lock};
 use super::names;
 use super::readings::CLASSES;
+use super::rule_hits::rule_label;
+use super::series::{GroupLabels, Labels, Series, Times};
 use crate::model::{ListenerId, Protocol, TargetGroupId};
 
 /// The sum over all workers.
@@ -21,13 +23,16 @@ use crate::model::{ListenerId, Protocol, TargetGroupId};
 struct Sum {
     series: BTreeMap<Labels, SeriesSum>,
     /// By group, which keeps the page short.
-    durations: BTreeMap<GroupLabels, Durations>,
+    times: BTreeMap<GroupLabels, Times>,
     /// By protocol, target group, empty if none was chosen, and reason.
     ends: BTreeMap<(Protocol, String, &'static str), u64>,
     /// By class and reason.
     desync: BTreeMap<(&'static str, &'static str), u64>,
     /// By listener and result.
     handshakes: BTreeMap<(ListenerId, &'static str), u64>,
+    handshake_times: BTreeMap<ListenerId, Durations>,
+    /// By target group and whether there was a connection.
+    connects: BTreeMap<(String, bool), Durations>,
     /// By target group.
     queued: BTreeMap<String, Durations>,
     retries: BTreeMap<(String, &'static str), u64>,
@@ -46,6 +51,7 @@ struct SeriesSum {
     classes: [u64; CLASSES.len()],
     received: u64,
     sent: u64,
+    reused: u64,
 }
 
 impl Sum {
@@ -68,6 +74,14 @@ impl Sum {
             for (series, count) in lock(&shard.handshakes).iter() {
                 *sum.handshakes.entry(series.clone()).or_default() += count;
             }
+            for (listener, times) in lock(&shard.handshake_times).iter() {
+                let series = sum.handshake_times.entry(listener.clone());
+                series.or_default().add(times);
+            }
+            for ((group, has_connected), times) in lock(&shard.connects).iter() {
+                let series = (group.to_string(), *has_connected);
+                sum.connects.entry(series).or_default().add(times);
+            }
             for (desync, count) in lock(&shard.desync).iter() {
                 let series = (desync.class, desync.reason);
                 *sum.desync.entry(series).or_default() += count;
@@ -87,12 +101,11 @@ impl Sum {
             for series in &ledger.live {
                 let labels = &series.labels;
                 sum.series.entry(labels.clone()).or_default().add(series);
-                let group = sum.durations.entry(labels.group_key()).or_default();
-                group.add(&series.durations.read());
+                let group = sum.times.entry(labels.group_key()).or_default();
+                group.add(&series.times());
             }
-            for (group, durations) in &ledger.retired {
-                let group = sum.durations.entry(group.clone()).or_default();
-                group.add(durations);
+            for (group, times) in &ledger.retired {
+                sum.times.entry(group.clone()).or_default().add(times);
             }
         }
         sum
@@ -113,6 +126,7 @@ impl SeriesSum {
         }
         self.received += load(&series.received);
         self.sent += load(&series.sent);
+        self.reused += load(&series.reused);
     }
 }
 
@@ -121,6 +135,7 @@ impl Collector for Metrics {
         let sum = Sum::over_workers(self);
         let page = &mut Page::new(encoder);
         requests(page, &sum)?;
+        rules(page, self)?;
         tcp_connections(page, &sum)?;
         durations(page, &sum)?;
         bytes(page, &sum)?;
@@ -131,12 +146,8 @@ impl Collector for Metrics {
             }
             Ok(())
         })?;
-        page.counters(names::TLS_HANDSHAKES, |family| {
-            for ((listener, result), count) in &sum.handshakes {
-                family.count(*count, &[("listener", &*listener.0), ("result", result)])?;
-            }
-            Ok(())
-        })?;
+        handshakes(page, &sum)?;
+        target_connections(page, &sum)?;
         queues(page, &sum)?;
         page.counters(names::RETRIES, |family| {
             for ((group, reason), count) in &sum.retries {
@@ -196,22 +207,75 @@ fn tcp_connections(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
     })
 }
 
+/// By rule, in the order of the listeners' names and of priority.
+fn rules(page: &mut Page<'_>, metrics: &Metrics) -> fmt::Result {
+    page.counters(names::RULE_REQUESTS, |family| {
+        for ((listener, rule), hits) in metrics.rule_hits() {
+            let rule = rule_label(rule);
+            family.count(hits.count, &[("listener", &*listener.0), ("rule", &rule)])?;
+        }
+        Ok(())
+    })
+}
+
 fn durations(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
-    for (name, of) in [
-        (names::DURATION, Protocol::Http1),
-        (names::TCP_DURATION, Protocol::Tcp),
-    ] {
+    type Of = fn(&Times) -> &Durations;
+    let families: [(_, _, Of); 3] = [
+        (names::DURATION, Protocol::Http1, |times| &times.whole),
+        (names::FIRST_BYTE, Protocol::Http1, |times| {
+            &times.first_byte
+        }),
+        (names::TCP_DURATION, Protocol::Tcp, |times| &times.whole),
+    ];
+    for (name, protocol, of) in families {
         page.histograms(name, |family| {
-            for ((protocol, listener, group), durations) in &sum.durations {
-                if *protocol == of {
+            for ((known, listener, group), times) in &sum.times {
+                if *known == protocol {
                     let labels = [("listener", &**listener), ("target_group", group)];
-                    durations.write(family, &labels)?;
+                    of(times).write(family, &labels)?;
                 }
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+fn handshakes(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.counters(names::TLS_HANDSHAKES, |family| {
+        for ((listener, result), count) in &sum.handshakes {
+            family.count(*count, &[("listener", &*listener.0), ("result", result)])?;
+        }
+        Ok(())
+    })?;
+    page.histograms(names::TLS_HANDSHAKE_TIME, |family| {
+        for (listener, times) in &sum.handshake_times {
+            times.write(family, &[("listener", &*listener.0)])?;
+        }
+        Ok(())
+    })
+}
+
+fn target_connections(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {
+    page.histograms(names::CONNECT_TIME, |family| {
+        for ((group, has_connected), times) in &sum.connects {
+            let result = if *has_connected {
+                "connected"
+            } else {
+                "failed"
+            };
+            times.write(family, &[("target_group", group), ("result", result)])?;
+        }
+        Ok(())
+    })?;
+    page.counters(names::REUSED, |family| {
+        for (labels, series) in sum.of(Protocol::Http1) {
+            if !labels.target.is_empty() {
+                family.count(series.reused, &labels.pairs())?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn ends(page: &mut Page<'_>, sum: &Sum) -> fmt::Result {

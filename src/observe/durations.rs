@@ -3,44 +3,53 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets that are exposed, in seconds: from a local hop to ALB's longest
+/// Upper bounds of the buckets that are exposed, in microseconds: from a local hop to ALB's longest
 /// default timeout.
-pub(super) const BUCKETS: [f64; 15] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+const BUCKETS: [u64; 15] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 60_000_000,
 ];
 
 /// Each bucket is counted in so many parts of the same width: a quantile within the whole bucket
 /// from 100 to 250 ms would be too coarse.
 const PARTS: usize = 4;
 
-/// Upper bounds of the parts, in seconds.
-const BOUNDS: [f64; BUCKETS.len() * PARTS] = bounds();
+/// Upper bounds of the parts, in nanoseconds.
+const BOUNDS: [u64; BUCKETS.len() * PARTS] = bounds();
 
 /// One more, for times beyond the last bound.
 const COUNTERS: usize = BOUNDS.len() + 1;
 
-const fn bounds() -> [f64; BUCKETS.len() * PARTS] {
-    let mut bounds = [0.0; BUCKETS.len() * PARTS];
-    let (mut bucket, mut lower) = (0, 0.0);
-    while bucket < BUCKETS.len() {
-        let width = BUCKETS[bucket] - lower;
-        let mut part = 1;
-        while part < PARTS {
-            bounds[bucket * PARTS + part - 1] = lower + width * part as f64 / PARTS as f64;
-            part += 1;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+const fn bounds() -> [u64; BUCKETS.len() * PARTS] {
+    let mut bounds = [0; BUCKETS.len() * PARTS];
+    let (mut part, mut lower) = (0, 0);
+    while part < bounds.len() {
+        let upper = BUCKETS[part / PARTS] * 1_000;
+        bounds[part] = lower + (upper - lower) / PARTS as u64 * (part % PARTS + 1) as u64;
+        part += 1;
+        if part % PARTS == 0 {
+            lower = upper;
         }
-        // Exactly as above, not the rounded result of a sum.
-        bounds[bucket * PARTS + PARTS - 1] = BUCKETS[bucket];
-        lower = BUCKETS[bucket];
-        bucket += 1;
     }
     bounds
 }
 
 /// The index of a time's counter. A bound belongs to the bucket below it.
 fn counter(time: Duration) -> usize {
-    let seconds = time.as_secs_f64();
-    BOUNDS.partition_point(|bound| *bound < seconds)
+    let nanos = nanos(time);
+    BOUNDS.partition_point(|bound| *bound < nanos)
+}
+
+/// Five hundred years are the most.
+fn nanos(time: Duration) -> u64 {
+    let seconds = time.as_secs().saturating_mul(NANOS_PER_SECOND);
+    seconds.saturating_add(time.subsec_nanos().into())
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / NANOS_PER_SECOND as f64
 }
 
 /// A histogram at one moment. Buckets do not accumulate.
@@ -61,7 +70,7 @@ impl LiveDurations {
     /// Counts a time. Only for the thread that owns the histogram.
     pub(super) fn count(&self, time: Duration) {
         add(&self.counts[counter(time)], 1);
-        add(&self.nanos, time.as_nanos() as u64);
+        add(&self.nanos, nanos(time));
     }
 
     pub(super) fn read(&self) -> Durations {
@@ -139,19 +148,20 @@ impl Durations {
         let rank = share.clamp(0.0, 1.0) * total as f64;
         let (mut below, mut lower) = (0.0, 0.0);
         for (bound, count) in BOUNDS.iter().zip(self.counts) {
-            let count = count as f64;
+            let (bound, count) = (seconds(*bound), count as f64);
             if count > 0.0 && below + count >= rank {
                 return Some(lower + (bound - lower) * (rank - below) / count);
             }
             below += count;
-            lower = *bound;
+            lower = bound;
         }
         Some(lower)
     }
 
     /// The buckets that are exposed, with their upper bounds; the last one is infinite.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        let bounds = BUCKETS.iter().copied().chain([f64::INFINITY]);
+        let bounds = BUCKETS.iter().map(|micros| seconds(micros * 1_000));
+        let bounds = bounds.chain([f64::INFINITY]);
         let counts = self.counts.chunks(PARTS).map(|parts| parts.iter().sum());
         bounds.zip(counts).collect()
     }
@@ -173,7 +183,7 @@ mod tests {
     fn the_parts_make_up_the_buckets_that_are_exposed() {
         assert!(BOUNDS.is_sorted());
         for (bucket, bound) in BUCKETS.iter().enumerate() {
-            let at = Duration::from_secs_f64(*bound);
+            let at = Duration::from_micros(*bound);
             let mut durations = Durations::default();
             durations.count(at);
             durations.count(at + Duration::from_nanos(1));

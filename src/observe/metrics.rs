@@ -9,15 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustc_hash::FxHashMap;
 
-use super::durations::{Durations, LiveDurations, add};
+use super::durations::{Durations, add};
 use super::exchange::{Desync, ExchangeFacts};
 use super::live_hits::LiveHits;
-use super::readings::{CLASSES, Readings};
+use super::readings::Readings;
+use super::series::{GroupLabels, Labels, Series, Times};
 use crate::model::{Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
-
-/// The status of a response after which the connection is a tunnel.
-const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// The first number that is no status of gRPC: all beyond are counted as this one, so that a target
 /// cannot make series without end.
@@ -59,6 +57,11 @@ pub(super) struct Shard {
     pub(super) retries: Mutex<FxHashMap<(TargetGroupId, &'static str), u64>>,
     /// By listener and result.
     pub(super) handshakes: Mutex<FxHashMap<(ListenerId, &'static str), u64>>,
+    /// Of handshakes that have succeeded, by listener.
+    pub(super) handshake_times: Mutex<FxHashMap<ListenerId, Durations>>,
+    /// New connections to targets, with TLS and all else that goes before a request, by target group
+    /// and whether there was one in the end.
+    pub(super) connects: Mutex<FxHashMap<(TargetGroupId, bool), Durations>>,
     /// By group and status of gRPC.
     pub(super) calls: Mutex<FxHashMap<(Option<TargetGroupId>, u16), u64>>,
     /// Rules that have matched.
@@ -81,34 +84,11 @@ pub(super) struct Ledger {
     pub(super) live: Vec<Arc<Series>>,
     /// The durations of removed targets. Without them the histogram of the group would fall, and
     /// Prometheus would take that for a restart and count all of it again.
-    pub(super) retired: BTreeMap<GroupLabels, Durations>,
-}
-
-/// The counters of one listener, group and target.
-#[derive(Debug)]
-pub(super) struct Series {
-    pub(super) labels: Labels,
-    /// Of a connection, which has no status, all are in one class.
-    pub(super) classes: [AtomicU64; CLASSES.len()],
-    pub(super) durations: LiveDurations,
-    pub(super) received: AtomicU64,
-    pub(super) sent: AtomicU64,
+    pub(super) retired: BTreeMap<GroupLabels, Times>,
 }
 
 /// A protocol, a target group, if one was chosen, and a reason.
 pub(super) type End = (Protocol, Option<TargetGroupId>, &'static str);
-
-/// A protocol, a listener and a group: the targets of a group share one histogram.
-pub(super) type GroupLabels = (Protocol, String, String);
-
-/// The listener, group and target of a request or connection; empty if it reached none.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Labels {
-    pub(super) protocol: Protocol,
-    pub(super) listener: String,
-    pub(super) group: String,
-    pub(super) target: String,
-}
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -265,6 +245,19 @@ impl WorkerMetrics {
         *handshakes.entry((listener.clone(), result)).or_default() += 1;
     }
 
+    /// Counts the time of a TLS handshake that has succeeded.
+    pub fn handshake_took(&self, listener: &ListenerId, time: Duration) {
+        let mut times = lock(&self.shard.handshake_times);
+        times.entry(listener.clone()).or_default().count(time);
+    }
+
+    /// Counts a new connection to a target of a group, or an attempt at one that has failed.
+    pub fn connect_took(&self, group: &TargetGroupId, has_connected: bool, time: Duration) {
+        let mut connects = lock(&self.shard.connects);
+        let key = (group.clone(), has_connected);
+        connects.entry(key).or_default().count(time);
+    }
+
     /// Counts a connection that ended in a panic.
     pub fn panicked(&self) {
         add(&self.shard.panics, 1);
@@ -336,7 +329,7 @@ impl WorkerMetrics {
             if !kept {
                 let series = &entry.series;
                 let group = retired.entry(series.labels.group_key()).or_default();
-                group.add(&series.durations.read());
+                group.add(&series.times());
             }
             kept
         });
@@ -439,40 +432,6 @@ impl Shard {
     }
 }
 
-impl Series {
-    fn new(labels: Labels) -> Self {
-        Self {
-            labels,
-            classes: Default::default(),
-            durations: LiveDurations::default(),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-        }
-    }
-
-    fn count(&self, exchange: &ExchangeFacts, elapsed: Duration) {
-        let class = match exchange.status {
-            Some(status) => usize::from((status / 100).clamp(1, 5) - 1),
-            None => CLASSES.len() - 1,
-        };
-        add(&self.classes[class], 1);
-        add(&self.received, exchange.received);
-        add(&self.sent, exchange.sent);
-        if exchange.status == Some(SWITCHING_PROTOCOLS) {
-            // The lifetime of a tunnel says nothing about the speed of requests.
-            return;
-        }
-        self.durations.count(elapsed);
-    }
-}
-
-impl Labels {
-    pub(super) fn group_key(&self) -> GroupLabels {
-        let protocol = self.protocol.without_version();
-        (protocol, self.listener.clone(), self.group.clone())
-    }
-}
-
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // A panic leaves the counters consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -564,6 +523,67 @@ mod tests {
         assert_eq!(bucket("60.0"), Some(5.0));
         assert_eq!(bucket("+Inf"), Some(6.0));
         assert_eq!(page.value(DURATION), Some(6.0));
+    }
+
+    #[test]
+    fn first_bytes_and_connections_to_targets_are_counted() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        let target = target("todo", 6400);
+        for connecting in [Some(Duration::from_millis(3)), None, None] {
+            let mut record = record(&worker, Some(&target));
+            record.answered = Some(record.started() + Duration::from_millis(7));
+            record.connecting = connecting;
+        }
+        // Its target has not answered.
+        drop(record(&worker, Some(&target)));
+        worker.connect_took(&"todo".into(), true, Duration::from_millis(3));
+        worker.connect_took(&"todo".into(), false, Duration::from_secs(2));
+        worker.handshake_took(&"http".into(), Duration::from_millis(4));
+        let page = page(&metrics);
+        let labels = r#"{listener="http",target_group="todo""#;
+        for (series, value) in [
+            (format!("weir_first_byte_seconds_count{labels}}}"), 3.0),
+            (format!("weir_first_byte_seconds_sum{labels}}}"), 0.021),
+            (
+                format!(r#"weir_target_connection_reuses_total{labels},target="127.0.0.1:6400"}}"#),
+                2.0,
+            ),
+            (
+                r#"weir_target_connect_seconds_sum{target_group="todo",result="connected"}"#
+                    .to_owned(),
+                0.003,
+            ),
+            (
+                r#"weir_target_connect_seconds_count{target_group="todo",result="failed"}"#
+                    .to_owned(),
+                1.0,
+            ),
+            (
+                r#"weir_tls_handshake_seconds_count{listener="http"}"#.to_owned(),
+                1.0,
+            ),
+        ] {
+            assert_eq!(page.value(&series), Some(value), "{series}");
+        }
+    }
+
+    #[test]
+    fn requests_are_counted_by_rule() {
+        let metrics = Arc::new(Metrics::default());
+        let worker = metrics.worker();
+        for rule in [Some(10), None, Some(10), Some(20), None, Some(10)] {
+            let mut record = record(&worker, None);
+            record.is_routed = true;
+            record.rule = rule;
+        }
+        // No listener serves it: no rule was looked for.
+        drop(record(&worker, None));
+        let page = page(&metrics);
+        for (rule, count) in [("10", 3.0), ("20", 1.0), ("default", 2.0)] {
+            let series = format!(r#"weir_rule_requests_total{{listener="http",rule="{rule}"}}"#);
+            assert_eq!(page.value(&series), Some(count), "{series}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod request_id;
 mod response_times;
 mod route_fields;
 mod rule_hits;
+mod series;
 mod target_traffic;
 mod text_format;
 

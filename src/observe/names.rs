@@ -14,6 +14,31 @@ pub(crate) const DURATION: Name = (
     "weir_request_duration_seconds",
     "Time from the request head to the last byte of the response",
 );
+/// ALB's `TargetResponseTime`, from the request head on.
+pub(crate) const FIRST_BYTE: Name = (
+    "weir_first_byte_seconds",
+    "Time from the request head to the head of the target's response",
+);
+/// ALB's `RequestCountPerTarget` is by group; this is by rule.
+pub(crate) const RULE_REQUESTS: Name = (
+    "weir_rule_requests",
+    "Requests by listener and the priority of the rule that matched; default is the default action",
+);
+/// New connections to targets, and failed attempts at one (ALB's `TargetConnectionErrorCount`).
+pub(crate) const CONNECT_TIME: Name = (
+    "weir_target_connect_seconds",
+    "Time to open a connection to a target, with TLS and a PROXY header, by target group and result",
+);
+/// Requests that needed no new connection.
+pub(crate) const REUSED: Name = (
+    "weir_target_connection_reuses",
+    "Requests answered over a connection to the target that was there already",
+);
+/// The time of TLS handshakes with clients.
+pub(crate) const TLS_HANDSHAKE_TIME: Name = (
+    "weir_tls_handshake_seconds",
+    "Time of TLS handshakes with clients that have succeeded, from the accept on",
+);
 /// Requests that Weir answered itself because something failed, by group and reason.
 pub(crate) const FAILURES: Name = (
     "weir_request_failures",
@@ -99,6 +124,16 @@ pub(crate) const QUEUED: Name = (
 pub(crate) const QUEUE_WAIT: Name = (
     "weir_queue_wait_seconds",
     "Time that requests, or TCP connections, have waited for a place, whether they got one or not",
+);
+/// ALB's `ActiveConnectionCount`, of the clients.
+pub(crate) const LISTENER_CONNECTIONS: Name = (
+    "weir_listener_connections",
+    "Client connections of a listener that are open",
+);
+/// The limit of it.
+pub(crate) const LISTENER_MAX_CONNECTIONS: Name = (
+    "weir_listener_max_connections",
+    "Most client connections of a listener at a time",
 );
 /// Client connections accepted.
 pub(crate) const CONNECTIONS: Name = ("weir_connections", "Client connections accepted");

@@ -31,3 +31,8 @@ impl Metrics {
         hits
     }
 }
+
+/// How a rule is named in metrics: by its priority.
+pub(super) fn rule_label(rule: Option<u32>) -> String {
+    rule.map_or_else(|| "default".to_owned(), |priority| priority.to_string())
+}

@@ -208,6 +208,8 @@ impl<'a, E: Exchange> Forwarding<'a, E> {
         let connected = unless_gone(connecting, exchange, self.outgoing.until).await?;
         let now = clock::now();
         self.record.connecting = Some(now - begun);
+        let metrics = self.proxy.metrics();
+        metrics.connect_took(&target.id.group, connected.is_ok(), now - begun);
         match connected {
             Ok(connection) => Ok((connection, now)),
             Err(error) => {

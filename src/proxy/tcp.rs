@@ -187,6 +187,8 @@ impl<P: Presence> Opening<'_, P> {
         let opened = unless_gone(opening, self.client, None).await?;
         let connected = Instant::now();
         self.record.connecting = Some(connected - begun);
+        let metrics = self.proxy.metrics();
+        metrics.connect_took(&target.id.group, opened.is_ok(), connected - begun);
         let result = match opened {
             Ok(opened) => {
                 // Now and not at the end: how a connection ends says nothing about the target.
