@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::guardian;
 use super::without_file::WithoutFile;
-use crate::config::{self, Config, LoadError, Loaded, Parsed, Problems, Report, Severity};
+use crate::config::{self, Config, LoadError, Loaded, Loader, Parsed, Problems, Report, Severity};
 use crate::net::descriptors;
 use crate::observe::{Log, LogFormat};
 use crate::server::{self, Exit, Program};
@@ -61,13 +61,14 @@ impl RunArguments {
     /// Reads the configuration: the file, or what the command line says instead.
     fn source(&self) -> impl Fn() -> Loaded + Send + Sync + use<> {
         let text = self.without_file.configuration();
-        let file = self.config.clone();
+        let file = Loader::new(self.config.clone());
         move || match &text {
             Some(text) => Loaded {
                 result: config::load_from("the command line", text.as_bytes()),
+                renewed: None,
                 files: Vec::new(),
             },
-            None => config::load_watched(&file),
+            None => file.load(),
         }
     }
 }

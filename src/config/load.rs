@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use toml::de::DeTable;
 
@@ -45,6 +46,9 @@ pub enum LoadError {
 pub struct Loaded {
     /// The configuration, or why there is none.
     pub result: Result<Parsed, LoadError>,
+    /// If there is none: the last valid text, with the files that it names as they are now. So a
+    /// mistake in the file does not hold back a renewed certificate.
+    pub renewed: Option<Config>,
     /// The file itself and those it names that were read with it. Once one of them changes, the
     /// result may be another one.
     pub files: Versions,
@@ -54,21 +58,55 @@ pub struct Loaded {
 /// secrets start at the folder of the file. Programs that are not there are warned about, and
 /// engines that this build lacks are refused.
 pub fn load(path: &Path) -> Result<Parsed, LoadError> {
-    load_watched(path).result
+    parse_file(path, read_file(path)?, &RefCell::default())
 }
 
-/// As [`load`], and returns the files to watch.
-pub fn load_watched(path: &Path) -> Loaded {
-    let files = RefCell::new(vec![(path.to_owned(), Stamp::of(path))]);
-    let result = read_and_parse(path, &files);
-    Loaded {
-        result,
-        files: files.into_inner(),
+/// Reads a configuration file again and again.
+#[derive(Debug)]
+pub struct Loader {
+    path: PathBuf,
+    /// The last text that was valid.
+    valid: Mutex<Option<Vec<u8>>>,
+}
+
+impl Loader {
+    /// Reads nothing yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            valid: Mutex::default(),
+        }
+    }
+
+    /// As [`load`], and returns the files to watch.
+    pub fn load(&self) -> Loaded {
+        let seen = RefCell::new(vec![(self.path.clone(), Stamp::of(&self.path))]);
+        // A panic while it was held has left a text or none.
+        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        let parse = |bytes| parse_file(&self.path, bytes, &seen);
+        let mut renewed = None;
+        let result = match read_file(&self.path) {
+            Ok(bytes) => parse(bytes.clone()).inspect(|_| *valid = Some(bytes)),
+            Err(error) => Err(error),
+        };
+        if let (Err(_), Some(bytes)) = (&result, &*valid) {
+            renewed = parse(bytes.clone()).ok().map(|parsed| parsed.config);
+        }
+        let files = seen.into_inner();
+        Loaded {
+            result,
+            renewed,
+            files,
+        }
     }
 }
 
-fn read_and_parse(path: &Path, seen: &RefCell<Versions>) -> Result<Parsed, LoadError> {
-    let bytes = files::read(path, MAX_BYTES).map_err(|error| not_read(path, error))?;
+fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    files::read(path, MAX_BYTES).map_err(|error| not_read(path, error))
+}
+
+/// Notes which files the text names that were read.
+fn parse_file(path: &Path, bytes: Vec<u8>, seen: &RefCell<Versions>) -> Result<Parsed, LoadError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let files = |name: &Path| {
         let path = folder.join(name);
@@ -352,11 +390,39 @@ mod tests {
             "cookie_key_file = \"key\"\nadmin = { token_file = \"/t\" }",
         )
         .unwrap();
-        let loaded = load_watched(&file);
+        let loaded = Loader::new(file.clone()).load();
         assert!(loaded.result.is_err());
         let paths: Vec<_> = loaded.files.into_iter().map(|(path, _)| path).collect();
         let expected = [file, folder.path().join("key"), PathBuf::from("/t")];
         assert_eq!(BTreeSet::from_iter(paths), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn files_that_the_last_valid_text_names_are_read_although_a_later_one_is_not_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, key) = (folder.path().join("weir.toml"), folder.path().join("key"));
+        let text = "cookie_key_file = \"key\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n\
+                    fixed_response = { status = 200 }\n";
+        let source = Loader::new(file.clone());
+        let renewed = || {
+            let loaded = source.load();
+            assert!(loaded.result.is_err());
+            let has_key = loaded.files.iter().any(|(path, _)| *path == key);
+            let key = loaded.renewed.and_then(|config| config.cookie_key);
+            assert_eq!(has_key, key.is_some(), "what is read is watched");
+            key.map(|key| key.0)
+        };
+        fs::write(&key, "ab".repeat(32)).unwrap();
+        fs::write(&file, "nonsense").unwrap();
+        assert_eq!(renewed(), None, "no text was valid yet");
+        fs::write(&file, text).unwrap();
+        let loaded = source.load();
+        assert!(loaded.result.is_ok() && loaded.renewed.is_none());
+        fs::write(&file, "nonsense").unwrap();
+        fs::write(&key, "cd".repeat(32)).unwrap();
+        assert_eq!(renewed(), Some([0xcd; 32]));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(renewed(), Some([0xcd; 32]));
     }
 
     #[test]

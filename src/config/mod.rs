@@ -42,9 +42,7 @@ mod units;
 
 pub use autoscaling::*;
 pub use excerpt::Location;
-pub use load::{
-    LoadError, Loaded, MAX_BYTES, load, load_from, load_watched, parse, parse_with_files,
-};
+pub use load::{LoadError, Loaded, Loader, MAX_BYTES, load, load_from, parse, parse_with_files};
 pub use problem::{Code, Problem, Problems, Report, Severity};
 pub use schema::schema;
 pub use types::*;

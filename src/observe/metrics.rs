@@ -140,6 +140,11 @@ impl Metrics {
         }
     }
 
+    /// What was loaded last is not what the file says: that was refused before.
+    pub fn refused_before(&self) {
+        lock(&self.last_reload).accepted = false;
+    }
+
     /// Retries of each group, by reason.
     pub fn retries(&self) -> BTreeMap<(TargetGroupId, &'static str), u64> {
         let mut sum = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::error;
 
-use crate::config::{LoadError, Loaded, Parsed};
+use crate::config::Loaded;
 use crate::files::{Blocking, FileWatcher, Unfinished, Versions};
 
 /// A reading that takes longer is logged. It goes on.
@@ -43,7 +43,7 @@ impl<L: Fn() -> Loaded + Send + Sync + 'static> ConfigSource<L> {
 
     /// The result of the next reading. A file system that does not answer is logged once and
     /// waited for. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Parsed, LoadError> {
+    pub(super) async fn next(&mut self) -> Loaded {
         if !self.reading.is_running() && !self.is_asked {
             self.watcher.changed().await;
             // Kept if this future is dropped before the reading has begun.
@@ -55,10 +55,10 @@ impl<L: Fn() -> Loaded + Send + Sync + 'static> ConfigSource<L> {
             }
             let load = Arc::clone(&self.load);
             match self.reading.run(READ_TIMEOUT, move || load()).await {
-                Ok(loaded) => {
+                Ok(mut loaded) => {
                     self.is_late = false;
-                    self.watcher.watch(loaded.files);
-                    return loaded.result;
+                    self.watcher.watch(std::mem::take(&mut loaded.files));
+                    return loaded;
                 }
                 Err(Unfinished::Panicked) => {
                     error!("reading the configuration panicked; trying again when it changes");
@@ -95,7 +95,11 @@ mod tests {
 
     fn loaded(files: Versions) -> Loaded {
         let result = crate::config::load(Path::new("/nonexistent"));
-        Loaded { result, files }
+        Loaded {
+            result,
+            renewed: None,
+            files,
+        }
     }
 
     #[tokio::test]
@@ -111,7 +115,7 @@ mod tests {
             }
         }
         results.send(loaded(Vec::new())).unwrap();
-        assert!(source.next().await.is_err());
+        assert!(source.next().await.result.is_err());
         assert!(!source.reading.is_running() && !source.is_asked);
     }
 
@@ -124,9 +128,9 @@ mod tests {
         results
             .send(loaded(vec![(path.clone(), Stamp::of(&path))]))
             .unwrap();
-        assert!(source.next().await.is_err());
+        assert!(source.next().await.result.is_err());
         std::fs::write(&path, "secret").unwrap();
         results.send(loaded(Vec::new())).unwrap();
-        assert!(source.next().await.is_err());
+        assert!(source.next().await.result.is_err());
     }
 }

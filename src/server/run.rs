@@ -88,6 +88,7 @@ where
         upgrades,
         service,
         is_successor: program.upgrade,
+        is_renewal: false,
     };
     daemon.offer();
     let asked = Arc::clone(&daemon.server.lifecycle);
@@ -109,8 +110,12 @@ where
                 None
             }
             read = source.next(), if takes_reload => {
-                let problems = problems(&read);
-                daemon.reload((program.take)(read), &problems)
+                let problems = problems(&read.result);
+                match (program.take)(read.result) {
+                    Some(config) => daemon.reload(config),
+                    None => daemon.refuse(&problems, read.renewed),
+                }
+                None
             }
             _ = signals.upgrade.recv() => daemon.start_successor(program.successor),
             event = daemon.server.next() => daemon.handle_server_event(event),
@@ -141,6 +146,8 @@ struct Daemon {
     service: ServiceManager,
     /// Whether it was started to take the place of another process.
     is_successor: bool,
+    /// Whether the reload under way only renews the files that the last valid configuration names.
+    is_renewal: bool,
 }
 
 impl Daemon {
@@ -177,30 +184,57 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self, config: Option<Config>, problems: &[String]) -> Option<Ending> {
-        if self.is_known_to_serve() {
-            self.service.reloading();
-        }
-        let Some(config) = config else {
-            self.server.metrics.reloaded(false);
-            let summary = "the files cannot be used".to_owned();
-            let last = LastReload::now(false, summary, problems.to_vec());
-            self.server.lifecycle.reloaded(last);
-            let problems = (!problems.is_empty()).then(|| problems.join("; "));
-            error!(
-                event = kind::RELOAD,
-                problems, "configuration not applied; the previous one stays active"
-            );
-            self.reload_is_over();
-            return None;
-        };
+    fn reload(&mut self, config: Config) {
+        self.reload_begins();
+        self.is_renewal = false;
         if let Err(error) = self.server.begin_reload(config) {
             self.reloaded(Err(error));
         }
-        None
+    }
+
+    /// The file cannot be used: what it named when it last could is read again.
+    fn refuse(&mut self, problems: &[String], renewed: Option<Config>) {
+        self.reload_begins();
+        self.server.metrics.reloaded(false);
+        let summary = "the files cannot be used".to_owned();
+        let last = LastReload::now(false, summary, problems.to_vec());
+        self.server.lifecycle.reloaded(last);
+        let problems = (!problems.is_empty()).then(|| problems.join("; "));
+        error!(
+            event = kind::RELOAD,
+            problems, "configuration not applied; the previous one stays active"
+        );
+        let Some(renewed) = renewed.filter(|renewed| *renewed != self.server.config) else {
+            return self.reload_is_over();
+        };
+        self.is_renewal = true;
+        if let Err(error) = self.server.begin_reload(renewed) {
+            self.renewed(Err(error));
+        }
+    }
+
+    fn renewed(&mut self, result: Result<Diff, ApplyError>) {
+        self.is_renewal = false;
+        match result {
+            Ok(diff) => {
+                self.server.metrics.refused_before();
+                info!(
+                    event = kind::RELOAD,
+                    "the last valid configuration is in force with the files that it names as they are now: {diff}"
+                );
+            }
+            Err(error) => error!(
+                event = kind::RELOAD,
+                "files that the last valid configuration names cannot be used: {error}"
+            ),
+        }
+        self.reload_is_over();
     }
 
     fn reloaded(&mut self, result: Result<Diff, ApplyError>) {
+        if self.is_renewal {
+            return self.renewed(result);
+        }
         self.server.lifecycle.reloaded(match &result {
             Ok(diff) => LastReload::now(true, diff.to_string(), diff.contradictions.clone()),
             Err(error) => LastReload::now(false, error.to_string(), Vec::new()),
@@ -224,6 +258,12 @@ impl Daemon {
             }
         }
         self.reload_is_over();
+    }
+
+    fn reload_begins(&self) {
+        if self.is_known_to_serve() {
+            self.service.reloading();
+        }
     }
 
     fn reload_is_over(&self) {

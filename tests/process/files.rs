@@ -84,6 +84,43 @@ fn an_edited_file_behind_a_link_is_loaded() {
 }
 
 #[test]
+fn a_mistake_in_the_configuration_does_not_hold_back_the_files_that_it_names() {
+    let target = Target::named("a");
+    let folder = tempfile::tempdir().unwrap();
+    let (file, token) = (folder.path().join("weir.toml"), folder.path().join("token"));
+    let admin = "admin = { bind = \"127.0.0.1:0\", token_file = \"token\" }";
+    let (before, after) = ("ab".repeat(16), "cd".repeat(16));
+    fs::write(&token, &before).unwrap();
+    fs::write(&file, config(target.addr(), admin)).unwrap();
+    let weir = start_at(&file);
+    let asked_with = |token: &str| {
+        let mut client = Client::connect(weir.admin_addr());
+        client
+            .get_as("weir.internal", "/api/v1/status", token)
+            .unwrap()
+            .status
+    };
+    assert_eq!(asked_with(&before), 200);
+    fs::write(&file, "[[listener]]\nbind = 7").unwrap();
+    fs::write(&token, &after).unwrap();
+    weir.line(&["with the files that it names as they are now"]);
+    assert_eq!((asked_with(&before), asked_with(&after)), (401, 200));
+    assert_eq!(weir.get("/").body, "a");
+    assert_eq!(weir.status()["last_reload"]["accepted"], false);
+    let metrics = Client::connect(weir.admin_addr())
+        .get("/metrics")
+        .unwrap()
+        .body;
+    assert!(
+        metrics.contains("weir_last_reload_successful 0"),
+        "{metrics}"
+    );
+    fs::write(&file, config(target.addr(), admin)).unwrap();
+    let status = || weir.status()["last_reload"]["accepted"] == true;
+    until("an accepted reload", status, |accepted| *accepted);
+}
+
+#[test]
 fn a_folder_link_that_is_replaced_changes_the_configuration_and_the_targets() {
     let (a, b) = (Target::named("a"), Target::named("b"));
     let folder = tempfile::tempdir().unwrap();
