@@ -16,8 +16,9 @@ use tokio::time::timeout;
 use super::context::Context;
 use super::problem::{Kind, RefusedRequest};
 
-/// Most bytes of a request body: the largest object is some hundred bytes long.
-pub(super) const MAX_BODY: usize = 4 * 1024;
+/// Most bytes of a request body: the largest object is a request that is to be explained, with its
+/// header fields.
+pub(super) const MAX_BODY: usize = 16 * 1024;
 
 /// For the body to arrive after its head.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use crate::lifecycle::Lifecycle;
 use crate::listener::ConnectionLimit;
 use crate::model::ListenerId;
 use crate::observe::Metrics;
-use crate::replicas;
+use crate::replicas::{self, ReplicaControl};
 use crate::state::{Publisher, Reader};
 
 /// What the admin listener reports, and what it changes.
@@ -24,6 +24,8 @@ pub struct Context {
     pub lifecycle: Arc<Lifecycle>,
     /// The replicas that Weir runs.
     pub replicas: watch::Receiver<replicas::Status>,
+    /// Changes what is wanted of the replicas.
+    pub replica_control: ReplicaControl,
     /// The decisions of the autoscaler.
     pub autoscaling: Arc<Journal>,
     /// The state of certificates that are ordered.

@@ -13,13 +13,15 @@ use prometheus_client::registry::Registry;
 
 use super::context::Context;
 use super::process;
+use super::replica_status::ReplicaStatus;
 use super::scaling_status::{OutcomeCount, ScalingStatus};
-use super::status::{AcmeStatus, ReplicaStatus, Status};
+use super::status::{AcmeStatus, Status};
 use super::target_status::{ANOMALOUS, DRAINING, HEALTHY, TARGET_STATES, TargetStatus};
 use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
 use crate::observe::{Metrics, names};
+use crate::replicas::ReplicaState;
 
 /// The value of a gauge; without one the series is left out.
 type Value<From, To> = fn(&From) -> Option<To>;
@@ -187,6 +189,13 @@ impl Gauges {
             }
             Ok(())
         })?;
+        page.gauges(names::MAINTENANCE, |family| {
+            for group in &self.status.target_groups {
+                let maintenance = u32::from(group.maintenance.is_some());
+                family.gauge(&maintenance, &[("target_group", &group.name)])?;
+            }
+            Ok(())
+        })?;
         page.gauges(names::FAILING_OPEN, |family| {
             for group in &self.status.target_groups {
                 let failing_open = u32::from(group.failing_open);
@@ -295,6 +304,7 @@ impl Gauges {
             }
             Ok(())
         })?;
+        self.replica_counts(page)?;
         let usage: [(Name, Value<ReplicaStatus, f64>); 2] = [
             (names::REPLICA_CPU, |replica| replica.cpu),
             (names::REPLICA_MEMORY, |replica| replica.memory),
@@ -303,6 +313,38 @@ impl Gauges {
             page.gauges(name, |family| self.each_usage(family, value))?;
         }
         Ok(())
+    }
+
+    /// How many there are, should be, and have stopped.
+    fn replica_counts(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::REPLICAS_DESIRED, |family| {
+            for group in &self.status.target_groups {
+                if let Some(desired) = group.desired {
+                    family.gauge(&desired, &[("target_group", &group.name)])?;
+                }
+            }
+            Ok(())
+        })?;
+        page.gauges(names::REPLICAS, |family| {
+            for group in &self.status.target_groups {
+                for state in ReplicaState::ALL.map(ReplicaState::name) {
+                    let replicas = group.replicas.iter();
+                    let count = replicas.filter(|replica| replica.state == state).count();
+                    if group.desired.is_some() {
+                        family.gauge(&count, &[("target_group", &group.name), ("state", state)])?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        page.counters(names::REPLICA_STOPS, |family| {
+            for group in &self.status.target_groups {
+                for (reason, count) in &group.replica_stops {
+                    family.count(*count, &[("target_group", &group.name), ("reason", reason)])?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// One series for each replica, by name or else by address. If a provider gives a name twice,

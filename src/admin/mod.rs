@@ -15,7 +15,9 @@ mod call;
 mod connections;
 mod context;
 mod events;
+mod explain;
 mod host;
+mod maintenance;
 mod metrics;
 mod metrics_format;
 mod operation;
@@ -24,6 +26,8 @@ pub mod paths;
 mod problem;
 mod process;
 mod process_changes;
+mod replica_status;
+mod replicas;
 mod response;
 mod router;
 mod routes;
@@ -41,14 +45,18 @@ mod time;
 pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDecision};
 pub use context::Context;
 pub use events::EventList;
+pub use explain::ExplainRequest;
+pub use maintenance::{MaintenanceChanged, MaintenanceRequest, MaintenanceStatus};
 pub use problem::Problem;
 pub use process_changes::{LogLevel, ReloadAsked};
+pub use replica_status::{ExitStatus, ReplicaStatus, StoppedReplicaStatus};
+pub use replicas::{DesiredChanged, DesiredRequest, RestartAsked};
 pub use rule_status::RuleStatus;
 pub use scaling_status::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
 pub use serve::serve;
 pub use status::{
     AcmeStatus, CertificateStatus, GroupList, GroupStatus, ListenerList, ListenerStatus,
-    ProcessStatus, ReloadStatus, ReplicaStatus, RetryStatus, Status,
+    ProcessStatus, ReloadStatus, RetryStatus, Status,
 };
 pub use target_status::{
     AnomalyStatus, CheckRequestStatus, CheckStatus, DrainingStatus, EjectedStatus, MinuteStatus,

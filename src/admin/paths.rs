@@ -18,6 +18,12 @@ pub(super) const LISTENER: &str = "/api/v1/listeners/{listener}";
 pub const GROUPS: &str = "/api/v1/groups";
 /// One of them.
 pub(super) const GROUP: &str = "/api/v1/groups/{group}";
+/// Its maintenance.
+pub(super) const MAINTENANCE: &str = "/api/v1/groups/{group}/maintenance";
+/// How many replicas it should have.
+pub(super) const DESIRED: &str = "/api/v1/groups/{group}/desired";
+/// Replaces one of its replicas.
+pub(super) const RESTART: &str = "/api/v1/groups/{group}/replicas/{replica}/restart";
 /// One target of a group.
 pub(super) const TARGET: &str = "/api/v1/groups/{group}/targets/{address}";
 /// Takes a target out of service.
@@ -27,6 +33,8 @@ pub(super) const DRAIN: &str = "/api/v1/groups/{group}/targets/{address}/drain";
 pub const AUTOSCALING: &str = "/api/v1/autoscaling";
 /// [`EventList`](super::EventList) as JSON, or a stream of events.
 pub const EVENTS: &str = "/api/v1/events";
+/// [`ExplainRequest`](super::ExplainRequest) for an [`Explanation`](crate::explain::Explanation).
+pub const EXPLAIN: &str = "/api/v1/explain";
 /// Reads the configuration again.
 pub const RELOAD: &str = "/api/v1/reload";
 /// [`LogLevel`](super::LogLevel), which may be changed.

@@ -43,6 +43,7 @@ pub(super) enum Kind {
     UnknownGroup,
     UnknownTarget,
     UnknownListener,
+    UnknownReplica,
     Conflict,
     Stopping,
     Timeout,
@@ -70,6 +71,7 @@ impl Kind {
             Self::UnknownGroup => "unknown-group",
             Self::UnknownTarget => "unknown-target",
             Self::UnknownListener => "unknown-listener",
+            Self::UnknownReplica => "unknown-replica",
             Self::Conflict => "conflict",
             Self::Stopping => "stopping",
             Self::Timeout => "timeout",
@@ -79,9 +81,11 @@ impl Kind {
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::UnknownGroup | Self::UnknownTarget | Self::UnknownListener => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::UnknownGroup
+            | Self::UnknownTarget
+            | Self::UnknownListener
+            | Self::UnknownReplica => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadPath | Self::BadQuery | Self::BadBody | Self::BadAddress => {
                 StatusCode::BAD_REQUEST
@@ -119,6 +123,7 @@ impl Kind {
             Self::UnknownGroup => "no such target group",
             Self::UnknownTarget => "no such target",
             Self::UnknownListener => "no such listener",
+            Self::UnknownReplica => "no such replica",
             Self::Conflict => "this cannot be changed now",
             Self::Stopping => "Weir is stopping",
             Self::Timeout => "it took too long",

@@ -5,7 +5,7 @@ use std::future::ready;
 use http::Method;
 
 use super::operation::{Access, Content, Operation, Parameter, ParameterKind};
-use super::{events, pages, paths, process_changes, targets};
+use super::{events, explain, maintenance, pages, paths, process_changes, replicas, targets};
 
 const PLAIN: &[Content] = &[Content::text("text/plain")];
 
@@ -104,6 +104,50 @@ pub(super) const OPERATIONS: &[Operation] = &[
         body: None,
         answers: &[Content::json("GroupStatus")],
         run: |call| Box::pin(ready(pages::group(&call))),
+    },
+    Operation {
+        id: "maintain_group",
+        method: Method::PUT,
+        path: paths::MAINTENANCE,
+        summary: "answers the requests of a group with 503, or no longer",
+        access: Access::Write,
+        query: &[],
+        body: Some("MaintenanceRequest"),
+        answers: &[Content::json("MaintenanceChanged")],
+        run: |call| Box::pin(maintenance::set(call)),
+    },
+    Operation {
+        id: "end_maintenance",
+        method: Method::DELETE,
+        path: paths::MAINTENANCE,
+        summary: "ends the maintenance of a group",
+        access: Access::Write,
+        query: &[],
+        body: None,
+        answers: &[Content::json("MaintenanceChanged")],
+        run: |call| Box::pin(maintenance::end(call)),
+    },
+    Operation {
+        id: "set_desired",
+        method: Method::PUT,
+        path: paths::DESIRED,
+        summary: "changes how many replicas a group should have",
+        access: Access::Write,
+        query: &[],
+        body: Some("DesiredRequest"),
+        answers: &[Content::json("DesiredChanged")],
+        run: |call| Box::pin(ready(replicas::set_desired(&call))),
+    },
+    Operation {
+        id: "restart_replica",
+        method: Method::POST,
+        path: paths::RESTART,
+        summary: "replaces a replica, by its number or name: another one starts, then it drains",
+        access: Access::Write,
+        query: &[],
+        body: None,
+        answers: &[Content::json("RestartAsked").with_status(202)],
+        run: |call| Box::pin(ready(replicas::restart(&call))),
     },
     Operation {
         id: "target",
@@ -216,6 +260,17 @@ pub(super) const OPERATIONS: &[Operation] = &[
             Content::text("text/event-stream"),
         ],
         run: |call| Box::pin(ready(events::show(&call))),
+    },
+    Operation {
+        id: "explain",
+        method: Method::POST,
+        path: paths::EXPLAIN,
+        summary: "why a request goes where it goes; it is not sent",
+        access: Access::Read,
+        query: &[],
+        body: Some("ExplainRequest"),
+        answers: &[Content::json("Explanation")],
+        run: |call| Box::pin(ready(explain::show(&call))),
     },
     Operation {
         id: "reload",

@@ -4,7 +4,6 @@
 //! differ.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +11,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::maintenance::MaintenanceStatus;
 use super::process;
+use super::replica_status::{ReplicaStatus, StoppedReplicaStatus};
 use super::rule_status::{RuleStatus, rules, summary};
 use super::scaling_status::{FaultStatus, ScalingStatus};
 use super::target_status::{CheckRequestStatus, MinuteStatus, TargetFacts, TargetStatus, target};
@@ -23,7 +24,7 @@ use crate::lifecycle::LastReload;
 use crate::model::{Algorithm, Endpoint, TargetGroupId};
 use crate::net::descriptors;
 use crate::observe::{TargetName, TargetTraffic, dropped_log_lines, journal};
-use crate::replicas::{GroupReplicas, Replica, Usage};
+use crate::replicas::GroupReplicas;
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
 use crate::tls::ServerSettings;
@@ -179,6 +180,9 @@ pub struct GroupStatus {
     pub fail_open: bool,
     /// Whether requests go to targets that fail their checks, because too few pass.
     pub failing_open: bool,
+    /// Its maintenance; `None` if its requests are forwarded.
+    #[serde(default)]
+    pub maintenance: Option<MaintenanceStatus>,
     /// The least number of healthy targets: a count, or a percentage with its sign.
     pub min_healthy: String,
     /// Most requests on each of its targets at a time; `None` without a limit.
@@ -200,6 +204,12 @@ pub struct GroupStatus {
     pub autoscaling: Option<ScalingStatus>,
     /// The replicas of the group; empty without a provider.
     pub replicas: Vec<ReplicaStatus>,
+    /// The last hundred that have stopped, newest first, and runs of those that were restarted.
+    #[serde(default)]
+    pub stopped_replicas: Vec<StoppedReplicaStatus>,
+    /// How many have stopped since the start, by reason; reasons that have not occurred are left out.
+    #[serde(default)]
+    pub replica_stops: BTreeMap<String, u64>,
 }
 
 /// The retries of a group.
@@ -257,29 +267,6 @@ impl ProcessStatus {
             followers_lost,
         }
     }
-}
-
-/// One replica that Weir or an engine runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ReplicaStatus {
-    /// Its name at the provider.
-    pub name: Option<String>,
-    /// Its process id, while it runs as a process of this host.
-    pub pid: Option<u32>,
-    /// Its address, once it has one.
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub address: Option<SocketAddr>,
-    /// `starting`, `running`, `draining` or `stopping`.
-    pub state: String,
-    /// How many times it was restarted.
-    pub restarts: u32,
-    /// When it got into this state.
-    pub since: Timestamp,
-    /// CPU time that it uses, in percent of its limit; `None` if it is not measured.
-    pub cpu: Option<f64>,
-    /// Memory that it uses, in percent of its limit; `None` if it is not measured.
-    pub memory: Option<f64>,
 }
 
 impl Status {
@@ -397,6 +384,7 @@ fn group(
         checked,
         fail_open: config.fail_open.enabled,
         failing_open: group.failing_open,
+        maintenance: group.live.maintenance.map(MaintenanceStatus::of),
         min_healthy: config.fail_open.min_healthy.to_string(),
         max_concurrency: group.overload.max_concurrency.map(NonZeroU32::get),
         waiting: group.admission.waiting(),
@@ -431,8 +419,17 @@ fn group(
         desired: replicas.map(|replicas| replicas.desired),
         fault: FaultStatus::of(replicas),
         autoscaling: ScalingStatus::of(group, log, replicas),
-        replicas: replicas.map(self::replicas).unwrap_or_default(),
+        replicas: replicas.map(ReplicaStatus::all).unwrap_or_default(),
+        stopped_replicas: replicas.map(StoppedReplicaStatus::all).unwrap_or_default(),
+        replica_stops: replicas.map(stops).unwrap_or_default(),
     }
+}
+
+fn stops(replicas: &GroupReplicas) -> BTreeMap<String, u64> {
+    let counts = replicas.stopped.counts();
+    counts
+        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .collect()
 }
 
 fn retries(group: &Group, traffic: &Traffic) -> RetryStatus {
@@ -474,26 +471,5 @@ impl Traffic {
         let minute = self.minute.1.get(&name).cloned().unwrap_or_default();
         let all = self.all.get(&name).cloned().unwrap_or_default();
         (all, MinuteStatus::of(self.minute.0, &minute))
-    }
-}
-
-fn replicas(group: &GroupReplicas) -> Vec<ReplicaStatus> {
-    group
-        .replicas
-        .iter()
-        .map(|one| replica(one, group.usage.get(&one.id)))
-        .collect()
-}
-
-fn replica(replica: &Replica, usage: Option<&Usage>) -> ReplicaStatus {
-    ReplicaStatus {
-        name: replica.name.clone(),
-        pid: replica.pid,
-        address: replica.address,
-        state: replica.state.name().to_owned(),
-        restarts: replica.restarts,
-        since: timestamp(replica.since),
-        cpu: usage.and_then(|usage| usage.cpu),
-        memory: usage.and_then(|usage| usage.memory),
     }
 }

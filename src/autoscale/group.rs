@@ -16,7 +16,7 @@ use super::{Decision, Journal, Scaler, ScalingOutcome};
 use crate::config::Autoscaling;
 use crate::model::TargetGroupId;
 use crate::observe::kind;
-use crate::replicas::{DesiredCount, Fault, GroupReplicas};
+use crate::replicas::{ChangedBy, DesiredCount, Fault, GroupReplicas};
 use crate::state;
 
 /// The state of one group.
@@ -140,8 +140,10 @@ impl Group {
             return;
         }
         let observed = desired.observe(replicas, clocks.now.uptime);
-        if observed.is_foreign {
-            self.scaler.follow_provider();
+        match observed.changed_by {
+            ChangedBy::Itself => {}
+            ChangedBy::Provider => self.scaler.follow_provider(),
+            ChangedBy::AdminApi => self.scaler.follow(observed.count, clocks.now.uptime),
         }
         let mut sample = self.sampler.sample(context, clocks);
         sample.capacity.desired = observed.count;

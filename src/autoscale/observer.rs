@@ -302,6 +302,8 @@ mod tests {
                 state: ReplicaState::Running,
                 restarts: 0,
                 since: SystemTime::from(self.now.wall) - age,
+                started: None,
+                last_exit: None,
             });
         }
 

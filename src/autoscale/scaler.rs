@@ -216,7 +216,7 @@ impl Scaler {
             decision.outcome = outcome(before, decision.desired, hold);
             self.apply(&decision, &situation);
         } else {
-            self.follow_scaler(capacity.desired, now.uptime);
+            self.follow(capacity.desired, now.uptime);
         }
         self.set_cooldowns(&mut decision, now);
         decision
@@ -303,9 +303,9 @@ impl Scaler {
         }
     }
 
-    /// Follows the count of another process that scales the group. Its cooldowns hold here too
-    /// if this process takes over.
-    fn follow_scaler(&mut self, desired: u32, now: Duration) {
+    /// Follows the count of another process that scales the group, or of an operator. The cooldowns
+    /// hold as after an action of its own.
+    pub(super) fn follow(&mut self, desired: u32, now: Duration) {
         let before = self.desired.replace(desired).unwrap_or(desired);
         if desired != before {
             self.begin_cooldowns(before, desired, now);

@@ -127,6 +127,8 @@ impl Rig {
             state: ReplicaState::Running,
             restarts: 0,
             since,
+            started: None,
+            last_exit: None,
         });
         let replicas = replicas.collect();
         self.change(|group| {

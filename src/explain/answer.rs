@@ -17,6 +17,7 @@ use crate::state::{CompiledListener, DataPlaneSnapshot, Snapshot};
 
 /// What becomes of a request, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// The listener that gets it.
     pub listener: String,
@@ -50,6 +51,7 @@ impl Explanation {
 
 /// A rule that does not hold, by the first of its conditions that does not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Skipped {
     /// Its priority.
     pub rule: u32,
@@ -63,6 +65,7 @@ pub struct Skipped {
 
 /// What happens to a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// A target of a group gets it.
@@ -82,6 +85,7 @@ pub enum Action {
 
 /// A response of Weir's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Response {
     /// Its status.
     pub status: u16,
@@ -93,6 +97,7 @@ pub struct Response {
 
 /// A head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Message {
     /// The method.
     pub method: String,
@@ -104,6 +109,7 @@ pub struct Message {
 
 /// How a request is forwarded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ForwardAction {
     /// What filters change in the request.
     pub request_filters: Vec<String>,
@@ -119,6 +125,7 @@ pub struct ForwardAction {
 
 /// A group that a request may go to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GroupAnswer {
     /// Its name.
     pub name: String,
@@ -136,6 +143,9 @@ pub struct GroupAnswer {
     pub hash_key: Option<String>,
     /// The target that the key leads to.
     pub hash_target: Option<String>,
+    /// Whether it is in maintenance: its requests are answered with 503.
+    #[serde(default)]
+    pub maintenance: bool,
     /// Whether requests go to targets that fail their checks, because too few pass.
     pub failing_open: bool,
     /// Its targets.
@@ -255,6 +265,7 @@ fn group(snapshot: &Snapshot, option: &GroupOption, chance: f64, is_live: bool) 
         session: option.session.as_ref().map(ToString::to_string),
         hash_key,
         hash_target,
+        maintenance: group.live.maintenance.is_some(),
         failing_open: group.failing_open,
         targets: targets(
             group,

@@ -9,8 +9,10 @@ use crate::target_group::{Registered, TargetGroup};
 
 /// A target, and whether it may get the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TargetAnswer {
     /// Its address.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub address: Endpoint,
     /// Whether it may be picked.
     pub eligible: bool,

@@ -59,6 +59,8 @@ pub enum Failure {
     NoTarget,
     /// Every eligible target has been tried.
     AllTried,
+    /// The group is in maintenance; clients may try again after this time.
+    Maintenance(Duration),
     /// Every target has as many requests as its limit allows, and the group has no queue.
     Overloaded,
     /// Every target has as many requests as its limit allows, and the queue is full.
@@ -138,6 +140,7 @@ impl Failure {
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NoTarget
             | Self::AllTried
+            | Self::Maintenance(_)
             | Self::Overloaded
             | Self::QueueFull
             | Self::QueueTimeout
@@ -179,6 +182,7 @@ impl Failure {
             Self::ClientGone => "client_gone",
             Self::NoTarget => "no_target",
             Self::AllTried => "all_targets_tried",
+            Self::Maintenance(_) => "maintenance",
             Self::Overloaded => "overloaded",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
@@ -235,6 +239,7 @@ impl Failure {
             | Self::TargetTimeout(_) => Blame::Target,
             Self::NoTarget
             | Self::AllTried
+            | Self::Maintenance(_)
             | Self::Overloaded
             | Self::QueueFull
             | Self::QueueTimeout
@@ -286,6 +291,7 @@ impl Failure {
             Self::ClientGone => "the client went away",
             Self::NoTarget => "no target is available",
             Self::AllTried => "no target could be reached",
+            Self::Maintenance(_) => "this service is in maintenance",
             Self::Overloaded => "every target is busy",
             Self::QueueFull => "every target is busy, and too many requests wait already",
             Self::QueueTimeout => "every target was busy for too long",

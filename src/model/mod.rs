@@ -21,6 +21,7 @@ mod http_policy;
 mod id;
 mod limits;
 mod log_sink;
+mod maintenance;
 mod path;
 mod pattern;
 mod protocol;
@@ -50,6 +51,7 @@ pub use limits::{
     Overload, RateKey, RateLimit, Retry, UpstreamLimits,
 };
 pub use log_sink::{LogFile, LogSink, SyslogAddress};
+pub use maintenance::Maintenance;
 pub use path::normalize_path;
 pub use pattern::{HostPattern, Pattern, PatternError, Regex};
 pub use protocol::{Protocol, TargetProtocol};

@@ -229,6 +229,11 @@ pub(crate) const FAILING_OPEN: Name = (
     "weir_target_group_failing_open",
     "Whether requests go to all targets because too few are healthy: 1 or 0",
 );
+/// Whether a group is in maintenance.
+pub(crate) const MAINTENANCE: Name = (
+    "weir_target_group_maintenance",
+    "Whether the requests of a target group are answered with 503 because it is in maintenance: 1 or 0",
+);
 /// How many replicas a group that scales should have.
 pub(crate) const SCALING_DESIRED: Name = (
     "weir_autoscaling_desired",
@@ -263,6 +268,21 @@ pub(crate) const SCALING_UNRECORDED: Name = (
 pub(crate) const REPLICAS_FAULT: Name = (
     "weir_replicas_fault",
     "Whether the provider of a target group's replicas fails at present: 1 or 0",
+);
+/// How many replicas a provider is to run.
+pub(crate) const REPLICAS_DESIRED: Name = (
+    "weir_replicas_desired",
+    "Replicas that a target group should have, as their provider has it",
+);
+/// How many there are.
+pub(crate) const REPLICAS: Name = (
+    "weir_replicas",
+    "Replicas of a target group, by state: starting, running, draining or stopping",
+);
+/// Those that have ended, and why.
+pub(crate) const REPLICA_STOPS: Name = (
+    "weir_replica_stops",
+    "Replicas that have stopped, by target group and reason: exited, scale_in, replaced, restart, removed, shutdown or engine",
 );
 /// As the provider measures it.
 pub(crate) const REPLICA_CPU: Name = (

@@ -65,6 +65,7 @@ impl<'a, E: Exchange> Answer<'a, E> {
         head: &mut RequestHead,
     ) -> Result<Option<Switched>, Failure> {
         self.record.group = Some(self.group.id.clone());
+        self.group.admit()?;
         self.until = Deadline::of(self.group, self.record, head);
         if self.group.failing_open {
             self.proxy.metrics.failed_open();

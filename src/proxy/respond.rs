@@ -81,7 +81,7 @@ pub(super) fn failure(failure: Failure, record: &mut Record) -> OwnResponse {
     head.fields
         .put(FieldName::ContentType, b"text/plain; charset=utf-8");
     let retry_after = match failure {
-        Failure::RateLimited(wait) => Some(seconds(wait)),
+        Failure::RateLimited(wait) | Failure::Maintenance(wait) => Some(seconds(wait)),
         _ => (status.as_u16() == 503).then_some(RETRY_AFTER_SECONDS),
     };
     if let Some(seconds) = retry_after {

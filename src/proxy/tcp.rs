@@ -98,6 +98,7 @@ impl Proxy {
     ) -> Result<(Opened, Lease, Duration), Failure> {
         let (group, idle) = group.ok_or(Failure::ListenerGone)?;
         record.group = Some(group.id.clone());
+        group.admit()?;
         if group.failing_open {
             self.metrics.failed_open();
         }

@@ -33,6 +33,8 @@ pub struct DesiredCount {
     pending: Option<Pending>,
     /// What the provider said last.
     known: Option<u32>,
+    /// What an operator has set, until the next look at the provider.
+    set: Option<u32>,
 }
 
 /// A request that the provider does not follow yet.
@@ -45,13 +47,24 @@ struct Pending {
     since: Duration,
 }
 
+/// What has changed a desired count since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedBy {
+    /// Nothing but what asks.
+    Itself,
+    /// Something else, at the provider.
+    Provider,
+    /// An operator, through the admin API.
+    AdminApi,
+}
+
 /// The desired count at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentDesired {
     /// How many there should be.
     pub count: u32,
-    /// Whether something else has just changed it.
-    pub is_foreign: bool,
+    /// What has just changed it.
+    pub changed_by: ChangedBy,
 }
 
 impl DesiredCount {
@@ -66,7 +79,7 @@ impl DesiredCount {
     /// Goes on from the requested count alone, on another clock.
     pub fn resume(&mut self) {
         *self = Self {
-            count: self.count,
+            count: self.count(),
             ..Self::default()
         };
     }
@@ -75,6 +88,14 @@ impl DesiredCount {
     /// is the time on any clock that goes on steadily, always the same.
     pub fn observe(&mut self, replicas: &GroupReplicas, now: Duration) -> CurrentDesired {
         let says = replicas.desired;
+        if let Some(count) = self.set.take() {
+            self.known = Some(says);
+            self.request(count, replicas, now);
+            return CurrentDesired {
+                count,
+                changed_by: ChangedBy::AdminApi,
+            };
+        }
         let earlier = self.known.replace(says);
         if let (Some(count), Some(pending)) = (self.count, &mut self.pending) {
             if replicas.fault.is_some() {
@@ -84,14 +105,14 @@ impl DesiredCount {
             if pending.passing.contains(&says) && is_in_time {
                 return CurrentDesired {
                     count,
-                    is_foreign: false,
+                    changed_by: ChangedBy::Itself,
                 };
             }
             self.pending = None;
         } else if self.count.is_none() && earlier == Some(says) {
             return CurrentDesired {
                 count: says,
-                is_foreign: false,
+                changed_by: ChangedBy::Itself,
             };
         }
         let is_foreign = match self.count {
@@ -102,7 +123,11 @@ impl DesiredCount {
         self.count = self.count.map(|_| says);
         CurrentDesired {
             count: says,
-            is_foreign,
+            changed_by: if is_foreign {
+                ChangedBy::Provider
+            } else {
+                ChangedBy::Itself
+            },
         }
     }
 
@@ -125,9 +150,14 @@ impl DesiredCount {
         });
     }
 
+    /// An operator wants another count.
+    pub fn set(&mut self, count: u32) {
+        self.set = Some(count);
+    }
+
     /// What the provider is to be asked for; `None` leaves it the configuration's number.
     pub fn count(&self) -> Option<u32> {
-        self.count
+        self.set.or(self.count)
     }
 }
 
@@ -150,14 +180,14 @@ mod tests {
     fn own(count: u32) -> CurrentDesired {
         CurrentDesired {
             count,
-            is_foreign: false,
+            changed_by: ChangedBy::Itself,
         }
     }
 
     fn foreign(count: u32) -> CurrentDesired {
         CurrentDesired {
             count,
-            is_foreign: true,
+            changed_by: ChangedBy::Provider,
         }
     }
 
@@ -219,6 +249,26 @@ mod tests {
         assert_eq!(desired.count(), Some(3));
         assert_eq!(desired.observe(&says(3), 3 * SECOND), own(3));
         assert_eq!(desired.observe(&says(6), 3 * SECOND), foreign(6));
+    }
+
+    #[test]
+    fn what_an_operator_sets_counts_at_once() {
+        let mut desired = DesiredCount::default();
+        assert_eq!(desired.observe(&says(1), SECOND), own(1));
+        desired.set(3);
+        assert_eq!(desired.count(), Some(3));
+        let set = CurrentDesired {
+            count: 3,
+            changed_by: ChangedBy::AdminApi,
+        };
+        assert_eq!(desired.observe(&says(1), 2 * SECOND), set);
+        assert_eq!(desired.observe(&says(1), 3 * SECOND), own(3));
+        assert_eq!(desired.observe(&says(3), 4 * SECOND), own(3));
+        desired.request(2, &says(3), 4 * SECOND);
+        assert_eq!(desired.observe(&says(2), 5 * SECOND), own(2));
+        desired.set(5);
+        desired.resume();
+        assert_eq!(desired.count(), Some(5));
     }
 
     #[test]

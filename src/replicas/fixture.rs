@@ -42,5 +42,7 @@ pub(super) fn replica(id: u64, address: &str, state: ReplicaState) -> Replica {
         state,
         restarts: 0,
         since: SystemTime::UNIX_EPOCH,
+        started: None,
+        last_exit: None,
     }
 }

@@ -12,6 +12,7 @@
 
 mod backoff;
 mod child;
+mod control;
 mod desired;
 #[cfg(feature = "docker")]
 mod docker;
@@ -42,6 +43,7 @@ mod rollout;
 #[cfg(any(feature = "docker", feature = "kubernetes"))]
 mod scaler_lease;
 mod status;
+mod stopped;
 #[cfg(feature = "docker")]
 mod swarm;
 #[cfg(test)]
@@ -52,20 +54,25 @@ use std::future::Future;
 use std::process::Command;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Runner;
 use crate::model::TargetGroupId;
 use crate::state::{Publisher, Reader};
 
 pub use child::{Guardian, guard};
-pub use desired::{CurrentDesired, DesiredCount, DesiredCounts, ReplicaCounts};
+pub use control::{ReplicaControl, Restart};
+pub use desired::{ChangedBy, CurrentDesired, DesiredCount, DesiredCounts, ReplicaCounts};
 pub use exec::Exec;
 pub use not_built::NotBuilt;
 pub use process::{Ports, Processes};
-pub use provider::{Fleet, Provider, ProviderError, Replica, ReplicaId, ReplicaState, Usage};
+pub use provider::{
+    Fleet, LastExit, Provider, ProviderError, Replica, ReplicaId, ReplicaState, StopReason,
+    Stopped, Usage,
+};
 use reconcile::Supervisor;
 pub use status::{Fault, GroupReplicas, Status};
+pub use stopped::StopHistory;
 pub use webhook::Webhook;
 
 /// Runs the replicas of every snapshot's groups until `shutdown` is done; then stops those
@@ -75,7 +82,7 @@ pub use webhook::Webhook;
 /// Complete `shutdown` after the data plane has drained: nothing is waited for. Dropping
 /// the future instead kills every process at once. `status` always shows all of them.
 /// `desired` says how many each group should have; one that it does not name has what its
-/// configuration says.
+/// configuration says. `restarts` are replicas to be replaced; see [`ReplicaControl`].
 ///
 /// Must run on a thread that lives as long as Weir: the kernel kills the processes when
 /// the thread that started them ends. `guardian` starts a process that calls [`guard`], and so
@@ -85,6 +92,7 @@ pub async fn run(
     publisher: Publisher,
     desired: watch::Receiver<DesiredCounts>,
     status: watch::Sender<Status>,
+    restarts: mpsc::Receiver<Restart>,
     guardian: Option<fn() -> Command>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -94,6 +102,7 @@ pub async fn run(
         move |group: &TargetGroupId, runner: &Runner| provider(group, runner, &ports, &guarded)
     };
     let supervisor = Supervisor::new(reader, publisher, desired, status, Arc::new(start));
+    let supervisor = supervisor.taking(restarts);
     let run = async {
         supervisor.run(shutdown).await;
         guarded.close();

@@ -71,6 +71,7 @@ impl PolledList {
         let fleet = Fleet {
             desired: parsed.desired,
             replicas: self.index.update(parsed.listed()?),
+            stopped: Vec::new(),
         };
         self.fleet = Some(fleet.clone());
         self.polled_at = Some(Instant::now());

@@ -40,6 +40,13 @@ pub trait Provider: Send + 'static {
         Ok(())
     }
 
+    /// Replaces a replica by another one with the same settings: starts that, and drains the replica
+    /// once it runs. Does nothing if it drains already, and by default, for engines that run their
+    /// replicas themselves.
+    async fn replace(&mut self, _replica: ReplicaId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Measures what the replicas use, about once a second while a policy of the group goes by
     /// CPU or memory. Replicas that cannot be measured are left out. Its deadline is three
     /// seconds.
@@ -72,6 +79,9 @@ pub struct Fleet {
     pub desired: u32,
     /// All replicas that exist, in any state.
     pub replicas: Vec<Replica>,
+    /// Those that have stopped since the last list, oldest first, and runs of those that were started
+    /// again; of a provider that stops its replicas itself.
+    pub stopped: Vec<Stopped>,
 }
 
 /// Number of a replica within its group. Numbers grow and are never used again.
@@ -96,6 +106,84 @@ pub struct Replica {
     pub restarts: u32,
     /// When it entered this state.
     pub since: SystemTime,
+    /// When it was started, or first seen to run; `None` before.
+    pub started: Option<SystemTime>,
+    /// How it ended the last time; `None` if it never has.
+    pub last_exit: Option<LastExit>,
+}
+
+/// A replica that has stopped, or one run of a replica that is started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Its number.
+    pub id: ReplicaId,
+    /// The engine's name for it.
+    pub name: Option<String>,
+    /// The process ID that it had.
+    pub pid: Option<u32>,
+    /// Where it accepted connections.
+    pub address: Option<SocketAddr>,
+    /// How many times it had been started again.
+    pub restarts: u32,
+    /// When it was started, as far as that is known.
+    pub started: Option<SystemTime>,
+    /// When it ended, or was first found to be gone.
+    pub stopped: SystemTime,
+    /// Why.
+    pub reason: StopReason,
+    /// How the process ended, if that is known: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    pub exit: Option<String>,
+}
+
+/// Why a replica has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StopReason {
+    /// It ended by itself; Weir starts it again.
+    Exited,
+    /// There were more than desired.
+    ScaleIn,
+    /// A reload has given the replicas other settings.
+    Replaced,
+    /// The admin API was asked to restart it.
+    Restart,
+    /// A reload has given its group another provider, or none.
+    Removed,
+    /// Weir ends.
+    Shutdown,
+    /// The engine does not list it any more.
+    Engine,
+}
+
+impl StopReason {
+    /// Whether Weir wanted it to stop.
+    pub const fn is_wanted(self) -> bool {
+        match self {
+            Self::ScaleIn | Self::Replaced | Self::Restart | Self::Removed | Self::Shutdown => true,
+            Self::Exited | Self::Engine => false,
+        }
+    }
+
+    /// The word in the admin API, in metrics and in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::ScaleIn => "scale_in",
+            Self::Replaced => "replaced",
+            Self::Restart => "restart",
+            Self::Removed => "removed",
+            Self::Shutdown => "shutdown",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// How a replica has ended before it was started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastExit {
+    /// When it ended.
+    pub at: SystemTime,
+    /// How: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    pub status: String,
 }
 
 /// The life cycle of a replica.
@@ -112,6 +200,22 @@ pub enum ReplicaState {
 }
 
 impl ReplicaState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Starting,
+        Self::Running,
+        Self::Draining,
+        Self::Stopping,
+    ];
+
+    /// Whether it has not been told to go.
+    pub const fn is_staying(self) -> bool {
+        match self {
+            Self::Starting | Self::Running => true,
+            Self::Draining | Self::Stopping => false,
+        }
+    }
+
     /// The word in `/api/v1/status` and logs.
     pub const fn name(self) -> &'static str {
         match self {

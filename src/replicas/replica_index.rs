@@ -54,6 +54,9 @@ impl ReplicaIndex {
                 Some(known) if known.state == listed.state => known.since,
                 Some(_) | None => SystemTime::now(),
             };
+            let is_up = listed.state != ReplicaState::Starting;
+            let started = known.as_ref().and_then(|known| known.started);
+            let started = started.or_else(|| is_up.then_some(listed.since.unwrap_or(since)));
             let replica = Replica {
                 id: known.map_or_else(|| self.ids.assign(), |known| known.id),
                 name: Some(listed.name.clone()),
@@ -62,6 +65,8 @@ impl ReplicaIndex {
                 state: listed.state,
                 restarts: 0,
                 since: listed.since.unwrap_or(since),
+                started,
+                last_exit: None,
             };
             self.known.insert(listed.name, replica);
         }

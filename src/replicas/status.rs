@@ -2,9 +2,11 @@
 //! takes over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::provider::{Replica, ReplicaId, Usage};
+use super::stopped::StopHistory;
 use crate::model::TargetGroupId;
 
 /// The replicas of all groups that have some. Written by the group's reconciler alone.
@@ -26,6 +28,10 @@ pub struct GroupReplicas {
     pub fault: Option<Fault>,
     /// Whether this Weir decides how many there are.
     pub is_scaler: bool,
+    /// Whether Weir runs them itself, and not an engine.
+    pub is_own: bool,
+    /// Those that have stopped.
+    pub stopped: Arc<StopHistory>,
 }
 
 /// Why a provider does not do what it should. It is asked again, less and less often.

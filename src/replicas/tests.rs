@@ -43,6 +43,7 @@ impl Rig {
             publisher.clone(),
             watch::channel(DesiredCounts::new()).1,
             writer,
+            ReplicaControl::new(watch::Sender::new(DesiredCounts::new())).1,
             None,
             down,
         ));

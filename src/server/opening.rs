@@ -119,6 +119,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             lifecycle: Arc::clone(&self.lifecycle),
             replicas: self.control.replicas().clone(),
+            replica_control: self.control.replica_control().clone(),
             autoscaling: Arc::clone(self.control.journal()),
             certificates: Arc::clone(self.control.certificates()),
             connections: self.listeners.limits(),

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::diff::Diff;
 use super::runtime_settings::Refusal;
 use crate::config::Config;
-use crate::model::{TargetGroupId, TargetId};
+use crate::model::{Maintenance, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// What one publication changes.
@@ -32,6 +32,10 @@ pub(super) enum Scope {
 #[derive(Debug)]
 pub(super) enum Reply {
     Configured(Diff, oneshot::Sender<Diff>),
+    Maintained(
+        Option<Maintenance>,
+        oneshot::Sender<Result<Option<Maintenance>, Refusal>>,
+    ),
     Changed(
         TargetId,
         oneshot::Sender<Result<Option<Registered>, Refusal>>,

@@ -14,6 +14,7 @@ use super::compile::{GroupParts, ListenerParts, compile_listeners};
 use super::diff::Diff;
 use super::membership::Membership;
 use super::registry::Registry;
+use super::runtime_settings::Refusal;
 use super::snapshot::{Group, Positions, Snapshot};
 use super::work::Work;
 use crate::balance::Roster;
@@ -145,6 +146,20 @@ impl Builder {
                 // The receiver may have given up.
                 Err(refusal) => drop(done.send(Err(refusal))),
             },
+            Change::Maintenance {
+                group,
+                maintenance,
+                done,
+            } => {
+                if !self.membership.has(&group) {
+                    // The receiver may have given up.
+                    drop(done.send(Err(Refusal::UnknownGroup(group))));
+                    return;
+                }
+                let now = self.registry.group(&group).maintain(maintenance);
+                batch.note(group, Scope::Roster);
+                batch.replies.push(Reply::Maintained(now, done));
+            }
             Change::Health { target } => self.note_roster(target.group, batch),
         }
     }
@@ -364,6 +379,7 @@ impl Builder {
             // The receiver may have given up; the change stands.
             match reply {
                 Reply::Configured(diff, done) => drop(done.send(diff)),
+                Reply::Maintained(now, done) => drop(done.send(Ok(now))),
                 Reply::Changed(id, done) => {
                     let changed = snapshot
                         .group_named(&id.group)

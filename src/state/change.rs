@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::diff::Diff;
 use super::runtime_settings::{Refusal, TargetChange};
 use crate::config::Config;
-use crate::model::{Endpoint, ListenerId, SocketId, TargetGroupId, TargetId};
+use crate::model::{Endpoint, ListenerId, Maintenance, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// Something that changes the snapshot.
@@ -40,6 +40,15 @@ pub enum Change {
         change: TargetChange,
         /// Receives the result; see [`super::Publisher::change_target`].
         done: oneshot::Sender<Result<Option<Registered>, Refusal>>,
+    },
+    /// A group goes into maintenance, or comes out of it.
+    Maintenance {
+        /// The group.
+        group: TargetGroupId,
+        /// Its maintenance; `None` ends it.
+        maintenance: Option<Maintenance>,
+        /// Receives the maintenance that is in force then.
+        done: oneshot::Sender<Result<Option<Maintenance>, Refusal>>,
     },
     /// The health of a target changed; its record says to what.
     Health {

@@ -24,7 +24,7 @@ use super::snapshot::Snapshot;
 use super::work::Work;
 use crate::balance::{KeyTable, Roster};
 use crate::config::Config;
-use crate::model::{ListenerId, SocketId, TargetGroupId, TargetId};
+use crate::model::{ListenerId, Maintenance, SocketId, TargetGroupId, TargetId};
 use crate::target_group::Registered;
 
 /// Write half of the snapshot: sends changes to the one task that applies them.
@@ -91,6 +91,23 @@ impl Publisher {
         })
         .await;
         applied.await.ok()
+    }
+
+    /// Puts a group into maintenance, or with `None` ends that, and waits until it is visible.
+    /// Returns what is in force. Reloads keep it while they keep the group.
+    pub async fn maintain(
+        &self,
+        group: TargetGroupId,
+        maintenance: Option<Maintenance>,
+    ) -> Result<Option<Maintenance>, Refusal> {
+        let (done, applied) = oneshot::channel();
+        self.send(Change::Maintenance {
+            group,
+            maintenance,
+            done,
+        })
+        .await;
+        applied.await.unwrap_or(Err(Refusal::Stopping))
     }
 
     /// Changes a target at run time and waits until that is visible. Returns the target as its

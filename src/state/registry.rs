@@ -8,7 +8,9 @@ use super::draining::DrainingTargets;
 use super::runtime_settings::GroupMember;
 use crate::balance::KeyTable;
 use crate::config;
-use crate::model::{Endpoint, ListenerId, ListenerSlot, RateLimit, TargetGroupId, TargetId};
+use crate::model::{
+    Endpoint, ListenerId, ListenerSlot, Maintenance, RateLimit, TargetGroupId, TargetId,
+};
 use crate::rate_limit::RateLimiter;
 use crate::target::{Admission, Target};
 use crate::target_group::{Live, Registered};
@@ -74,6 +76,7 @@ impl Registry {
             return;
         };
         record.is_configured = false;
+        record.live.maintenance = None;
         for registered in targets {
             record.begin_drain(registered, last, now);
             registered.target.set_listed(false);
@@ -179,6 +182,17 @@ impl Default for GroupRecord {
 }
 
 impl GroupRecord {
+    /// Begins a maintenance, changes the one that has begun, or ends it. Returns what is in force.
+    pub(super) fn maintain(&mut self, wanted: Option<Maintenance>) -> Option<Maintenance> {
+        let before = self.live.maintenance;
+        let since = |new: Maintenance| before.map_or(new.since, |before| before.since);
+        self.live.maintenance = wanted.map(|new| Maintenance {
+            since: since(new),
+            ..new
+        });
+        self.live.maintenance
+    }
+
     fn set_members(
         &mut self,
         settings: &config::TargetGroup,

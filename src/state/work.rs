@@ -32,6 +32,7 @@ impl Work {
                         let (group, own) = match change {
                             Change::Configure { config, .. } => return cost(config),
                             Change::Members { group, members, .. } => (group, members.len()),
+                            Change::Maintenance { group, .. } => (group, 1),
                             Change::Target { target, .. } | Change::Health { target } => {
                                 (&target.group, 1)
                             }

@@ -15,7 +15,7 @@ mod traffic_share;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::model::{HashKey, Overload, Retry, TargetGroupId, UpstreamLimits};
+use crate::model::{Failure, HashKey, Maintenance, Overload, Retry, TargetGroupId, UpstreamLimits};
 use crate::target::{Admission, KeepAlive, Lease, Serial, Target, Waiter, Wants};
 use crate::tls;
 
@@ -78,6 +78,8 @@ pub struct Live {
     pub budget: Arc<Budget>,
     /// For how long its targets keep idle connections.
     pub keep_alive: Arc<KeepAlive>,
+    /// Its maintenance, while it is in one: it gets no requests.
+    pub maintenance: Option<Maintenance>,
 }
 
 impl Live {
@@ -86,11 +88,20 @@ impl Live {
         Self {
             budget: Arc::new(Budget::new(now)),
             keep_alive: Arc::new(KeepAlive::new(now)),
+            maintenance: None,
         }
     }
 }
 
 impl TargetGroup {
+    /// Refuses what has just come if the group is in maintenance. What came before goes on.
+    pub fn admit(&self) -> Result<(), Failure> {
+        match self.live.maintenance {
+            Some(maintenance) => Err(Failure::Maintenance(maintenance.retry_after)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether there may be a target that was not tried yet.
     pub fn has_another(&self, tried: &Tried) -> bool {
         !tried.is_full()

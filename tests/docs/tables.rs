@@ -41,7 +41,7 @@ fn the_guide_has_every_reason_of_a_scaling_decision() {
 }
 
 /// The failures which a client sees as an answer of Weir itself.
-const ANSWERED: [Failure; 34] = [
+const ANSWERED: [Failure; 35] = [
     Failure::MalformedRequest,
     Failure::PlainHttp,
     Failure::BadHost,
@@ -56,6 +56,7 @@ const ANSWERED: [Failure; 34] = [
     Failure::VersionNotSupported,
     Failure::NoTarget,
     Failure::AllTried,
+    Failure::Maintenance(Duration::ZERO),
     Failure::Overloaded,
     Failure::QueueFull,
     Failure::QueueTimeout,

@@ -329,3 +329,47 @@ fn ten_thousand_records_of_a_running_weir_come_out_equal() {
     };
     assert_eq!(site.records(&(records().join("\n") + "\n"), &[]).0, 1);
 }
+
+/// `weir explain` of a running Weir.
+fn live(weir: &Weir, arguments: &[&str]) -> (i32, String) {
+    let admin = weir.admin_addr().to_string();
+    let mut run = command();
+    run.args(["explain", "--admin", &admin]).args(arguments);
+    said(&run.output().unwrap())
+}
+
+#[test]
+fn a_running_weir_says_which_targets_are_eligible_and_why_others_are_not() {
+    let target = Target::named("a");
+    let weir = Weir::start(&format!(
+        "admin = {{ bind = \"127.0.0.1:0\" }}\nshutdown = {{ lame_duck = \"0s\" }}\n\
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nforward = \"app\"\n\
+         [target_group.app]\ntargets = [\"{}\", \"127.0.0.1:9\"]\n\
+         health = {{ interval = \"1s\", timeout = \"500ms\" }}\n",
+        target.addr()
+    ));
+    let request = ["GET http://www.example/", "-H", "x-a: b", "--json"];
+    let targets = || {
+        let (code, text) = live(&weir, &request);
+        assert_eq!(code, 0, "{text}");
+        let told: Value = serde_json::from_str(&text).unwrap();
+        told["action"]["groups"][0]["targets"].clone()
+    };
+    let found = until("a failed check", targets, |found| {
+        found[1]["state"] == "unhealthy"
+    });
+    assert_eq!(found[0]["eligible"], true, "{found}");
+    assert_eq!(found[1]["eligible"], false, "{found}");
+    let because = found[1]["because"].as_str().unwrap();
+    assert!(because.contains("its checks fail"), "{found}");
+    let (code, text) = live(&weir, &["http://www.example/"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("unhealthy  its checks fail"), "{text}");
+    assert_eq!(live(&weir, &["TRACE http://a.example/"]).0, 1);
+    let (code, text) = live(&weir, &["http://a/", "--listener", "other"]);
+    assert_eq!(code, 2);
+    assert!(text.contains("`web`"), "{text}");
+    for wrong in [&["no request at all"][..], &["a.toml", "http://a/"], &[]] {
+        assert_eq!(live(&weir, wrong).0, 2, "{wrong:?}");
+    }
+}

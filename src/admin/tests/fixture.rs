@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -48,6 +49,7 @@ impl Fixture {
             publisher: publisher.clone(),
             connections: watch::channel(Vec::new()).1,
             replicas,
+            replica_control: replicas::ReplicaControl::default(),
             autoscaling: Arc::default(),
             reader,
             metrics: Arc::default(),
@@ -76,6 +78,22 @@ impl Fixture {
         fixture
     }
 
+    /// The same, with the token `secret` of changes.
+    pub(super) async fn with_token(config: Config) -> Self {
+        let fixture = Self::new().await;
+        fixture.configure_with_token(config).await;
+        fixture
+    }
+
+    pub(super) async fn configure_with_token(&self, config: Config) {
+        let admin = Some(config::Admin {
+            bind: self.address,
+            token: Some(config::Token("secret".to_owned())),
+        });
+        let config = Config { admin, ..config };
+        self.publisher.configure(config).await.unwrap();
+    }
+
     /// Sends bytes unchanged, and reads until the listener closes the connection.
     pub(super) async fn send(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -94,6 +112,20 @@ impl Fixture {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    /// Sends a body, with the token `secret`.
+    pub(super) async fn tell(&self, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+        let length = body.len();
+        let answer = self
+            .send(&format!(
+                "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                 authorization: Bearer secret\r\ncontent-length: {length}\r\n\r\n{body}"
+            ))
+            .await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
     }
 
     pub(super) async fn get(&self, path: &str) -> (StatusCode, String) {

@@ -1,7 +1,10 @@
 //! Tests of the admin listener as a client sees it.
 
+mod explain;
 mod fixture;
+mod maintenance;
 mod openapi;
+mod replicas;
 mod scaling;
 mod serve;
 mod status;

@@ -11,9 +11,11 @@ use super::fixture::Fixture;
 use crate::admin::operation::{Access, Content, Operation, Parameter, ParameterKind};
 use crate::admin::routes::OPERATIONS;
 use crate::admin::{
-    AutoscalingStatus, EventList, GroupList, GroupStatus, ListenerList, ListenerStatus, LogLevel,
-    Problem, ReloadAsked, Status, TargetChanged, TargetPatch, TargetStatus, paths,
+    AutoscalingStatus, DesiredChanged, DesiredRequest, EventList, ExplainRequest, GroupList,
+    GroupStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged, MaintenanceRequest,
+    Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch, TargetStatus, paths,
 };
+use crate::explain::Explanation;
 
 /// The types that the table names.
 fn schemas() -> Map<String, Value> {
@@ -31,6 +33,13 @@ fn schemas() -> Map<String, Value> {
     add::<TargetChanged>(&mut generator);
     add::<AutoscalingStatus>(&mut generator);
     add::<EventList>(&mut generator);
+    add::<ExplainRequest>(&mut generator);
+    add::<Explanation>(&mut generator);
+    add::<DesiredRequest>(&mut generator);
+    add::<DesiredChanged>(&mut generator);
+    add::<RestartAsked>(&mut generator);
+    add::<MaintenanceRequest>(&mut generator);
+    add::<MaintenanceChanged>(&mut generator);
     add::<ReloadAsked>(&mut generator);
     add::<LogLevel>(&mut generator);
     let mut schemas = generator.take_definitions(true);
@@ -149,8 +158,9 @@ fn the_document_is_that_of_the_types_and_routes() {
 /// What a value has that its schema does not allow, or lacks.
 fn faults(value: &Value, schema: &Value, document: &Value, at: &str) -> Vec<String> {
     if let Some(reference) = schema["$ref"].as_str() {
+        let beside = schema;
         let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
-        return faults(value, schema, document, at);
+        return faults(value, &together(schema.clone(), beside), document, at);
     }
     if let Some(any) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
         let fits = |schema| faults(value, schema, document, at).is_empty();
@@ -187,6 +197,14 @@ fn faults(value: &Value, schema: &Value, document: &Value, at: &str) -> Vec<Stri
         Value::Object(fields) => fields_faults(fields, schema, document, at),
         _ => vec![],
     }
+}
+
+/// A schema with the properties that stand beside a reference to it: the tag of an enum.
+fn together(mut schema: Value, beside: &Value) -> Value {
+    for (name, known) in beside["properties"].as_object().into_iter().flatten() {
+        schema["properties"][name] = known.clone();
+    }
+    schema
 }
 
 fn fields_faults(
@@ -243,9 +261,11 @@ async fn answers_are_as_the_document_says() {
             .replace("{listener}", &status.listeners[0].name)
             .replace("{group}", &group.name)
             .replace("{address}", &group.targets[0].address.to_string());
-        let (code, body) = fixture.get(&path).await;
-        assert_eq!(code, 200, "{path}: {body}");
-        let value: Value = serde_json::from_str(&body).unwrap();
+        let body = operation
+            .body
+            .map_or("", |_| r#"{"url": "/", "listener": "http"}"#);
+        let (code, value) = fixture.tell(operation.method.as_str(), &path, body).await;
+        assert_eq!(code, 200, "{path}: {value}");
         let faults = faults(&value, &reference(schema), &document, "");
         assert!(faults.is_empty(), "{path}: {faults:#?}");
         checked += 1;

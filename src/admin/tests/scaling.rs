@@ -25,6 +25,8 @@ fn scaled(fixture: &mut Fixture, outcomes: &[ScalingOutcome]) {
         state: replicas::ReplicaState::Running,
         restarts: 0,
         since,
+        started: None,
+        last_exit: None,
     };
     let usage = replicas::Usage {
         cpu: Some(35.0),
@@ -40,6 +42,7 @@ fn scaled(fixture: &mut Fixture, outcomes: &[ScalingOutcome]) {
             since,
         }),
         is_scaler: true,
+        ..replicas::GroupReplicas::default()
     };
     let status = replicas::Status::from([("todo".into(), group)]);
     fixture.context.replicas = watch::channel(status).1;

@@ -173,6 +173,13 @@ fn group(text: &mut String, group: &GroupAnswer) {
         };
         line(text, "sticky", &session);
     }
+    if group.maintenance {
+        line(
+            text,
+            "",
+            "it is in maintenance: the request is answered with 503",
+        );
+    }
     if group.failing_open {
         line(text, "", "too few targets are healthy: it fails open");
     }

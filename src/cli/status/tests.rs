@@ -21,6 +21,7 @@ fn running() -> SocketAddr {
         connections: watch::channel(Vec::new()).1,
         certificates: Arc::default(),
         replicas,
+        replica_control: crate::replicas::ReplicaControl::default(),
         autoscaling: Arc::default(),
         publisher,
         reader,

@@ -42,10 +42,15 @@ pub(super) const TOKEN: RangeInclusive<usize> = 16..=1024;
 pub(super) const OTHER_TOKEN: RangeInclusive<usize> = 1..=1024;
 
 /// Most replicas of one group on one machine.
-pub(in crate::config) const LOCAL_REPLICAS: i64 = 256;
+const LOCAL_REPLICAS: i64 = 256;
 
 /// Most replicas of one group where an engine places them.
 pub(in crate::config) const REPLICAS: i64 = 10_000;
+
+/// How many replicas there may be, on one machine or on those of an engine.
+pub(in crate::config) const fn most_replicas(is_local: bool) -> i64 {
+    if is_local { LOCAL_REPLICAS } else { REPLICAS }
+}
 
 /// Datapoints in a row.
 pub(super) const PERIODS: RangeInclusive<i64> = 1..=3600;

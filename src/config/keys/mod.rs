@@ -27,7 +27,7 @@ pub(super) use action::{FIXED_RESPONSE, REDIRECT, WEIGHTED_GROUP};
 pub(super) use autoscaling::{
     AUTOSCALING, CUSTOM_METRIC, PREDICTIVE, SCHEDULED, STEP, STEP_SCALING, TARGET_TRACKING,
 };
-pub(super) use bounds::{DAY, LOCAL_REPLICAS, METRIC, PHASE, REPLICAS as MOST_REPLICAS};
+pub(super) use bounds::{DAY, METRIC, PHASE, REPLICAS as MOST_REPLICAS, most_replicas};
 pub(super) use filter::{FIELD_EDITS, REWRITE, REWRITE_PREFIX, REWRITE_REGEX};
 pub(super) use health::{HEALTH, OUTLIER};
 pub(super) use key::SWITCH;

@@ -5,7 +5,7 @@ use super::{health, runner};
 use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::section::Section;
-use crate::config::types::{Allowance, Replicas, Scaler, WarmUpRequests};
+use crate::config::types::{Allowance, Replicas, Runner, Scaler, WarmUpRequests};
 use crate::model::TargetProtocol;
 
 /// `may_be_none`: the group has `autoscaling`, which says whether it may begin with none.
@@ -20,7 +20,7 @@ pub(super) fn read(
     let is_local = section.get("command").is_some() || section.get("docker").is_some();
     let least = i64::from(!may_be_none);
     let count = section.get("count");
-    let count = count.and_then(|node| node.count_within(&(least..=most(is_local))));
+    let count = count.and_then(|node| node.count_within(&(least..=keys::most_replicas(is_local))));
     let allowance = Allowance {
         cpus: section.get("cpus").and_then(|node| node.number()),
         memory: section.get("memory").and_then(|node| node.size()),
@@ -41,12 +41,10 @@ pub(super) fn read(
     })
 }
 
-/// How many replicas there may be, on one machine or on those of an engine.
-pub(super) fn most(is_local: bool) -> i64 {
-    if is_local {
-        keys::LOCAL_REPLICAS
-    } else {
-        keys::MOST_REPLICAS
+impl Runner {
+    /// The most replicas that a group may have.
+    pub fn most_replicas(&self) -> u32 {
+        u32::try_from(keys::most_replicas(self.is_own())).unwrap_or(u32::MAX)
     }
 }
 

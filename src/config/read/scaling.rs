@@ -166,13 +166,12 @@ fn check_count(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) 
 
 /// One machine has room for so many replicas.
 fn check_most(group: &Section<'_>, replicas: &Replicas, scaling: &Autoscaling) {
-    let is_local = matches!(replicas.runner, Runner::Process(_) | Runner::Docker(_));
-    let most = replicas::most(is_local);
-    if i64::from(scaling.most()) <= most {
+    let most = replicas.runner.most_replicas();
+    if scaling.most() <= most {
         return;
     }
     // The larger of the two is to blame.
-    let key = if i64::from(scaling.max) > most {
+    let key = if scaling.max > most {
         "max"
     } else {
         "schedule"

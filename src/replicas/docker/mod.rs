@@ -28,7 +28,9 @@ use crate::replicas::last_error::LastError;
 use crate::replicas::poll_timer::PollTimer;
 use crate::replicas::replica_index::ReplicaIds;
 use crate::replicas::rollout::{Present, plan};
-use crate::replicas::{Fleet, Provider, ProviderError, Replica, ReplicaId, Usage};
+use crate::replicas::{
+    Fleet, Provider, ProviderError, Replica, ReplicaId, StopReason, Stopped, Usage,
+};
 use container::{ListedContainer, NewContainer};
 use owner::Owner;
 use replica::{DockerReplica, Intent, Phase};
@@ -47,6 +49,8 @@ pub(super) struct Docker {
     victims: Vec<ReplicaId>,
     ids: ReplicaIds,
     replicas: BTreeMap<ReplicaId, DockerReplica>,
+    /// Containers that have ended since the last list.
+    stopped: Vec<Stopped>,
     jobs: JoinSet<Finished>,
     ports: PortProbes,
     timer: PollTimer,
@@ -77,6 +81,7 @@ impl Docker {
             victims: Vec::new(),
             ids: ReplicaIds::default(),
             replicas: BTreeMap::new(),
+            stopped: Vec::new(),
             jobs: JoinSet::new(),
             ports: PortProbes::default(),
             timer: poll_timer(),
@@ -131,6 +136,7 @@ impl Docker {
                 continue;
             };
             self.ports.forget(&replica.name);
+            self.stopped.push(replica.exited(*id, &status));
             let wait = replica.restart_later();
             warn!(event = kind::REPLICA, group = %self.group, replica = id.0, container = replica.name, status, "replica exited, restarting in {wait:?}");
         }
@@ -147,6 +153,13 @@ impl Docker {
         for id in next.drain {
             if let Some(replica) = self.replicas.get_mut(&id) {
                 replica.intent = Intent::Drain;
+                replica.leaving = Some(if replica.is_replaced {
+                    StopReason::Restart
+                } else if !replica.is_adopted && Arc::ptr_eq(&replica.settings, settings) {
+                    StopReason::ScaleIn
+                } else {
+                    StopReason::Replaced
+                });
             }
         }
         for (id, replica) in &mut self.replicas {
@@ -174,7 +187,9 @@ impl Docker {
             .filter(|(_, replica)| replica.is_kept())
             .map(|(id, replica)| Present {
                 id: *id,
-                is_current: !replica.is_adopted && Arc::ptr_eq(&replica.settings, settings),
+                is_current: !replica.is_replaced
+                    && !replica.is_adopted
+                    && Arc::ptr_eq(&replica.settings, settings),
                 is_running: replica.is_serving(),
             })
             .collect()
@@ -193,7 +208,10 @@ impl Docker {
         self.timer.poll_now();
         match finished {
             Finished::Stop(id) => {
-                self.replicas.remove(&id);
+                if let Some(mut replica) = self.replicas.remove(&id) {
+                    let reason = replica.leaving.unwrap_or(StopReason::Replaced);
+                    self.stopped.push(replica.stopped(id, reason, None));
+                }
             }
             Finished::Start(id, engine, result) => {
                 let Some(replica) = self.replicas.get_mut(&id) else {
@@ -313,6 +331,7 @@ impl Provider for Docker {
         Ok(Fleet {
             desired: self.count,
             replicas,
+            stopped: std::mem::take(&mut self.stopped),
         })
     }
 
@@ -330,6 +349,14 @@ impl Provider for Docker {
             && !replica.is_kept()
         {
             replica.intent = Intent::Stop;
+            self.timer.poll_now();
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
+        if let Some(replica) = self.replicas.get_mut(&replica) {
+            replica.is_replaced = true;
             self.timer.poll_now();
         }
         Ok(())

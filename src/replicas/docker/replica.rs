@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::container::ListedContainer;
 use crate::config::DockerRunner;
 use crate::replicas::backoff::Backoff;
-use crate::replicas::{Replica, ReplicaId, ReplicaState};
+use crate::replicas::{LastExit, Replica, ReplicaId, ReplicaState, StopReason, Stopped};
 
 /// How long an adopted container counts as serving before its port was probed.
 const ADOPTION_GRACE: Duration = Duration::from_secs(3);
@@ -49,6 +49,13 @@ pub(super) struct DockerReplica {
     /// Whether it accepts connections.
     pub(super) is_open: bool,
     pub(super) intent: Intent,
+    /// Whether another one is to take its place.
+    pub(super) is_replaced: bool,
+    /// Why it is to stop, once it is.
+    pub(super) leaving: Option<StopReason>,
+    last_exit: Option<LastExit>,
+    /// When its container was started.
+    up_since: Option<SystemTime>,
     started_at: Instant,
     backoff: Backoff,
     restarts: u32,
@@ -68,6 +75,10 @@ impl DockerReplica {
             address: None,
             is_open: false,
             intent: Intent::Keep,
+            is_replaced: false,
+            leaving: None,
+            last_exit: None,
+            up_since: None,
             started_at: Instant::now(),
             backoff: Backoff::of_restarts(),
             restarts: 0,
@@ -88,6 +99,7 @@ impl DockerReplica {
     /// The engine has started the container.
     pub(super) fn started(&mut self) {
         self.started_at = Instant::now();
+        self.up_since = Some(SystemTime::now());
         self.phase = Phase::Up;
     }
 
@@ -104,6 +116,35 @@ impl DockerReplica {
             }
             Some(container) => Some(container.status),
             None => Some("removed".to_owned()),
+        }
+    }
+
+    /// Notes how the container has ended by itself. Returns that for the history.
+    pub(super) fn exited(&mut self, id: ReplicaId, status: &str) -> Stopped {
+        self.last_exit = Some(LastExit {
+            at: SystemTime::now(),
+            status: status.to_owned(),
+        });
+        self.stopped(id, StopReason::Exited, Some(status.to_owned()))
+    }
+
+    /// The container's end, for the history.
+    pub(super) fn stopped(
+        &mut self,
+        id: ReplicaId,
+        reason: StopReason,
+        exit: Option<String>,
+    ) -> Stopped {
+        Stopped {
+            id,
+            name: Some(self.name.clone()),
+            pid: None,
+            address: self.address,
+            restarts: self.restarts,
+            started: self.up_since.take(),
+            stopped: SystemTime::now(),
+            reason,
+            exit,
         }
     }
 
@@ -180,6 +221,8 @@ impl DockerReplica {
             state,
             restarts: self.restarts,
             since: self.since,
+            started: self.up_since,
+            last_exit: self.last_exit.clone(),
         }
     }
 }

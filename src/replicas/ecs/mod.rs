@@ -113,6 +113,7 @@ impl Ecs {
         Ok(Fleet {
             desired: u32::try_from(service.desired_count()).unwrap_or(0),
             replicas: self.index.update(listed),
+            stopped: Vec::new(),
         })
     }
 

@@ -232,6 +232,7 @@ impl Provider for Kubernetes {
         Ok(Fleet {
             desired,
             replicas: self.index.update(listed),
+            stopped: Vec::new(),
         })
     }
 

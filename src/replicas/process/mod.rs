@@ -21,7 +21,7 @@ use crate::model::TargetGroupId;
 use crate::replicas::child::Guardian;
 use crate::replicas::replica_index::ReplicaIds;
 use crate::replicas::rollout::{Present, plan};
-use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, ReplicaState, Usage};
+use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, ReplicaState, StopReason, Usage};
 pub use port::Ports;
 use supervisor::{Handle, ProcessSupervisor, Shared};
 use usage::{Ceiling, Meter};
@@ -47,7 +47,10 @@ pub struct Processes {
 struct Process {
     handle: Handle,
     settings: Arc<ProcessRunner>,
-    is_draining: bool,
+    /// Whether another one is to take its place.
+    is_replaced: bool,
+    /// Why it is to stop, once it is.
+    leaving: Option<StopReason>,
 }
 
 impl Processes {
@@ -59,6 +62,7 @@ impl Processes {
                 ports,
                 guardian,
                 changes: Arc::default(),
+                stopped: Arc::default(),
             },
             count: 0,
             victims: Vec::new(),
@@ -76,7 +80,11 @@ impl Processes {
         while self.supervisors.try_join_next().is_some() {}
         self.replicas
             .retain(|_, process| process.handle.replica().is_some());
-        for process in self.replicas.values_mut().filter(|each| each.is_draining) {
+        for process in self
+            .replicas
+            .values_mut()
+            .filter(|each| each.leaving.is_some())
+        {
             // One that exits while it drains need not be started again.
             process.stop_unless_running();
         }
@@ -86,10 +94,10 @@ impl Processes {
         let present: Vec<Present> = self
             .replicas
             .iter()
-            .filter(|(_, process)| !process.is_draining)
+            .filter(|(_, process)| process.leaving.is_none())
             .map(|(id, process)| Present {
                 id: *id,
-                is_current: Arc::ptr_eq(&process.settings, &settings),
+                is_current: process.is_current(&settings),
                 is_running: process.is_running(),
             })
             .collect();
@@ -98,7 +106,7 @@ impl Processes {
             self.start(&settings);
         }
         for id in next.drain {
-            self.drain(id);
+            self.drain(id, &settings);
         }
     }
 
@@ -110,15 +118,22 @@ impl Processes {
         let process = Process {
             handle,
             settings: settings.clone(),
-            is_draining: false,
+            is_replaced: false,
+            leaving: None,
         };
         self.replicas.insert(id, process);
         self.shared.changes.notify_one();
     }
 
-    fn drain(&mut self, id: ReplicaId) {
+    fn drain(&mut self, id: ReplicaId, settings: &Arc<ProcessRunner>) {
         if let Some(process) = self.replicas.get_mut(&id) {
-            process.is_draining = true;
+            process.leaving = Some(if process.is_replaced {
+                StopReason::Restart
+            } else if process.is_current(settings) {
+                StopReason::ScaleIn
+            } else {
+                StopReason::Replaced
+            });
             process.stop_unless_running();
             self.shared.changes.notify_one();
         }
@@ -132,11 +147,20 @@ impl Process {
             .is_some_and(|replica| replica.state == ReplicaState::Running)
     }
 
+    fn is_current(&self, settings: &Arc<ProcessRunner>) -> bool {
+        !self.is_replaced && Arc::ptr_eq(&self.settings, settings)
+    }
+
     /// A replica that is not a target has no requests to wait for.
     fn stop_unless_running(&mut self) {
         if !self.is_running() {
-            self.handle.stop();
+            self.stop();
         }
+    }
+
+    fn stop(&mut self) {
+        self.handle
+            .stop(self.leaving.unwrap_or(StopReason::ScaleIn));
     }
 }
 
@@ -164,7 +188,7 @@ impl Provider for Processes {
     async fn fleet(&mut self) -> Result<Fleet, ProviderError> {
         let replicas = self.replicas.values().filter_map(|process| {
             let mut replica = process.handle.replica()?;
-            if process.is_draining && replica.state == ReplicaState::Running {
+            if process.leaving.is_some() && replica.state == ReplicaState::Running {
                 replica.state = ReplicaState::Draining;
             }
             Some(replica)
@@ -172,6 +196,7 @@ impl Provider for Processes {
         Ok(Fleet {
             desired: self.count,
             replicas: replicas.collect(),
+            stopped: self.shared.stopped.take(),
         })
     }
 
@@ -217,9 +242,17 @@ impl Provider for Processes {
 
     async fn release(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
         if let Some(process) = self.replicas.get_mut(&replica)
-            && process.is_draining
+            && process.leaving.is_some()
         {
-            process.handle.stop();
+            process.stop();
+        }
+        Ok(())
+    }
+
+    async fn replace(&mut self, replica: ReplicaId) -> Result<(), ProviderError> {
+        if let Some(process) = self.replicas.get_mut(&replica) {
+            process.is_replaced = true;
+            self.reconcile();
         }
         Ok(())
     }

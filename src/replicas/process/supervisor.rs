@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::output::Output;
 use super::port::{Port, Ports};
@@ -22,7 +22,7 @@ use crate::replicas::child::{ChildProcess, Guardian};
 use crate::replicas::last_error::LastError;
 use crate::replicas::panic::caught;
 use crate::replicas::port_probe::until_open;
-use crate::replicas::{Replica, ReplicaId, ReplicaState};
+use crate::replicas::{LastExit, Replica, ReplicaId, ReplicaState, StopReason, Stopped};
 
 /// A replica that has not opened its port by then probably listens on another one.
 const SLOW_START: Duration = Duration::from_secs(10);
@@ -38,6 +38,28 @@ pub(super) struct Shared {
     pub(super) guardian: Guardian,
     /// Notified when a replica changes.
     pub(super) changes: Arc<Notify>,
+    /// Runs that have ended, until they are listed.
+    pub(super) stopped: Arc<StoppedRuns>,
+}
+
+/// Runs that have ended, until they are listed.
+#[derive(Debug, Default)]
+pub(super) struct StoppedRuns(Mutex<Vec<Stopped>>);
+
+/// Most of them: a list is asked for whenever one has ended.
+const MAX_STOPPED_RUNS: usize = 1000;
+
+impl StoppedRuns {
+    fn add(&self, stopped: Stopped) {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.len() < MAX_STOPPED_RUNS {
+            runs.push(stopped);
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Stopped> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The task that runs one replica.
@@ -47,7 +69,7 @@ pub(super) struct ProcessSupervisor {
     id: ReplicaId,
     settings: Arc<ProcessRunner>,
     report: Report,
-    stop: oneshot::Receiver<()>,
+    stop: oneshot::Receiver<StopReason>,
     backoff: Backoff,
     /// Why the replica did not start, or what it printed before it exited.
     last_error: LastError,
@@ -64,7 +86,7 @@ struct Report {
 #[derive(Debug)]
 pub(super) struct Handle {
     replica: watch::Receiver<Replica>,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<StopReason>>,
 }
 
 /// How one run of the process ended.
@@ -74,6 +96,13 @@ enum RunEnd {
     /// It could not be started; the error is logged.
     NotStarted,
     Exited(Exit),
+}
+
+/// How the wait for the end of a process ended.
+enum WaitEnd {
+    Exited(std::io::Result<ExitStatus>),
+    /// It is to be stopped.
+    Stop(StopReason),
 }
 
 /// An exit without an order to stop.
@@ -99,6 +128,8 @@ impl ProcessSupervisor {
             state: ReplicaState::Starting,
             restarts: 0,
             since: SystemTime::now(),
+            started: None,
+            last_exit: None,
         });
         let (stop, stopped) = oneshot::channel();
         let report = Report {
@@ -127,6 +158,7 @@ impl ProcessSupervisor {
                 RunEnd::NotStarted => self.backoff.next_wait(),
                 RunEnd::Exited(exit) => {
                     let wait = self.backoff.after_exit(exit.lifetime);
+                    self.note_exit(&exit);
                     self.log_exit(exit, wait);
                     wait
                 }
@@ -135,6 +167,7 @@ impl ProcessSupervisor {
                 replica.state = ReplicaState::Starting;
                 replica.pid = None;
                 replica.address = None;
+                replica.started = None;
                 replica.restarts += 1;
             });
             tokio::select! {
@@ -164,12 +197,16 @@ impl ProcessSupervisor {
         self.report.set(|replica| {
             replica.pid = pid;
             replica.address = Some(port.address());
+            replica.started = Some(SystemTime::now());
         });
-        let exited = self.wait(&mut process, port.address()).await;
-        let Some(status) = exited else {
-            self.terminate(process).await;
-            output.finish().await;
-            return RunEnd::Stopped;
+        let status = match self.wait(&mut process, port.address()).await {
+            WaitEnd::Exited(status) => status,
+            WaitEnd::Stop(reason) => {
+                let status = self.terminate(process).await;
+                output.finish().await;
+                self.note_end(reason, &status);
+                return RunEnd::Stopped;
+            }
         };
         // What it has started must not go on answering in its place.
         drop(process);
@@ -196,15 +233,11 @@ impl ProcessSupervisor {
         None
     }
 
-    /// Waits until the process exits. Returns `None` if it is to be stopped.
-    async fn wait(
-        &mut self,
-        process: &mut ChildProcess,
-        address: SocketAddr,
-    ) -> Option<std::io::Result<ExitStatus>> {
+    /// Waits until the process exits or is to be stopped.
+    async fn wait(&mut self, process: &mut ChildProcess, address: SocketAddr) -> WaitEnd {
         tokio::select! {
-            status = process.child.wait() => return Some(status),
-            _ = &mut self.stop => return None,
+            status = process.child.wait() => return WaitEnd::Exited(status),
+            reason = &mut self.stop => return WaitEnd::stop(reason.ok()),
             () = port_opens(&self.shared.group, self.id, address) => {}
         }
         let pid = process.child.id();
@@ -213,13 +246,13 @@ impl ProcessSupervisor {
         self.report
             .set(|replica| replica.state = ReplicaState::Running);
         tokio::select! {
-            status = process.child.wait() => Some(status),
-            _ = &mut self.stop => None,
+            status = process.child.wait() => WaitEnd::Exited(status),
+            reason = &mut self.stop => WaitEnd::stop(reason.ok()),
         }
     }
 
-    /// Asks the process to end, and kills it when `stop_timeout` has passed.
-    async fn terminate(&mut self, mut process: ChildProcess) {
+    /// Asks the process to end, and kills it when `stop_timeout` has passed. Returns how it ended.
+    async fn terminate(&mut self, mut process: ChildProcess) -> std::io::Result<ExitStatus> {
         let (group, replica, pid) = (&self.shared.group, self.id.0, process.child.id());
         self.report
             .set(|replica| replica.state = ReplicaState::Stopping);
@@ -235,10 +268,38 @@ impl ProcessSupervisor {
             let stop_timeout = self.settings.stop_timeout;
             warn!(event = kind::REPLICA, %group, replica, pid, ?stop_timeout, "replica did not stop in time, killing it");
             process.signal(Signal::KILL);
-            // Cannot fail for a child of ours, and cannot take long after SIGKILL.
-            let _ = process.child.wait().await;
         }
-        debug!(%group, replica, pid, "replica stopped");
+        // Cannot fail for a child of ours, nor take long after SIGKILL; a second call has the status
+        // of the first.
+        process.child.wait().await
+    }
+
+    /// Notes that the process has ended by itself.
+    fn note_exit(&self, exit: &Exit) {
+        self.note_end(StopReason::Exited, &exit.status);
+        let last = LastExit {
+            at: SystemTime::now(),
+            status: described(&exit.status),
+        };
+        self.report.set(|replica| replica.last_exit = Some(last));
+    }
+
+    /// Notes that a run of the process has ended, before its number and address are forgotten.
+    fn note_end(&self, reason: StopReason, status: &std::io::Result<ExitStatus>) {
+        let Some(replica) = self.report.current() else {
+            return;
+        };
+        self.shared.stopped.add(Stopped {
+            id: self.id,
+            name: replica.name,
+            pid: replica.pid,
+            address: replica.address,
+            restarts: replica.restarts,
+            started: replica.started,
+            stopped: SystemTime::now(),
+            reason,
+            exit: Some(described(status)),
+        });
     }
 
     /// Logs an exit and, unless they are the same as the last time, the last lines before it.
@@ -249,8 +310,7 @@ impl ProcessSupervisor {
             Ok(status) if status.success() => {
                 format!("{status} (a service must stay in the foreground)")
             }
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+            status => described(&status),
         };
         let lifetime = exit.lifetime;
         warn!(event = kind::REPLICA, %group, replica, pid, %status, ?lifetime, "replica exited, restarting in {wait:?}");
@@ -262,7 +322,26 @@ impl ProcessSupervisor {
     }
 }
 
+impl WaitEnd {
+    /// An owner that is gone wants no replica any more.
+    fn stop(reason: Option<StopReason>) -> Self {
+        Self::Stop(reason.unwrap_or(StopReason::Shutdown))
+    }
+}
+
+fn described(status: &std::io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
 impl Report {
+    /// The replica as it is listed.
+    fn current(&self) -> Option<Replica> {
+        Some(self.replica.as_ref()?.borrow().clone())
+    }
+
     fn set(&self, change: impl FnOnce(&mut Replica)) {
         if let Some(replica) = &self.replica {
             replica.send_modify(|replica| {
@@ -293,10 +372,10 @@ impl Handle {
     }
 
     /// Tells the replica to stop. Later calls change nothing.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, reason: StopReason) {
         if let Some(stop) = self.stop.take() {
             // Fails if the supervisor has ended.
-            let _ = stop.send(());
+            let _ = stop.send(reason);
         }
     }
 }

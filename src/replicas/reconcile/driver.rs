@@ -16,7 +16,7 @@ use crate::replicas::panic::caught;
 use crate::replicas::provider::USAGE_TIMEOUT;
 use crate::replicas::{Fleet, Provider, ProviderError, ReplicaId, Usage};
 
-/// For settings, a count, a release or the lease. An API server under load answers within
+/// For settings, a count, a release, a replacement or the lease. An API server under load answers within
 /// seconds or not at all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,6 +33,7 @@ pub(super) enum Call {
     MayScale,
     SetCount { count: u32, victims: Vec<ReplicaId> },
     Release(ReplicaId),
+    Replace(ReplicaId),
     List,
     Measure,
 }
@@ -44,6 +45,7 @@ pub(super) enum Answer {
     MayScale(bool),
     CountSet(u32),
     Released(ReplicaId),
+    Replaced(ReplicaId),
     Listed(Fleet),
     Measured(Vec<(ReplicaId, Usage)>),
     /// The fleet may be another one.
@@ -57,6 +59,7 @@ pub(super) enum CallKind {
     MayScale,
     SetCount,
     Release,
+    Replace,
     List,
     Measure,
     Watch,
@@ -98,6 +101,7 @@ impl Call {
             Self::MayScale => CallKind::MayScale,
             Self::SetCount { .. } => CallKind::SetCount,
             Self::Release(_) => CallKind::Release,
+            Self::Replace(_) => CallKind::Replace,
             Self::List => CallKind::List,
             Self::Measure => CallKind::Measure,
         }
@@ -108,9 +112,11 @@ impl Call {
         let usual = match self {
             Self::Measure => return USAGE_TIMEOUT,
             Self::List => LIST_TIMEOUT,
-            Self::Configure(_) | Self::MayScale | Self::SetCount { .. } | Self::Release(_) => {
-                REQUEST_TIMEOUT
-            }
+            Self::Configure(_)
+            | Self::MayScale
+            | Self::SetCount { .. }
+            | Self::Release(_)
+            | Self::Replace(_) => REQUEST_TIMEOUT,
         };
         own.map_or(usual, |own| own + TIMEOUT_MARGIN)
     }
@@ -130,6 +136,10 @@ impl Call {
                 provider.release(replica).await?;
                 Answer::Released(replica)
             }
+            Self::Replace(replica) => {
+                provider.replace(replica).await?;
+                Answer::Replaced(replica)
+            }
             Self::List => Answer::Listed(provider.fleet().await?),
             Self::Measure => Answer::Measured(provider.usage().await?),
         })
@@ -144,6 +154,7 @@ impl CallKind {
             Self::MayScale => "ask for the lease",
             Self::SetCount => "change the count",
             Self::Release => "let a replica go",
+            Self::Replace => "replace a replica",
             Self::List => "list the replicas",
             Self::Measure => "measure the replicas",
             Self::Watch => "watch the replicas",

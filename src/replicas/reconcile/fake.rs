@@ -105,6 +105,15 @@ impl Script {
         self.is_restless = false;
     }
 
+    /// Starts another replica, and drains this one.
+    fn replace(&mut self, id: ReplicaId) {
+        let count = self.replicas.len() as u32;
+        self.scale(count + 1);
+        let replaced = self.replicas.iter_mut().find(|replica| replica.id == id);
+        replaced.unwrap().state = ReplicaState::Draining;
+        self.desired = count;
+    }
+
     pub(super) fn scale(&mut self, count: u32) {
         if self.is_idle {
             return;
@@ -157,6 +166,7 @@ impl Provider for Fake {
         let script = self.script();
         Ok(Fleet {
             desired: script.desired,
+            stopped: Vec::new(),
             replicas: script.replicas.clone(),
         })
     }
@@ -176,6 +186,12 @@ impl Provider for Fake {
             assert_eq!(script.replicas[released].state, ReplicaState::Draining);
             script.replicas.remove(released);
         });
+        Ok(())
+    }
+
+    async fn replace(&mut self, id: ReplicaId) -> Result<(), ProviderError> {
+        self.call("replace", &id.0.to_string()).await?;
+        self.change(|script| script.replace(id));
         Ok(())
     }
 

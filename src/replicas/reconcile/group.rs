@@ -11,16 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::managed::ManagedProvider;
 use super::membership::{TargetView, Targets};
 use super::state::{Purpose, Wanted};
 use crate::config::{self, Metric, Replicas, Runner};
 use crate::model::TargetGroupId;
-use crate::replicas::{Provider, Status};
+use crate::observe::kind;
+use crate::replicas::{
+    GroupReplicas, Provider, ReplicaId, Status, StopHistory, StopReason, Stopped,
+};
 use crate::state::{Change, Publisher, Reader, Source};
 
 /// How long Weir waits at its end for a provider that fails to stop its replicas.
@@ -70,6 +73,10 @@ pub(super) struct GroupReconciler {
     stopped: Option<Instant>,
     /// When to forget sessions next.
     forget_at: Instant,
+    /// Replicas that are to be replaced.
+    restarts: mpsc::Receiver<ReplicaId>,
+    /// Replicas that have stopped.
+    history: Arc<StopHistory>,
 }
 
 impl GroupReconciler {
@@ -79,6 +86,7 @@ impl GroupReconciler {
         publisher: Publisher,
         reader: Reader,
         status: watch::Sender<Status>,
+        restarts: mpsc::Receiver<ReplicaId>,
     ) -> Self {
         Self {
             group,
@@ -93,6 +101,8 @@ impl GroupReconciler {
             is_followed: true,
             stopped: None,
             forget_at: Instant::now() + SESSION_HALF_LIFE,
+            restarts,
+            history: Arc::default(),
         }
     }
 
@@ -119,6 +129,7 @@ impl GroupReconciler {
                     self.follow(&order);
                 }
                 () = progress(&mut self.providers) => {}
+                Some(replica) = self.restarts.recv() => self.replace(replica),
                 more = self.reader.changed(), if self.is_followed => self.is_followed = more,
                 () = sleep_until(self.forget_at) => self.forget_sessions(),
                 () = until(give_up), if give_up.is_some_and(|at| at > Instant::now()) => {}
@@ -167,6 +178,13 @@ impl GroupReconciler {
             .push(ManagedProvider::new(&self.group, provider, wanted));
     }
 
+    /// Only the last provider is to go on.
+    fn replace(&mut self, replica: ReplicaId) {
+        if let Some(provider) = self.providers.last_mut() {
+            provider.state.replace(replica);
+        }
+    }
+
     fn is_done(&self, order: &Order) -> bool {
         if matches!(order, Order::Run(..)) {
             return false;
@@ -202,6 +220,7 @@ impl GroupReconciler {
         for provider in &mut self.providers {
             provider.advance(&mut self.targets);
         }
+        self.note_stopped();
         self.show();
         self.providers.retain(|provider| !provider.state.is_gone());
     }
@@ -268,10 +287,29 @@ impl GroupReconciler {
         self.targets.values().for_each(|t| t.sessions().halve());
     }
 
+    /// Keeps and logs which replicas have stopped. Whatever ran them has logged those that ended by
+    /// themselves, and the end of Weir needs no line for each.
+    fn note_stopped(&mut self) {
+        let providers = self.providers.iter_mut();
+        let stopped: Vec<Stopped> = providers.flat_map(|one| one.state.take_stopped()).collect();
+        for stopped in stopped {
+            if !matches!(stopped.reason, StopReason::Exited | StopReason::Shutdown) {
+                let (replica, reason) = (stopped.id.0, stopped.reason.name());
+                let (name, exit) = (stopped.name.as_deref(), stopped.exit.as_deref());
+                info!(event = kind::REPLICA, group = %self.group, replica, name, reason, exit, "replica has stopped");
+            }
+            Arc::make_mut(&mut self.history).add(stopped);
+        }
+    }
+
     fn show(&self) {
         let last = self.providers.last();
         let Some(shown) = last.and_then(|provider| provider.state.status()) else {
             return;
+        };
+        let shown = GroupReplicas {
+            stopped: Arc::clone(&self.history),
+            ..shown
         };
         self.status.send_if_modified(|status| {
             let group = status.entry(self.group.clone()).or_default();

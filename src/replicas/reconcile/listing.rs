@@ -75,10 +75,7 @@ fn usable_address(replica: &Replica) -> Option<SocketAddr> {
 impl Fleet {
     /// How many exist that have not been told to go.
     pub(super) fn staying(&self) -> u32 {
-        let stays = |replica: &&Replica| match replica.state {
-            ReplicaState::Starting | ReplicaState::Running => true,
-            ReplicaState::Draining | ReplicaState::Stopping => false,
-        };
+        let stays = |replica: &&Replica| replica.state.is_staying();
         u32::try_from(self.replicas.iter().filter(stays).count()).unwrap_or(u32::MAX)
     }
 
@@ -112,6 +109,7 @@ mod tests {
     fn fleet(replicas: Vec<Replica>) -> Fleet {
         Fleet {
             desired: 1,
+            stopped: Vec::new(),
             replicas,
         }
     }

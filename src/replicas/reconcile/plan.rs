@@ -58,9 +58,11 @@ impl Next {
     fn is_request(&self) -> bool {
         match self {
             Self::Call(call) => match call {
-                Call::Configure(_) | Call::MayScale | Call::SetCount { .. } | Call::Release(_) => {
-                    true
-                }
+                Call::Configure(_)
+                | Call::MayScale
+                | Call::SetCount { .. }
+                | Call::Release(_)
+                | Call::Replace(_) => true,
                 Call::List | Call::Measure => false,
             },
             Self::Wait { .. } => false,
@@ -114,7 +116,8 @@ fn next_request(
         let victims = victims_for(state, count, clients);
         return Some(Call::SetCount { count, victims });
     }
-    state.membership.next_release().map(Call::Release)
+    let release = state.membership.next_release().map(Call::Release);
+    release.or_else(|| state.replaced.first().copied().map(Call::Replace))
 }
 
 /// In which order replicas should go for so many to be left; empty if none has to.
@@ -191,6 +194,7 @@ mod tests {
         let replicas = (0..).zip(states);
         Fleet {
             desired: 2,
+            stopped: Vec::new(),
             replicas: replicas
                 .map(|(id, state)| replica(id, &format!("127.0.0.1:{}", 6400 + id), *state))
                 .collect(),
@@ -206,6 +210,7 @@ mod tests {
                 Call::MayScale => Answer::MayScale(true),
                 Call::SetCount { count, .. } => Answer::CountSet(count),
                 Call::Release(replica) => Answer::Released(replica),
+                Call::Replace(replica) => Answer::Replaced(replica),
                 Call::List => Answer::Listed(has.clone()),
                 Call::Measure => Answer::Measured(Vec::new()),
             };
@@ -273,6 +278,22 @@ mod tests {
         let calls = settle(&mut state, &fleet(&[]), now);
         assert_eq!(calls, [set_count(0, &[1, 0]), Call::List]);
         assert!(state.is_gone());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_is_replaced_once_and_only_while_it_is_to_serve() {
+        let now = Instant::now();
+        let mut state = state(Some(2), now);
+        let has = fleet(&[RUNNING, RUNNING]);
+        settle(&mut state, &has, now);
+        state.replace(ReplicaId(1));
+        state.replace(ReplicaId(7));
+        let calls = settle(&mut state, &has, now);
+        assert_eq!(calls, [Call::Replace(ReplicaId(1)), Call::List]);
+        state.replace(ReplicaId(1));
+        state.retire();
+        let calls = settle(&mut state, &fleet(&[]), now);
+        assert_eq!(calls, [set_count(0, &[1, 0]), Call::List]);
     }
 
     #[tokio::test(start_paused = true)]

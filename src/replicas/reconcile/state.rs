@@ -1,9 +1,10 @@
 //! What is wanted of one provider, what it was asked for, and what was seen of it. Pure but for
 //! log lines: time is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -17,7 +18,7 @@ use super::retry::RetryState;
 use crate::config::{Replicas, Scaler};
 use crate::model::TargetGroupId;
 use crate::observe::kind;
-use crate::replicas::{Fault, Fleet, GroupReplicas, ReplicaId, Usage};
+use crate::replicas::{Fault, Fleet, GroupReplicas, ReplicaId, StopReason, Stopped, Usage};
 
 /// A list is asked for although nothing is reported to have changed: events get lost.
 pub(super) const RELIST_INTERVAL: Duration = Duration::from_secs(30);
@@ -92,6 +93,10 @@ pub(super) struct ProviderState {
     /// When to measure next.
     pub(super) measure_at: Instant,
     pub(super) membership: Membership,
+    /// Those that are to be replaced by others.
+    pub(super) replaced: BTreeSet<ReplicaId>,
+    /// Those that have stopped and were not asked for yet.
+    stopped: Vec<Stopped>,
 }
 
 impl ProviderState {
@@ -115,6 +120,8 @@ impl ProviderState {
             retries: Retries::default(),
             measure_at: now,
             membership: Membership::default(),
+            replaced: BTreeSet::new(),
+            stopped: Vec::new(),
         }
     }
 
@@ -141,9 +148,27 @@ impl ProviderState {
         self.set_purpose(Purpose::Stop);
     }
 
+    /// Wants another replica in place of one, if it is one that Weir runs and is to go on.
+    pub(super) fn replace(&mut self, id: ReplicaId) {
+        let fleet = self.seen.fleet.iter();
+        let mut listed = fleet.flat_map(|fleet| &fleet.replicas);
+        let is_staying = listed.any(|replica| replica.id == id && replica.state.is_staying());
+        if self.is_own && is_staying && self.wanted.purpose == Purpose::Serve {
+            self.replaced.insert(id);
+        }
+    }
+
+    /// Those that have stopped since the last call.
+    pub(super) fn take_stopped(&mut self) -> Vec<Stopped> {
+        std::mem::take(&mut self.stopped)
+    }
+
     fn set_purpose(&mut self, purpose: Purpose) {
         if self.wanted.purpose != purpose {
             self.wanted.purpose = purpose;
+            if purpose != Purpose::Serve {
+                self.replaced.clear();
+            }
             self.retries.requests.retry_now();
         }
     }
@@ -224,7 +249,12 @@ impl ProviderState {
                 self.membership.note_release(replica);
                 self.seen.is_stale = true;
             }
-            Answer::Listed(fleet) => {
+            Answer::Replaced(replica) => {
+                self.replaced.remove(&replica);
+                self.seen.is_stale = true;
+            }
+            Answer::Listed(mut fleet) => {
+                self.note_stopped(&mut fleet);
                 self.seen.listing = Listing::of(&fleet);
                 self.seen.fleet = Some(fleet);
                 self.seen.is_stale = false;
@@ -243,6 +273,26 @@ impl ProviderState {
         }
     }
 
+    /// Notes which replicas have stopped by a new list.
+    fn note_stopped(&mut self, next: &mut Fleet) {
+        let purpose = self.wanted.purpose;
+        let own = next.stopped.drain(..).map(|stopped| Stopped {
+            reason: match (stopped.reason, purpose) {
+                // Its provider knows only that none is wanted any more.
+                (StopReason::ScaleIn, Purpose::Retire) => StopReason::Removed,
+                (StopReason::ScaleIn, Purpose::Stop) => StopReason::Shutdown,
+                (reason, Purpose::Serve | Purpose::Retire | Purpose::Stop) => reason,
+            },
+            ..stopped
+        });
+        self.stopped.extend(own);
+        if let Some(before) = self.seen.fleet.as_ref().filter(|_| !self.is_own) {
+            self.stopped.extend(gone(before, next));
+        }
+        let stays = |id: &ReplicaId| next.replicas.iter().any(|replica| replica.id == *id);
+        self.replaced.retain(stays);
+    }
+
     fn set_leader(&mut self, is_leader: bool, now: Instant) {
         if self.leadership.set(is_leader, now) {
             // The leader before may have changed the count.
@@ -256,7 +306,7 @@ impl ProviderState {
             self.asked.count = None;
         }
         let retry = match error.kind {
-            CallKind::Configure | CallKind::SetCount | CallKind::Release => {
+            CallKind::Configure | CallKind::SetCount | CallKind::Release | CallKind::Replace => {
                 &mut self.retries.requests
             }
             CallKind::MayScale => {
@@ -391,8 +441,33 @@ impl ProviderState {
             measured: self.seen.measured_at.map(Instant::into_std),
             fault,
             is_scaler,
+            is_own: self.is_own,
+            stopped: Arc::default(),
         })
     }
+}
+
+/// The replicas of an engine's list that its next one has not.
+fn gone(before: &Fleet, next: &Fleet) -> impl Iterator<Item = Stopped> {
+    let listed: HashSet<ReplicaId> = next.replicas.iter().map(|replica| replica.id).collect();
+    let is_fewer = next.desired < before.staying();
+    let gone = before.replicas.iter();
+    gone.filter(move |replica| !listed.contains(&replica.id))
+        .map(move |replica| Stopped {
+            id: replica.id,
+            name: replica.name.clone(),
+            pid: replica.pid,
+            address: replica.address,
+            restarts: replica.restarts,
+            started: replica.started,
+            stopped: SystemTime::now(),
+            reason: if is_fewer {
+                StopReason::ScaleIn
+            } else {
+                StopReason::Engine
+            },
+            exit: None,
+        })
 }
 
 /// Notes a success, and logs it after a failure.

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
@@ -18,7 +18,7 @@ use super::retry::RetryState;
 use crate::config::{Config, Scaler, TargetGroup};
 use crate::model::TargetGroupId;
 use crate::replicas::panic::message;
-use crate::replicas::{DesiredCount, DesiredCounts, GroupReplicas, Status};
+use crate::replicas::{DesiredCount, DesiredCounts, GroupReplicas, ReplicaId, Restart, Status};
 use crate::state::{Publisher, Reader, Snapshot};
 
 /// Owns the reconcilers; dropping it drops them.
@@ -28,6 +28,8 @@ pub(crate) struct Supervisor {
     desired: watch::Receiver<DesiredCounts>,
     status: watch::Sender<Status>,
     start: StartProvider,
+    /// Replicas that are to be replaced.
+    restarts: mpsc::Receiver<Restart>,
     /// The configuration that the orders were taken from.
     config: Arc<Config>,
     groups: HashMap<TargetGroupId, RunningGroup>,
@@ -38,9 +40,13 @@ pub(crate) struct Supervisor {
 
 struct RunningGroup {
     orders: watch::Sender<Order>,
+    restarts: mpsc::Sender<ReplicaId>,
     task: Id,
     since: Instant,
 }
+
+/// Requests to replace a replica that may wait: a reconciler takes them at once.
+const RESTART_QUEUE: usize = 64;
 
 /// A reconciler that ran for so long did not panic for the same reason as the one before.
 const RECOVERY_TIME: Duration = Duration::from_secs(60);
@@ -60,11 +66,18 @@ impl Supervisor {
             desired,
             status,
             start,
+            // Closed.
+            restarts: mpsc::channel(1).1,
             config: Arc::new(Config::empty()),
             groups: HashMap::new(),
             tasks: JoinSet::new(),
             panics: HashMap::new(),
         }
+    }
+
+    /// The same, which takes requests to replace replicas.
+    pub(crate) fn taking(self, restarts: mpsc::Receiver<Restart>) -> Self {
+        Self { restarts, ..self }
     }
 
     /// Follows the snapshots until `shutdown` is done, and ends when the last replica has.
@@ -85,6 +98,7 @@ impl Supervisor {
                     }
                 }
                 Ok(()) = self.desired.changed() => {}
+                Some(restart) = self.restarts.recv() => self.restart(&restart),
                 Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
                 () = sleep_until(next_start) => {}
             }
@@ -95,6 +109,13 @@ impl Supervisor {
             let _ = group.orders.send(Order::Stop);
         }
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// A reconciler that has ended, or has many requests waiting, replaces none.
+    fn restart(&self, restart: &Restart) {
+        if let Some(group) = self.groups.get(&restart.group) {
+            let _ = group.restarts.try_send(restart.replica);
+        }
     }
 
     /// Gives every reconciler its order, and starts those that are missing.
@@ -163,16 +184,19 @@ impl Supervisor {
     }
 
     fn start_group(&mut self, id: &TargetGroupId, order: Order) {
+        let (restarts, restarted) = mpsc::channel(RESTART_QUEUE);
         let reconciler = GroupReconciler::new(
             id.clone(),
             self.start.clone(),
             self.publisher.clone(),
             self.reader.clone(),
             self.status.clone(),
+            restarted,
         );
         let (orders, receiver) = watch::channel(order);
         let group = RunningGroup {
             orders,
+            restarts,
             task: self.tasks.spawn(reconciler.run(receiver)).id(),
             since: Instant::now(),
         };

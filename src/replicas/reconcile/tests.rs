@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::model::{CheckFailure, CheckResult, HealthReason, Thresholds};
 use crate::replicas::fixture::processes;
-use crate::replicas::{GroupReplicas, NotBuilt, Provider, ReplicaState, Status};
+use crate::replicas::{GroupReplicas, NotBuilt, Provider, ReplicaId, ReplicaState, Status};
 use crate::state::fixture::{config, empty_group, publish};
 use crate::state::{Change, Publisher, Reader};
 use crate::target::Target;
@@ -33,6 +33,7 @@ struct Rig {
     reader: Reader,
     status: watch::Receiver<Status>,
     orders: watch::Sender<Order>,
+    restarts: mpsc::Sender<ReplicaId>,
     reconciler: JoinHandle<()>,
 }
 
@@ -119,12 +120,14 @@ impl Rig {
                 _ => Box::new(other),
             }
         };
+        let (restarts, restarted) = mpsc::channel(4);
         let reconciler = GroupReconciler::new(
             "todo".into(),
             Arc::new(start),
             publisher.clone(),
             reader.clone(),
             writer,
+            restarted,
         );
         let (orders, receiver) = watch::channel(order);
         let reconciler = tokio::spawn(reconciler.run(receiver));
@@ -135,6 +138,7 @@ impl Rig {
             reader,
             status,
             orders,
+            restarts,
             reconciler,
         };
         rig.settle().await;
@@ -790,4 +794,41 @@ fn any_failure_ends_with_what_was_wanted() {
             assert!(is_engine || rig.fake.count() == 0, "{context}");
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_to_be_restarted_is_replaced_and_released_when_it_has_drained() {
+    let rig = Rig::start().await;
+    rig.restarts.send(ReplicaId(0)).await.unwrap();
+    rig.restarts.send(ReplicaId(99)).await.unwrap();
+    rig.settle().await;
+    rig.settle().await;
+    assert_eq!(rig.fake.calls("replace 0"), 1);
+    assert_eq!(
+        rig.fake.calls("replace"),
+        1,
+        "what does not exist is not replaced"
+    );
+    assert_eq!((rig.fake.calls("release"), rig.fake.count()), (1, 2));
+    let of_new = |target: &Arc<Target>| target.id.addr.to_string().ends_with(":6402");
+    assert!(rig.targets().iter().any(of_new));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_engine_lists_no_more_has_stopped() {
+    let rig = Rig::start_with(group(), run(2), |script| script.is_engine = true).await;
+    rig.fake.change(|script| {
+        script.replicas.remove(0);
+    });
+    rig.settle().await;
+    rig.orders.send(run(0)).unwrap();
+    rig.settle().await;
+    let shown = rig.shown();
+    let stopped: Vec<_> = shown.stopped.last().collect();
+    let of = |at: usize| (stopped[at].id.0, stopped[at].reason.name());
+    assert_eq!(
+        (stopped.len(), of(0), of(1)),
+        (2, (1, "scale_in"), (0, "engine"))
+    );
+    assert!(!shown.is_own);
 }

@@ -45,6 +45,7 @@ mod tests {
         });
         Fleet {
             desired: 0,
+            stopped: Vec::new(),
             replicas: replicas.collect(),
         }
     }

@@ -112,6 +112,7 @@ impl Swarm {
         let fleet = Fleet {
             desired: service.replicas,
             replicas: self.index.update(listed),
+            stopped: Vec::new(),
         };
         let running = fleet
             .replicas

@@ -20,7 +20,7 @@ use crate::autoscale;
 use crate::discovery;
 use crate::health;
 use crate::model::SocketId;
-use crate::replicas::{self, ReplicaCounts};
+use crate::replicas::{self, ReplicaControl, ReplicaCounts};
 use crate::state::PublisherTask;
 
 use admin_loops::AdminLoops;
@@ -72,6 +72,11 @@ impl ControlPlane {
     /// The state of all replicas, for the status page.
     pub(super) fn replicas(&self) -> &watch::Receiver<replicas::Status> {
         self.scaling.status()
+    }
+
+    /// Changes what is wanted of the replicas, for the admin API.
+    pub(super) fn replica_control(&self) -> &ReplicaControl {
+        self.scaling.control()
     }
 
     /// The decisions of the autoscaler, for the status page.

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 
 use super::parts::ControlParts;
 use crate::autoscale;
-use crate::replicas::{self, DesiredCount, DesiredCounts, ReplicaCounts};
+use crate::replicas::{self, DesiredCount, DesiredCounts, ReplicaControl, ReplicaCounts};
 use crate::state::Reader;
 
 /// How long the autoscaler has to write its history when the process ends.
@@ -27,6 +27,8 @@ pub(super) struct Scaling {
     status: watch::Receiver<replicas::Status>,
     /// The desired counts that the autoscaler has decided.
     desired: watch::Sender<DesiredCounts>,
+    /// Changes what is wanted of the replicas.
+    control: ReplicaControl,
     /// Lets the autoscaler decide; sent when this process is the one that scales.
     begin: Option<oneshot::Sender<()>>,
     /// Ended before the replicas, so that it starts no others while they stop.
@@ -54,6 +56,7 @@ impl Scaling {
                 .map(|(id, count)| (id, DesiredCount::of(count)))
                 .collect(),
         );
+        let (control, restarts) = ReplicaControl::new(desired.clone());
         let (sender, status) = watch::channel(replicas::Status::default());
         let (stop_replicas, stopped) = oneshot::channel();
         let replicas = replicas::run(
@@ -61,6 +64,7 @@ impl Scaling {
             parts.publisher.clone(),
             wanted,
             sender,
+            restarts,
             parts.guardian,
             async {
                 // Never sent: the sender is dropped.
@@ -83,6 +87,7 @@ impl Scaling {
             stop_replicas,
             status,
             desired,
+            control,
             begin: Some(release),
             autoscaler: tokio::spawn(autoscaler.run()),
             stop_autoscaler: Some(stop_autoscaler),
@@ -93,6 +98,11 @@ impl Scaling {
     /// The state of all replicas.
     pub(super) fn status(&self) -> &watch::Receiver<replicas::Status> {
         &self.status
+    }
+
+    /// Changes what is wanted of the replicas.
+    pub(super) fn control(&self) -> &ReplicaControl {
+        &self.control
     }
 
     /// The decisions of the autoscaler.
