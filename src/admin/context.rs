@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::acme;
 use crate::autoscale::Journal;
+use crate::discovery;
 use crate::lifecycle::Lifecycle;
 use crate::listener::ConnectionLimit;
 use crate::model::ListenerId;
@@ -30,6 +31,8 @@ pub struct Context {
     pub autoscaling: Arc<Journal>,
     /// The state of certificates that are ordered.
     pub certificates: Arc<acme::Report>,
+    /// The state of names and files that targets come from.
+    pub discovery: Arc<discovery::Report>,
     /// The open connections of each listener, and how many it may have.
     pub connections: watch::Receiver<Vec<(ListenerId, Arc<ConnectionLimit>)>>,
     /// Receives changes of targets.

@@ -12,11 +12,13 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
 use super::context::Context;
+use super::discovery_status::DiscoveryStatus;
 use super::process;
 use super::replica_status::ReplicaStatus;
-use super::scaling_status::{OutcomeCount, ScalingStatus};
+use super::scaling_status::{AlarmStatus, OutcomeCount, ScalingStatus};
 use super::status::{AcmeStatus, Status};
 use super::target_status::{ANOMALOUS, DRAINING, HEALTHY, TARGET_STATES, TargetStatus};
+use crate::autoscale::AlarmState;
 use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
@@ -59,11 +61,11 @@ struct Gauges {
 impl Collector for Gauges {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let page = &mut Page::new(encoder);
-        self.listeners(page)?;
         self.targets(page)?;
         self.groups(page)?;
         self.autoscaling(page)?;
         self.replicas(page)?;
+        self.listeners(page)?;
         self.certificates(page)?;
         self.acme(page)?;
         page.gauges(names::READY, |family| {
@@ -99,6 +101,12 @@ impl Gauges {
     fn targets(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauges(names::IN_FLIGHT, |family| {
             self.each_target(|target, labels| family.gauge(&target.in_flight, labels))
+        })?;
+        page.gauges(names::TARGET_CONNECTIONS, |family| {
+            self.each_target(|target, labels| family.gauge(&target.open_connections, labels))
+        })?;
+        page.gauges(names::TARGET_IDLE, |family| {
+            self.each_target(|target, labels| family.gauge(&target.idle_connections, labels))
         })?;
         page.gauges(names::HEALTH, |family| {
             self.each_target(|target, labels| {
@@ -183,9 +191,16 @@ impl Gauges {
             }
             Ok(())
         })?;
+        self.discovery(page)?;
         page.gauges(names::QUEUE_WAITING, |family| {
             for group in &self.status.target_groups {
                 family.gauge(&group.waiting, &[("target_group", &group.name)])?;
+            }
+            Ok(())
+        })?;
+        page.gauges(names::QUEUE_LIMIT, |family| {
+            for group in &self.status.target_groups {
+                family.gauge(&group.queue_length, &[("target_group", &group.name)])?;
             }
             Ok(())
         })?;
@@ -205,6 +220,41 @@ impl Gauges {
         })
     }
 
+    /// The names and files that targets come from.
+    fn discovery(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauges(names::DISCOVERY_SUCCESS, |family| {
+            self.each_source(|one, labels| match one.last_success {
+                Some(at) => family.gauge(&at.as_second(), labels),
+                None => Ok(()),
+            })
+        })?;
+        page.gauges(names::DISCOVERY_NEXT, |family| {
+            self.each_source(|one, labels| match one.next_lookup {
+                Some(at) => family.gauge(&at.as_second(), labels),
+                None => Ok(()),
+            })
+        })?;
+        page.gauges(names::DISCOVERY_TARGETS, |family| {
+            self.each_source(|one, labels| family.gauge(&one.targets.len(), labels))
+        })?;
+        page.counters(names::DISCOVERY_FAILURES, |family| {
+            self.each_source(|one, labels| family.count(one.failures_total, labels))
+        })
+    }
+
+    fn each_source(
+        &self,
+        mut write: impl FnMut(&DiscoveryStatus, &[Label<'_>]) -> fmt::Result,
+    ) -> fmt::Result {
+        for group in &self.status.target_groups {
+            for one in &group.discovery {
+                let source = one.source();
+                write(one, &[("target_group", &group.name), ("source", &source)])?;
+            }
+        }
+        Ok(())
+    }
+
     fn autoscaling(&self, page: &mut Page<'_>) -> fmt::Result {
         let gauges: [(Name, Value<ScalingStatus, u32>); 4] = [
             (names::SCALING_DESIRED, |scaling| scaling.desired),
@@ -222,6 +272,7 @@ impl Gauges {
                 Ok(())
             })?;
         }
+        self.alarms(page)?;
         page.counters(names::SCALING_DECISIONS, |family| {
             for (group, scaling) in self.scaling() {
                 for OutcomeCount {
@@ -246,6 +297,47 @@ impl Gauges {
             }
             Ok(())
         })
+    }
+
+    /// The metric of each policy, its target, and the state of its alarm.
+    fn alarms(&self, page: &mut Page<'_>) -> fmt::Result {
+        let values: [(Name, Value<AlarmStatus, f64>); 2] = [
+            (names::SCALING_METRIC, |alarm| alarm.value),
+            (names::SCALING_TARGET, |alarm| Some(alarm.target)),
+        ];
+        for (name, value) in values {
+            page.gauges(name, |family| {
+                self.each_alarm(|alarm, labels| match value(alarm) {
+                    Some(value) => family.gauge(&value, labels),
+                    None => Ok(()),
+                })
+            })?;
+        }
+        page.gauges(names::SCALING_ALARM, |family| {
+            self.each_alarm(|alarm, labels| {
+                for state in AlarmState::ALL.map(AlarmState::name) {
+                    let is_on = u32::from(alarm.state == state);
+                    family.gauge(&is_on, &[labels, &[("state", state)]].concat())?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// One series for each policy. Of two with one name the first counts.
+    fn each_alarm(
+        &self,
+        mut write: impl FnMut(&AlarmStatus, &[Label<'_>]) -> fmt::Result,
+    ) -> fmt::Result {
+        for (group, scaling) in self.scaling() {
+            let mut named = BTreeSet::new();
+            for alarm in &scaling.alarms {
+                if named.insert(&alarm.policy) {
+                    write(alarm, &[("target_group", group), ("policy", &alarm.policy)])?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn scaling(&self) -> impl Iterator<Item = (&str, &ScalingStatus)> {
@@ -337,6 +429,9 @@ impl Gauges {
             }
             Ok(())
         })?;
+        page.counters(names::REPLICA_RESTARTS, |family| {
+            self.each_replica(|replica, labels| family.count(replica.restarts.into(), labels))
+        })?;
         page.counters(names::REPLICA_STOPS, |family| {
             for group in &self.status.target_groups {
                 for (reason, count) in &group.replica_stops {
@@ -347,21 +442,32 @@ impl Gauges {
         })
     }
 
+    fn each_usage(&self, family: &mut Family<'_>, value: Value<ReplicaStatus, f64>) -> fmt::Result {
+        self.each_replica(|replica, labels| match value(replica) {
+            Some(value) => family.gauge(&value, labels),
+            None => Ok(()),
+        })
+    }
+
     /// One series for each replica, by name or else by address. If a provider gives a name twice,
     /// the first replica with it counts.
-    fn each_usage(&self, family: &mut Family<'_>, value: Value<ReplicaStatus, f64>) -> fmt::Result {
+    fn each_replica(
+        &self,
+        mut write: impl FnMut(&ReplicaStatus, &[Label<'_>]) -> fmt::Result,
+    ) -> fmt::Result {
         for group in &self.status.target_groups {
             let mut named = BTreeSet::new();
             for replica in &group.replicas {
                 let address = || replica.address.map(|address| address.to_string());
-                let name = replica.name.clone().or_else(address);
-                if let (Some(name), Some(value)) = (name, value(replica)) {
-                    let labels = [("target_group", &*group.name), ("replica", &*name)];
-                    if !named.contains(&name) {
-                        family.gauge(&value, &labels)?;
-                        named.insert(name);
-                    }
+                let Some(name) = replica.name.clone().or_else(address) else {
+                    continue;
+                };
+                if named.contains(&name) {
+                    continue;
                 }
+                let labels = [("target_group", &*group.name), ("replica", &*name)];
+                write(replica, &labels)?;
+                named.insert(name);
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ mod autoscaling;
 mod call;
 mod connections;
 mod context;
+mod discovery_status;
 mod events;
 mod explain;
 mod host;
@@ -44,6 +45,7 @@ mod time;
 
 pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDecision};
 pub use context::Context;
+pub use discovery_status::DiscoveryStatus;
 pub use events::EventList;
 pub use explain::ExplainRequest;
 pub use maintenance::{MaintenanceChanged, MaintenanceRequest, MaintenanceStatus};
@@ -52,7 +54,9 @@ pub use process_changes::{LogLevel, ReloadAsked};
 pub use replica_status::{ExitStatus, ReplicaStatus, StoppedReplicaStatus};
 pub use replicas::{DesiredChanged, DesiredRequest, RestartAsked};
 pub use rule_status::RuleStatus;
-pub use scaling_status::{ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus};
+pub use scaling_status::{
+    AlarmStatus, ChangeStatus, FaultStatus, OutcomeCount, ReadingStatus, ScalingStatus,
+};
 pub use serve::serve;
 pub use status::{
     AcmeStatus, CertificateStatus, GroupList, GroupStatus, ListenerList, ListenerStatus,

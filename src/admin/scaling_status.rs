@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::time::timestamp;
-use crate::autoscale::{AlarmState, Decision, GroupJournal, Reading};
+use crate::autoscale::{AlarmState, Decision, GroupJournal, PolicyKind, PolicyResult, Reading};
 use crate::replicas::GroupReplicas;
 use crate::state::Group;
 
@@ -36,6 +36,10 @@ pub struct ScalingStatus {
     pub reason: Option<String>,
     /// The measurements of the last evaluation.
     pub metrics: Vec<ReadingStatus>,
+    /// The metric of each policy beside its target, and the state of its alarm; in the order of the
+    /// file.
+    #[serde(default)]
+    pub alarms: Vec<AlarmStatus>,
     /// Until then only a larger scale-out proceeds.
     pub out_cooldown: Option<Timestamp>,
     /// Until then no replica is removed.
@@ -61,6 +65,24 @@ pub struct ReadingStatus {
     pub value: Option<f64>,
     /// Why it is missing.
     pub missing: Option<String>,
+}
+
+/// The alarm of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct AlarmStatus {
+    /// The policy: `target_tracking cpu 20`.
+    pub policy: String,
+    /// Its metric.
+    pub metric: String,
+    /// The value that the last evaluation used; `None` without data.
+    pub value: Option<f64>,
+    /// The target, or the threshold of a step policy, in the metric's unit.
+    pub target: f64,
+    /// `ok`, `high`, `low` or `insufficient_data`.
+    pub state: String,
+    /// Since when it is in this state; `None` before the first evaluation.
+    pub since: Option<Timestamp>,
 }
 
 /// A decision that changed something.
@@ -123,6 +145,7 @@ impl ScalingStatus {
             outcome: words.map(|(outcome, _)| outcome.to_owned()),
             reason: reason.map(|reason| reason.name().to_owned()),
             metrics: log.map(readings).unwrap_or_default(),
+            alarms: log.map(|log| alarms(group, log)).unwrap_or_default(),
             out_cooldown: latest.and_then(|latest| latest.out_cooldown),
             in_cooldown: latest.and_then(|latest| latest.in_cooldown),
             fault: FaultStatus::of(replicas),
@@ -158,6 +181,33 @@ fn readings(log: &GroupJournal) -> Vec<ReadingStatus> {
             }
         })
         .collect()
+}
+
+/// Of the policies that keep a metric near a target or within a threshold. Results come in their
+/// order.
+fn alarms(group: &Group, log: &GroupJournal) -> Vec<AlarmStatus> {
+    let Some(policy) = &group.config.autoscaling else {
+        return Vec::new();
+    };
+    let of_kind = |kind| {
+        let results = log.latest.results.iter();
+        results.filter(move |result| result.kind == kind)
+    };
+    let tracking = policy.target_tracking.iter();
+    let tracking = tracking.map(|one| (one.metric.name(), one.target));
+    let stepping = policy.step_scaling.iter();
+    let stepping = stepping.map(|one| (one.metric.name(), one.threshold));
+    let tracking = of_kind(PolicyKind::TargetTracking).zip(tracking);
+    let stepping = of_kind(PolicyKind::StepScaling).zip(stepping);
+    let alarm = |(result, (metric, target)): (&PolicyResult, (&str, f64))| AlarmStatus {
+        policy: result.policy.clone(),
+        metric: metric.to_owned(),
+        value: result.metric,
+        target,
+        state: result.alarm.name().to_owned(),
+        since: log.alarms.get(&result.policy).map(|(_, since)| *since),
+    };
+    tracking.chain(stepping).map(alarm).collect()
 }
 
 /// One alarm state for all policies.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::discovery_status::{DiscoveryStatus, Sources};
 use super::maintenance::MaintenanceStatus;
 use super::process;
 use super::replica_status::{ReplicaStatus, StoppedReplicaStatus};
@@ -196,6 +197,9 @@ pub struct GroupStatus {
     pub retries: RetryStatus,
     /// The targets of the configuration in its order, then the others.
     pub targets: Vec<TargetStatus>,
+    /// The names and files that targets come from.
+    #[serde(default)]
+    pub discovery: Vec<DiscoveryStatus>,
     /// The desired count of the provider; `None` if the group has no replicas.
     pub desired: Option<u32>,
     /// What fails at the provider now.
@@ -312,7 +316,9 @@ impl Status {
                 .iter()
                 .map(|one| {
                     let log = context.autoscaling.group(&one.id);
-                    group(one, replicas.get(&one.id), log.as_ref(), &traffic)
+                    let replicas = replicas.get(&one.id);
+                    let sources = Sources::of(one, &context.discovery, replicas);
+                    group(one, (replicas, log.as_ref()), sources, &traffic)
                 })
                 .collect(),
         }
@@ -327,7 +333,9 @@ impl Status {
         let log = context.autoscaling.group(id);
         let found = snapshot.group_named(id)?;
         let traffic = Traffic::of(context);
-        Some(group(found, replicas.get(id), log.as_ref(), &traffic))
+        let replicas = replicas.get(id);
+        let sources = Sources::of(found, &context.discovery, replicas);
+        Some(group(found, (replicas, log.as_ref()), sources, &traffic))
     }
 }
 
@@ -362,26 +370,15 @@ fn acme(tls: Option<&ServerSettings>, report: &Report) -> Vec<AcmeStatus> {
 
 fn group(
     group: &Group,
-    replicas: Option<&GroupReplicas>,
-    log: Option<&GroupJournal>,
+    (replicas, log): (Option<&GroupReplicas>, Option<&GroupJournal>),
+    sources: Sources,
     traffic: &Traffic,
 ) -> GroupStatus {
     let config = &group.config;
-    let checked = config.health.is_some();
-    let is_automatic = config.algorithm == Algorithm::WeightedRandom;
-    let share = |target: &Target| {
-        let own = if is_automatic {
-            target.share().get()
-        } else {
-            WHOLE_SHARE
-        };
-        let ramp = target.ramp().get().share(config.slow_start, Instant::now());
-        (ramp * own).div_ceil(WHOLE_SHARE * WHOLE_SHARE / 100)
-    };
     GroupStatus {
         name: group.id.to_string(),
         algorithm: config.algorithm.name().to_owned(),
-        checked,
+        checked: config.health.is_some(),
         fail_open: config.fail_open.enabled,
         failing_open: group.failing_open,
         maintenance: group.live.maintenance.map(MaintenanceStatus::of),
@@ -389,33 +386,9 @@ fn group(
         max_concurrency: group.overload.max_concurrency.map(NonZeroU32::get),
         waiting: group.admission.waiting(),
         queue_length: group.overload.queue_length,
-        targets: group
-            .targets
-            .iter()
-            .map(|member| {
-                let (all, minute) = traffic.target(&member.target);
-                let check = config.health.as_ref().map(|check| {
-                    let request = check.request(&member.target.id.addr);
-                    CheckRequestStatus {
-                        method: request.method,
-                        url: request.url,
-                        wanted: request.wanted,
-                        interval: check.interval,
-                        timeout: check.timeout,
-                    }
-                });
-                let facts = TargetFacts {
-                    weight: member.weight,
-                    registration: member.registration,
-                    share: share(&member.target),
-                    check,
-                    traffic: all,
-                    minute,
-                };
-                target(&member.target, facts)
-            })
-            .collect(),
+        targets: targets(group, &sources, traffic),
         retries: retries(group, traffic),
+        discovery: sources.discovery,
         desired: replicas.map(|replicas| replicas.desired),
         fault: FaultStatus::of(replicas),
         autoscaling: ScalingStatus::of(group, log, replicas),
@@ -423,6 +396,48 @@ fn group(
         stopped_replicas: replicas.map(StoppedReplicaStatus::all).unwrap_or_default(),
         replica_stops: replicas.map(stops).unwrap_or_default(),
     }
+}
+
+fn targets(group: &Group, sources: &Sources, traffic: &Traffic) -> Vec<TargetStatus> {
+    let config = &group.config;
+    let status = group.targets.iter().map(|member| {
+        let (all, minute) = traffic.target(&member.target);
+        let check = config.health.as_ref().map(|check| {
+            let request = check.request(&member.target.id.addr);
+            CheckRequestStatus {
+                method: request.method,
+                url: request.url,
+                wanted: request.wanted,
+                interval: check.interval,
+                timeout: check.timeout,
+            }
+        });
+        let facts = TargetFacts {
+            weight: member.weight,
+            registration: member.registration,
+            source: sources.of_target(&member.target.id.addr, member.registration),
+            share: share(group, &member.target),
+            is_http2: group.upstream.protocol.is_http2(),
+            check,
+            traffic: all,
+            minute,
+        };
+        target(&member.target, facts)
+    });
+    status.collect()
+}
+
+/// In percent, rounded up.
+fn share(group: &Group, target: &Target) -> u32 {
+    let is_automatic = group.config.algorithm == Algorithm::WeightedRandom;
+    let own = if is_automatic {
+        target.share().get()
+    } else {
+        WHOLE_SHARE
+    };
+    let ramp = target.ramp().get();
+    let ramp = ramp.share(group.config.slow_start, Instant::now());
+    (ramp * own).div_ceil(WHOLE_SHARE * WHOLE_SHARE / 100)
 }
 
 fn stops(replicas: &GroupReplicas) -> BTreeMap<String, u64> {

@@ -38,6 +38,10 @@ pub struct TargetStatus {
     pub weight: u16,
     /// `active` or `draining`.
     pub registration: String,
+    /// Where it comes from: `static` in the file, `dns NAME`, `srv NAME`, `file PATH`, `replicas`, or
+    /// `registered` at run time; `None` once it has left its group.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Its drain, while it drains.
     pub draining: Option<DrainingStatus>,
     /// The result of its checks: `initial`, `healthy` or `unhealthy`.
@@ -63,6 +67,12 @@ pub struct TargetStatus {
     pub anomaly_detection: AnomalyStatus,
     /// Requests that are not answered to the last byte yet.
     pub in_flight: u32,
+    /// Connections to it that have no request, as last counted: about once a second.
+    #[serde(default)]
+    pub idle_connections: usize,
+    /// All connections to it: those, and those with requests.
+    #[serde(default)]
+    pub open_connections: usize,
     /// Requests sent to it so far.
     pub requests: u64,
     /// Requests that have ended, by class of their status (`2xx`), or `client_gone`; classes
@@ -181,8 +191,11 @@ pub struct CheckStatus {
 pub(super) struct TargetFacts {
     pub(super) weight: u16,
     pub(super) registration: Registration,
+    pub(super) source: Option<String>,
     /// In percent.
     pub(super) share: u32,
+    /// Whether its connections carry several requests at a time.
+    pub(super) is_http2: bool,
     /// `None` if it is not checked.
     pub(super) check: Option<CheckRequestStatus>,
     pub(super) traffic: TargetTraffic,
@@ -208,12 +221,15 @@ pub(super) fn target(target: &Target, facts: TargetFacts) -> TargetStatus {
     let TargetFacts {
         weight,
         registration,
+        source,
         share,
+        is_http2,
         check,
         traffic,
         minute,
     } = facts;
     let checked = check.is_some();
+    let (in_flight, kept) = (target.load().in_flight(), target.kept().sum());
     // Copied, so that no prober waits for the lock while the texts are made.
     let record = target.health().lock().clone();
     let (health, reason) = if checked {
@@ -225,6 +241,7 @@ pub(super) fn target(target: &Target, facts: TargetFacts) -> TargetStatus {
         address: target.id.addr.clone(),
         weight,
         registration: registration.name().to_owned(),
+        source,
         draining: match registration {
             Registration::Active => None,
             Registration::Draining(draining) => Some(self::draining(draining)),
@@ -238,7 +255,13 @@ pub(super) fn target(target: &Target, facts: TargetFacts) -> TargetStatus {
         ejection_withheld: record.withheld.clone(),
         ejections_withheld: by_reason(record.withheld_ejections),
         anomaly_detection: anomaly(target.share().get(), record.anomalous),
-        in_flight: target.load().in_flight(),
+        in_flight,
+        idle_connections: kept.idle,
+        open_connections: if is_http2 {
+            kept.http2
+        } else {
+            kept.idle + in_flight as usize
+        },
         requests: target.load().started(),
         responses: traffic
             .classes()

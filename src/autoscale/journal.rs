@@ -40,6 +40,8 @@ pub struct GroupJournal {
     pub counts: BTreeMap<(&'static str, Option<Reason>), u64>,
     /// The forecast of `predictive`; empty without that policy and until it has enough data.
     pub forecast: Arc<[Forecast]>,
+    /// The alarm of each policy, by its name, and since when it is in its state.
+    pub alarms: BTreeMap<String, (AlarmState, Timestamp)>,
     /// Evaluations that could not be written to the file of `record`.
     pub unrecorded: u64,
     changes: VecDeque<JournalEntry>,
@@ -115,6 +117,7 @@ impl GroupJournal {
             readings: Vec::new(),
             counts: BTreeMap::new(),
             forecast: Arc::default(),
+            alarms: BTreeMap::new(),
             unrecorded: 0,
             changes: VecDeque::new(),
             holds: VecDeque::new(),
@@ -124,6 +127,7 @@ impl GroupJournal {
 
     fn push(&mut self, decision: Arc<Decision>) {
         *self.counts.entry(decision.outcome.names()).or_default() += 1;
+        self.note_alarms(&decision);
         self.latest = Arc::clone(&decision);
         self.recent.push_back(Arc::clone(&decision));
         self.drop_old(decision.at);
@@ -150,6 +154,17 @@ impl GroupJournal {
             count: 1,
             decision,
         });
+    }
+
+    fn note_alarms(&mut self, decision: &Decision) {
+        let before = std::mem::take(&mut self.alarms);
+        for result in &decision.results {
+            let known = before.get(&result.policy);
+            let known = known.filter(|(state, _)| *state == result.alarm);
+            let since = known.map_or(decision.at, |(_, since)| *since);
+            self.alarms
+                .insert(result.policy.clone(), (result.alarm, since));
+        }
     }
 
     fn drop_old(&mut self, now: Timestamp) {
@@ -199,6 +214,9 @@ impl ScalingOutcome {
 }
 
 impl AlarmState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::High, Self::Low, Self::InsufficientData];
+
     /// The name in `/api/v1/autoscaling`.
     pub const fn name(self) -> &'static str {
         match self {

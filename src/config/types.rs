@@ -606,6 +606,16 @@ impl TargetGroup {
             .is_some_and(Autoscaling::may_be_zero)
     }
 
+    /// The targets that the file names by address.
+    pub fn static_targets(&self) -> impl Iterator<Item = &Endpoint> {
+        self.targets.iter().filter_map(|spec| match &spec.address {
+            TargetAddress::Socket(address) => Some(address),
+            TargetAddress::Host { .. } | TargetAddress::Srv { .. } | TargetAddress::File { .. } => {
+                None
+            }
+        })
+    }
+
     /// The number of replicas to begin with: `replicas.count`, or else `autoscaling.min`, or else
     /// one. Returns `None` for an engine that has a number of its own.
     pub fn first_replicas(&self) -> Option<u32> {

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::listing::{self, Defaults};
+use super::report::Report;
 use crate::config::{Config, TargetAddress};
 use crate::files::{FileWatcher, Stamp, Unfinished, read_text};
 use crate::model::{Endpoint, TargetGroupId};
@@ -28,6 +29,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Owns the reads; dropping it ends the waits for them.
 pub(super) struct FileSource {
     publisher: Publisher,
+    report: Arc<Report>,
     /// The configuration that names the files.
     config: Option<Arc<Config>>,
     files: HashMap<Key, ListFile>,
@@ -65,9 +67,10 @@ struct Listing {
 }
 
 impl FileSource {
-    pub(super) fn new(publisher: Publisher) -> Self {
+    pub(super) fn new(publisher: Publisher, report: Arc<Report>) -> Self {
         Self {
             publisher,
+            report,
             config: None,
             files: HashMap::new(),
             watcher: FileWatcher::default(),
@@ -121,6 +124,9 @@ impl FileSource {
                 fresh.push(key);
             }
         }
+        for key in before.keys() {
+            self.report.forget(&key.group, key.source());
+        }
         self.config = Some(config);
         if fresh.is_empty() && before.is_empty() {
             return;
@@ -159,6 +165,7 @@ impl FileSource {
         } else {
             file.is_late = true;
             file.fail(key, Unfinished::TimedOut(READ_TIMEOUT).to_string());
+            file.note(&self.report, key);
             let key = key.clone();
             self.late.spawn(async move { (key, reading.await) });
         }
@@ -177,12 +184,14 @@ impl FileSource {
         let Some(file) = self.files.get_mut(key) else {
             return;
         };
-        if !file.adopt(key, ended) {
+        let is_other = file.adopt(key, ended);
+        file.note(&self.report, key);
+        if !is_other {
             return;
         }
         let change = Change::Members {
             group: key.group.clone(),
-            source: Source::File(key.path.clone()),
+            source: key.source(),
             members: file.targets.clone(),
         };
         // Fails when the publisher has ended: then `run` ends too.
@@ -190,7 +199,23 @@ impl FileSource {
     }
 }
 
+impl Key {
+    fn source(&self) -> Source {
+        Source::File(self.path.clone())
+    }
+}
+
 impl ListFile {
+    /// Reports what a read has come to. The next follows when the file changes.
+    fn note(&self, report: &Report, key: &Key) {
+        if let Some(fault) = &self.fault {
+            report.failed(&key.group, key.source(), fault.clone(), None);
+        } else {
+            let targets = self.targets.iter().map(|(addr, _)| addr.clone());
+            report.succeeded(&key.group, key.source(), targets.collect(), None);
+        }
+    }
+
     fn new(defaults: Defaults) -> Self {
         Self {
             defaults,
@@ -314,7 +339,7 @@ mod tests {
             let (publisher, reader) =
                 publish(vec![group(&folder.path().join("targets.txt"), 1)]).await;
             let mut tasks = JoinSet::new();
-            tasks.spawn(FileSource::new(publisher.clone()).run(reader.clone()));
+            tasks.spawn(FileSource::new(publisher.clone(), Arc::default()).run(reader.clone()));
             Self {
                 folder,
                 publisher,
@@ -365,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("targets.txt");
         let (publisher, mut reader) = publish(vec![group(&path, 1)]).await;
-        let mut files = FileSource::new(publisher);
+        let mut files = FileSource::new(publisher, Arc::default());
         fs::write(&path, "10.0.0.1\n").unwrap();
         files.follow(Arc::clone(&reader.load_full().config)).await;
         reader.changed().await;

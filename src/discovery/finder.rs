@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::name::{Found, Name};
+use super::report::Report;
 use super::resolve::{Resolve, ResolveError};
 use super::srv::{self, Hosts};
 use crate::config::{Config, TargetAddress};
@@ -26,6 +27,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Finder<R> {
     resolver: R,
     publisher: Publisher,
+    report: Arc<Report>,
     /// The configuration that has the names.
     config: Arc<Config>,
     names: HashMap<Key, FollowedName>,
@@ -76,10 +78,11 @@ enum Next {
 }
 
 impl<R: Resolve> Finder<R> {
-    pub(super) fn new(resolver: R, publisher: Publisher) -> Self {
+    pub(super) fn new(resolver: R, publisher: Publisher, report: Arc<Report>) -> Self {
         Self {
             resolver,
             publisher,
+            report,
             config: Arc::new(Config::empty()),
             names: HashMap::new(),
             lookups: JoinSet::new(),
@@ -141,6 +144,7 @@ impl<R: Resolve> Finder<R> {
             self.names.insert(key, entry);
         }
         for (key, gone) in before {
+            self.report.forget(&key.group, key.question.source());
             match gone.next {
                 Next::Running(lookup) => {
                     lookup.abort();
@@ -156,6 +160,7 @@ impl<R: Resolve> Finder<R> {
 
     /// Starts a lookup. `known` has the last addresses of a service's hosts.
     fn look_up(&mut self, key: &Key, known: Hosts) -> Next {
+        self.report.begun(&key.group, key.question.source());
         let (resolver, question) = (self.resolver.clone(), key.question.clone());
         let lookup = self.lookups.spawn(async move {
             match question {
@@ -211,6 +216,7 @@ impl<R: Resolve> Finder<R> {
         let Some(entry) = self.names.get_mut(&key) else {
             return;
         };
+        let error = result.as_ref().err().map(ToString::to_string);
         let (changed, wait) = match result {
             Ok(lookup) => {
                 entry.hosts = lookup.hosts;
@@ -218,6 +224,7 @@ impl<R: Resolve> Finder<R> {
             }
             Err(error) => (false, keep_last(&key, &mut entry.name, &error)),
         };
+        note(&self.report, &key, &entry.name, error, wait);
         let at = Instant::now() + wait;
         entry.next = Next::DueAt(at);
         self.due.insert((at, key.clone()));
@@ -287,6 +294,18 @@ async fn in_time<T>(
     timeout(deadline, lookup)
         .await
         .unwrap_or(Err(ResolveError::TimedOut(deadline)))
+}
+
+/// Reports an attempt; without an error it has succeeded. The next follows after `wait`.
+fn note(report: &Report, key: &Key, name: &Name, error: Option<String>, wait: Duration) {
+    let (group, source) = (&key.group, key.question.source());
+    let next = Some(SystemTime::now() + wait);
+    if let Some(error) = error {
+        report.failed(group, source, error, next);
+    } else {
+        let targets = name.targets().iter().map(|(addr, _)| (*addr).into());
+        report.succeeded(group, source, targets.collect(), next);
+    }
 }
 
 /// Adopts an answer. Returns whether it changes the members, and the time until the next lookup.
@@ -405,8 +424,19 @@ mod tests {
     }
 
     fn find<R: Resolve>(resolver: &R, publisher: &Publisher, reader: &Reader) -> JoinSet<()> {
+        let report = Arc::default();
+        find_with(resolver, publisher, reader, &report)
+    }
+
+    fn find_with<R: Resolve>(
+        resolver: &R,
+        publisher: &Publisher,
+        reader: &Reader,
+        report: &Arc<Report>,
+    ) -> JoinSet<()> {
         let mut owner = JoinSet::new();
-        owner.spawn(Finder::new(resolver.clone(), publisher.clone()).run(reader.clone()));
+        let finder = Finder::new(resolver.clone(), publisher.clone(), Arc::clone(report));
+        owner.spawn(finder.run(reader.clone()));
         owner
     }
 
@@ -446,6 +476,33 @@ mod tests {
         // Once, then after 1, 1, 2, 4, 8 and 16 seconds, then every 30.
         let asked = fake.asked();
         assert!((20..=28).contains(&asked), "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_of_a_name_is_reported_until_it_is_named_no_more() {
+        let fake = FakeDns::new(&[(Some(&[1]), 1), (None, 0)]);
+        let (publisher, reader) = publish(vec![group(1)]).await;
+        let report = Arc::default();
+        let _owner = find_with(&fake, &publisher, &reader, &report);
+        sleep(Duration::from_millis(500)).await;
+        let id = TargetGroupId::from("todo");
+        let known = report.of_group(&id);
+        let [(source, first)] = known.as_slice() else {
+            panic!("{known:?}");
+        };
+        assert_eq!(*source, Source::Dns("todo.example".to_owned(), 6400));
+        assert_eq!((first.failures_total, &first.last_error), (0, &None));
+        assert!(first.next_lookup > first.last_success);
+        sleep(Duration::from_secs(3)).await;
+        let (_, later) = report.of_group(&id).remove(0);
+        assert_eq!(later.targets, first.targets);
+        assert_eq!(later.last_success, first.last_success);
+        assert!(later.failures > 1 && later.failures == later.failures_total);
+        assert_eq!(later.last_error, Some(ResolveError::NoAddress.to_string()));
+        let without = config(vec![empty_group()]);
+        publisher.configure(without).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(report.of_group(&id), []);
     }
 
     #[tokio::test(start_paused = true)]

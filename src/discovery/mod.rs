@@ -14,19 +14,23 @@ mod finder;
 mod fixture;
 mod listing;
 mod name;
+mod report;
 mod resolve;
 mod srv;
+
+use std::sync::Arc;
 
 use crate::state::{Publisher, Reader};
 
 use files::FileSource;
 use finder::Finder;
+pub use report::{Report, SourceReport};
 use resolve::SystemResolver;
 
 /// Follows the names and files of every snapshot until the publisher ends. Dropping the
-/// future stops all lookups.
-pub async fn run(reader: Reader, publisher: Publisher) {
+/// future stops all lookups. What is known of them goes to `report`.
+pub async fn run(reader: Reader, publisher: Publisher, report: Arc<Report>) {
     let resolver = SystemResolver::default();
-    let names = Finder::new(resolver, publisher.clone()).run(reader.clone());
-    tokio::join!(names, FileSource::new(publisher).run(reader));
+    let names = Finder::new(resolver, publisher.clone(), Arc::clone(&report)).run(reader.clone());
+    tokio::join!(names, FileSource::new(publisher, report).run(reader));
 }

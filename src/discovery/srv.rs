@@ -321,7 +321,9 @@ mod tests {
         );
         let (publisher, reader) = publish(vec![group()]).await;
         let mut owner = JoinSet::new();
-        owner.spawn(Finder::new(fake.clone(), publisher.clone()).run(reader.clone()));
+        owner.spawn(
+            Finder::new(fake.clone(), publisher.clone(), Arc::default()).run(reader.clone()),
+        );
         sleep(Duration::from_secs(1)).await;
         let both = [member("10.0.0.1:8000", 1), member("10.0.0.2:8001", 2)];
         assert_eq!(members(&reader), both);
@@ -347,7 +349,7 @@ mod tests {
         fake.set(Some(records.clone()), &[("far.", Some(&[9]))]);
         let (publisher, reader) = publish(vec![group()]).await;
         let mut owner = JoinSet::new();
-        owner.spawn(Finder::new(fake.clone(), publisher).run(reader.clone()));
+        owner.spawn(Finder::new(fake.clone(), publisher, Arc::default()).run(reader.clone()));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(members(&reader), [member("10.0.0.9:80", 1)]);
         fake.set(
@@ -368,7 +370,7 @@ mod tests {
         );
         let (publisher, reader) = publish(vec![group()]).await;
         let mut owner = JoinSet::new();
-        owner.spawn(Finder::new(fake.clone(), publisher).run(reader.clone()));
+        owner.spawn(Finder::new(fake.clone(), publisher, Arc::default()).run(reader.clone()));
         sleep(Duration::from_secs(1)).await;
         assert_eq!(members(&reader).len(), 2);
         // One host cannot be resolved, the other has moved.
@@ -430,7 +432,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_dns(socket));
         let (publisher, mut reader) = publish(vec![group()]).await;
-        tasks.spawn(Finder::new(resolver, publisher).run(reader.clone()));
+        tasks.spawn(Finder::new(resolver, publisher, Arc::default()).run(reader.clone()));
         reader.changed().await;
         let expected = [member("10.0.0.1:8000", 3), member("10.0.0.2:8001", 1)];
         assert_eq!(members(&reader), expected);

@@ -156,6 +156,19 @@ impl Metrics {
         sum
     }
 
+    /// Requests of each group that have failed in this way.
+    pub fn failures(&self, failure: Failure) -> BTreeMap<TargetGroupId, u64> {
+        let mut sum = BTreeMap::new();
+        for shard in lock(&self.workers).iter() {
+            for ((_, group, reason), count) in lock(&shard.ends).iter() {
+                if let Some(group) = group.as_ref().filter(|_| *reason == failure.code()) {
+                    *sum.entry(group.clone()).or_default() += count;
+                }
+            }
+        }
+        sum
+    }
+
     /// Counts a panic that was caught, by the part of Weir that panicked.
     pub fn panicked(&self, place: &'static str) {
         *lock(&self.panics).entry(place).or_default() += 1;

@@ -125,6 +125,11 @@ pub(crate) const QUEUE_WAIT: Name = (
     "weir_queue_wait_seconds",
     "Time that requests, or TCP connections, have waited for a place, whether they got one or not",
 );
+/// The places in the queue of a target group.
+pub(crate) const QUEUE_LIMIT: Name = (
+    "weir_queue_limit",
+    "Most requests, or TCP connections, that may wait for a place on a target of the target group",
+);
 /// ALB's `ActiveConnectionCount`, of the clients.
 pub(crate) const LISTENER_CONNECTIONS: Name = (
     "weir_listener_connections",
@@ -184,6 +189,16 @@ pub(crate) const IN_FLIGHT: Name = (
     "weir_target_in_flight",
     "Requests on a target that are not answered to the last byte yet, or open TCP connections",
 );
+/// Connections of the workers' pools, and those in use.
+pub(crate) const TARGET_CONNECTIONS: Name = (
+    "weir_target_connections",
+    "Connections to a target, with requests or without, as counted about once a second",
+);
+/// Connections of the workers' pools.
+pub(crate) const TARGET_IDLE: Name = (
+    "weir_target_connections_idle",
+    "Connections to a target that have no request, as counted about once a second",
+);
 /// The result of the checks of a target.
 pub(crate) const HEALTH: Name = (
     "weir_target_health",
@@ -229,6 +244,26 @@ pub(crate) const FAILING_OPEN: Name = (
     "weir_target_group_failing_open",
     "Whether requests go to all targets because too few are healthy: 1 or 0",
 );
+/// The last answer for a name, or the last valid version of a file.
+pub(crate) const DISCOVERY_SUCCESS: Name = (
+    "weir_discovery_last_success_timestamp_seconds",
+    "When a name of a target group was last resolved, or its file of targets read, in seconds since 1970",
+);
+/// The next lookup of a name.
+pub(crate) const DISCOVERY_NEXT: Name = (
+    "weir_discovery_next_lookup_timestamp_seconds",
+    "When a name of a target group is resolved again, in seconds since 1970",
+);
+/// What they list.
+pub(crate) const DISCOVERY_TARGETS: Name = (
+    "weir_discovery_targets",
+    "Targets that the last answer for a name, or the last valid version of a file, has",
+);
+/// Lookups and reads that have failed.
+pub(crate) const DISCOVERY_FAILURES: Name = (
+    "weir_discovery_failures",
+    "Lookups of a name, or reads of a file of targets, that have failed; the last targets stay",
+);
 /// Whether a group is in maintenance.
 pub(crate) const MAINTENANCE: Name = (
     "weir_target_group_maintenance",
@@ -254,6 +289,21 @@ pub(crate) const SCALING_MAX: Name = (
     "weir_autoscaling_max",
     "Most replicas a target group may have, after scheduled actions",
 );
+/// What a policy goes by.
+pub(crate) const SCALING_METRIC: Name = (
+    "weir_autoscaling_metric",
+    "Value of the metric of a policy at its last evaluation, in the metric's unit",
+);
+/// What it is to be.
+pub(crate) const SCALING_TARGET: Name = (
+    "weir_autoscaling_target",
+    "Target of a policy, or the threshold of a step policy, in the metric's unit",
+);
+/// `CloudWatch`'s alarm states.
+pub(crate) const SCALING_ALARM: Name = (
+    "weir_autoscaling_alarm",
+    "Whether the alarm of a policy is in a state: ok, high, low or insufficient_data; 1 or 0",
+);
 /// Evaluations, by outcome.
 pub(crate) const SCALING_DECISIONS: Name = (
     "weir_autoscaling_decisions",
@@ -278,6 +328,11 @@ pub(crate) const REPLICAS_DESIRED: Name = (
 pub(crate) const REPLICAS: Name = (
     "weir_replicas",
     "Replicas of a target group, by state: starting, running, draining or stopping",
+);
+/// A replica that is started again keeps its name.
+pub(crate) const REPLICA_RESTARTS: Name = (
+    "weir_replica_restarts",
+    "How many times a replica was started again",
 );
 /// Those that have ended, and why.
 pub(crate) const REPLICA_STOPS: Name = (

@@ -16,7 +16,7 @@
 //! | listening sockets, and which are kept            | `listeners`, `sockets`, `socket_plan`   |
 //! | what a reload would do to sockets                | `socket_effects`                        |
 //! | worker threads                                   | `worker`                                |
-//! | tasks of the control plane                       | `control`, `housekeeping`               |
+//! | tasks of the control plane                       | `control`, `housekeeping`, `notices`    |
 //! | panics                                           | `supervision`                           |
 //! | a new process takes the place of a running one   | `upgrade`, `handover`                   |
 //! | the limit of open files                          | `descriptors`                           |
@@ -31,6 +31,7 @@ mod error;
 mod handover;
 mod housekeeping;
 mod listeners;
+mod notices;
 mod opening;
 mod pending_reload;
 mod published;

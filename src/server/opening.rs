@@ -122,6 +122,7 @@ impl Server {
             replica_control: self.control.replica_control().clone(),
             autoscaling: Arc::clone(self.control.journal()),
             certificates: Arc::clone(self.control.certificates()),
+            discovery: Arc::clone(self.control.discovery()),
             connections: self.listeners.limits(),
             publisher: self.publisher.clone(),
         };

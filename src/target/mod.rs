@@ -13,6 +13,7 @@
 mod admission;
 mod health;
 mod keep_alive;
+mod kept;
 mod latency;
 mod load;
 mod outcomes;
@@ -32,6 +33,7 @@ use crate::model::TargetId;
 pub use admission::{Admission, Slots, Waiter, Wants};
 pub use health::HealthCell;
 pub use keep_alive::KeepAlive;
+pub use kept::{KeptConnections, KeptCount};
 pub use latency::{Latency, Moment};
 pub use load::Load;
 pub use outcomes::{Failings, Outcomes, RequestResult};
@@ -59,6 +61,7 @@ pub struct Target {
     counters: CachePadded<Counters>,
     health: HealthCell,
     ramp: RampCell,
+    kept: KeptConnections,
     /// Set once, when it has left its group for good.
     released: AtomicBool,
     /// Whether the newest snapshot has it.
@@ -91,9 +94,15 @@ impl Target {
             counters: CachePadded::default(),
             health: HealthCell::default(),
             ramp: RampCell::default(),
+            kept: KeptConnections::default(),
             released: AtomicBool::new(false),
             listed: AtomicBool::new(true),
         }
+    }
+
+    /// The connections that are kept to it.
+    pub fn kept(&self) -> &KeptConnections {
+        &self.kept
     }
 
     /// Its requests in flight.

@@ -17,6 +17,7 @@ mod connect_error;
 mod connection;
 mod http1;
 mod http2;
+mod kept;
 mod pool;
 mod response;
 mod terms;

@@ -178,9 +178,11 @@ impl Pool {
         }
         for list in self.targets.borrow().values() {
             list.reap();
+            list.report();
         }
         for list in self.http2.borrow().values() {
             list.reap();
+            list.report();
         }
     }
 

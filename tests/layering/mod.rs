@@ -43,7 +43,8 @@ const LAYERS: &str = "
     acme         : files observe config net state tls
     replicas     : model target observe config net state
     autoscale    : model target observe tls config net state replicas
-    admin        : model target observe tls net lifecycle state listener explain acme replicas autoscale
+    admin        : model target observe tls net lifecycle state listener explain discovery acme replicas
+                   autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
                    upstream proxy downstream listener health discovery acme replicas autoscale admin
     tools        : config autoscale

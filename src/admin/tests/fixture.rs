@@ -46,6 +46,7 @@ impl Fixture {
         let (_, replicas) = watch::channel(replicas::Status::default());
         let context = Context {
             certificates: Arc::default(),
+            discovery: Arc::default(),
             publisher: publisher.clone(),
             connections: watch::channel(Vec::new()).1,
             replicas,

@@ -186,6 +186,8 @@ async fn replicas_are_shown_with_what_they_should_be_and_counted_by_state() {
         (Some(1.0), Some(1.0))
     );
     assert_eq!(count("stopping"), Some(0.0));
+    let restarts = r#"weir_replica_restarts_total{target_group="todo",replica="todo-3"}"#;
+    assert_eq!(page.value(restarts), Some(2.0));
     let desired = page.value("weir_replicas_desired{target_group=\"todo\"}");
     assert_eq!(desired, Some(2.0));
 }

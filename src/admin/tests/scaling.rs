@@ -89,11 +89,15 @@ fn decision(second: i64, outcome: ScalingOutcome) -> Decision {
 
 fn scaling_config() -> Config {
     let mut config = config();
-    config.target_groups[0].autoscaling = Some(config::Autoscaling::without_policies(
-        config::Profile::Fast,
-        1,
-        4,
-    ));
+    let tracking = config::TargetTracking {
+        metric: config::Metric::Cpu,
+        target: 20.0,
+        scale_in: true,
+    };
+    config.target_groups[0].autoscaling = Some(config::Autoscaling {
+        target_tracking: vec![tracking],
+        ..config::Autoscaling::without_policies(config::Profile::Fast, 1, 4)
+    });
     config
 }
 
@@ -123,6 +127,20 @@ async fn what_was_decided_is_shown_with_the_reasons() {
     assert_eq!(status.metrics[0].value, Some(35.0));
     assert_eq!(status.metrics[1].missing.as_deref(), Some("why"));
     assert_eq!(status.fault.as_ref().unwrap().message, "down");
+    let [alarm] = status.alarms.as_slice() else {
+        panic!("{status:?}");
+    };
+    assert_eq!(
+        (&*alarm.policy, &*alarm.metric),
+        ("target_tracking cpu 20", "cpu")
+    );
+    assert_eq!((alarm.value, alarm.target), (Some(35.0), 20.0));
+    let since = Timestamp::from_second(0).ok();
+    assert_eq!(
+        (&*alarm.state, alarm.since),
+        ("high", since),
+        "of the first of three"
+    );
     let change = status.last_change.as_ref().unwrap();
     assert_eq!((change.from, change.to), (1, 2));
     assert!(change.formula.starts_with("target_tracking cpu 20: "));
@@ -161,6 +179,11 @@ async fn decisions_and_usage_are_on_the_metrics_page() {
     assert_eq!(todo("autoscaling_running", ""), Some(1.0));
     assert_eq!(todo("autoscaling_min", ""), Some(1.0));
     assert_eq!(todo("autoscaling_max", ""), Some(3.0));
+    let policy = r#",policy="target_tracking cpu 20""#;
+    assert_eq!(todo("autoscaling_metric", policy), Some(35.0));
+    assert_eq!(todo("autoscaling_target", policy), Some(20.0));
+    let alarm = |state: &str| todo("autoscaling_alarm", &format!("{policy},state=\"{state}\""));
+    assert_eq!((alarm("high"), alarm("ok")), (Some(1.0), Some(0.0)));
     let holds = r#",outcome="hold",reason="cooldown""#;
     assert_eq!(todo("autoscaling_decisions_total", holds), Some(2.0));
     let outs = r#",outcome="scale_out",reason="""#;

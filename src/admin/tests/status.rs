@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::fixture::{Fixture, config};
 use crate::admin::paths;
 use crate::lifecycle::Phase;
+use crate::target::KeptCount;
 
 #[tokio::test]
 async fn the_status_shows_listeners_and_groups_in_their_order() {
@@ -112,4 +113,30 @@ async fn the_format_is_what_the_scraper_asks_for() {
     let counter = "# TYPE weir_connections_total counter\nweir_connections_total 0\n";
     assert!(answer.contains(counter), "{answer}");
     assert!(!answer.contains("# EOF"), "{answer}");
+}
+
+#[tokio::test]
+async fn connections_and_their_limits_are_shown_and_on_the_metrics_page() {
+    let fixture = Fixture::configured().await;
+    let _lease = fixture.lease();
+    let kept = |idle, http2| KeptCount { idle, http2 };
+    let snapshot = fixture.context.reader.load_full();
+    let target = &snapshot.groups()[0].targets[0].target;
+    target.kept().replace(kept(0, 0), kept(3, 0));
+    let shown = fixture.status().await.target_groups[0].targets[0].clone();
+    assert_eq!((shown.idle_connections, shown.open_connections), (3, 4));
+    assert_eq!(shown.source.as_deref(), Some("static"));
+    let page = fixture.page().await;
+    let labels = r#"{target_group="todo",target="127.0.0.1:6400"}"#;
+    let of_target = |name: &str| page.value(&format!("weir_target_connections{name}{labels}"));
+    assert_eq!((of_target(""), of_target("_idle")), (Some(4.0), Some(3.0)));
+    let listener = |name: &str| page.value(&format!(r#"weir_listener_{name}{{listener="http"}}"#));
+    assert_eq!(
+        (listener("connections"), listener("max_connections")),
+        (Some(0.0), Some(100.0))
+    );
+    assert!(
+        page.value(r#"weir_queue_limit{target_group="todo"}"#)
+            .is_some()
+    );
 }

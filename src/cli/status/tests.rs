@@ -20,6 +20,7 @@ fn running() -> SocketAddr {
     let context = Context {
         connections: watch::channel(Vec::new()).1,
         certificates: Arc::default(),
+        discovery: Arc::default(),
         replicas,
         replica_control: crate::replicas::ReplicaControl::default(),
         autoscaling: Arc::default(),

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::error;
 
 use super::housekeeping;
+use super::notices;
 use super::sockets::AdminOpening;
 use super::supervision::Supervision;
 use super::worker::Accepting;
@@ -34,20 +35,22 @@ pub(super) struct ControlPlane {
     admin: AdminLoops,
     scaling: Scaling,
     certificates: Arc<acme::Report>,
+    discovery: Arc<discovery::Report>,
     supervision: Supervision,
 }
 
 impl ControlPlane {
     /// Starts all tasks but the admin listener. Groups begin with `counts` replicas.
     pub(super) fn start(task: PublisherTask, counts: ReplicaCounts, parts: &ControlParts) -> Self {
-        let certificates = Arc::default();
-        let mut tasks = start_observers(parts, &certificates);
+        let (certificates, discovery) = (Arc::default(), Arc::default());
+        let mut tasks = start_observers(parts, &certificates, &discovery);
         tasks.spawn(parts.supervision.clone().require("publisher", task.run()));
         Self {
             tasks,
             admin: AdminLoops::default(),
             scaling: Scaling::start(parts, counts),
             certificates,
+            discovery,
             supervision: parts.supervision.clone(),
         }
     }
@@ -89,6 +92,11 @@ impl ControlPlane {
         &self.certificates
     }
 
+    /// The state of names and files that targets come from, for the status page.
+    pub(super) fn discovery(&self) -> &Arc<discovery::Report> {
+        &self.discovery
+    }
+
     /// The desired count of each group, for a successor.
     pub(super) fn counts(&self) -> ReplicaCounts {
         self.scaling.counts()
@@ -116,8 +124,13 @@ impl ControlPlane {
     }
 }
 
-/// Starts health checks, outlier detection, discovery, orders of certificates and housekeeping.
-fn start_observers(parts: &ControlParts, certificates: &Arc<acme::Report>) -> JoinSet<()> {
+/// Starts health checks, outlier detection, discovery, orders of certificates, notices and
+/// housekeeping.
+fn start_observers(
+    parts: &ControlParts,
+    certificates: &Arc<acme::Report>,
+    discovery: &Arc<discovery::Report>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let view = (parts.reader.clone(), parts.publisher.clone());
     let task = move || health::run(view.0.clone(), view.1.clone());
@@ -126,11 +139,15 @@ fn start_observers(parts: &ControlParts, certificates: &Arc<acme::Report>) -> Jo
     let task = move || health::monitor(view.0.clone(), view.1.clone());
     tasks.spawn(parts.supervision.clone().restart("outlier_detection", task));
     let view = (parts.reader.clone(), parts.publisher.clone());
-    let task = move || discovery::run(view.0.clone(), view.1.clone());
+    let report = Arc::clone(discovery);
+    let task = move || discovery::run(view.0.clone(), view.1.clone(), Arc::clone(&report));
     tasks.spawn(parts.supervision.clone().restart("discovery", task));
     let view = (parts.reader.clone(), Arc::clone(certificates));
     let task = move || acme::run(view.0.clone(), Arc::clone(&view.1));
     tasks.spawn(parts.supervision.clone().restart("acme", task));
+    let view = (parts.reader.clone(), Arc::clone(&parts.metrics));
+    let task = move || notices::run(view.0.clone(), Arc::clone(&view.1));
+    tasks.spawn(parts.supervision.clone().restart("notices", task));
     let (view, hook) = (parts.reader.clone(), parts.housekeeping);
     let task = move || housekeeping::run(view.clone(), hook);
     tasks.spawn(parts.supervision.clone().restart("housekeeping", task));

@@ -13,8 +13,9 @@ use super::lifespan::Lifespan;
 use super::state::ConnectionState;
 use crate::model::UpstreamLimits;
 use crate::net::Peek;
-use crate::target::{KeepAlive, Target};
+use crate::target::{KeepAlive, KeptCount, Target};
 use crate::tls;
+use crate::upstream::kept::KeptReport;
 use crate::upstream::terms::Terms;
 
 /// How long no connection is kept to a target that has sent bytes which no request asked for:
@@ -44,6 +45,7 @@ pub(in crate::upstream) struct IdleList {
     unsolicited: Cell<u64>,
     /// Wakes [`Pool::watch`](crate::upstream::Pool::watch).
     watcher: Waker,
+    kept: KeptReport,
 }
 
 impl IdleList {
@@ -63,6 +65,7 @@ impl IdleList {
             distrusted: Cell::default(),
             unsolicited: Cell::default(),
             watcher,
+            kept: KeptReport::new(target),
         }
     }
 
@@ -206,6 +209,14 @@ impl IdleList {
         if is_unsolicited {
             self.distrust();
         }
+    }
+
+    /// Tells the target how many there are.
+    pub(in crate::upstream) fn report(&self) {
+        self.kept.tell(KeptCount {
+            idle: self.len(),
+            http2: 0,
+        });
     }
 
     /// How often bytes came that no request asked for, since the last call.

@@ -16,9 +16,10 @@ use crate::clock;
 use crate::model::UpstreamLimits;
 use crate::net::descriptors::DescriptorPermit;
 use crate::net::{DialError, Prelude, dial};
-use crate::target::Target;
+use crate::target::{KeptCount, Target};
 use crate::tls;
 use crate::upstream::ConnectError;
+use crate::upstream::kept::KeptReport;
 use crate::upstream::terms::Terms;
 
 /// How long an idle connection is kept unless the group says otherwise. A target that closes one
@@ -49,6 +50,7 @@ pub(in crate::upstream) struct Http2List {
     expected: Cell<usize>,
     /// When no connection could be opened last.
     failed: Cell<Option<Instant>>,
+    kept: KeptReport,
 }
 
 impl Http2List {
@@ -65,6 +67,7 @@ impl Http2List {
             tls: tls.cloned(),
             expected: Cell::new(policy.max_streams.get() as usize),
             failed: Cell::default(),
+            kept: KeptReport::new(target),
         }
     }
 
@@ -87,6 +90,14 @@ impl Http2List {
     pub(in crate::upstream) fn idle(&self) -> usize {
         let connections = self.connections.borrow();
         connections.iter().filter(|c| c.vitals.open() == 0).count()
+    }
+
+    /// Tells the target how many there are.
+    pub(in crate::upstream) fn report(&self) {
+        self.kept.tell(KeptCount {
+            idle: self.idle(),
+            http2: self.connections.borrow().len(),
+        });
     }
 
     /// A stream on a connection that is there. Of several the fullest is taken, so that those which
