@@ -1,6 +1,7 @@
 //! A request to the admin API, read to its end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 
 use super::context::Context;
 use super::problem::{Kind, RefusedRequest};
+use super::status_feed::StatusFeed;
 
 /// Most bytes of a request body: the largest object is a request that is to be explained, with its
 /// header fields.
@@ -29,6 +31,8 @@ pub(super) struct Connected {
     pub(super) peer: SocketAddr,
     /// Whether the listener ends.
     pub(super) closing: watch::Receiver<bool>,
+    /// The status as a stream.
+    pub(super) feed: Arc<StatusFeed>,
 }
 
 /// Resolves when the listener ends. Cancel-safe.
@@ -45,6 +49,8 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     /// Whether the listener ends.
     pub(super) closing: watch::Receiver<bool>,
+    /// The status as a stream.
+    pub(super) feed: Arc<StatusFeed>,
     /// Parameters of the path, by name.
     path: Vec<(String, String)>,
     /// Parameters of the query, by name, each of which the operation has.
@@ -72,6 +78,7 @@ impl Call {
             context,
             peer: peer(&head.extensions),
             closing: closing(&head.extensions),
+            feed: feed(&head.extensions),
             path: path.iter().map(owned).collect(),
             query: match known {
                 Some(known) => query(head.uri.query().unwrap_or_default(), known)?,
@@ -130,6 +137,11 @@ fn closing(extensions: &http::Extensions) -> watch::Receiver<bool> {
         || watch::channel(true).1,
         |connected| connected.closing.clone(),
     )
+}
+
+fn feed(extensions: &http::Extensions) -> Arc<StatusFeed> {
+    let connected = extensions.get::<Connected>();
+    connected.map_or_else(Arc::default, |connected| Arc::clone(&connected.feed))
 }
 
 /// Reads a body to its end, so that the response reaches the client.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::history::History;
 use crate::acme;
 use crate::autoscale::Journal;
 use crate::discovery;
@@ -35,6 +36,8 @@ pub struct Context {
     pub discovery: Arc<discovery::Report>,
     /// The open connections of each listener, and how many it may have.
     pub connections: watch::Receiver<Vec<(ListenerId, Arc<ConnectionLimit>)>>,
+    /// The last hour.
+    pub history: Arc<History>,
     /// Receives changes of targets.
     pub publisher: Publisher,
 }

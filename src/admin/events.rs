@@ -1,37 +1,26 @@
 //! The journal of events: as a list, and as a stream (server-sent events) for those that ask for
 //! `text/event-stream`.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream::unfold;
-use http::header::{ACCEPT, HeaderMap};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::call::{Call, closed};
+use super::call::Call;
+use super::event_stream::{self, Source};
 use super::operation::Answer;
 use super::problem::{Kind, RefusedRequest};
-use super::response::{self, json};
+use super::response::json;
 use crate::model::escape_json;
 use crate::observe::{Event, Follower, KEPT_EVENTS, Wanted, journal, kind};
 
 /// The number of the last event that a client of a stream has.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-
 /// Events of an answer without `limit`.
 const DEFAULT_LIMIT: usize = 100;
-
-/// From one sign of life of a stream to the next.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Some events of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +37,7 @@ pub struct EventList {
 pub(super) fn show(call: &Call) -> Answer {
     let wanted = wanted(call)?;
     let since = since(call)?;
-    if accepts_stream(&call.headers) {
+    if event_stream::is_wanted(&call.headers) {
         return stream(since.unwrap_or_else(|| journal().last()), wanted, call);
     }
     let limit = call.number("limit")?.unwrap_or(DEFAULT_LIMIT);
@@ -96,55 +85,19 @@ fn since(call: &Call) -> Result<Option<u64>, RefusedRequest> {
     }
 }
 
-fn accepts_stream(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter();
-    accepted.any(|value| {
-        let value = value.to_str().unwrap_or_default();
-        value.contains("text/event-stream")
-    })
-}
-
-/// What a stream is made of.
-struct EventStream {
-    follower: Follower,
-    closing: watch::Receiver<bool>,
-    is_begun: bool,
-}
-
 fn stream(since: u64, wanted: Wanted, call: &Call) -> Answer {
     let too_many = || {
         let detail = "as many clients follow the events as may at a time";
         Kind::TooManyStreams.because(detail).retry_after(10)
     };
     let follower = journal().follow(since, wanted).ok_or_else(too_many)?;
-    let state = EventStream {
-        follower,
-        closing: call.closing.clone(),
-        is_begun: false,
-    };
-    let chunks = unfold(state, async |mut state| {
-        let chunk = state.next().await?;
-        Some((Ok::<_, Infallible>(Bytes::from(chunk)), state))
-    });
-    let mut response: Response<Body> = response::typed(StatusCode::OK, EVENT_STREAM, "");
-    *response.body_mut() = Body::from_stream(chunks);
-    Ok(response)
+    Ok(event_stream::response(follower, call))
 }
 
-impl EventStream {
-    /// The next piece; `None` at the end: the listener ends, or the client was too slow.
-    async fn next(&mut self) -> Option<String> {
-        if !std::mem::replace(&mut self.is_begun, true) {
-            // The head is sent with the first piece.
-            return Some(": events follow\n\n".to_owned());
-        }
-        tokio::select! {
-            events = timeout(HEARTBEAT_INTERVAL, self.follower.next()) => match events {
-                Ok(events) => Some(written(&events?)),
-                Err(_) => Some(":\n\n".to_owned()),
-            },
-            () = closed(&mut self.closing) => None,
-        }
+impl Source for Follower {
+    async fn next(&mut self) -> Option<Bytes> {
+        let events = Follower::next(self).await?;
+        Some(Bytes::from(written(&events)))
     }
 }
 

@@ -2,17 +2,22 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "all operations have one type")]
 
+use std::time::Duration;
+
 use http::header::VARY;
 use http::{HeaderValue, StatusCode};
 
 use super::autoscaling::{AutoscalingStatus, Query};
 use super::call::Call;
+use super::event_stream;
+use super::history_status::HistoryStatus;
 use super::metrics;
 use super::metrics_format::{self, MetricsFormat};
 use super::operation::Answer;
 use super::problem::Kind;
 use super::response::{json, text, typed, written_json};
 use super::status::{GroupList, ListenerList, Status};
+use super::status_stream;
 use crate::model::TargetGroupId;
 use crate::observe::prometheus;
 
@@ -20,6 +25,9 @@ const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Minutes of the history without `minutes`.
+const DEFAULT_MINUTES: u64 = 60;
 
 /// Made from the types of the answers by a test, which fails when it is out of date.
 const DOCUMENT: &str = include_str!("openapi.json");
@@ -54,8 +62,19 @@ pub(super) fn metrics(call: &Call) -> Answer {
     Ok(response)
 }
 
+/// The status now, or from now on.
 pub(super) fn status(call: &Call) -> Answer {
+    if event_stream::is_wanted(&call.headers) {
+        return status_stream::follow(call);
+    }
     Ok(json(StatusCode::OK, &Status::of(&call.context)))
+}
+
+pub(super) fn history(call: &Call) -> Answer {
+    let minutes: u64 = call.number("minutes")?.unwrap_or(DEFAULT_MINUTES);
+    let time = Duration::from_secs(minutes.saturating_mul(60));
+    let status = HistoryStatus::of(&call.context.history, time);
+    Ok(json(StatusCode::OK, &status))
 }
 
 pub(super) fn listeners(call: &Call) -> Answer {

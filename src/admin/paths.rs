@@ -8,8 +8,10 @@ pub const LIVE: &str = "/livez";
 pub const READY: &str = "/readyz";
 /// For Prometheus.
 pub const METRICS: &str = "/metrics";
-/// [`Status`](super::Status) as JSON.
+/// [`Status`](super::Status) as JSON, or a stream of it.
 pub const STATUS: &str = "/api/v1/status";
+/// [`HistoryStatus`](super::HistoryStatus) as JSON.
+pub const HISTORY: &str = "/api/v1/history";
 /// The listeners of [`Status`](super::Status).
 pub const LISTENERS: &str = "/api/v1/listeners";
 /// One of them.

@@ -118,7 +118,7 @@ impl Kind {
             Self::NoToken => "the configuration has no token",
             Self::WrongToken => "the token is needed",
             Self::TooManyFailures => "too many wrong tokens",
-            Self::TooManyStreams => "too many clients follow the events",
+            Self::TooManyStreams => "too many clients follow this",
             Self::ForeignHost => "the token is needed under this host name",
             Self::UnknownGroup => "no such target group",
             Self::UnknownTarget => "no such target",

@@ -5,7 +5,9 @@ use std::future::ready;
 use http::Method;
 
 use super::operation::{Access, Content, Operation, Parameter, ParameterKind};
-use super::{events, explain, maintenance, pages, paths, process_changes, replicas, targets};
+use super::{
+    dashboard, events, explain, maintenance, pages, paths, process_changes, replicas, targets,
+};
 
 const PLAIN: &[Content] = &[Content::text("text/plain")];
 
@@ -54,12 +56,27 @@ pub(super) const OPERATIONS: &[Operation] = &[
         id: "status",
         method: Method::GET,
         path: paths::STATUS,
-        summary: "everything that is known, but events",
+        summary: "everything that is known, but events; as a stream with Accept: text/event-stream",
         access: Access::Read,
         query: &[],
         body: None,
-        answers: &[Content::json("Status")],
+        answers: &[Content::json("Status"), Content::text("text/event-stream")],
         run: |call| Box::pin(ready(pages::status(&call))),
+    },
+    Operation {
+        id: "history",
+        method: Method::GET,
+        path: paths::HISTORY,
+        summary: "the last hour, as columns for charts",
+        access: Access::Read,
+        query: &[Parameter {
+            name: "minutes",
+            help: "how many minutes of it",
+            kind: ParameterKind::Number,
+        }],
+        body: None,
+        answers: &[Content::json("HistoryStatus")],
+        run: |call| Box::pin(ready(pages::history(&call))),
     },
     Operation {
         id: "listeners",

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -22,12 +23,23 @@ use tracing::{debug, error, warn};
 use super::call::{Connected, closed};
 use super::connections::Connections;
 use super::context::Context;
+use super::history::POINT_INTERVAL;
 use super::router::router;
 use super::stalling::Stalling;
+use super::status_feed::StatusFeed;
+use super::{points, status_stream};
+use crate::net::descriptors;
 use crate::observe::READING_INTERVAL;
 
-/// Connections at a time: some scrapers, some probes, some operators.
-pub(super) const MAX_CONNECTIONS: usize = 64;
+/// Connections at a time: some scrapers, some probes, and some hundred dashboards.
+const MAX_CONNECTIONS: usize = 384;
+
+/// So many are served however few descriptors there are.
+const MIN_CONNECTIONS: usize = 64;
+
+/// Descriptors of the process for each connection: an eighth of all is kept back for this listener,
+/// for checks and for files.
+const DESCRIPTORS_PER_CONNECTION: usize = 16;
 
 /// For a request head to arrive, and for a connection to be kept without a request. Clients are
 /// near and send it at once.
@@ -39,18 +51,31 @@ pub(super) const MAX_HEAD: usize = 16 * 1024;
 /// After a failed accept, which mostly means that there are no descriptors left.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Connections at a time, by the descriptors that there are.
+pub(super) fn max_connections() -> usize {
+    let affordable = descriptors::limit() / DESCRIPTORS_PER_CONNECTION;
+    affordable.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
+}
+
 /// Accepts until `stopped` resolves, and then waits for the connections that are left. If it
 /// resolves to `true`, the connections in the socket's queue are accepted first. Dropping the
 /// future closes all connections.
 pub async fn serve(listener: TcpListener, context: Context, stopped: impl Future<Output = bool>) {
-    let mut connections = Connections::new(MAX_CONNECTIONS);
+    let mut connections = Connections::new(max_connections());
     let (closing, is_closing) = watch::channel(false);
     let router = router(&context);
+    let feed = Arc::<StatusFeed>::default();
     let admit = |connections: &mut Connections, stream: TcpStream, peer: SocketAddr| {
-        let connection = serve_connection(stream, peer, router.clone(), is_closing.clone());
+        let connected = Connected {
+            peer,
+            closing: is_closing.clone(),
+            feed: Arc::clone(&feed),
+        };
+        let connection = serve_connection(stream, connected, router.clone());
         admit(connections, peer, connection);
     };
-    let mut readings = interval(READING_INTERVAL);
+    let (mut readings, mut points) = (interval(READING_INTERVAL), interval(POINT_INTERVAL));
+    let mut feeding = pin!(status_stream::run(&feed, &context));
     let mut is_failing = false;
     let mut stopped = pin!(stopped);
     let takes_queue = loop {
@@ -58,6 +83,8 @@ pub async fn serve(listener: TcpListener, context: Context, stopped: impl Future
         tokio::select! {
             takes_queue = &mut stopped => break takes_queue,
             Some(ended) = connections.ended() => log_panic(&ended),
+            never = &mut feeding => match never {},
+            _ = points.tick() => points::take(&context, Instant::now()),
             _ = readings.tick() => context.metrics.read_traffic(Instant::now()),
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
@@ -85,7 +112,7 @@ fn admit(
 ) {
     if let Some(client) = connections.admit(peer.ip(), connection) {
         warn!(
-            %client, most = MAX_CONNECTIONS,
+            %client, most = max_connections(),
             "too many connections to the admin listener; closed the oldest one of the client \
              with the most"
         );
@@ -107,16 +134,8 @@ async fn retry_later(error: &io::Error, is_failing: &mut bool) {
     sleep(RETRY_INTERVAL).await;
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    mut closing: watch::Receiver<bool>,
-) {
-    let connected = Connected {
-        peer,
-        closing: closing.clone(),
-    };
+async fn serve_connection(stream: TcpStream, connected: Connected, router: Router) {
+    let mut closing = connected.closing.clone();
     let (asking, mut is_asked) = watch::channel(false);
     let service = service_fn(move |mut request: Request<Incoming>| {
         asking.send_replace(true);

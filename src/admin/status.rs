@@ -24,7 +24,7 @@ use crate::autoscale::GroupJournal;
 use crate::lifecycle::LastReload;
 use crate::model::{Algorithm, Endpoint, TargetGroupId};
 use crate::net::descriptors;
-use crate::observe::{TargetName, TargetTraffic, dropped_log_lines, journal};
+use crate::observe::{Metrics, TargetName, TargetTraffic, dropped_log_lines, journal};
 use crate::replicas::GroupReplicas;
 use crate::state::Group;
 use crate::target::{Target, WHOLE_SHARE};
@@ -63,6 +63,13 @@ pub struct Status {
     /// What the process itself uses.
     #[serde(default)]
     pub process: ProcessStatus,
+    /// Requests that have ended since the start, by class of their status (`2xx`), or
+    /// `client_gone`; those that Weir answers itself are in it.
+    #[serde(default)]
+    pub responses: BTreeMap<String, u64>,
+    /// Requests that failed before a group was chosen, since the start, by reason.
+    #[serde(default)]
+    pub failures: BTreeMap<String, u64>,
     /// In the order of the file.
     pub listeners: Vec<ListenerStatus>,
     /// In the order of the file.
@@ -192,6 +199,9 @@ pub struct GroupStatus {
     pub waiting: usize,
     /// Most requests that may wait.
     pub queue_length: usize,
+    /// Its requests that failed, since the start, by reason: `queue_full`, `connect_error`.
+    #[serde(default)]
+    pub failures: BTreeMap<String, u64>,
     /// Its retries.
     #[serde(default)]
     pub retries: RetryStatus,
@@ -292,6 +302,8 @@ impl Status {
             now: timestamp(SystemTime::now()),
             uptime: context.metrics.uptime(),
             process: ProcessStatus::now(),
+            responses: responses(&context.metrics),
+            failures: traffic.failures(None),
             listeners: snapshot
                 .config
                 .listeners
@@ -337,6 +349,25 @@ impl Status {
         let sources = Sources::of(found, &context.discovery, replicas);
         Some(group(found, (replicas, log.as_ref()), sources, &traffic))
     }
+}
+
+fn responses(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let mut sum = TargetTraffic::default();
+    for traffic in metrics.group_traffic().values() {
+        sum.add(traffic);
+    }
+    let classes = sum.classes();
+    classes
+        .map(|(class, count)| (class.to_owned(), count))
+        .collect()
+}
+
+/// How many targets of a group count as healthy.
+pub(super) fn healthy(group: &Group) -> u32 {
+    let checked = group.config.health.is_some();
+    let targets = group.targets.iter();
+    let healthy = targets.filter(|member| !checked || member.target.health().is_healthy());
+    healthy.count() as u32
 }
 
 fn certificates(tls: Option<&ServerSettings>) -> Vec<CertificateStatus> {
@@ -387,6 +418,7 @@ fn group(
         waiting: group.admission.waiting(),
         queue_length: group.overload.queue_length,
         targets: targets(group, &sources, traffic),
+        failures: traffic.failures(Some(&group.id)),
         retries: retries(group, traffic),
         discovery: sources.discovery,
         desired: replicas.map(|replicas| replicas.desired),
@@ -469,6 +501,7 @@ struct Traffic {
     /// How long the last minute is so far, and what it has.
     minute: (Duration, HashMap<TargetName, TargetTraffic>),
     retries: BTreeMap<(TargetGroupId, &'static str), u64>,
+    failures: BTreeMap<(Option<TargetGroupId>, &'static str), u64>,
 }
 
 impl Traffic {
@@ -477,8 +510,17 @@ impl Traffic {
         Self {
             minute: context.metrics.recent(&all, Instant::now()),
             retries: context.metrics.retries(),
+            failures: context.metrics.failures_by_reason(),
             all,
         }
+    }
+
+    fn failures(&self, group: Option<&TargetGroupId>) -> BTreeMap<String, u64> {
+        let failures = self.failures.iter();
+        let failures = failures.filter(|((id, _), _)| id.as_ref() == group);
+        failures
+            .map(|((_, reason), count)| ((*reason).to_owned(), *count))
+            .collect()
     }
 
     fn target(&self, target: &Target) -> (TargetTraffic, MinuteStatus) {

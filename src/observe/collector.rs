@@ -104,8 +104,9 @@ impl Sum {
                 let group = sum.times.entry(labels.group_key()).or_default();
                 group.add(&series.times());
             }
-            for (group, times) in &ledger.retired {
-                sum.times.entry(group.clone()).or_default().add(times);
+            for (group, retired) in &ledger.retired {
+                let times = sum.times.entry(group.clone()).or_default();
+                times.add(&retired.times);
             }
         }
         sum

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 pub const KEPT_EVENTS: usize = 10_000;
 
 /// Most that follow the journal at a time.
-const MAX_FOLLOWERS: usize = 32;
+const MAX_FOLLOWERS: usize = 128;
 
 /// Events that a follower gets at a time.
 const BATCH: usize = 100;
@@ -43,7 +43,7 @@ pub mod kind {
     pub const DISCOVERY: &str = "discovery";
     /// A certificate is ordered, or none was given.
     pub const CERTIFICATE: &str = "certificate";
-    /// A limit is reached.
+    /// A limit is reached, or the log cannot be written.
     pub const LIMIT: &str = "limit";
     /// Another process takes this one's place.
     pub const HANDOVER: &str = "handover";

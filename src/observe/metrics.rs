@@ -13,7 +13,7 @@ use super::durations::{Durations, add};
 use super::exchange::{Desync, ExchangeFacts};
 use super::live_hits::LiveHits;
 use super::readings::Readings;
-use super::series::{GroupLabels, Labels, Series, Times};
+use super::series::{GroupLabels, Labels, Retired, Series};
 use crate::model::{Failure, ListenerId, ListenerSlot, Protocol, TargetGroupId};
 use crate::target::{Serial, Target};
 
@@ -82,9 +82,9 @@ pub(super) struct Shard {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) live: Vec<Arc<Series>>,
-    /// The durations of removed targets. Without them the histogram of the group would fall, and
+    /// What removed targets have answered. Without it the histogram of the group would fall, and
     /// Prometheus would take that for a restart and count all of it again.
-    pub(super) retired: BTreeMap<GroupLabels, Times>,
+    pub(super) retired: BTreeMap<GroupLabels, Retired>,
 }
 
 /// A protocol, a target group, if one was chosen, and a reason.
@@ -163,6 +163,20 @@ impl Metrics {
             for ((_, group, reason), count) in lock(&shard.ends).iter() {
                 if let Some(group) = group.as_ref().filter(|_| *reason == failure.code()) {
                     *sum.entry(group.clone()).or_default() += count;
+                }
+            }
+        }
+        sum
+    }
+
+    /// Requests that Weir answered itself because they failed, by reason, of each group and of none.
+    pub fn failures_by_reason(&self) -> BTreeMap<(Option<TargetGroupId>, &'static str), u64> {
+        let mut sum = BTreeMap::new();
+        for shard in lock(&self.workers).iter() {
+            for ((protocol, group, reason), count) in lock(&shard.ends).iter() {
+                // Of connections, it is every end.
+                if *protocol != Protocol::Tcp {
+                    *sum.entry((group.clone(), *reason)).or_default() += count;
                 }
             }
         }
@@ -347,7 +361,7 @@ impl WorkerMetrics {
             if !kept {
                 let series = &entry.series;
                 let group = retired.entry(series.labels.group_key()).or_default();
-                group.add(&series.times());
+                group.add(series);
             }
             kept
         });

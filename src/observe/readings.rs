@@ -11,7 +11,7 @@ pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "clien
 /// A target group and the address of a target.
 pub type TargetName = (String, String);
 
-/// What a target has answered.
+/// What a target has answered, or several together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TargetTraffic {
     /// Requests by class of their status, in the order of [`Self::classes`]; connections of
@@ -42,7 +42,17 @@ impl TargetTraffic {
         self.counts[4]
     }
 
-    pub(super) fn since(&self, earlier: &Self) -> Self {
+    /// Adds what another target has answered.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.durations.add(&other.durations);
+    }
+
+    /// What was answered since an earlier reading.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
         Self {
             counts: std::array::from_fn(|i| self.counts[i].saturating_sub(earlier.counts[i])),
             durations: self.durations.since(&earlier.durations),

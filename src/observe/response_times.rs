@@ -68,8 +68,8 @@ fn read(
             }
         }
         let retired = ledger.retired.iter();
-        for (_, times) in retired.filter(|((_, _, name), _)| *name == *group.0) {
-            all.add(&times.whole);
+        for (_, retired) in retired.filter(|((_, _, name), _)| *name == *group.0) {
+            all.add(&retired.times.whole);
         }
     }
     (all, excluded.iter().cloned().zip(left_out).collect())

@@ -1,11 +1,11 @@
 //! The counters of the requests of one listener, group and target, on one worker.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::durations::{Durations, LiveDurations, add};
 use super::exchange::ExchangeFacts;
-use super::readings::CLASSES;
+use super::readings::{CLASSES, TargetTraffic};
 use crate::model::Protocol;
 
 /// The status of a response after which the connection is a tunnel.
@@ -54,6 +54,29 @@ impl Times {
     }
 }
 
+/// What removed targets of a group have answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retired {
+    pub(super) times: Times,
+    counts: [u64; CLASSES.len()],
+}
+
+impl Retired {
+    pub(super) fn add(&mut self, series: &Series) {
+        self.times.add(&series.times());
+        for (sum, count) in self.counts.iter_mut().zip(series.counts()) {
+            *sum += count;
+        }
+    }
+
+    pub(super) fn traffic(&self) -> TargetTraffic {
+        TargetTraffic {
+            counts: self.counts,
+            durations: self.times.whole.clone(),
+        }
+    }
+}
+
 impl Series {
     pub(super) fn new(labels: Labels) -> Self {
         Self {
@@ -85,6 +108,17 @@ impl Series {
             return;
         }
         self.durations.count(elapsed);
+    }
+
+    fn counts(&self) -> [u64; CLASSES.len()] {
+        std::array::from_fn(|class| self.classes[class].load(Ordering::Relaxed))
+    }
+
+    pub(super) fn traffic(&self) -> TargetTraffic {
+        TargetTraffic {
+            counts: self.counts(),
+            durations: self.durations.read(),
+        }
     }
 
     pub(super) fn times(&self) -> Times {

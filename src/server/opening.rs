@@ -124,6 +124,7 @@ impl Server {
             certificates: Arc::clone(self.control.certificates()),
             discovery: Arc::clone(self.control.discovery()),
             connections: self.listeners.limits(),
+            history: Arc::clone(&self.history),
             publisher: self.publisher.clone(),
         };
         let sockets = self.listeners.open_admin();

@@ -19,6 +19,7 @@ use super::ready::Notices;
 use super::supervision::Defect;
 use super::upgrade::Inherited;
 use super::worker::Worker;
+use crate::admin::History;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::model::{Endpoint, ListenerId};
@@ -36,6 +37,8 @@ pub struct Server {
     pub(super) publisher: Publisher,
     pub(super) reader: Reader,
     pub(super) metrics: Arc<Metrics>,
+    /// The last hour, for the admin listener.
+    pub(super) history: Arc<History>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) workers: Vec<Worker>,
     pub(super) listeners: Listeners,

@@ -75,6 +75,7 @@ impl Server {
             publisher,
             reader,
             metrics,
+            history: Arc::default(),
             lifecycle: Arc::new(Lifecycle::default()),
             workers,
             listeners: Listeners::new(descriptors.clients.clone()),

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Context, Status, paths, serve};
+use crate::admin::{Context, HistoryStatus, Status, paths, serve};
 use crate::config::{self, Config};
 use crate::model::{
     AcceptProxy, Action, CheckFailure, CheckResult, ClientLimits, FixedResponse, Forward,
@@ -49,6 +49,7 @@ impl Fixture {
             discovery: Arc::default(),
             publisher: publisher.clone(),
             connections: watch::channel(Vec::new()).1,
+            history: Arc::default(),
             replicas,
             replica_control: replicas::ReplicaControl::default(),
             autoscaling: Arc::default(),
@@ -71,6 +72,12 @@ impl Fixture {
         self.address = listener.local_addr().unwrap();
         self.tasks
             .spawn(serve(listener, self.context.clone(), pending()));
+    }
+
+    pub(super) async fn unserved_and_configured() -> Self {
+        let fixture = Self::unserved();
+        fixture.publisher.configure(config()).await.unwrap();
+        fixture
     }
 
     pub(super) async fn configured() -> Self {
@@ -144,6 +151,12 @@ impl Fixture {
         let (status, body) = self.get(paths::METRICS).await;
         assert_eq!(status, StatusCode::OK);
         ParsedPage::parse(body)
+    }
+
+    pub(super) async fn history(&self, query: &str) -> HistoryStatus {
+        let (status, body) = self.get(&format!("{}{query}", paths::HISTORY)).await;
+        assert_eq!(status, StatusCode::OK);
+        serde_json::from_str(&body).unwrap()
     }
 
     pub(super) fn fail(&self, target: usize, detail: &str) {

@@ -2,9 +2,11 @@
 
 mod explain;
 mod fixture;
+mod history;
 mod maintenance;
 mod openapi;
 mod replicas;
 mod scaling;
 mod serve;
 mod status;
+mod status_stream;

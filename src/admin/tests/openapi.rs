@@ -12,8 +12,9 @@ use crate::admin::operation::{Access, Content, Operation, Parameter, ParameterKi
 use crate::admin::routes::OPERATIONS;
 use crate::admin::{
     AutoscalingStatus, DesiredChanged, DesiredRequest, EventList, ExplainRequest, GroupList,
-    GroupStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged, MaintenanceRequest,
-    Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch, TargetStatus, paths,
+    GroupStatus, HistoryStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged,
+    MaintenanceRequest, Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch,
+    TargetStatus, paths,
 };
 use crate::explain::Explanation;
 
@@ -24,6 +25,7 @@ fn schemas() -> Map<String, Value> {
     let mut generator = settings.into_generator();
     add::<Problem>(&mut generator);
     add::<Status>(&mut generator);
+    add::<HistoryStatus>(&mut generator);
     add::<ListenerList>(&mut generator);
     add::<ListenerStatus>(&mut generator);
     add::<GroupList>(&mut generator);
@@ -245,6 +247,7 @@ async fn answers_are_as_the_document_says() {
                 schema: Some(schema),
                 ..
             },
+            ..,
         ] = operation.answers
         else {
             continue;

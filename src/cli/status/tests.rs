@@ -24,6 +24,7 @@ fn running() -> SocketAddr {
         replicas,
         replica_control: crate::replicas::ReplicaControl::default(),
         autoscaling: Arc::default(),
+        history: Arc::default(),
         publisher,
         reader,
         metrics: Arc::default(),

@@ -18,6 +18,7 @@ use super::output::shrink;
 use super::shared::Shared;
 use super::writer::GATHER_INTERVAL;
 use crate::model::LogSink;
+use crate::observe::events::kind;
 
 /// After the first of several failures in a row; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -289,6 +290,7 @@ impl SinkWriter {
         let is_slow = error.kind() == io::ErrorKind::WouldBlock;
         if !is_slow && !std::mem::replace(&mut self.is_reported, true) {
             warn!(
+                event = kind::LIMIT,
                 name = self.name,
                 %error,
                 "the access log cannot be written; its lines wait, and are dropped and counted when they are too many"
@@ -303,11 +305,14 @@ impl SinkWriter {
         if self.pending.is_empty() && (lost > 0 || self.is_reported) {
             (self.dropped, self.is_reported) = (dropped, false);
             info!(
+                event = kind::LIMIT,
                 name = self.name,
-                lost, "the access log is written again; lines which were too many are lost"
+                lost,
+                "the access log is written again; lines which were too many are lost"
             );
         } else if lost > 0 && !std::mem::replace(&mut self.is_reported, true) {
             warn!(
+                event = kind::LIMIT,
                 name = self.name,
                 "the access log is written too slowly; its lines are dropped and counted"
             );
