@@ -14,6 +14,7 @@ mod autoscaling;
 mod call;
 mod connections;
 mod context;
+mod dashboard;
 mod discovery_status;
 mod event_stream;
 mod events;

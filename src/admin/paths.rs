@@ -2,6 +2,10 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+/// The dashboard.
+pub const DASHBOARD: &str = "/";
+/// What its page loads.
+pub(super) const DASHBOARD_FILE: &str = "/dashboard/{file}";
 /// Answers 200 while the process runs.
 pub const LIVE: &str = "/livez";
 /// Answers 200 while requests are wanted.

@@ -14,6 +14,32 @@ const PLAIN: &[Content] = &[Content::text("text/plain")];
 /// Every operation of the admin listener.
 pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
+        id: "dashboard",
+        method: Method::GET,
+        path: paths::DASHBOARD,
+        summary: "the dashboard, for browsers",
+        access: Access::Probe,
+        query: &[],
+        body: None,
+        answers: &[Content::text("text/html")],
+        run: |call| Box::pin(ready(dashboard::page(&call))),
+    },
+    Operation {
+        id: "dashboard_file",
+        method: Method::GET,
+        path: paths::DASHBOARD_FILE,
+        summary: "what the page of the dashboard loads",
+        access: Access::Probe,
+        query: &[],
+        body: None,
+        answers: &[
+            Content::text("text/css"),
+            Content::text("text/javascript"),
+            Content::text("image/svg+xml"),
+        ],
+        run: |call| Box::pin(ready(dashboard::file_of(&call))),
+    },
+    Operation {
         id: "live",
         method: Method::GET,
         path: paths::LIVE,

@@ -1,5 +1,6 @@
 //! Tests of the admin listener as a client sees it.
 
+mod dashboard;
 mod explain;
 mod fixture;
 mod history;
