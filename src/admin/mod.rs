@@ -6,7 +6,7 @@
 //! to it: one beyond the limit replaces the oldest of the client with the most. All of it runs on
 //! the control thread.
 //!
-//! One table, [`routes`], has every operation: the router and the `OpenAPI` document are made from
+//! One table, `routes`, has every operation: the router and the `OpenAPI` document are made from
 //! it, so that neither has what the other does not. What is refused is a [`Problem`].
 
 mod authorize;
