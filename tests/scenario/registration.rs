@@ -338,9 +338,9 @@ async fn a_malformed_change_is_refused_with_a_reason() {
         (
             "PUT",
             &listed,
-            &" ".repeat(5000),
+            &" ".repeat(17_000),
             413,
-            "longer than 4096 bytes",
+            "longer than 16384 bytes",
         ),
     ];
     for (method, end, body, status, reason) in cases {
