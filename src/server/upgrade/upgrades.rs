@@ -51,10 +51,16 @@ pub(in crate::server) struct Upgrades {
     request_socket: Option<RequestSocket>,
     /// A process that this one has started.
     child: Option<Child>,
+    /// Why that process has given up, until it has ended.
+    failure: Option<io::Error>,
     /// The handover to a process that is not confirmed yet.
     handover: Option<PendingHandover>,
     /// The id of the process that serves in this one's place.
     successor: Option<i32>,
+}
+
+fn log_failure(error: &io::Error) {
+    warn!(event = kind::HANDOVER, %error, "the new process gave up; this one goes on");
 }
 
 /// A handover that may still fail.
@@ -85,6 +91,7 @@ impl Default for Upgrades {
             path: None,
             request_socket: None,
             child: None,
+            failure: None,
             handover: None,
             successor: None,
         }
@@ -177,8 +184,8 @@ impl Upgrades {
                     warn_of_refusal(&reason);
                     return UpgradeEvent::Refused;
                 }
-                Notice::Failed(error) => self.failed(&error),
-                Notice::ChildEnded => self.child = None,
+                Notice::Failed(error) => self.failed(error),
+                Notice::ChildEnded => self.child_ended(),
                 Notice::Current(_) | Notice::SuccessorsEnded | Notice::Confirmed => {}
             }
         }
@@ -197,13 +204,23 @@ impl Upgrades {
         }
     }
 
-    fn failed(&mut self, error: &io::Error) {
-        warn!(event = kind::HANDOVER, %error, "the new process gave up; this one goes on");
+    fn failed(&mut self, error: io::Error) {
         let handover = self.handover.take();
-        if handover.is_some_and(|handover| handover.is_child)
-            && let Some(child) = &self.child
-        {
-            child.kill();
+        let is_child = handover.is_some_and(|handover| handover.is_child);
+        match self.child.as_ref().filter(|_| is_child) {
+            Some(child) => {
+                child.kill();
+                self.failure = Some(error);
+            }
+            None => log_failure(&error),
+        }
+    }
+
+    /// From now on another process may be started, and the log says so only now.
+    fn child_ended(&mut self) {
+        self.child = None;
+        if let Some(error) = self.failure.take() {
+            log_failure(&error);
         }
     }
 
