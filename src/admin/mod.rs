@@ -54,7 +54,6 @@ pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDec
 pub use context::Context;
 pub use discovery_status::DiscoveryStatus;
 pub use events::EventList;
-pub use explain::ExplainRequest;
 pub use history::History;
 pub use history_status::{GroupHistory, HistoryStatus, LoadHistory, MetricHistory};
 pub use maintenance::{MaintenanceChanged, MaintenanceRequest, MaintenanceStatus};

@@ -39,7 +39,7 @@ pub(super) const DRAIN: &str = "/api/v1/groups/{group}/targets/{address}/drain";
 pub const AUTOSCALING: &str = "/api/v1/autoscaling";
 /// [`EventList`](super::EventList) as JSON, or a stream of events.
 pub const EVENTS: &str = "/api/v1/events";
-/// [`ExplainRequest`](super::ExplainRequest) for an [`Explanation`](crate::explain::Explanation).
+/// [`Question`](crate::explain::Question) for an [`Explanation`](crate::explain::Explanation).
 pub const EXPLAIN: &str = "/api/v1/explain";
 /// Reads the configuration again.
 pub const RELOAD: &str = "/api/v1/reload";

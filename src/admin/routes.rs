@@ -311,7 +311,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         summary: "why a request goes where it goes; it is not sent",
         access: Access::Read,
         query: &[],
-        body: Some("ExplainRequest"),
+        body: Some("Question"),
         answers: &[Content::json("Explanation")],
         run: |call| Box::pin(ready(explain::show(&call))),
     },

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::format::FormatArguments;
 use crate::config::{self, LoadError};
-use crate::explain::{Explanation, Question, explain as answer, offline};
+use crate::explain::{self, Explanation, Question, explain as answer};
 use crate::model::{escape_json, escape_lines};
 use crate::state::Snapshot;
 
@@ -47,10 +47,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     let explained = match (&arguments.admin, &arguments.request) {
         (Some(admin), None) => live(admin, arguments),
         (Some(_), Some(_)) => Err("--admin asks a running Weir: give no file".to_owned()),
-        (None, Some(request)) => load(arguments).and_then(|snapshot| {
-            let question = arguments.question(request);
-            answer(&snapshot, &question, false).map_err(|error| error.to_string())
-        }),
+        (None, Some(request)) => offline(arguments, request),
         (None, None) => {
             return records(arguments).unwrap_or_else(|problem| failed(&problem));
         }
@@ -61,11 +58,16 @@ pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     }
 }
 
+fn offline(arguments: &ExplainArguments, request: &str) -> Result<Explanation, String> {
+    let question = arguments.question(request)?;
+    answer(&load(arguments)?, &question, false).map_err(|error| error.to_string())
+}
+
 /// With `--admin` there is no file, and the request comes first.
 fn live(admin: &str, arguments: &ExplainArguments) -> Result<Explanation, String> {
     let request = arguments.file.as_deref().and_then(Path::to_str);
     let request = request.ok_or("--admin needs a request: 'GET https://host/path'")?;
-    live::ask(admin, arguments.question(request))
+    live::ask(admin, &arguments.question(request)?)
 }
 
 fn records(arguments: &ExplainArguments) -> Result<ExitCode, String> {
@@ -89,20 +91,21 @@ fn show(explanation: &Explanation, format: FormatArguments) -> ExitCode {
 }
 
 impl ExplainArguments {
-    fn question(&self, request: &str) -> Question {
-        Question {
-            request: request.to_owned(),
+    fn question(&self, request: &str) -> Result<Question, String> {
+        let question = Question::about(request).map_err(|error| error.to_string())?;
+        Ok(Question {
             headers: self.headers.clone(),
             from: self.from.clone(),
             listener: self.listener.clone(),
-        }
+            ..question
+        })
     }
 }
 
 fn load(arguments: &ExplainArguments) -> Result<Arc<Snapshot>, String> {
     let file = arguments.file.as_deref().unwrap_or(Path::new(""));
     match config::load(file) {
-        Ok(parsed) => Ok(offline(&parsed.config)),
+        Ok(parsed) => Ok(explain::offline(&parsed.config)),
         Err(error @ LoadError::Read { .. }) => Err(error.to_string()),
         Err(LoadError::Invalid(_)) => {
             Err(format!("{} has errors: see `weir check`", file.display()))

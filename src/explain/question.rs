@@ -7,21 +7,29 @@ use serde::{Deserialize, Serialize};
 use crate::message::{Invalid, RequestHead};
 use crate::model::{ClientAddress, Peer};
 
-/// A request, and where it comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A request that is asked about, and where it comes from. It is not sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// A method and a URL: `GET https://host/path`. The method may be left out.
-    pub request: String,
-    /// Header fields: `name: value`.
+    /// Its method.
+    #[serde(default = "get")]
+    pub method: String,
+    /// Its URL, `https://host/path`, or a path alone.
+    pub url: String,
+    /// Its header fields, `name: value` each.
     #[serde(default)]
     pub headers: Vec<String>,
     /// The address of the client, or `unix:`; `127.0.0.1` if it is left out.
     #[serde(default)]
     pub from: Option<String>,
-    /// The listener's name; otherwise the URL decides.
+    /// The listener that gets it; otherwise that of the URL's port.
     #[serde(default)]
     pub listener: Option<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
 }
 
 /// Why a question has no answer.
@@ -78,16 +86,28 @@ pub(super) struct Origin {
 }
 
 impl Question {
+    /// A question about a line of a method and a URL, `GET https://host/path`; the method may be
+    /// left out.
+    pub fn about(line: &str) -> Result<Self, QuestionError> {
+        let mut parts = line.split_ascii_whitespace();
+        let (method, url) = match (parts.next(), parts.next(), parts.next()) {
+            (Some(url), None, _) => (get(), url),
+            (Some(method), Some(url), None) => (method.to_owned(), url),
+            _ => return Err(QuestionError::Request(line.to_owned())),
+        };
+        Ok(Self {
+            method,
+            url: url.to_owned(),
+            headers: Vec::new(),
+            from: None,
+            listener: None,
+        })
+    }
+
     /// Reads the question.
     pub(super) fn parse(&self) -> Result<Asked, QuestionError> {
-        let text = self.request.trim();
-        let unreadable = || QuestionError::Request(self.request.clone());
-        let mut parts = text.split_ascii_whitespace();
-        let (method, url) = match (parts.next(), parts.next(), parts.next()) {
-            (Some(url), None, _) => ("GET", url),
-            (Some(method), Some(url), None) => (method, url),
-            _ => return Err(unreadable()),
-        };
+        let (method, url) = (&*self.method, &*self.url);
+        let unreadable = || QuestionError::Request(format!("{method} {url}"));
         let (is_secure, authority, target) = split(url).ok_or_else(unreadable)?;
         let mut head = RequestHead::new();
         let bad_method = |_: Invalid| QuestionError::Method(method.to_owned());
@@ -171,11 +191,9 @@ mod tests {
 
     fn asked(request: &str, headers: &[&str]) -> Result<Asked, QuestionError> {
         let headers = headers.iter().map(|field| (*field).to_owned()).collect();
-        let request = request.to_owned();
         Question {
-            request,
             headers,
-            ..Question::default()
+            ..Question::about(request)?
         }
         .parse()
     }

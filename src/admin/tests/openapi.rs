@@ -11,12 +11,11 @@ use super::fixture::Fixture;
 use crate::admin::operation::{Access, Content, Operation, Parameter, ParameterKind};
 use crate::admin::routes::OPERATIONS;
 use crate::admin::{
-    AutoscalingStatus, DesiredChanged, DesiredRequest, EventList, ExplainRequest, GroupList,
-    GroupStatus, HistoryStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged,
-    MaintenanceRequest, Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch,
-    TargetStatus, paths,
+    AutoscalingStatus, DesiredChanged, DesiredRequest, EventList, GroupList, GroupStatus,
+    HistoryStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged, MaintenanceRequest,
+    Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch, TargetStatus, paths,
 };
-use crate::explain::Explanation;
+use crate::explain::{Explanation, Question};
 
 /// The types that the table names.
 fn schemas() -> Map<String, Value> {
@@ -35,7 +34,7 @@ fn schemas() -> Map<String, Value> {
     add::<TargetChanged>(&mut generator);
     add::<AutoscalingStatus>(&mut generator);
     add::<EventList>(&mut generator);
-    add::<ExplainRequest>(&mut generator);
+    add::<Question>(&mut generator);
     add::<Explanation>(&mut generator);
     add::<DesiredRequest>(&mut generator);
     add::<DesiredChanged>(&mut generator);
