@@ -158,25 +158,25 @@ impl Metrics {
 
     /// Requests of each group that have failed in this way.
     pub fn failures(&self, failure: Failure) -> BTreeMap<TargetGroupId, u64> {
-        let mut sum = BTreeMap::new();
-        for shard in lock(&self.workers).iter() {
-            for ((_, group, reason), count) in lock(&shard.ends).iter() {
-                if let Some(group) = group.as_ref().filter(|_| *reason == failure.code()) {
-                    *sum.entry(group.clone()).or_default() += count;
-                }
-            }
-        }
-        sum
+        self.sum_of_ends(|(_, group, reason)| group.clone().filter(|_| *reason == failure.code()))
     }
 
     /// Requests that Weir answered itself because they failed, by reason, of each group and of none.
     pub fn failures_by_reason(&self) -> BTreeMap<(Option<TargetGroupId>, &'static str), u64> {
+        // Of connections, it is every end.
+        let of_requests = |(protocol, group, reason): &End| {
+            (*protocol != Protocol::Tcp).then(|| (group.clone(), *reason))
+        };
+        self.sum_of_ends(of_requests)
+    }
+
+    /// The sum over all workers by what `key` makes of each series, if anything.
+    fn sum_of_ends<K: Ord>(&self, key: impl Fn(&End) -> Option<K>) -> BTreeMap<K, u64> {
         let mut sum = BTreeMap::new();
         for shard in lock(&self.workers).iter() {
-            for ((protocol, group, reason), count) in lock(&shard.ends).iter() {
-                // Of connections, it is every end.
-                if *protocol != Protocol::Tcp {
-                    *sum.entry((group.clone(), *reason)).or_default() += count;
+            for (end, count) in lock(&shard.ends).iter() {
+                if let Some(key) = key(end) {
+                    *sum.entry(key).or_default() += count;
                 }
             }
         }
