@@ -38,16 +38,21 @@ pub(super) fn show(call: &Call) -> Answer {
     let wanted = wanted(call)?;
     let since = since(call)?;
     if event_stream::is_wanted(&call.headers) {
-        return stream(since.unwrap_or_else(|| journal().last()), wanted, call);
+        let since = since.unwrap_or_else(|| journal().last());
+        // Those that are gone would end the stream, and each that begins in its place.
+        let since = since.max(journal().oldest().saturating_sub(1));
+        return stream(since, wanted, call);
     }
     let limit = call.number("limit")?.unwrap_or(DEFAULT_LIMIT);
     let limit = limit.min(KEPT_EVENTS);
+    // Before the events: one that comes meanwhile is listed or is to come, or both.
+    let newest = journal().last();
     let events = match since {
         Some(since) => journal().after(since, &wanted, limit),
         None => journal().newest(&wanted, limit),
     };
     let list = EventList {
-        last: journal().last(),
+        last: newest,
         oldest: journal().oldest(),
         events: events.iter().map(|event| (**event).clone()).collect(),
     };

@@ -19,6 +19,8 @@ mod discovery_status;
 mod event_stream;
 mod events;
 mod explain;
+mod finding;
+mod findings;
 mod history;
 mod history_status;
 mod host;
@@ -54,6 +56,7 @@ pub use autoscaling::{AutoscalingStatus, ForecastStatus, GroupScaling, LoggedDec
 pub use context::Context;
 pub use discovery_status::DiscoveryStatus;
 pub use events::EventList;
+pub use finding::{Finding, Severity};
 pub use history::History;
 pub use history_status::{GroupHistory, HistoryStatus, LoadHistory, MetricHistory};
 pub use maintenance::{MaintenanceChanged, MaintenanceRequest, MaintenanceStatus};
@@ -67,11 +70,12 @@ pub use scaling_status::{
 };
 pub use serve::serve;
 pub use status::{
-    AcmeStatus, CertificateStatus, GroupList, GroupStatus, ListenerList, ListenerStatus,
-    ProcessStatus, ReloadStatus, RetryStatus, Status,
+    AcmeStatus, CertificateStatus, GroupList, GroupMinuteStatus, GroupStatus, ListenerList,
+    ListenerStatus, ProcessStatus, ReloadStatus, RetryStatus, Status,
 };
 pub use target_status::{
     AnomalyStatus, CheckRequestStatus, CheckStatus, DrainingStatus, EjectedStatus, MinuteStatus,
     TargetStatus,
 };
 pub use targets::{TargetChanged, TargetPatch};
+pub use time::{age, between};

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use super::autoscaling::{AutoscalingStatus, Query};
 use super::call::Call;
 use super::event_stream;
+use super::findings;
 use super::history_status::HistoryStatus;
 use super::metrics;
 use super::metrics_format::{self, MetricsFormat};
@@ -67,7 +68,7 @@ pub(super) fn status(call: &Call) -> Answer {
     if event_stream::is_wanted(&call.headers) {
         return status_stream::follow(call);
     }
-    Ok(json(StatusCode::OK, &Status::of(&call.context)))
+    Ok(json(StatusCode::OK, &findings::status(&call.context)))
 }
 
 pub(super) fn history(call: &Call) -> Answer {

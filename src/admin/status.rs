@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::discovery_status::{DiscoveryStatus, Sources};
+use super::finding::Finding;
 use super::maintenance::MaintenanceStatus;
 use super::process;
 use super::replica_status::{ReplicaStatus, StoppedReplicaStatus};
@@ -22,11 +23,14 @@ use super::time::{seconds, timestamp};
 use crate::acme::Report;
 use crate::autoscale::GroupJournal;
 use crate::lifecycle::LastReload;
+use crate::listener::ConnectionLimit;
 use crate::model::{Algorithm, Endpoint, TargetGroupId};
 use crate::net::descriptors;
-use crate::observe::{Metrics, TargetName, TargetTraffic, dropped_log_lines, journal};
+use crate::observe::{
+    Faults, Metrics, TargetName, TargetTraffic, dropped_log_lines, journal, log_fault,
+};
 use crate::replicas::GroupReplicas;
-use crate::state::Group;
+use crate::state::{Group, Snapshot};
 use crate::target::{Target, WHOLE_SHARE};
 use crate::tls::ServerSettings;
 
@@ -60,6 +64,10 @@ pub struct Status {
     #[serde(rename = "uptime_seconds", with = "seconds")]
     #[cfg_attr(test, schemars(with = "f64"))]
     pub uptime: Duration,
+    /// What is wrong, the most severe first; empty if nothing is.
+    // Filled in by `findings`, which reads the rest.
+    #[serde(default)]
+    pub problems: Vec<Finding>,
     /// What the process itself uses.
     #[serde(default)]
     pub process: ProcessStatus,
@@ -126,11 +134,21 @@ pub struct ListenerStatus {
     /// Where it listens, as configured.
     #[cfg_attr(test, schemars(with = "String"))]
     pub bind: Endpoint,
+    /// What it speaks: `http1` or `tcp`, over TLS if it has certificates or orders them.
+    #[serde(default)]
+    pub protocol: String,
     /// Most client connections at a time.
     pub max_connections: usize,
     /// Client connections that are open.
     #[serde(default)]
     pub connections: usize,
+    /// Clients that wait until a connection ends: of this listener, or of another one if open files
+    /// are short.
+    #[serde(default)]
+    pub waiting: usize,
+    /// When a client last had to wait; `None` if none has.
+    #[serde(default)]
+    pub limit_reached: Option<Timestamp>,
     /// How many rules come before the default action.
     pub rules: usize,
     /// These rules in their order, then the default action, with their hits.
@@ -205,6 +223,9 @@ pub struct GroupStatus {
     /// Its retries.
     #[serde(default)]
     pub retries: RetryStatus,
+    /// What went wrong with its requests within about the last minute.
+    #[serde(default)]
+    pub minute: GroupMinuteStatus,
     /// The targets of the configuration in its order, then the others.
     pub targets: Vec<TargetStatus>,
     /// The names and files that targets come from.
@@ -244,6 +265,18 @@ pub struct RetryStatus {
     pub total: BTreeMap<String, u64>,
 }
 
+/// What went wrong with the requests of a group within about the last minute.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GroupMinuteStatus {
+    /// How long that is, in seconds.
+    pub seconds: f64,
+    /// Requests that no target answered to the end, by reason.
+    pub failures: BTreeMap<String, u64>,
+    /// Retries by reason; `budget_exhausted` counts those that were not made.
+    pub retries: BTreeMap<String, u64>,
+}
+
 /// What the process itself uses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -258,6 +291,12 @@ pub struct ProcessStatus {
     pub access_lines_dropped: u64,
     /// The same of all other lines.
     pub event_lines_dropped: u64,
+    /// Lines of the log that were dropped within about the last minute.
+    #[serde(default)]
+    pub recent_lines_dropped: u64,
+    /// Why the log, or the access log, cannot be written now; `None` if it can.
+    #[serde(default)]
+    pub log_fault: Option<String>,
     /// The number of the last event of the journal.
     pub last_event: u64,
     /// Clients that follow the journal.
@@ -267,7 +306,7 @@ pub struct ProcessStatus {
 }
 
 impl ProcessStatus {
-    fn now() -> Self {
+    fn now(recent: &Faults) -> Self {
         let (access, events) = dropped_log_lines();
         let (followers, followers_lost) = journal().followers();
         Self {
@@ -276,6 +315,8 @@ impl ProcessStatus {
             max_open_files: descriptors::limit(),
             access_lines_dropped: access,
             event_lines_dropped: events,
+            recent_lines_dropped: recent.dropped_lines,
+            log_fault: log_fault(),
             last_event: journal().last(),
             followers,
             followers_lost,
@@ -288,8 +329,7 @@ impl Status {
     pub(super) fn of(context: &Context) -> Self {
         let snapshot = context.reader.load_full();
         let replicas = context.replicas.borrow();
-        let (traffic, hits) = (Traffic::of(context), context.metrics.rule_hits());
-        let connections = context.connections.borrow();
+        let traffic = Traffic::of(context);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -301,28 +341,11 @@ impl Status {
             started: timestamp(context.metrics.started()),
             now: timestamp(SystemTime::now()),
             uptime: context.metrics.uptime(),
-            process: ProcessStatus::now(),
+            problems: Vec::new(),
+            process: ProcessStatus::now(&traffic.recent),
             responses: responses(&context.metrics),
-            failures: traffic.failures(None),
-            listeners: snapshot
-                .config
-                .listeners
-                .iter()
-                .map(|listener| ListenerStatus {
-                    name: listener.id.to_string(),
-                    bind: listener.bind.clone(),
-                    max_connections: listener.max_connections,
-                    connections: connections
-                        .iter()
-                        .find(|(id, _)| *id == listener.id)
-                        .map_or(0, |(_, limit)| limit.open()),
-                    rules: listener.rules.len(),
-                    rule_hits: rules(&listener.id, (&listener.rules, &listener.default), &hits),
-                    default_action: summary(&listener.default),
-                    certificates: certificates(listener.tls.as_ref()),
-                    acme: acme(listener.tls.as_ref(), &context.certificates),
-                })
-                .collect(),
+            failures: of_group(None, &traffic.faults.failures),
+            listeners: listeners(context, &snapshot),
             target_groups: snapshot
                 .groups()
                 .iter()
@@ -349,6 +372,36 @@ impl Status {
         let sources = Sources::of(found, &context.discovery, replicas);
         Some(group(found, (replicas, log.as_ref()), sources, &traffic))
     }
+}
+
+/// In the order of the file.
+fn listeners(context: &Context, snapshot: &Snapshot) -> Vec<ListenerStatus> {
+    let (hits, limits) = (context.metrics.rule_hits(), context.connections.borrow());
+    let listeners = snapshot.config.listeners.iter().map(|listener| {
+        let limit = limits.iter().find(|(id, _)| *id == listener.id);
+        let limit = limit.map(|(_, limit)| &**limit);
+        let reached = limit.and_then(ConnectionLimit::last_reached);
+        ListenerStatus {
+            name: listener.id.to_string(),
+            bind: listener.bind.clone(),
+            protocol: listener.protocol.name().to_owned(),
+            max_connections: listener.max_connections,
+            connections: limit.map_or(0, ConnectionLimit::open),
+            waiting: limit.map_or(0, ConnectionLimit::waiting_clients),
+            limit_reached: reached.and_then(ago),
+            rules: listener.rules.len(),
+            rule_hits: rules(&listener.id, (&listener.rules, &listener.default), &hits),
+            default_action: summary(&listener.default),
+            certificates: certificates(listener.tls.as_ref()),
+            acme: acme(listener.tls.as_ref(), &context.certificates),
+        }
+    });
+    listeners.collect()
+}
+
+/// What the time was when the monotonic clock was at `at`.
+fn ago(at: Instant) -> Option<Timestamp> {
+    SystemTime::now().checked_sub(at.elapsed()).map(timestamp)
 }
 
 fn responses(metrics: &Metrics) -> BTreeMap<String, u64> {
@@ -418,8 +471,9 @@ fn group(
         waiting: group.admission.waiting(),
         queue_length: group.overload.queue_length,
         targets: targets(group, &sources, traffic),
-        failures: traffic.failures(Some(&group.id)),
+        failures: of_group(Some(&group.id), &traffic.faults.failures),
         retries: retries(group, traffic),
+        minute: minute(group, traffic),
         discovery: sources.discovery,
         desired: replicas.map(|replicas| replicas.desired),
         fault: FaultStatus::of(replicas),
@@ -481,18 +535,32 @@ fn stops(replicas: &GroupReplicas) -> BTreeMap<String, u64> {
 
 fn retries(group: &Group, traffic: &Traffic) -> RetryStatus {
     let (requests, retries, in_flight) = group.live.budget.usage(Instant::now());
-    let total = traffic.retries.iter();
-    let total = total.filter(|((id, _), _)| *id == group.id);
     RetryStatus {
         budget_percent: group.retry.budget,
         free: group.retry.min_concurrency,
         in_flight,
         recent_requests: requests,
         recent_retries: retries,
-        total: total
-            .map(|((_, reason), count)| ((*reason).to_owned(), *count))
-            .collect(),
+        total: of_group(Some(&group.id), &traffic.faults.retries),
     }
+}
+
+fn minute(group: &Group, traffic: &Traffic) -> GroupMinuteStatus {
+    GroupMinuteStatus {
+        seconds: traffic.minute.0.as_secs_f64(),
+        failures: of_group(Some(&group.id), &traffic.recent.failures),
+        retries: of_group(Some(&group.id), &traffic.recent.retries),
+    }
+}
+
+/// The counts of a group, or of requests without one, by reason.
+fn of_group(
+    group: Option<&TargetGroupId>,
+    counts: &BTreeMap<(Option<TargetGroupId>, &'static str), u64>,
+) -> BTreeMap<String, u64> {
+    let own = counts.iter().filter(|((id, _), _)| id.as_ref() == group);
+    own.map(|((_, reason), count)| ((*reason).to_owned(), *count))
+        .collect()
 }
 
 /// The counters of requests.
@@ -500,27 +568,20 @@ struct Traffic {
     all: HashMap<TargetName, TargetTraffic>,
     /// How long the last minute is so far, and what it has.
     minute: (Duration, HashMap<TargetName, TargetTraffic>),
-    retries: BTreeMap<(TargetGroupId, &'static str), u64>,
-    failures: BTreeMap<(Option<TargetGroupId>, &'static str), u64>,
+    /// What went wrong since the start, and within the last minute.
+    faults: Faults,
+    recent: Faults,
 }
 
 impl Traffic {
     fn of(context: &Context) -> Self {
-        let all = context.metrics.traffic();
+        let (all, faults) = (context.metrics.traffic(), context.metrics.faults());
         Self {
             minute: context.metrics.recent(&all, Instant::now()),
-            retries: context.metrics.retries(),
-            failures: context.metrics.failures_by_reason(),
             all,
+            recent: context.metrics.recent_faults(&faults),
+            faults,
         }
-    }
-
-    fn failures(&self, group: Option<&TargetGroupId>) -> BTreeMap<String, u64> {
-        let failures = self.failures.iter();
-        let failures = failures.filter(|((id, _), _)| id.as_ref() == group);
-        failures
-            .map(|((_, reason), count)| ((*reason).to_owned(), *count))
-            .collect()
     }
 
     fn target(&self, target: &Target) -> (TargetTraffic, MinuteStatus) {

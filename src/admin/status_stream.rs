@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::call::Call;
 use super::context::Context;
 use super::event_stream::{self, Source};
+use super::findings;
 use super::operation::Answer;
 use super::problem::Kind;
 use super::status::Status;
@@ -49,7 +50,7 @@ pub(super) async fn run(feed: &StatusFeed, context: &Context) -> Infallible {
         feed.followed().await;
         let mut known = None;
         while feed.followers() > 0 {
-            let status = Status::of(context);
+            let status = findings::status(context);
             let event = written(&status);
             let size = event.len();
             let lasting = without_times(status);
@@ -74,9 +75,18 @@ fn without_times(mut status: Status) -> Status {
     status.now = Timestamp::default();
     status.uptime = Duration::ZERO;
     status.process.memory_bytes = None;
-    let groups = status.target_groups.iter_mut();
-    for target in groups.flat_map(|group| &mut group.targets) {
-        target.minute.seconds = 0.0;
+    // Their texts have ages.
+    for problem in &mut status.problems {
+        problem.text.clear();
+    }
+    for listener in &mut status.listeners {
+        listener.limit_reached = None;
+    }
+    for group in &mut status.target_groups {
+        group.minute.seconds = 0.0;
+        for target in &mut group.targets {
+            target.minute.seconds = 0.0;
+        }
     }
     status
 }

@@ -1,6 +1,7 @@
-//! How times are written: RFC 3339 in UTC to the millisecond, and durations as numbers.
+//! How times are written: RFC 3339 in UTC to the millisecond, and durations as numbers or, for
+//! people, as their two largest units.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
 
@@ -9,6 +10,23 @@ pub(super) fn timestamp(at: SystemTime) -> Timestamp {
     Timestamp::try_from(at)
         .and_then(|at| at.round(Unit::Millisecond))
         .unwrap_or_default()
+}
+
+/// The time from `earlier` to `later`; zero if the clock was set back in between.
+pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+/// The two largest units: `2d 4h`, `3h 5m`, `12m 40s`, `7s`.
+pub fn age(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        (_, _, _) => format!("{days}d {}h", hours % 24),
+    }
 }
 
 /// A duration in seconds.

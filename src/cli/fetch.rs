@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of a body: more than the status of ten thousand targets.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
-const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// What the admin listener answers.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) enum AdminError {
 }
 
 impl AdminError {
-    fn new(address: &str, error: FetchError) -> Self {
+    pub(super) fn new(address: &str, error: FetchError) -> Self {
         let address = address.to_owned();
         match error {
             FetchError::Resolve { source, .. } | FetchError::Connect { source, .. } => {

@@ -1,8 +1,10 @@
 //! The command line: arguments, commands and what they print. Decisions are made elsewhere.
 
 mod admin;
+mod ask;
 mod check;
 mod diff;
+mod events;
 mod explain;
 mod fetch;
 #[cfg(test)]
@@ -15,7 +17,9 @@ mod health;
 mod init;
 mod run;
 mod schema;
+mod screen;
 mod status;
+mod stream;
 mod table;
 mod target;
 #[cfg(feature = "tools")]
@@ -55,9 +59,12 @@ enum Command {
     /// Say why a request goes where it goes
     #[command(after_help = EXIT_CODES)]
     Explain(explain::ExplainArguments),
-    /// Show the targets and replicas of a running Weir
-    #[command(after_help = EXIT_CODES)]
+    /// Show what is wrong with a running Weir, and its listeners, targets and replicas
+    #[command(after_help = status::EXIT_CODES)]
     Status(status::StatusArguments),
+    /// Show what has happened in a running Weir
+    #[command(after_help = EXIT_CODES)]
+    Events(events::EventsArguments),
     /// Register, deregister or drain a target of a running Weir, or set its weight
     #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
@@ -91,6 +98,7 @@ pub fn main(housekeeping: fn()) -> ExitCode {
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Events(arguments) => events::events(&arguments),
         Command::Target(arguments) => target::target(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(command) => command.run(),

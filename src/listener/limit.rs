@@ -1,7 +1,7 @@
 //! The limit of a listener's open connections (`max_connections`), over all workers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -23,8 +23,15 @@ pub struct ConnectionLimit {
     freed: Notify,
     /// How many clients wait for a permit.
     waiting: watch::Sender<usize>,
-    /// When it was last logged that clients wait.
-    logged: Mutex<Option<Instant>>,
+    reached: Mutex<LimitTimes>,
+}
+
+/// When clients began to wait for a permit.
+#[derive(Debug, Default)]
+struct LimitTimes {
+    last: Option<Instant>,
+    /// The last time that was logged.
+    logged: Option<Instant>,
 }
 
 /// From one line that clients wait for a permit to the next.
@@ -62,7 +69,7 @@ impl ConnectionLimit {
             open: AtomicUsize::new(0),
             freed: Notify::new(),
             waiting: watch::Sender::default(),
-            logged: Mutex::default(),
+            reached: Mutex::default(),
         }
     }
 
@@ -71,13 +78,32 @@ impl ConnectionLimit {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// Logs, once a minute, that a client waits for a permit.
+    /// How many clients wait for a permit.
+    pub fn waiting_clients(&self) -> usize {
+        *self.waiting.borrow()
+    }
+
+    /// When a client last had to wait for a permit; `None` if none has.
+    pub fn last_reached(&self) -> Option<Instant> {
+        self.lock().last
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LimitTimes> {
+        // Two times, each of which is whole.
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a client waits for a permit, and logs it once a minute.
     pub(super) fn note_reached(&self, listener: &str) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.is_some_and(|logged| logged.elapsed() < LOG_INTERVAL) {
+        let now = Instant::now();
+        let mut reached = self.lock();
+        reached.last = Some(now);
+        let logged = reached.logged;
+        if logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
             return;
         }
-        *logged = Some(Instant::now());
+        reached.logged = Some(now);
+        drop(reached);
         let (open, max) = (self.open(), self.max.load(Ordering::SeqCst));
         warn!(
             event = kind::LIMIT,

@@ -146,11 +146,11 @@ impl Metrics {
     }
 
     /// Retries of each group, by reason.
-    pub fn retries(&self) -> BTreeMap<(TargetGroupId, &'static str), u64> {
+    pub(super) fn retries(&self) -> BTreeMap<(Option<TargetGroupId>, &'static str), u64> {
         let mut sum = BTreeMap::new();
         for shard in lock(&self.workers).iter() {
-            for (retries, count) in lock(&shard.retries).iter() {
-                *sum.entry(retries.clone()).or_default() += count;
+            for ((group, reason), count) in lock(&shard.retries).iter() {
+                *sum.entry((Some(group.clone()), *reason)).or_default() += count;
             }
         }
         sum
@@ -162,7 +162,9 @@ impl Metrics {
     }
 
     /// Requests that Weir answered itself because they failed, by reason, of each group and of none.
-    pub fn failures_by_reason(&self) -> BTreeMap<(Option<TargetGroupId>, &'static str), u64> {
+    pub(super) fn failures_by_reason(
+        &self,
+    ) -> BTreeMap<(Option<TargetGroupId>, &'static str), u64> {
         // Of connections, it is every end.
         let of_requests = |(protocol, group, reason): &End| {
             (*protocol != Protocol::Tcp).then(|| (group.clone(), *reason))

@@ -36,12 +36,13 @@ pub use events::{Event, Follower, Journal, KEPT_EVENTS, Wanted, journal, kind};
 pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Trace, Transport};
 pub use live_hits::RuleName;
 pub use log::{
-    LevelError, Log, LogFormat, keep_access_lines, log_levels, set_log_levels, take_access_lines,
+    LevelError, Log, LogFormat, keep_access_lines, log_fault, log_levels, set_log_levels,
+    take_access_lines,
 };
 pub use logged_head::LoggedHead;
 pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;
-pub use readings::{TargetName, TargetTraffic};
+pub use readings::{Faults, TargetName, TargetTraffic};
 pub use record::Record;
 pub use request_id::RequestId;
 pub use response_times::ResponseTimes;

@@ -1,10 +1,12 @@
-//! What each target and each group has answered, since the start and within the last minute.
+//! What each target and each group has answered, and what went wrong, since the start and within the
+//! last minute.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::collector::dropped_log_lines;
 use super::metrics::{Metrics, lock};
-use super::readings::{TargetName, TargetTraffic};
+use super::readings::{Faults, Reading, TargetName, TargetTraffic};
 use crate::model::Protocol;
 
 /// From one reading to the next.
@@ -62,7 +64,7 @@ impl Metrics {
     /// Keeps a reading, if the last is old enough. To be called every [`READING_INTERVAL`].
     pub fn read_traffic(&self, now: Instant) {
         let mut readings = lock(&self.readings);
-        let last = readings.0.back().map(|(at, _)| *at);
+        let last = readings.0.back().map(|reading| reading.at);
         let age = last.map(|last| now.saturating_duration_since(last));
         // Two admin listeners may be there for a while.
         if age.is_some_and(|age| age < READING_INTERVAL / 2) {
@@ -71,7 +73,29 @@ impl Metrics {
         if readings.0.len() >= READINGS {
             readings.0.pop_front();
         }
-        readings.0.push_back((now, self.traffic()));
+        readings.0.push_back(Reading {
+            at: now,
+            traffic: self.traffic(),
+            faults: self.faults(),
+        });
+    }
+
+    /// What went wrong since the start.
+    pub fn faults(&self) -> Faults {
+        let (access, events) = dropped_log_lines();
+        Faults {
+            failures: self.failures_by_reason(),
+            retries: self.retries(),
+            dropped_lines: access + events,
+        }
+    }
+
+    /// What went wrong within the last minute, of `faults`.
+    pub fn recent_faults(&self, faults: &Faults) -> Faults {
+        match lock(&self.readings).0.front() {
+            Some(reading) => faults.since(&reading.faults),
+            None => faults.clone(),
+        }
     }
 
     /// What was answered within the last minute, of `traffic`, and how long that minute is so far.
@@ -83,7 +107,7 @@ impl Metrics {
         let readings = lock(&self.readings);
         let nothing = HashMap::new();
         let (since, earlier) = match readings.0.front() {
-            Some((at, earlier)) => (now.saturating_duration_since(*at), earlier),
+            Some(reading) => (now.saturating_duration_since(reading.at), &reading.traffic),
             None => (self.uptime(), &nothing),
         };
         let recent = traffic.iter().map(|(name, traffic)| {

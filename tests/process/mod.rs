@@ -28,6 +28,7 @@ mod first_steps;
 mod import;
 mod log;
 mod moves;
+mod problems;
 mod reload;
 mod replicas;
 #[cfg(feature = "tools")]

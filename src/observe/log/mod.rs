@@ -93,6 +93,12 @@ pub(super) fn dropped() -> Dropped {
     })
 }
 
+/// Why the log, or the access log, cannot be written now; `None` if it can.
+pub fn log_fault() -> Option<String> {
+    let log = CURRENT.get()?;
+    log.shared.fault().or_else(|| log.sink.shared.fault())
+}
+
 /// Why the levels of the log are not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LevelError {

@@ -37,6 +37,8 @@ pub(super) struct Output {
     written: usize,
     /// After a failure: when the next attempt is, and how long the pause before it was.
     retry: Option<(Instant, Duration)>,
+    /// Why the last write failed.
+    error: Option<Errno>,
 }
 
 impl Output {
@@ -46,7 +48,13 @@ impl Output {
             pending: Vec::new(),
             written: 0,
             retry: None,
+            error: None,
         }
+    }
+
+    /// Why it takes nothing; `None` while it takes something.
+    pub(super) fn error(&self) -> Option<Errno> {
+        self.error
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -80,10 +88,11 @@ impl Output {
                 Err(Errno::INTR) => {}
                 // Not ready after all (`AGAIN`), the reader is gone, the disk is full or broken:
                 // each may pass, and must not be retried without a pause.
-                Ok(0) | Err(_) => return self.fail(),
+                Ok(0) => return self.fail(Errno::NOSPC),
+                Err(error) => return self.fail(error),
                 Ok(count) => {
                     self.written += count;
-                    self.retry = None;
+                    (self.retry, self.error) = (None, None);
                 }
             }
         }
@@ -98,7 +107,8 @@ impl Output {
         PollFd::new(&self.file, PollFlags::OUT)
     }
 
-    fn fail(&mut self) -> OutputState {
+    fn fail(&mut self, error: Errno) -> OutputState {
+        self.error = Some(error);
         let pause = self
             .retry
             .map_or(FIRST_PAUSE, |(_, pause)| LONGEST_PAUSE.min(pause * 2));

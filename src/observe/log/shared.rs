@@ -1,8 +1,8 @@
 //! What the threads that log share with the thread that writes.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use crossbeam_utils::CachePadded;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// Set before the first line.
     pub(super) thread: OnceLock<Thread>,
     pub(super) floods: Floods,
+    /// Why nothing can be written now.
+    fault: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -68,6 +70,18 @@ impl Shared {
         {
             thread.unpark();
         }
+    }
+
+    /// Notes why nothing can be written now; `None` when it can again.
+    pub(super) fn note(&self, fault: Option<String>) {
+        // An assignment leaves the value whole.
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Why nothing can be written now.
+    pub(super) fn fault(&self) -> Option<String> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.clone()
     }
 
     /// Counts lines of the access log that were taken out of a queue and given up.

@@ -288,6 +288,10 @@ impl SinkWriter {
         self.retry = Some((Instant::now() + pause, pause));
         // One that is slow is no trouble as long as nothing is lost.
         let is_slow = error.kind() == io::ErrorKind::WouldBlock;
+        if !is_slow {
+            let fault = format!("the access log, {}: {error}", self.name);
+            self.sink.shared.note(Some(fault));
+        }
         if !is_slow && !std::mem::replace(&mut self.is_reported, true) {
             warn!(
                 event = kind::LIMIT,
@@ -304,6 +308,7 @@ impl SinkWriter {
         let lost = dropped - self.dropped;
         if self.pending.is_empty() && (lost > 0 || self.is_reported) {
             (self.dropped, self.is_reported) = (dropped, false);
+            self.sink.shared.note(None);
             info!(
                 event = kind::LIMIT,
                 name = self.name,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tracing::{Level, event, warn};
 
 use super::flood::Summary;
@@ -37,6 +38,8 @@ pub(super) struct LogWriter {
     /// Dropped lines that were reported.
     reported: Dropped,
     reported_at: Instant,
+    /// Why the output fails, as the status has it.
+    noted: Option<Errno>,
 }
 
 impl LogWriter {
@@ -48,6 +51,7 @@ impl LogWriter {
             spare: Vec::new(),
             reported: Dropped::default(),
             reported_at: Instant::now(),
+            noted: None,
         }
     }
 
@@ -58,6 +62,7 @@ impl LogWriter {
             let is_closing = self.shared.is_closing.load(Ordering::Acquire);
             self.collect();
             let states = [self.out.write(is_closing), self.err.write(is_closing)];
+            self.note_fault();
             let is_stalled = states.contains(&OutputState::Stalled);
             if is_last && !is_stalled {
                 return;
@@ -70,6 +75,16 @@ impl LogWriter {
             if !is_last {
                 self.wait(states);
             }
+        }
+    }
+
+    /// Tells the status whether the log can be written.
+    fn note_fault(&mut self) {
+        let error = self.out.error();
+        if error != self.noted {
+            self.noted = error;
+            let fault = error.map(|error| format!("the log, standard output: {error}"));
+            self.shared.note(fault);
         }
     }
 
