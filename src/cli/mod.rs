@@ -24,6 +24,7 @@ mod table;
 mod target;
 #[cfg(feature = "tools")]
 mod tools;
+mod top;
 mod version;
 mod without_file;
 
@@ -62,6 +63,9 @@ enum Command {
     /// Show what is wrong with a running Weir, and its listeners, targets and replicas
     #[command(after_help = status::EXIT_CODES)]
     Status(status::StatusArguments),
+    /// Show a running Weir on the whole terminal, always new
+    #[command(after_help = EXIT_CODES)]
+    Top(top::TopArguments),
     /// Show what has happened in a running Weir
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArguments),
@@ -98,6 +102,7 @@ pub fn main(housekeeping: fn()) -> ExitCode {
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::Events(arguments) => events::events(&arguments),
         Command::Target(arguments) => target::target(&arguments),
         #[cfg(feature = "tools")]

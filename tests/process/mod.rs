@@ -38,5 +38,6 @@ mod stop;
 mod streaming;
 mod successors;
 mod target;
+mod top;
 mod upgrade;
 mod websockets;
