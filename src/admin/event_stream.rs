@@ -1,18 +1,25 @@
 //! Streams of server-sent events: for those that ask for `text/event-stream`.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::{ACCEPT, HeaderMap};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::call::{Call, closed};
+use super::problem::RefusedRequest;
 use super::response::typed;
+use crate::model::escape_json;
+
+/// The number of the last event that a client of a stream has.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 
@@ -39,6 +46,30 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
         let value = value.to_str().unwrap_or_default();
         value.contains("text/event-stream")
     })
+}
+
+/// After which event to begin, of those up to number `last`: a client that connects again to a
+/// stream says it in a field, others in the query.
+pub(super) fn since(call: &Call, last: u64) -> Result<Option<u64>, RefusedRequest> {
+    let resumed = call.headers.get(LAST_EVENT_ID);
+    let resumed = resumed.and_then(|value| value.to_str().ok()?.parse().ok());
+    // Without the field, or with one that no stream of this process has sent.
+    match resumed {
+        Some(sequence) if sequence <= last => Ok(Some(sequence)),
+        Some(_) | None => call.number("since"),
+    }
+}
+
+/// Adds an event to a piece.
+pub(super) fn write(piece: &mut String, id: u64, kind: &str, event: &impl Serialize) {
+    // A struct of texts and numbers is always written, in one line.
+    let json = serde_json::to_string(event).unwrap_or_default();
+    // Writing into a String does not fail.
+    let _ = write!(
+        piece,
+        "id: {id}\nevent: {kind}\ndata: {}\n\n",
+        escape_json(&json)
+    );
 }
 
 /// A response that lasts until the source or the listener ends.

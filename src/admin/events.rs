@@ -1,11 +1,8 @@
 //! The journal of events: as a list, and as a stream (server-sent events) for those that ask for
 //! `text/event-stream`.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
@@ -13,11 +10,7 @@ use super::event_stream::{self, Source};
 use super::operation::Answer;
 use super::problem::{Kind, RefusedRequest};
 use super::response::json;
-use crate::model::escape_json;
 use crate::observe::{Event, Follower, KEPT_EVENTS, Wanted, journal, kind};
-
-/// The number of the last event that a client of a stream has.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Events of an answer without `limit`.
 const DEFAULT_LIMIT: usize = 100;
@@ -36,7 +29,7 @@ pub struct EventList {
 
 pub(super) fn show(call: &Call) -> Answer {
     let wanted = wanted(call)?;
-    let since = since(call)?;
+    let since = event_stream::since(call, journal().last())?;
     if event_stream::is_wanted(&call.headers) {
         let since = since.unwrap_or_else(|| journal().last());
         // Those that are gone would end the stream, and each that begins in its place.
@@ -79,17 +72,6 @@ fn wanted(call: &Call) -> Result<Wanted, RefusedRequest> {
     Ok(Wanted { kinds, group })
 }
 
-/// After which event to begin: a client that connects again to a stream says it in a field.
-fn since(call: &Call) -> Result<Option<u64>, RefusedRequest> {
-    let resumed = call.headers.get(LAST_EVENT_ID);
-    let resumed = resumed.and_then(|value| value.to_str().ok()?.parse().ok());
-    // Without the field, or with one that no stream of this process has sent.
-    match resumed {
-        Some(sequence) if sequence <= journal().last() => Ok(Some(sequence)),
-        Some(_) | None => call.number("since"),
-    }
-}
-
 fn stream(since: u64, wanted: Wanted, call: &Call) -> Answer {
     let too_many = || {
         let detail = "as many clients follow the events as may at a time";
@@ -101,22 +83,11 @@ fn stream(since: u64, wanted: Wanted, call: &Call) -> Answer {
 
 impl Source for Follower {
     async fn next(&mut self) -> Option<Bytes> {
-        let events = Follower::next(self).await?;
-        Some(Bytes::from(written(&events)))
+        let mut piece = String::new();
+        // One that was too slow is cut off.
+        for event in Follower::next(self).await? {
+            event_stream::write(&mut piece, event.sequence, &event.kind, &*event);
+        }
+        Some(Bytes::from(piece))
     }
-}
-
-fn written(events: &[Arc<Event>]) -> String {
-    let mut text = String::new();
-    for event in events {
-        // An event is a struct of texts and numbers, which is always written, in one line.
-        let json = serde_json::to_string(event).unwrap_or_default();
-        let (id, kind) = (event.sequence, &event.kind);
-        let _ = write!(
-            text,
-            "id: {id}\nevent: {kind}\ndata: {}\n\n",
-            escape_json(&json)
-        );
-    }
-    text
 }

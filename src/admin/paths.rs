@@ -34,6 +34,8 @@ pub(super) const RESTART: &str = "/api/v1/groups/{group}/replicas/{replica}/rest
 pub(super) const TARGET: &str = "/api/v1/groups/{group}/targets/{address}";
 /// Takes a target out of service.
 pub(super) const DRAIN: &str = "/api/v1/groups/{group}/targets/{address}/drain";
+/// [`LineList`](super::LineList) as JSON, or a stream of lines.
+pub(super) const LOGS: &str = "/api/v1/groups/{group}/logs";
 /// [`AutoscalingStatus`](super::AutoscalingStatus) as JSON; `?last=N` decisions of each group,
 /// and with `?minute=true` every evaluation of the last minute.
 pub const AUTOSCALING: &str = "/api/v1/autoscaling";
@@ -59,6 +61,11 @@ pub(super) const MOVED: [(&str, &str); 3] = [
 pub fn target(group: &str, address: &str) -> String {
     let address = encoded(address);
     format!("{}/targets/{address}", self::group(group))
+}
+
+/// What the replicas of a group print.
+pub fn logs(group: &str) -> String {
+    format!("{}/logs", self::group(group))
 }
 
 /// One group.

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::operation::{Access, Content, Operation, Parameter, ParameterKind};
 use super::{
-    dashboard, events, explain, maintenance, pages, paths, process_changes, replicas, targets,
+    dashboard, events, explain, logs, maintenance, pages, paths, process_changes, replicas, targets,
 };
 
 const PLAIN: &[Content] = &[Content::text("text/plain")];
@@ -314,6 +314,36 @@ pub(super) const OPERATIONS: &[Operation] = &[
         body: Some("Question"),
         answers: &[Content::json("Explanation")],
         run: |call| Box::pin(ready(explain::show(&call))),
+    },
+    Operation {
+        id: "logs",
+        method: Method::GET,
+        path: paths::LOGS,
+        summary: "what its replicas print; as a stream with Accept: text/event-stream",
+        access: Access::Read,
+        query: &[
+            Parameter {
+                name: "replica",
+                help: "the number of a replica",
+                kind: ParameterKind::Number,
+            },
+            Parameter {
+                name: "since",
+                help: "the number of a line: those after it, oldest first",
+                kind: ParameterKind::Number,
+            },
+            Parameter {
+                name: "limit",
+                help: "most lines of a list; 200 if it is not given",
+                kind: ParameterKind::Number,
+            },
+        ],
+        body: None,
+        answers: &[
+            Content::json("LineList"),
+            Content::text("text/event-stream"),
+        ],
+        run: |call| Box::pin(ready(logs::show(&call))),
     },
     Operation {
         id: "reload",

@@ -45,6 +45,7 @@ fn group(policy: Autoscaling) -> TargetGroup {
         secrets: std::collections::BTreeSet::new(),
         directory: None,
         stop_timeout: SECOND,
+        output: crate::config::ReplicaOutput::Log,
     };
     TargetGroup {
         replicas: Some(Replicas {

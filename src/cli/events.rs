@@ -2,16 +2,16 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use jiff::{SignedDuration, Timestamp, Unit};
+use jiff::{Timestamp, Unit};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::admin::AdminArguments;
 use super::ask::ask;
 use super::format::FormatArguments;
 use super::screen::{Screen, Style};
-use super::stream::{Stream, StreamError};
+use super::since::Since;
+use super::stream::follow;
 use super::table::{Piece, printable};
 use crate::admin::{EventList, paths};
 use crate::model::escape_json;
@@ -44,62 +44,10 @@ pub(super) struct EventsArguments {
     format: FormatArguments,
 }
 
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Since {
-    /// After the event of this number.
-    Number(u64),
-    Ago(SignedDuration),
-    Time(Timestamp),
-}
-
-impl FromStr for Since {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(number) = text.parse() {
-            return Ok(Self::Number(number));
-        }
-        if let Ok(ago) = text.parse::<SignedDuration>() {
-            return Ok(Self::Ago(ago.abs()));
-        }
-        text.parse().map(Self::Time).map_err(|_| {
-            "neither a time as 2026-11-30T09:00:00Z, nor a duration as 10m, nor a number".to_owned()
-        })
-    }
-}
-
-impl Since {
-    /// Whether an event comes after it.
-    fn precedes(self, event: &Event, now: Timestamp) -> bool {
-        match self {
-            Self::Number(number) => event.sequence > number,
-            Self::Ago(ago) => now.duration_since(event.at) <= ago,
-            Self::Time(at) => event.at >= at,
-        }
-    }
-}
-
 /// Prints the events, oldest first, a line each: exit code 0, or 2 and one line on standard error if
 /// there is no answer.
 pub(super) fn events(arguments: &EventsArguments) -> ExitCode {
-    let screen = Screen::now();
-    let mut out = io::stdout();
-    let shown = list(arguments).and_then(|(events, last)| {
-        let mut last = last;
-        for event in &events {
-            last = last.max(event.sequence);
-            if print(&mut out, event, arguments, &screen).is_err() {
-                return Ok(());
-            }
-        }
-        if arguments.follow {
-            follow(arguments, last, &screen)
-        } else {
-            Ok(())
-        }
-    });
-    match shown {
+    match show(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             note(&problem);
@@ -111,6 +59,26 @@ pub(super) fn events(arguments: &EventsArguments) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "a command talks to its terminal")]
 fn note(text: &str) {
     eprintln!("weir events: {text}");
+}
+
+fn show(arguments: &EventsArguments) -> Result<(), String> {
+    let screen = Screen::now();
+    let mut out = io::stdout();
+    let (events, mut last) = list(arguments)?;
+    for event in &events {
+        last = last.max(event.sequence);
+        if print(&mut out, event, arguments, &screen).is_err() {
+            return Ok(());
+        }
+    }
+    if !arguments.follow {
+        return Ok(());
+    }
+    // A process that has come in its place counts from one: then all of its events are wanted.
+    let path = format!("{}?since=0{}", paths::EVENTS, query(arguments));
+    follow(&arguments.admin.admin, path, last, note, |event: &Event| {
+        print(&mut out, event, arguments, &screen)
+    })
 }
 
 /// The events so far, and the number of the last one of all.
@@ -126,7 +94,7 @@ fn list(arguments: &EventsArguments) -> Result<(Vec<Event>, u64), String> {
     let (list, _) = ask::<EventList>(&arguments.admin.admin, &path)?;
     let (mut events, now) = (list.events, Timestamp::now());
     if let Some(since) = arguments.since {
-        events.retain(|event| since.precedes(event, now));
+        events.retain(|event| since.precedes(event.sequence, event.at, now));
     }
     let first = events.len().saturating_sub(limit);
     Ok((events.split_off(first), list.last))
@@ -140,38 +108,6 @@ fn query(arguments: &EventsArguments) -> String {
     let group = arguments.group.as_deref();
     let group = group.map(|group| format!("&group={}", encoded(group)));
     kinds.into_iter().chain(group).collect()
-}
-
-/// Prints what happens after event `last`, also when Weir is away for a while; ends when the output
-/// does.
-fn follow(arguments: &EventsArguments, last: u64, screen: &Screen) -> Result<(), String> {
-    // A process that has come in its place counts from one: then all of its events are wanted.
-    let path = format!("{}?since=0{}", paths::EVENTS, query(arguments));
-    let mut stream = Stream::new(&arguments.admin.admin, path, Some(last.to_string()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut out = io::stdout();
-    let mut is_lost = false;
-    loop {
-        match runtime.block_on(stream.next()) {
-            Ok(message) => {
-                is_lost = false;
-                let event = serde_json::from_str(&message.data);
-                let event = event.map_err(|error| format!("not an event of Weir: {error}"))?;
-                if print(&mut out, &event, arguments, screen).is_err() {
-                    return Ok(());
-                }
-            }
-            Err(StreamError::Refused(why)) => return Err(why),
-            Err(StreamError::Interrupted(why)) => {
-                if !std::mem::replace(&mut is_lost, true) {
-                    note(&format!("{why}; trying again"));
-                }
-            }
-        }
-    }
 }
 
 fn print(
@@ -262,33 +198,5 @@ mod tests {
             "2026-11-30T09:00:00Z  warning  health       todo 10.0.0.1:6400: target is \
              unhealthy\\u{1b}[2J  checks=3  reason=a\\nb"
         );
-    }
-
-    #[test]
-    fn a_beginning_is_a_number_a_duration_or_a_time() {
-        let now: Timestamp = "2026-11-30T09:00:00Z".parse().unwrap();
-        let event = |sequence, at: &str| Event {
-            sequence,
-            at: at.parse().unwrap(),
-            ..Event::default()
-        };
-        let cases = [
-            ("7", 8, "2026-11-30T08:00:00Z", true),
-            ("7", 7, "2026-11-30T08:00:00Z", false),
-            ("10m", 1, "2026-11-30T08:51:00Z", true),
-            ("10m", 1, "2026-11-30T08:49:00Z", false),
-            ("1h30m", 1, "2026-11-30T07:31:00Z", true),
-            ("2026-11-30T08:00:00Z", 1, "2026-11-30T08:00:00Z", true),
-            ("2026-11-30T08:00:00Z", 1, "2026-11-30T07:59:59Z", false),
-        ];
-        for (since, sequence, at, expected) in cases {
-            let since: Since = since.parse().unwrap();
-            assert_eq!(
-                since.precedes(&event(sequence, at), now),
-                expected,
-                "{since:?} {at}"
-            );
-        }
-        assert!("yesterday".parse::<Since>().is_err());
     }
 }

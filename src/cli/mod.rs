@@ -15,9 +15,11 @@ mod generate;
 mod guardian;
 mod health;
 mod init;
+mod logs;
 mod run;
 mod schema;
 mod screen;
+mod since;
 mod status;
 mod stream;
 mod table;
@@ -69,6 +71,9 @@ enum Command {
     /// Show what has happened in a running Weir
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArguments),
+    /// Show what the replicas of a running Weir print
+    #[command(after_help = EXIT_CODES)]
+    Logs(logs::LogsArguments),
     /// Register, deregister or drain a target of a running Weir, or set its weight
     #[command(after_help = EXIT_CODES)]
     Target(target::TargetArguments),
@@ -104,6 +109,7 @@ pub fn main(housekeeping: fn()) -> ExitCode {
         Command::Status(arguments) => status::status(&arguments),
         Command::Top(arguments) => top::top(&arguments),
         Command::Events(arguments) => events::events(&arguments),
+        Command::Logs(arguments) => logs::logs(&arguments),
         Command::Target(arguments) => target::target(&arguments),
         #[cfg(feature = "tools")]
         Command::Tool(command) => command.run(),

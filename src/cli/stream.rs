@@ -1,11 +1,13 @@
 //! A stream of server-sent events of a running Weir, which is connected again when it is lost and
 //! then goes on after the last event that came.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderName, Request, StatusCode};
+use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::ask::refusal;
@@ -142,6 +144,41 @@ impl Stream {
     }
 }
 
+/// Prints what a stream of `path` sends after `last`, also when Weir is away for a while; ends when
+/// `print` fails, as the output is closed. `note` says that the stream is lost.
+pub(super) fn follow<T: DeserializeOwned>(
+    admin: &str,
+    path: String,
+    last: u64,
+    note: impl Fn(&str),
+    mut print: impl FnMut(&T) -> io::Result<()>,
+) -> Result<(), String> {
+    let mut stream = Stream::new(admin, path, Some(last.to_string()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let mut is_lost = false;
+    loop {
+        match runtime.block_on(stream.next()) {
+            Ok(message) => {
+                is_lost = false;
+                let sent = serde_json::from_str(&message.data);
+                let sent = sent.map_err(|error| format!("this is not of Weir: {error}"))?;
+                if print(&sent).is_err() {
+                    return Ok(());
+                }
+            }
+            Err(StreamError::Refused(why)) => return Err(why),
+            Err(StreamError::Interrupted(why)) => {
+                if !std::mem::replace(&mut is_lost, true) {
+                    note(&format!("{why}; trying again"));
+                }
+            }
+        }
+    }
+}
+
 /// Reads server-sent events: the fields `id` and `data`, and comments, which mean nothing.
 #[derive(Debug, Default)]
 struct Parser {
@@ -260,9 +297,15 @@ mod tests {
         });
         let mut stream = Stream::new(&admin, "/api/v1/events".to_owned(), Some("6".to_owned()));
         assert_eq!(stream.next().await.unwrap().data, "a");
-        assert!(matches!(stream.next().await, Err(StreamError::Interrupted(_))));
+        assert!(matches!(
+            stream.next().await,
+            Err(StreamError::Interrupted(_))
+        ));
         assert_eq!(stream.next().await.unwrap().data, "b");
-        assert!(matches!(stream.next().await, Err(StreamError::Interrupted(_))));
+        assert!(matches!(
+            stream.next().await,
+            Err(StreamError::Interrupted(_))
+        ));
         assert!(matches!(stream.next().await, Err(StreamError::Refused(_))));
         let heads = server.join().unwrap();
         for (head, id) in heads.iter().zip([6, 7, 8]) {

@@ -502,6 +502,20 @@ pub struct ProcessRunner {
     pub directory: Option<PathBuf>,
     /// How long a stopped replica has between SIGTERM and SIGKILL.
     pub stop_timeout: Duration,
+    /// Where what it prints goes.
+    pub output: ReplicaOutput,
+}
+
+/// `replicas.output`: where what a process prints goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReplicaOutput {
+    /// Into Weir's log.
+    #[default]
+    Log,
+    /// Into a file for each replica, in this folder.
+    File(PathBuf),
+    /// Nowhere: it is not read.
+    Off,
 }
 
 /// `replicas.docker`.

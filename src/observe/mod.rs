@@ -22,6 +22,7 @@ pub(crate) mod openmetrics;
 mod panics;
 mod readings;
 mod record;
+mod replica_lines;
 mod request_id;
 mod response_times;
 mod route_fields;
@@ -36,7 +37,7 @@ pub use events::{Event, Follower, Journal, KEPT_EVENTS, Wanted, journal, kind};
 pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Trace, Transport};
 pub use live_hits::RuleName;
 pub use log::{
-    LevelError, Log, LogFormat, keep_access_lines, log_fault, log_levels, set_log_levels,
+    LevelError, LineFile, Log, LogFormat, keep_access_lines, log_fault, log_levels, set_log_levels,
     take_access_lines,
 };
 pub use logged_head::LoggedHead;
@@ -44,6 +45,7 @@ pub use metrics::{Metrics, OpenTunnel, WorkerMetrics};
 pub use panics::panic_message;
 pub use readings::{Faults, TargetName, TargetTraffic};
 pub use record::Record;
+pub use replica_lines::{LineFollower, ReplicaLine, ReplicaLines, WantedLines, replica_lines};
 pub use request_id::RequestId;
 pub use response_times::ResponseTimes;
 pub use rule_hits::RuleHits;

@@ -15,6 +15,7 @@ pub(super) fn processes(count: u32, command: &[&str]) -> Replicas {
             directory: None,
             secrets: BTreeSet::new(),
             stop_timeout: Duration::from_secs(10),
+            output: crate::config::ReplicaOutput::Log,
         }),
         count: Some(count),
         allowance: Allowance::default(),

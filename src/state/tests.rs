@@ -321,6 +321,7 @@ async fn a_replica_drains_but_is_not_deregistered_and_its_settings_end_with_it()
             secrets: BTreeSet::new(),
             directory: None,
             stop_timeout: Duration::ZERO,
+            output: crate::config::ReplicaOutput::Log,
         }),
         count: Some(1),
         allowance: Allowance::default(),

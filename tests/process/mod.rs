@@ -27,6 +27,7 @@ mod first_steps;
 #[cfg(feature = "tools")]
 mod import;
 mod log;
+mod logs;
 mod moves;
 mod problems;
 mod reload;

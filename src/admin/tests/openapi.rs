@@ -12,8 +12,9 @@ use crate::admin::operation::{Access, Content, Operation, Parameter, ParameterKi
 use crate::admin::routes::OPERATIONS;
 use crate::admin::{
     AutoscalingStatus, DesiredChanged, DesiredRequest, EventList, GroupList, GroupStatus,
-    HistoryStatus, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged, MaintenanceRequest,
-    Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch, TargetStatus, paths,
+    HistoryStatus, LineList, ListenerList, ListenerStatus, LogLevel, MaintenanceChanged,
+    MaintenanceRequest, Problem, ReloadAsked, RestartAsked, Status, TargetChanged, TargetPatch,
+    TargetStatus, paths,
 };
 use crate::explain::{Explanation, Question};
 
@@ -34,6 +35,7 @@ fn schemas() -> Map<String, Value> {
     add::<TargetChanged>(&mut generator);
     add::<AutoscalingStatus>(&mut generator);
     add::<EventList>(&mut generator);
+    add::<LineList>(&mut generator);
     add::<Question>(&mut generator);
     add::<Explanation>(&mut generator);
     add::<DesiredRequest>(&mut generator);

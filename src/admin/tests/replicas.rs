@@ -24,6 +24,7 @@ fn processes(scaler: Scaler) -> Config {
             directory: None,
             secrets: std::collections::BTreeSet::new(),
             stop_timeout: Duration::from_secs(10),
+            output: crate::config::ReplicaOutput::Log,
         }),
         count: Some(2),
         allowance: Allowance::default(),

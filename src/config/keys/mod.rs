@@ -43,7 +43,9 @@ pub(super) use target_group::{
 };
 pub(super) use top::{ADMIN, FILE, LOG, SHUTDOWN, TRACING};
 pub(super) use upstream::{RETRY, UPSTREAM};
-pub(super) use words::{CookieKind, PredictiveMode, ProbeKind, ProbeMethod, Words, names};
+pub(super) use words::{
+    CookieKind, OutputKind, PredictiveMode, ProbeKind, ProbeMethod, Words, names,
+};
 
 static TABLES: LazyLock<Vec<&'static Table>> = LazyLock::new(|| {
     let mut tables: Vec<&'static Table> = vec![&FILE];

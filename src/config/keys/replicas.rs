@@ -3,6 +3,7 @@
 use super::bounds::{LIST_INTERVAL, OTHER_TOKEN, PHASE, PORT, REPLICAS as MOST, TIMEOUT};
 use super::key::DefaultValue::{Count, Described, Required, Text};
 use super::key::{Kind, Table, key, secs};
+use super::words::{OutputKind, names};
 
 #[rustfmt::skip] // a table reads by rows
 pub(in crate::config) static REPLICAS: Table = Table { path: "target_group.*.replicas", heading: "", keys: &[
@@ -16,6 +17,12 @@ pub(in crate::config) static REPLICAS: Table = Table { path: "target_group.*.rep
         .called("cwd workdir working_directory"),
     // Docker's.
     key("stop_timeout", Kind::Duration(PHASE), secs(10), "between SIGTERM and SIGKILL"),
+    key("output", Kind::Word(names::<OutputKind>), Text("log"),
+        "where what the processes print goes: into Weir's log, into a file for each, or nowhere")
+        .called("logs stdout log"),
+    key("output_dir", Kind::Value("path of a folder"), Described("required with `output = \"file\"`"),
+        "of these files, each of 20 MiB at most with the one before")
+        .called("log_dir output_directory"),
     key("docker", Kind::Table(&DOCKER), Described("none"), "containers on this machine"),
     key("swarm", Kind::Table(&SWARM), Described("none"), "a service of Docker's Swarm mode"),
     key("kubernetes", Kind::Table(&KUBERNETES), Described("none"), "a Deployment of Kubernetes").called("k8s"),

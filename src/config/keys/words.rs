@@ -54,11 +54,23 @@ pub(in crate::config) enum CookieKind {
     Application,
 }
 
+/// Where what a replica prints goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum OutputKind {
+    Log,
+    File,
+    Off,
+}
+
 /// Whether a forecast changes the number of replicas.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum PredictiveMode {
     ForecastOnly,
     ForecastAndScale,
+}
+
+impl Words for OutputKind {
+    const WORDS: Rows<Self> = &[("log", Self::Log), ("file", Self::File), ("off", Self::Off)];
 }
 
 impl Words for AccessLog {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::command::{command, env, look_for, words};
 use super::group_port::GroupPort;
 use super::{engine, secrets};
-use crate::config::keys;
+use crate::config::keys::{self, OutputKind};
 use crate::config::node::Node;
 use crate::config::problem::Code;
 use crate::config::section::{Section, exclude_each_other};
 use crate::config::types::{
-    EcsRunner, ExecRunner, KubernetesRunner, ProcessRunner, Runner, WebhookRunner,
+    EcsRunner, ExecRunner, KubernetesRunner, ProcessRunner, ReplicaOutput, Runner, WebhookRunner,
 };
 
 /// The keys of which one is there.
@@ -26,7 +26,7 @@ const RUNNERS: [&str; 7] = [
 ];
 
 /// The keys that belong to `command` alone.
-const OF_COMMAND: [&str; 3] = ["env", "directory", "stop_timeout"];
+const OF_COMMAND: [&str; 5] = ["env", "directory", "stop_timeout", "output", "output_dir"];
 
 /// Reads every provider that is there, so that each is checked.
 pub(super) fn read(section: &Section<'_>, port: GroupPort) -> Option<Runner> {
@@ -136,6 +136,7 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
     let env = section.optional("env", env);
     let directory = section.optional("directory", Node::text);
     let stop_timeout = section.duration("stop_timeout");
+    let output = output(section);
     let runner = ProcessRunner {
         command: command?,
         env: env?.unwrap_or_default(),
@@ -143,11 +144,33 @@ fn process(section: &Section<'_>, node: &Node<'_>) -> Option<ProcessRunner> {
         secrets: BTreeSet::new(),
         directory: directory?.map(PathBuf::from),
         stop_timeout,
+        output: output?,
     };
     let path = runner.env.iter().find(|(name, _)| name == "PATH");
     let path = path.map(|(_, path)| path.as_str());
     look_for(node, &runner.command, runner.directory.as_deref(), path);
     Some(runner)
+}
+
+fn output(section: &Section<'_>) -> Option<ReplicaOutput> {
+    let kind = section.word("output");
+    let folder = section.optional("output_dir", Node::text)?;
+    match (kind, folder) {
+        (OutputKind::Log, None) => Some(ReplicaOutput::Log),
+        (OutputKind::Off, None) => Some(ReplicaOutput::Off),
+        (OutputKind::File, Some(folder)) => Some(ReplicaOutput::File(folder.into())),
+        (OutputKind::File, None) => {
+            let message = "`output = \"file\"` does not say in which folder".to_owned();
+            let help = "write output_dir = \"/var/log/weir\"";
+            section.error(Code::MissingKey, "output_dir", message, help);
+            None
+        }
+        (OutputKind::Log | OutputKind::Off, Some(_)) => {
+            let message = "`output_dir` is for `output = \"file\"`".to_owned();
+            section.error(Code::Conflict, "output_dir", message, "take it out");
+            None
+        }
+    }
 }
 
 fn exec(node: &Node<'_>) -> Option<ExecRunner> {

@@ -24,6 +24,31 @@ pub(super) struct Appender {
     open: Option<Open>,
 }
 
+/// A file of lines for others than the log.
+#[derive(Debug)]
+pub struct LineFile(Appender);
+
+impl LineFile {
+    /// Is opened with the first write.
+    pub fn new(settings: LogFile) -> Self {
+        Self(Appender::new(settings))
+    }
+
+    /// Writes whole lines. What was written before an error stays.
+    pub fn write_all(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        self.0.look()?;
+        while !lines.is_empty() {
+            match self.0.write(lines) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => lines = lines.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -103,7 +128,7 @@ impl Appender {
             Ok(()) => self.open = None,
             Err(error) => {
                 let file = self.settings.path.display();
-                warn!(%file, %error, "the file of the access log is full and cannot be renamed; it grows on");
+                warn!(%file, %error, "the file is full and cannot be renamed; it grows on");
                 // Asked again when it has grown by as much.
                 if let Some(open) = &mut self.open {
                     open.size = 0;

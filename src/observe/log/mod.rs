@@ -48,6 +48,7 @@ use super::panics::panic_message;
 use crate::model::{Failure, LogSink};
 
 pub(super) use self::access_line::{AccessLine, FieldName, NamePiece, field_name, is_plain_text};
+pub use self::appender::LineFile;
 pub use self::format::LogFormat;
 pub(super) use self::plain_line::PlainLine;
 #[cfg(test)]

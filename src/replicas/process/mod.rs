@@ -1,5 +1,6 @@
 //! Replicas that are child processes.
 
+mod files;
 mod output;
 mod port;
 mod spawn;

@@ -1,5 +1,6 @@
 //! What a replica prints becomes part of Weir's log: an event for each line, at the level info
-//! and with the target `replica`, so that `RUST_LOG=info,replica=off` leaves it out.
+//! and with the target `replica`, so that `RUST_LOG=info,replica=off` leaves it out. Or it goes into a
+//! file; then the log has none of it.
 //!
 //! A replica that floods its output costs little. Of its lines [`BURST`] are logged at once and
 //! [`LINES_PER_SECOND`] after that; the others are left out, and their number is logged. Reading
@@ -22,7 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::files::ReplicaFile;
+use crate::config::ReplicaOutput;
 use crate::model::TargetGroupId;
+use crate::observe::replica_lines;
 use crate::replicas::ReplicaId;
 
 /// Lines logged at once, for example all of a start or a stack trace.
@@ -61,25 +65,46 @@ pub(super) struct Output {
 
 impl Output {
     /// Takes over the pipes of a child.
-    pub(super) fn follow(group: &TargetGroupId, replica: ReplicaId, child: &mut Child) -> Self {
+    pub(super) fn follow(
+        group: &TargetGroupId,
+        replica: ReplicaId,
+        to: &ReplicaOutput,
+        child: &mut Child,
+    ) -> Self {
         let (group, pid) = (group.clone(), child.id());
-        let log = move |event: Event<'_>| match event {
-            Event::Line(stream, line) => {
-                info!(target: "replica", %group, replica = replica.0, pid, stream, "{line}");
+        let mut file = match to {
+            ReplicaOutput::File(folder) => Some(ReplicaFile::new(folder, &group, replica)),
+            ReplicaOutput::Log | ReplicaOutput::Off => None,
+        };
+        let take = move |event: Event<'_>| match (event, &mut file) {
+            (Event::Read(line), Some(file)) => file.add(line),
+            (Event::Pause, Some(file)) => file.send(),
+            (Event::Read(_) | Event::Pause, None) => {}
+            (Event::Line(stream, line), file) => {
+                replica_lines().add(&group.0, replica.0, stream, line);
+                if file.is_none() {
+                    info!(target: "replica", %group, replica = replica.0, pid, stream, "{line}");
+                }
             }
-            Event::LeftOut(lines) => warn!(
-                target: "replica",
-                %group,
-                replica = replica.0,
-                pid,
-                lines,
-                "lines left out, as the replica prints more than {LINES_PER_SECOND} in a second"
-            ),
+            (Event::LeftOut(lines), file) => {
+                let text = format!("{lines} lines left out");
+                replica_lines().add(&group.0, replica.0, "weir", &text);
+                if file.is_none() {
+                    warn!(
+                        target: "replica",
+                        %group,
+                        replica = replica.0,
+                        pid,
+                        lines,
+                        "lines left out, as the replica prints more than {LINES_PER_SECOND} in a second"
+                    );
+                }
+            }
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (ended, end) = oneshot::channel();
         let mut reader = JoinSet::new();
-        reader.spawn(read(stdout, stderr, end, LineFilter::new(log)));
+        reader.spawn(read(stdout, stderr, end, LineFilter::new(take)));
         Self { reader, ended }
     }
 
@@ -91,8 +116,12 @@ impl Output {
     }
 }
 
-/// What is logged.
+/// What is logged, or written to a file.
 enum Event<'a> {
+    /// Any line.
+    Read(&'a str),
+    /// So many lines were read as there are now.
+    Pause,
     /// A line, and the pipe that it came from.
     Line(&'static str, &'a str),
     /// So many lines were left out.
@@ -122,10 +151,12 @@ async fn read(
         tokio::select! {
             length = next(&mut stdout, out_chunk) => {
                 out_lines.feed(&out_chunk[..length], &mut lines);
+                lines.pause();
                 budget.spend(length);
             }
             length = next(&mut stderr, err_chunk) => {
                 err_lines.feed(&err_chunk[..length], &mut lines);
+                lines.pause();
                 budget.spend(length);
             }
             () = sleep_until(lines.report_at), if lines.left_out > 0 => {
@@ -142,6 +173,7 @@ async fn read(
     }
     out_lines.end(&mut lines);
     err_lines.end(&mut lines);
+    lines.pause();
     lines.report(Instant::now());
     lines.tail
 }
@@ -223,6 +255,7 @@ impl<L: FnMut(Event<'_>)> LineFilter<L> {
             String::new()
         };
         write_line(&mut line, bytes, cut);
+        (self.log)(Event::Read(&line));
         if self.allows(now) {
             (self.log)(Event::Line(stream, &line));
         } else {
@@ -244,6 +277,11 @@ impl<L: FnMut(Event<'_>)> LineFilter<L> {
         let is_allowed = self.allowed > 0;
         self.allowed = self.allowed.saturating_sub(1);
         is_allowed
+    }
+
+    /// Says that no line follows for now.
+    fn pause(&mut self) {
+        (self.log)(Event::Pause);
     }
 
     fn report(&mut self, now: Instant) {
@@ -332,9 +370,10 @@ mod tests {
         fn filter(&self) -> LineFilter<impl FnMut(Event<'_>) + use<>> {
             let logged = Arc::clone(&self.0);
             LineFilter::new(move |event: Event<'_>| {
-                logged.lock().unwrap().push(match event {
-                    Event::Line(_, line) => line.to_owned(),
-                    Event::LeftOut(lines) => format!("left out: {lines}"),
+                logged.lock().unwrap().extend(match event {
+                    Event::Line(_, line) => Some(line.to_owned()),
+                    Event::LeftOut(lines) => Some(format!("left out: {lines}")),
+                    Event::Read(_) | Event::Pause => None,
                 });
             })
         }

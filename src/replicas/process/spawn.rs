@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use thiserror::Error;
 
-use crate::config::ProcessRunner;
+use crate::config::{ProcessRunner, ReplicaOutput};
 use crate::replicas::child::{self, ChildProcess, Guardian};
 
 /// Stands for the replica's port in its command.
@@ -44,12 +44,20 @@ pub(super) fn spawn(
         .args(words)
         .envs(settings.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(output(&settings.output))
+        .stderr(output(&settings.output));
     if let Some(directory) = &settings.directory {
         command.current_dir(directory);
     }
     ChildProcess::start(&mut command, guardian).map_err(|error| explain(settings, program, &error))
+}
+
+/// A pipe, unless it would not be read.
+fn output(output: &ReplicaOutput) -> Stdio {
+    match output {
+        ReplicaOutput::Log | ReplicaOutput::File(_) => Stdio::piped(),
+        ReplicaOutput::Off => Stdio::null(),
+    }
 }
 
 fn explain(settings: &ProcessRunner, program: String, error: &io::Error) -> SpawnError {
@@ -79,6 +87,7 @@ mod tests {
             directory: Some("/".into()),
             secrets: BTreeSet::new(),
             stop_timeout: Duration::from_secs(1),
+            output: ReplicaOutput::Log,
         }
     }
 

@@ -193,7 +193,8 @@ impl ProcessSupervisor {
         };
         let started = Instant::now();
         let pid = process.child.id();
-        let output = Output::follow(&self.shared.group, self.id, &mut process.child);
+        let to = &self.settings.output;
+        let output = Output::follow(&self.shared.group, self.id, to, &mut process.child);
         self.report.set(|replica| {
             replica.pid = pid;
             replica.address = Some(port.address());
