@@ -9,10 +9,9 @@ use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
 use http_body_util::BodyExt;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::pki_types::ServerName;
 
 use crate::net::fetch::{Connection, Destination, FetchError, answer_limit, within};
-use crate::tls::{Client, Trust};
+use crate::tls::Trust;
 
 /// For one request and its response: authorities answer some after a validation.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -44,7 +43,9 @@ impl HttpClient for AcmeClient {
 async fn send(trust: Trust, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
     let (mut head, body) = request.into_parts();
     let bad_url = |uri: &Uri| Error::Other(Box::new(BadUrl(uri.clone())));
-    let (destination, host) = destination(trust, &head.uri).ok_or_else(|| bad_url(&head.uri))?;
+    let destination = Destination::secure(&head.uri, trust).ok_or_else(|| bad_url(&head.uri))?;
+    let host = head.uri.authority().map_or("", |of| of.as_str());
+    let host = HeaderValue::try_from(host).map_err(http::Error::from)?;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = path.parse()?;
     // RFC 8555 section 6.1.
@@ -71,25 +72,4 @@ async fn fetch(
         parts,
         body: Box::new(body),
     })
-}
-
-/// Where a URL leads, and the `Host` of requests there.
-fn destination(trust: Trust, uri: &Uri) -> Option<(Destination, HeaderValue)> {
-    let authority = uri
-        .authority()
-        .filter(|_| uri.scheme_str() == Some("https"))?;
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    let name = ServerName::try_from(host.to_owned()).ok()?;
-    let destination = Destination::Secure {
-        name: format!(
-            "{}:{}",
-            authority.host(),
-            authority.port_u16().unwrap_or(443)
-        ),
-        tls: Client::new(trust, Some(name), None, &[]),
-    };
-    Some((destination, HeaderValue::from_str(authority.as_str()).ok()?))
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use http::Uri;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
@@ -12,7 +14,7 @@ use super::error::FetchError;
 use crate::model::Endpoint;
 use crate::net;
 use crate::net::dial::{Prelude, connect_with};
-use crate::tls;
+use crate::tls::{self, Trust};
 
 /// What a request can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,20 @@ impl From<&Endpoint> for Destination {
 }
 
 impl Destination {
+    /// Where an `https://` URL leads, whose server is known by `trust`; `None` if it is no such URL.
+    pub fn secure(uri: &Uri, trust: Trust) -> Option<Self> {
+        let authority = uri
+            .authority()
+            .filter(|_| uri.scheme_str() == Some("https"))?;
+        let host = authority.host();
+        let unbracketed = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(unbracketed.to_owned()).ok()?;
+        Some(Self::Secure {
+            name: format!("{host}:{}", authority.port_u16().unwrap_or(443)),
+            tls: tls::Client::new(trust, Some(name), None, &[]),
+        })
+    }
+
     /// A target, and what comes before the first byte of HTTP.
     pub fn target(endpoint: &Endpoint, header: &[u8], tls: Option<&tls::Client>) -> Self {
         if header.is_empty() && tls.is_none() {

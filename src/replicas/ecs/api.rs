@@ -8,10 +8,8 @@ use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::config::timeout::TimeoutConfig;
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ecs::types::{DesiredStatus, Service, ServiceField, Tag, Task};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
+use super::client::AwsClient;
 use super::lease;
 use crate::config::EcsRunner;
 use crate::replicas::ProviderError;
@@ -223,31 +221,21 @@ impl Api {
 }
 
 /// Reads the region and endpoint from the settings, and what they leave out and the credentials
-/// from the environment. Trusts the certificates that the machine trusts (`SSL_CERT_FILE`,
-/// `/etc/ssl/certs`); an image of one file has none.
+/// from the environment.
 pub(super) fn loader(settings: &EcsRunner) -> ConfigLoader {
-    let endpoint = settings.endpoint.as_deref();
-    let client = if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
-        // No certificate is checked, so the machine need not have any to trust.
-        Builder::new().build_http()
-    } else {
-        Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https()
-    };
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(CALL_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(client)
+        .http_client(AwsClient::default())
         .timeout_config(timeouts.build())
         // The caller calls again, less and less often.
         .retry_config(RetryConfig::disabled());
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
     loader

@@ -13,6 +13,7 @@
 //! own metrics, which are a second old.
 
 mod api;
+mod client;
 mod lease;
 mod tasks;
 #[cfg(test)]
