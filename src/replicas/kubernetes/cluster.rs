@@ -13,18 +13,19 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{GetParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::client::ClientBuilder;
-use kube::core::{ObjectList, Request, Resource, request};
+use kube::core::{Request, Resource, request};
 use kube::{Client, Config};
-use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 use tower::util::MapResponseLayer;
 
 use super::error::{ANSWER_LIMIT, Access, ApiError, explain, failed, refused};
-use super::usage::PodMetricsList;
+use super::usage::{PodMetricsList, PodResources};
 use crate::config::KubernetesRunner;
 use crate::replicas::ProviderError;
 
@@ -53,6 +54,14 @@ pub(super) struct Cluster {
 pub(super) struct Listed<K> {
     pub(super) items: Vec<K>,
     pub(super) version: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: ListMeta,
+    items: Vec<T>,
 }
 
 /// The events of a watch: that something has changed, whatever it was.
@@ -103,7 +112,8 @@ impl Cluster {
     /// The slices of a service.
     pub(super) async fn slices(&self, service: &str) -> Result<Listed<EndpointSlice>, ApiError> {
         let access = Access::new("list", "endpointslices", "discovery.k8s.io");
-        self.list(access, service, &of_service(service)).await
+        self.list::<EndpointSlice, _>(access, service, &of_service(service))
+            .await
     }
 
     /// Watches the slices of a service from a version on. The stream ends after `duration`.
@@ -140,9 +150,10 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) async fn pods(&self, selector: &str) -> Result<Vec<Pod>, ApiError> {
+    pub(super) async fn pods(&self, selector: &str) -> Result<Vec<PodResources>, ApiError> {
         let access = Access::new("list", "pods", "");
-        Ok(self.list(access, selector, selector).await?.items)
+        let pods = self.list::<Pod, _>(access, selector, selector).await?;
+        Ok(pods.items)
     }
 
     /// `None` where no metrics server runs.
@@ -187,16 +198,23 @@ impl Cluster {
         self.call(access, name, request).await
     }
 
-    /// All pages of a list, with the version of the last one.
-    async fn list<K>(&self, access: Access, what: &str, labels: &str) -> Result<Listed<K>, ApiError>
+    /// All pages of a list of the kind `K`, with the version of the last one. What is read of each
+    /// is `T`.
+    async fn list<K, T>(
+        &self,
+        access: Access,
+        what: &str,
+        labels: &str,
+    ) -> Result<Listed<T>, ApiError>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+        K: Resource<DynamicType = ()>,
+        T: DeserializeOwned,
     {
         let mut params = ListParams::default().labels(labels).limit(PAGE_SIZE);
         let mut items = Vec::new();
         for _ in 0..MOST_PAGES {
             let request = self.of::<K>().list(&params);
-            let page: ObjectList<K> = self.call(access, what, request).await?;
+            let page: Page<T> = self.call(access, what, request).await?;
             items.extend(page.items);
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
             let Some(next) = next else {

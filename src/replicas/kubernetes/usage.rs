@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 
@@ -24,7 +23,7 @@ struct PodMetrics {
     containers: Vec<ContainerMetrics>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Named {
     name: String,
 }
@@ -32,6 +31,38 @@ struct Named {
 #[derive(Debug, Deserialize)]
 struct ContainerMetrics {
     usage: BTreeMap<String, Quantity>,
+}
+
+/// What is read of a pod: how much it may use. A whole one is a hundred times that.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PodResources {
+    metadata: Named,
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodSpec {
+    #[serde(default)]
+    containers: Vec<Container>,
+    #[serde(default)]
+    init_containers: Vec<Container>,
+    resources: Option<Resources>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    resources: Option<Resources>,
+    restart_policy: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Resources {
+    #[serde(default)]
+    limits: BTreeMap<String, Quantity>,
+    #[serde(default)]
+    requests: BTreeMap<String, Quantity>,
 }
 
 /// What a pod uses.
@@ -43,13 +74,10 @@ pub(super) struct PodUsage {
 /// What each pod uses. A value is missing if the usage or the allowance is not known.
 pub(super) fn usages(
     metrics: &PodMetricsList,
-    pods: &[Pod],
+    pods: &[PodResources],
     allowance: &Allowance,
 ) -> Vec<PodUsage> {
-    let named = |name: &str| {
-        pods.iter()
-            .find(|pod| pod.metadata.name.as_deref() == Some(name))
-    };
+    let named = |name: &str| pods.iter().find(|pod| pod.metadata.name == name);
     let usage = |pod: &PodMetrics| {
         let limits = named(&pod.metadata.name);
         let percent = |resource: &str, configured: Option<f64>| {
@@ -81,21 +109,15 @@ fn used(pod: &PodMetrics, resource: &str) -> Option<f64> {
 }
 
 /// What a pod may use: its own limit, or those of its containers together.
-fn allowed(pod: &Pod, resource: &str) -> Option<f64> {
-    let spec = pod.spec.as_ref()?;
-    let limit = |of: Option<&ResourceRequirements>| {
-        let limits = of?.limits.as_ref()?;
-        amount(limits.get(resource)?)
-    };
-    let request = |of: Option<&ResourceRequirements>| {
-        let requests = of?.requests.as_ref()?;
-        amount(requests.get(resource)?)
-    };
+fn allowed(pod: &PodResources, resource: &str) -> Option<f64> {
+    let spec = &pod.spec;
+    let limit = |of: Option<&Resources>| amount(of?.limits.get(resource)?);
+    let request = |of: Option<&Resources>| amount(of?.requests.get(resource)?);
     let whole = spec.resources.as_ref();
     let containers = || {
         // With this policy it runs beside the other containers, not before them.
         let is_sidecar = |each: &&Container| each.restart_policy.as_deref() == Some("Always");
-        let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
+        let sidecars = spec.init_containers.iter().filter(is_sidecar);
         spec.containers
             .iter()
             .chain(sidecars)
@@ -161,7 +183,7 @@ mod tests {
         serde_json::from_value(json!({"items": [pod]})).unwrap()
     }
 
-    fn pod(spec: &Value) -> Pod {
+    fn pod(spec: &Value) -> PodResources {
         serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()
     }
 
