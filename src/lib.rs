@@ -78,6 +78,7 @@
 //! | [`health`] | what is healthy: active checks and outlier detection |
 //! | [`discovery`] | which targets exist: DNS and files |
 //! | [`acme`] | when a certificate is ordered, and whether another Weir does |
+//! | [`spans`] | when the spans of requests are exported, and which are lost |
 //! | [`replicas`] | what runs the replicas, and that there are as many as desired |
 //! | [`autoscale`] | how many replicas are desired |
 //! | [`admin`] | what operators see and may change |
@@ -182,6 +183,7 @@ pub mod rate_limit;
 pub mod replicas;
 pub mod router;
 pub mod server;
+pub mod spans;
 pub mod state;
 pub mod target;
 pub mod target_group;

@@ -187,6 +187,7 @@ impl Config {
             access_log: AccessLog::Failures,
             log: Box::default(),
             tracing: TraceContext::default(),
+            span_export: None,
             shutdown: Shutdown {
                 lame_duck: Duration::ZERO,
                 drain: Duration::ZERO,

@@ -6,9 +6,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::autoscaling::Autoscaling;
 use crate::model::{
@@ -16,7 +17,7 @@ use crate::model::{
     TargetGroupId, TargetProtocol, Thresholds,
 };
 
-use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings};
+use crate::tls::{self, AcmeSettings, ChallengeKind, ServerSettings, Trust};
 
 pub use crate::model::{
     AcceptProxy, AccessFormat, AccessLog, AccessPolicy, ClientLimits, Forwarded, ForwardedMode,
@@ -35,6 +36,8 @@ pub struct Config {
     pub log: Box<LogSettings>,
     /// What targets are told about the trace of a request.
     pub tracing: TraceContext,
+    /// Where the spans of requests go; `None` if no one wants them.
+    pub span_export: Option<Arc<SpanExport>>,
     /// How a shutdown proceeds.
     pub shutdown: Shutdown,
     /// The admin listener; off when absent.
@@ -118,6 +121,23 @@ pub struct Admin {
     pub bind: SocketAddr,
     /// Requests with this token may change targets; `None` refuses all changes.
     pub token: Option<Token>,
+}
+
+/// Where the spans of requests go: a collector of OTLP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanExport {
+    /// Of scheme `http` or `https`.
+    pub endpoint: String,
+    /// The name of the service that the spans are of.
+    pub service: String,
+    /// What the collector asks for.
+    pub token: Option<Token>,
+    /// The field that carries the token.
+    pub token_field: HeaderName,
+    /// What an `https` collector is known by; `None` for `http`.
+    pub trust: Option<Trust>,
+    /// For each answer.
+    pub timeout: Duration,
 }
 
 /// The bearer token of the admin listener. Never printed.

@@ -1,5 +1,7 @@
 //! Which trace a request belongs to.
 
+use super::access_log::Share;
+
 /// What targets are told about the trace of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext {
@@ -7,6 +9,9 @@ pub struct TraceContext {
     pub traceparent: Traceparent,
     /// Whether they get `X-Amzn-Trace-Id` as ALB writes it.
     pub amazon: bool,
+    /// The share of the traces begun here that is exported; `None` if no span is. A trace that goes
+    /// on is exported as its client says.
+    pub exported: Option<Share>,
 }
 
 /// Whose `traceparent` is continued; that of others is replaced by a new one.

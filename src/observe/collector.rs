@@ -16,6 +16,7 @@ use super::names;
 use super::readings::CLASSES;
 use super::rule_hits::rule_label;
 use super::series::{GroupLabels, Labels, Series, Times};
+use super::spans::span_counts;
 use crate::model::{ListenerId, Protocol, TargetGroupId};
 
 /// The sum over all workers.
@@ -164,6 +165,7 @@ impl Collector for Metrics {
         })?;
         last_reload(page, *lock(&self.last_reload))?;
         log_lines(page)?;
+        spans(page)?;
         page.counters(names::PANICS, |family| {
             family.count(sum.panics, &[("place", "connection")])?;
             for (place, count) in lock(&self.panics).iter() {
@@ -345,6 +347,16 @@ fn log_lines(page: &mut Page<'_>) -> fmt::Result {
     page.counters(names::LOG_DROPPED, |family| {
         family.count(dropped.access, &[("kind", "access")])?;
         family.count(dropped.events, &[("kind", "event")])
+    })
+}
+
+fn spans(page: &mut Page<'_>) -> fmt::Result {
+    let counts = span_counts();
+    page.counters(names::SPANS_EXPORTED, |family| {
+        family.count(counts.exported, &[])
+    })?;
+    page.counters(names::SPANS_DROPPED, |family| {
+        family.count(counts.dropped, &[])
     })
 }
 

@@ -73,6 +73,19 @@ pub struct Trace {
     pub id: Option<Box<str>>,
     /// The root in its `X-Amzn-Trace-Id`.
     pub amazon: Option<Box<str>>,
+    /// Its own span, if that is exported.
+    pub span: Option<SpanContext>,
+}
+
+/// The place of a request in a trace (W3C Trace Context).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanContext {
+    /// The id of the trace.
+    pub trace: u128,
+    /// That of the request's span, which targets get as their parent.
+    pub id: u64,
+    /// That of the span which the client has sent; `None` if the trace begins here.
+    pub parent: Option<u64>,
 }
 
 /// What the action of a rule or of a listener has done with a request.

@@ -76,7 +76,7 @@ impl LoggedHead {
     }
 
     /// The version that the first line of the request has, or would have.
-    pub(super) fn version(&self, protocol: Protocol) -> &'static str {
+    pub fn version(&self, protocol: Protocol) -> &'static str {
         match protocol {
             Protocol::Http2 => "HTTP/2.0",
             Protocol::Http1 | Protocol::Tcp if self.is_http10 => "HTTP/1.0",

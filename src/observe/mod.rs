@@ -28,13 +28,16 @@ mod response_times;
 mod route_fields;
 mod rule_hits;
 mod series;
+mod spans;
 mod target_traffic;
 mod text_format;
 
 pub use collector::dropped_log_lines;
 pub use durations::Durations;
 pub use events::{Event, Follower, Journal, KEPT_EVENTS, Wanted, journal, kind};
-pub use exchange::{Desync, ExchangeFacts, Outcome, Ports, Side, Trace, Transport};
+pub use exchange::{
+    Attempt, Desync, ExchangeFacts, Outcome, Ports, Side, SpanContext, Trace, Transport,
+};
 pub use live_hits::RuleName;
 pub use log::{
     LevelError, LineFile, Log, LogFormat, keep_access_lines, log_fault, log_levels, set_log_levels,
@@ -49,5 +52,6 @@ pub use replica_lines::{LineFollower, ReplicaLine, ReplicaLines, WantedLines, re
 pub use request_id::RequestId;
 pub use response_times::ResponseTimes;
 pub use rule_hits::RuleHits;
+pub use spans::{FinishedSpan, SpanCounts, Spans, span_counts, spans_dropped, spans_exported};
 pub use target_traffic::READING_INTERVAL;
 pub use text_format::prometheus;

@@ -354,6 +354,16 @@ pub(crate) const LOG_DROPPED: Name = (
     "weir_log_lines_dropped",
     "Log lines dropped because the output of the log stalled or failed, by kind: access or event",
 );
+/// What a collector has taken.
+pub(crate) const SPANS_EXPORTED: Name = (
+    "weir_spans_exported",
+    "Spans of requests that the collector has taken",
+);
+/// The queue was full, or the collector did not take them.
+pub(crate) const SPANS_DROPPED: Name = (
+    "weir_spans_dropped",
+    "Spans of requests that are lost, because the collector did not take them in time",
+);
 /// Version of the snapshot.
 pub(crate) const SNAPSHOT: Name = (
     "weir_snapshot_version",

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::access_log;
 use super::exchange::ExchangeFacts;
 use super::metrics::{OpenTunnel, WorkerMetrics};
+use super::spans;
 use crate::clock;
 use crate::model::{AccessLog, AccessPolicy, ClientAddress, ListenerId, ListenerSlot, Protocol};
 
@@ -80,5 +81,6 @@ impl Drop for Record {
         let elapsed = now.saturating_duration_since(facts.started());
         self.metrics.record(facts, elapsed);
         access_log::record(self.policy, facts, elapsed);
+        spans::finish(facts, elapsed);
     }
 }

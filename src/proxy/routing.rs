@@ -57,7 +57,9 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<(Route, Routed), Failure> {
         record.is_head = head.method() == Method::Head;
-        if record.is_logged() {
+        let serving = snapshot.serving(client.socket).filter(|l| is_http(l));
+        let is_exported = serving.is_some_and(|listener| listener.tracing.exported.is_some());
+        if record.is_logged() || is_exported {
             let host = head.fields.get(FieldName::Host);
             let mut logged = LoggedHead::new(head.method_name(), head.target(), host);
             if head.version() == Version::Http10 {
@@ -69,7 +71,7 @@ impl Proxy {
             }
             record.head = Some(logged);
         }
-        let Some(listener) = snapshot.serving(client.socket).filter(|l| is_http(l)) else {
+        let Some(listener) = serving else {
             exchange.close_after();
             return Err(Failure::ListenerGone);
         };

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use crate::message::{FieldName, Fields};
-use crate::model::{TraceContext, Traceparent};
-use crate::observe::Trace;
+use crate::model::{Share, TraceContext, Traceparent};
+use crate::observe::{SpanContext, Trace};
 
 /// `00-` and the digits of the trace, of its parent and of its flags.
 const LENGTH: usize = 55;
@@ -18,7 +18,8 @@ const MAX_AMAZON: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Begun<'a> {
     trace: &'a str,
-    flags: &'a str,
+    parent: &'a str,
+    is_sampled: bool,
 }
 
 /// Adds to a request which trace it belongs to, and returns it. A trace that a client has begun goes
@@ -32,7 +33,9 @@ pub(super) fn describe(
     let mut trace = Trace::default();
     if settings.traceparent != Traceparent::Off {
         let is_believed = is_trusted || settings.traceparent == Traceparent::Any;
-        trace.id = Some(continue_w3c(fields, is_believed, &mut random));
+        let (id, span) = continue_w3c(fields, is_believed, settings.exported, &mut random);
+        trace.id = Some(id);
+        trace.span = span;
     }
     if settings.amazon {
         trace.amazon = Some(continue_amazon(fields, &mut random));
@@ -40,28 +43,42 @@ pub(super) fn describe(
     trace
 }
 
-/// Puts the request's own span into `traceparent`; returns the id of the trace.
+/// Puts the request's own span into `traceparent`; returns the id of the trace, and the span if it is
+/// exported.
 fn continue_w3c(
     fields: &mut Fields,
     is_believed: bool,
+    exported: Option<Share>,
     random: &mut impl FnMut() -> u64,
-) -> Box<str> {
+) -> (Box<str>, Option<SpanContext>) {
     // Zero is no id.
     let span = random() | 1;
     let begun = only(fields, FieldName::Traceparent)
         .filter(|_| is_believed)
         .and_then(parse);
-    let (text, id) = if let Some(begun) = begun {
-        let text = format!("00-{}-{span:016x}-{}", begun.trace, begun.flags);
-        (text, begun.trace.into())
+    let (id, parent, is_sampled): (Box<str>, _, _) = if let Some(begun) = begun {
+        let parent = u64::from_str_radix(begun.parent, 16).ok();
+        (begun.trace.into(), parent, begun.is_sampled)
     } else {
-        let id = format!("{:016x}{:016x}", random(), random() | 1);
+        let low = random() | 1;
+        let id = format!("{:016x}{low:016x}", random());
         // What others say of a trace belongs to the one that they have begun.
         fields.remove(FieldName::Tracestate);
-        (format!("00-{id}-{span:016x}-01"), id.into())
+        // The lower half of the id: every Weir that sees it chooses alike.
+        let is_sampled = exported.is_none_or(|share| share.has((low >> 1) as u32));
+        (id.into(), None, is_sampled)
     };
+    let flags = u8::from(is_sampled);
+    let text = format!("00-{id}-{span:016x}-{flags:02x}");
     fields.put(FieldName::Traceparent, text.as_bytes());
-    id
+    let trace = u128::from_str_radix(&id, 16).ok();
+    let is_exported = is_sampled && exported.is_some();
+    let context = trace.filter(|_| is_exported).map(|trace| SpanContext {
+        trace,
+        id: span,
+        parent,
+    });
+    (id, context)
 }
 
 /// The value of a field that is there once.
@@ -83,8 +100,11 @@ fn parse(value: &[u8]) -> Option<Begun<'_>> {
     let is_valid = is_ended && version != "ff" && !is_zero(trace) && !is_zero(parent);
     // Of version 00 one flag has a meaning, whatever the others are.
     let is_sampled = flags.ends_with(['1', '3', '5', '7', '9', 'b', 'd', 'f']);
-    let flags = if is_sampled { "01" } else { "00" };
-    is_valid.then_some(Begun { trace, flags })
+    is_valid.then_some(Begun {
+        trace,
+        parent,
+        is_sampled,
+    })
 }
 
 /// Digits in lower case, so many.
@@ -142,6 +162,7 @@ mod tests {
         TraceContext {
             traceparent,
             amazon,
+            exported: None,
         }
     }
 
@@ -195,25 +216,51 @@ mod tests {
     }
 
     #[test]
+    fn spans_are_exported_as_the_client_says_or_by_their_share() {
+        let exported = |given: &[(&str, &str)], share: f64| {
+            let settings = TraceContext {
+                exported: Some(Share::of_one(share)),
+                ..settings(Traceparent::Any, false)
+            };
+            let (fields, trace) = described(given, settings, false);
+            let flags = text(&fields, FieldName::Traceparent).unwrap();
+            assert_eq!(flags.ends_with("-01"), trace.span.is_some(), "{flags}");
+            trace.span
+        };
+        let span = exported(&[("traceparent", GIVEN)], 0.0).unwrap();
+        assert_eq!(format!("{:032x}", span.trace), TRACE);
+        assert_eq!(
+            (span.id, span.parent),
+            (0x1111_1111_1111_1111, Some(0xb7ad_6b71_6920_3331))
+        );
+        let unwanted = GIVEN.replace("-01", "-00");
+        assert_eq!(exported(&[("traceparent", &unwanted)], 1.0), None);
+        assert_eq!(exported(&[], 1.0).map(|span| span.parent), Some(None));
+        assert_eq!(exported(&[], 0.0), None);
+        let (_, trace) = described(&[], settings(Traceparent::Any, false), false);
+        assert_eq!(trace.span, None, "nothing is exported");
+    }
+
+    #[test]
     fn values_are_read_as_the_w3c_has_it() {
         let parent = "b7ad6b7169203331";
         let good = [
-            (format!("00-{TRACE}-{parent}-00"), "00"),
-            (format!("00-{TRACE}-{parent}-01"), "01"),
-            (format!("00-{TRACE}-{parent}-ff"), "01"),
-            (format!("cc-{TRACE}-{parent}-01"), "01"),
+            (format!("00-{TRACE}-{parent}-00"), false),
+            (format!("00-{TRACE}-{parent}-01"), true),
+            (format!("00-{TRACE}-{parent}-ff"), true),
+            (format!("cc-{TRACE}-{parent}-01"), true),
             (
                 format!("cc-{TRACE}-{parent}-01-what-the-future-will-be-like"),
-                "01",
+                true,
             ),
         ];
-        for (value, flags) in good {
-            let trace = TRACE;
-            assert_eq!(
-                parse(value.as_bytes()),
-                Some(Begun { trace, flags }),
-                "{value}"
-            );
+        for (value, is_sampled) in good {
+            let begun = Begun {
+                trace: TRACE,
+                parent,
+                is_sampled,
+            };
+            assert_eq!(parse(value.as_bytes()), Some(begun), "{value}");
         }
         let zeros = "0".repeat(32);
         let bad = [

@@ -40,6 +40,7 @@ impl Diff {
         let same_settings = old.access_log == new.access_log
             && old.log == new.log
             && old.tracing == new.tracing
+            && old.span_export == new.span_export
             && old.shutdown == new.shutdown
             && old.admin == new.admin
             && old.cookie_key == new.cookie_key

@@ -41,12 +41,13 @@ const LAYERS: &str = "
     health       : model target observe config net state target_group
     discovery    : model files observe config net state
     acme         : files observe config net state tls
-    replicas     : model target observe config net state
+    spans        : model observe config net state
+    replicas     : model target observe tls config net state
     autoscale    : model target observe tls config net state replicas
     admin        : model target observe tls net lifecycle state listener explain discovery acme replicas
                    autoscale
     server       : model target files observe net config rate_limit lifecycle target_group state
-                   upstream proxy downstream listener health discovery acme replicas autoscale admin
+                   upstream proxy downstream listener health discovery acme spans replicas autoscale admin
     tools        : config autoscale
     cli          : model files observe net config state replicas explain admin server tools
 ";

@@ -34,6 +34,7 @@ mod reload;
 mod replicas;
 #[cfg(feature = "tools")]
 mod simulate;
+mod spans;
 mod start;
 mod stop;
 mod streaming;

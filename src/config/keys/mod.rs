@@ -41,7 +41,7 @@ pub(super) use target_group::{
     HASH, HASH_BODY, LEAST_SLOW_START, QUEUE, STICKY, TARGET, TARGET_GROUP, TARGET_TLS,
     ZERO_QUEUE_LENGTH, ZERO_QUEUE_TIMEOUT,
 };
-pub(super) use top::{ADMIN, FILE, LOG, SHUTDOWN, TRACING};
+pub(super) use top::{ADMIN, FILE, LOG, OTLP, SHUTDOWN, TRACING};
 pub(super) use upstream::{RETRY, UPSTREAM};
 pub(super) use words::{
     CookieKind, OutputKind, PredictiveMode, ProbeKind, ProbeMethod, Words, names,

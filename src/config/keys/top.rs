@@ -1,6 +1,6 @@
 //! The top level of the file: the process, its shutdown and its admin listener.
 
-use super::bounds::{PHASE, TOKEN};
+use super::bounds::{OTHER_TOKEN, PHASE, TIMEOUT, TOKEN};
 use super::key::DefaultValue::{Count, Described, Flag, Required, Text};
 use super::key::{ANY, Kind, Table, key, secs};
 use super::listener::LISTENER;
@@ -61,6 +61,27 @@ pub(in crate::config) static TRACING: Table = Table { path: "tracing", heading: 
         .called("w3c propagation propagate"),
     key("amazon", Kind::Flag, Flag(false), "true: targets get X-Amzn-Trace-Id as from ALB: with a new Root, or with Self beside the Root of the client")
         .called("xray x_ray amzn_trace_id x_amzn_trace_id"),
+    key("otlp", Kind::Table(&OTLP), Described("nowhere"), "where the spans of requests are sent")
+        .called("otel opentelemetry exporter collector export"),
+] };
+
+#[rustfmt::skip] // a table reads by rows
+pub(in crate::config) static OTLP: Table = Table { path: "tracing.otlp", heading: "", keys: &[
+    key("endpoint", Kind::Value("URL of scheme http or https"), Required,
+        "where spans are sent, as OTLP over HTTP in protobuf: \"http://127.0.0.1:4318/v1/traces\"")
+        .called("url address collector traces_endpoint"),
+    key("sample", Kind::Number(0.0..=1.0), Described("all of them: 1"),
+        "the share of the traces begun by Weir that is exported; a trace that goes on is exported if its client says that it is sampled")
+        .called("sampling sample_rate samplerate ratio sampler"),
+    key("service", Kind::Value("text"), Text("weir"), "the service.name of the spans").called("service_name servicename name"),
+    key("token", Kind::Secret(OTHER_TOKEN), Described("none"), "sent with the spans").called("api_key apikey bearer headers"),
+    key("token_file", Kind::Value("path of a file"), Described("none"), "the file that holds it"),
+    key("token_field", Kind::Value("name of a field"), Described("`Authorization`"),
+        "the field that carries it: `Authorization` as a bearer token, another one alone").called("header header_name token_header"),
+    key("ca", Kind::Value("path of a file"), Described("the authorities that the system trusts"),
+        "the authorities, in PEM, that a collector with an https URL is known by").called("ca_file certificate tls"),
+    // As with OpenTelemetry's exporters.
+    key("timeout", Kind::Duration(TIMEOUT), secs(10), "for each answer of the collector"),
 ] };
 
 #[rustfmt::skip] // a table reads by rows

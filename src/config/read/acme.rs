@@ -149,15 +149,7 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
         }
         return system.map(Trust::Authorities);
     };
-    let (path, bytes) = named_file::read(&ca)?;
-    match Authorities::read(&bytes) {
-        Ok(authorities) => Some(Trust::Authorities(authorities)),
-        Err(error) => {
-            let message = format!("`{path}` cannot be used: {error}");
-            let help = "it has to hold one or more certificates of authorities in PEM";
-            ca.refuse(Code::InvalidValue, message, help)
-        }
-    }
+    named_file::authorities(&ca)
 }
 
 fn state_dir(section: &Section<'_>) -> Option<PathBuf> {

@@ -39,6 +39,7 @@ mod tcp;
 mod template;
 mod timing;
 mod tls;
+mod tracing;
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileTypeExt;
@@ -53,7 +54,7 @@ use super::problem::Code;
 use super::section::Section;
 use super::span::Span;
 use super::types::{Admin, Config, Listener, Shutdown, TargetGroup};
-use crate::model::{TargetGroupId, TraceContext};
+use crate::model::TargetGroupId;
 
 /// Longest path of a socket, bytes: `sun_path` holds 108, a zero at the end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -65,7 +66,8 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let log = root.get("log").and_then(|node| node.section(&keys::LOG));
     let tracing = root
         .get("tracing")
-        .and_then(|node| node.section(&keys::TRACING));
+        .and_then(|node| node.section(&keys::TRACING))
+        .map(|section| tracing::read(&section));
     let shutdown = root
         .get("shutdown")
         .and_then(|node| node.section(&keys::SHUTDOWN));
@@ -74,15 +76,14 @@ pub(super) fn file(root: &Section<'_>) -> Option<Config> {
     let upgrade_socket = root
         .get("upgrade_socket")
         .and_then(|node| socket_path(&node));
+    let (tracing, span_export) = tracing.unwrap_or_else(|| Some(Default::default()))?;
     let target_groups = target_groups(root);
     let listeners = listeners(root);
     Some(Config {
         workers: workers.and_then(NonZeroUsize::new),
         access_log,
-        tracing: tracing.map_or_else(TraceContext::default, |section| TraceContext {
-            traceparent: section.word("traceparent"),
-            amazon: section.flag("amazon"),
-        }),
+        tracing,
+        span_export,
         log: log
             .map(|section| Box::new(log::read(&section)))
             .unwrap_or_default(),

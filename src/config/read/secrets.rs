@@ -62,6 +62,11 @@ pub(super) fn other_token(section: &Section<'_>) -> Option<Token> {
     bearer(section, "write the token that the webhook asks for")
 }
 
+/// The token that a collector of spans asks for.
+pub(super) fn collector_token(section: &Section<'_>) -> Option<Token> {
+    bearer(section, "write the token that the collector asks for")
+}
+
 /// The key of an account at a certificate authority, and where it is written.
 pub(super) fn external_account_key<'a>(eab: &Section<'a>) -> Option<(String, Node<'a>)> {
     let way_out = "write the key that the authority has given, or the file that holds it";

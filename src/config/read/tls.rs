@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rustls::pki_types::ServerName;
 
 use super::acme;
-use super::named_file::read as file;
+use super::named_file::{self, read as file};
 use crate::config::keys;
 use crate::config::node::Node;
 use crate::config::problem::Code;
@@ -80,15 +80,7 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
             "with a `ca` targets are checked; take the other out",
         );
     }
-    let (path, authorities) = file(&ca)?;
-    match Authorities::read(&authorities) {
-        Ok(authorities) => Some(Trust::Authorities(authorities)),
-        Err(error) => {
-            let message = format!("`{path}` cannot be used: {error}");
-            let help = "it has to hold one or more certificates of authorities in PEM";
-            ca.refuse(Code::InvalidValue, message, help)
-        }
-    }
+    named_file::authorities(&ca)
 }
 
 fn server_name(node: &Node<'_>) -> Option<ServerName<'static>> {

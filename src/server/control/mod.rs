@@ -5,9 +5,11 @@ mod parts;
 mod scaling;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tracing::error;
 
 use super::housekeeping;
@@ -22,11 +24,15 @@ use crate::discovery;
 use crate::health;
 use crate::model::SocketId;
 use crate::replicas::{self, ReplicaControl, ReplicaCounts};
+use crate::spans;
 use crate::state::PublisherTask;
 
 use admin_loops::AdminLoops;
 pub(super) use parts::ControlParts;
 use scaling::Scaling;
+
+/// For the last spans; a little more than what their task takes itself.
+const SPANS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// All tasks of the control plane. They end with it.
 #[derive(Debug)]
@@ -36,7 +42,33 @@ pub(super) struct ControlPlane {
     scaling: Scaling,
     certificates: Arc<acme::Report>,
     discovery: Arc<discovery::Report>,
+    spans: SpanExport,
     supervision: Supervision,
+}
+
+/// The task that exports spans, which ends after all others of its kind.
+#[derive(Debug)]
+struct SpanExport {
+    task: JoinHandle<()>,
+    ending: watch::Sender<bool>,
+}
+
+impl SpanExport {
+    fn start(parts: &ControlParts) -> Self {
+        let (ending, is_ending) = watch::channel(false);
+        let reader = parts.reader.clone();
+        let task = move || spans::run(reader.clone(), is_ending.clone());
+        let task = tokio::spawn(parts.supervision.clone().restart("spans", task));
+        Self { task, ending }
+    }
+
+    /// Exports what is left.
+    async fn stop(mut self) {
+        self.ending.send_replace(true);
+        if timeout(SPANS_TIMEOUT, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
 }
 
 impl ControlPlane {
@@ -51,6 +83,7 @@ impl ControlPlane {
             scaling: Scaling::start(parts, counts),
             certificates,
             discovery,
+            spans: SpanExport::start(parts),
             supervision: parts.supervision.clone(),
         }
     }
@@ -115,6 +148,7 @@ impl ControlPlane {
     /// Ends the autoscaler and the replicas, then every other task.
     pub(super) async fn stop(mut self) {
         self.scaling.stop().await;
+        self.spans.stop().await;
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {
             if ended.is_err_and(|error| error.is_panic()) {
