@@ -19,6 +19,15 @@ pub(super) struct WithoutFile {
         default_value = "127.0.0.1:8080"
     )]
     bind: String,
+    /// Open the admin listener, with dashboard, status and metrics; with --to
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "to",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:9090"
+    )]
+    admin: Option<String>,
 }
 
 impl WithoutFile {
@@ -44,6 +53,9 @@ impl WithoutFile {
             quoted(&address(&self.bind)),
             targets.join(", "),
         );
+        if let Some(admin) = &self.admin {
+            let _ = writeln!(text, "[admin]\nbind = {}", quoted(&address(admin)));
+        }
         Some(text)
     }
 
@@ -53,9 +65,14 @@ impl WithoutFile {
             let targets: Vec<String> = self.to.iter().map(|to| address(to)).collect();
             info!(
                 "no file: http://{} is forwarded to {}, round robin, each checked by a TCP connection every \
-                 2s; `weir init` writes a file with everything else",
+                 2s; `weir init` writes a file with everything else{}",
                 address(&self.bind),
                 targets.join(", "),
+                if self.admin.is_none() {
+                    ", and --admin opens dashboard and status"
+                } else {
+                    ""
+                },
             );
         }
     }
@@ -84,6 +101,7 @@ mod tests {
         let arguments = WithoutFile {
             to: to.iter().map(|to| (*to).to_owned()).collect(),
             bind: bind.to_owned(),
+            admin: Some("9091".to_owned()),
         };
         let text = arguments.configuration().unwrap();
         config::parse("the command line", &text, &|_| None)
@@ -102,6 +120,8 @@ mod tests {
         assert!(parsed.warnings.is_empty(), "{}", parsed.warnings);
         let group = &parsed.config.target_groups[0];
         assert_eq!(group.targets.len(), 5);
+        let admin = parsed.config.admin.as_ref().unwrap();
+        assert_eq!(admin.bind.to_string(), "127.0.0.1:9091");
         let text = format!("{:?}", group.targets);
         assert!(
             text.contains("127.0.0.1:3001") && text.contains("127.0.0.1:3002"),

@@ -25,7 +25,9 @@ fn folder() -> TempDir {
 fn weir_runs_without_a_file_and_says_what_it_does() {
     let (one, two) = (Target::named("one"), Target::named("two"));
     let to = [&one, &two].map(|target| target.addr().to_string());
-    let mut weir = Weir::without_file(&["--to", &to[0], "--to", &to[1], "--bind", "127.0.0.1:0"]);
+    let addresses = ["--bind", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let arguments = [&["--to", &to[0], "--to", &to[1]], &addresses[..]].concat();
+    let mut weir = Weir::without_file(&arguments);
     let line = weir.line(&["no file: http://127.0.0.1:0 is forwarded to"]);
     assert!(line.contains(&to[0]) && line.contains(&to[1]), "{line}");
     let mut client = Client::connect(weir.addr());
@@ -33,6 +35,8 @@ fn weir_runs_without_a_file_and_says_what_it_does() {
     bodies.sort();
     bodies.dedup();
     assert_eq!(bodies.len(), 2, "{bodies:?}");
+    let page = Client::connect(weir.admin_addr()).get("/").unwrap();
+    assert_eq!(page.status, 200, "the dashboard");
     // A reload without a file changes nothing.
     weir.signal(rustix::process::Signal::HUP);
     weir.line(&["configuration loaded: nothing changed"]);
