@@ -22,7 +22,7 @@ use crate::autoscale::AlarmState;
 use crate::net::descriptors;
 use crate::observe::exposition::{Family, Label, Page};
 use crate::observe::names::Name;
-use crate::observe::{Metrics, names};
+use crate::observe::{Metrics, names, protobuf};
 use crate::replicas::ReplicaState;
 
 /// The value of a gauge; without one the series is left out.
@@ -32,14 +32,19 @@ type Value<From, To> = fn(&From) -> Option<To>;
 pub(super) fn page(context: &Context) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Counters(Arc::clone(&context.metrics))));
-    registry.register_collector(Box::new(Gauges {
-        status: Status::of(context),
-        ready: context.lifecycle.phase().is_ready(),
-        started: context.metrics.started(),
-    }));
+    registry.register_collector(Box::new(Gauges::of(context)));
     let mut page = String::new();
     text::encode(&mut page, &registry)?;
     Ok(page)
+}
+
+/// The page in Prometheus' protobuf format, with native histograms.
+pub(super) fn protobuf_page(context: &Context) -> Result<Vec<u8>, fmt::Error> {
+    let mut families = Vec::new();
+    let page = &mut Page::protobuf(&mut families);
+    context.metrics.write(page)?;
+    Gauges::of(context).write(page)?;
+    Ok(protobuf::write(&families))
 }
 
 #[derive(Debug)]
@@ -60,7 +65,20 @@ struct Gauges {
 
 impl Collector for Gauges {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let page = &mut Page::new(encoder);
+        self.write(&mut Page::new(encoder))
+    }
+}
+
+impl Gauges {
+    fn of(context: &Context) -> Self {
+        Self {
+            status: Status::of(context),
+            ready: context.lifecycle.phase().is_ready(),
+            started: context.metrics.started(),
+        }
+    }
+
+    fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         self.targets(page)?;
         self.groups(page)?;
         self.autoscaling(page)?;

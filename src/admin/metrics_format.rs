@@ -10,10 +10,22 @@ pub(super) enum MetricsFormat {
     OpenMetrics,
     /// The Prometheus text format 0.0.4, which browsers show too.
     Text,
+    /// Prometheus' protobuf, which has native histograms.
+    Protobuf,
 }
 
-/// `OpenMetrics` for scrapers that name it and do not prefer plain text to it.
+/// The media type of that, with what follows it.
+const PROTOBUF: &str = "application/vnd.google.protobuf";
+const PROTOBUF_MESSAGE: &str = "io.prometheus.client.MetricFamily";
+
+/// What a scraper prefers: of formats with equal weights protobuf, then `OpenMetrics`. Plain text for
+/// those that name neither.
 pub(super) fn preferred(headers: &HeaderMap) -> MetricsFormat {
+    let text = weight(headers, "text/plain").max(weight(headers, "application/openmetrics-text"));
+    let protobuf = weight(headers, PROTOBUF);
+    if protobuf.is_some_and(|weight| weight > 0) && protobuf >= text {
+        return MetricsFormat::Protobuf;
+    }
     match weight(headers, "application/openmetrics-text") {
         Some(newer) if newer > 0 && Some(newer) >= weight(headers, "text/plain") => {
             MetricsFormat::OpenMetrics
@@ -30,8 +42,22 @@ fn weight(headers: &HeaderMap, wanted: &str) -> Option<u32> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
         .filter(|range| media_type(range).eq_ignore_ascii_case(wanted))
+        .filter(|range| wanted != PROTOBUF || is_of_prometheus(range))
         .map(thousandths)
         .max()
+}
+
+/// Whether a range of protobuf means the messages of Prometheus, each with its length.
+fn is_of_prometheus(range: &str) -> bool {
+    let has = |name: &str, value: &str| {
+        let mut parameters = range
+            .split(';')
+            .filter_map(|one| one.trim().split_once('='));
+        parameters.any(|(given, text)| {
+            given.eq_ignore_ascii_case(name) && text.eq_ignore_ascii_case(value)
+        })
+    };
+    has("proto", PROTOBUF_MESSAGE) && has("encoding", "delimited")
 }
 
 fn media_type(range: &str) -> &str {
@@ -77,6 +103,21 @@ mod tests {
                 MetricsFormat::Text,
             ),
             ("application/openmetrics-text;q=0", MetricsFormat::Text),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,\
+                 application/openmetrics-text;version=1.0.0;q=0.8",
+                MetricsFormat::Protobuf,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text,\
+                 text/plain;q=0.8",
+                MetricsFormat::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.1,\
+                 text/plain;q=0.8",
+                MetricsFormat::Text,
+            ),
             (
                 "application/openmetrics-text;q=x, text/plain",
                 MetricsFormat::Text,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "all operations have one type")]
 
+use std::fmt;
 use std::time::Duration;
 
 use http::header::VARY;
@@ -26,6 +27,10 @@ const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static(
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+);
 
 /// Minutes of the history without `minutes`.
 const DEFAULT_MINUTES: u64 = 60;
@@ -52,11 +57,15 @@ pub(super) fn ready(call: &Call) -> Answer {
 }
 
 pub(super) fn metrics(call: &Call) -> Answer {
-    let page = metrics::page(&call.context);
-    let page = page.map_err(|error| Kind::Internal.because(error.to_string()))?;
+    let failed = |error: fmt::Error| Kind::Internal.because(error.to_string());
+    let text = || metrics::page(&call.context).map_err(failed);
     let mut response = match metrics_format::preferred(&call.headers) {
-        MetricsFormat::OpenMetrics => typed(StatusCode::OK, OPENMETRICS, page),
-        MetricsFormat::Text => typed(StatusCode::OK, PROMETHEUS, prometheus(&page)),
+        MetricsFormat::OpenMetrics => typed(StatusCode::OK, OPENMETRICS, text()?),
+        MetricsFormat::Text => typed(StatusCode::OK, PROMETHEUS, prometheus(&text()?)),
+        MetricsFormat::Protobuf => {
+            let page = metrics::protobuf_page(&call.context).map_err(failed)?;
+            typed(StatusCode::OK, PROTOBUF, page)
+        }
     };
     let accept = HeaderValue::from_static("accept");
     response.headers_mut().insert(VARY, accept);

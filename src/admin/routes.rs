@@ -75,6 +75,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         answers: &[
             Content::text("text/plain"),
             Content::text("application/openmetrics-text"),
+            Content::text("application/vnd.google.protobuf"),
         ],
         run: |call| Box::pin(ready(pages::metrics(&call))),
     },

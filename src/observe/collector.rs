@@ -134,8 +134,14 @@ impl SeriesSum {
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.write(&mut Page::new(encoder))
+    }
+}
+
+impl Metrics {
+    /// Adds everything that is counted to a page.
+    pub(crate) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         let sum = Sum::over_workers(self);
-        let page = &mut Page::new(encoder);
         requests(page, &sum)?;
         rules(page, self)?;
         tcp_connections(page, &sum)?;
@@ -362,7 +368,7 @@ fn spans(page: &mut Page<'_>) -> fmt::Result {
 
 impl Durations {
     fn write(&self, family: &mut Family<'_>, labels: &[Label<'_>]) -> fmt::Result {
-        family.histogram(self.sum.as_secs_f64(), &self.buckets(), labels)
+        family.histogram(self, labels)
     }
 }
 

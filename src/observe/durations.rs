@@ -10,27 +10,52 @@ const BUCKETS: [u64; 15] = [
     2_500_000, 5_000_000, 10_000_000, 60_000_000,
 ];
 
-/// Each bucket is counted in so many parts of the same width: a quantile within the whole bucket
-/// from 100 to 250 ms would be too coarse.
-const PARTS: usize = 4;
+/// Native histograms have four buckets between two powers of two: the one of index `i` ends at
+/// 2^(i/4) seconds (schema 2 of Prometheus).
+pub(super) const NATIVE_SCHEMA: i32 = 2;
 
-/// Upper bounds of the parts, in nanoseconds.
-const BOUNDS: [u64; BUCKETS.len() * PARTS] = bounds();
+/// Native buckets end at 2^-14 (61 µs) to 2^6 seconds. Shorter times are in the zero bucket, and longer
+/// ones in the last.
+const FIRST_NATIVE: i32 = -14 * 4;
+const LAST_NATIVE: i32 = 6 * 4;
+const NATIVE: usize = (LAST_NATIVE - FIRST_NATIVE + 1) as usize;
+
+/// 2^(1/4), 2^(2/4) and 2^(3/4).
+const ROOTS: [f64; 4] = [
+    1.0,
+    1.189_207_115_002_721,
+    std::f64::consts::SQRT_2,
+    1.681_792_830_507_429,
+];
+
+/// Upper bounds of what is counted, in nanoseconds: those of the buckets that are exposed, and of the
+/// native ones. A quantile is found between two of them.
+const BOUNDS: [u64; BUCKETS.len() + NATIVE] = bounds();
 
 /// One more, for times beyond the last bound.
 const COUNTERS: usize = BOUNDS.len() + 1;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-const fn bounds() -> [u64; BUCKETS.len() * PARTS] {
-    let mut bounds = [0; BUCKETS.len() * PARTS];
-    let (mut part, mut lower) = (0, 0);
-    while part < bounds.len() {
-        let upper = BUCKETS[part / PARTS] * 1_000;
-        bounds[part] = lower + (upper - lower) / PARTS as u64 * (part % PARTS + 1) as u64;
-        part += 1;
-        if part % PARTS == 0 {
-            lower = upper;
+/// The bound of the native bucket at this place.
+const fn native(place: usize) -> u64 {
+    let octave = NANOS_PER_SECOND << (place / 4);
+    (octave as f64 / (1 << (-FIRST_NATIVE / 4)) as f64 * ROOTS[place % 4]) as u64
+}
+
+/// Both kinds of bounds, in order.
+const fn bounds() -> [u64; BUCKETS.len() + NATIVE] {
+    let mut bounds = [0; BUCKETS.len() + NATIVE];
+    let (mut bucket, mut place) = (0, 0);
+    while bucket + place < bounds.len() {
+        let is_bucket =
+            place == NATIVE || (bucket < BUCKETS.len() && BUCKETS[bucket] * 1_000 <= native(place));
+        if is_bucket {
+            bounds[bucket + place] = BUCKETS[bucket] * 1_000;
+            bucket += 1;
+        } else {
+            bounds[bucket + place] = native(place);
+            place += 1;
         }
     }
     bounds
@@ -161,10 +186,52 @@ impl Durations {
     /// The buckets that are exposed, with their upper bounds; the last one is infinite.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         let bounds = BUCKETS.iter().map(|micros| seconds(micros * 1_000));
-        let bounds = bounds.chain([f64::INFINITY]);
-        let counts = self.counts.chunks(PARTS).map(|parts| parts.iter().sum());
-        bounds.zip(counts).collect()
+        let mut buckets: Vec<_> = bounds
+            .chain([f64::INFINITY])
+            .map(|bound| (bound, 0))
+            .collect();
+        for (bound, count) in self.counted() {
+            let index = BUCKETS.partition_point(|micros| micros * 1_000 < bound);
+            buckets[index].1 += count;
+        }
+        buckets
     }
+
+    /// The same times in native buckets.
+    pub(super) fn native(&self) -> NativeBuckets {
+        let mut all = NativeBuckets {
+            zero_threshold: seconds(native(0)),
+            zero_count: 0,
+            buckets: Vec::new(),
+        };
+        for (bound, count) in self.counted() {
+            let mut ends = (FIRST_NATIVE..=LAST_NATIVE).zip((0..NATIVE).map(native));
+            let index = ends.find(|(_, end)| bound <= *end);
+            let index = index.map_or(LAST_NATIVE + 1, |(index, _)| index);
+            match all.buckets.last_mut() {
+                _ if index == FIRST_NATIVE => all.zero_count += count,
+                Some(last) if last.0 == index => last.1 += count,
+                _ => all.buckets.push((index, count)),
+            }
+        }
+        all
+    }
+
+    /// What is not zero, with the upper bound of each counter in nanoseconds.
+    fn counted(&self) -> impl Iterator<Item = (u64, u64)> {
+        let bounds = BOUNDS.into_iter().chain([u64::MAX]);
+        bounds.zip(self.counts).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// A native histogram: no bucket of it is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct NativeBuckets {
+    /// What is not longer is in the zero bucket, in seconds.
+    pub(super) zero_threshold: f64,
+    pub(super) zero_count: u64,
+    /// Index and count of each, in order.
+    pub(super) buckets: Vec<(i32, u64)>,
 }
 
 #[cfg(test)]
@@ -180,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_make_up_the_buckets_that_are_exposed() {
+    fn every_bucket_ends_at_its_bound() {
         assert!(BOUNDS.is_sorted());
         for (bucket, bound) in BUCKETS.iter().enumerate() {
             let at = Duration::from_micros(*bound);
@@ -210,7 +277,7 @@ mod tests {
     #[test]
     fn a_quantile_of_nothing_is_none_and_beyond_the_last_bound_is_the_bound() {
         assert_eq!(Durations::default().quantile(0.95), None);
-        assert_eq!(of([90_000]).quantile(0.95), Some(60.0));
+        assert_eq!(of([90_000]).quantile(0.95), Some(64.0));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(crate) mod names;
 #[cfg(test)]
 pub(crate) mod openmetrics;
 mod panics;
+pub(crate) mod protobuf;
 mod readings;
 mod record;
 mod replica_lines;

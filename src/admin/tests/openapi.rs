@@ -282,5 +282,9 @@ async fn answers_are_as_the_document_says() {
     );
     let (code, served) = fixture.get(paths::OPENAPI).await;
     assert_eq!(code, 200);
-    assert_eq!(serde_json::from_str::<Value>(&served).unwrap(), document);
+    let served: Value = serde_json::from_str(&served).unwrap();
+    assert!(
+        served == document,
+        "the document that is built in is an old one"
+    );
 }

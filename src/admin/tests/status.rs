@@ -1,12 +1,16 @@
 //! The status and metrics pages.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prost::Message;
 
 use super::fixture::{Fixture, config};
-use crate::admin::paths;
+use crate::admin::{metrics, paths};
 use crate::lifecycle::Phase;
+use crate::observe::prometheus;
+use crate::observe::protobuf::MetricFamily;
 use crate::target::KeptCount;
 
 #[tokio::test]
@@ -113,6 +117,35 @@ async fn the_format_is_what_the_scraper_asks_for() {
     let counter = "# TYPE weir_connections_total counter\nweir_connections_total 0\n";
     assert!(answer.contains(counter), "{answer}");
     assert!(!answer.contains("# EOF"), "{answer}");
+}
+
+/// Name and series of each family, in either format.
+fn families(text: &str) -> BTreeMap<String, usize> {
+    let mut families = BTreeMap::new();
+    let mut name = "";
+    for line in text.lines() {
+        if let Some(found) = line.strip_prefix("# TYPE ") {
+            name = found.split(' ').next().unwrap();
+            families.insert(name.to_owned(), 0);
+        } else if !line.starts_with('#') && !line.contains("_bucket{") && !line.contains("_sum") {
+            *families.get_mut(name).unwrap() += 1;
+        }
+    }
+    families
+}
+
+#[tokio::test]
+async fn protobuf_has_what_the_text_has() {
+    let fixture = Fixture::configured().await;
+    let text = prometheus(&metrics::page(&fixture.context).unwrap());
+    let page = metrics::protobuf_page(&fixture.context).unwrap();
+    let mut rest = &page[..];
+    let mut binary = BTreeMap::new();
+    while !rest.is_empty() {
+        let family = MetricFamily::decode_length_delimited(&mut rest).unwrap();
+        binary.insert(family.name.unwrap(), family.metric.len());
+    }
+    assert_eq!(binary, families(&text));
 }
 
 #[tokio::test]
