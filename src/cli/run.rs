@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::guardian;
 use super::without_file::WithoutFile;
@@ -75,12 +75,18 @@ impl RunArguments {
 
 /// The log levels unless `RUST_LOG` sets others. The Kubernetes client logs each failed call as an
 /// error; Weir logs a failure once.
-const LEVELS: &str = "info,kube_client=off";
+fn levels() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("kube_client", LevelFilter::OFF)
+}
 
 /// Runs until a signal: exit code 0 if every request was finished, 1 if some were dropped, 2 if
 /// Weir could not start.
 pub(super) fn run(arguments: &RunArguments, housekeeping: fn()) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS));
+    let given = std::env::var("RUST_LOG").ok();
+    let given = given.and_then(|levels| levels.parse::<Targets>().ok());
+    let filter = given.unwrap_or_else(levels);
     // Closed last, so that it contains the reason why Weir has ended.
     let log = match Log::start(arguments.log_format.into(), filter) {
         Ok(log) => log,

@@ -5,27 +5,25 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tracing::level_filters::LevelFilter;
-use tracing::span;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Filter};
-use tracing_subscriber::registry::LookupSpan;
 
 use super::repeated;
 use super::shared::Shared;
 
 /// The levels of the log.
 #[derive(Clone, Debug)]
-pub(super) struct Levels(Arc<ArcSwap<EnvFilter>>);
+pub(super) struct Levels(Arc<ArcSwap<Targets>>);
 
 impl Levels {
-    pub(super) fn new(filter: EnvFilter) -> Self {
+    pub(super) fn new(filter: Targets) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(filter)))
     }
 
     /// Replaces them.
-    pub(super) fn set(&self, filter: EnvFilter) {
+    pub(super) fn set(&self, filter: Targets) {
         self.0.store(Arc::new(filter));
         tracing::callsite::rebuild_interest_cache();
     }
@@ -42,7 +40,7 @@ pub(super) struct LineFilter {
     pub(super) shared: Arc<Shared>,
 }
 
-impl<S: Subscriber + for<'l> LookupSpan<'l>> Filter<S> for LineFilter {
+impl<S: Subscriber> Filter<S> for LineFilter {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
         Filter::enabled(&**self.levels.0.load(), metadata, context)
     }
@@ -57,26 +55,5 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Filter<S> for LineFilter {
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Filter::<S>::max_level_hint(&**self.levels.0.load())
-    }
-
-    fn on_new_span(
-        &self,
-        attributes: &span::Attributes<'_>,
-        id: &span::Id,
-        context: Context<'_, S>,
-    ) {
-        Filter::on_new_span(&**self.levels.0.load(), attributes, id, context);
-    }
-
-    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
-        Filter::on_enter(&**self.levels.0.load(), id, context);
-    }
-
-    fn on_exit(&self, id: &span::Id, context: Context<'_, S>) {
-        Filter::on_exit(&**self.levels.0.load(), id, context);
-    }
-
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        Filter::on_close(&**self.levels.0.load(), id, context);
     }
 }

@@ -31,9 +31,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Dispatch, Level, enabled, error};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry};
 
 use self::access_line::LineForm;
 use self::event_layer::{EventLayer, HasKind};
@@ -123,7 +124,7 @@ pub fn set_log_levels(text: &str) -> Result<(), LevelError> {
     if text.trim().is_empty() {
         return Err(unreadable(&"it is empty"));
     }
-    let filter = EnvFilter::try_new(text).map_err(|error| unreadable(&error))?;
+    let filter: Targets = text.parse().map_err(|error| unreadable(&error))?;
     let log = CURRENT.get().ok_or(LevelError::NoLog)?;
     log.levels.as_ref().ok_or(LevelError::NoLog)?.set(filter);
     log.has_access.store(has_access(), Ordering::Relaxed);
@@ -188,7 +189,7 @@ pub struct Log {
 impl Log {
     /// Starts the thread and sends the events and panics of this process to it. Fails if the
     /// system gives no thread, or there is a log already.
-    pub fn start(format: LogFormat, filter: EnvFilter) -> io::Result<Self> {
+    pub fn start(format: LogFormat, filter: Targets) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let out = Output::new(io::stdout());
         let writer = LogWriter::new(Arc::clone(&shared), out, Output::new(io::stderr()));
@@ -354,7 +355,7 @@ mod tests {
             format,
             is_coloured: false,
         };
-        let subscriber = subscriber(shared, form, Levels::new(EnvFilter::new("info")));
+        let subscriber = subscriber(shared, form, Levels::new("info".parse().unwrap()));
         tracing::dispatcher::with_default(&subscriber, events);
         let mut lines = Vec::new();
         shared.own_queue().swap(&mut lines);
