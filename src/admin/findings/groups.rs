@@ -7,6 +7,7 @@ use super::super::status::GroupStatus;
 use super::super::target_status::HEALTHY;
 use super::super::time::{age, between};
 use super::checks::{active, check_failure, is_down, mismatch};
+use super::failures;
 use super::words::{plural, window};
 use crate::model::{Failure, Health};
 
@@ -18,6 +19,7 @@ pub(super) fn find(group: &GroupStatus, now: Timestamp) -> Vec<Finding> {
     found.extend(maintenance(group, now));
     found.extend(health(group));
     found.extend(queue(group));
+    found.extend(failures::find(group));
     found.extend(retries(group));
     found.extend(discovery(group, now));
     found.extend(provider(group, now));
@@ -54,7 +56,7 @@ fn health(group: &GroupStatus) -> Option<Finding> {
 }
 
 fn no_targets(group: &GroupStatus) -> Option<Finding> {
-    let failed = failures(group, Failure::NoTarget.code());
+    let failed = failed(group, Failure::NoTarget);
     // A group that is scaled to zero waits for its first request.
     if failed == 0 && group.desired == Some(0) {
         return None;
@@ -108,8 +110,9 @@ fn colon(why: &str) -> String {
     }
 }
 
-fn failures(group: &GroupStatus, reason: &str) -> u64 {
-    group.minute.failures.get(reason).copied().unwrap_or(0)
+fn failed(group: &GroupStatus, failure: Failure) -> u64 {
+    let failures = &group.minute.failures;
+    failures.get(failure.code()).copied().unwrap_or(0)
 }
 
 fn queue(group: &GroupStatus) -> Option<Finding> {
@@ -119,7 +122,7 @@ fn queue(group: &GroupStatus) -> Option<Finding> {
         Failure::QueueTimeout,
         Failure::Overloaded,
     ]
-    .map(|failure| failures(group, failure.code()));
+    .map(|failure| failed(group, failure));
     let failed = full + late + refused;
     let window = window(group.minute.seconds);
     let hint = "targets are slower than requests come: add some, or raise `max_concurrency` or \
@@ -167,10 +170,10 @@ fn discovery(group: &GroupStatus, now: Timestamp) -> Vec<Finding> {
             format!("worked last {} ago", age(between(at, now)))
         });
         let text = format!(
-            "{} {} gives no targets: {error}; it {since}, and its last {} stay",
+            "{} {} gives no targets: {error}; it {since}{}",
             one.kind,
             one.name,
-            plural(one.targets.len(), "target")
+            kept(one.targets.len())
         );
         let severity = if one.targets.is_empty() {
             Severity::Error
@@ -180,6 +183,14 @@ fn discovery(group: &GroupStatus, now: Timestamp) -> Vec<Finding> {
         Finding::warning("discovery", text).with_severity(severity)
     });
     found.collect()
+}
+
+fn kept(targets: usize) -> String {
+    match targets {
+        0 => String::new(),
+        1 => ", and its last target stays".to_owned(),
+        count => format!(", and its last {count} targets stay"),
+    }
 }
 
 fn provider(group: &GroupStatus, now: Timestamp) -> Option<Finding> {
@@ -211,6 +222,12 @@ fn scaling(group: &GroupStatus) -> Vec<Finding> {
             Some(Finding::warning("metric_missing", text))
         });
         found.extend(missing);
+    }
+    if scaling.unrecorded > 0 {
+        let decisions = plural(scaling.unrecorded as usize, "decision");
+        let text = format!("{decisions} of its autoscaling could not be recorded since the start");
+        let hint = "the file of `record` cannot be written: is the disk full, are rights missing?";
+        found.push(Finding::warning("decisions_unrecorded", text).hint(hint));
     }
     found
 }

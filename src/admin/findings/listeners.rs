@@ -21,7 +21,7 @@ const LAST_DAYS: Duration = Duration::from_secs(7 * 86_400);
 const LAST_DAY: Duration = Duration::from_secs(86_400);
 
 /// A rule that has never matched is of interest after so long, and so many requests.
-const RULE_AGE: Duration = Duration::from_secs(600);
+const RULE_AGE: Duration = Duration::from_secs(60);
 const RULE_REQUESTS: u64 = 100;
 
 pub(super) fn find(listener: &ListenerStatus, status: &Status) -> Vec<Finding> {

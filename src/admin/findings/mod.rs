@@ -5,6 +5,7 @@
 //! incident: states that pass by themselves, and are of no consequence, are left out.
 
 mod checks;
+mod failures;
 mod groups;
 mod listeners;
 mod process;

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::super::finding::{Finding, Severity};
 use super::super::status::GroupStatus;
-use super::super::target_status::TargetStatus;
+use super::super::target_status::{ANOMALOUS, DrainingStatus, TargetStatus};
 use super::super::time::{age, between};
 use super::checks::{active, check_failure, is_down};
-use super::words::window;
+use super::words::{plural, window};
 use crate::model::Health;
 
 /// Fewer requests of the last minute say nothing about response times.
@@ -26,20 +26,48 @@ const MANY_ERRORS_PERCENT: u64 = 50;
 pub(super) fn find(group: &GroupStatus, now: Timestamp) -> Vec<Finding> {
     let is_down = is_down(group);
     let mut found = Vec::new();
-    for target in active(group) {
-        let mut own = Vec::new();
-        if !is_down {
-            own.extend(unhealthy(target, now));
-        }
-        own.extend(ejected(target, now));
-        own.extend(withheld(target));
-        own.extend(errors(target));
-        own.extend(slow(target, group));
+    for target in &group.targets {
+        let own = match &target.draining {
+            Some(draining) => vec![drains(target, draining, now)],
+            None => of_active(target, group, is_down, now),
+        };
         let of_target = own
             .into_iter()
             .map(|one| one.of_group(&group.name).of_target(&target.address));
         found.extend(of_target);
     }
+    found
+}
+
+fn drains(target: &TargetStatus, draining: &DrainingStatus, now: Timestamp) -> Finding {
+    let text = format!(
+        "it drains for {}: it gets no new requests, and {} {} left",
+        age(between(draining.since, now)),
+        plural(target.in_flight as usize, "request"),
+        if target.in_flight == 1 { "is" } else { "are" }
+    );
+    Finding::info("target_draining", text)
+}
+
+fn of_active(
+    target: &TargetStatus,
+    group: &GroupStatus,
+    is_down: bool,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !is_down {
+        found.extend(unhealthy(target, now));
+    }
+    found.extend(ejected(target, now));
+    found.extend(withheld(target));
+    found.extend(errors(target));
+    // Else it is told already.
+    if found.is_empty() {
+        found.extend(anomalous(target));
+    }
+    found.extend(slow(target, group));
+    found.extend(without_weight(target));
     found
 }
 
@@ -87,6 +115,20 @@ fn errors(target: &TargetStatus) -> Option<Finding> {
     Some(Finding::warning("target_errors", text).with_severity(severity))
 }
 
+fn anomalous(target: &TargetStatus) -> Option<Finding> {
+    let anomaly = &target.anomaly_detection;
+    if anomaly.result != ANOMALOUS {
+        return None;
+    }
+    let share = if anomaly.mitigation_in_effect {
+        format!("it gets {}% of its share of requests", target.share)
+    } else {
+        "it gets its whole share of requests".to_owned()
+    };
+    let text = format!("it fails more requests than its peers; {share}");
+    Some(Finding::warning("target_anomalous", text))
+}
+
 fn slow(target: &TargetStatus, group: &GroupStatus) -> Option<Finding> {
     let own = p95(target)?;
     let peers = active(group).filter(|peer| peer.address != target.address);
@@ -101,6 +143,11 @@ fn slow(target: &TargetStatus, group: &GroupStatus) -> Option<Finding> {
         "it is slow: p95 {own:.0} ms in {window}, {middle:.0} ms at the median of its peers"
     );
     Some(Finding::warning("target_slow", text))
+}
+
+fn without_weight(target: &TargetStatus) -> Option<Finding> {
+    let text = "it has weight 0 and gets no new requests";
+    (target.weight == 0).then(|| Finding::info("target_without_weight", text))
 }
 
 /// The 95th percentile of the last minute, if there were requests enough.

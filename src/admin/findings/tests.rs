@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::of;
 use crate::admin::finding::{Finding, Severity};
 use crate::admin::status::Status;
+use crate::model::{Blame, Failure};
 
 const NOW: &str = "2026-01-02T06:09:05Z";
 
@@ -240,7 +241,7 @@ fn a_rule_that_never_matched_is_told_when_it_could_have() {
     );
     let early = |document: &mut Value| {
         unused(document);
-        document["uptime_seconds"] = 599.0.into();
+        document["uptime_seconds"] = 59.0.into();
     };
     assert_eq!(find(early), []);
     let idle = |document: &mut Value| {
@@ -307,6 +308,95 @@ fn a_full_queue_is_found_by_what_waits_and_by_what_failed() {
     });
     let parts = ["7 requests of the last minute", "and the queue full"];
     assert_is(&finding, Error, "queue_full", "todo", &parts);
+}
+
+#[test]
+fn requests_that_fail_are_found_by_their_reasons() {
+    let failing = |failures: Value| {
+        move |group: &mut Value| {
+            group["minute"] = json!({ "seconds": 60.0, "failures": failures, "retries": {} });
+        }
+    };
+    let finding = group(failing(json!({ "target_closed": 1, "connect_error": 2,
+        "client_gone": 90, "tunnel_timeout": 90 })));
+    let parts = [
+        "3 requests of the last minute failed: 2 connect_error (the target could not be reached), \
+         1 target_closed (",
+    ];
+    assert_is(&finding, Error, "requests_failing", "todo", &parts);
+    let finding = group(failing(json!({ "request_timeout": 2 })));
+    assert_eq!(finding.severity, Warning, "two of three hundred");
+    let finding = group(failing(json!({ "no_target": 9 })));
+    assert_eq!(finding.kind, "requests_failing", "it has targets");
+    let others = json!({ "client_gone": 90, "maintenance": 9, "shutting_down": 9 });
+    assert_eq!(
+        find(|document| failing(others)(&mut document["target_groups"][0])),
+        []
+    );
+}
+
+#[test]
+fn no_client_is_told_of_as_a_failing_request() {
+    let told = super::failures::TOLD;
+    let blames_client = |failure: &Failure| failure.blame() == Blame::Client;
+    assert!(!told.iter().any(blames_client));
+}
+
+#[test]
+fn a_target_that_does_worse_than_its_peers_is_found() {
+    let find = |fields: Value, share: u32| {
+        group(|group| {
+            group["targets"][0]["anomaly_detection"] = fields;
+            group["targets"][0]["share"] = share.into();
+        })
+    };
+    let detected = json!({ "result": "anomalous", "mitigation_in_effect": false });
+    let finding = find(detected, 100);
+    let parts = ["than its peers", "its whole share"];
+    assert_is(
+        &finding,
+        Warning,
+        "target_anomalous",
+        "todo 127.0.0.1:1",
+        &parts,
+    );
+    let mitigated = json!({ "result": "anomalous", "mitigation_in_effect": true });
+    assert!(find(mitigated, 25).text.contains("25% of its share"));
+    let finding = group(|group| {
+        group["targets"][0]["anomaly_detection"]["result"] = "anomalous".into();
+        group["targets"][0]["minute"]["errors"] = 90.into();
+    });
+    assert_eq!(finding.kind, "target_errors", "one problem is told once");
+}
+
+#[test]
+fn a_target_that_gets_no_new_requests_is_told() {
+    let finding = group(|group| {
+        let target = &mut group["targets"][1];
+        target["registration"] = "draining".into();
+        target["in_flight"] = 1.into();
+        target["draining"] = json!({ "reason": "Target.DeregistrationInProgress",
+            "since": "2026-01-02T06:08:05Z", "seconds_left": null });
+        // Neither is of consequence then.
+        target["weight"] = 0.into();
+        failed(target, None, "Target.Timeout", "no answer");
+    });
+    let parts = ["drains for 1m 0s", "1 request is left"];
+    assert_is(
+        &finding,
+        Info,
+        "target_draining",
+        "todo 127.0.0.1:2",
+        &parts,
+    );
+    let finding = group(|group| group["targets"][2]["weight"] = 0.into());
+    assert_is(
+        &finding,
+        Info,
+        "target_without_weight",
+        "todo 127.0.0.1:3",
+        &["no new requests"],
+    );
 }
 
 #[test]
@@ -401,6 +491,13 @@ fn faults_of_the_provider_and_limits_of_scaling_are_found() {
         "todo",
         &["cpu", "7 s ago"],
     );
+    let finding = group(|group| {
+        group["autoscaling"] = scaling.clone();
+        group["autoscaling"]["alarm"] = "ok".into();
+        group["autoscaling"]["unrecorded"] = 2.into();
+    });
+    let parts = ["2 decisions of its autoscaling could not be recorded"];
+    assert_is(&finding, Warning, "decisions_unrecorded", "todo", &parts);
 }
 
 #[test]
@@ -414,11 +511,12 @@ fn a_name_that_does_not_resolve_and_a_maintenance_are_found() {
     let parts = [
         "dns todo.example:6400 gives no targets: no such name",
         "1m 0s ago",
-        "its last 1 target stay",
+        "its last target stays",
     ];
     assert_is(&finding, Warning, "discovery", "todo", &parts);
     let finding = group(|group| group["discovery"] = source(json!([])));
     assert_eq!(finding.severity, Error);
+    assert!(!finding.text.contains("stay"), "{finding:#?}");
     let since = json!({ "retry_after_seconds": 30.0,
         "since": "2026-01-02T06:08:05Z" });
     let finding = group(|group| group["maintenance"] = since);
