@@ -75,10 +75,6 @@ fn without_times(mut status: Status) -> Status {
     status.now = Timestamp::default();
     status.uptime = Duration::ZERO;
     status.process.memory_bytes = None;
-    // Their texts have ages.
-    for problem in &mut status.problems {
-        problem.text.clear();
-    }
     for listener in &mut status.listeners {
         listener.limit_reached = None;
     }

@@ -3,7 +3,7 @@
 import { follow, get, paths, send, token } from "./api.js";
 import { pointed } from "./charts.js";
 import { h, morph } from "./dom.js";
-import { findings } from "./findings.js";
+import { findings, isSerious } from "./findings.js";
 import { span, words } from "./format.js";
 import * as views from "./views.js";
 
@@ -29,7 +29,7 @@ const state = {
   autoscaling: null,
   log: null,
   events: [],
-  // Earlier statuses of the last minute, oldest first: what counts up is known by their difference.
+  // Earlier statuses of the last minute, oldest first: how much requests count up is known by their difference.
   earlier: [],
   rates: {},
   link: "waiting",
@@ -43,7 +43,6 @@ const state = {
   behind: 0,
   now: Date.now(),
   uptime: 0,
-  grown,
 };
 
 // ---- What comes in
@@ -60,13 +59,6 @@ function gotStatus(status) {
   state.earlier.push({ at, status });
   measure();
   render();
-}
-
-// How much something has counted up within the last minute, as far as this page has seen it.
-function grown(read) {
-  const oldest = state.earlier[0]?.status;
-  if (!oldest || !state.status) return 0;
-  return Math.max(0, (read(state.status) ?? 0) - (read(oldest) ?? 0));
 }
 
 // Requests within a second, of the last five seconds.
@@ -143,13 +135,10 @@ async function refresh() {
   }
 }
 
-// Events that may be old and still hold.
-const LASTING = "kinds=limit,certificate,replica,reload&limit=200";
-
 async function eventsPath() {
-  const [newest, lasting] = await Promise.all([get("/api/v1/events?limit=500"), get(`/api/v1/events?${LASTING}`)]);
+  const newest = await get("/api/v1/events?limit=500");
   if (newest.last < (state.events.at(-1)?.sequence ?? 0)) state.events = [];
-  gotEvents([...lasting.events, ...newest.events]);
+  gotEvents(newest.events);
   return `/api/v1/events?since=${newest.last}`;
 }
 
@@ -198,7 +187,7 @@ function draw() {
   state.now = Date.now() + state.behind;
   state.uptime = status ? (state.now - Date.parse(status.started)) / 1000 : 0;
   const shown = view();
-  const serious = findings(state).filter((one) => one.severity !== "note");
+  const serious = findings(state).filter(isSerious);
   document.title = `${serious.length ? `(${serious.length}) ` : ""}${VIEWS.find(([name]) => name === shown)[1]} – Weir`;
   drawTop(shown, serious);
   const main = document.getElementById("main");

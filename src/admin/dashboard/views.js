@@ -2,10 +2,10 @@
 
 import { bar, chart, spark } from "./charts.js";
 import { h, svg, table } from "./dom.js";
-import { findings, sentence } from "./findings.js";
+import { findings, isSerious } from "./findings.js";
 import { bytes, clock, count, day, millis, moment, NOTHING, percent, plural, rate, since, span, words } from "./format.js";
 
-const SEVERITIES = { error: ["✕", "Error"], warning: ["▲", "Warning"], note: ["●", "Note"], info: ["●", "Info"] };
+const SEVERITIES = { error: ["✕", "Error"], warning: ["▲", "Warning"], info: ["●", "Info"] };
 
 function severity(name) {
   const [sign, text] = SEVERITIES[name] ?? SEVERITIES.info;
@@ -47,13 +47,13 @@ function columns(...content) {
 
 function wrong(state) {
   const found = findings(state);
-  const serious = found.filter((one) => one.severity !== "note");
+  const serious = found.filter(isSerious);
   const title = serious.length ? `What is wrong now (${serious.length})` : "What is wrong now";
   const calm = h("p", { class: "calm" }, h("span", { class: "severity good", "aria-hidden": true }, "✓"),
     " Nothing: all targets pass their checks, no limit is reached, and the last configuration is in force.");
   const item = (one) =>
     h("li", { class: one.severity, "data-key": one.key }, severity(one.severity),
-      h("div", null, h("a", { class: "title", href: `#${one.view}` }, one.title), h("p", null, one.detail)));
+      h("div", null, h("a", { class: "title", href: `#${one.view}` }, one.title), one.detail && h("p", null, one.detail)));
   return card(title, { class: `card wrong ${serious.length ? serious[0].severity : "good"}`, id: "wrong", "aria-live": "polite" },
     serious.length === 0 && calm, found.length > 0 && h("ul", { class: "findings" }, found.map(item)));
 }
@@ -553,7 +553,7 @@ function eventFilters({ status, filter }) {
 
 function eventItem(event, { now }) {
   const places = [event.listener && ["listener", event.listener], event.group && ["group", event.group], event.target && ["target", event.target], event.replica && ["replica", event.replica]].filter(Boolean);
-  const details = sentence({ text: "", details: event.details }).replace(/^ · /, "");
+  const details = Object.entries(event.details ?? {}).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join(" · ");
   return h("li", { "data-key": event.sequence, class: event.severity },
     severity(event.severity), h("time", { datetime: event.at, title: event.at }, moment(event.at, now)), h("span", { class: "kind" }, words(event.kind)),
     h("div", null, h("span", { class: "text" }, event.text), places.map(([name, value]) => h("span", { class: "place" }, ` ${name} `, h("b", null, value))),
