@@ -1,5 +1,7 @@
 //! Asks the admin API of a running Weir.
 
+use std::process::ExitCode;
+
 use bytes::Bytes;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -17,6 +19,17 @@ pub(super) fn ask<T: DeserializeOwned>(admin: &str, path: &str) -> Result<(T, By
     let read = serde_json::from_slice(&answer.body);
     let read = read.map_err(|error| strange(admin, &error.to_string()))?;
     Ok((read, answer.body))
+}
+
+/// How a command ends that has shown what it asked for: 0, or 2 after a note of what was wrong.
+pub(super) fn finish(shown: Result<(), String>, note: fn(&str)) -> ExitCode {
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            note(&problem);
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Why a request was refused.

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Unit};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::admin::AdminArguments;
-use super::ask::ask;
+use super::ask::{ask, finish};
 use super::format::FormatArguments;
 use super::screen::{Screen, Style};
 use super::since::Since;
@@ -47,13 +47,7 @@ pub(super) struct EventsArguments {
 /// Prints the events, oldest first, a line each: exit code 0, or 2 and one line on standard error if
 /// there is no answer.
 pub(super) fn events(arguments: &EventsArguments) -> ExitCode {
-    match show(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            note(&problem);
-            ExitCode::from(2)
-        }
-    }
+    finish(show(arguments), note)
 }
 
 #[expect(clippy::print_stderr, reason = "a command talks to its terminal")]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use jiff::{Timestamp, Unit};
 
 use super::admin::AdminArguments;
-use super::ask::ask;
+use super::ask::{ask, finish};
 use super::format::FormatArguments;
 use super::screen::{Screen, Style};
 use super::since::Since;
@@ -47,13 +47,7 @@ pub(super) struct LogsArguments {
 /// Prints the lines, oldest first: exit code 0, or 2 and one line on standard error if there is no
 /// answer or no such group.
 pub(super) fn logs(arguments: &LogsArguments) -> ExitCode {
-    match show(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            note(&problem);
-            ExitCode::from(2)
-        }
-    }
+    finish(show(arguments), note)
 }
 
 #[expect(clippy::print_stderr, reason = "a command talks to its terminal")]

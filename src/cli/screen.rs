@@ -76,6 +76,12 @@ impl Screen {
         }
         format!("\x1b[{}m{text}\x1b[0m", style.code())
     }
+
+    /// A line of several texts, each in its style.
+    pub(super) fn paint_all(&self, line: &[(Style, String)]) -> String {
+        let painted = line.iter().map(|(style, text)| self.paint(*style, text));
+        painted.collect()
+    }
 }
 
 /// The words of a text in lines that fit into `width`, each after `indent`. A line is at least twenty

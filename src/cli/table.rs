@@ -122,10 +122,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         let mut text = String::new();
         for line in self.lines(room.unwrap_or(usize::MAX)) {
             text.push_str(indent);
-            let pieces = line
-                .iter()
-                .map(|(style, piece)| screen.paint(*style, piece));
-            text.extend(pieces);
+            text.push_str(&screen.paint_all(&line));
             text.push('\n');
         }
         text

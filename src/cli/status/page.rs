@@ -103,10 +103,7 @@ fn problems(problems: &[Finding], screen: &Screen) -> String {
     }
     let mut text = "\n".to_owned();
     for line in problems.iter().flat_map(|one| problem(one, screen.width)) {
-        let pieces = line
-            .iter()
-            .map(|(style, piece)| screen.paint(*style, piece));
-        text.extend(pieces);
+        text.push_str(&screen.paint_all(&line));
         text.push('\n');
     }
     text
